@@ -1,0 +1,158 @@
+"""What travels between the stations: one frozen record per arrow of the loop, in flow order.
+
+    Problem > Prompt > Completion > Verdict > Group > Batch > WeightSnapshot
+
+Arrays are numpy on the host, except in `WeightSnapshot`. Log-probabilities are nats, times are
+seconds, lengths are tokens. G is the group size, R the rows of a batch, T the tokens of a row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+# What a verifier can say of a completion; `error` is the verifier's own failure, never a wrong
+# answer. The first five are enough for mathematics, the rest are for programs and hard limits.
+STATUSES = (
+    'correct', 'wrong', 'bad_format', 'no_answer', 'unparsable', 'gold_unparsable',
+    'compile_error', 'runtime_error', 'timeout', 'memory', 'output_limit', 'error')
+
+# What became of a completion.
+FATES = ('trained', 'filtered', 'stale', 'failed')
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """A task with a checkable answer, as its source gives it.
+
+  Problem(id='svamp-chal-777', text='There are 87 oranges ...', answer='145', source='SVAMP')
+  """
+  id: str
+  text: str
+  answer: str
+  source: str
+  domain: str = 'math'      # Which verifier judges it.
+  language: str = 'en'      # Of the text; the completion should stay in it.
+  solution: str = ''        # Worked solution, where the source has one: cold start only.
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+  """A problem at its place in the endless stream, rendered and tokenized.
+
+  Prompt(ordinal=12, problem=Problem(...), tokens=np.array([1, 52, 43, 54]))
+  """
+  ordinal: int              # Place in the stream; the prompt's identity everywhere.
+  problem: Problem
+  tokens: np.ndarray        # [n] int32.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Completion:
+  """What the sampler wrote after a prompt, and under which weights each token was drawn.
+
+  Completion(ordinal=12, sample=3, tokens=np.array([7, 9, 2]), sampler_logp=np.array([-.1, -2, 0]),
+             versions=((0, 4), (2, 5)), finish='stop', text='<think>...', seconds=1.7)
+  means: tokens 0 and 1 were drawn by version 4, token 2 by version 5.
+  """
+  ordinal: int
+  sample: int               # 0 .. G-1 within the group.
+  tokens: np.ndarray        # [n] int32, the end-of-sequence token included when there is one.
+  sampler_logp: np.ndarray  # [n] float32, under exactly the distribution each was drawn from.
+  versions: tuple[tuple[int, int], ...]  # ((first token, weight version), ...), run-length coded.
+  finish: str               # 'stop' (end of sequence) | 'length' (ran out of tokens).
+  text: str                 # Decoded, without the end-of-sequence token.
+  seconds: float            # From its first prefill to its last token.
+
+  @property
+  def oldest_version(self) -> int:
+    return min(version for _, version in self.versions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """A completion's score: what was found, what it pays, and out of which parts.
+
+  Verdict(status='correct', reward=1.0, parts={'format': .1, 'correct': .9, 'length': 0.},
+          answer='145', detail='', seconds=.002)
+  """
+  status: str               # One of STATUSES.
+  reward: float             # Sum of the parts.
+  parts: Mapping[str, float]
+  answer: str = ''          # As extracted from the completion; '' when there is none.
+  detail: str = ''          # For people: why.
+  seconds: float = 0.0      # Spent scoring, queueing left out.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+  """The G completions of one prompt with their verdicts, in sample order.
+
+  Group(prompt=Prompt(12, ...), completions=(c0, c1), verdicts=(v0, v1), advantages=(-.5, .5))
+  """
+  prompt: Prompt
+  completions: tuple[Completion, ...]
+  verdicts: tuple[Verdict, ...]
+  advantages: tuple[float, ...] = ()   # Reward minus group mean; standardised in a batch.
+
+  @property
+  def ordinal(self) -> int:
+    return self.prompt.ordinal
+
+  @property
+  def oldest_version(self) -> int:
+    return min(c.oldest_version for c in self.completions)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+  """Sequences packed into rows of one fixed length; every array is [R, T].
+
+  A sequence of n tokens fills n-1 places: place t reads `tokens[t]` and predicts `targets[t]`,
+  the next token of the same sequence. Places of no sequence have segment 0.
+
+    sequence a b c | d e        tokens   a b d _      segments  1 1 2 0
+    (c and e are only targets)  targets  b c e _      positions 0 1 0 0
+  """
+  tokens: np.ndarray        # int32, input.
+  targets: np.ndarray       # int32, the next token.
+  segments: np.ndarray      # int32, 1.. within a row, 0 is padding.
+  positions: np.ndarray     # int32, from 0 in each sequence.
+  mask: np.ndarray          # bool, the target is a token that is trained.
+  weight: np.ndarray        # float32, the token's share of the loss; 0 where mask is False.
+  advantage: np.ndarray     # float32, of the completion that owns the target.
+  sampler_logp: np.ndarray  # float32, of the target; 0 where mask is False.
+
+  def __len__(self) -> int:
+    return self.tokens.shape[0]
+
+  def __getitem__(self, rows) -> Rows:
+    return Rows(**{f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self)})
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+  """What one update trains on: complete groups, and the same packed, a minibatch at a time.
+
+  Batch(groups=(g0, g1, ...), minibatches=(Rows(...),), packing_efficiency=.97)
+  """
+  groups: tuple[Group, ...]
+  minibatches: tuple[Rows, ...]        # One optimizer step each.
+  packing_efficiency: float            # Filled places / places.
+
+  @property
+  def oldest_version(self) -> int:
+    return min(g.oldest_version for g in self.groups)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WeightSnapshot:
+  """The policy after `version` updates, already laid out for the sampler; shares no buffer.
+
+  WeightSnapshot(version=5, params={'embed': ..., 'layers': {...}})
+  """
+  version: int
+  params: Any               # Pytree of jax.Array.

@@ -1,0 +1,40 @@
+"""Packaging of magistral_jax. Each requirement carries the reason it was chosen."""
+from setuptools import find_packages, setup
+
+setup(
+    name='magistral_jax',
+    version='0.1.0',
+    description='Asynchronous reinforcement learning of reasoning models in JAX.',
+    long_description=open('README.md', encoding='utf-8').read(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.11',
+    packages=find_packages(include=['magistral_jax', 'magistral_jax.*']),
+    install_requires=[
+        # jax 0.11.0-0.11.1 break flax 0.12.8; 0.10.2 is the last for Python 3.11.
+        'jax>=0.10.2,<0.13,!=0.11.0,!=0.11.1',  # The arrays, the compiler, the meshes.
+        'flax>=0.12.8,<0.13',            # nnx: a weight is declared once, with its axes.
+        'optax>=0.2.8,<0.3',             # AdamW, clipping, schedules.
+        'orbax-checkpoint>=0.12.8,<0.13',  # Atomic, asynchronous, resharding checkpoints.
+        'ml-collections>=1.1,<2',        # Experiment configs, overridden on the command line.
+        'absl-py>=2.1,<3',               # Flags and logging of the entry points.
+        'numpy>=2.0,<3',                 # Everything on the host.
+        'chex>=0.1.90,<0.2',             # Shape checks at the door of pure functions.
+        'sympy>=1.13,<1.15',             # When are two answers the same number?
+        'math-verify>=0.8,<0.10',        # LaTeX answers to SymPy; runs only in killable workers.
+        'tensorflow-datasets>=4.9.9,<5',  # Prepared data sets, read without TensorFlow.
+        'array-record>=0.8,<0.9',        # The file format of the prepared data sets.
+        'rich>=13.9,<16',                # Live progress and tables in the terminal.
+        'tensorboardX>=2.6.2,<3',        # TensorBoard events without TensorFlow.
+        'matplotlib>=3.9,<4',            # reward.png.
+        'tokenizers>=0.21,<0.24',        # Hugging Face tokenizer.json, and those inside GGUF.
+        'gguf>=0.17,<0.20',              # Reads and dequantizes GGUF checkpoints.
+        'safetensors>=0.5,<0.9',         # Reads Hugging Face checkpoints tensor by tensor.
+        'psutil>=6,<8',                  # Memory of the workers and of the run.
+    ],
+    extras_require={
+        'dev': ['pytest>=8.3,<10', 'ruff>=0.9,<0.18'],
+        # Independent implementations that benchmarks and golden files compare with.
+        'peers': ['torch>=2.6', 'transformers>=4.50', 'google-tunix>=0.1.6'],
+    },
+)
