@@ -1,0 +1,120 @@
+"""Attention, in the three places where the decoder meets it.
+
+Axes: B rows or slots, T tokens, N query heads, K kv heads, G query heads per kv head, H head size,
+S tokens of a block of pages.
+
+A decoder layer calls `attend(layer, q, k, v, cache) -> (output, cache)` and does not know which:
+  rows(segments)            training: packed rows, no cache
+  prefill(page_ids)         a prompt: the same, and its keys and values go to pages
+  decode(table, lengths)    one token a slot: its keys go to a page, and it reads all pages
+All softmaxes run in float32.
+"""
+
+import jax
+import jax.numpy as jnp
+
+# Tokens of cache read at once while decoding: large enough that a block is a real matrix product.
+BLOCK_TOKENS = 64
+
+
+def masked_attention(q, k, v, mask):
+  """Softmax attention with grouped heads, the reference for every other form.
+
+  Args:
+    q: [B, T, N, H]; k, v: [B, S, K, H]; mask: [B, T, S] bool, True where t may look at s.
+  Returns:
+    [B, T, N, H]; zeros where a token may look at nothing.
+  """
+  groups = q.shape[2] // k.shape[2]
+  q = q.reshape(*q.shape[:2], k.shape[2], groups, q.shape[3]) * q.shape[3] ** -0.5
+  scores = jnp.einsum('btkgh,bskh->bkgts', q, k, preferred_element_type=jnp.float32)
+  scores = jnp.where(mask[:, None, None], scores, -jnp.inf)
+  top = jnp.maximum(scores.max(-1, keepdims=True), -1e30)   # A row of nothing stays finite.
+  weights = jnp.exp(scores - top)
+  weights = weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-30)
+  out = jnp.einsum('bkgts,bskh->btkgh', weights.astype(v.dtype), v)
+  return out.reshape(*out.shape[:2], -1, out.shape[-1])
+
+
+def causal_mask(segments):
+  """[B, T, T] bool: same segment, not later, not padding (segment 0)."""
+  same = (segments[:, :, None] == segments[:, None, :]) & (segments > 0)[:, :, None]
+  return same & jnp.tril(jnp.ones((segments.shape[1],) * 2, bool))
+
+
+def rows(segments):
+  """Attention of packed rows; segments: [B, T], 0 is padding."""
+  mask = causal_mask(segments)
+  def attend(layer, q, k, v, cache):
+    del layer
+    return masked_attention(q, k, v, mask), cache
+  return attend
+
+
+def prefill(segments, page_ids):
+  """Attention of one prompt that leaves its keys and values in pages.
+
+  Args:
+    segments: [1, T], 1 for the prompt and 0 for padding.
+    page_ids: [T / page_tokens] pages to fill in order; 0 for those beyond the prompt.
+  """
+  attend_rows = rows(segments)
+  def attend(layer, q, k, v, cache):
+    out, _ = attend_rows(layer, q, k, v, None)
+    token = jnp.arange(k.shape[1])
+    page, offset = page_ids[token // cache.page_tokens], token % cache.page_tokens
+    return out, cache.write(layer, page, offset, k[0], v[0])
+  return attend
+
+
+def decode(page_table, lengths, active):
+  """Attention of one new token per slot over the slot's pages.
+
+  Reads blocks of pages with a running softmax, as many as the longest slot needs, so that cost
+  follows the true lengths in one compiled shape. A block beyond a slot's length adds exact zeros,
+  so a slot's result does not depend on its neighbours' lengths.
+
+  Args:
+    page_table: [B, pages of a slot]; lengths: [B] tokens in cache before this one;
+    active: [B] bool, False for idle slots: they write to page 0 and read nothing.
+  """
+  def attend(layer, q, k, v, cache):
+    size = cache.page_tokens
+    page = jnp.take_along_axis(page_table, (lengths // size)[:, None], axis=1)[:, 0]
+    cache = cache.write(layer, jnp.where(active, page, 0), lengths % size, k[:, 0], v[:, 0])
+    seen = jnp.where(active, lengths + 1, 0)
+    return _paged_attention(q[:, 0], layer, cache, page_table, seen)[:, None], cache
+  return attend
+
+
+def _paged_attention(q, layer, cache, page_table, seen):
+  """[B, N, H] of q [B, N, H] over the first `seen` [B] tokens of each slot's pages."""
+  b, n, h = q.shape
+  size, kv_heads = cache.page_tokens, cache.keys.shape[3]
+  block = min(max(1, BLOCK_TOKENS // size), page_table.shape[1])   # Pages of a block.
+  short = -page_table.shape[1] % block
+  table = jnp.pad(page_table, ((0, 0), (0, short)))
+  q = (q * h ** -0.5).reshape(b, kv_heads, n // kv_heads, h)
+
+  def step(i, carry):
+    top, total, out = carry
+    ids = jax.lax.dynamic_slice_in_dim(table, i * block, block, axis=1)
+    gather = lambda pool: pool[layer, ids].reshape(b, block * size, kv_heads, h)
+    scores = jnp.einsum('bkgh,bskh->bkgs', q, gather(cache.keys),
+                        preferred_element_type=jnp.float32)
+    place = i * block * size + jnp.arange(block * size)
+    scores = jnp.where((place < seen[:, None])[:, None, None], scores, -jnp.inf)
+    new_top = jnp.maximum(top, scores.max(-1))
+    weights = jnp.exp(scores - new_top[..., None])
+    fade = jnp.exp(top - new_top)
+    new = jnp.einsum('bkgs,bskh->bkgh', weights.astype(q.dtype), gather(cache.values),
+                     preferred_element_type=jnp.float32)
+    return new_top, total * fade + weights.sum(-1), out * fade[..., None] + new
+
+  shape = q.shape[:3]
+  # The running maximum starts finite, so that exp never sees inf - inf.
+  start = (jnp.full(shape, -1e30), jnp.zeros(shape), jnp.zeros(q.shape, jnp.float32))
+  blocks = -(-jnp.max(seen) // (block * size))
+  _, total, out = jax.lax.fori_loop(0, blocks, step, start)
+  out = out / jnp.maximum(total, 1e-30)[..., None]
+  return out.astype(q.dtype).reshape(b, n, h)

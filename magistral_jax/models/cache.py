@@ -1,0 +1,46 @@
+"""The paged key-value cache: a pool of pages, and tables that say which page holds what.
+
+Axes: L layers, P pages, S tokens of a page, K kv heads, H head size.
+
+  sequence a of 6 tokens, pages of 4:   table [3 7 0 0]   page 3: a0 a1 a2 a3   page 7: a4 a5 - -
+Page 0 belongs to nobody: what idle slots and padding write goes there and is never read.
+A token's keys are contiguous ([K, H] last), so that writing one is one copy.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from magistral_jax.models.config import ModelConfig
+
+AXES = ('layers', None, None, 'kv_heads', None)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Pages:
+  """Keys and values of every page, both [L, P, S, K, H]."""
+  keys: jax.Array
+  values: jax.Array
+
+  @property
+  def page_tokens(self) -> int:
+    return self.keys.shape[2]
+
+  def write(self, layer, page, offset, keys, values):
+    """Writes tokens [n, K, H] at (page [n], offset [n]) of one layer."""
+    at = lambda pool, new: pool.at[layer, page, offset].set(new.astype(pool.dtype))
+    return Pages(at(self.keys, keys), at(self.values, values))
+
+  def copy_page(self, source, target):
+    """Copies whole pages, source [n] to target [n], in all layers."""
+    copy = lambda pool: pool.at[:, target].set(pool[:, source])
+    return Pages(copy(self.keys), copy(self.values))
+
+
+def empty_pages(config: ModelConfig, pages: int, page_tokens: int) -> Pages:
+  """A pool of `pages` empty pages of `page_tokens` tokens, page 0 included."""
+  shape = (config.layers, pages, page_tokens, config.kv_heads, config.head_dim)
+  # Two buffers: a donated state must not hold one buffer twice.
+  return Pages(jnp.zeros(shape, config.dtype), jnp.zeros(shape, config.dtype))

@@ -1,0 +1,104 @@
+"""The policy: one decoder, one forward pass, for packed rows and for a paged cache.
+
+Axes: L layers, B rows or slots, T tokens, D width, V vocabulary.
+The module is split once; everything else is a function of a plain parameter tree (nested dicts):
+
+    {'embed': [V, D], 'layers': {'attention': {'q': [L, D, N, H], ...}, 'ffn': {...}, ...},
+     'norm': [D], 'output': [D, V] unless tied}
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from magistral_jax.models import attention
+from magistral_jax.models.config import ModelConfig
+from magistral_jax.models.layers import Layers, rms_norm, rotary, weight
+
+REMAT = {
+    'none': None,
+    'full': jax.checkpoint_policies.nothing_saveable,
+    'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+class Decoder(nnx.Module):
+  """Embedding, stacked layers run by a scan, final norm; the head is applied by the caller."""
+
+  def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    self.config = config
+    self.embed = weight(rngs, (config.vocab, config.dim), ('vocab', 'embed'), fan_in=config.dim)
+    self.layers = Layers(config, rngs=rngs)
+    self.norm = weight(rngs, (config.dim,), (None,))
+    if not config.tied:
+      self.output = weight(rngs, (config.dim, config.vocab), ('embed', 'vocab'), fan_in=config.dim)
+
+  def __call__(self, tokens, positions, attend, cache=None, remat='none'):
+    """Hidden states after the final norm.
+
+    Args:
+      tokens, positions: [B, T] int32.
+      attend: one of the forms in attention.py.
+      cache: what `attend` carries from layer to layer, updated in place; None in training.
+      remat: which intermediate results the backward pass keeps: a key of REMAT.
+    Returns:
+      [B, T, D] in the compute dtype, and the cache.
+    """
+    c = self.config
+    x = self.embed[...].astype(c.dtype)[tokens]
+    cos_sin = rotary(positions, c.head_dim, c.rope_theta)
+    graphdef, stacked = nnx.split(self.layers)
+
+    def layer(carry, xs):
+      x, cache = carry
+      index, weights = xs
+      return nnx.merge(graphdef, weights)(x, cos_sin, attend, index, cache), None
+
+    if REMAT[remat] is not None:
+      layer = jax.checkpoint(layer, policy=REMAT[remat], prevent_cse=False)
+    # The cache is carried, not scanned over: a scanned cache is copied whole at every step.
+    (x, cache), _ = jax.lax.scan(layer, (x, cache), (jnp.arange(c.layers), stacked))
+    return rms_norm(x, self.norm[...], c.norm_eps), cache
+
+
+@functools.cache
+def definition(config: ModelConfig):
+  """(graphdef, axes): the decoder without its arrays, and the parameter tree of axis names."""
+  model = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
+  graphdef, state = nnx.split(model)
+  axes = jax.tree.map(lambda v: v.axes, state, is_leaf=lambda v: isinstance(v, nnx.Variable))
+  return graphdef, nnx.to_pure_dict(axes)
+
+
+def abstract(config: ModelConfig):
+  """The parameter tree as shapes, nothing allocated."""
+  model = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
+  return nnx.to_pure_dict(nnx.state(model))
+
+
+def init(config: ModelConfig, seed: int):
+  """A freshly drawn parameter tree."""
+  return nnx.to_pure_dict(nnx.state(Decoder(config, rngs=nnx.Rngs(seed))))
+
+
+def bind(config: ModelConfig, params) -> Decoder:
+  """The decoder with `params` as its weights."""
+  return nnx.merge(definition(config)[0], nnx.State(params))
+
+
+def forward_rows(config: ModelConfig, params, tokens, positions, segments, *, remat='none'):
+  """Hidden states [B, T, D] of packed rows; tokens, positions, segments: [B, T]."""
+  return bind(config, params)(tokens, positions, attention.rows(segments), remat=remat)[0]
+
+
+def head(params):
+  """The output matrix [D, V]: the embedding's transpose where there is no other."""
+  return params['output'] if 'output' in params else params['embed'].T
+
+
+def logits(params, hidden):
+  """[..., V] float32 of hidden [..., D]."""
+  return jnp.einsum('...d,dv->...v', hidden, head(params).astype(hidden.dtype),
+                    preferred_element_type=jnp.float32)

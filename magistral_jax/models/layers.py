@@ -1,0 +1,95 @@
+"""The pieces of a decoder layer. Weights of all layers are stacked: every array starts with L.
+
+Axes: L layers, B rows, T tokens, D width, N query heads, K kv heads, H head size, F ffn.
+A weight is declared once: its initial values and the names of its axes, from which sharding,
+checkpoints and conversion follow.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from magistral_jax.models.config import ModelConfig
+
+
+def weight(rngs, shape, axes, *, fan_in=None) -> nnx.Param:
+  """A weight drawn from N(0, 1 / fan_in), or ones where there is no fan_in (norms)."""
+  if fan_in is None:
+    return nnx.Param(jnp.ones(shape), axes=axes)
+  return nnx.Param(jax.random.normal(rngs.params(), shape) * fan_in ** -0.5, axes=axes)
+
+
+def rms_norm(x, scale, eps):
+  """x / rms(x) * scale over the last axis, computed in float32."""
+  x32 = x.astype(jnp.float32)
+  x32 = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + eps)
+  return x32.astype(x.dtype) * scale.astype(x.dtype)
+
+
+def rotary(positions, head_dim, theta):
+  """(cos, sin) [B, T, 1, H/2] of the angles position * theta^(-2i/H), in float32."""
+  frequency = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+  angle = positions[..., None, None].astype(jnp.float32) * frequency
+  return jnp.cos(angle), jnp.sin(angle)
+
+
+def rotate(x, cos_sin):
+  """Turns the pairs (i, i + H/2) of x [B, T, heads, H]: the layout of Hugging Face checkpoints."""
+  cos, sin = cos_sin
+  left, right = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], -1).astype(x.dtype)
+
+
+class Attention(nnx.Module):
+  """Grouped-query attention with rotary positions; no biases."""
+
+  def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    c = config
+    self.q = weight(rngs, (c.layers, c.dim, c.heads, c.head_dim),
+                    ('layers', 'embed', 'heads', None), fan_in=c.dim)
+    self.k = weight(rngs, (c.layers, c.dim, c.kv_heads, c.head_dim),
+                    ('layers', 'embed', 'kv_heads', None), fan_in=c.dim)
+    self.v = weight(rngs, (c.layers, c.dim, c.kv_heads, c.head_dim),
+                    ('layers', 'embed', 'kv_heads', None), fan_in=c.dim)
+    self.o = weight(rngs, (c.layers, c.heads, c.head_dim, c.dim),
+                    ('layers', 'heads', None, 'embed'),
+                    fan_in=2 * c.layers * c.heads * c.head_dim)
+
+  def __call__(self, x, cos_sin, attend, layer, cache):
+    """x: [B, T, D]; the arrays are one layer's slices. Returns [B, T, D] and the cache."""
+    project = lambda w: jnp.einsum('btd,dnh->btnh', x, w[...].astype(x.dtype))
+    q, k = rotate(project(self.q), cos_sin), rotate(project(self.k), cos_sin)
+    out, cache = attend(layer, q, k, project(self.v), cache)
+    return jnp.einsum('btnh,nhd->btd', out, self.o[...].astype(x.dtype)), cache
+
+
+class FeedForward(nnx.Module):
+  """w2(silu(w1 x) * w3 x), with Mistral's names for the three matrices."""
+
+  def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    c = config
+    self.w1 = weight(rngs, (c.layers, c.dim, c.ffn_dim), ('layers', 'embed', 'ffn'), fan_in=c.dim)
+    self.w3 = weight(rngs, (c.layers, c.dim, c.ffn_dim), ('layers', 'embed', 'ffn'), fan_in=c.dim)
+    self.w2 = weight(rngs, (c.layers, c.ffn_dim, c.dim), ('layers', 'ffn', 'embed'),
+                     fan_in=2 * c.layers * c.ffn_dim)
+
+  def __call__(self, x):
+    w1, w2, w3 = (w[...].astype(x.dtype) for w in (self.w1, self.w2, self.w3))
+    return (jax.nn.silu(x @ w1) * (x @ w3)) @ w2
+
+
+class Layers(nnx.Module):
+  """All layers of a decoder, stacked; `__call__` is one layer, given that layer's slices."""
+
+  def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    self.eps = config.norm_eps
+    self.attention_norm = weight(rngs, (config.layers, config.dim), ('layers', None))
+    self.attention = Attention(config, rngs=rngs)
+    self.ffn_norm = weight(rngs, (config.layers, config.dim), ('layers', None))
+    self.ffn = FeedForward(config, rngs=rngs)
+
+  def __call__(self, x, cos_sin, attend, layer, cache):
+    out, cache = self.attention(rms_norm(x, self.attention_norm[...], self.eps), cos_sin, attend,
+                                layer, cache)
+    x = x + out
+    return x + self.ffn(rms_norm(x, self.ffn_norm[...], self.eps)), cache
