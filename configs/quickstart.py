@@ -27,7 +27,7 @@ def get_config():
       format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
       timeout_s=5.0, memory_mb=1024)
   c.batching = dict(
-      prompts_per_batch=16, minibatches=1, max_staleness=3, row_tokens=256,
+      prompts_per_batch=16, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=256,
       advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
@@ -36,7 +36,7 @@ def get_config():
       name='adamw', learning_rate=5e-4, warmup_steps=5, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(microbatch_rows=8, remat='none')
-  c.mesh = dict(trainer=dict(fsdp=1, tensor=1), sampler=dict(data=1, tensor=1))
+  c.mesh = dict(trainer=dict(fsdp=1, tensor=1), sampler=dict(tensor=1))
   c.evaluation = dict(
       every=0, problems=128, samples=1, temperature=1.0, top_p=1.0, max_new_tokens=96)
   c.checkpoints = dict(every=20, keep=2)

@@ -12,9 +12,9 @@ from jax.sharding import PartitionSpec as P
 # Trainer mesh: fsdp x tensor. Parameters are cut over both, rows of tokens over fsdp.
 TRAINER = dict(embed='fsdp', heads='tensor', kv_heads='tensor', ffn='tensor', vocab='tensor',
                row='fsdp', layers=None)
-# Sampler mesh: data x tensor. Parameters are whole on each data replica, slots are cut over data.
+# Sampler mesh: tensor. More samplers, not a data axis, take more devices: each keeps its own pages.
 SAMPLER = dict(embed=None, heads='tensor', kv_heads='tensor', ffn='tensor', vocab='tensor',
-               slot='data', layers=None)
+               layers=None)
 
 
 def make_mesh(devices, **sizes: int) -> Mesh:

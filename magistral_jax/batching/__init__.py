@@ -1,0 +1,1 @@
+"""Completions in, packed batches out: groups, advantages, loss weights, rows. Never imports JAX."""

@@ -1,0 +1,1 @@
+"""Batches in, weights out: log-probabilities, losses, optimizer, step, checkpoints."""

@@ -1,0 +1,1 @@
+"""Between trainer and sampler: the policy's weights, laid out anew and always copied."""

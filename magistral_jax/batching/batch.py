@@ -1,0 +1,66 @@
+"""From the groups of one update to packed minibatches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from magistral_jax.batching.advantages import loss_weights, standardise
+from magistral_jax.batching.packing import Trained, efficiency, pack
+from magistral_jax.records import Batch, Group, Rows
+
+
+def make_batch(
+    groups: Sequence[Group], *, minibatches: int, row_tokens: int, microbatch_rows: int,
+    advantage_norm: str, normalizer: str, max_new_tokens: int) -> Batch:
+  """Standardises, weighs and packs complete groups, minibatch by minibatch.
+
+  Group i goes to minibatch i mod `minibatches`: neighbours in the stream, which are alike in
+  version and length, are spread evenly.
+
+  Args:
+    groups: complete groups, already settled as 'keep'.
+    minibatches: optimizer steps of this batch; divides the number of groups.
+    row_tokens: T, places of a row.
+    microbatch_rows: each minibatch gets a multiple of it, with empty rows at its end.
+    advantage_norm: 'minibatch' | 'group' | 'none', see `standardise`.
+    normalizer: 'group' | 'batch' | 'sequence' | 'constant', see `loss_weights`.
+    max_new_tokens: the sampler's limit, for the normalizer 'constant'.
+  Returns:
+    A batch whose groups, in the order given, carry the advantages that are trained on.
+  Raises:
+    ValueError: the groups do not divide into minibatches; a sequence is longer than a row.
+  """
+  if not groups or len(groups) % minibatches:
+    raise ValueError(
+        f'{len(groups)} groups do not divide into {minibatches} minibatches: make '
+        f'batching.prompts_per_batch a multiple of batching.minibatches.')
+  final: list[Group | None] = [None] * len(groups)
+  packed = []
+  for m in range(minibatches):
+    members = groups[m::minibatches]
+    weights = loss_weights(members, normalizer, max_new_tokens)
+    members = [dataclasses.replace(group, advantages=advantages) for group, advantages
+               in zip(members, standardise(members, advantage_norm), strict=True)]
+    final[m::minibatches] = members
+    packed.append(_pack_groups(members, weights, row_tokens, microbatch_rows))
+  return Batch(tuple(final), tuple(packed), _efficiency(packed))
+
+
+def _pack_groups(
+    groups: Sequence[Group], weights: Sequence[tuple[float, ...]], row_tokens: int,
+    microbatch_rows: int) -> Rows:
+  sequences = [
+      Trained(group.prompt.tokens, completion.tokens, weight, advantage, completion.sampler_logp)
+      for group, group_weights in zip(groups, weights, strict=True)
+      for completion, weight, advantage in zip(
+          group.completions, group_weights, group.advantages, strict=True)]
+  return pack(sequences, row_tokens=row_tokens, rows_multiple=microbatch_rows)
+
+
+def _efficiency(packed: Sequence[Rows]) -> float:
+  return efficiency(Rows(**{
+      field.name: np.concatenate([getattr(rows, field.name) for rows in packed])
+      for field in dataclasses.fields(Rows)}))

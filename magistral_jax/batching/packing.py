@@ -1,0 +1,143 @@
+"""Sequences of different lengths into rows of one length: R rows of T places.
+
+A sequence of n tokens takes n - 1 places: place t reads token t and predicts token t + 1.
+
+  prompt ab, completion cd        tokens   a b c | x y | _     segments  1 1 1 2 2 0
+  prompt x,  completion yz        targets  b c d | y z | _     positions 0 1 2 0 1 0
+                                  mask     . 1 1 | 1 1 | .
+
+First fit decreasing: the longest sequence first, each into the first row that has room.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from magistral_jax.records import Rows
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+  """A prompt and its completion with what the loss needs to know of them.
+
+  Trained(prompt=np.array([1, 52]), completion=np.array([7, 2]), weight=.01, advantage=-.5,
+          sampler_logp=np.array([-.1, -2.]))
+  """
+  prompt: np.ndarray        # [n] int32, at least one token.
+  completion: np.ndarray    # [m] int32, at least one token; only these are trained.
+  weight: float             # Of each completion token in the loss.
+  advantage: float = 0.0
+  sampler_logp: np.ndarray | None = None  # [m] float32; none in supervised training.
+
+  @property
+  def places(self) -> int:
+    return len(self.prompt) + len(self.completion) - 1
+
+
+def first_fit_decreasing(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
+  """Rows of indices into `lengths` whose lengths add up to at most `row_tokens` each.
+
+  Equal lengths keep their order, so the outcome depends on nothing but the arguments. Cost is
+  O(n^2) comparisons done by numpy: 40 ms for 8192 sequences.
+
+  Raises:
+    ValueError: a length exceeds row_tokens.
+  """
+  lengths = np.asarray(lengths, int)
+  if len(lengths) and lengths.max() > row_tokens:
+    raise ValueError(
+        f'A sequence of {lengths.max()} places does not fit in a row of {row_tokens}: raise '
+        f'batching.row_tokens or lower data.max_prompt_tokens + sampler.max_new_tokens.')
+  # As many empty rows as could be needed: the first with room always exists.
+  room = np.full(len(lengths), row_tokens)
+  rows: list[list[int]] = []
+  for index in np.argsort(-lengths, kind='stable'):
+    row = int(np.argmax(room >= lengths[index]))
+    if row == len(rows):
+      rows.append([])
+    rows[row].append(int(index))
+    room[row] -= lengths[index]
+  return rows
+
+
+def pack(sequences: Sequence[Trained], *, row_tokens: int, rows_multiple: int) -> Rows:
+  """Packs sequences first-fit-decreasing; empty rows fill up to a multiple of `rows_multiple`.
+
+  Args:
+    sequences: each of at most `row_tokens` places.
+    row_tokens: T.
+    rows_multiple: R is a multiple of it, so that a microbatch always has the same shape.
+  Raises:
+    ValueError: there is no sequence; one is too long; one has no prompt or no completion.
+  """
+  if not sequences:
+    raise ValueError('There is no sequence to pack.')
+  for s in sequences:
+    if not len(s.prompt) or not len(s.completion):
+      raise ValueError(f'A sequence of {len(s.prompt)} prompt and {len(s.completion)} completion '
+                       f'tokens cannot be trained: both need at least one token.')
+  layout = first_fit_decreasing([s.places for s in sequences], row_tokens)
+  size = -(-len(layout) // rows_multiple) * rows_multiple
+  rows = _empty(size, row_tokens)
+  for r, members in enumerate(layout):
+    start = 0
+    for segment, index in enumerate(members, 1):
+      _place(rows, r, start, segment, sequences[index])
+      start += sequences[index].places
+  return rows
+
+
+def pack_examples(
+    examples: Sequence[tuple[np.ndarray, np.ndarray]], *, row_tokens: int,
+    rows_multiple: int) -> Rows:
+  """Packs (prompt tokens, completion tokens) for supervised learning.
+
+  Every completion token weighs 1 / (completion tokens of all examples). Before training on a part
+  of the rows, weigh that part with `evenly_weighted`.
+
+  Raises:
+    ValueError: as `pack`.
+  """
+  trained = max(1, sum(len(completion) for _, completion in examples))
+  sequences = [Trained(np.asarray(prompt), np.asarray(completion), 1.0 / trained)
+               for prompt, completion in examples]
+  return pack(sequences, row_tokens=row_tokens, rows_multiple=rows_multiple)
+
+
+def evenly_weighted(rows: Rows) -> Rows:
+  """The same rows with every trained token weighing 1 / (trained tokens of these rows)."""
+  weight = rows.mask / np.float32(max(1, rows.mask.sum()))
+  return dataclasses.replace(rows, weight=weight.astype(np.float32))
+
+
+def efficiency(rows: Rows) -> float:
+  """Filled places over places of the rows that hold a sequence; rows of padding do not count."""
+  held = rows.segments.any(axis=1)
+  return float((rows.segments[held] > 0).mean()) if held.any() else 0.0
+
+
+def _empty(size: int, row_tokens: int) -> Rows:
+  """Rows of nothing but padding."""
+  dtypes = dict(tokens=np.int32, targets=np.int32, segments=np.int32, positions=np.int32,
+                mask=bool, weight=np.float32, advantage=np.float32, sampler_logp=np.float32)
+  return Rows(**{name: np.zeros((size, row_tokens), dtype) for name, dtype in dtypes.items()})
+
+
+def _place(rows: Rows, r: int, start: int, segment: int, sequence: Trained) -> None:
+  """Writes a sequence into row `r` from place `start` on."""
+  tokens = np.concatenate([sequence.prompt, sequence.completion])
+  here = slice(start, start + sequence.places)
+  # The last prompt token already predicts the first completion token.
+  chosen = slice(start + len(sequence.prompt) - 1, start + sequence.places)
+  rows.tokens[r, here] = tokens[:-1]
+  rows.targets[r, here] = tokens[1:]
+  rows.segments[r, here] = segment
+  rows.positions[r, here] = np.arange(sequence.places)
+  rows.mask[r, chosen] = True
+  rows.weight[r, chosen] = sequence.weight
+  rows.advantage[r, chosen] = sequence.advantage
+  if sequence.sampler_logp is not None:
+    rows.sampler_logp[r, chosen] = sequence.sampler_logp

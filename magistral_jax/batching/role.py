@@ -1,0 +1,79 @@
+"""The batcher: gathers groups from completions that arrive in any order, and cuts batches."""
+
+from __future__ import annotations
+
+from magistral_jax.batching.batch import make_batch
+from magistral_jax.batching.groups import make_group
+from magistral_jax.records import Batch, Completion, Group, Prompt, Verdict
+
+
+class Batcher:
+  """Holds incomplete groups, and complete ones that wait for a batch.
+
+  Reads:  Prompt, Completion, Verdict, one scored completion at a time. Writes: Group, Batch.
+  Owns:   the members gathered so far. Called from one thread; settles nothing by itself: the
+          caller asks `groups.settle` about each group that `add` returns, records its fate, and
+          gives back those to train on through `offer`.
+  """
+
+  def __init__(
+      self, *, group_size: int, prompts_per_batch: int, minibatches: int, max_staleness: int,
+      row_tokens: int, microbatch_rows: int, advantage_norm: str, normalizer: str,
+      max_new_tokens: int):
+    self._group_size, self._prompts_per_batch = group_size, prompts_per_batch
+    self._max_staleness = max_staleness
+    self._make = dict(
+        minibatches=minibatches, row_tokens=row_tokens, microbatch_rows=microbatch_rows,
+        advantage_norm=advantage_norm, normalizer=normalizer, max_new_tokens=max_new_tokens)
+    self._gathering: dict[int, dict[int, tuple[Completion, Verdict]]] = {}
+    self._waiting: list[Group] = []
+    self.duplicates = 0
+
+  def add(self, prompt: Prompt, completion: Completion, verdict: Verdict) -> Group | None:
+    """Takes a scored completion; returns its group if this was the last of the G.
+
+    A sample that is already there is counted in `duplicates` and ignored.
+    """
+    members = self._gathering.setdefault(prompt.ordinal, {})
+    if completion.sample in members:
+      self.duplicates += 1
+      return None
+    members[completion.sample] = (completion, verdict)
+    if len(members) < self._group_size:
+      return None
+    return make_group(prompt, list(self._gathering.pop(prompt.ordinal).values()))
+
+  def offer(self, group: Group) -> None:
+    """Puts a complete group that is worth training on into the next batch."""
+    self._waiting.append(group)
+
+  def expire(self, version: int) -> list[Group]:
+    """Removes and returns waiting groups with a token more than max_staleness versions old."""
+    fresh, stale = [], []
+    for group in self._waiting:
+      (stale if version - group.oldest_version > self._max_staleness else fresh).append(group)
+    self._waiting = fresh
+    return stale
+
+  def take(self) -> Batch | None:
+    """A batch of exactly prompts_per_batch groups, the stalest first; None while there are fewer.
+
+    Within the batch groups stand by ordinal, so that it depends on which groups came and not on
+    when they came.
+    """
+    if len(self._waiting) < self._prompts_per_batch:
+      return None
+    queue = sorted(self._waiting, key=lambda g: (g.oldest_version, g.ordinal))
+    self._waiting = queue[self._prompts_per_batch:]
+    chosen = sorted(queue[:self._prompts_per_batch], key=lambda g: g.ordinal)
+    return make_batch(chosen, **self._make)
+
+  @property
+  def waiting(self) -> int:
+    """Complete groups that wait for a batch."""
+    return len(self._waiting)
+
+  @property
+  def gathering(self) -> int:
+    """Groups of which some completion has come and some has not."""
+    return len(self._gathering)

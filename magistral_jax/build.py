@@ -1,0 +1,171 @@
+"""From a config to the parts of a run. With check.py the only library code that sees ConfigDict."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from magistral_jax import sharding
+from magistral_jax.data.sources import SOURCES
+from magistral_jax.data.stream import PromptStream
+from magistral_jax.models import checkpoint, decoder
+from magistral_jax.models.config import ModelConfig
+from magistral_jax.records import WeightSnapshot
+from magistral_jax.sampler.engine import Engine
+from magistral_jax.sampler.role import Sampler
+from magistral_jax.sampler.slots import Sampling
+from magistral_jax.tokens import load_tokenizer
+from magistral_jax.trainer.optimizer import make_optimizer
+from magistral_jax.trainer.role import Trainer
+from magistral_jax.trainer.state import abstract_state, init_state
+from magistral_jax.trainer.step import make_step
+from magistral_jax.verifiers.pool import Pool
+
+
+@dataclasses.dataclass(frozen=True)
+class Meshes:
+  """Where the trainer and each sampler compute."""
+  trainer: Any
+  samplers: tuple[Any, ...]
+
+
+def meshes(c) -> Meshes:
+  """Disjoint meshes for trainer and samplers; on a machine with one device they share it.
+
+  Raises:
+    ValueError: there are fewer devices than the meshes need.
+  """
+  devices, train, sample = jax.devices(), dict(c.mesh.trainer), dict(c.mesh.sampler)
+  size = lambda axes: functools.reduce(lambda a, b: a * b, axes.values())
+  need = size(train) + c.runtime.samplers * size(sample)
+  if len(devices) == 1 and size(train) == size(sample) == 1:
+    parts = [devices] * (1 + c.runtime.samplers)
+  elif len(devices) >= need:
+    starts = [size(train) + i * size(sample) for i in range(c.runtime.samplers)]
+    parts = [devices[:size(train)]] + [devices[s:s + size(sample)] for s in starts]
+  else:
+    raise ValueError(
+        f'mesh.trainer={train} and {c.runtime.samplers} x mesh.sampler={sample} need {need} '
+        f'devices and there are {len(devices)}: make the meshes smaller or runtime.samplers less.')
+  return Meshes(sharding.make_mesh(parts[0], **train),
+                tuple(sharding.make_mesh(part, **sample) for part in parts[1:]))
+
+
+def tokenizer(c):
+  """The tokenizer of the config; a checkpoint brings its own unless tokenizer.path says else."""
+  return load_tokenizer(c.tokenizer.kind, c.tokenizer.path or c.model.checkpoint)
+
+
+def source(c):
+  """The source of problems."""
+  if c.data.source not in SOURCES:
+    raise ValueError(f'data.source={c.data.source!r} is unknown: choose one of {sorted(SOURCES)}.')
+  return SOURCES[c.data.source](c.seed, **c.data[c.data.source])
+
+
+def stream(c, tok) -> PromptStream:
+  """The endless stream of prompts."""
+  return PromptStream(source(c), tok, template=c.data.template,
+                      system_prompt=c.data.system_prompt,
+                      max_prompt_tokens=c.data.max_prompt_tokens)
+
+
+def model_config(c, vocab: int) -> ModelConfig:
+  """The model's shape: from its checkpoint if there is one, else from the config."""
+  m = dict(c.model)
+  path = m.pop('checkpoint')
+  if path:
+    return checkpoint.read_config(path, dtype=m['dtype'])
+  return ModelConfig(vocab=vocab, **m)
+
+
+def params(c, config: ModelConfig, mesh, rules):
+  """Parameters on `mesh`, float32: read from the checkpoint, or freshly drawn."""
+  _, axes = decoder.definition(config)
+  shardings = sharding.tree_named(mesh, rules, axes)
+  sharding.check_divisible(decoder.abstract(config), shardings, 'model')
+  if c.model.checkpoint:
+    return checkpoint.load(c.model.checkpoint, config, shardings)
+  return jax.jit(lambda: decoder.init(config, c.seed), out_shardings=shardings)()
+
+
+def abstract_params(config: ModelConfig, mesh):
+  """Shapes and trainer shardings of the parameters, nothing allocated."""
+  _, axes = decoder.definition(config)
+  shardings = sharding.tree_named(mesh, sharding.TRAINER, axes)
+  return jax.tree.map(
+      lambda a, s: jax.ShapeDtypeStruct(a.shape, jnp.float32, sharding=s),
+      decoder.abstract(config), shardings)
+
+
+def optimizer(c, config: ModelConfig, **changed):
+  """The optimizer; weight decay leaves norms alone."""
+  o = dict(c.optimizer) | changed
+  o.pop('max_bad_steps')
+  decayed = jax.tree_util.tree_map_with_path(
+      lambda path, _: 'norm' not in jax.tree_util.keystr(path), decoder.abstract(config))
+  return make_optimizer(**o, decayed=decayed)
+
+
+def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **changed) -> Trainer:
+  """A trainer that starts from `weights`, or from the state that `restore` makes of a template.
+
+  Args:
+    changed: keys of config section `optimizer` to replace, for the cold start.
+  """
+  opt = optimizer(c, config, **changed)
+  template = abstract_state(abstract_params(config, mesh), opt, kl_reference=c.loss.kl_reference)
+  step = make_step(
+      lambda p, *rows: decoder.forward_rows(config, p, *rows, remat=c.trainer.remat),
+      decoder.head, opt, template, temperature=c.sampler.temperature,
+      vocab_shards=mesh.shape[sharding.TRAINER['vocab']], **c.loss)
+  if restore is not None:
+    state = restore(template)
+  else:
+    state = init_state(weights, opt, kl_reference=c.loss.kl_reference)
+  return Trainer(state, step, mesh=mesh, microbatch_rows=c.trainer.microbatch_rows,
+                 max_bad_steps=c.optimizer.max_bad_steps)
+
+
+def slot_pages(c) -> int:
+  """Pages of the longest sequence."""
+  longest = c.data.max_prompt_tokens + max(c.sampler.max_new_tokens, c.evaluation.max_new_tokens)
+  return -(-longest // c.sampler.page_tokens)
+
+
+def pages(c) -> int:
+  """Pages of the pool: sampler.pages, or enough for every slot at full length."""
+  return c.sampler.pages or c.sampler.slots * slot_pages(c) + 2 * slot_pages(c) + 1
+
+
+def engine(c, config: ModelConfig, mesh, eos_id: int) -> Engine:
+  """The decode engine of one sampler."""
+  return Engine(
+      config, mesh, slots=c.sampler.slots, pages=pages(c), page_tokens=c.sampler.page_tokens,
+      slot_pages=slot_pages(c), decode_steps=c.sampler.decode_steps,
+      nucleus=min(c.sampler.top_p, c.evaluation.top_p) < 1, eos_id=eos_id, seed=c.seed)
+
+
+def sampler(c, config: ModelConfig, mesh, tok, snapshot: WeightSnapshot) -> Sampler:
+  """A sampler with its engine."""
+  return Sampler(engine(c, config, mesh, tok.eos_id), snapshot, decode=tok.decode,
+                 eos_id=tok.eos_id)
+
+
+def pool(c) -> Pool:
+  """The pool of verifier workers; a context manager."""
+  rewards = dict(c.verifiers)
+  limits = {key: rewards.pop(key) for key in ('timeout_s', 'memory_mb')}
+  return Pool(c.runtime.verifier_workers, rewards=rewards, **limits)
+
+
+def samplings(c) -> tuple[Sampling, Sampling]:
+  """How prompts are sampled for training, and for exams."""
+  e = c.evaluation
+  return (Sampling(c.sampler.group_size, c.sampler.temperature, c.sampler.top_p,
+                   c.sampler.max_new_tokens),
+          Sampling(e.samples, e.temperature, e.top_p, e.max_new_tokens))

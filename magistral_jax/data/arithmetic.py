@@ -1,0 +1,162 @@
+"""Sums of any depth, made on demand: the source that needs no file.
+
+    7+12-5=?      answer 14      worked: 7+12=19, 19-5=14
+    2+3*4=?       answer 14      worked: 3*4=12, 2+12=14 (products first, then left to right)
+
+Whether a problem may be trained on is a property of its text alone: a tenth of all texts, chosen by
+a hash, is reserved for the held-out side whatever the seed. The generator has no end and no state.
+"""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import operator
+import random
+import re
+from collections.abc import Iterator, Sequence
+
+from magistral_jax.records import Problem
+
+OPERATIONS = {'+': operator.add, '-': operator.sub, '*': operator.mul}
+
+# Every intermediate result lies in here, so that a byte-level model meets at most three digits.
+LEAST_RESULT, GREATEST_RESULT = -99, 999
+
+HELD_OUT_SHARE = 10       # One text in so many is held out.
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """One line of a worked sum: left, operation, right, result."""
+  left: int
+  operation: str
+  right: int
+  result: int
+
+  def __str__(self) -> str:
+    return f'{self.left}{self.operation}{self.right}={self.result}'
+
+
+def work(text: str, slips: dict[int, int] | None = None) -> list[Step]:
+  """The steps that solve a problem; the last result is the answer.
+
+  Args:
+    text: as `ArithmeticSource` writes it, '2+3*4=?'.
+    slips: {index of a step: what is added to its right result}; later steps go on from there.
+  """
+  pieces = re.findall(r'\d+|[-+*]', text)
+  numbers, operations = [int(piece) for piece in pieces[::2]], pieces[1::2]
+  steps = []
+  while operations:
+    at = operations.index('*') if '*' in operations else 0
+    result = OPERATIONS[operations[at]](numbers[at], numbers[at + 1])
+    result += (slips or {}).get(len(steps), 0)
+    steps.append(Step(numbers[at], operations[at], numbers[at + 1], result))
+    numbers[at:at + 2] = [result]
+    del operations[at]
+  return steps
+
+
+def in_range(steps: list[Step]) -> bool:
+  return all(LEAST_RESULT <= step.result <= GREATEST_RESULT for step in steps)
+
+
+def is_held_out(text: str) -> bool:
+  """True for the reserved tenth of all texts."""
+  digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+  return int.from_bytes(digest, 'little') % HELD_OUT_SHARE == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ArithmeticSource:
+  """Endless sums with the given operations and depths.
+
+  Args:
+    seed: of the training stream (any text will do); the held-out problems do not depend on it.
+    operations: any of '+', '-', '*', in one string.
+    min_terms, max_terms: operands of a sum; each number of them is drawn equally often, except that
+      a sum with a result out of LEAST_RESULT..GREATEST_RESULT is drawn again.
+    max_number: the largest operand; the smallest is 0.
+  """
+  seed: int | str
+  _: dataclasses.KW_ONLY
+  operations: str
+  min_terms: int
+  max_terms: int
+  max_number: int
+
+  size = None               # Endless.
+
+  def __post_init__(self):
+    unknown = sorted(set(self.operations) - set(OPERATIONS))
+    if unknown or not self.operations:
+      raise ValueError(
+          f'The operations {self.operations!r} cannot be used: write some of '
+          f'{"".join(OPERATIONS)!r} into data.arithmetic.operations.')
+    if not 2 <= self.min_terms <= self.max_terms:
+      raise ValueError(
+          f'Sums of {self.min_terms} to {self.max_terms} terms cannot be made: set '
+          f'2 <= data.arithmetic.min_terms <= data.arithmetic.max_terms.')
+    if not 0 <= self.max_number <= GREATEST_RESULT:
+      raise ValueError(
+          f'Operands up to {self.max_number} do not suit results up to {GREATEST_RESULT}: set '
+          f'data.arithmetic.max_number between 0 and {GREATEST_RESULT}.')
+    for held_out, side in ((False, 'training'), (True, 'held-out')):
+      if next(self._all(held_out), None) is None:
+        raise ValueError(
+            f'No {side} problem exists with operands up to {self.max_number} and at most '
+            f'{self.max_terms} terms: raise data.arithmetic.max_number or max_terms.')
+
+  def problem(self, ordinal: int) -> Problem:
+    """The training problem at a place of the stream, the same in every process."""
+    # Text seeds go through SHA-512 and only random() is drawn: both keep across Python versions.
+    rng = random.Random(f'arithmetic {self.seed} {ordinal}')
+    return _problem(self._draw(rng, held_out=False))
+
+  def held_out(self, n: int) -> list[Problem]:
+    """`n` fixed, distinct problems that are never trained on, or all there are if fewer."""
+    few = list(itertools.islice(self._all(True), 4 * n))
+    if len(few) < 4 * n:
+      # So few that drawing distinct ones might take long: shuffle the whole side.
+      key = lambda text: hashlib.blake2b(f'exam {text}'.encode()).digest()
+      return [_problem(text) for text in sorted(few, key=key)[:n]]
+    rng, texts = random.Random('arithmetic held out'), {}
+    while len(texts) < n:
+      texts[self._draw(rng, held_out=True)] = None
+    return [_problem(text) for text in texts]
+
+  def longest(self) -> Problem:
+    """A problem whose text is as long as any can be; it need not be in the stream."""
+    operands = [str(self.max_number)] * self.max_terms
+    return Problem('longest', self.operations[0].join(operands) + '=?', '', 'arithmetic')
+
+  def _draw(self, rng: random.Random, *, held_out: bool) -> str:
+    below = lambda n: int(rng.random() * n)
+    while True:
+      terms = self.min_terms + below(self.max_terms - self.min_terms + 1)
+      numbers = [below(self.max_number + 1) for _ in range(terms)]
+      operations = [self.operations[below(len(self.operations))] for _ in range(terms - 1)]
+      text = _text(numbers, operations)
+      if is_held_out(text) == held_out and in_range(work(text)):
+        return text
+
+  def _all(self, held_out: bool) -> Iterator[str]:
+    """Every text of one side, in order; usually left after a few."""
+    for terms in range(self.min_terms, self.max_terms + 1):
+      for numbers in itertools.product(range(self.max_number + 1), repeat=terms):
+        for operations in itertools.product(sorted(set(self.operations)), repeat=terms - 1):
+          text = _text(numbers, operations)
+          if is_held_out(text) == held_out and in_range(work(text)):
+            yield text
+
+
+def _text(numbers: Sequence[int], operations: Sequence[str]) -> str:
+  pairs = itertools.zip_longest(map(str, numbers), operations, fillvalue='=?')
+  return ''.join(itertools.chain.from_iterable(pairs))
+
+
+def _problem(text: str) -> Problem:
+  return Problem(
+      id=f'arithmetic-{text[:-2]}', text=text, answer=str(work(text)[-1].result),
+      source='arithmetic')

@@ -1,0 +1,69 @@
+"""Turns a JSONL file of problems into a prepared TFDS data set (array_record, no TensorFlow).
+
+    python -m magistral_jax.data.builders.problems --input=problems.jsonl --output=prepared
+    python -m magistral_jax.train --config=configs/smollm2_math.py \\
+        --config.data.source=tfds --config.data.tfds.path=prepared
+
+The file is checked like any JSONL source; what is prepared are the fields of `records.Problem`.
+"""
+from __future__ import annotations
+
+import pathlib
+import sys
+
+import tensorflow_datasets as tfds
+from absl import app, flags
+
+from magistral_jax.data.jsonl import read_files
+from magistral_jax.data.prepared import FIELDS
+
+
+class Problems(tfds.core.GeneratorBasedBuilder):
+  """Problems with checkable answers, one text feature per field."""
+  VERSION = tfds.core.Version('1.0.0')
+
+  def __init__(self, *, path: str, **kwargs):
+    self._path = path
+    super().__init__(**kwargs)
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    return tfds.core.DatasetInfo(
+        builder=self, description=self.__doc__,
+        features=tfds.features.FeaturesDict({key: tfds.features.Text() for key in FIELDS}))
+
+  def _split_generators(self, dl_manager):
+    del dl_manager  # Nothing is downloaded.
+    return {'train': self._generate_examples()}
+
+  def _generate_examples(self):
+    for problem in read_files(self._path.split(',')):
+      yield problem.id, {key: getattr(problem, key) for key in FIELDS}
+
+
+def prepare(path: str, output: str) -> pathlib.Path:
+  """Prepares a data set and returns its folder, which must not hold one already."""
+  builder = Problems(path=path, data_dir=output, file_format='array_record')
+  folder = pathlib.Path(builder.data_dir)
+  if folder.exists():
+    raise ValueError(
+        f'{folder} exists already: delete it, or set --output to another folder.')
+  builder.download_and_prepare(
+      download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+  return folder
+
+
+def main(argv):
+  del argv
+  try:
+    folder = prepare(flags.FLAGS.input, flags.FLAGS.output)
+  except ValueError as error:
+    sys.exit(str(error))
+  print(f'Prepared; read it with --config.data.source=tfds --config.data.tfds.path={folder}')
+
+
+if __name__ == '__main__':
+  # Defined here: a module that is only imported must not claim common names such as --input.
+  flags.DEFINE_string('input', None, 'JSONL file, or several with commas between them.')
+  flags.DEFINE_string('output', None, 'Folder to write the prepared data set into.')
+  flags.mark_flags_as_required(['input', 'output'])
+  app.run(main)

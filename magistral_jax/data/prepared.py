@@ -1,0 +1,58 @@
+"""Problems from a data set prepared by TFDS (array_record files), read without TensorFlow.
+
+`python -m magistral_jax.data.builders.problems` prepares one from a JSONL file. All problems are
+held in memory, as text: a million of them take about a gigabyte.
+"""
+from __future__ import annotations
+
+import pathlib
+
+from magistral_jax.data.finite import FiniteSource
+from magistral_jax.data.jsonl import keep_apart, split_held_out
+from magistral_jax.records import Problem
+
+# What the builder writes and this module reads: the text fields of a Problem.
+FIELDS = ('id', 'text', 'answer', 'source', 'domain', 'language', 'solution')
+
+
+class TfdsSource(FiniteSource):
+  """The `train` split of a prepared data set.
+
+  Args:
+    seed: of the order of the training problems.
+    path: the folder with dataset_info.json, or one above it that holds a single data set.
+    held_out: how many problems are held out; the same ones whatever the seed.
+  """
+
+  def __init__(self, seed: int, *, path: str, held_out: int):
+    problems = read_prepared(path)
+    training, exam = split_held_out(problems, held_out, key='data.tfds.held_out')
+    super().__init__(seed, keep_apart(training, exam, name=path), exam)
+
+
+def read_prepared(path: str) -> list[Problem]:
+  """All problems of a prepared data set, in its order."""
+  import tensorflow_datasets as tfds  # Half a second that other sources need not wait for.
+  folder = find_prepared(path)
+  builder = tfds.builder_from_directory(folder)
+  missing = sorted(set(FIELDS) - set(builder.info.features))
+  if missing:
+    raise ValueError(
+        f'The data set in {folder} has no field {missing[0]!r}: prepare it with '
+        f'magistral_jax.data.builders.problems, or correct data.tfds.path.')
+  rows = builder.as_data_source('train')
+  return [Problem(**{key: row[key].decode('utf-8') for key in FIELDS}) for row in rows]
+
+
+def find_prepared(path: str) -> pathlib.Path:
+  """The one folder at or below `path` that TFDS has finished writing."""
+  if not path:
+    raise ValueError('There is no prepared data set to read: set data.tfds.path.')
+  folders = [info.parent for info in pathlib.Path(path).rglob('dataset_info.json')]
+  # A folder named *.incomplete* is what an interrupted preparation leaves behind.
+  folders = sorted(f for f in folders if 'incomplete' not in f.name)
+  if len(folders) != 1:
+    raise ValueError(
+        f'{path!r} holds {len(folders)} prepared data sets where one is needed: set data.tfds.path '
+        f'to the folder with its dataset_info.json.')
+  return folders[0]

@@ -1,0 +1,29 @@
+"""Where problems come from, by the name in `data.source`."""
+from __future__ import annotations
+
+from typing import Protocol
+
+from magistral_jax.data.arithmetic import ArithmeticSource
+from magistral_jax.data.jsonl import JsonlSource
+from magistral_jax.data.prepared import TfdsSource
+from magistral_jax.records import Problem
+
+
+class Source(Protocol):
+  """An endless stream of training problems and a fixed exam; the two share no text.
+
+  A source with a `size` is a `FiniteSource` and can leave problems out; one without has
+  `longest()`, its longest problem.
+  """
+  seed: int | str
+  size: int | None          # Problems in an epoch; None where there are no epochs.
+
+  def problem(self, ordinal: int) -> Problem: ...
+  def held_out(self, n: int) -> list[Problem]: ...
+
+
+SOURCES = {
+    'arithmetic': ArithmeticSource,
+    'jsonl': JsonlSource,
+    'tfds': TfdsSource,
+}

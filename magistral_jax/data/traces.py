@@ -1,0 +1,85 @@
+r"""Responses to imitate before reinforcement learning starts: the cold start.
+
+A generated trace works a sum step by step; a file's problem brings its own worked solution.
+
+    7+12-5=?    <think>7+12=19\n19-5=14</think>\boxed{14}
+
+Some generated traces slip on purpose. Whoever imitates them is right only sometimes, which leaves
+reinforcement learning something to find: the careful habit pays and the slips do not.
+"""
+from __future__ import annotations
+
+import dataclasses
+import random
+
+from magistral_jax.data import arithmetic
+from magistral_jax.data.finite import FiniteSource
+from magistral_jax.data.sources import Source
+from magistral_jax.records import Problem
+
+# What a slip adds to a step: a miscount, or a carry forgotten or invented.
+SLIPS = (-10, -2, -1, 1, 2, 10)
+
+
+def cold_start_examples(
+    source: Source, *, examples: int, mistakes: float, seed: int) -> list[tuple[Problem, str]]:
+  """Training problems with a full response each.
+
+  Args:
+    source: any of `data.sources`; only its training side is used.
+    examples: how many; a file with fewer worked solutions gives all it has.
+    mistakes: share of the generated traces that slip and end in a wrong answer. The
+      solutions of a file are taken as they are.
+  Raises:
+    ValueError: a file in which no problem has a solution.
+  """
+  if not 0.0 <= mistakes <= 1.0:
+    raise ValueError(
+        f'A share of {mistakes} of the traces cannot be wrong: set cold_start.mistakes between '
+        f'0 and 1.')
+  if isinstance(source, FiniteSource):
+    return _from_solutions(source, examples, seed)
+  # Another stream of the same side: training does not begin with the problems just seen.
+  source = dataclasses.replace(source, seed=f'{source.seed} cold start {seed}')
+  rng = random.Random(f'slips {seed}')
+  result = []
+  for ordinal in range(examples):
+    problem = source.problem(ordinal)
+    slips = pick_slip(problem.text, rng) if rng.random() < mistakes else None
+    result.append((problem, worked_sum(problem.text, slips)))
+  return result
+
+
+def worked_sum(text: str, slips: dict[int, int] | None = None) -> str:
+  """The response to an arithmetic problem, with `slips` as in `arithmetic.work`."""
+  steps = arithmetic.work(text, slips)
+  thoughts = '\n'.join(map(str, steps))
+  return f'<think>{thoughts}</think>\\boxed{{{steps[-1].result}}}'
+
+
+def pick_slip(text: str, rng: random.Random) -> dict[int, int]:
+  """One wrong step that makes the answer wrong and leaves all results in range."""
+  right = arithmetic.work(text)
+  while True:
+    slips = {int(rng.random() * len(right)): SLIPS[int(rng.random() * len(SLIPS))]}
+    wrong = arithmetic.work(text, slips)
+    # A slip can be undone by a later product with 0. One in the last step never is.
+    if wrong[-1].result != right[-1].result and arithmetic.in_range(wrong):
+      return slips
+
+
+def worked_solution(problem: Problem) -> str:
+  r"""The response to a problem that brings its solution: thoughts, then the boxed answer."""
+  # Tags of another's format would make a second pair, which the format gate refuses.
+  thoughts = problem.solution.replace('<think>', '').replace('</think>', '').strip()
+  return f'<think>\n{thoughts}\n</think>\n\nThe answer is \\boxed{{{problem.answer}}}.'
+
+
+def _from_solutions(source: FiniteSource, examples: int, seed: int) -> list[tuple[Problem, str]]:
+  solved = [problem for problem in source.training if problem.solution]
+  if not solved:
+    raise ValueError(
+        f'None of the {source.size} training problems has a solution to imitate: add a '
+        f'"solution" to lines of the file, or set cold_start.steps=0.')
+  random.Random(f'solutions {seed}').shuffle(solved)
+  return [(problem, worked_solution(problem)) for problem in solved[:examples]]

@@ -1,0 +1,112 @@
+"""Estimators over repeated samples: pass@k, maj@k, and means with their standard errors.
+
+The unit that is drawn at random is the problem; its samples only say how well it is solved. A
+standard error over samples as if they were independent would be too small, so it is taken over
+problems. None of these functions sees text beyond comparing extracted answers for equality.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+
+class Estimate(NamedTuple):
+  """A mean over problems and its standard error; nan where one problem is all there is."""
+  mean: float
+  standard_error: float
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+  """Chance that k of n samples, drawn without replacement, hold one of the c correct ones.
+
+  1 - C(n - c, k) / C(n, k), the unbiased estimate of the chance for k fresh samples.
+
+  Raises:
+    ValueError: not 1 <= k <= n, or not 0 <= c <= n.
+  Reference: arXiv:2107.03374 eq. 1.
+  """
+  _check_k(n, k)
+  if not 0 <= c <= n:
+    raise ValueError(f'{c} of {n} samples cannot be correct: it must lie between 0 and {n}.')
+  return float(1 - Fraction(math.comb(n - c, k), math.comb(n, k)))
+
+
+def maj_at_k(answers: Sequence[str], correct: Sequence[bool], k: int) -> float:
+  """Chance that the most frequent answer among k of n samples, without replacement, is correct.
+
+  Exact, by counting subsets. Answers judged correct are one answer however they are spelled: each
+  equals the reference. A sample without an answer ('') does not vote. A tie among t answers is
+  settled by an even draw, so the correct one gets 1/t; without any vote the result is 0.
+
+  Args:
+    answers: n extracted answers of one problem.
+    correct: n verdicts, True where the answer is right.
+    k: how many samples vote.
+  Raises:
+    ValueError: not 1 <= k <= n, or the two lists differ in length.
+  """
+  n = len(answers)
+  if len(correct) != n:
+    raise ValueError(f'{n} answers came with {len(correct)} verdicts: there must be one for each.')
+  _check_k(n, k)
+  right = sum(bool(ok) for ok in correct)
+  wrong = collections.Counter(a for a, ok in zip(answers, correct, strict=True) if a and not ok)
+  silent = n - right - wrong.total()
+  won = sum(
+      math.comb(right, votes) * _won_subsets(list(wrong.values()), silent, k - votes, votes)
+      for votes in range(1, min(right, k) + 1))
+  return float(Fraction(won) / math.comb(n, k))
+
+
+def clustered_mean(samples: Sequence[Sequence[float]]) -> Estimate:
+  """Mean over problems of the mean over a problem's samples, with its standard error.
+
+  Every problem weighs the same, however many samples it has. The error is the standard deviation
+  of the problems' means (n - 1 in the denominator) over the square root of their number.
+
+  Args:
+    samples: one sequence of values for each problem.
+  Raises:
+    ValueError: there is no problem, or one without samples.
+  """
+  if not samples or not all(len(values) for values in samples):
+    raise ValueError(
+        f'A mean over {len(samples)} problems needs at least one problem, and at least one sample '
+        f'of each: raise evaluation.problems or evaluation.samples.')
+  means = [math.fsum(values) / len(values) for values in samples]
+  mean = math.fsum(means) / len(means)
+  if len(means) == 1:
+    return Estimate(mean, math.nan)
+  variance = math.fsum((value - mean) ** 2 for value in means) / (len(means) - 1)
+  return Estimate(mean, math.sqrt(variance / len(means)))
+
+
+def _won_subsets(wrong: list[int], silent: int, draws: int, votes: int) -> Fraction:
+  """Subsets of `draws` samples in which no wrong answer gets more than `votes`, ties shared.
+
+  Counted by a generating polynomial: ways[d, t] subsets take d samples from the answers seen so
+  far, with t of these answers on exactly `votes`; each such subset counts 1 / (t + 1).
+  """
+  ways = collections.Counter({(0, 0): 1})
+  for count, may_vote in [(silent, False), *((count, True) for count in wrong)]:
+    extended = collections.Counter()
+    for (drawn, tied), number in ways.items():
+      most = min(count, draws - drawn, votes if may_vote else count)
+      for more in range(most + 1):
+        key = (drawn + more, tied + (may_vote and more == votes))
+        extended[key] += number * math.comb(count, more)
+    ways = extended
+  return sum(
+      (Fraction(number, tied + 1) for (drawn, tied), number in ways.items() if drawn == draws),
+      Fraction(0))
+
+
+def _check_k(n: int, k: int) -> None:
+  if not 1 <= k <= n:
+    raise ValueError(
+        f'k is {k} but there are {n} samples of each problem: k must lie between 1 and {n}, so '
+        f'lower k or raise evaluation.samples.')

@@ -1,0 +1,69 @@
+"""An exam: held-out prompts, so many samples each, at one weight version; and its result."""
+
+import dataclasses
+
+from magistral_jax.evaluation.estimators import clustered_mean, maj_at_k, pass_at_k
+from magistral_jax.records import Completion, Prompt, Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What an exam found.
+
+  Result(version=40, problems=128, samples=4, accuracy=.91, accuracy_se=.02, pass_at={4: .97},
+         maj_at={4: .93}, mean_tokens=31.5, statuses={'correct': 466, ...})
+  """
+  version: int
+  problems: int
+  samples: int
+  accuracy: float                # pass@1, the mean over problems.
+  accuracy_se: float             # Standard error over problems.
+  pass_at: dict[int, float]
+  maj_at: dict[int, float]
+  mean_tokens: float
+  statuses: dict[str, int]
+
+
+class Exam:
+  """Gathers the answers to held-out prompts; `result` when all are in."""
+
+  def __init__(self, prompts: list[Prompt], samples: int):
+    self.prompts, self.samples = prompts, samples
+    self.submitted = False        # Whether a sampler has it.
+    self.answers: dict[tuple[int, int], tuple[Completion, Verdict]] = {}
+
+  def add(self, completion: Completion, verdict: Verdict) -> None:
+    """Takes one scored completion."""
+    self.answers[completion.ordinal, completion.sample] = (completion, verdict)
+
+  @property
+  def open(self) -> int:
+    """Completions still to come."""
+    return len(self.prompts) * self.samples - len(self.answers)
+
+  def result(self) -> Result:
+    """The figures. A verifier's failure counts as not solved and shows among the statuses.
+
+    Raises:
+      RuntimeError: the completions were not all written by one version of the weights.
+    """
+    per_problem = [[self.answers[p.ordinal, i] for i in range(self.samples)]
+                   for p in self.prompts]
+    correct = [[v.status == 'correct' for _, v in pairs] for pairs in per_problem]
+    versions = {version for pairs in per_problem for c, _ in pairs for _, version in c.versions}
+    if len(versions) != 1:
+      raise RuntimeError(f'An exam must see one version of the weights and saw {versions}.')
+    accuracy = clustered_mean(correct)
+    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= self.samples]
+    mean = lambda values: sum(values) / len(values)
+    majority = lambda k: mean([
+        maj_at_k([v.answer for _, v in pairs], right, k)
+        for pairs, right in zip(per_problem, correct, strict=True)])
+    statuses = [v.status for _, v in self.answers.values()]
+    return Result(
+        version=versions.pop(), problems=len(self.prompts), samples=self.samples,
+        accuracy=accuracy.mean, accuracy_se=accuracy.standard_error,
+        pass_at={k: mean([pass_at_k(self.samples, sum(c), k) for c in correct]) for k in ks},
+        maj_at={k: majority(k) for k in ks},
+        mean_tokens=mean([len(c.tokens) for c, _ in self.answers.values()]),
+        statuses={s: statuses.count(s) for s in sorted(set(statuses))})

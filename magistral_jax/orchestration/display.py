@@ -1,0 +1,216 @@
+"""Progress in the terminal: what the run has reached and what every role is waiting for.
+
+On a terminal one panel is redrawn in place; elsewhere (a log file, CI) each step is one line.
+Nothing here is kept: the numbers that last are in metrics.jsonl.
+
+    +- reinforcement learning -----------------------------------+
+    | =======>--------------------   37/120    1:12 gone, 2:41 left |
+    | reward       0.742  ..::--==++**##                          |
+    | staleness    1.3 updates, at most 3                         |
+    | trainer      waiting for batch (3 of 16 groups)             |
+    +------------------------------------------------------------+
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+BLOCKS = '▁▂▃▄▅▆▇█'
+ASCII_BLOCKS = '_.-=+*%#'
+PANEL_WIDTH = 84
+SPARKLINE_WIDTH = 40
+
+
+class Display:
+  """Shows the newest numbers of a run until it is left; safe to update from several threads.
+
+  with Display(120, True) as display:
+    display.update(dict(step=1, reward=.3, waits={'trainer': 'waiting for batch'}))
+
+  Args:
+    total_steps: steps of the first phase.
+    enabled: False shows nothing at all.
+    console: where to; standard output by default.
+    clock: seconds, for the time gone and left.
+  """
+
+  def __init__(self, total_steps: int, enabled: bool, *, console: Console | None = None,
+               clock: Callable[[], float] = time.monotonic):
+    self._enabled, self._clock = enabled, clock
+    self._console = console or Console()
+    self._shown: dict[str, Any] = {}
+    self._rewards: list[float] = []
+    self._live: Live | None = None
+    self._lock = threading.Lock()
+    self.phase('training', total_steps)
+
+  def __enter__(self) -> Display:
+    if self._enabled and self._console.is_terminal:
+      self._live = Live(
+          get_renderable=self._render, console=self._console, refresh_per_second=4)
+      self._live.start()
+    return self
+
+  def __exit__(self, *unused) -> None:
+    if self._live is not None:
+      self._live.stop()
+      self._live = None
+
+  def phase(self, name: str, total_steps: int) -> None:
+    """Starts counting afresh; the numbers of the phase before leave the panel."""
+    with self._lock:
+      self._phase, self._total_steps = name, total_steps
+      self._started, self._first_step = self._clock(), None
+      self._shown = {key: self._shown[key] for key in ('waits', 'held_out') if key in self._shown}
+
+  def update(self, metrics: Mapping[str, Any]) -> None:
+    """Takes in any of the numbers named in metrics.py, `step` and `waits` ({role: what for}).
+
+    A number, or a role's wait, that is not given keeps its last value: a role can report alone.
+    """
+    with self._lock:
+      before, self._shown = self._shown, merge(self._shown, metrics)
+      step = self._shown.get('step')
+      if step == before.get('step'):
+        return
+      if self._first_step is None:
+        # A resumed run starts late: its speed is counted from here, not from step 0.
+        self._first_step = max(step - 1, 0)
+      if metrics.get('reward') is not None:
+        self._rewards.append(float(metrics['reward']))
+      if self._enabled and self._live is None:
+        line = {**metrics, 'waits': self._shown.get('waits')}
+        self._print(plain_line(self._phase, self._total_steps, line))
+
+  def note(self, sentence: str) -> None:
+    """Prints a sentence that stays: above the panel, or between the lines of a log."""
+    if self._enabled:
+      self._print(sentence)
+
+  def _print(self, sentence: str) -> None:
+    self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+  def _render(self) -> Panel:
+    shown, ascii_only = self._shown, self._console.options.ascii_only
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style='dim', no_wrap=True, min_width=11)
+    table.add_column(no_wrap=True, overflow='ellipsis', ratio=1)
+    for name, text in metric_rows(shown, self._rewards, ASCII_BLOCKS if ascii_only else BLOCKS):
+      table.add_row(name, text)
+    waits = shown.get('waits') or {}
+    if waits:
+      table.add_row('', '')
+    for role, doing in waits.items():
+      table.add_row(role, Text(str(doing), 'yellow' if 'waiting' in str(doing) else 'green'))
+    return Panel(
+        Group(self._progress(), Text(), table), title=f'[bold]{self._phase}[/]',
+        title_align='left', border_style='cyan', padding=(1, 2),
+        width=min(PANEL_WIDTH, self._console.width))
+
+  def _progress(self) -> Table:
+    step, total = self._shown.get('step', 0), self._total_steps
+    gone = self._clock() - self._started
+    done = step - (self._first_step or 0)
+    left = f', {minutes(gone / done * (total - step))} left' if done > 0 and step < total else ''
+    line = Table.grid(expand=True, padding=(0, 2))
+    line.add_column(ratio=1)
+    line.add_column(no_wrap=True)
+    line.add_column(no_wrap=True, style='dim', justify='right')
+    line.add_row(
+        ProgressBar(
+            total=max(total, 1), completed=step, complete_style='cyan', finished_style='green'),
+        f'{step}/{total}',
+        f'{minutes(gone)} gone{left}')
+    return line
+
+
+def merge(shown: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
+  """What to show after `metrics` came in; an evaluation is remembered with its step."""
+  merged = {**shown, **metrics, 'waits': {**(shown.get('waits') or {}), **metrics.get('waits', {})}}
+  if metrics.get('held_out_accuracy') is not None:
+    merged['held_out'] = (metrics['held_out_accuracy'], merged.get('step', 0))
+  return merged
+
+
+def metric_rows(
+    shown: Mapping[str, Any], rewards: Sequence[float], blocks: str) -> list[tuple[str, Text]]:
+  """(name, value) of each row of the panel for which there is something to show."""
+  rows = []
+  row = lambda name, *parts: rows.append((name, Text.assemble(*parts)))
+  get = shown.get
+  if get('reward') is not None:
+    row('reward', (f'{get("reward"):.3f}  ', 'bold'),
+        (sparkline(rewards, SPARKLINE_WIDTH, blocks), 'cyan'))
+  held_out = ''
+  if get('held_out') is not None:
+    value, step = get('held_out')
+    held_out = f'held out {value:.3f} at step {step}'
+  if get('accuracy') is not None:
+    row('accuracy', (f'{get("accuracy"):.3f}  ', 'bold'), held_out)
+  elif held_out:
+    row('accuracy', held_out)
+  if get('loss') is not None:
+    row('loss', f'{get("loss"):.4f}')
+  if get('completion_tokens_mean') is not None:
+    spread = ''
+    if get('completion_tokens_p10') is not None:
+      spread = (f' (10th percentile {get("completion_tokens_p10"):.0f}, '
+                f'90th {get("completion_tokens_p90"):.0f})')
+    row('length', f'{get("completion_tokens_mean"):.0f} tokens{spread}')
+  speeds = [
+      f'{get(f"{what}_tokens_per_s"):,.0f} tokens/s {what}' for what in ('sampled', 'trained')
+      if get(f'{what}_tokens_per_s') is not None]
+  if speeds:
+    row('speed', ', '.join(speeds))
+  if get('staleness_mean') is not None:
+    worst = '' if get('staleness_max') is None else f', at most {get("staleness_max"):.0f}'
+    row('staleness', f'{get("staleness_mean"):.1f} updates{worst}')
+  return rows
+
+
+def plain_line(phase: str, total_steps: int, shown: Mapping[str, Any]) -> str:
+  """One step as one line of text, for where no panel can be redrawn."""
+  formats = (
+      ('loss', 'loss {:.4f}'), ('reward', 'reward {:.3f}'), ('accuracy', 'accuracy {:.3f}'),
+      ('held_out_accuracy', 'held out {:.3f}'), ('completion_tokens_mean', 'length {:.0f}'),
+      ('staleness_mean', 'staleness {:.1f}'), ('sampled_tokens_per_s', '{:,.0f} tokens/s'))
+  width = len(str(total_steps))
+  parts = [f'{phase}  step {shown["step"]:>{width}}/{total_steps}']
+  parts += [form.format(shown[key]) for key, form in formats if shown.get(key) is not None]
+  waits = [f'{role} {doing}' for role, doing in (shown.get('waits') or {}).items()]
+  return '  '.join(parts) + (f'  | {"; ".join(waits)}' if waits else '')
+
+
+def sparkline(values: Sequence[float], width: int, blocks: str) -> str:
+  """The course of `values` in at most `width` characters, lowest to highest block.
+
+  More values than characters are averaged in equal stretches, so the whole run stays in view.
+  """
+  if not values:
+    return ''
+  count = min(width, len(values))
+  edges = [i * len(values) // count for i in range(count + 1)]
+  means = [
+      sum(values[a:b]) / (b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+  low, span = min(means), max(means) - min(means)
+  if span == 0.0:
+    return blocks[0] * count
+  return ''.join(blocks[round((mean - low) / span * (len(blocks) - 1))] for mean in means)
+
+
+def minutes(seconds: float) -> str:
+  """Seconds as 1:05, or 2:01:05 beyond an hour."""
+  whole = int(seconds)
+  hours, rest = divmod(whole, 3600)
+  start = f'{hours}:{rest // 60:02d}' if hours else f'{rest // 60}'
+  return f'{start}:{rest % 60:02d}'

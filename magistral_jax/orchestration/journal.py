@@ -1,0 +1,178 @@
+"""What a run writes down: one line per update, one per completion, and the totals of the summary.
+
+Lines and ledger change together under one lock, so that a checkpoint sees both at one moment. The
+checkpoint keeps the files' lengths; a resumed run cuts them there, for what came after belongs to
+updates that will be made again.
+"""
+
+import collections
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from magistral_jax.metrics import JsonlWriter, MetricsWriter, percentiles, rollout_line
+from magistral_jax.orchestration.ledger import Ledger
+from magistral_jax.records import Batch, Group
+
+# Rewards at either end of a run are means over this many updates: one batch alone is noise.
+ENDS = 5
+
+
+class Journal:
+  """Owns the run's files and totals, and books fates in the ledger."""
+
+  def __init__(self, workdir, ledger: Ledger):
+    self._ledger = ledger
+    self._metrics = MetricsWriter(workdir)
+    self._rollouts = JsonlWriter(Path(workdir) / 'rollouts.jsonl')
+    self._lock = threading.Lock()
+    self._totals = collections.Counter()
+    self._rewards: list[float] = []
+    self._measured: dict[str, float] = {}
+    self._wall_before, self._began = 0.0, time.monotonic()
+    self._recent: list[Group] = []          # Complete groups since the last update.
+
+  @property
+  def wall_s(self) -> float:
+    """Seconds of this run, earlier parts included."""
+    return self._wall_before + time.monotonic() - self._began
+
+  def note(self, **measured: float) -> None:
+    """Keeps figures for the summary, such as accuracies."""
+    with self._lock:
+      self._measured |= measured
+
+  def measured(self, name: str):
+    """A figure kept by `note`, or None."""
+    return self._measured.get(name)
+
+  def complete(self, group: Group) -> None:
+    """Counts a group all of whose completions are scored."""
+    with self._lock:
+      self._recent.append(group)
+      self._totals.update(
+          completions=len(group.completions),
+          sampled_tokens=sum(len(c.tokens) for c in group.completions),
+          completions_spanning_versions=sum(len(c.versions) > 1 for c in group.completions))
+
+  def settle(self, group: Group, fate: str) -> None:
+    """Books a group that is not trained: filtered, stale or failed."""
+    with self._lock:
+      self._book(group, fate, None)
+
+  def trained(self, step: int, batch: Batch, metrics: dict) -> dict:
+    """Books a batch as trained in update `step`; returns the line written to metrics.jsonl.
+
+    Staleness is how many versions older than the weights being trained a token's are: `step - 1`
+    minus the version that drew it, per completion for its oldest token.
+    """
+    with self._lock:
+      completions = [c for g in batch.groups for c in g.completions]
+      staleness = [step - 1 - c.oldest_version for c in completions]
+      line = _all_groups(self._recent) | _trained_groups(batch, staleness) | metrics
+      for group in batch.groups:
+        self._book(group, 'trained', step)
+      self._recent = []
+      t = self._totals
+      t.update(trained=len(completions), staleness=sum(staleness), steps=1,
+               trained_tokens=metrics['tokens'], train_s=metrics['train_s'],
+               packing_efficiency=batch.packing_efficiency)
+      t['max_staleness'] = max(t['max_staleness'], *staleness)
+      if 'logprob_gap_max' in metrics:
+        t['logprob_gap_max'] = max(t['logprob_gap_max'], metrics['logprob_gap_max'])
+      self._rewards.append(line['reward'])
+      line |= dict(version=step, wall_s=self.wall_s,
+                   **{f'groups_{fate}': n for fate, n in self._ledger.counts.items()})
+      self._metrics.write(step, line)
+      return line
+
+  def record(self) -> dict:
+    """Ledger, totals and file lengths at one moment, for a checkpoint."""
+    with self._lock:
+      return dict(
+          ledger=self._ledger.record(), totals=dict(self._totals), rewards=self._rewards,
+          measured=dict(self._measured), wall_s=self.wall_s,
+          rollouts_bytes=self._rollouts.position(), metrics_bytes=self._metrics.position())
+
+  def restore(self, record: dict) -> None:
+    """Takes up a `record` and cuts the files back to it."""
+    self._ledger.restore(record['ledger'])
+    self._totals = collections.Counter(record['totals'])
+    self._rewards, self._measured = list(record['rewards']), dict(record['measured'])
+    self._wall_before, self._began = record['wall_s'], time.monotonic()
+    self._rollouts.truncate(record['rollouts_bytes'])
+    self._metrics.truncate(record['metrics_bytes'])
+
+  def start_over(self) -> None:
+    """Empties the files: nothing they may hold belongs to a checkpoint."""
+    self._rollouts.truncate(0)
+    self._metrics.truncate(0)
+
+  def summary(self) -> dict:
+    """What summary.json holds; the keys are fixed, other tools read them."""
+    with self._lock:
+      t, mean = self._totals, lambda values: float(np.mean(values)) if values else None
+      per = lambda total, count: total / count if count else None
+      return dict(
+          self._measured,
+          reward_first=mean(self._rewards[:ENDS]), reward_last=mean(self._rewards[-ENDS:]),
+          steps=t['steps'], wall_s=self.wall_s, prompts_trained=self._ledger.counts['trained'],
+          groups_filtered=self._ledger.counts['filtered'], completions=t['completions'],
+          completions_spanning_versions=t['completions_spanning_versions'],
+          max_staleness=t['max_staleness'], mean_staleness=per(t['staleness'], t['trained']),
+          sampled_tokens_per_s=per(t['sampled_tokens'], t['rl_s']),
+          trained_tokens_per_s=per(t['trained_tokens'], t['train_s']),
+          packing_efficiency=per(t['packing_efficiency'], t['steps']),
+          logprob_gap_max=t['logprob_gap_max'],
+          groups_failed=self._ledger.counts['failed'], groups_stale=self._ledger.counts['stale'])
+
+  def add_rl_seconds(self, seconds: float) -> None:
+    """Adds time during which the samplers ran for training."""
+    with self._lock:
+      self._totals['rl_s'] += seconds
+
+  def close(self) -> None:
+    self._metrics.close()
+    self._rollouts.close()
+
+  def _book(self, group, fate, step) -> None:
+    self._ledger.settle(group.ordinal, fate)
+    for completion, verdict, advantage in zip(
+        group.completions, group.verdicts, group.advantages, strict=True):
+      self._rollouts.write(rollout_line(group.prompt, completion, verdict, advantage, fate, step))
+
+
+def _all_groups(groups: list[Group]) -> dict:
+  """Figures over everything sampled since the last update, filtered groups included.
+
+  A verifier's failure is no reward and is left out of the means.
+  """
+  pairs = [(c, v) for g in groups for c, v in zip(g.completions, g.verdicts, strict=True)]
+  judged = [(c, v) for c, v in pairs if v.status != 'error']
+  if not judged:
+    return {}
+  share = lambda test: float(np.mean([test(c, v) for c, v in judged]))
+  solved = [np.mean([v.status == 'correct' for v in g.verdicts]) for g in groups]
+  parts = {name for _, v in judged for name in v.parts}
+  return dict(
+      reward=share(lambda c, v: v.reward), accuracy=share(lambda c, v: v.status == 'correct'),
+      bad_format=share(lambda c, v: v.status == 'bad_format'),
+      truncated=share(lambda c, v: c.finish == 'length'),
+      verifier_errors=len(pairs) - len(judged), verifier_s=share(lambda c, v: v.seconds),
+      groups_all_correct=float(np.mean([s == 1 for s in solved])),
+      groups_none_correct=float(np.mean([s == 0 for s in solved])),
+      **{f'part_{name}': share(lambda c, v: v.parts.get(name, 0.0)) for name in sorted(parts)},
+      **percentiles('completion_tokens', [len(c.tokens) for c, _ in judged]))
+
+
+def _trained_groups(batch: Batch, staleness: list[int]) -> dict:
+  verdicts = [v for g in batch.groups for v in g.verdicts]
+  lengths = [len(c.tokens) for g in batch.groups for c in g.completions]
+  return dict(
+      trained_reward=float(np.mean([v.reward for v in verdicts])),
+      trained_accuracy=float(np.mean([v.status == 'correct' for v in verdicts])),
+      trained_tokens_mean=float(np.mean(lengths)), packing_efficiency=batch.packing_efficiency,
+      versions_mean=float(np.mean([len(c.versions) for g in batch.groups for c in g.completions])),
+      **percentiles('staleness', staleness))

@@ -1,0 +1,52 @@
+"""The roles in turn: sample a batch, score it, train on it. Staleness is 0 and a run with the same
+seed is the same bit for bit, resumed or not, because nothing depends on who was faster."""
+
+import time
+
+from magistral_jax.orchestration import exams
+
+
+def run(loop, total_steps: int) -> None:
+  """Trains until `total_steps`, until asked to stop, or until no group has anything to teach."""
+  loop.start_clock()
+  while loop.trainer.version < total_steps and not loop.health.stopping.is_set():
+    batch = _gather(loop)
+    if batch is None:
+      return
+    loop.update(batch)
+    if loop.exam_every and loop.trainer.version % loop.exam_every == 0:
+      _examine(loop)
+
+
+def _gather(loop):
+  """Samples exactly the prompts that a batch still needs, again until it is full."""
+  while (batch := loop.next_batch()) is None:
+    if loop.health.stopping.is_set() or loop.exhausted:
+      return None
+    missing = loop.prompts_per_batch - loop.batcher.waiting
+    for i in range(missing):
+      loop.admit(loop.samplers[i % len(loop.samplers)], most=1)
+    last = time.monotonic()
+    while any(sampler.open for sampler in loop.samplers) or loop.verifier.pending():
+      for sampler in loop.samplers:
+        _report(loop, 'sampler', f'decoding {sampler.open} sequences')
+        loop.sample(sampler)
+      busy = any(sampler.open for sampler in loop.samplers)
+      scored = loop.verifier.drain() if busy else loop.verifier.drain(1.0)
+      loop.judge(scored)
+      last = time.monotonic() if scored or busy else last
+      loop.health.overdue('verdict', time.monotonic() - last)
+  _report(loop, 'sampler', 'waiting for the trainer')
+  return batch
+
+
+def _examine(loop) -> None:
+  result, _ = exams.hold(loop.exam_prompts, loop.exam_sampling, loop.samplers[0], loop.verifier,
+                         deadline_s=loop.health.deadline_s)
+  loop.journal.note(held_out_accuracy=result.accuracy)
+  loop.display.update(dict(held_out_accuracy=result.accuracy))
+
+
+def _report(loop, role: str, doing: str) -> None:
+  loop.health.beat(role, doing)
+  loop.display.update(dict(waits=loop.health.doing))

@@ -1,0 +1,156 @@
+"""What happens at each arrow of the loop, one method each; lockstep.py and threads.py call them.
+
+    admit:  stream -> sampler        judge:  verifier -> batcher (or exam)
+    sample: sampler -> verifier      update: batcher -> trainer -> weights -> samplers
+"""
+
+import threading
+import time
+
+from magistral_jax.batching.groups import settle
+from magistral_jax.evaluation.exam import Exam
+from magistral_jax.orchestration import exams
+from magistral_jax.records import Prompt
+from magistral_jax.sampler.slots import Sampling
+
+
+class Loop:
+  """The roles and what lies between them. Roles know nothing of each other; only this does.
+
+  Args:
+    publishers: one for each sampler, from trainer parameters to that sampler's mesh.
+    sampling, exam_sampling: how prompts are sampled for training and for exams.
+    exam_prompts: held-out prompts; exam_every: updates between exams, 0 for none.
+    patience_batches: how many batches' worth of groups may pass without one update.
+  """
+
+  def __init__(self, *, stream, samplers, verifier, batcher, trainer, publishers, ledger, journal,
+               health, display, checkpoints, sampling: Sampling, exam_sampling: Sampling,
+               exam_prompts: list[Prompt], exam_every: int, checkpoint_every: int,
+               prompts_per_batch: int, patience_batches: int):
+    self.stream, self.samplers, self.verifier = stream, samplers, verifier
+    self.batcher, self.trainer, self.publishers = batcher, trainer, publishers
+    self.ledger, self.journal, self.health = ledger, journal, health
+    self.display, self.checkpoints = display, checkpoints
+    self.sampling, self.exam_sampling = sampling, exam_sampling
+    self.exam_prompts, self.exam_every = exam_prompts, exam_every
+    self.checkpoint_every, self.prompts_per_batch = checkpoint_every, prompts_per_batch
+    self.patience = patience_batches * prompts_per_batch
+    self.arrived = threading.Condition()      # Guards the batcher; notified at every group kept.
+    self.exam: Exam | None = None             # The one that is open, in threads mode.
+    self._prompts: dict[int, Prompt] = {}     # On their way.
+    self._since_update = 0                    # Complete groups.
+    self._marks = (time.monotonic(), 0)       # Time and sampled tokens at the last update.
+    self._saved = None
+
+  def admit(self, sampler, most: int | None = None) -> int:
+    """Gives a sampler prompts while it has free slots (or `most`); returns how many it got."""
+    # Held still by an exam, it would start groups with weights that are already old.
+    if sampler.pinned and sampler.version < self.trainer.version:
+      return 0
+    given = 0
+    while (sampler.hungry if most is None else given < most):
+      ordinal = self.ledger.issue()
+      if ordinal is None:
+        break
+      self._prompts[ordinal] = prompt = self.stream.prompt(ordinal)
+      sampler.submit(prompt, self.sampling)
+      given += 1
+    return given
+
+  def open_exam(self) -> None:
+    """Starts an exam on the newest weights; its prompts are taken up by the first sampler."""
+    self.exam = Exam(self.exam_prompts, self.exam_sampling.samples)
+    for prompt in self.exam_prompts:
+      self._prompts[prompt.ordinal] = prompt
+
+  def submit_exam(self, sampler) -> None:
+    """Hands an open exam to a sampler, once."""
+    if self.exam is not None and not self.exam.submitted:
+      self.exam.submitted = True
+      exams.submit(self.exam, sampler, self.exam_sampling)
+
+  def sample(self, sampler) -> None:
+    """One dispatch of a sampler; what it finished goes to the verifier at once."""
+    for completion in sampler.step():
+      self.verifier.put(completion, self._prompts[completion.ordinal].problem)
+
+  def judge(self, scored) -> None:
+    """Routes scored completions to their groups, and complete groups to their fates."""
+    for completion, verdict in scored:
+      if completion.ordinal < 0:
+        self.exam.add(completion, verdict)
+        continue
+      with self.arrived:
+        group = self.batcher.add(self._prompts[completion.ordinal], completion, verdict)
+        if group is None:
+          continue
+        del self._prompts[completion.ordinal]
+        self._since_update += 1
+        self.journal.complete(group)
+        fate = settle(group)
+        if fate == 'keep':
+          self.batcher.offer(group)
+        else:
+          self.journal.settle(group, fate)
+        self.arrived.notify_all()
+
+  def next_batch(self):
+    """A batch, or None while there are too few groups. Stale groups are booked as such first."""
+    with self.arrived:
+      for group in self.batcher.expire(self.trainer.version):
+        self.journal.settle(group, 'stale')
+      return self.batcher.take()
+
+  @property
+  def exhausted(self) -> bool:
+    """True when groups keep coming and none has anything to teach."""
+    return self._since_update >= self.patience
+
+  def update(self, batch) -> None:
+    """Trains on a batch, publishes the weights, writes everything down."""
+    began = time.monotonic()
+    metrics = self.trainer.train(batch)
+    step = self.trainer.version
+    trained = time.monotonic()
+    self.publish()
+    published = time.monotonic()
+    sampled = sum(s.counts['tokens'] for s in self.samplers)
+    then, before = self._marks
+    self._marks, self._since_update = (published, sampled), 0
+    self.journal.add_rl_seconds(published - then)
+    line = self.journal.trained(step, batch, metrics | dict(
+        train_s=trained - began, publish_s=published - trained,
+        sampled_tokens_per_s=(sampled - before) / (published - then),
+        trained_tokens_per_s=metrics['tokens'] / (trained - began),
+        verifier=self.verifier.stats(), open_sequences=sum(s.open for s in self.samplers),
+        **self._exam_result()))
+    self.display.update(line)
+    if self.checkpoint_every and step % self.checkpoint_every == 0:
+      self.save()
+
+  def publish(self) -> None:
+    """A copy of the trainer's weights for every sampler."""
+    for sampler, publisher in zip(self.samplers, self.publishers, strict=True):
+      sampler.offer(publisher.snapshot(self.trainer.params, self.trainer.version))
+
+  def start_clock(self) -> None:
+    """Sampling and training begin now."""
+    self._marks = (time.monotonic(), sum(s.counts['tokens'] for s in self.samplers))
+
+  def save(self) -> None:
+    """A checkpoint of the train state and of everything the run has to remember."""
+    if self._saved == self.trainer.version:
+      return
+    self._saved = self.trainer.version
+    self.checkpoints.save(self._saved, self.trainer.state, self.journal.record(),
+                          self.journal.measured('held_out_accuracy'))
+
+  def _exam_result(self) -> dict:
+    """The finished exam's figures, once."""
+    if self.exam is None or self.exam.open:
+      return {}
+    result, self.exam = self.exam.result(), None
+    self.journal.note(held_out_accuracy=result.accuracy)
+    return dict(held_out_accuracy=result.accuracy, held_out_accuracy_se=result.accuracy_se,
+                held_out_version=result.version, held_out_tokens_mean=result.mean_tokens)

@@ -1,0 +1,182 @@
+"""The decode engine: prefill, insert, generate, release over one donated state.
+
+Axes: B slots, K decode steps of a dispatch, T prompt bucket.
+
+The life of a sequence:
+  1. prefill  writes the keys of all prompt tokens but the last into pages (once for a group).
+  2. insert   seats it in a slot: length, next input (the last prompt token), randomness address.
+              A page that is only partly prompt is copied, since the sequence will write into it.
+  3. generate advances all slots by K tokens. Weights are an argument: another version needs no
+              recompilation, and the pages keep what older weights wrote.
+  4. A slot that draws the end-of-sequence token or its last allowed token turns itself off.
+     release turns slots off from outside.
+Which pages a slot owns is the host's business (slots.py); the page table comes with each call.
+Every function is compiled for one shape, prefill for one per bucket.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from magistral_jax import sharding
+from magistral_jax.models import attention, cache, decoder
+from magistral_jax.models.config import ModelConfig
+from magistral_jax.sampler import sampling
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DecodeState:
+  """Everything the device remembers between two dispatches; arrays are [B] but the pages."""
+  pages: cache.Pages
+  lengths: jax.Array       # int32, tokens in the cache.
+  token: jax.Array         # int32, next input.
+  active: jax.Array        # bool.
+  ordinal: jax.Array       # int32, address of the randomness ...
+  sample: jax.Array        # int32
+  drawn: jax.Array         # int32, tokens drawn so far.
+  limit: jax.Array         # int32, tokens to draw at most.
+  temperature: jax.Array   # float32
+  top_p: jax.Array         # float32
+
+
+@dataclasses.dataclass(frozen=True)
+class Seats:
+  """Sequences to insert, numpy arrays [B]; rows with slot == B are padding and change nothing."""
+  slot: np.ndarray
+  lengths: np.ndarray
+  token: np.ndarray
+  ordinal: np.ndarray
+  sample: np.ndarray
+  drawn: np.ndarray
+  limit: np.ndarray
+  temperature: np.ndarray
+  top_p: np.ndarray
+  copy_from: np.ndarray    # Page to copy before decoding; 0 where there is none ...
+  copy_to: np.ndarray      # ... onto this page.
+
+  @classmethod
+  def empty(cls, slots: int) -> 'Seats':
+    fields = {f.name: np.zeros(slots, np.int32) for f in dataclasses.fields(cls)}
+    floats = {name: np.zeros(slots, np.float32) for name in ('temperature', 'top_p')}
+    return cls(**fields | floats | dict(slot=np.full(slots, slots, np.int32)))
+
+
+class Engine:
+  """The compiled functions of one sampler, on one mesh. Holds no state."""
+
+  def __init__(self, config: ModelConfig, mesh, *, slots: int, pages: int, page_tokens: int,
+               slot_pages: int, decode_steps: int, nucleus: bool, eos_id: int, seed: int):
+    self.config, self.mesh = config, mesh
+    self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
+    self.slot_pages, self.decode_steps = slot_pages, decode_steps
+    self._whole = sharding.named(mesh, sharding.SAMPLER, ())
+    pool = sharding.named(mesh, sharding.SAMPLER, cache.AXES)
+    state = DecodeState(**{f.name: self._whole for f in dataclasses.fields(DecodeState)}
+                        | dict(pages=cache.Pages(pool, pool)))
+    jit = functools.partial(jax.jit, out_shardings=state)
+    self._init = jit(self._empty)
+    self._prefill = jit(self._write_prompt, donate_argnums=1)
+    self._insert = jit(self._seat, donate_argnums=0)
+    self._release = jit(lambda s, off: dataclasses.replace(s, active=s.active & ~off),
+                        donate_argnums=0)
+    self._generate = jax.jit(
+        functools.partial(self._decode, nucleus=nucleus, eos_id=eos_id, seed=seed),
+        donate_argnums=1, out_shardings=(state, self._whole))
+
+  def init_state(self) -> DecodeState:
+    """Empty pages, idle slots."""
+    return self._init()
+
+  def bucket(self, tokens: int) -> int:
+    """Length to which a prompt of `tokens` is padded: a power of two of pages."""
+    return self.page_tokens << max(0, (-(-tokens // self.page_tokens) - 1).bit_length())
+
+  def prefill(self, params, state, tokens: np.ndarray, page_ids) -> DecodeState:
+    """Writes the keys and values of `tokens` [n] into pages `page_ids` (ceil(n / page_tokens))."""
+    size = self.bucket(len(tokens))
+    padded = np.zeros((1, size), np.int32)
+    padded[0, :len(tokens)] = tokens
+    ids = np.zeros(size // self.page_tokens, np.int32)
+    ids[:len(page_ids)] = page_ids
+    return self._prefill(params, state, *self._put(padded, np.int32(len(tokens)), ids))
+
+  def insert(self, state, seats: Seats) -> DecodeState:
+    """Seats new sequences; see Seats."""
+    return self._insert(state, self._put(*dataclasses.astuple(seats)))
+
+  def generate(self, params, state, table: np.ndarray, run: np.ndarray):
+    """Draws up to K tokens in every slot that is active and allowed to run.
+
+    Args:
+      table: [B, slot_pages] int32 pages of each slot in order; run: [B] bool.
+    Returns:
+      the new state; [3, B, K] int32 on the device: tokens (-1 where none was drawn), the bits of
+      their float32 log-probabilities, and whether the slot is active after them. See `unpack`.
+    """
+    return self._generate(params, state, *self._put(table, run))
+
+  def release(self, state, slots: np.ndarray) -> DecodeState:
+    """Turns slots [B] bool off."""
+    return self._release(state, *self._put(slots))
+
+  def compilations(self) -> int:
+    """Programs compiled so far; constant in steady state."""
+    return sum(f._cache_size() for f in (self._prefill, self._insert, self._generate))
+
+  def _put(self, *arrays):
+    return jax.device_put(arrays, self._whole)
+
+  def _empty(self):
+    zeros = lambda dtype: jnp.zeros(self.slots, dtype)
+    ints = {name: zeros(jnp.int32)
+            for name in ('lengths', 'token', 'ordinal', 'sample', 'drawn', 'limit')}
+    return DecodeState(pages=cache.empty_pages(self.config, self.pages, self.page_tokens),
+                       active=zeros(bool), temperature=zeros(jnp.float32),
+                       top_p=zeros(jnp.float32), **ints)
+
+  def _write_prompt(self, params, state, tokens, length, page_ids):
+    place = jnp.arange(tokens.shape[1])[None]
+    attend = attention.prefill((place < length).astype(jnp.int32), page_ids)
+    _, pages = decoder.bind(self.config, params)(tokens, place, attend, state.pages)
+    return dataclasses.replace(state, pages=pages)
+
+  def _seat(self, state, seats):
+    seats = Seats(*seats)
+    at = lambda old, new: old.at[seats.slot].set(new, mode='drop')
+    names = ('lengths', 'token', 'ordinal', 'sample', 'drawn', 'limit', 'temperature', 'top_p')
+    return dataclasses.replace(
+        state, pages=state.pages.copy_page(seats.copy_from, seats.copy_to),
+        active=at(state.active, True),
+        **{name: at(getattr(state, name), getattr(seats, name)) for name in names})
+
+  def _decode(self, params, state, table, run, *, nucleus, eos_id, seed):
+    model = decoder.bind(self.config, params)
+
+    def step(state, _):
+      on = state.active & run
+      attend = attention.decode(table, state.lengths, on)
+      hidden, pages = model(state.token[:, None], state.lengths[:, None], attend, state.pages)
+      key = sampling.keys(seed, state.ordinal, state.sample, state.drawn)
+      token, logp = sampling.draw(decoder.logits(params, hidden[:, 0]), key, state.temperature,
+                                  state.top_p, nucleus=nucleus)
+      drawn = state.drawn + on
+      more = (token != eos_id) & (drawn < state.limit)
+      active = jnp.where(on, more, state.active)
+      new = dataclasses.replace(
+          state, pages=pages, lengths=state.lengths + on, drawn=drawn, active=active,
+          token=jnp.where(on, token, state.token))
+      bits = jax.lax.bitcast_convert_type(logp, jnp.int32)
+      return new, jnp.stack([jnp.where(on, token, -1), bits, active.astype(jnp.int32)])
+
+    state, out = jax.lax.scan(step, state, None, length=self.decode_steps)
+    return state, jnp.moveaxis(out, 0, 2)
+
+
+def unpack(out) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """(tokens [B, K] with -1 for none, log-probabilities [B, K], active [B]) of `generate`'s array."""
+  out = np.asarray(jax.device_get(out))
+  return out[0], out[1].view(np.float32), out[2, :, -1].astype(bool)

@@ -1,0 +1,111 @@
+"""The host's side of the engine: who sits in which slot, and whose page is which.
+
+    group's prompt of 20 tokens, pages of 8 (19 cached: the last token is the first input)
+      shared pages  [5 6]   16 tokens, read by all samples of the group
+      template page [7]      3 tokens, copied into each sample's first own page
+      sample 0      [5 6 | 9 ...]      sample 1  [5 6 | 12 ...]
+Pages are counted: a page returns to the pool when nobody holds it.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from magistral_jax.records import Completion, Prompt
+
+
+class PagePool:
+  """Free pages and how many hold each taken one. Page 0 is never given out."""
+
+  def __init__(self, pages: int):
+    self._free = list(range(pages - 1, 0, -1))
+    self._holders = np.zeros(pages, np.int32)
+
+  def __len__(self) -> int:
+    """Pages that are free."""
+    return len(self._free)
+
+  def take(self, count: int) -> list[int]:
+    """`count` pages, each held once. The caller has checked that there are as many."""
+    pages = [self._free.pop() for _ in range(count)]
+    self._holders[pages] = 1
+    return pages
+
+  def hold(self, pages) -> None:
+    """One more holder for each of `pages`."""
+    np.add.at(self._holders, list(pages), 1)
+
+  def drop(self, pages) -> None:
+    """One holder fewer for each; pages without a holder become free."""
+    for page in pages:
+      self._holders[page] -= 1
+      if self._holders[page] == 0:
+        self._free.append(page)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """How a prompt is to be sampled.
+
+  Sampling(samples=8, temperature=1.0, top_p=1.0, max_new_tokens=96)
+  """
+  samples: int
+  temperature: float
+  top_p: float
+  max_new_tokens: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptPages:
+  """Pages that hold a group's prompt, written by one version of the weights."""
+  version: int
+  shared: tuple[int, ...]
+  template: tuple[int, ...]   # The partly filled last page, if there is one.
+
+  @property
+  def pages(self) -> tuple[int, ...]:
+    return self.shared + self.template
+
+
+@dataclasses.dataclass(eq=False)
+class Sequence:
+  """A completion in the making: waiting, seated, or unseated because pages ran out."""
+  prompt: Prompt
+  sample: int
+  sampling: Sampling
+  pages: list[int] = dataclasses.field(default_factory=list)
+  tokens: list[int] = dataclasses.field(default_factory=list)
+  logps: list[float] = dataclasses.field(default_factory=list)
+  versions: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+  began: float = 0.0
+
+  @property
+  def cached(self) -> int:
+    """Tokens whose keys are in pages: all but the next input."""
+    return len(self.prompt.tokens) + len(self.tokens) - 1
+
+  @property
+  def context(self) -> np.ndarray:
+    """Prompt and what was drawn so far, [n] int32."""
+    return np.concatenate([self.prompt.tokens, np.array(self.tokens, np.int32)])
+
+  def pages_for(self, steps: int, page_tokens: int) -> int:
+    """Pages it must own to draw `steps` more tokens."""
+    left = self.sampling.max_new_tokens - len(self.tokens)
+    return -(-(self.cached + min(steps, left)) // page_tokens)
+
+  def add(self, tokens, logps, version: int) -> None:
+    """Appends tokens drawn by `version`."""
+    if not self.versions or self.versions[-1][1] != version:
+      self.versions.append((len(self.tokens), version))
+    self.tokens.extend(tokens)
+    self.logps.extend(logps)
+
+  def completion(self, decode, eos_id: int, now: float) -> Completion:
+    """The finished record; `decode` turns token ids into text."""
+    stopped = self.tokens[-1] == eos_id
+    text = decode(self.tokens[:-1] if stopped else self.tokens)
+    return Completion(
+        ordinal=self.prompt.ordinal, sample=self.sample, tokens=np.array(self.tokens, np.int32),
+        sampler_logp=np.array(self.logps, np.float32), versions=tuple(self.versions),
+        finish='stop' if stopped else 'length', text=text, seconds=now - self.began)

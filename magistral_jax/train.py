@@ -1,0 +1,240 @@
+"""Trains a policy: cold start, then asynchronous reinforcement learning.
+
+    python -m magistral_jax.train --config=configs/quickstart.py --workdir=runs/quickstart
+
+The same command again resumes; Ctrl-C or SIGTERM saves and ends. --dry_run prints the resolved
+config and the memory of each part, and ends.
+"""
+
+import random
+import signal
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+from rich.console import Console
+
+from magistral_jax import build, check, entry, sharding
+from magistral_jax.batching.role import Batcher
+from magistral_jax.data.prompts import tokenize_example
+from magistral_jax.data.traces import cold_start_examples
+from magistral_jax.orchestration import cold_start, exams, lockstep, report, threads
+from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.journal import Journal
+from magistral_jax.orchestration.ledger import Ledger, window_groups
+from magistral_jax.orchestration.loop import Loop
+from magistral_jax.records import WeightSnapshot
+from magistral_jax.trainer.checkpoint import Checkpoints
+from magistral_jax.verifiers.role import Verifier
+from magistral_jax.weights.snapshot import Publisher
+
+_CONFIG = entry.define_config()
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run keeps its files.')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print config and memory, and end.')
+
+MODES = dict(threads=threads.run, lockstep=lockstep.run)
+
+
+class Run:
+  """One run in one workdir: builds the parts, then cold start, loop, report."""
+
+  def __init__(self, c, workdir: Path, display: Display, health: Health, tok, config, verifier):
+    self.c, self.workdir, self.display, self.health = c, workdir, display, health
+    self.tok, self.config, self.verifier = tok, config, verifier
+    self.meshes = build.meshes(c)
+    self.stream = build.stream(c, tok)
+    self.exam_prompts = self.stream.held_out(c.evaluation.problems)
+    self.publishers = [Publisher(config, mesh) for mesh in self.meshes.samplers]
+    self.checkpoints = Checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
+    window = (window_groups(c.batching.max_staleness, c.batching.prompts_per_batch)
+              if c.runtime.mode == 'threads' else None)
+    self.ledger = Ledger(window)
+    self.journal = Journal(workdir, self.ledger)
+    self.sampling, self.exam_sampling = build.samplings(c)
+    self.samples = []
+    self.samplers = []
+
+  def train(self) -> None:
+    """From the newest checkpoint, or from the start, to the report or to a request to stop."""
+    self.trainer = self._resume() or self._start()
+    if self.trainer is None:
+      self.display.note('Stopped before the first checkpoint: nothing to resume from.')
+      return
+    self._seat_samplers(self.trainer)
+    loop = self._loop()
+    loop.save()
+    # From here on every byte between host and device is moved on purpose, in all threads.
+    jax.config.update('jax_transfer_guard', 'disallow')
+    try:
+      self.display.phase('reinforcement learning', self.c.total_steps)
+      MODES[self.c.runtime.mode](loop, self.c.total_steps)
+    finally:
+      # Also after a failure: what was trained is kept.
+      loop.save()
+      self.checkpoints.wait()
+    if self.health.stopping.is_set():
+      self.display.note(f'Stopped at step {self.trainer.version} and saved; the same command '
+                        f'goes on from there.')
+      return
+    if loop.exhausted:
+      self.display.note(f'Ended at step {self.trainer.version}: {loop.patience} groups gave not one '
+                        f'batch of groups with different rewards. All is solved, or nothing is.')
+    self._finish(loop)
+
+  def close(self) -> None:
+    self.journal.close()
+    self.checkpoints.close()
+
+  def _resume(self):
+    if self.checkpoints.latest() is None:
+      self.journal.start_over()
+      return None
+    found = {}
+    def restore(abstract):
+      state, found['record'] = self.checkpoints.restore(abstract)
+      return state
+    trainer = build.trainer(self.c, self.config, self.meshes.trainer, restore=restore)
+    self.journal.restore(found['record'])
+    self.display.note(f'Resumed at step {trainer.version} from {self.workdir / "checkpoints"}.')
+    return trainer
+
+  def _start(self):
+    """Fresh weights, examined before and after the cold start; None if asked to stop in it."""
+    c = self.c
+    weights = build.params(c, self.config, self.meshes.trainer, sharding.TRAINER)
+    trainer = build.trainer(
+        c, self.config, self.meshes.trainer, weights, learning_rate=c.cold_start.learning_rate,
+        warmup_steps=c.cold_start.warmup_steps)
+    self._seat_samplers(trainer, version=-1)
+    self._examine('start')
+    if c.cold_start.steps:
+      self._cold_start(trainer)
+      if self.health.stopping.is_set():
+        return None
+      self._offer(trainer, version=0)
+      self._examine('cold_start')
+    else:
+      self.journal.note(accuracy_cold_start=None)
+    # Another optimizer: its moments and its step count start afresh. Released first, for memory.
+    weights, trainer = trainer.params, None
+    return build.trainer(c, self.config, self.meshes.trainer, weights)
+
+  def _cold_start(self, trainer) -> None:
+    c = self.c.cold_start
+    self.display.phase('cold start', c.steps)
+    pairs = cold_start_examples(
+        self.stream.source, examples=c.examples, mistakes=c.mistakes, seed=self.c.seed)
+    examples = [tokenize_example(self.tok, problem, response, template=self.c.data.template,
+                                 system_prompt=self.c.data.system_prompt)
+                for problem, response in pairs]
+    fits = [e for e in examples if len(e[0]) + len(e[1]) - 1 <= self.c.batching.row_tokens]
+    if not fits:
+      raise ValueError(f'None of the {len(examples)} cold-start examples fits into '
+                       f'batching.row_tokens={self.c.batching.row_tokens}: raise it.')
+    self.display.note(f'Cold start: {len(fits)} of {len(examples)} examples fit into a row.')
+    cold_start.run(
+        trainer, fits, steps=c.steps, rows=c.rows, row_tokens=self.c.batching.row_tokens,
+        seed=self.c.seed, stopping=self.health.stopping,
+        progress=lambda step, m: self.display.update(dict(step=step, loss=m['loss'])))
+
+  def _seat_samplers(self, trainer, version: int | None = None) -> None:
+    """Makes the samplers, or gives those there are the trainer's weights."""
+    version = trainer.version if version is None else version
+    if self.samplers:
+      return
+    for mesh, publisher in zip(self.meshes.samplers, self.publishers, strict=True):
+      snapshot = publisher.snapshot(trainer.params, version)
+      self.samplers.append(build.sampler(self.c, self.config, mesh, self.tok, snapshot))
+
+  def _offer(self, trainer, version: int) -> None:
+    for sampler, publisher in zip(self.samplers, self.publishers, strict=True):
+      sampler.offer(publisher.snapshot(trainer.params, version))
+
+  def _examine(self, stage: str) -> None:
+    """Holds an exam with the samplers' newest weights and keeps its result for the summary."""
+    if not self.exam_prompts or self.health.stopping.is_set():
+      return
+    self.display.phase(f'exam: {stage}', len(self.exam_prompts) * self.exam_sampling.samples)
+    result, exam = exams.hold(
+        self.exam_prompts, self.exam_sampling, self.samplers[0], self.verifier,
+        deadline_s=self.health.deadline_s)
+    self.journal.note(**{f'accuracy_{stage}': result.accuracy,
+                         f'accuracy_{stage}_se': result.accuracy_se})
+    self.display.note(f'Held-out accuracy ({stage}): {result.accuracy:.3f} ± '
+                      f'{result.accuracy_se:.3f}, {result.problems} problems x {result.samples}, '
+                      f'{result.mean_tokens:.0f} tokens. {result.statuses}')
+    pairs = list(exam.answers.values())
+    problems = {p.ordinal: p.problem.text for p in self.exam_prompts}
+    self.samples = [(problems[completion.ordinal], completion.text, verdict.reward)
+                    for completion, verdict in random.Random(0).sample(pairs, min(3, len(pairs)))]
+
+  def _loop(self) -> Loop:
+    c, b = self.c, self.c.batching
+    batcher = Batcher(
+        group_size=c.sampler.group_size, microbatch_rows=c.trainer.microbatch_rows,
+        max_new_tokens=c.sampler.max_new_tokens,
+        **{k: b[k] for k in ('prompts_per_batch', 'minibatches', 'max_staleness', 'row_tokens',
+                             'advantage_norm', 'normalizer')})
+    loop = Loop(
+        stream=self.stream, samplers=self.samplers, verifier=self.verifier, batcher=batcher,
+        trainer=self.trainer, publishers=self.publishers, ledger=self.ledger,
+        journal=self.journal, health=self.health, display=self.display,
+        checkpoints=self.checkpoints, sampling=self.sampling, exam_sampling=self.exam_sampling,
+        exam_prompts=self.exam_prompts, exam_every=c.evaluation.every,
+        checkpoint_every=c.checkpoints.every, prompts_per_batch=b.prompts_per_batch,
+        patience_batches=b.patience_batches)
+    return loop
+
+  def _finish(self, loop) -> None:
+    for sampler in self.samplers:
+      sampler.abandon()
+    exams.discard(self.verifier, self.health.deadline_s)
+    loop.publish()
+    self._examine('final')
+    self.samples = self.samples[:3]
+    report.finish(self.workdir, self.journal.summary(), self.samples)
+
+
+def listen(health: Health) -> None:
+  """The first SIGINT or SIGTERM asks the run to save and end; the second ends it at once."""
+  def stop(number, frame):
+    del frame
+    if health.stopping.is_set():
+      signal.signal(number, signal.SIG_DFL)
+      raise KeyboardInterrupt
+    logging.warning('Ending after this step; once more to end at once.')
+    health.stopping.set()
+  signal.signal(signal.SIGINT, stop)
+  signal.signal(signal.SIGTERM, stop)
+
+
+def main(_) -> None:
+  logging.set_verbosity(logging.WARNING)
+  c = _CONFIG.value
+  with entry.one_sentence():
+    check.check(c)
+    tok = build.tokenizer(c)
+    config = build.model_config(c, tok.vocab_size)
+    if _DRY_RUN.value:
+      build.meshes(c)
+      check.describe(c, config, Console())
+      return
+    if not _WORKDIR.value:
+      raise ValueError('--workdir is missing: name a folder for the files of this run.')
+  workdir = Path(_WORKDIR.value)
+  workdir.mkdir(parents=True, exist_ok=True)
+  (workdir / 'config.json').write_text(c.to_json_best_effort(indent=2) + '\n')
+  health = Health(c.runtime.deadline_s)
+  listen(health)
+  with build.pool(c) as pool, Display(c.total_steps, True) as display:
+    with entry.one_sentence():
+      run = Run(c, workdir, display, health, tok, config, Verifier(pool))
+    try:
+      run.train()
+    finally:
+      run.close()
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,139 @@
+"""The trainer: owns the train state and turns batches into new weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+from absl import logging
+
+from magistral_jax import sharding
+from magistral_jax.records import Batch, Rows
+from magistral_jax.trainer.state import TrainState
+from magistral_jax.trainer.step import METRICS, SUMS, Step
+
+# Sums over trained tokens that are reported as means.
+_MEANS = tuple(key for key in SUMS
+               if key not in ('loss', 'policy_loss', 'tokens', 'ratio_squared'))
+
+
+class Trainer:
+  """Trains on one batch at a time.
+
+  Reads:  Batch (or Rows, supervised). Owns: the train state, the version, the count of bad steps.
+  A step donates the state: whoever wants to keep `params` across a call copies them first.
+  """
+
+  def __init__(self, state: TrainState, step: Step, *, mesh: jax.sharding.Mesh,
+               microbatch_rows: int, max_bad_steps: int):
+    rows_over = mesh.shape[sharding.TRAINER['row']]
+    if microbatch_rows % rows_over:
+      raise ValueError(
+          f'trainer.microbatch_rows is {microbatch_rows} and rows are cut over {rows_over} '
+          f'devices: make it a multiple of mesh.trainer.{sharding.TRAINER["row"]}.')
+    self.state = state
+    self.version = int(jax.device_get(state.step))
+    self.bad_steps = 0       # In all, skipped for a gradient that was not finite.
+    self._bad_in_a_row = 0
+    self._step, self._mesh = step, mesh
+    self._microbatch_rows, self._max_bad_steps = microbatch_rows, max_bad_steps
+    self._row_sharding = sharding.named(mesh, sharding.TRAINER, ('row', None))
+    self._whole = sharding.named(mesh, sharding.TRAINER, ())
+
+  @property
+  def params(self):
+    """The parameters now; the next call of `train` or `supervised` deletes these buffers."""
+    return self.state.params
+
+  def train(self, batch: Batch) -> dict[str, float]:
+    """One optimizer step per minibatch; the batch then counts as one version.
+
+    A minibatch whose gradient is not finite leaves the weights as they are and is counted.
+
+    Returns:
+      Means over the trained tokens of the batch, losses as means over its minibatches, maxima,
+      and `skipped`, minibatches without effect. `logprob_gap_max` compares sampler and trainer
+      on the same weights, so it is there only when every token was drawn by the current version.
+    Raises:
+      RuntimeError: max_bad_steps minibatches in a row had no finite gradient.
+    """
+    on_policy = batch.oldest_version == self.version
+    last = len(batch.minibatches) - 1
+    reports = [self._update(self._step.accumulate, rows, advance=i == last)
+               for i, rows in enumerate(batch.minibatches)]
+    metrics = _summary(reports)
+    if on_policy:
+      # Later minibatches meet weights that the earlier ones have changed.
+      metrics['logprob_gap_max'] = reports[0]['sampler_gap_max']
+    return metrics
+
+  def supervised(self, rows: Rows) -> dict[str, float]:
+    """One optimizer step of supervised learning on the trained tokens of `rows`.
+
+    Raises:
+      RuntimeError: as `train`.
+    """
+    metrics = _summary([self._update(self._step.supervise, rows, advance=True)])
+    return {key: metrics[key] for key in ('loss', 'entropy', 'tokens', 'grad_norm', 'skipped')}
+
+  def score(self, rows: Rows) -> np.ndarray:
+    """[R, T] log-probabilities of the targets under the current weights."""
+    parts = [jax.device_get(self._step.score(self.state.params, part)[0])
+             for part in self._microbatches(rows)]
+    return np.concatenate(parts)[:len(rows)]
+
+  def _update(self, accumulate, rows: Rows, *, advance: bool) -> dict[str, float]:
+    grads, totals = self._step.zeros(self.state.params)
+    for part in self._microbatches(rows):
+      grads, totals = accumulate(self.state.params, self.state.reference, grads, totals, part)
+    one_or_none = jax.device_put(np.int32(advance), self._whole)
+    self.state, values = self._step.apply(self.state, grads, totals, one_or_none)
+    report = dict(zip(METRICS, jax.device_get(values).tolist(), strict=True))
+    self.version += advance
+    self._count(bool(report['bad_step']))
+    return report
+
+  def _microbatches(self, rows: Rows):
+    """Slices of microbatch_rows rows on the mesh; the last one is filled with empty rows."""
+    for start in range(0, len(rows), self._microbatch_rows):
+      part = rows[start:start + self._microbatch_rows]
+      missing = self._microbatch_rows - len(part)
+      yield {
+          field.name: jax.device_put(
+              np.pad(getattr(part, field.name), ((0, missing), (0, 0))), self._row_sharding)
+          for field in dataclasses.fields(Rows)}
+
+  def _count(self, bad: bool) -> None:
+    self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
+    self.bad_steps += bad
+    if bad:
+      logging.warning('The gradient of version %d was not finite: the step is skipped (%d in a '
+                      'row).', self.version, self._bad_in_a_row)
+    if self._bad_in_a_row >= self._max_bad_steps:
+      raise RuntimeError(
+          f'{self._bad_in_a_row} steps in a row had gradients that are not finite '
+          f'(optimizer.max_bad_steps): lower optimizer.learning_rate or optimizer.clip_norm, and '
+          f'look at the batch of version {self.version}.')
+
+
+def _summary(reports: list[dict[str, float]]) -> dict[str, float]:
+  """What the minibatches of a batch amount to; those that were skipped only count as skipped.
+
+  With none left every mean is nan, which is what was measured.
+  """
+  skipped = sum(report['bad_step'] for report in reports)
+  used = [report for report in reports if not report['bad_step']]
+  reports = used or [dict.fromkeys(METRICS, math.nan)]
+  total = lambda key: sum(report[key] for report in reports)
+  tokens = max(1.0, total('tokens'))
+  # No ratios in supervised learning.
+  squared = total('ratio_squared') or math.inf
+  return dict(
+      {key: total(key) / tokens for key in _MEANS},
+      loss=total('loss') / len(reports), policy_loss=total('policy_loss') / len(reports),
+      tokens=total('tokens'), skipped=skipped,
+      effective_sample_size=total('ratio') ** 2 / (squared * tokens),
+      sampler_gap_max=max(report['sampler_gap_max'] for report in reports),
+      grad_norm=total('grad_norm') / len(reports))

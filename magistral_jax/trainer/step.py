@@ -1,0 +1,161 @@
+"""The compiled steps: add up gradients over microbatches, then apply them once.
+
+Letters: B rows of one microbatch, T tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from magistral_jax.trainer import losses
+from magistral_jax.trainer.logprobs import token_logps
+from magistral_jax.trainer.state import TrainState
+
+# Accumulated over microbatches: sums (over trained tokens, but for the two losses) and a maximum.
+SUMS = ('loss', 'policy_loss', 'tokens', 'clip_fraction_low', 'clip_fraction_high', 'ratio',
+        'ratio_squared', 'kl_k1', 'kl_k3', 'kl_reference', 'entropy')
+MAXIMA = ('sampler_gap_max',)
+# Added by `apply`.
+APPLIED = ('grad_norm', 'bad_step')
+METRICS = SUMS + MAXIMA + APPLIED
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """Compiled functions; arguments marked * are donated. `rows` is a dict of [B, T] arrays."""
+  zeros: Callable       # (params) -> (grads, totals): float32, sharded as the parameters.
+  accumulate: Callable  # (params, reference, grads*, totals*, rows) -> (grads, totals).
+  supervise: Callable   # The same for supervised learning; `reference` is not looked at.
+  apply: Callable       # (state*, grads, totals, advance) -> (state, [len(METRICS)] float32).
+  score: Callable       # (params, rows) -> ([B, T] logp, [B, T] entropy).
+
+
+def make_step(
+    forward: Callable, head: Callable, optimizer: optax.GradientTransformation, state: TrainState,
+    *, temperature: float, name: str, clip_low: float, clip_high: float, importance_cap: float,
+    kl_coef: float, kl_reference: str, kl_ema: float, entropy_coef: float, vocab_chunk: int,
+    vocab_shards: int = 1) -> Step:
+  """Builds the jitted functions of one trainer.
+
+  Args:
+    forward: (params, tokens, positions, segments) -> [B, T, D] hidden, each [B, T].
+    head: (params) -> [D, V] output matrix.
+    state: the state to be trained, or its `abstract_state`. Only its shardings are read: each step
+      returns the state exactly as it lay before, so that no second call compiles again.
+    temperature: the sampler's; logits are divided by it before the log-softmax.
+    vocab_shards: devices that the head's V axis is cut over.
+    The rest: config section `loss`, see `losses` and `logprobs`.
+  Raises:
+    ValueError: a key of `loss` that cannot work.
+  """
+  _check(name, temperature, clip_low, clip_high, kl_coef, kl_reference, kl_ema)
+  vocab = dict(vocab_chunk=vocab_chunk, vocab_shards=vocab_shards)
+
+  def logps(params, rows, temperature=temperature):
+    hidden = forward(params, rows['tokens'], rows['positions'], rows['segments'])
+    return token_logps(hidden, head(params), rows['targets'], temperature=temperature, **vocab)
+
+  def policy(params, reference, rows):
+    weight, mask = rows['weight'], rows['mask']
+    logp, entropy = logps(params, rows)
+    policy_loss, sums = losses.LOSSES[name](
+        logp, rows['sampler_logp'], rows['advantage'], weight, mask, clip_low=clip_low,
+        clip_high=clip_high, importance_cap=importance_cap)
+    loss, kl_sum = policy_loss, 0.0
+    if reference is not None:
+      kl, kl_sum = losses.reference_kl(logp, logps(reference, rows)[0], weight, mask)
+      loss += kl_coef * kl
+    if entropy_coef:
+      loss -= entropy_coef * jnp.sum(jnp.where(mask, weight * entropy, 0.0))
+    drifts, gap = losses.drift(logp, rows['sampler_logp'], mask)
+    return loss, dict(
+        loss=loss, policy_loss=policy_loss, kl_reference=kl_sum, sampler_gap_max=gap,
+        **sums, **drifts, **_common(entropy, mask))
+
+  def supervised(params, reference, rows):
+    del reference
+    logp, entropy = logps(params, rows, temperature=1.0)
+    loss = losses.supervised_loss(logp, rows['weight'], rows['mask'])
+    return loss, dict(loss=loss, **_common(entropy, rows['mask']))
+
+  places = jax.tree.map(lambda x: x.sharding, state)
+  # The step counter lies whole on every device, and so do the metrics.
+  grads = places.params, places.step
+  return Step(
+      zeros=jax.jit(_zeros, out_shardings=grads),
+      accumulate=_accumulator(policy, grads),
+      supervise=_accumulator(supervised, grads),
+      apply=_applier(optimizer, kl_ema if kl_reference == 'ema' else None, (places, places.step)),
+      score=jax.jit(logps))
+
+
+def _accumulator(loss, out_shardings):
+  """Adds the gradients and metrics of one microbatch to those of the others, in place."""
+
+  def accumulate(params, reference, grads, totals, rows):
+    new, values = jax.grad(loss, has_aux=True)(params, reference, rows)
+    grads = jax.tree.map(lambda total, g: total + g.astype(jnp.float32), grads, new)
+    # Supervised learning has no ratios: what it does not measure stays 0.
+    join = lambda key: jnp.maximum if key in MAXIMA else jnp.add
+    return grads, {key: join(key)(total, values.get(key, 0.0)) for key, total in totals.items()}
+
+  return jax.jit(accumulate, donate_argnums=(2, 3), out_shardings=out_shardings)
+
+
+def _applier(optimizer, kl_ema, out_shardings):
+  """One optimizer step, or none where the gradient is not finite.
+
+  The decision is a select on the device, so the host need not wait for it. Moments are left as
+  they were too: one bad batch must not poison the averages.
+  """
+
+  def apply(state, grads, totals, advance):
+    norm = optax.tree.norm(grads)
+    good = jnp.isfinite(norm) & jnp.isfinite(totals['loss'])
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
+    params = keep(optax.apply_updates(state.params, updates), state.params)
+    reference = state.reference
+    if kl_ema is not None:
+      reference = keep(jax.tree.map(
+          lambda r, p: (kl_ema * r + (1.0 - kl_ema) * p).astype(r.dtype), reference, params),
+          reference)
+    state = TrainState(params, keep(opt_state, state.opt_state), state.step + advance, reference)
+    metrics = dict(totals, grad_norm=norm, bad_step=1.0 - good)
+    return state, jnp.stack([metrics[key].astype(jnp.float32) for key in METRICS])
+
+  return jax.jit(apply, donate_argnums=0, out_shardings=out_shardings)
+
+
+def _zeros(params):
+  grads = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), params)
+  return grads, {key: jnp.float32(0.0) for key in SUMS + MAXIMA}
+
+
+def _common(entropy, mask):
+  return dict(entropy=jnp.sum(jnp.where(mask, jax.lax.stop_gradient(entropy), 0.0)),
+              tokens=jnp.sum(mask, dtype=jnp.float32))
+
+
+def _check(name, temperature, clip_low, clip_high, kl_coef, kl_reference, kl_ema):
+  if name not in losses.LOSSES:
+    raise ValueError(f'loss.name is {name!r}: choose one of {", ".join(losses.LOSSES)}.')
+  if temperature <= 0:
+    raise ValueError(f'sampler.temperature is {temperature} and training needs it above 0: greedy '
+                     f'tokens have no log-probability to train on.')
+  if not 0 <= clip_low <= 1:
+    raise ValueError(f'loss.clip_low is {clip_low}: the lower bound of the ratio is 1 - clip_low, '
+                     f'so choose it between 0 and 1.')
+  if clip_high < 0:
+    raise ValueError(f'loss.clip_high is {clip_high}: the upper bound of the ratio is '
+                     f'1 + clip_high, so choose it at or above 0.')
+  if kl_coef and kl_reference == 'none':
+    raise ValueError(f'loss.kl_coef is {kl_coef} but loss.kl_reference is none: choose fixed or '
+                     f'ema, or set loss.kl_coef to 0.')
+  if kl_reference == 'ema' and not 0 <= kl_ema < 1:
+    raise ValueError(f'loss.kl_ema is {kl_ema}: a decay lies between 0 and 1, 1 excluded.')

@@ -1,0 +1,49 @@
+"""The verifier as a role of the loop: completions in, verdicts out."""
+
+from __future__ import annotations
+
+import queue
+
+from magistral_jax.records import Completion, Problem, Verdict
+from magistral_jax.verifiers.pool import Pool
+
+
+class Verifier:
+  """Judges completions in the order in which workers come free.
+
+  Reads:  Completion with its Problem. Writes: (Completion, Verdict), each once.
+  Owns:   what is being judged. The pool belongs to whoever opened it.
+  """
+
+  def __init__(self, pool: Pool):
+    self._pool = pool
+    self._judged: queue.SimpleQueue[tuple[Completion, Verdict]] = queue.SimpleQueue()
+    self._put = self._drained = 0
+
+  def put(self, completion: Completion, problem: Problem) -> None:
+    """Sends a completion to be judged; never blocks."""
+    future = self._pool.submit(dict(
+        response=completion.text, answer=problem.answer, domain=problem.domain,
+        n_tokens=len(completion.tokens), language=problem.language, problem=problem.text))
+    self._put += 1
+    future.add_done_callback(
+        lambda f: None if f.cancelled() else self._judged.put((completion, f.result())))
+
+  def drain(self, wait_s: float = 0.0) -> list[tuple[Completion, Verdict]]:
+    """All that has been judged since the last call; waits up to `wait_s` for the first of them."""
+    found = []
+    try:
+      if wait_s > 0 and self.pending():
+        found.append(self._judged.get(timeout=wait_s))
+      while True:
+        found.append(self._judged.get_nowait())
+    except queue.Empty:
+      self._drained += len(found)
+      return found
+
+  def pending(self) -> int:
+    """Completions put and not yet drained."""
+    return self._put - self._drained
+
+  def stats(self) -> dict[str, float]:
+    return self._pool.stats()

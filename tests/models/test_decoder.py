@@ -1,0 +1,241 @@
+"""The decoder's identities: however a token is computed, its log-probabilities are the same."""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from magistral_jax import sharding
+from magistral_jax.models import attention, decoder
+from magistral_jax.models.cache import empty_pages
+from magistral_jax.models.config import ModelConfig
+
+TINY = dict(family='mistral', layers=2, dim=32, heads=4, kv_heads=2, head_dim=16, ffn_dim=48,
+            vocab=64, rope_theta=1e4, norm_eps=1e-5, tied=False, dtype='float32')
+CONFIG = ModelConfig(**TINY)
+PAGE_TOKENS = 4
+
+
+@pytest.fixture(scope='module')
+def params():
+  return decoder.init(CONFIG, seed=0)
+
+
+def draw_tokens(n, seed=1):
+  return jax.random.randint(jax.random.key(seed), (n,), 0, CONFIG.vocab)
+
+
+def logps_of(params, hidden):
+  return jax.nn.log_softmax(decoder.logits(params, hidden))
+
+
+def full_logps(params, tokens):
+  """[n, V] log-probabilities of one sequence, computed in one row by itself."""
+  positions = jnp.arange(len(tokens))[None]
+  hidden = decoder.forward_rows(CONFIG, params, tokens[None], positions, positions * 0 + 1)
+  return logps_of(params, hidden)[0]
+
+
+def prefill(params, tokens, bucket, page_ids, cache):
+  """[n, V] of a prompt padded to `bucket` places, and the cache with its keys and values."""
+  n = len(tokens)
+  place = jnp.arange(bucket)[None]
+  padded = jnp.pad(tokens, (0, bucket - n))[None]
+  attend = attention.prefill((place < n).astype(jnp.int32), jnp.array(page_ids))
+  hidden, cache = decoder.bind(CONFIG, params)(padded, place, attend, cache)
+  return logps_of(params, hidden)[0, :n], cache
+
+
+def make_decode(traces=None):
+  @jax.jit
+  def decode(params, cache, tokens, table, lengths, active):
+    if traces is not None:
+      traces.append(tokens.shape)
+    attend = attention.decode(table, lengths, active)
+    hidden, cache = decoder.bind(CONFIG, params)(tokens[:, None], lengths[:, None], attend, cache)
+    return logps_of(params, hidden)[:, 0], cache
+  return decode
+
+
+def close(actual, expected):
+  np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize('prompt, bucket', [(1, 4), (4, 4), (5, 8), (7, 16)])
+def test_decode_is_prefill_is_full_forward(params, prompt, bucket):
+  """Two slots of other lengths beside it, pages in no order, an idle slot in between."""
+  n = 23
+  tokens, other = draw_tokens(n), draw_tokens(n, seed=2)
+  table = jnp.array([[9, 3, 12, 7, 5, 1], [0] * 6, [2, 4, 6, 8, 10, 11]])
+  cache = empty_pages(CONFIG, pages=13, page_tokens=PAGE_TOKENS)
+  pages = lambda row, n: [int(page) if i * PAGE_TOKENS < n else 0
+                          for i, page in enumerate(table[row][:bucket // PAGE_TOKENS])]
+  expected = full_logps(params, tokens)
+  first, cache = prefill(params, tokens[:prompt], bucket, pages(0, prompt), cache)
+  close(first, expected[:prompt])
+  _, cache = prefill(params, other[:prompt], bucket, pages(2, prompt), cache)
+  decode = make_decode()
+  for t in range(prompt, n):
+    now = jnp.array([tokens[t], 0, other[t]])
+    logps, cache = decode(params, cache, now, table, jnp.array([t, 0, t]),
+                          jnp.array([True, False, True]))
+    close(logps[0], expected[t])
+  close(logps[2], full_logps(params, other)[-1])
+
+
+def test_paged_attention_is_dense_attention():
+  """Slots of unlike lengths, more pages than one block holds; an idle slot reads nothing."""
+  slots, pages, heads, size = 4, 40, CONFIG.heads, CONFIG.head_dim
+  k = jax.random.split(jax.random.key(0), 6)
+  shape = (CONFIG.layers, 1 + slots * pages, PAGE_TOKENS, CONFIG.kv_heads, size)
+  cache = empty_pages(CONFIG, shape[1], PAGE_TOKENS)
+  cache = type(cache)(jax.random.normal(k[0], shape), jax.random.normal(k[1], shape))
+  table = 1 + jax.random.permutation(k[2], slots * pages).reshape(slots, pages)
+  lengths = jnp.array([0, 3, 64, 158])
+  active = jnp.array([True, True, False, True])
+  q = jax.random.normal(k[3], (slots, 1, heads, size))
+  new = jax.random.normal(k[4], (2, slots, 1, CONFIG.kv_heads, size))
+  out, after = attention.decode(table, lengths, active)(1, q, new[0], new[1], cache)
+
+  at = jnp.arange(slots)
+  dense = lambda pool, one: pool[1, table].reshape(
+      slots, pages * PAGE_TOKENS, CONFIG.kv_heads, size).at[at, lengths].set(one[:, 0])
+  mask = (jnp.arange(pages * PAGE_TOKENS) <= lengths[:, None]) & active[:, None]
+  expected = attention.masked_attention(
+      q, dense(cache.keys, new[0]), dense(cache.values, new[1]), mask[:, None])
+  close(out, expected)
+  assert not out[2].any()
+  np.testing.assert_array_equal(after.keys[0], cache.keys[0])     # The other layer.
+  np.testing.assert_array_equal(after.keys[1, table[2]], cache.keys[1, table[2]])
+
+
+def test_packed_is_one_by_one(params):
+  lengths = (5, 1, 9, 7)
+  sequences = [draw_tokens(n, seed=n) for n in lengths]
+  segments = jnp.repeat(jnp.arange(1, 5), jnp.array(lengths))
+  positions = jnp.concatenate([jnp.arange(n) for n in lengths])
+  row = lambda x: jnp.pad(x, (0, 32 - sum(lengths)))[None]
+  tokens = row(jnp.concatenate(sequences))
+  hidden = decoder.forward_rows(CONFIG, params, tokens, row(positions), row(segments))
+  packed = logps_of(params, hidden)[0]
+  assert np.isfinite(packed).all()
+  start = 0
+  for tokens, n in zip(sequences, lengths, strict=True):
+    close(packed[start:start + n], full_logps(params, tokens))
+    start += n
+
+
+def test_a_token_does_not_see_later_tokens(params):
+  tokens = draw_tokens(12)
+  changed = tokens.at[8:].set((tokens[8:] + 1) % CONFIG.vocab)
+  np.testing.assert_array_equal(full_logps(params, tokens)[:8], full_logps(params, changed)[:8])
+
+
+def test_a_shift_of_all_positions_changes_nothing(params):
+  """Rotary positions are relative."""
+  tokens, positions = draw_tokens(12)[None], jnp.arange(12)[None]
+  run = lambda shift: logps_of(params, decoder.forward_rows(
+      CONFIG, params, tokens, positions + shift, positions * 0 + 1))
+  close(run(100), run(0))
+
+
+@pytest.mark.parametrize('remat', ['full', 'dots'])
+def test_remat_changes_no_gradient(params, remat):
+  tokens, positions = draw_tokens(12)[None], jnp.arange(12)[None]
+  def loss(params, remat):
+    hidden = decoder.forward_rows(
+        CONFIG, params, tokens, positions, positions * 0 + 1, remat=remat)
+    return jnp.sum(logps_of(params, hidden)[0, jnp.arange(11), tokens[0, 1:]])
+  gradient = jax.jit(jax.grad(loss), static_argnums=1)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+               gradient(params, remat), gradient(params, 'none'))
+
+
+@pytest.mark.parametrize('tied', [True, False])
+def test_parameters_are_those_of_the_shapes(tied):
+  config = ModelConfig(**TINY | dict(tied=tied, head_dim=6, kv_heads=1))
+  assert sum(x.size for x in jax.tree.leaves(decoder.abstract(config))) == config.parameters
+  assert ('output' in decoder.abstract(config)) is not tied
+
+
+def test_mistral_small_has_its_published_size():
+  """24B: 32 heads of 128 for a width of 5120; nothing is allocated."""
+  config = ModelConfig(
+      family='mistral', layers=40, dim=5120, heads=32, kv_heads=8, head_dim=128, ffn_dim=32768,
+      vocab=131072, rope_theta=1e8, norm_eps=1e-5, tied=False, dtype='bfloat16')
+  shapes = decoder.abstract(config)
+  assert sum(x.size for x in jax.tree.leaves(shapes)) == config.parameters == 23_572_403_200
+  assert shapes['layers']['attention']['q'].shape == (40, 5120, 32, 128)
+  assert config.kv_bytes_per_token == 163_840
+
+
+def test_eight_devices_are_one_device(params):
+  tokens = jax.random.randint(jax.random.key(5), (8, 16), 0, CONFIG.vocab)
+  positions = jnp.broadcast_to(jnp.arange(16), (8, 16))
+  segments = (positions < 13).astype(jnp.int32)
+  def run(params, *rows):
+    return logps_of(params, decoder.forward_rows(CONFIG, params, *rows))
+  alone = jax.jit(run)(params, tokens, positions, segments)
+
+  mesh = sharding.make_mesh(jax.devices(), fsdp=4, tensor=2)
+  cut = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(CONFIG)[1])
+  rows = sharding.named(mesh, sharding.TRAINER, ('row', None))
+  shared = jax.device_put(params, cut)
+  assert shared['layers']['ffn']['w1'].addressable_shards[0].data.shape == (2, 8, 24)
+  together = jax.jit(run)(shared, *jax.device_put((tokens, positions, segments), rows))
+  close(together[:, :13], alone[:, :13])
+
+
+def test_decode_on_two_devices_is_decode_on_one(params):
+  mesh = sharding.make_mesh(jax.devices()[:2], tensor=2)
+  cut = sharding.tree_named(mesh, sharding.SAMPLER, decoder.definition(CONFIG)[1])
+  tokens = draw_tokens(9)
+  table = jnp.array([[3, 1, 2]])
+  cache, decode = empty_pages(CONFIG, 4, PAGE_TOKENS), make_decode()
+  shared = jax.device_put(params, cut)
+  cache = jax.device_put(cache, sharding.named(mesh, sharding.SAMPLER,
+                                               ('layers', None, None, 'kv_heads', None)))
+  expected = full_logps(params, tokens)
+  for t in range(9):
+    logps, cache = decode(shared, cache, tokens[t][None], table, jnp.array([t]), jnp.array([True]))
+    close(logps[0], expected[t])
+
+
+def test_lengths_never_recompile(params):
+  traces = []
+  decode = make_decode(traces)
+  cache = empty_pages(CONFIG, 61, PAGE_TOKENS)
+  table = 1 + jnp.arange(60).reshape(3, 20)
+  for lengths in ([0, 1, 2], [79, 5, 63], [64, 64, 64]):
+    _, cache = decode(params, cache, jnp.array([1, 2, 3]), table, jnp.array(lengths),
+                      jnp.array([True, lengths[1] > 1, True]))
+  assert traces == [(3,)]
+
+  @jax.jit
+  def rows(tokens, positions, segments):
+    traces.append(tokens.shape)
+    return decoder.forward_rows(CONFIG, params, tokens, positions, segments)
+  for n in (3, 11, 16):
+    place = jnp.arange(16)[None]
+    rows(place, jnp.where(place < n, place, 0), (place < n).astype(jnp.int32))
+  assert traces[1:] == [(1, 16)]
+
+
+def test_bfloat16_is_computed_in_bfloat16_and_stays_near(params):
+  config = ModelConfig(**TINY | dict(dtype='bfloat16'))
+  tokens, positions = draw_tokens(12)[None], jnp.arange(12)[None]
+  hidden = decoder.forward_rows(config, params, tokens, positions, positions * 0 + 1)
+  assert hidden.dtype == jnp.bfloat16
+  assert decoder.logits(params, hidden).dtype == jnp.float32
+  np.testing.assert_allclose(logps_of(params, hidden)[0], full_logps(params, tokens[0]), atol=0.15)
+
+
+@pytest.mark.parametrize('change, words', [
+    (dict(family='mixtral'), "model.family='mixtral' is unknown"),
+    (dict(dtype='float16'), "model.dtype='float16' is unknown"),
+    (dict(layers=0), 'model.layers=0 must be at least 1'),
+    (dict(kv_heads=3), 'model.heads=4 is no multiple of model.kv_heads=3'),
+    (dict(head_dim=7), 'model.head_dim=7 must be even'),
+])
+def test_an_impossible_config_is_refused_by_its_key(change, words):
+  with pytest.raises(ValueError, match=words):
+    ModelConfig(**TINY | change)

@@ -1,0 +1,92 @@
+"""A toy policy for tests of the trainer: an embedding, one mixing matrix, an output matrix."""
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from magistral_jax import records, sharding
+from magistral_jax.trainer import optimizer as optimizers
+from magistral_jax.trainer import role, state, step
+
+AXES = dict(embed=('vocab', 'embed'), mix=('embed', 'ffn'), out=('embed', 'vocab'))
+LOSS = dict(name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0, kl_coef=0.0,
+            kl_reference='none', kl_ema=0.99, entropy_coef=0.0, vocab_chunk=0)
+OPTIMIZER = dict(name='adamw', learning_rate=1e-2, warmup_steps=2, beta1=0.9, beta2=0.95, eps=1e-8,
+                 weight_decay=0.0, clip_norm=1.0)
+VOCAB, WIDTH = 32, 16
+
+
+def forward(params, tokens, positions, segments):
+  """Mixes each token with the mean of those before it in its own sequence."""
+  x = params['embed'][tokens] + 0.1 * jnp.sin(positions)[..., None]
+  t = jnp.arange(tokens.shape[1])
+  seen = (segments[:, :, None] == segments[:, None, :]) & (t[:, None] >= t[None, :])
+  mean = jnp.einsum('bts,bsd->btd', seen / seen.sum(-1, keepdims=True), x)
+  return jnp.tanh((x + mean) @ params['mix'])
+
+
+def head(params):
+  return params['out']
+
+
+def params(mesh):
+  """Seeded parameters, cut by their axes."""
+  rng = np.random.default_rng(0)
+  shapes = dict(embed=(VOCAB, WIDTH), mix=(WIDTH, WIDTH), out=(WIDTH, VOCAB))
+  return {name: jax.device_put(
+      rng.normal(0, 0.5, shape).astype(np.float32),
+      sharding.named(mesh, sharding.TRAINER, AXES[name])) for name, shape in shapes.items()}
+
+
+def mesh(fsdp=1, tensor=1):
+  return sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, tensor=tensor)
+
+
+def build(mesh, *, loss=None, optimizer=None, temperature=1.0):
+  """Initial state and compiled steps of the toy policy."""
+  loss, weights = {**LOSS, **(loss or {})}, params(mesh)
+  chain = optimizers.make_optimizer(**{**OPTIMIZER, **(optimizer or {})})
+  first = state.init_state(weights, chain, kl_reference=loss['kl_reference'])
+  return first, step.make_step(
+      forward, head, chain, first, temperature=temperature, vocab_shards=mesh.shape['tensor'],
+      **loss)
+
+
+def trainer(*, fsdp=1, tensor=1, microbatch_rows=4, max_bad_steps=3, **kwargs):
+  on = mesh(fsdp, tensor)
+  return role.Trainer(*build(on, **kwargs), mesh=on, microbatch_rows=microbatch_rows,
+                      max_bad_steps=max_bad_steps)
+
+
+def rows(number=8, places=12, seed=0):
+  """Random rows of two sequences each, with weights that add up to 1."""
+  rng = np.random.default_rng(seed)
+  shape = (number, places)
+  segments = np.broadcast_to(1 + (np.arange(places) >= places // 2), shape).astype(np.int32)
+  positions = np.broadcast_to(np.arange(places) % (places // 2), shape).astype(np.int32)
+  mask = positions >= 2
+  weight = rng.random(shape) * mask
+  return records.Rows(
+      tokens=rng.integers(0, VOCAB, shape, dtype=np.int32),
+      targets=rng.integers(0, VOCAB, shape, dtype=np.int32),
+      segments=segments, positions=positions, mask=mask,
+      weight=(weight / weight.sum()).astype(np.float32),
+      advantage=rng.normal(0, 1, shape).astype(np.float32) * mask,
+      sampler_logp=rng.normal(-3.5, 0.5, shape).astype(np.float32) * mask)
+
+
+def batch(*minibatches, version=0):
+  """A batch around rows; its one group only says which version drew it."""
+  completion = records.Completion(0, 0, np.array([1]), np.zeros(1), ((0, version),), 'stop', '', 0.)
+  prompt = records.Prompt(0, records.Problem('', '', '', ''), np.array([1]))
+  group = records.Group(prompt, (completion,), ())
+  return records.Batch((group,), minibatches, 1.0)
+
+
+@pytest.fixture
+def toy():
+  return types.SimpleNamespace(
+      forward=forward, head=head, params=params, mesh=mesh, build=build, trainer=trainer,
+      rows=rows, batch=batch, LOSS=LOSS, OPTIMIZER=OPTIMIZER, VOCAB=VOCAB, WIDTH=WIDTH)

@@ -1,0 +1,164 @@
+"""A run goes on from its newest readable checkpoint, on whatever mesh it finds itself."""
+import dataclasses
+import os
+import shutil
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from magistral_jax.trainer import checkpoint
+
+
+def described(tree):
+  return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+
+
+@pytest.fixture
+def saved(toy, tmp_path):
+  """Five checkpoints were saved, two are kept, and number 1 is the best."""
+  state, _ = toy.build(toy.mesh(4, 2))
+  store = checkpoint.Checkpoints(tmp_path, keep=2)
+  for step, metric in enumerate([.1, .9, .2, None, .3]):
+    assert store.save(step, state, {'step': step, 'ledger': [1, [2, 3]]}, metric)
+  store.wait()
+  yield store, state, tmp_path
+  store.close()
+
+
+def damage(folder, how):
+  if how == 'record':
+    (folder / 'record' / 'metadata').write_text('{"step":')
+  elif how == 'missing':
+    shutil.rmtree(folder / 'state')
+  elif how == 'uncommitted':
+    for marker in folder.rglob('commit_success.txt'):
+      marker.unlink()
+  for file in folder.glob('state/**/d/*'):
+    data = bytearray(file.read_bytes())
+    if how == 'truncated':
+      file.write_bytes(data[:len(data) // 2])
+    elif how == 'flipped':
+      data[len(data) // 2] ^= 0xff
+      file.write_bytes(data)
+
+
+def test_round_trip_keeps_values_shardings_and_record(saved):
+  store, state, _ = saved
+  restored, record = store.restore(described(state))
+  chex.assert_trees_all_equal(jax.device_get(restored), jax.device_get(state))
+  same = lambda a, b: a.sharding.is_equivalent_to(b.sharding, a.ndim)
+  assert jax.tree.all(jax.tree.map(same, restored, state))
+  assert record == {'step': 4, 'ledger': [1, [2, 3]]}
+
+
+def test_restores_onto_another_mesh(saved, toy):
+  store, state, _ = saved
+  other, _ = toy.build(toy.mesh(2, 1))
+  restored, _ = store.restore(described(other))
+  chex.assert_trees_all_equal(jax.device_get(restored), jax.device_get(state))
+  assert len(restored.params['mix'].sharding.device_set) == 2
+
+
+def test_keeps_the_last_and_the_best(saved):
+  store, _, folder = saved
+  kept = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+  assert (kept, store.latest(), store.best()) == ([1, 3, 4], 4, 1)
+
+
+def test_the_best_stays_the_best_in_a_resumed_run(saved):
+  _, state, folder = saved
+  store = checkpoint.Checkpoints(folder, keep=1)
+  store.save(5, state, {}, 0.5)
+  store.wait()
+  kept = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+  assert (kept, store.best()) == ([1, 5], 1)
+  store.close()
+
+
+def test_nothing_saved_restores_nothing(toy, tmp_path):
+  state, _ = toy.build(toy.mesh())
+  store = checkpoint.Checkpoints(tmp_path / 'new', keep=1)
+  assert store.restore(described(state)) is None
+  assert store.latest() is None and store.best() is None
+  store.close()
+
+
+def test_a_step_on_disk_is_left_as_it_is(saved):
+  store, state, _ = saved
+  assert not store.save(4, state, {'step': 'again'}, None)
+  assert store.restore(described(state))[1]['step'] == 4
+
+
+# Orbax abandons coroutines where a file cannot be read.
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+@pytest.mark.parametrize('how', ['record', 'missing', 'truncated', 'flipped'])
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(saved, how, caplog):
+  _, state, folder = saved
+  damage(folder / '4', how)
+  store = checkpoint.Checkpoints(folder, keep=2)
+  _, record = store.restore(described(state))
+  assert record['step'] == 3 and store.latest() == 3
+  assert 'Checkpoint 4' in caplog.text and 'trying the one before' in caplog.text
+  assert (folder / 'damaged' / '4').is_dir()
+  # Its step can be written again.
+  assert store.save(4, state, {'step': 4}, None)
+  store.wait()
+  assert store.restore(described(state))[1] == {'step': 4}
+  store.close()
+
+
+def test_all_damaged_is_an_error_and_not_a_fresh_start(saved):
+  store, state, folder = saved
+  for step in (1, 3, 4):
+    damage(folder / str(step), 'missing')
+  with pytest.raises(ValueError, match='None of the 3 checkpoints .* --workdir'):
+    store.restore(described(state))
+  assert not (folder / 'damaged').exists()
+
+
+def test_another_model_is_an_error(saved):
+  store, state, _ = saved
+  wider = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct([2 * n for n in x.shape], x.dtype, sharding=x.sharding), state)
+  with pytest.raises(ValueError, match=r'opt_state.*of shape .*: restore the sections model'):
+    store.restore(wider)
+  with pytest.raises(ValueError, match=r'has reference.embed of shape None'):
+    store.restore(described(dataclasses.replace(state, reference=state.params)))
+
+
+def test_a_state_may_be_donated_as_soon_as_save_returns(toy, tmp_path):
+  trainer = toy.trainer()
+  before = jax.tree.map(np.array, jax.device_get(trainer.params))
+  store = checkpoint.Checkpoints(tmp_path, keep=1)
+  shapes = described(trainer.state)
+  store.save(0, trainer.state, {}, None)
+  trainer.train(toy.batch(toy.rows()))
+  restored, _ = store.restore(shapes)
+  chex.assert_trees_all_equal(jax.device_get(restored.params), before)
+  store.close()
+
+
+def test_a_failed_save_is_counted_and_the_run_goes_on(saved, monkeypatch, caplog):
+  store, state, _ = saved
+  def full(*args, **kwargs):
+    raise OSError(28, 'No space left on device')
+  with monkeypatch.context() as patch:
+    patch.setattr(store._manager, 'save', full)
+    assert not store.save(5, state, {}, None)
+  assert store.failed_saves == 1 and 'No space left' in caplog.text
+  assert store.save(6, state, {'step': 6}, None)
+  assert store.restore(described(state))[1] == {'step': 6}
+
+
+def test_what_a_killed_run_left_half_written_is_no_checkpoint(saved):
+  store, state, folder = saved
+  store.close()
+  half = folder / '7.orbax-checkpoint-tmp-3'
+  shutil.copytree(folder / '4', half)
+  again = checkpoint.Checkpoints(folder, keep=2)
+  assert again.restore(described(state))[1]['step'] == 4
+  again.close()

@@ -1,0 +1,62 @@
+"""The format gate and the last box."""
+import pytest
+
+from magistral_jax.verifiers import format
+
+
+@pytest.mark.parametrize('response, passes, why', [
+    (r'<think>a</think>\boxed{5}', True, 'the plain form'),
+    ('\n\t <think>a</think> \\boxed{5}', True, 'leading white space is free'),
+    (r'<think></think>\boxed{5}', True, 'empty thoughts pass'),
+    (r'<think>a</think>It is $\boxed {5}$.', True, 'a space before the brace'),
+    (r'<think>a</think>\fbox{5}', True, 'the other box'),
+    (r'<think>\boxed{4}</think>\boxed{5}', True, 'a box in the thoughts is free'),
+    (r'<think>\boxed{5}</think>It is 5.', False, 'a box in the thoughts alone'),
+    (r'a<think>a</think>\boxed{5}', False, 'does not start with the tag'),
+    (r'\boxed{5}', False, 'no tags'),
+    (r'<think>a \boxed{5}', False, 'never closed'),
+    (r'a</think>\boxed{5}', False, 'never opened'),
+    (r'<think>a<think>b</think>\boxed{5}', False, 'opened twice'),
+    (r'<think>a</think>b</think>\boxed{5}', False, 'closed twice'),
+    (r'<think>a</think><think>b</think>\boxed{5}', False, 'two pairs'),
+    (r'<think>a</think>\boxed{5}<think>', False, 'an opening tag afterwards'),
+    (r'</think><think>\boxed{5}', False, 'closed before it is opened'),
+    (r'<THINK>a</THINK>\boxed{5}', False, 'other tags'),
+    ('<think>a</think>', False, 'no answer'),
+    (r'<think>a</think>\boxed{}', False, 'empty'),
+    (r'<think>a</think>\boxed{ {} }', False, 'empty in braces'),
+    (r'<think>a</think>\boxed{5', False, 'never closed'),
+    (r'<think>a</think>\boxed{4} no: \boxed{5', False, 'no way back to an earlier box'),
+    (r'<think>a</think>\boxed 5', False, 'no braces'),
+    ('', False, 'nothing'),
+])
+def test_gate(response, passes, why):
+  found = format.gate(response)
+  assert found.passed == passes, why
+  assert passes == (found.detail == ''), 'a refusal says why, and only a refusal'
+  assert passes == (found.box != '')
+
+
+@pytest.mark.parametrize('text, box', [
+    (r'\boxed{5}', '5'),
+    (r'\boxed{4} then \boxed{5}', '5'),
+    (r'\boxed{\frac{1}{2}}', r'\frac{1}{2}'),
+    (r'\boxed{\{1, 2\}}', r'\{1, 2\}'),
+    (r'\boxed{a\}', None),
+    (r'\boxed{{{1}}', None),
+    (r'\boxed  {5}', '5'),
+    (r'\boxed{5}}}', '5'),
+    (r'{ \boxed{5}', '5'),
+    (r'\boxed{4 or \boxed{5}}', '4 or  {5}'),
+    (r'\boxedx{5}', None),
+    ('none', None),
+])
+def test_last_box(text, box):
+  assert format.last_box(text) == box
+
+
+def test_a_gate_on_hostile_text_is_one_pass():
+  for answer in ('{' * 10**6, r'\boxed{' * 10**5, r'\boxed{' * 10**5 + '}' * 10**5, '\0' * 10**6,
+                 '\\' * 10**6):
+    format.gate('<think></think>' + answer)
+  assert format.last_box(r'\boxed{' * 10**5 + '7' + '}' * 10**5).strip(' {}') == '7'

@@ -1,0 +1,235 @@
+"""The pool: nothing lost, nothing judged twice, whatever happens to the processes."""
+import collections
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from magistral_jax.verifiers import pool as pool_module
+from magistral_jax.verifiers import process, reward
+from magistral_jax.verifiers.pool import Pool
+
+REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1)
+LIMITS = dict(timeout_s=60.0, memory_mb=1024, rewards=REWARDS)
+WAIT_S = 120.0            # For what must come, however loaded the machine is.
+
+
+def job(box, answer='5'):
+  return dict(response=f'<think>a</think>\\boxed{{{box}}}', answer=answer, domain='math',
+              n_tokens=9, language='en', problem='2+3=?')
+
+
+def alive(pid):
+  try:
+    with open(f'/proc/{pid}/stat') as f:
+      return f.read().rsplit(')', 1)[1].split()[0] != 'Z'
+  except FileNotFoundError:
+    return False
+
+
+def eventually(condition):
+  deadline = time.monotonic() + WAIT_S
+  while not condition():
+    assert time.monotonic() < deadline, 'waited in vain'
+    time.sleep(0.01)
+
+
+def started(pool):
+  """The pids, once every worker has answered something."""
+  assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
+  return pool.pids()
+
+
+@pytest.fixture(scope='module')
+def pool():
+  with Pool(1, **LIMITS) as pool:
+    yield pool
+
+
+def test_verdicts_are_those_of_score(pool):
+  jobs = [job('5'), job('6'), job(r'\sqrt{25}'), job('+*('), job('5') | dict(response='5')]
+  for one, future in [(j, pool.submit(j)) for j in jobs]:
+    found, expected = future.result(WAIT_S), reward.score(one, **REWARDS)
+    assert (found.status, found.reward, found.parts) == (
+        expected.status, expected.reward, expected.parts)
+
+
+@pytest.mark.parametrize('box', [
+    '9' * 10**6, '{' * 10**5 + '5' + '}' * 10**5, '1\0', '(' * 10**5, '9^{9^{9^{9}}}',
+    '\\sqrt' * 900,
+    '|' * 500, '-' * 700 + '1', r'\frac{' * 300, '\ud800', '\\text{' * 500 + '}' * 500, '^' * 700,
+    ',' * 3000, '\\pm' * 1000, '=' * 3000, '1,' * 39 + '1', r'\cup' * 900, '9' * 190 + '!'],
+    ids=lambda box: ascii(box[:12]))
+def test_hostile_answers_cost_no_worker(pool, box):
+  before = started(pool)
+  verdict = pool.submit(job(box, r'\sqrt{7}')).result(WAIT_S)
+  assert verdict.status in ('wrong', 'unparsable', 'bad_format')
+  assert verdict.parts['correct'] == 0
+  assert pool.pids() == before
+
+
+def test_a_job_that_hangs_costs_one_worker_and_nothing_else():
+  with Pool(1, **(LIMITS | dict(timeout_s=1.5))) as pool:
+    os.kill(started(pool)[0], signal.SIGSTOP)      # It will never answer.
+    hung, after = pool.submit(job('5')), [pool.submit(job('5')) for _ in range(20)]
+    verdict = hung.result(WAIT_S)
+    assert (verdict.status, verdict.reward) == ('timeout', REWARDS['format'])
+    assert [f.result(WAIT_S).status for f in after] == ['correct'] * 20
+    assert (pool.stats()['restarts'], pool.stats()['timeouts']) == (1, 1)
+
+
+def test_a_job_that_needs_too_much_memory():
+  with Pool(1, **(LIMITS | dict(memory_mb=256))) as pool:
+    started(pool)
+    huge = job('5') | dict(problem='x' * (200 << 20))
+    assert pool.submit(huge).result(WAIT_S).status == 'memory'
+    assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
+
+
+def test_an_idle_worker_that_died_is_replaced():
+  with Pool(1, **LIMITS) as pool:
+    pid, = started(pool)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not alive(pid))
+    assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
+    assert pool.stats()['restarts'] == 1
+
+
+class ScriptedProcess:
+  """Stands in for a worker: each job it is given ends as the script says next."""
+  pid = 0
+
+  def __init__(self, settings):
+    del settings
+
+  def exchange(self, message, deadline):
+    del deadline
+    if not message:
+      return {'ready': True}
+    outcome = SCRIPT.popleft()
+    if isinstance(outcome, dict):
+      return outcome
+    self.code = outcome
+    raise process.WorkerDied
+
+  def alive(self):
+    return True
+
+  def last_words(self):
+    return 'its last words'
+
+  def kill(self):
+    pass
+
+  def bury(self):
+    return getattr(self, 'code', -signal.SIGKILL)
+
+
+SCRIPT = collections.deque()
+VERDICT = {'verdict': dict(status='correct', reward=1.0, parts={})}
+
+
+@pytest.mark.parametrize('script, status, restarts, why', [
+    ([VERDICT], 'correct', 0, 'the rule'),
+    ([-signal.SIGKILL, VERDICT], 'correct', 1, 'somebody killed it: once more'),
+    ([-signal.SIGKILL, -signal.SIGKILL], 'error', 1, 'twice: we do not know, and say so'),
+    ([-signal.SIGSEGV, -signal.SIGSEGV], 'memory', 1, 'the job brings workers down'),
+    ([{'error': 'traceback'}, VERDICT], 'correct', 1, 'our own failure: once more'),
+    ([{'error': 'traceback'}, {'error': 'traceback'}], 'error', 1, 'our own failure, for good'),
+    ([{'memory': 'too much'}], 'memory', 0, 'not tried again'),
+])
+def test_what_becomes_of_a_job(monkeypatch, script, status, restarts, why):
+  monkeypatch.setattr(pool_module, 'Process', ScriptedProcess)
+  SCRIPT.clear()
+  SCRIPT.extend(script)
+  with Pool(1, **LIMITS) as pool:
+    verdict = pool.submit(job('5')).result(WAIT_S)
+    assert (verdict.status, not SCRIPT) == (status, True), why
+    assert pool.stats()['restarts'] == restarts
+    assert pool.stats()['errors'] == (status == 'error')
+  if status != 'correct':
+    assert verdict.detail, 'a failure says why'
+    assert verdict.reward == (0.0 if status == 'error' else REWARDS['format'])
+
+
+def test_killing_workers_at_random_loses_nothing_and_judges_nothing_twice():
+  seen, rng = collections.Counter(), random.Random(0)
+  with Pool(2, **LIMITS) as pool:
+    started(pool)
+    futures = [pool.submit(job(str(i), str(i))) for i in range(3000)]
+    for i, future in enumerate(futures):
+      future.add_done_callback(lambda f, i=i: seen.update([(i, f.result().answer)]))
+    for _ in range(6):
+      time.sleep(rng.random() * 0.2)
+      if pids := pool.pids():
+        os.kill(rng.choice(pids), signal.SIGKILL)
+    verdicts = [f.result(WAIT_S) for f in futures]
+    stats = pool.stats()
+  assert seen == collections.Counter((i, str(i)) for i in range(3000))
+  assert {v.status for v in verdicts} <= {'correct', 'error'}
+  assert stats['errors'] == sum(v.status == 'error' for v in verdicts)
+  assert (stats['queue_depth'], stats['in_flight']) == (0, 0)
+
+
+def test_close_leaves_no_process_and_cancels_what_waits():
+  pool = Pool(2, **LIMITS)
+  pids = started(pool)
+  for pid in pids:
+    os.kill(pid, signal.SIGSTOP)
+  futures = [pool.submit(job('5')) for _ in range(10)]
+  pool.close()
+  pool.close()
+  assert not any(map(alive, pids))
+  assert all(f.done() for f in futures)
+  with pytest.raises(RuntimeError, match='closed'):
+    pool.submit(job('5'))
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs the kernel to tell the worker')
+def test_workers_die_with_a_parent_that_is_killed():
+  code = (
+      'import os, signal\n'
+      'from magistral_jax.verifiers.pool import Pool\n'
+      f'pool = Pool(1, **{LIMITS!r})\n'
+      f'pool.submit({job("5")!r}).result({WAIT_S})\n'
+      'pid, = pool.pids()\n'
+      'print(pid, flush=True)\n'
+      'os.kill(os.getpid(), signal.SIGKILL)\n')
+  found = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                         timeout=WAIT_S, check=False,
+                         env=os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path)))
+  assert found.returncode == -signal.SIGKILL, found.stderr
+  eventually(lambda: not alive(int(found.stdout)))
+
+
+def test_works_off_the_main_thread_and_loads_no_jax(pool):
+  import concurrent.futures as cf
+  with cf.ThreadPoolExecutor(2) as threads:
+    futures = list(threads.map(lambda _: pool.submit(job(r'\sqrt{25}')), range(4)))
+  assert [f.result(WAIT_S).status for f in futures] == ['correct'] * 4
+  code = ('import sys; from magistral_jax.verifiers import pool, role, worker, reward\n'
+          f'reward.score({job("5")!r}, **{REWARDS!r})\n'
+          'assert not {"jax", "jaxlib"} & set(sys.modules)\n'
+          'assert "sympy" not in sys.modules, "a plain number needs no algebra"')
+  subprocess.run([sys.executable, '-c', code], check=True, timeout=WAIT_S,
+                 env=os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path)))
+
+
+@pytest.mark.parametrize('workers, change, words', [
+    (0, {}, 'runtime.verifier_workers is 0'),
+    (1, dict(timeout_s=0), 'verifiers.timeout_s is 0'),
+    (1, dict(memory_mb=10), 'raise verifiers.memory_mb'),
+    (1, dict(rewards=REWARDS | dict(correct=-1)), 'verifiers.correct is -1'),
+])
+def test_settings_that_cannot_work_are_named(workers, change, words):
+  with pytest.raises(ValueError, match=words):
+    Pool(workers, **(LIMITS | change))
+
+
+def test_a_job_of_an_unknown_domain_is_refused_at_the_door(pool):
+  with pytest.raises(ValueError, match="'chess'"):
+    pool.submit(job('5') | dict(domain='chess'))

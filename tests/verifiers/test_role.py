@@ -1,0 +1,32 @@
+"""The verifier role: every completion comes back once, with its verdict."""
+import numpy as np
+
+from magistral_jax.records import Completion, Problem
+from magistral_jax.verifiers.pool import Pool
+from magistral_jax.verifiers.role import Verifier
+
+REWARDS = dict(format=0.1, correct=0.9, length_max=8, length_cache=4, length_penalty=0.1)
+PROBLEM = Problem(id='sum', text='2+3=?', answer='5', source='test')
+
+
+def completion(sample, text, n_tokens=3):
+  return Completion(
+      ordinal=0, sample=sample, tokens=np.arange(n_tokens), sampler_logp=np.zeros(n_tokens),
+      versions=((0, 1),), finish='stop', text=text, seconds=0.1)
+
+
+def test_each_completion_comes_back_once():
+  with Pool(1, timeout_s=60.0, memory_mb=1024, rewards=REWARDS) as pool:
+    verifier = Verifier(pool)
+    assert verifier.drain() == []
+    for i in range(20):
+      verifier.put(completion(i, rf'<think></think>\boxed{{{i}}}'), PROBLEM)
+    verifier.put(completion(20, r'<think></think>\boxed{5}', n_tokens=6), PROBLEM)
+    assert verifier.pending() == 21
+    judged = []
+    while verifier.pending():
+      judged += verifier.drain(wait_s=60.0)
+  assert sorted(c.sample for c, _ in judged) == list(range(21))
+  rewards = {c.sample: v.reward for c, v in judged}
+  assert rewards == dict.fromkeys(range(20), 0.1) | {5: 1.0, 20: 0.95}
+  assert verifier.drain() == []
