@@ -160,7 +160,8 @@ def test_arrays_are_read_into_their_shardings(tmp_path, kind):
   params = checkpoint.load(path, CONFIG, cut)
   jax.tree.map(lambda x, s: x.sharding.is_equivalent_to(s, x.ndim) or pytest.fail(str(s)),
                params, cut)
-  assert params['layers']['attention']['q'].addressable_shards[0].data.shape == (L, D // 4, N // 2, H)
+  q = params['layers']['attention']['q']
+  assert q.addressable_shards[0].data.shape == (L, D // 4, N // 2, H)
   same(params, checkpoint.load(path, CONFIG))
 
 
@@ -171,7 +172,8 @@ def test_only_the_rows_asked_for_are_read():
       self.read.append(rows)
       return np.zeros((rows.stop - rows.start, D), np.float32)
   source, whole = Counting(), slice(None)
-  part = convert.read(source, 'layers.attention.q', 'q', (D, N, H), (slice(0, 8), slice(2, 4), whole))
+  index = slice(0, 8), slice(2, 4), whole
+  part = convert.read(source, 'layers.attention.q', 'q', (D, N, H), index)
   assert part.shape == (8, 2, H) and source.read == [slice(2 * H, 4 * H)]
 
 
@@ -299,8 +301,8 @@ def test_other_gguf_architectures_are_refused(tmp_path):
 
 
 def test_a_gguf_file_that_was_cut_short_is_refused(tmp_path):
-  path = write_gguf(tmp_path / 'model.gguf', draw_tensors())
-  whole = open(path, 'rb').read()
+  write_gguf(tmp_path / 'model.gguf', draw_tensors())
+  whole = (tmp_path / 'model.gguf').read_bytes()
   for size in (200, len(whole) // 2):
     (tmp_path / 'short.gguf').write_bytes(whole[:size])
     with pytest.raises(ValueError, match='short.gguf: no readable GGUF file'):
@@ -329,7 +331,8 @@ def test_damaged_and_incomplete_folders_are_refused(tmp_path):
 @pytest.mark.parametrize('make, words', [
     (lambda p: p / 'nothing', 'does not exist: give a GGUF file or a Hugging Face folder'),
     (lambda p: p, 'is a folder without config.json'),
-    (lambda p: (p / 'x.safetensors').write_text('x') and p / 'x.safetensors', 'is a file but no GGUF'),
+    (lambda p: (p / 'x.safetensors').write_text('x') and p / 'x.safetensors',
+     'is a file but no GGUF file'),
 ])
 def test_what_is_no_checkpoint_is_refused(tmp_path, make, words):
   with pytest.raises(ValueError, match=words):
