@@ -22,7 +22,7 @@ from absl import app
 from absl.flags import argparse_flags
 from rich import progress
 
-from magistral_jax import sharding
+from magistral_jax import entry, sharding
 from magistral_jax.models import checkpoint, decoder
 from magistral_jax.models.config import DTYPES, ModelConfig
 from magistral_jax.tokens import load_tokenizer
@@ -41,6 +41,8 @@ def read_sequences(path: str, encode, vocab: int) -> list[list[int]]:
   Raises:
     ValueError: a line that is not as the module says, by file and line number.
   """
+  if not os.path.isfile(path):
+    raise ValueError(f'--input={path!r} is no file.')
   sequences = []
   with open(path, encoding='utf-8') as file:
     for number, line in enumerate(file, 1):
@@ -162,6 +164,10 @@ class Scorer:
       scored(sum(lengths[i] for i in members))
     return out
 
+  def compilations(self) -> int:
+    """How many shapes have been compiled so far."""
+    return self._logps._cache_size()
+
 
 def write_scores(path: str, sequences, logps) -> None:
   """Writes the output lines; an interrupted run leaves no half file under that name."""
@@ -183,21 +189,6 @@ def load_scorer(path: str, config: ModelConfig, *, fsdp: int, tensor: int) -> Sc
   return Scorer(config, params, mesh)
 
 
-def score_file(path: str, input_path: str, output_path: str, *, dtype: str, fsdp: int,
-               tensor: int) -> None:
-  """Scores every line of one file into another, under a progress bar."""
-  config = checkpoint.read_config(path, dtype=dtype)
-  sequences = read_sequences(input_path, make_encode(path), config.vocab)
-  scorer = load_scorer(path, config, fsdp=fsdp, tensor=tensor)
-  columns = (*progress.Progress.get_default_columns(), progress.MofNCompleteColumn(),
-             progress.TextColumn('tokens'))
-  with progress.Progress(*columns) as bar:
-    total = sum(len(tokens) for tokens in sequences if len(tokens) > 1)
-    task = bar.add_task('Scoring', total=total)
-    logps = scorer(sequences, lambda tokens: bar.advance(task, tokens))
-  write_scores(output_path, sequences, logps)
-
-
 def parse(argv: Sequence[str]):
   """The command line; argparse, because absl flags of two entry points clash in one process."""
   parser = argparse_flags.ArgumentParser(description='Log-probabilities of given texts.')
@@ -211,8 +202,17 @@ def parse(argv: Sequence[str]):
 
 
 def main(args) -> None:
-  score_file(args.checkpoint, args.input, args.output, dtype=args.dtype, fsdp=args.fsdp,
-             tensor=args.tensor)
+  with entry.one_sentence():
+    config = checkpoint.read_config(args.checkpoint, dtype=args.dtype)
+    sequences = read_sequences(args.input, make_encode(args.checkpoint), config.vocab)
+    scorer = load_scorer(args.checkpoint, config, fsdp=args.fsdp, tensor=args.tensor)
+  columns = (*progress.Progress.get_default_columns(), progress.MofNCompleteColumn(),
+             progress.TextColumn('tokens'))
+  with progress.Progress(*columns) as bar:
+    total = sum(len(tokens) for tokens in sequences if len(tokens) > 1)
+    task = bar.add_task('Scoring', total=total)
+    logps = scorer(sequences, lambda tokens: bar.advance(task, tokens))
+  write_scores(args.output, sequences, logps)
 
 
 if __name__ == '__main__':

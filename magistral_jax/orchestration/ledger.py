@@ -1,7 +1,7 @@
 """Which prompt of the stream has which fate, so that each is trained exactly once or accounted for.
 
-    ordinal   0        1        2         3        4        5 ...
-    fate      trained  trained  (issued)  trained  (issued) not issued
+    ordinal   0        1        2         3         4           5 ...
+    state     trained  trained  flying    trained   complete    not issued
               frontier = 2: all before it are settled
 
 What is issued and not settled when a run dies is issued again: the frontier is saved, not the
@@ -18,8 +18,9 @@ class Ledger:
   """Hands out ordinals and books their fates; safe to use from several threads.
 
   Args:
-    window: an ordinal is handed out only while it is less than this many beyond the frontier.
-      None for no limit.
+    window: paces admission, see `window_groups`. An ordinal is handed out only while
+      fewer than `window` groups are unsettled, and fewer than `window` groups that are or may
+      still be trained were issued since the oldest one that is flying. None: no limit.
   """
 
   def __init__(self, window: int | None):
@@ -27,20 +28,30 @@ class Ledger:
     self._lock = threading.Lock()
     self._next, self._frontier, self._closed = 0, 0, False
     self._again: collections.deque[int] = collections.deque()
-    self._settled: set[int] = set()          # At or beyond the frontier.
+    self._flying: set[int] = set()           # Issued; some completion is not scored yet.
+    self._complete: set[int] = set()         # All scored and worth training on, not yet trained.
+    self._settled: dict[int, str] = {}       # At or beyond the frontier.
     self.counts = collections.Counter(dict.fromkeys(FATES, 0))
 
   def issue(self) -> int | None:
     """The next ordinal to sample, or None while the window or the end of the run forbids it."""
     with self._lock:
-      if self._closed:
+      if self._closed or not self._may_issue():
         return None
       if self._again:
-        return self._again.popleft()
-      if self._window is not None and self._next >= self._frontier + self._window:
-        return None
-      self._next += 1
-      return self._next - 1
+        ordinal = self._again.popleft()
+      else:
+        ordinal = self._next
+        self._next += 1
+      self._flying.add(ordinal)
+      return ordinal
+
+  def complete(self, ordinal: int) -> None:
+    """Notes that a group is complete and waits to be trained: it is not late any more."""
+    with self._lock:
+      self._check_flying(ordinal, 'complete')
+      self._flying.remove(ordinal)
+      self._complete.add(ordinal)
 
   def settle(self, ordinal: int, fate: str) -> None:
     """Books the fate of an ordinal that is on its way.
@@ -51,13 +62,29 @@ class Ledger:
     with self._lock:
       if fate not in FATES:
         raise ValueError(f'Prompt {ordinal} cannot be {fate!r}: a fate is one of {FATES}.')
-      if ordinal < self._frontier or ordinal in self._settled or ordinal >= self._next:
-        raise ValueError(f'Prompt {ordinal} cannot be {fate}: it is settled or was never issued.')
-      self._settled.add(ordinal)
+      if ordinal not in self._complete:
+        self._check_flying(ordinal, fate)
+      self._flying.discard(ordinal)
+      self._complete.discard(ordinal)
+      self._settled[ordinal] = fate
       self.counts[fate] += 1
       while self._frontier in self._settled:
-        self._settled.remove(self._frontier)
+        del self._settled[self._frontier]
         self._frontier += 1
+
+  def _check_flying(self, ordinal: int, what: str) -> None:
+    if ordinal not in self._flying:
+      raise ValueError(f'Prompt {ordinal} cannot be {what}: it is settled or was never issued.')
+
+  def _may_issue(self) -> bool:
+    if self._window is None:
+      return True
+    if len(self._flying) + len(self._complete) >= self._window:
+      return False
+    if not self._flying:
+      return True
+    since = range(min(self._flying), self._next)
+    return sum(self._settled.get(o, 'trained') == 'trained' for o in since) < self._window
 
   def close(self) -> None:
     """Hands out no more."""
@@ -68,30 +95,35 @@ class Ledger:
   def on_the_way(self) -> int:
     """Ordinals issued and not settled."""
     with self._lock:
-      return self._next - self._frontier - len(self._settled)
+      return len(self._flying) + len(self._complete)
 
   def record(self) -> dict:
     """All of it, for a checkpoint."""
     with self._lock:
-      return dict(next=self._next, frontier=self._frontier, settled=sorted(self._settled),
+      return dict(next=self._next, frontier=self._frontier, settled=sorted(self._settled.items()),
                   counts=dict(self.counts))
 
   def restore(self, record: dict) -> None:
     """Takes up a `record`; what was on its way then is handed out again, lowest first."""
     with self._lock:
       self._next, self._frontier = record['next'], record['frontier']
-      self._settled = set(record['settled'])
+      self._settled = {ordinal: fate for ordinal, fate in record['settled']}
       self.counts = collections.Counter(record['counts'])
+      self._flying, self._complete = set(), set()
       self._again = collections.deque(
           o for o in range(self._frontier, self._next) if o not in self._settled)
 
 
 def window_groups(max_staleness: int, prompts_per_batch: int) -> int:
-  """The widest window for which no group can fall more than `max_staleness` versions behind.
+  """The widest window W for which no group can fall more than `max_staleness` versions behind.
 
-  While a group with ordinal s is on its way, only ordinals within the window W of s can be: at
-  most W - 1 smaller and W - 1 larger ones. So at most 2 W - 2 other groups are trained between its
-  first token and its own update, which is at most `max_staleness` whole batches of
-  `prompts_per_batch` if 2 W - 2 < (max_staleness + 1) * prompts_per_batch.
+  When a group s is issued at most W - 1 others are unsettled. While it flies, at most W - 1 that
+  will be trained are issued after it. Once complete it goes into the next batch but for groups
+  that are staler still, which are among those. So at most 2 W - 2 others are trained between its
+  first token and its own update: whole batches of `prompts_per_batch`, no more than
+  `max_staleness` of them if 2 W - 2 < (max_staleness + 1) * prompts_per_batch.
+
+  It cannot stall: when nothing flies, fewer than a batch are complete, and W is at least a batch
+  for max_staleness >= 1. Filtered groups cost no place, however many there are.
   """
   return ((max_staleness + 1) * prompts_per_batch + 1) // 2

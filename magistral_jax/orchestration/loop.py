@@ -90,6 +90,7 @@ class Loop:
         self.journal.complete(group)
         fate = settle(group)
         if fate == 'keep':
+          self.ledger.complete(group.ordinal)
           self.batcher.offer(group)
         else:
           self.journal.settle(group, fate)
