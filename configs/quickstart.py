@@ -12,14 +12,14 @@ def get_config():
   c.tokenizer = dict(kind='bytes', path='')
   c.data = dict(
       source='arithmetic', max_prompt_tokens=16, template='plain', system_prompt='',
-      arithmetic=dict(operations='+-', min_terms=2, max_terms=4, max_number=9),
+      arithmetic=dict(operations='+-', min_terms=2, max_terms=3, max_number=9),
       jsonl=dict(path='', held_out_path='', held_out=0),
       tfds=dict(path='', held_out=0))
   c.model = dict(
       family='mistral', checkpoint='', layers=3, dim=192, heads=6, kv_heads=2, head_dim=32,
       ffn_dim=512, rope_theta=1e4, norm_eps=1e-5, tied=True, dtype='float32')
   c.cold_start = dict(
-      steps=150, examples=8192, mistakes=0.3, rows=32, learning_rate=3e-3, warmup_steps=10)
+      steps=200, examples=8192, mistakes=0.4, rows=32, learning_rate=3e-3, warmup_steps=10)
   c.sampler = dict(
       slots=128, group_size=8, max_new_tokens=48, temperature=1.0, top_p=1.0,
       page_tokens=16, pages=0, decode_steps=8)
@@ -35,7 +35,7 @@ def get_config():
   c.optimizer = dict(
       name='adamw', learning_rate=5e-4, warmup_steps=5, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
-  c.trainer = dict(microbatch_rows=16, remat='none')
+  c.trainer = dict(microbatch_rows=16, remat='none', unroll=3)
   c.mesh = dict(trainer=dict(fsdp=1, tensor=1), sampler=dict(tensor=1))
   c.evaluation = dict(
       every=0, problems=128, samples=1, temperature=1.0, top_p=1.0, max_new_tokens=48)

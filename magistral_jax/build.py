@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from magistral_jax import sharding
 from magistral_jax.data.sources import SOURCES
 from magistral_jax.data.stream import PromptStream
-from magistral_jax.models import checkpoint, decoder
+from magistral_jax.models import checkpoint, decoder, workdir
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.records import WeightSnapshot
 from magistral_jax.sampler.engine import Engine
@@ -57,7 +57,10 @@ def meshes(c) -> Meshes:
 
 def tokenizer(c):
   """The tokenizer of the config; a checkpoint brings its own unless tokenizer.path says else."""
-  return load_tokenizer(c.tokenizer.kind, c.tokenizer.path or c.model.checkpoint)
+  path = c.tokenizer.path or c.model.checkpoint
+  if path and not c.tokenizer.path and checkpoint.kind(path) == 'workdir':
+    return load_tokenizer(**workdir.read_experiment(path)['tokenizer'])
+  return load_tokenizer(c.tokenizer.kind, path)
 
 
 def source(c):
@@ -120,7 +123,7 @@ def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **chang
   opt = optimizer(c, config, **changed)
   template = abstract_state(abstract_params(config, mesh), opt, kl_reference=c.loss.kl_reference)
   step = make_step(
-      lambda p, *rows: decoder.forward_rows(config, p, *rows, remat=c.trainer.remat),
+      lambda p, *rows: decoder.forward_rows(config, p, *rows, remat=c.trainer.remat, unroll=c.trainer.unroll),
       decoder.head, opt, template, temperature=c.sampler.temperature,
       vocab_shards=mesh.shape[sharding.TRAINER['vocab']], **c.loss)
   if restore is not None:

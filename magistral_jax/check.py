@@ -66,7 +66,7 @@ def _positive(c) -> None:
   for section, keys in dict(
       sampler=('slots', 'max_new_tokens', 'page_tokens', 'decode_steps'),
       batching=('prompts_per_batch', 'minibatches', 'row_tokens', 'patience_batches'),
-      trainer=('microbatch_rows',), checkpoints=('keep',),
+      trainer=('microbatch_rows', 'unroll'), checkpoints=('keep',),
       evaluation=('problems', 'samples', 'max_new_tokens'), data=('max_prompt_tokens',),
       cold_start=('rows',), runtime=('samplers', 'verifier_workers'),
       verifiers=('timeout_s', 'memory_mb')).items():

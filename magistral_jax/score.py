@@ -23,7 +23,7 @@ from absl.flags import argparse_flags
 from rich import progress
 
 from magistral_jax import entry, sharding
-from magistral_jax.models import checkpoint, decoder
+from magistral_jax.models import checkpoint, decoder, workdir
 from magistral_jax.models.config import DTYPES, ModelConfig
 from magistral_jax.tokens import load_tokenizer
 
@@ -78,11 +78,20 @@ def make_encode(path: str):
 
   def encode(text: str) -> list[int]:
     nonlocal tokenizer
-    tokenizer = tokenizer or load_tokenizer(checkpoint.kind(path), path)
+    tokenizer = tokenizer or load_tokenizer(*_tokenizer(path))
     bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
     return bos + tokenizer.encode(text)
 
   return encode
+
+
+def _tokenizer(path: str) -> tuple[str, str]:
+  """(kind, path) of a checkpoint's tokenizer; a run's workdir remembers where its came from."""
+  kind = checkpoint.kind(path)
+  if kind != 'workdir':
+    return kind, path
+  known = workdir.read_experiment(path)['tokenizer']
+  return known['kind'], known['path']
 
 
 def row_tokens(places: int) -> int:
@@ -192,7 +201,7 @@ def load_scorer(path: str, config: ModelConfig, *, fsdp: int, tensor: int) -> Sc
 def parse(argv: Sequence[str]):
   """The command line; argparse, because absl flags of two entry points clash in one process."""
   parser = argparse_flags.ArgumentParser(description='Log-probabilities of given texts.')
-  parser.add_argument('--checkpoint', required=True, help='GGUF file or Hugging Face folder')
+  parser.add_argument('--checkpoint', required=True, help='GGUF file, Hugging Face folder or workdir')
   parser.add_argument('--input', required=True, help='JSON lines with "text" or "tokens"')
   parser.add_argument('--output', required=True, help='JSON lines with "tokens" and "logprobs"')
   parser.add_argument('--dtype', default='float32', choices=DTYPES, help='of weights and compute')

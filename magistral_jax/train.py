@@ -6,6 +6,7 @@ The same command again resumes; Ctrl-C or SIGTERM saves and ends. --dry_run prin
 config and the memory of each part, and ends.
 """
 
+import json
 import random
 import signal
 from pathlib import Path
@@ -18,6 +19,7 @@ from magistral_jax import build, check, entry, sharding
 from magistral_jax.batching.role import Batcher
 from magistral_jax.data.prompts import tokenize_example
 from magistral_jax.data.traces import cold_start_examples
+from magistral_jax.models.workdir import write_experiment
 from magistral_jax.orchestration import cold_start, exams, lockstep, report, threads
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
@@ -224,7 +226,8 @@ def main(_) -> None:
       raise ValueError('--workdir is missing: name a folder for the files of this run.')
   workdir = Path(_WORKDIR.value)
   workdir.mkdir(parents=True, exist_ok=True)
-  (workdir / 'config.json').write_text(c.to_json_best_effort(indent=2) + '\n')
+  write_experiment(str(workdir), config, dict(kind=c.tokenizer.kind, path=c.tokenizer.path or c.model.checkpoint),
+                   json.loads(c.to_json_best_effort()))
   health = Health(c.runtime.deadline_s)
   listen(health)
   with build.pool(c) as pool, Display(c.total_steps, True) as display:

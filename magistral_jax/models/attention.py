@@ -25,15 +25,24 @@ def masked_attention(q, k, v, mask):
   Returns:
     [B, T, N, H]; zeros where a token may look at nothing.
   """
-  groups = q.shape[2] // k.shape[2]
-  q = q.reshape(*q.shape[:2], k.shape[2], groups, q.shape[3]) * q.shape[3] ** -0.5
-  scores = jnp.einsum('btkgh,bskh->bkgts', q, k, preferred_element_type=jnp.float32)
+  b, t, n, h = q.shape
+  kv_heads = k.shape[2]
+  # Batch dimensions first and a plain matrix product behind them: on CPUs XLA is about twice as
+  # fast at these than at the einsum 'btkgh,bskh->bkgts' and its gradients.
+  q = (q * h ** -0.5).reshape(b, t, kv_heads, n // kv_heads, h)
+  q = q.transpose(0, 2, 3, 1, 4).reshape(b, kv_heads, -1, h)
+  k, v = k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)
+  scores = jnp.matmul(q, k, preferred_element_type=jnp.float32)
+  scores = scores.reshape(b, kv_heads, n // kv_heads, t, -1)
   scores = jnp.where(mask[:, None, None], scores, -jnp.inf)
-  top = jnp.maximum(scores.max(-1, keepdims=True), -1e30)   # A row of nothing stays finite.
+  # A row of nothing stays finite. The maximum only shifts, so no gradient flows through it.
+  top = jax.lax.stop_gradient(jnp.maximum(scores.max(-1, keepdims=True), -1e30))
   weights = jnp.exp(scores - top)
-  weights = weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-30)
-  out = jnp.einsum('bkgts,bskh->btkgh', weights.astype(v.dtype), v)
-  return out.reshape(*out.shape[:2], -1, out.shape[-1])
+  total = jnp.maximum(weights.sum(-1), 1e-30).reshape(b, kv_heads, -1, 1)
+  weights = weights.reshape(b, kv_heads, -1, weights.shape[-1]).astype(v.dtype)
+  out = jnp.matmul(weights, v, preferred_element_type=jnp.float32) / total
+  out = out.astype(v.dtype).reshape(b, kv_heads, n // kv_heads, t, h)
+  return out.transpose(0, 3, 1, 2, 4).reshape(b, t, n, h)
 
 
 def causal_mask(segments):

@@ -1,4 +1,4 @@
-"""Checkpoints by what stands at a path: a GGUF file or a Hugging Face folder.
+"""Checkpoints by what stands at a path: a GGUF file, a Hugging Face folder, a run's workdir.
 
     config = read_config('SmolLM2-135M-Instruct.Q4_1.gguf', dtype='float32')
     params = load(path, config, tree_named(mesh, TRAINER, definition(config)[1]))
@@ -9,12 +9,13 @@ param_dtype)`, one entry in FORMATS and a line in `kind` that recognises it.
 
 import os
 
-from magistral_jax.models import gguf, safetensors
+from magistral_jax.models import gguf, safetensors, workdir
 from magistral_jax.models.config import ModelConfig
 
 FORMATS = {
     'gguf': gguf,
     'huggingface': safetensors,
+    'workdir': workdir,
 }
 
 
@@ -30,10 +31,12 @@ def kind(path: str) -> str:
         return 'gguf'
     raise ValueError(f'model.checkpoint={path!r} is a file but no GGUF file: for safetensors give '
                      f'the folder that also holds config.json.')
+  if os.path.isfile(os.path.join(path, workdir.EXPERIMENT)):
+    return 'workdir'
   if os.path.isfile(os.path.join(path, 'config.json')):
     return 'huggingface'
   found = 'is a folder without config.json' if os.path.isdir(path) else 'does not exist'
-  raise ValueError(f'model.checkpoint={path!r} {found}: give a GGUF file or a Hugging Face folder.')
+  raise ValueError(f'model.checkpoint={path!r} {found}: give a GGUF file, a Hugging Face folder or the workdir of a run.')
 
 
 def read_config(path: str, *, dtype: str) -> ModelConfig:

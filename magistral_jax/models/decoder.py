@@ -35,7 +35,7 @@ class Decoder(nnx.Module):
     if not config.tied:
       self.output = weight(rngs, (config.dim, config.vocab), ('embed', 'vocab'), fan_in=config.dim)
 
-  def __call__(self, tokens, positions, attend, cache=None, remat='none'):
+  def __call__(self, tokens, positions, attend, cache=None, remat='none', unroll=1):
     """Hidden states after the final norm.
 
     Args:
@@ -43,6 +43,8 @@ class Decoder(nnx.Module):
       attend: one of the forms in attention.py.
       cache: what `attend` carries from layer to layer, updated in place; None in training.
       remat: which intermediate results the backward pass keeps: a key of REMAT.
+      unroll: layers compiled one after another in a turn of the scan; more compile longer and,
+        on CPUs, run faster.
     Returns:
       [B, T, D] in the compute dtype, and the cache.
     """
@@ -59,7 +61,8 @@ class Decoder(nnx.Module):
     if REMAT[remat] is not None:
       layer = jax.checkpoint(layer, policy=REMAT[remat], prevent_cse=False)
     # The cache is carried, not scanned over: a scanned cache is copied whole at every step.
-    (x, cache), _ = jax.lax.scan(layer, (x, cache), (jnp.arange(c.layers), stacked))
+    (x, cache), _ = jax.lax.scan(layer, (x, cache), (jnp.arange(c.layers), stacked),
+                                 unroll=unroll)
     return rms_norm(x, self.norm[...], c.norm_eps), cache
 
 
@@ -88,9 +91,10 @@ def bind(config: ModelConfig, params) -> Decoder:
   return nnx.merge(definition(config)[0], nnx.State(params))
 
 
-def forward_rows(config: ModelConfig, params, tokens, positions, segments, *, remat='none'):
+def forward_rows(config: ModelConfig, params, tokens, positions, segments, *, remat='none', unroll=1):
   """Hidden states [B, T, D] of packed rows; tokens, positions, segments: [B, T]."""
-  return bind(config, params)(tokens, positions, attention.rows(segments), remat=remat)[0]
+  return bind(config, params)(tokens, positions, attention.rows(segments), remat=remat,
+                              unroll=unroll)[0]
 
 
 def head(params):

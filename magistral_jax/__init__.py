@@ -1,0 +1,14 @@
+"""Asynchronous reinforcement learning of reasoning models in JAX: the loop is the architecture.
+
+        problems (data/)                                              checkpoints, reports
+           |                                                                  ^
+           v     Prompt          Completion           Group        Batch      |
+      data/stream.py -> sampler/role.py -> verifiers/role.py -> batching/role.py -> trainer/role.py
+                            ^                                                        |
+                            +---------------- weights/snapshot.py <------------------+
+                                 WeightSnapshot: a new version after every update, taken up
+                                 between two decode dispatches; nothing in flight is lost
+
+Records on the arrows: records.py. The wires: orchestration/loop.py, run by threads.py or lockstep.py.
+Model: models/decoder.py. Meshes: sharding.py. Entry points: train.py, evaluate.py, score.py.
+"""

@@ -1,0 +1,14 @@
+"""python -m magistral_jax: lists the commands."""
+
+COMMANDS = {
+    'train': 'cold start and asynchronous reinforcement learning (resumes by itself)',
+    'evaluate': 'accuracy of a checkpoint on a file of problems',
+    'score': 'log-probabilities of given texts under a checkpoint',
+    'data.builders.problems': 'turns a JSONL of problems into a prepared TFDS data set',
+}
+
+if __name__ == '__main__':
+  print('Asynchronous reinforcement learning of reasoning models in JAX. Commands:\n')
+  for name, what in COMMANDS.items():
+    print(f'  python -m magistral_jax.{name:24} {what}')
+  print('\nEach takes --help; README.md has examples.')

@@ -1,0 +1,101 @@
+"""Accuracy of a checkpoint on a file of problems, through the run's own sampler and verifiers.
+
+    python -m magistral_jax.evaluate --config=configs/quickstart.py --checkpoint=runs/quickstart \\
+        --data=problems.jsonl [--output=answers.jsonl]
+
+--checkpoint is a run's workdir (its newest checkpoint), a GGUF file or a Hugging Face folder.
+Without --data the config's held-out problems are taken. Sampling: config section `evaluation`.
+"""
+
+import json
+
+import numpy as np
+from absl import app, flags, logging
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from magistral_jax import build, check, entry, sharding
+from magistral_jax.data.jsonl import read_files
+from magistral_jax.data.prompts import render
+from magistral_jax.metrics import JsonlWriter, rollout_line
+from magistral_jax.orchestration import exams
+from magistral_jax.records import Prompt, WeightSnapshot
+from magistral_jax.verifiers.role import Verifier
+
+_CONFIG = entry.define_config()
+_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir, GGUF file or HF folder.')
+_DATA = flags.DEFINE_string('data', '', 'JSONL of problems; empty: the held-out ones.')
+_OUTPUT = flags.DEFINE_string('output', '', 'JSONL of completions, if wanted.')
+
+
+def prompts(c, tok, path: str) -> list[Prompt]:
+  """Prompts of a file, or of the config's held-out problems when `path` is empty.
+
+  Raises:
+    ValueError: a prompt is longer than data.max_prompt_tokens.
+  """
+  if not path:
+    return build.stream(c, tok).held_out(c.evaluation.problems)
+  found = []
+  for i, problem in enumerate(read_files(path)):
+    tokens = render(tok, problem.text, template=c.data.template,
+                    system_prompt=c.data.system_prompt)
+    if len(tokens) > c.data.max_prompt_tokens:
+      raise ValueError(f'{path}: problem {problem.id} takes {len(tokens)} tokens and '
+                       f'data.max_prompt_tokens={c.data.max_prompt_tokens}: raise it.')
+    found.append(Prompt(-1 - i, problem, np.array(tokens, np.int32)))
+  return found
+
+
+def show(result, console: Console) -> None:
+  """Prints the figures of an exam."""
+  table = Table(title=f'{result.problems} problems, {result.samples} samples each')
+  table.add_column('measure')
+  table.add_column('value', justify='right')
+  table.add_row('pass@1', f'{result.accuracy:.4f} ± {result.accuracy_se:.4f}')
+  for k in list(result.pass_at)[1:]:
+    table.add_row(f'pass@{k}', f'{result.pass_at[k]:.4f}')
+    table.add_row(f'maj@{k}', f'{result.maj_at[k]:.4f}')
+  table.add_row('tokens of a completion', f'{result.mean_tokens:.1f}')
+  for status, count in result.statuses.items():
+    table.add_row(status, str(count))
+  console.print(table)
+
+
+def main(_) -> None:
+  logging.set_verbosity(logging.WARNING)
+  c = _CONFIG.value
+  with entry.one_sentence():
+    if not _CHECKPOINT.value:
+      raise ValueError('--checkpoint is missing: name a workdir, a GGUF file or a folder.')
+    check.check(c)
+    c.model.checkpoint = _CHECKPOINT.value
+    tok = build.tokenizer(c)
+    config = build.model_config(c, tok.vocab_size)
+    exam_prompts = prompts(c, tok, _DATA.value)
+    mesh = build.meshes(c).samplers[0]
+    params = build.params(c, config, mesh, sharding.SAMPLER)
+  sampler = build.sampler(c, config, mesh, tok, WeightSnapshot(0, params))
+  sampling = build.samplings(c)[1]
+  console = Console()
+  with build.pool(c) as pool, Progress(console=console) as bar:
+    task = bar.add_task('completions', total=len(exam_prompts) * sampling.samples)
+    result, exam = exams.hold(
+        exam_prompts, sampling, sampler, Verifier(pool), deadline_s=c.runtime.deadline_s,
+        progress=lambda done, total: bar.update(task, completed=done))
+  show(result, console)
+  if _OUTPUT.value:
+    by_ordinal = {p.ordinal: p for p in exam_prompts}
+    with JsonlWriter(_OUTPUT.value) as out:
+      out.truncate(0)
+      for (ordinal, _), (completion, verdict) in sorted(exam.answers.items(), reverse=True):
+        line = rollout_line(by_ordinal[ordinal], completion, verdict, None, 'filtered', None)
+        out.write({key: line[key] for key in line if key not in ('fate', 'step', 'advantage')})
+  print(json.dumps(dict(
+      accuracy=result.accuracy, accuracy_se=result.accuracy_se, pass_at=result.pass_at,
+      maj_at=result.maj_at, problems=result.problems)))
+
+
+if __name__ == '__main__':
+  app.run(main)
