@@ -7,7 +7,7 @@ import ml_collections as mlc
 
 
 def get_config():
-  c = mlc.ConfigDict(dict(seed=0, total_steps=120))
+  c = mlc.ConfigDict(dict(seed=0, total_steps=90))
   # One section per station of the loop, in the order the data flows.
   c.tokenizer = dict(kind='bytes', path='')
   c.data = dict(
@@ -19,7 +19,7 @@ def get_config():
       family='mistral', checkpoint='', layers=3, dim=192, heads=6, kv_heads=2, head_dim=32,
       ffn_dim=512, rope_theta=1e4, norm_eps=1e-5, tied=True, dtype='float32')
   c.cold_start = dict(
-      steps=200, examples=8192, mistakes=0.4, rows=32, learning_rate=3e-3, warmup_steps=10)
+      path='', steps=400, examples=8192, mistakes=0.3, rows=16, learning_rate=2e-3, warmup_steps=10)
   c.sampler = dict(
       slots=128, group_size=8, max_new_tokens=48, temperature=1.0, top_p=1.0,
       page_tokens=16, pages=0, decode_steps=8)
@@ -33,12 +33,12 @@ def get_config():
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
       kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0, vocab_chunk=0)
   c.optimizer = dict(
-      name='adamw', learning_rate=5e-4, warmup_steps=5, beta1=0.9, beta2=0.95, eps=1e-8,
+      name='adamw', learning_rate=1e-3, warmup_steps=5, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(microbatch_rows=16, remat='none', unroll=3)
   c.mesh = dict(trainer=dict(fsdp=1, tensor=1), sampler=dict(tensor=1))
   c.evaluation = dict(
-      every=0, problems=128, samples=1, temperature=1.0, top_p=1.0, max_new_tokens=48)
+      every=0, problems=128, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=48)
   c.checkpoints = dict(every=20, keep=2)
   c.runtime = dict(mode='threads', trainers=1, samplers=1, verifier_workers=1, deadline_s=300.0)
   return c

@@ -77,6 +77,13 @@ def stream(c, tok) -> PromptStream:
                       max_prompt_tokens=c.data.max_prompt_tokens)
 
 
+def cold_start_source(c, prompts: PromptStream):
+  """Where the cold start's examples come from: a file of its own, or the training problems."""
+  if not c.cold_start.path:
+    return prompts.source
+  return SOURCES['jsonl'](c.seed, path=c.cold_start.path, held_out_path='', held_out=0)
+
+
 def model_config(c, vocab: int) -> ModelConfig:
   """The model's shape: from its checkpoint if there is one, else from the config."""
   m = dict(c.model)

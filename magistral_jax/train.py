@@ -126,7 +126,7 @@ class Run:
     c = self.c.cold_start
     self.display.phase('cold start', c.steps)
     pairs = cold_start_examples(
-        self.stream.source, examples=c.examples, mistakes=c.mistakes, seed=self.c.seed)
+        build.cold_start_source(self.c, self.stream), examples=c.examples, mistakes=c.mistakes, seed=self.c.seed)
     examples = [tokenize_example(self.tok, problem, response, template=self.c.data.template,
                                  system_prompt=self.c.data.system_prompt)
                 for problem, response in pairs]

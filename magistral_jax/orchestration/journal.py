@@ -83,7 +83,7 @@ class Journal:
       if 'logprob_gap_max' in metrics:
         t['logprob_gap_max'] = max(t['logprob_gap_max'], metrics['logprob_gap_max'])
       self._rewards.append(line['reward'])
-      line |= dict(version=step, wall_s=self.wall_s,
+      line |= dict(step=step, version=step, wall_s=self.wall_s,
                    **{f'groups_{fate}': n for fate, n in self._ledger.counts.items()})
       self._metrics.write(step, line)
       return line
