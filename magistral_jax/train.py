@@ -8,6 +8,7 @@ config and the memory of each part, and ends.
 
 import json
 import random
+import shutil
 import signal
 from pathlib import Path
 
@@ -61,11 +62,14 @@ class Run:
     """From the newest checkpoint, or from the start, to the report or to a request to stop."""
     self.trainer = self._resume() or self._start()
     if self.trainer is None:
-      self.display.note('Stopped before the first checkpoint: nothing to resume from.')
+      self.display.note('Stopped in the cold start; the same command goes on from there.')
       return
     self._seat_samplers(self.trainer)
     loop = self._loop()
     loop.save()
+    self.checkpoints.wait()
+    # The checkpoint above is past the cold start.
+    shutil.rmtree(self.workdir / 'cold_start', ignore_errors=True)
     # From here on every byte between host and device is moved on purpose, in all threads.
     jax.config.update('jax_transfer_guard', 'disallow')
     try:
@@ -92,37 +96,55 @@ class Run:
     if self.checkpoints.latest() is None:
       self.journal.start_over()
       return None
-    found = {}
-    def restore(abstract):
-      state, found['record'] = self.checkpoints.restore(abstract)
-      return state
-    trainer = build.trainer(self.c, self.config, self.meshes.trainer, restore=restore)
-    self.journal.restore(found['record'])
-    self.display.note(f'Resumed at step {trainer.version} from {self.workdir / "checkpoints"}.')
-    return trainer
+    return self._restored(self.checkpoints)
 
   def _start(self):
     """Fresh weights, examined before and after the cold start; None if asked to stop in it."""
     c = self.c
-    weights = build.params(c, self.config, self.meshes.trainer, sharding.TRAINER)
-    trainer = build.trainer(
-        c, self.config, self.meshes.trainer, weights, learning_rate=c.cold_start.learning_rate,
-        warmup_steps=c.cold_start.warmup_steps)
-    self._seat_samplers(trainer, version=-1)
-    self._examine('start')
-    if c.cold_start.steps:
-      self._cold_start(trainer)
-      if self.health.stopping.is_set():
-        return None
-      self._offer(trainer, version=0)
-      self._examine('cold_start')
-    else:
+    if not c.cold_start.steps:
+      weights = build.params(c, self.config, self.meshes.trainer, sharding.TRAINER)
+      trainer = build.trainer(c, self.config, self.meshes.trainer, weights)
+      self._seat_samplers(trainer)
+      self._examine('start')
       self.journal.note(accuracy_cold_start=None)
+      return trainer
+    saved = Checkpoints(str(self.workdir / 'cold_start'), keep=1)
+    trainer = self._cold_trainer(saved)
+    self._seat_samplers(trainer, version=-1)
+    if self.journal.measured('accuracy_start') is None:
+      self._examine('start')
+    self._cold_start(trainer, saved)
+    saved.close()
+    if self.health.stopping.is_set():
+      return None
+    for sampler, publisher in zip(self.samplers, self.publishers, strict=True):
+      sampler.offer(publisher.snapshot(trainer.params, 0))
+    self._examine('cold_start')
     # Another optimizer: its moments and its step count start afresh. Released first, for memory.
     weights, trainer = trainer.params, None
     return build.trainer(c, self.config, self.meshes.trainer, weights)
 
-  def _cold_start(self, trainer) -> None:
+  def _cold_trainer(self, saved):
+    """The trainer of the cold start, from where an earlier run of it was stopped if there is one."""
+    c = self.c
+    changed = {k: c.cold_start[k] for k in ('learning_rate', 'warmup_steps')}
+    if saved.latest() is None:
+      weights = build.params(c, self.config, self.meshes.trainer, sharding.TRAINER)
+      return build.trainer(c, self.config, self.meshes.trainer, weights, **changed)
+    return self._restored(saved, **changed)
+
+  def _restored(self, checkpoints, **changed):
+    """A trainer and the journal, as the newest of `checkpoints` has them."""
+    found = {}
+    def restore(abstract):
+      state, found['record'] = checkpoints.restore(abstract)
+      return state
+    trainer = build.trainer(self.c, self.config, self.meshes.trainer, restore=restore, **changed)
+    self.journal.restore(found['record'])
+    self.display.note(f'Resumed at step {trainer.version} of {self.workdir}.')
+    return trainer
+
+  def _cold_start(self, trainer, saved) -> None:
     c = self.c.cold_start
     self.display.phase('cold start', c.steps)
     pairs = cold_start_examples(
@@ -137,7 +159,8 @@ class Run:
     self.display.note(f'Cold start: {len(fits)} of {len(examples)} examples fit into a row.')
     cold_start.run(
         trainer, fits, steps=c.steps, rows=c.rows, row_tokens=self.c.batching.row_tokens,
-        seed=self.c.seed, stopping=self.health.stopping,
+        seed=self.c.seed, stopping=self.health.stopping, save_every=self.c.checkpoints.every,
+        save=lambda: saved.save(trainer.version, trainer.state, self.journal.record(), None),
         progress=lambda step, m: self.display.update(dict(step=step, loss=m['loss'])))
 
   def _seat_samplers(self, trainer, version: int | None = None) -> None:
@@ -148,10 +171,6 @@ class Run:
     for mesh, publisher in zip(self.meshes.samplers, self.publishers, strict=True):
       snapshot = publisher.snapshot(trainer.params, version)
       self.samplers.append(build.sampler(self.c, self.config, mesh, self.tok, snapshot))
-
-  def _offer(self, trainer, version: int) -> None:
-    for sampler, publisher in zip(self.samplers, self.publishers, strict=True):
-      sampler.offer(publisher.snapshot(trainer.params, version))
 
   def _examine(self, stage: str) -> None:
     """Holds an exam with the samplers' newest weights and keeps its result for the summary."""

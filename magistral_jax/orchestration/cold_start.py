@@ -1,25 +1,31 @@
 """The cold start: a short stretch of supervised learning on reasoning traces before the loop."""
 
+import itertools
 import random
 
 from magistral_jax.batching.packing import evenly_weighted, pack_examples
 
 
-def run(trainer, examples, *, steps: int, rows: int, row_tokens: int, seed: int, stopping,
-        progress) -> None:
+def run(trainer, examples, *, steps: int, rows: int, row_tokens: int, seed: int, stopping, save,
+        save_every: int, progress) -> None:
   """Trains on (prompt tokens, completion tokens) pairs, reshuffled every epoch.
 
   Args:
-    trainer: its version counts the steps.
+    trainer: its version counts the steps; one that was restored goes on where it stopped.
     rows: rows of an optimizer step.
-    stopping: an Event; when set, the cold start ends between two steps.
+    stopping: an Event; when set, the cold start saves and ends between two steps.
+    save: called every `save_every` steps (0: never) and when stopping.
     progress: called with (step, metrics) after every step.
   """
-  batches = _batches(examples, rows, row_tokens, seed)
-  for step in range(1, steps + 1):
+  batches = itertools.islice(_batches(examples, rows, row_tokens, seed), trainer.version, None)
+  for step in range(trainer.version + 1, steps + 1):
     if stopping.is_set():
-      return
+      break
     progress(step, trainer.supervised(next(batches)))
+    if save_every and step % save_every == 0 and step < steps:
+      save()
+  if stopping.is_set():
+    save()
 
 
 def _batches(examples, rows, row_tokens, seed):

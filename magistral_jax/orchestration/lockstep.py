@@ -26,16 +26,18 @@ def _gather(loop):
     missing = loop.prompts_per_batch - loop.batcher.waiting
     for i in range(missing):
       loop.admit(loop.samplers[i % len(loop.samplers)], most=1)
-    last = time.monotonic()
+    last, scored = time.monotonic(), []
     while any(sampler.open for sampler in loop.samplers) or loop.verifier.pending():
       for sampler in loop.samplers:
         _report(loop, 'sampler', f'decoding {sampler.open} sequences')
         loop.sample(sampler)
       busy = any(sampler.open for sampler in loop.samplers)
-      scored = loop.verifier.drain() if busy else loop.verifier.drain(1.0)
-      loop.judge(scored)
-      last = time.monotonic() if scored or busy else last
+      found = loop.verifier.drain() if busy else loop.verifier.drain(1.0)
+      scored += found
+      last = time.monotonic() if found or busy else last
       loop.health.overdue('verdict', time.monotonic() - last)
+    # Workers finish in any order; groups and files must not depend on it.
+    loop.judge(sorted(scored, key=lambda pair: (pair[0].ordinal, pair[0].sample)))
   _report(loop, 'sampler', 'waiting for the trainer')
   return batch
 

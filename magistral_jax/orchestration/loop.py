@@ -41,7 +41,8 @@ class Loop:
     self._prompts: dict[int, Prompt] = {}     # On their way.
     self._since_update = 0                    # Complete groups.
     self._marks = (time.monotonic(), 0)       # Time and sampled tokens at the last update.
-    self._saved = None
+    self._saved: int | None = None
+    self._whole = True                        # False in the middle of an update.
 
   def admit(self, sampler, most: int | None = None) -> int:
     """Gives a sampler prompts while it has free slots (or `most`); returns how many it got."""
@@ -110,6 +111,7 @@ class Loop:
 
   def update(self, batch) -> None:
     """Trains on a batch, publishes the weights, writes everything down."""
+    self._whole = False
     began = time.monotonic()
     metrics = self.trainer.train(batch)
     step = self.trainer.version
@@ -126,6 +128,7 @@ class Loop:
         trained_tokens_per_s=metrics['tokens'] / (trained - began),
         verifier=self.verifier.stats(), open_sequences=sum(s.open for s in self.samplers),
         **self._exam_result()))
+    self._whole = True
     self.display.update(line)
     if self.checkpoint_every and step % self.checkpoint_every == 0:
       self.save()
@@ -140,8 +143,11 @@ class Loop:
     self._marks = (time.monotonic(), sum(s.counts['tokens'] for s in self.samplers))
 
   def save(self) -> None:
-    """A checkpoint of the train state and of everything the run has to remember."""
-    if self._saved == self.trainer.version:
+    """A checkpoint of the train state and of everything the run has to remember.
+
+    Not in the middle of an update that failed: weights and ledger would tell two stories.
+    """
+    if self._saved == self.trainer.version or not self._whole:
       return
     self._saved = self.trainer.version
     self.checkpoints.save(self._saved, self.trainer.state, self.journal.record(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 
 from magistral_jax.records import Completion, Problem, Verdict
 from magistral_jax.verifiers.pool import Pool
@@ -18,6 +19,7 @@ class Verifier:
   def __init__(self, pool: Pool):
     self._pool = pool
     self._judged: queue.SimpleQueue[tuple[Completion, Verdict]] = queue.SimpleQueue()
+    self._lock = threading.Lock()     # Several samplers may put at once.
     self._put = self._drained = 0
 
   def put(self, completion: Completion, problem: Problem) -> None:
@@ -25,7 +27,8 @@ class Verifier:
     future = self._pool.submit(dict(
         response=completion.text, answer=problem.answer, domain=problem.domain,
         n_tokens=len(completion.tokens), language=problem.language, problem=problem.text))
-    self._put += 1
+    with self._lock:
+      self._put += 1
     future.add_done_callback(
         lambda f: None if f.cancelled() else self._judged.put((completion, f.result())))
 
