@@ -38,7 +38,7 @@ def get_config():
   c.trainer = dict(microbatch_rows=16, remat='none', unroll=3)
   c.mesh = dict(trainer=dict(fsdp=1, tensor=1), sampler=dict(tensor=1))
   c.evaluation = dict(
-      every=0, problems=128, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=48)
+      every=30, problems=128, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=48)
   c.checkpoints = dict(every=20, keep=2)
   c.runtime = dict(mode='threads', trainers=1, samplers=1, verifier_workers=1, deadline_s=300.0)
   return c

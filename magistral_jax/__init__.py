@@ -9,6 +9,7 @@
                                  WeightSnapshot: a new version after every update, taken up
                                  between two decode dispatches; nothing in flight is lost
 
-Records on the arrows: records.py. The wires: orchestration/loop.py, run by threads.py or lockstep.py.
+Records on the arrows: records.py. The wires: orchestration/loop.py, driven by threads.py or
+lockstep.py beside it.
 Model: models/decoder.py. Meshes: sharding.py. Entry points: train.py, evaluate.py, score.py.
 """

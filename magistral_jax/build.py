@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from magistral_jax import sharding
+from magistral_jax.data import traces
+from magistral_jax.data.prompts import tokenize_example
 from magistral_jax.data.sources import SOURCES
 from magistral_jax.data.stream import PromptStream
 from magistral_jax.models import checkpoint, decoder, workdir
@@ -55,12 +58,18 @@ def meshes(c) -> Meshes:
                 tuple(sharding.make_mesh(part, **sample) for part in parts[1:]))
 
 
-def tokenizer(c):
-  """The tokenizer of the config; a checkpoint brings its own unless tokenizer.path says else."""
+def tokenizer_place(c) -> dict[str, str]:
+  """{kind, path} of the tokenizer; a checkpoint brings its own unless tokenizer.path says else."""
   path = c.tokenizer.path or c.model.checkpoint
   if path and not c.tokenizer.path and checkpoint.kind(path) == 'workdir':
-    return load_tokenizer(**workdir.read_experiment(path)['tokenizer'])
-  return load_tokenizer(c.tokenizer.kind, path)
+    return workdir.read_experiment(path)['tokenizer']
+  # Absolute: a workdir remembers it, and may be read from another folder.
+  return dict(kind=c.tokenizer.kind, path=path and os.path.abspath(path))
+
+
+def tokenizer(c):
+  """The tokenizer of the config."""
+  return load_tokenizer(**tokenizer_place(c))
 
 
 def source(c):
@@ -82,6 +91,27 @@ def cold_start_source(c, prompts: PromptStream):
   if not c.cold_start.path:
     return prompts.source
   return SOURCES['jsonl'](c.seed, path=c.cold_start.path, held_out_path='', held_out=0)
+
+
+def cold_start_examples(c, tok, prompts: PromptStream) -> list[tuple[list[int], list[int]]]:
+  """(prompt tokens, completion tokens) of every example that fits into a row.
+
+  Raises:
+    ValueError: there is nothing to imitate, or none of it fits.
+  """
+  pairs = traces.cold_start_examples(
+      cold_start_source(c, prompts), examples=c.cold_start.examples,
+      mistakes=c.cold_start.mistakes, seed=c.seed)
+  examples = [tokenize_example(tok, problem, response, template=c.data.template,
+                               system_prompt=c.data.system_prompt)
+              for problem, response in pairs]
+  lengths = [len(prompt) + len(response) - 1 for prompt, response in examples]
+  row = c.batching.row_tokens
+  if min(lengths) > row:
+    raise ValueError(f'batching.row_tokens={row} is too short for every one of the '
+                     f'{len(examples)} cold-start examples, of {min(lengths)} tokens and more: '
+                     f'raise it, or set cold_start.steps=0.')
+  return [example for example, n in zip(examples, lengths, strict=True) if n <= row]
 
 
 def model_config(c, vocab: int) -> ModelConfig:
@@ -130,7 +160,8 @@ def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **chang
   opt = optimizer(c, config, **changed)
   template = abstract_state(abstract_params(config, mesh), opt, kl_reference=c.loss.kl_reference)
   step = make_step(
-      lambda p, *rows: decoder.forward_rows(config, p, *rows, remat=c.trainer.remat, unroll=c.trainer.unroll),
+      functools.partial(decoder.forward_rows, config, remat=c.trainer.remat,
+                        unroll=c.trainer.unroll),
       decoder.head, opt, template, temperature=c.sampler.temperature,
       vocab_shards=mesh.shape[sharding.TRAINER['vocab']], **c.loss)
   if restore is not None:

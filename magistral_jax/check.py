@@ -1,41 +1,96 @@
-"""Checks of a config before anything is compiled, and the memory that each part will take."""
+"""Checks of a config before anything is compiled, and the memory that each part will take.
+
+    check     the values and what they say of one another (limits.py: each key by itself)
+    prepare   also what shows only in the tokenizer, the model's shape, the machine and the data
+"""
 
 from __future__ import annotations
 
-import jax
+import dataclasses
+from typing import Any
 
-from magistral_jax import build
-from magistral_jax.data.prompts import TEMPLATES
-from magistral_jax.models import decoder
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from magistral_jax import build, sharding
+from magistral_jax.data.finite import FiniteSource
+from magistral_jax.data.stream import PromptStream
+from magistral_jax.limits import check_limits
+from magistral_jax.models import checkpoint, decoder, workdir
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.orchestration.ledger import window_groups
+from magistral_jax.tokens import Tokenizer
+from magistral_jax.trainer.step import check_loss
+from magistral_jax.verifiers.reward import VERIFIERS, check_rewards
 
-MODES = ('threads', 'lockstep')
+# Sizes of a model by the axis name that cuts them, with the key to change.
+AXES = dict(embed='dim', heads='heads', kv_heads='kv_heads', ffn='ffn_dim', vocab='vocab')
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+  """What had to be made in order to be checked; nothing of it is compiled."""
+  tokenizer: Tokenizer
+  config: ModelConfig
+  meshes: Any               # build.Meshes
+  stream: PromptStream | None
 
 
 def check(c) -> None:
   """Raises ValueError, one sentence: the key, its value, the limit, and what to change."""
-  _positive(c)
-  b, s = c.batching, c.sampler
-  if c.runtime.mode not in MODES:
-    raise ValueError(f'runtime.mode={c.runtime.mode!r} is unknown: choose one of {MODES}.')
-  if c.runtime.trainers != 1:
-    raise ValueError(f'runtime.trainers={c.runtime.trainers}: in mode {c.runtime.mode!r} there is '
-                     f'one trainer; widen mesh.trainer instead.')
-  if c.data.template not in TEMPLATES:
-    raise ValueError(f'data.template={c.data.template!r} is unknown: choose one of '
-                     f'{tuple(TEMPLATES)}.')
-  if s.group_size < 2:
-    raise ValueError(f'sampler.group_size={s.group_size} must be at least 2: an advantage is a '
-                     f'comparison within a group.')
-  if s.temperature <= 0:
-    raise ValueError(f'sampler.temperature={s.temperature} must be above 0: greedy samples of a '
-                     f'prompt are all the same.')
+  check_limits(c)
+  _check_sampling(c)
+  _check_training(c)
+  _check_rewards(c)
+  check_loss(temperature=c.sampler.temperature, **c.loss)
+  if not c.model.checkpoint:
+    ModelConfig(vocab=1, **{k: v for k, v in c.model.items() if k != 'checkpoint'})
+    if c.tokenizer.kind != 'bytes' and not c.tokenizer.path:
+      raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} is read from a file and there is none: '
+                       f'set model.checkpoint, which brings its own, or tokenizer.path.')
+
+
+def prepare(c, *, problems: bool = True) -> Parts:
+  """Checks all that can be checked without compiling, files included.
+
+  Args:
+    problems: also read the source of problems and what the cold start imitates.
+  Raises:
+    ValueError: as `check`.
+  """
+  check(c)
+  _check_checkpoint(c)
+  tok = build.tokenizer(c)
+  config = build.model_config(c, tok.vocab_size)
+  _check_vocabulary(c, tok, config)
+  meshes = build.meshes(c)
+  _check_cuts(c, config, sharding.TRAINER, 'trainer')
+  _check_cuts(c, config, sharding.SAMPLER, 'sampler')
+  stream = build.stream(c, tok) if problems else None
+  if stream:
+    _check_problems(c, tok, stream)
+  return Parts(tok, config, meshes, stream)
+
+
+def _check_sampling(c) -> None:
+  s, e = c.sampler, c.evaluation
   if s.top_p != 1:
     raise ValueError(f'sampler.top_p={s.top_p} must be 1 while training: the trainer takes '
                      f'log-probabilities over the whole vocabulary, so a cut one would bias every '
                      f'ratio (evaluation.top_p is free).')
-  longest = c.data.max_prompt_tokens + s.max_new_tokens - 1
+  least = 2 * build.slot_pages(c) + 2
+  if build.pages(c) < least:
+    raise ValueError(f'sampler.pages={s.pages} must be at least {least}, so that one sequence of '
+                     f'full length and one more prompt fit; or 0 for as many as the slots need.')
+  if e.every and not e.problems:
+    raise ValueError(f'evaluation.every={e.every} asks for exams and evaluation.problems=0 for '
+                     f'none: set evaluation.every to 0, or evaluation.problems above 0.')
+
+
+def _check_training(c) -> None:
+  b, fsdp = c.batching, c.mesh.trainer.fsdp
+  longest = c.data.max_prompt_tokens + c.sampler.max_new_tokens - 1
   if longest > b.row_tokens:
     raise ValueError(f'batching.row_tokens={b.row_tokens} is too short for a sequence of '
                      f'{longest} tokens: raise it, or lower data.max_prompt_tokens or '
@@ -46,36 +101,74 @@ def check(c) -> None:
   if c.runtime.mode == 'threads' and b.max_staleness < 1:
     raise ValueError(f'batching.max_staleness={b.max_staleness} must be at least 1 in mode '
                      f"'threads': use runtime.mode='lockstep' for 0.")
+  if c.runtime.trainers != 1:
+    raise ValueError(f'runtime.trainers={c.runtime.trainers} must be 1 in mode '
+                     f'{c.runtime.mode!r}: widen mesh.trainer instead.')
+  if c.trainer.microbatch_rows % fsdp:
+    raise ValueError(f'trainer.microbatch_rows={c.trainer.microbatch_rows} must be a multiple of '
+                     f'mesh.trainer.fsdp={fsdp}: rows are cut over those devices.')
   if c.cold_start.rows % c.trainer.microbatch_rows:
     raise ValueError(f'cold_start.rows={c.cold_start.rows} must be a multiple of '
                      f'trainer.microbatch_rows={c.trainer.microbatch_rows}.')
-  if c.trainer.remat not in decoder.REMAT:
-    raise ValueError(f'trainer.remat={c.trainer.remat!r} is unknown: choose one of '
-                     f'{tuple(decoder.REMAT)}.')
-  least = 2 * build.slot_pages(c) + 2
-  if build.pages(c) < least:
-    raise ValueError(f'sampler.pages={s.pages} must be at least {least}, so that one sequence of '
-                     f'full length and one more prompt fit; or 0 for as many as the slots need.')
-  if c.evaluation.top_p <= 0 or c.evaluation.top_p > 1:
-    raise ValueError(f'evaluation.top_p={c.evaluation.top_p} must lie in (0, 1].')
-  if c.evaluation.temperature < 0:
-    raise ValueError(f'evaluation.temperature={c.evaluation.temperature} must be at least 0.')
 
 
-def _positive(c) -> None:
-  for section, keys in dict(
-      sampler=('slots', 'max_new_tokens', 'page_tokens', 'decode_steps'),
-      batching=('prompts_per_batch', 'minibatches', 'row_tokens', 'patience_batches'),
-      trainer=('microbatch_rows', 'unroll'), checkpoints=('keep',),
-      evaluation=('problems', 'samples', 'max_new_tokens'), data=('max_prompt_tokens',),
-      cold_start=('rows',), runtime=('samplers', 'verifier_workers'),
-      verifiers=('timeout_s', 'memory_mb')).items():
-    for key in keys:
-      if c[section][key] <= 0:
-        raise ValueError(f'{section}.{key}={c[section][key]} must be above 0.')
-  if c.total_steps < 0 or c.cold_start.steps < 0:
-    raise ValueError(f'total_steps={c.total_steps} and cold_start.steps={c.cold_start.steps} must '
-                     f'be at least 0.')
+def _check_rewards(c) -> None:
+  v = c.verifiers
+  check_rewards(**{k: v[k] for k in v if k not in ('timeout_s', 'memory_mb')})
+  if not v.correct:
+    raise ValueError(f'verifiers.correct={v.correct} must be above 0: right and wrong answers '
+                     f'would be paid the same.')
+
+
+def _check_checkpoint(c) -> None:
+  """There is one, and its own tokenizer is of its kind."""
+  if not c.model.checkpoint:
+    return
+  kind = checkpoint.kind(c.model.checkpoint)
+  if kind == 'workdir':
+    workdir.newest_step(c.model.checkpoint)
+  elif not c.tokenizer.path and c.tokenizer.kind not in ('bytes', kind):
+    raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} cannot be read from '
+                     f'model.checkpoint={c.model.checkpoint!r}, which is of kind {kind!r}: set '
+                     f'tokenizer.kind={kind!r}, or tokenizer.path.')
+
+
+def _check_vocabulary(c, tok, config: ModelConfig) -> None:
+  if tok.vocab_size > config.vocab:
+    raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} has {tok.vocab_size} tokens and '
+                     f'model.checkpoint={c.model.checkpoint!r} a vocabulary of {config.vocab}: '
+                     f'set tokenizer.kind and tokenizer.path to the tokenizer of that model.')
+  if c.tokenizer.kind == 'bytes' and tok.vocab_size != config.vocab and not _from_workdir(c):
+    raise ValueError(f"tokenizer.kind='bytes' has {tok.vocab_size} tokens and "
+                     f'model.checkpoint={c.model.checkpoint!r} a vocabulary of {config.vocab}: '
+                     f'set tokenizer.kind={checkpoint.kind(c.model.checkpoint)!r}.')
+
+
+def _from_workdir(c) -> bool:
+  return not c.tokenizer.path and checkpoint.kind(c.model.checkpoint) == 'workdir'
+
+
+def _check_cuts(c, config: ModelConfig, rules, mesh: str) -> None:
+  """Every size of the model that a mesh axis cuts is a multiple of it."""
+  sizes = c.mesh[mesh]
+  for axis, key in AXES.items():
+    cut = rules[axis]
+    if cut and getattr(config, key) % sizes[cut]:
+      raise ValueError(f'model.{key}={getattr(config, key)} must be a multiple of '
+                       f'mesh.{mesh}.{cut}={sizes[cut]}: lower that, or change the model.')
+
+
+def _check_problems(c, tok, stream) -> None:
+  """The exam can be set, the problems can be judged, and the cold start has something to imitate."""
+  stream.held_out(c.evaluation.problems)
+  if isinstance(stream.source, FiniteSource):
+    for problem in stream.source.training + stream.source.exam:
+      if problem.domain not in VERIFIERS:
+        raise ValueError(f'data.source={c.data.source!r} holds problem {problem.id} of domain '
+                         f'{problem.domain!r}, which no verifier judges: keep those of '
+                         f'{", ".join(VERIFIERS)}.')
+  if c.cold_start.steps:
+    build.cold_start_examples(c, tok, stream)
 
 
 def memory(c, config: ModelConfig) -> list[tuple[str, int]]:
@@ -101,17 +194,20 @@ def memory(c, config: ModelConfig) -> list[tuple[str, int]]:
   ]
 
 
-def describe(c, config: ModelConfig, console) -> None:
-  """Prints the resolved config and the memory table."""
-  from rich.table import Table
+def describe(c, parts: Parts, console: Console) -> None:
+  """Prints the resolved config, the memory table, and what the data and the window come to."""
+  config, source = parts.config, parts.stream.source
   console.print(str(c), markup=False, highlight=False)
   table = Table(title=f'Memory ({config.parameters:,} parameters, {config.dtype})')
   table.add_column('part')
   table.add_column('MiB, all devices', justify='right')
-  parts = memory(c, config)
-  for part, size in [*parts, ('together', sum(size for _, size in parts))]:
+  sizes = memory(c, config)
+  for part, size in [*sizes, ('together', sum(size for _, size in sizes))]:
     table.add_row(part, f'{size / 2**20:,.1f}')
   console.print(table)
+  problems = 'endless' if source.size is None else f'{source.size:,}'
+  console.print(f'{problems} training problems, {parts.stream.dropped} left out for the length of '
+                f'their prompts.', highlight=False)
   window = window_groups(c.batching.max_staleness, c.batching.prompts_per_batch)
   console.print(
       f'{len(jax.devices())} devices; a batch is {c.batching.prompts_per_batch} groups of '

@@ -18,8 +18,6 @@ from collections.abc import Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app
-from absl.flags import argparse_flags
 from rich import progress
 
 from magistral_jax import entry, sharding
@@ -200,8 +198,9 @@ def load_scorer(path: str, config: ModelConfig, *, fsdp: int, tensor: int) -> Sc
 
 def parse(argv: Sequence[str]):
   """The command line; argparse, because absl flags of two entry points clash in one process."""
-  parser = argparse_flags.ArgumentParser(description='Log-probabilities of given texts.')
-  parser.add_argument('--checkpoint', required=True, help='GGUF file, Hugging Face folder or workdir')
+  parser = entry.ArgumentParser(description='Log-probabilities of given texts.')
+  parser.add_argument('--checkpoint', required=True,
+                      help='GGUF file, Hugging Face folder or workdir')
   parser.add_argument('--input', required=True, help='JSON lines with "text" or "tokens"')
   parser.add_argument('--output', required=True, help='JSON lines with "tokens" and "logprobs"')
   parser.add_argument('--dtype', default='float32', choices=DTYPES, help='of weights and compute')
@@ -225,4 +224,4 @@ def main(args) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main, flags_parser=parse)
+  entry.run(main, parse=parse)

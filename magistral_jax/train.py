@@ -13,13 +13,11 @@ import signal
 from pathlib import Path
 
 import jax
-from absl import app, flags, logging
+from absl import flags, logging
 from rich.console import Console
 
 from magistral_jax import build, check, entry, sharding
 from magistral_jax.batching.role import Batcher
-from magistral_jax.data.prompts import tokenize_example
-from magistral_jax.data.traces import cold_start_examples
 from magistral_jax.models.workdir import write_experiment
 from magistral_jax.orchestration import cold_start, exams, lockstep, report, threads
 from magistral_jax.orchestration.display import Display
@@ -27,7 +25,6 @@ from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger, window_groups
 from magistral_jax.orchestration.loop import Loop
-from magistral_jax.records import WeightSnapshot
 from magistral_jax.trainer.checkpoint import Checkpoints
 from magistral_jax.verifiers.role import Verifier
 from magistral_jax.weights.snapshot import Publisher
@@ -42,13 +39,13 @@ MODES = dict(threads=threads.run, lockstep=lockstep.run)
 class Run:
   """One run in one workdir: builds the parts, then cold start, loop, report."""
 
-  def __init__(self, c, workdir: Path, display: Display, health: Health, tok, config, verifier):
+  def __init__(self, c, workdir: Path, display: Display, health: Health, parts: check.Parts,
+               verifier: Verifier):
     self.c, self.workdir, self.display, self.health = c, workdir, display, health
-    self.tok, self.config, self.verifier = tok, config, verifier
-    self.meshes = build.meshes(c)
-    self.stream = build.stream(c, tok)
+    self.tok, self.config, self.verifier = parts.tokenizer, parts.config, verifier
+    self.meshes, self.stream = parts.meshes, parts.stream
     self.exam_prompts = self.stream.held_out(c.evaluation.problems)
-    self.publishers = [Publisher(config, mesh) for mesh in self.meshes.samplers]
+    self.publishers = [Publisher(self.config, mesh) for mesh in self.meshes.samplers]
     self.checkpoints = Checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
     window = (window_groups(c.batching.max_staleness, c.batching.prompts_per_batch)
               if c.runtime.mode == 'threads' else None)
@@ -60,7 +57,11 @@ class Run:
 
   def train(self) -> None:
     """From the newest checkpoint, or from the start, to the report or to a request to stop."""
-    self.trainer = self._resume() or self._start()
+    with entry.one_sentence():
+      self.trainer = self._resume()
+    write_experiment(str(self.workdir), self.config, build.tokenizer_place(self.c),
+                     json.loads(self.c.to_json_best_effort()))
+    self.trainer = self.trainer or self._start()
     if self.trainer is None:
       self.display.note('Stopped in the cold start; the same command goes on from there.')
       return
@@ -84,8 +85,9 @@ class Run:
                         f'goes on from there.')
       return
     if loop.exhausted:
-      self.display.note(f'Ended at step {self.trainer.version}: {loop.patience} groups gave not one '
-                        f'batch of groups with different rewards. All is solved, or nothing is.')
+      self.display.note(f'Ended at step {self.trainer.version}: {loop.patience} groups gave not '
+                        f'one batch of groups with different rewards. All is solved, or nothing '
+                        f'is.')
     self._finish(loop)
 
   def close(self) -> None:
@@ -95,6 +97,7 @@ class Run:
   def _resume(self):
     if self.checkpoints.latest() is None:
       self.journal.start_over()
+      self.journal.note(seed=self.c.seed)
       return None
     return self._restored(self.checkpoints)
 
@@ -102,7 +105,7 @@ class Run:
     """Fresh weights, examined before and after the cold start; None if asked to stop in it."""
     c = self.c
     if not c.cold_start.steps:
-      weights = build.params(c, self.config, self.meshes.trainer, sharding.TRAINER)
+      weights = self._weights()
       trainer = build.trainer(c, self.config, self.meshes.trainer, weights)
       self._seat_samplers(trainer)
       self._examine('start')
@@ -129,9 +132,14 @@ class Run:
     c = self.c
     changed = {k: c.cold_start[k] for k in ('learning_rate', 'warmup_steps')}
     if saved.latest() is None:
-      weights = build.params(c, self.config, self.meshes.trainer, sharding.TRAINER)
-      return build.trainer(c, self.config, self.meshes.trainer, weights, **changed)
-    return self._restored(saved, **changed)
+      return build.trainer(c, self.config, self.meshes.trainer, self._weights(), **changed)
+    with entry.one_sentence():
+      return self._restored(saved, **changed)
+
+  def _weights(self):
+    # The files of a checkpoint are looked into only here.
+    with entry.one_sentence():
+      return build.params(self.c, self.config, self.meshes.trainer, sharding.TRAINER)
 
   def _restored(self, checkpoints, **changed):
     """A trainer and the journal, as the newest of `checkpoints` has them."""
@@ -141,24 +149,21 @@ class Run:
       return state
     trainer = build.trainer(self.c, self.config, self.meshes.trainer, restore=restore, **changed)
     self.journal.restore(found['record'])
+    # Prompts and draws are addressed by the seed: with another one, what was trained is not known.
+    if self.journal.measured('seed') != self.c.seed:
+      raise ValueError(f'seed={self.c.seed}, but the run in {self.workdir} began with '
+                       f'seed={self.journal.measured("seed")}: keep that one, or take another '
+                       f'--workdir.')
     self.display.note(f'Resumed at step {trainer.version} of {self.workdir}.')
     return trainer
 
   def _cold_start(self, trainer, saved) -> None:
     c = self.c.cold_start
     self.display.phase('cold start', c.steps)
-    pairs = cold_start_examples(
-        build.cold_start_source(self.c, self.stream), examples=c.examples, mistakes=c.mistakes, seed=self.c.seed)
-    examples = [tokenize_example(self.tok, problem, response, template=self.c.data.template,
-                                 system_prompt=self.c.data.system_prompt)
-                for problem, response in pairs]
-    fits = [e for e in examples if len(e[0]) + len(e[1]) - 1 <= self.c.batching.row_tokens]
-    if not fits:
-      raise ValueError(f'None of the {len(examples)} cold-start examples fits into '
-                       f'batching.row_tokens={self.c.batching.row_tokens}: raise it.')
-    self.display.note(f'Cold start: {len(fits)} of {len(examples)} examples fit into a row.')
+    examples = build.cold_start_examples(self.c, self.tok, self.stream)
+    self.display.note(f'Cold start: {len(examples)} examples of a row or less.')
     cold_start.run(
-        trainer, fits, steps=c.steps, rows=c.rows, row_tokens=self.c.batching.row_tokens,
+        trainer, examples, steps=c.steps, rows=c.rows, row_tokens=self.c.batching.row_tokens,
         seed=self.c.seed, stopping=self.health.stopping, save_every=self.c.checkpoints.every,
         save=lambda: saved.save(trainer.version, trainer.state, self.journal.record(), None),
         progress=lambda step, m: self.display.update(dict(step=step, loss=m['loss'])))
@@ -179,7 +184,8 @@ class Run:
     self.display.phase(f'exam: {stage}', len(self.exam_prompts) * self.exam_sampling.samples)
     result, exam = exams.hold(
         self.exam_prompts, self.exam_sampling, self.samplers[0], self.verifier,
-        deadline_s=self.health.deadline_s)
+        deadline_s=self.health.deadline_s, progress=lambda done, total: self.display.update(
+            dict(waits={'exam': f'{done} of {total} completions scored'})))
     self.journal.note(**{f'accuracy_{stage}': result.accuracy,
                          f'accuracy_{stage}_se': result.accuracy_se})
     self.display.note(f'Held-out accuracy ({stage}): {result.accuracy:.3f} ± '
@@ -234,24 +240,20 @@ def main(_) -> None:
   logging.set_verbosity(logging.WARNING)
   c = _CONFIG.value
   with entry.one_sentence():
-    check.check(c)
-    tok = build.tokenizer(c)
-    config = build.model_config(c, tok.vocab_size)
+    parts = check.prepare(c)
     if _DRY_RUN.value:
-      build.meshes(c)
-      check.describe(c, config, Console())
+      check.describe(c, parts, Console())
       return
-    if not _WORKDIR.value:
-      raise ValueError('--workdir is missing: name a folder for the files of this run.')
-  workdir = Path(_WORKDIR.value)
-  workdir.mkdir(parents=True, exist_ok=True)
-  write_experiment(str(workdir), config, dict(kind=c.tokenizer.kind, path=c.tokenizer.path or c.model.checkpoint),
-                   json.loads(c.to_json_best_effort()))
+    workdir = entry.folder('workdir', _WORKDIR.value)
+  train(c, workdir, parts)
+
+
+def train(c, workdir: Path, parts: check.Parts) -> None:
+  """One run, from the parts that `check.prepare` made to the report."""
   health = Health(c.runtime.deadline_s)
   listen(health)
   with build.pool(c) as pool, Display(c.total_steps, True) as display:
-    with entry.one_sentence():
-      run = Run(c, workdir, display, health, tok, config, Verifier(pool))
+    run = Run(c, workdir, display, health, parts, Verifier(pool))
     try:
       run.train()
     finally:
@@ -259,4 +261,4 @@ def main(_) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  entry.run(main)

@@ -36,7 +36,8 @@ def kind(path: str) -> str:
   if os.path.isfile(os.path.join(path, 'config.json')):
     return 'huggingface'
   found = 'is a folder without config.json' if os.path.isdir(path) else 'does not exist'
-  raise ValueError(f'model.checkpoint={path!r} {found}: give a GGUF file, a Hugging Face folder or the workdir of a run.')
+  raise ValueError(f'model.checkpoint={path!r} {found}: give a GGUF file, a Hugging Face folder or '
+                   f'the workdir of a run.')
 
 
 def read_config(path: str, *, dtype: str) -> ModelConfig:

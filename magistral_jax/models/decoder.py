@@ -91,7 +91,8 @@ def bind(config: ModelConfig, params) -> Decoder:
   return nnx.merge(definition(config)[0], nnx.State(params))
 
 
-def forward_rows(config: ModelConfig, params, tokens, positions, segments, *, remat='none', unroll=1):
+def forward_rows(config: ModelConfig, params, tokens, positions, segments, *, remat='none',
+                 unroll=1):
   """Hidden states [B, T, D] of packed rows; tokens, positions, segments: [B, T]."""
   return bind(config, params)(tokens, positions, attention.rows(segments), remat=remat,
                               unroll=unroll)[0]

@@ -71,7 +71,7 @@ class Display:
     with self._lock:
       self._phase, self._total_steps = name, total_steps
       self._started, self._first_step = self._clock(), None
-      self._shown = {key: self._shown[key] for key in ('waits', 'held_out') if key in self._shown}
+      self._shown = {key: self._shown[key] for key in ('held_out',) if key in self._shown}
 
   def update(self, metrics: Mapping[str, Any]) -> None:
     """Takes in any of the numbers named in metrics.py, `step` and `waits` ({role: what for}).

@@ -71,7 +71,9 @@ class Journal:
     with self._lock:
       completions = [c for g in batch.groups for c in g.completions]
       staleness = [step - 1 - c.oldest_version for c in completions]
-      line = _all_groups(self._recent) | _trained_groups(batch, staleness) | metrics
+      # Nothing may have come since the last update: this batch was waiting by then.
+      sampled = _all_groups(self._recent) or _all_groups(batch.groups)
+      line = sampled | _trained_groups(batch, staleness) | metrics
       for group in batch.groups:
         self._book(group, 'trained', step)
       self._recent = []
@@ -92,8 +94,8 @@ class Journal:
     """Ledger, totals and file lengths at one moment, for a checkpoint."""
     with self._lock:
       return dict(
-          ledger=self._ledger.record(), totals=dict(self._totals), rewards=self._rewards,
-          measured=dict(self._measured), wall_s=self.wall_s,
+          ledger=self._ledger.record(), totals=dict(self._totals),
+          rewards=list(self._rewards), measured=dict(self._measured), wall_s=self.wall_s,
           rollouts_bytes=self._rollouts.position(), metrics_bytes=self._metrics.position())
 
   def restore(self, record: dict) -> None:

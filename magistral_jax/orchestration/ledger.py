@@ -107,7 +107,7 @@ class Ledger:
     """Takes up a `record`; what was on its way then is handed out again, lowest first."""
     with self._lock:
       self._next, self._frontier = record['next'], record['frontier']
-      self._settled = {ordinal: fate for ordinal, fate in record['settled']}
+      self._settled = dict(record['settled'])
       self.counts = collections.Counter(record['counts'])
       self._flying, self._complete = set(), set()
       self._again = collections.deque(

@@ -61,9 +61,10 @@ class Loop:
 
   def open_exam(self) -> None:
     """Starts an exam on the newest weights; its prompts are taken up by the first sampler."""
-    self.exam = Exam(self.exam_prompts, self.exam_sampling.samples)
     for prompt in self.exam_prompts:
       self._prompts[prompt.ordinal] = prompt
+    # Last: from here on a sampler may take it.
+    self.exam = Exam(self.exam_prompts, self.exam_sampling.samples)
 
   def submit_exam(self, sampler) -> None:
     """Hands an open exam to a sampler, once."""

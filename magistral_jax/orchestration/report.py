@@ -139,7 +139,7 @@ def _reward(axes: Axes | None, lines, summary) -> bool:
 
 
 def _accuracy(axes: Axes | None, lines, summary) -> bool:
-  drawn = _curve(axes, lines, 'accuracy', 'accuracy', BLUE, label='trained on')
+  drawn = _curve(axes, lines, 'accuracy', 'accuracy', BLUE, label='sampled')
   step, accuracy, error = _held_out(lines, summary)
   if axes is not None:
     if len(step):

@@ -22,9 +22,11 @@ def run(loop, total_steps: int) -> None:
     RuntimeError: a role failed; its error is the cause.
     TimeoutError: no batch came within the deadline; names what every role was doing.
   """
-  threads = [threading.Thread(target=_sampling, args=(loop, i), name=f'sampler-{i}')
-             for i in range(len(loop.samplers))]
-  threads.append(threading.Thread(target=_judging, args=(loop,), name='verifier'))
+  # Daemons: one that hangs in a call must not keep a failed run from ending.
+  as_thread = lambda name, target, *args: threading.Thread(
+      target=target, args=(loop, *args), name=name, daemon=True)
+  threads = [as_thread(f'sampler-{i}', _sampling, i) for i in range(len(loop.samplers))]
+  threads.append(as_thread('verifier', _judging))
   ended = threading.Event()
   loop.ended = ended
   loop.start_clock()
@@ -50,10 +52,10 @@ def _next_batch(loop):
   began = time.monotonic()
   while True:
     loop.health.check()
-    if loop.health.stopping.is_set() or loop.exhausted:
+    if loop.health.stopping.is_set():
       return None
     batch = loop.next_batch()
-    if batch is not None:
+    if batch is not None or loop.exhausted:
       return batch
     with loop.arrived:
       doing = f'waiting for a batch ({loop.batcher.waiting} of {loop.prompts_per_batch} groups)'

@@ -20,8 +20,11 @@ class Sampler:
   """
 
   def __init__(self, engine: Engine, snapshot: WeightSnapshot, *, decode, eos_id: int):
+    if engine.pages < engine.slot_pages + 2:
+      raise ValueError(f'sampler.pages={engine.pages} must be at least {engine.slot_pages + 2}: '
+                       f'page 0, a sequence of full length and a prompt\'s last page.')
     self._engine, self._decode, self._eos_id = engine, decode, eos_id
-    self._snapshot, self._offered = snapshot, None
+    self._snapshot = self._offered = snapshot
     self._state = engine.init_state()
     self._pool = slots.PagePool(engine.pages)
     self._seated: dict[int, slots.Sequence] = {}
@@ -56,8 +59,18 @@ class Sampler:
     self._offered = snapshot
 
   def submit(self, prompt: Prompt, sampling: slots.Sampling, *, pinned: bool = False) -> None:
-    """Queues the samples of a prompt. Pinned ones go first and hold the weights still."""
-    sequences = [slots.Sequence(prompt, i, sampling) for i in range(sampling.samples)]
+    """Queues the samples of a prompt. Pinned ones go first and hold the weights still.
+
+    Raises:
+      ValueError: prompt and completion may grow longer than the pages of a slot.
+    """
+    longest = len(prompt.tokens) + sampling.max_new_tokens
+    if longest > self._engine.slot_pages * self._engine.page_tokens:
+      raise ValueError(
+          f'A prompt of {len(prompt.tokens)} tokens and {sampling.max_new_tokens} new ones do not '
+          f'fit in {self._engine.slot_pages} pages of {self._engine.page_tokens}: lower '
+          f'data.max_prompt_tokens or max_new_tokens.')
+    sequences = [slots.Sequence(prompt, i, sampling, pinned) for i in range(sampling.samples)]
     if pinned:
       if not self._pinned:
         self._take_offer()
@@ -89,11 +102,12 @@ class Sampler:
     self._forget_prompts()
 
   def _take_offer(self) -> None:
-    if self._offered is not None and self._offered.version > self._snapshot.version:
-      self._snapshot = self._offered
+    # Read once and never cleared: another thread may replace it at any moment.
+    offered = self._offered
+    if offered.version > self._snapshot.version:
+      self._snapshot = offered
       self.counts['swaps'] += 1
       self.counts['swapped_in_flight'] += len(self._seated)
-    self._offered = None
 
   def _admit(self) -> None:
     """Seats waiting sequences in order while there are slots and pages."""
@@ -102,9 +116,11 @@ class Sampler:
       sequence = self._waiting[0]
       needed = self._pages_to_seat(sequence)
       # A page for every seated sequence stays in reserve, so that admission starves nobody.
-      if needed + len(self._seated) > len(self._pool) and self._seated:
-        self.counts['waits_for_pages'] += 1
-        break
+      if needed + len(self._seated) > len(self._pool):
+        if self._seated:
+          self.counts['waits_for_pages'] += 1
+          break
+        self._forget_prompts()
       self._waiting.popleft()
       slot = heapq.heappop(self._free)
       copy_from, copy_to = self._seat(sequence)
@@ -120,7 +136,8 @@ class Sampler:
       row += 1
     if row:
       self._state = engine.insert(self._state, seats)
-      self._forget_prompts()
+      # Only a waiting sequence that has drawn nothing will read them.
+      self._forget_prompts(but={s.prompt.ordinal for s in self._waiting if not s.tokens})
 
   def _pages_to_seat(self, sequence) -> int:
     """Free pages that seating it now would take."""
@@ -174,17 +191,16 @@ class Sampler:
     if known:
       self._pool.drop(known.pages)
 
-  def _forget_prompts(self) -> None:
-    """Lets go of prompt pages that no waiting sequence will read."""
-    needed = {s.prompt.ordinal for s in self._waiting if not s.tokens}
-    for ordinal in [o for o in self._prompts if o not in needed]:
+  def _forget_prompts(self, but=()) -> None:
+    """Lets go of all prompt pages but those of these ordinals; who needs them writes them anew."""
+    for ordinal in [o for o in self._prompts if o not in but]:
       self._release_prompt(ordinal)
 
   def _grow(self) -> np.ndarray:
     """Gives every seated sequence the pages of this dispatch; [B] bool of those that got them.
 
     Who gets none waits a dispatch. If all would wait, the youngest gives its pages back, keeps
-    its tokens, and is seated again when there is room.
+    its tokens, and is seated again when there is room; for the last one kept prompts give way.
     """
     run = np.zeros(self._engine.slots, bool)
     while True:
@@ -197,7 +213,10 @@ class Sampler:
       if run.any():
         self.counts['paused'] += len(self._seated) - int(run.sum())
         return run
-      self._unseat(max(self._seated, key=lambda slot: self._seated[slot].began))
+      if len(self._seated) > 1:
+        self._unseat(max(self._seated, key=lambda slot: self._seated[slot].began))
+      else:
+        self._forget_prompts()
 
   def _unseat(self, slot: int) -> None:
     sequence = self._seated.pop(slot)
@@ -223,7 +242,7 @@ class Sampler:
         del self._seated[slot]
         heapq.heappush(self._free, slot)
         self._pool.drop(sequence.pages)
-        self._pinned -= sequence.prompt.ordinal < 0
+        self._pinned -= sequence.pinned
         done.append(sequence.completion(self._decode, self._eos_id, now))
     self.counts['dispatches'] += 1
     self.counts['slot_steps'] += self._engine.slots * self._engine.decode_steps

@@ -21,11 +21,13 @@ def keys(seed, ordinal, sample, position):
 def keep_nucleus(logits, top_p):
   """Logits [B, V] with everything outside the smallest set of mass >= top_p [B] at -inf.
 
-  Reference: nucleus sampling, arXiv:1904.09751 section 3.1. The likeliest token always stays.
+  The likeliest token always stays, and so do tokens exactly as likely as the last one kept.
+  Reference: nucleus sampling, arXiv:1904.09751 section 3.1.
   """
   ordered = jnp.sort(logits, axis=-1, descending=True)
   mass_before = jnp.cumsum(jax.nn.softmax(ordered), axis=-1) - jax.nn.softmax(ordered)
-  kept = mass_before < top_p[:, None]
+  # Summed in float32 the mass can reach 1 before the last token, which top_p = 1 must not cut.
+  kept = (mass_before < top_p[:, None]) | (top_p >= 1)[:, None]
   threshold = jnp.min(jnp.where(kept, ordered, jnp.inf), axis=-1)
   return jnp.where(logits >= threshold[:, None], logits, -jnp.inf)
 

@@ -53,7 +53,8 @@ def make_step(
   Raises:
     ValueError: a key of `loss` that cannot work.
   """
-  _check(name, temperature, clip_low, clip_high, kl_coef, kl_reference, kl_ema)
+  check_loss(name=name, temperature=temperature, clip_low=clip_low, clip_high=clip_high,
+             kl_coef=kl_coef, kl_reference=kl_reference, kl_ema=kl_ema)
   vocab = dict(vocab_chunk=vocab_chunk, vocab_shards=vocab_shards)
 
   def logps(params, rows, temperature=temperature):
@@ -142,7 +143,10 @@ def _common(entropy, mask):
               tokens=jnp.sum(mask, dtype=jnp.float32))
 
 
-def _check(name, temperature, clip_low, clip_high, kl_coef, kl_reference, kl_ema):
+def check_loss(*, name: str, temperature: float, clip_low: float, clip_high: float, kl_coef: float,
+               kl_reference: str, kl_ema: float, **others) -> None:
+  """Raises ValueError for keys of config section `loss` that cannot work, alone or together."""
+  del others
   if name not in losses.LOSSES:
     raise ValueError(f'loss.name is {name!r}: choose one of {", ".join(losses.LOSSES)}.')
   if temperature <= 0:

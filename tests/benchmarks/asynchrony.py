@@ -1,0 +1,160 @@
+"""What asynchrony pays: completions per second, `runtime.mode` threads against lockstep.
+
+Run:  python tests/benchmarks/asynchrony.py
+
+The quickstart's loop with completions whose lengths are spread evenly over 1 : spread, since a
+policy that reasons writes short and long ones. Both modes get the same model, slots, batch, number
+of updates and, by (ordinal, sample), the same lengths; they run in turns in one process, and share
+its devices. Counted are trained completions from the update after the compilations to the last, so
+that what threads mode sampled ahead counts for nothing. Rewards are made up: a fresh model earns
+none, and the verifier costs nothing in either mode.
+
+`slots_busy` is the share of decoded slot steps that drew a token. Lockstep idles while the longest
+completions end: with as many slots as the batch has completions, at most the mean length over the
+longest, (1 + 1 / spread) / 2, is busy.
+"""
+
+import argparse
+import collections
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import statistics
+import sys
+import tempfile
+
+import jax
+import numpy as np
+
+from magistral_jax import build, train
+from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration.health import Health
+from magistral_jax.records import Verdict
+from magistral_jax.sampler.role import Sampler
+
+QUICKSTART = pathlib.Path(__file__).parents[2] / 'configs' / 'quickstart.py'
+# No token is this one, so that a completion ends at its limit and nowhere else.
+NEVER = -1
+
+
+class SpreadSampler(Sampler):
+  """A sampler whose completions have limits of their own, from longest / spread to longest."""
+
+  spread = 5
+
+  def submit(self, prompt, sampling, *, pinned=False):
+    super().submit(prompt, sampling, pinned=pinned)
+    for sequence in self._waiting:
+      if sequence.prompt is prompt:
+        limit = tokens_of(prompt.ordinal, sequence.sample, sampling.max_new_tokens, self.spread)
+        sequence.sampling = dataclasses.replace(sampling, max_new_tokens=limit)
+
+
+def tokens_of(ordinal: int, sample: int, longest: int, spread: int) -> int:
+  """Length of a completion: even between longest / spread and longest, by its address."""
+  return int(np.random.default_rng((ordinal, sample)).integers(longest // spread, longest + 1))
+
+
+class FreeVerifier:
+  """Judges at once and by address: half of a group is right, so that every group is trained."""
+
+  def __init__(self):
+    self._judged = collections.deque()   # Filled and emptied by different threads.
+
+  def put(self, completion, problem):
+    self._judged.append((completion, Verdict('correct', completion.sample % 2, {})))
+
+  def drain(self, wait_s=0.0):
+    judged = []
+    while self._judged:
+      judged.append(self._judged.popleft())
+    return judged
+
+  def pending(self):
+    return len(self._judged)
+
+  def stats(self):
+    return {}
+
+
+class Measured(train.Run):
+  """A run that is the loop alone: no exam, no cold start, no checkpoint, no report."""
+
+  def train(self):
+    weights = build.params(self.c, self.config, self.meshes.trainer, train.sharding.TRAINER)
+    self.trainer = build.trainer(self.c, self.config, self.meshes.trainer, weights)
+    snapshot = self.publishers[0].snapshot(self.trainer.params, 0)
+    engine = build.engine(self.c, self.config, self.meshes.samplers[0], NEVER)
+    self.samplers = [SpreadSampler(engine, snapshot, decode=self.tok.decode, eos_id=NEVER)]
+    train.MODES[self.c.runtime.mode](self._loop(), self.c.total_steps)
+    return self.samplers[0]
+
+
+def config_of(args, mode: str):
+  """The quickstart's config with this benchmark's sizes."""
+  spec = importlib.util.spec_from_file_location('quickstart', QUICKSTART)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  c = module.get_config()
+  c.total_steps = args.updates + args.warmup_updates
+  c.model.update(layers=args.layers, dim=args.dim, heads=args.dim // 32, kv_heads=args.dim // 32,
+                 ffn_dim=2 * args.dim)
+  c.sampler.update(slots=args.slots, max_new_tokens=args.longest, decode_steps=args.decode_steps)
+  c.batching.update(prompts_per_batch=args.prompts_per_batch,
+                    row_tokens=args.longest + c.data.max_prompt_tokens)
+  c.evaluation.update(problems=0, max_new_tokens=1)
+  c.checkpoints.every = 0
+  c.runtime.mode = mode
+  return c
+
+
+def measure(args, mode: str) -> dict:
+  """One run in one mode."""
+  c = config_of(args, mode)
+  tok = build.tokenizer(c)
+  SpreadSampler.spread = args.spread
+  with tempfile.TemporaryDirectory() as workdir:
+    run = Measured(c, pathlib.Path(workdir), Display(c.total_steps, False), Health(600.0), tok,
+                   build.model_config(c, tok.vocab_size), FreeVerifier())
+    sampler = run.train()
+    run.close()
+    lines = [json.loads(line) for line in
+             (pathlib.Path(workdir) / 'metrics.jsonl').read_text().splitlines()]
+  began, ended = lines[args.warmup_updates - 1], lines[-1]
+  seconds = ended['wall_s'] - began['wall_s']
+  trained = args.updates * c.batching.prompts_per_batch * c.sampler.group_size
+  counted = lines[args.warmup_updates:]
+  return dict(
+      completions_per_s=trained / seconds, seconds=seconds,
+      train_share=sum(line['train_s'] for line in counted) / seconds,
+      slots_busy=sampler.counts['tokens'] / sampler.counts['slot_steps'],
+      staleness_mean=float(np.mean([line['staleness_mean'] for line in counted])),
+      trained_tokens_mean=float(np.mean([line['trained_tokens_mean'] for line in counted])))
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__,
+                                   formatter_class=argparse.RawTextHelpFormatter)
+  defaults = dict(updates=12, warmup_updates=3, repeats=3, slots=128, prompts_per_batch=16,
+                  longest=80, spread=5, decode_steps=4, layers=3, dim=192)
+  for name, value in defaults.items():
+    parser.add_argument(f'--{name}', type=int, default=value, help=f'default {value}')
+  args = parser.parse_args()
+  runs = {mode: [] for mode in train.MODES}
+  for repeat in range(args.repeats):
+    for mode in runs:
+      runs[mode].append(measure(args, mode))
+      print(f'{mode} {repeat}: {runs[mode][-1]}', file=sys.stderr)
+  each = [a['completions_per_s'] / b['completions_per_s']
+          for a, b in zip(runs['threads'], runs['lockstep'], strict=True)]
+  middle = {mode: {key: round(statistics.median(run[key] for run in found), 3)
+                   for key in found[0]} for mode, found in runs.items()}
+  print(json.dumps(dict(
+      benchmark='asynchrony', **vars(args), devices=len(jax.devices()), **middle,
+      ratio=dict(median=round(statistics.median(each), 3),
+                 repeats=[round(ratio, 3) for ratio in each])), indent=2))
+
+
+if __name__ == '__main__':
+  main()

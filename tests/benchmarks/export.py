@@ -1,0 +1,18 @@
+"""Any checkpoint that we read as a Hugging Face folder in float32, the format that peers read too.
+
+    python tests/benchmarks/export.py CHECKPOINT FOLDER
+"""
+
+import sys
+
+from magistral_jax.models import checkpoint
+
+
+def main(path: str, folder: str) -> None:
+  config = checkpoint.read_config(path, dtype='float32')
+  checkpoint.save_huggingface(checkpoint.load(path, config), config, folder,
+                              fields=dict(max_position_embeddings=8192))
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])

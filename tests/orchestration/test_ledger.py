@@ -1,0 +1,200 @@
+"""The ledger: one fate for each prompt, admission that bounds staleness and never stalls."""
+import heapq
+import random
+
+import pytest
+
+from magistral_jax.orchestration.ledger import Ledger, window_groups
+from magistral_jax.records import FATES
+
+
+def test_each_ordinal_has_exactly_one_fate():
+  ledger = Ledger(window=None)
+  assert [ledger.issue() for _ in range(5)] == [0, 1, 2, 3, 4]
+  ledger.settle(0, 'filtered')
+  ledger.complete(1)
+  ledger.settle(1, 'trained')
+  for ordinal in (0, 1, 7):              # Settled, settled, never issued.
+    with pytest.raises(ValueError, match=f'Prompt {ordinal} cannot be trained'):
+      ledger.settle(ordinal, 'trained')
+    with pytest.raises(ValueError, match=f'Prompt {ordinal} cannot be complete'):
+      ledger.complete(ordinal)
+  with pytest.raises(ValueError, match="'lost': a fate is one of"):
+    ledger.settle(2, 'lost')
+  assert ledger.counts == dict(trained=1, filtered=1, stale=0, failed=0)
+  assert ledger.on_the_way == 3
+
+
+def test_the_window_counts_what_is_not_settled():
+  ledger = Ledger(window=3)
+  assert [ledger.issue() for _ in range(4)] == [0, 1, 2, None]
+  ledger.complete(1)                     # Still on its way.
+  assert ledger.issue() is None
+  ledger.settle(2, 'filtered')
+  assert ledger.issue() == 3
+  ledger.settle(1, 'trained')
+  # 0 flies; 1 was trained and 3 may be: with 0 itself these are three.
+  assert ledger.issue() is None
+  ledger.settle(3, 'failed')
+  assert ledger.issue() == 4
+  ledger.settle(0, 'stale')
+  assert [ledger.issue() for _ in range(3)] == [5, 6, None]
+
+
+def test_nothing_is_issued_after_the_end():
+  ledger = Ledger(window=None)
+  ledger.issue()
+  ledger.close()
+  assert ledger.issue() is None
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_a_restored_ledger_issues_again_exactly_what_was_on_its_way(seed):
+  rng = random.Random(seed)
+  ledger, flying, complete, settled = Ledger(window=None), set(), set(), {}
+  for _ in range(300):
+    what = rng.random()
+    if what < 0.4 or not flying:
+      flying.add(ledger.issue())
+    elif what < 0.6:
+      ordinal = rng.choice(sorted(flying))
+      ledger.complete(ordinal)
+      flying.remove(ordinal)
+      complete.add(ordinal)
+    else:
+      ordinal, fate = rng.choice(sorted(flying | complete)), rng.choice(FATES)
+      ledger.settle(ordinal, fate)
+      flying.discard(ordinal)
+      complete.discard(ordinal)
+      settled[ordinal] = fate
+  restored = Ledger(window=None)
+  restored.restore(ledger.record())
+  issued = len(flying) + len(complete) + len(settled)
+  again = [restored.issue() for _ in range(len(flying) + len(complete))]
+  assert again == sorted(flying | complete)
+  assert restored.issue() == issued      # Then new ones.
+  assert restored.counts == ledger.counts
+  for ordinal in settled:
+    with pytest.raises(ValueError):
+      restored.settle(ordinal, 'trained')
+
+
+def test_a_restored_ledger_keeps_its_window():
+  ledger = Ledger(window=3)
+  for _ in range(3):
+    ledger.issue()
+  ledger.settle(1, 'filtered')
+  restored = Ledger(window=3)
+  restored.restore(ledger.record())
+  assert [restored.issue() for _ in range(4)] == [0, 2, 3, None]
+
+
+class Simulation:
+  """The loop with random speeds: a group finishes, is filtered or waits, a trainer takes the
+  stalest. Weights are published when an update ends; a group's oldest version is that at which it
+  was issued. `crash_every` restores the ledger from its record at every so manieth update."""
+
+  def __init__(self, seed, *, max_staleness, prompts_per_batch, filtered, straggler, train_s,
+               crash_every=0):
+    self.rng, self.filtered, self.straggler = random.Random(seed), filtered, straggler
+    self.prompts_per_batch, self.train_s = prompts_per_batch, train_s
+    self.window = window_groups(max_staleness, prompts_per_batch)
+    self.ledger, self.crash_every = Ledger(self.window), crash_every
+    self.now, self.version, self.events, self.waiting = 0.0, 0, [], []
+    self.began, self.training, self.staleness, self.fates = {}, None, [], {}
+
+  def run(self, updates):
+    while self.version < updates:
+      while (ordinal := self.ledger.issue()) is not None:
+        assert ordinal not in self.fates
+        self.began[ordinal] = self.version
+        heapq.heappush(self.events, (self.now + self.seconds(), ordinal))
+      if self.training is None and len(self.waiting) >= self.prompts_per_batch:
+        self.waiting.sort(key=lambda o: (self.began[o], o))
+        self.training = self.waiting[:self.prompts_per_batch]
+        self.waiting = self.waiting[self.prompts_per_batch:]
+        self.staleness += [self.version - self.began[o] for o in self.training]
+        end = self.now + self.rng.expovariate(1 / self.train_s)
+        heapq.heappush(self.events, (end, None))
+      assert self.events, 'Nothing is on its way and nothing may start.'
+      self.now, ordinal = heapq.heappop(self.events)
+      if ordinal is None:
+        self.update()
+      elif self.rng.random() < self.filtered:
+        self.book(ordinal, self.rng.choice(['filtered', 'failed']))
+      else:
+        self.ledger.complete(ordinal)
+        self.waiting.append(ordinal)
+
+  def seconds(self):
+    late = self.rng.random() < self.straggler
+    return self.rng.uniform(1, 5) * (self.rng.uniform(10, 200) if late else 1)
+
+  def update(self):
+    for ordinal in self.training:
+      self.book(ordinal, 'trained')
+    self.version, self.training = self.version + 1, None
+    if self.crash_every and self.version % self.crash_every == 0:
+      record, self.ledger = self.ledger.record(), Ledger(self.window)
+      self.ledger.restore(record)
+      self.events, self.waiting, self.began = [], [], {}
+
+  def book(self, ordinal, fate):
+    assert ordinal not in self.fates
+    self.ledger.settle(ordinal, fate)
+    self.fates[ordinal] = fate
+
+
+@pytest.mark.parametrize('max_staleness, prompts_per_batch', [(1, 1), (1, 4), (2, 5), (3, 16)])
+@pytest.mark.parametrize('filtered', [0.0, 0.5, 0.9])
+@pytest.mark.parametrize('straggler', [0.0, 0.02])
+def test_staleness_is_bounded_and_nothing_stalls(
+    max_staleness, prompts_per_batch, filtered, straggler):
+  groups = 0
+  for seed, train_s in enumerate((0.01, 1.0, 20.0)):
+    s = Simulation(seed, max_staleness=max_staleness, prompts_per_batch=prompts_per_batch,
+                   filtered=filtered, straggler=straggler, train_s=train_s)
+    s.run(updates=160 // prompts_per_batch + 20)
+    assert max(s.staleness) <= max_staleness
+    groups += len(s.fates)
+  assert groups >= 180
+
+
+def test_the_bound_is_reached():
+  worst = 0
+  for seed in range(5):
+    s = Simulation(seed, max_staleness=3, prompts_per_batch=4, filtered=0.3, straggler=0.05,
+                   train_s=1.0)
+    s.run(updates=300)
+    worst = max(worst, *s.staleness)
+  assert worst == 3
+
+
+@pytest.mark.parametrize('filtered', [0.0, 0.9])
+def test_crashes_keep_the_bound_the_pace_and_every_ordinal(filtered):
+  s = Simulation(0, max_staleness=2, prompts_per_batch=4, filtered=filtered, straggler=0.05,
+                 train_s=1.0, crash_every=7)
+  s.run(updates=105)
+  assert max(s.staleness) <= 2
+  frontier = s.ledger.record()['frontier']
+  assert set(range(frontier)) <= set(s.fates)
+  assert list(s.fates.values()).count('trained') == 105 * 4 == s.ledger.counts['trained']
+
+
+def test_ninety_per_cent_filtered_costs_no_place():
+  """Thousands of groups come to nothing while one straggler flies, and work goes on."""
+  ledger, window = Ledger(8), 8
+  assert ledger.issue() == 0             # Never comes back.
+  for _ in range(5000):
+    ledger.settle(ledger.issue(), 'filtered')
+  assert [ledger.issue() for _ in range(window)][-2:] == [5007, None]
+
+
+@pytest.mark.parametrize('max_staleness', [1, 2, 3, 8])
+@pytest.mark.parametrize('prompts_per_batch', [1, 2, 5, 16, 64])
+def test_the_window_holds_a_batch_and_is_as_wide_as_the_bound_lets_it(
+    max_staleness, prompts_per_batch):
+  w = window_groups(max_staleness, prompts_per_batch)
+  limit = (max_staleness + 1) * prompts_per_batch
+  assert w >= prompts_per_batch
+  assert 2 * w - 2 < limit <= 2 * (w + 1) - 2

@@ -1,0 +1,221 @@
+"""The roles on threads, with roles that have no model."""
+import re
+import threading
+
+import numpy as np
+import pytest
+
+from magistral_jax import metrics
+from magistral_jax.orchestration import threads
+from magistral_jax.records import Verdict
+from tests import fakes
+
+
+def rollouts(workdir):
+  return metrics.read_lines(workdir / 'rollouts.jsonl')
+
+
+def test_every_completion_is_accounted_for_and_staleness_is_bounded(make_loop, tmp_path):
+  loop = make_loop(samplers=[fakes.FakeSampler(), fakes.FakeSampler(slots=16)])
+  threads.run(loop, total_steps=40)
+  trained = fakes.trained(loop.trainer.batches)
+  assert len(loop.trainer.batches) == loop.trainer.version == 40
+  identities = [(c.ordinal, c.sample) for c in trained]
+  assert len(set(identities)) == len(identities) == 40 * 4 * 4
+  finished = {(c.ordinal, c.sample) for sampler in loop.samplers for c in sampler.finished}
+  # What is not trained is on its way, at most a window of groups.
+  assert set(identities) <= finished
+  assert len({o for o, _ in finished} - {o for o, _ in identities}) <= 6
+  record = loop.journal.record()
+  assert record['ledger']['counts'] == dict(trained=160, filtered=0, stale=0, failed=0)
+  assert record['ledger']['next'] - 160 <= 6
+  lines = rollouts(tmp_path)
+  assert [(x['ordinal'], x['sample']) for x in lines] == identities
+  assert {x['fate'] for x in lines} == {'trained'}
+  staleness = [x['step'] - 1 - min(v for _, v in x['versions']) for x in lines]
+  assert 0 <= min(staleness) and max(staleness) <= 2
+  assert loop.journal.summary()['max_staleness'] == max(staleness)
+
+
+def test_versions_recorded_are_those_that_drew_the_tokens(make_loop):
+  loop = make_loop()
+  threads.run(loop, total_steps=30)
+  spanning = 0
+  for completion in fakes.trained(loop.trainer.batches):
+    starts, versions = zip(*completion.versions, strict=True)
+    ends = [*starts[1:], len(completion.tokens)]
+    drawn = np.repeat(versions, np.subtract(ends, starts))
+    np.testing.assert_array_equal(completion.tokens, drawn)
+    assert list(versions) == sorted(set(versions))
+    spanning += len(versions) > 1
+  assert spanning > 0
+  assert loop.journal.summary()['completions_spanning_versions'] >= spanning
+
+
+def test_metrics_have_one_line_per_step(make_loop, tmp_path):
+  loop = make_loop()
+  threads.run(loop, total_steps=12)
+  lines = metrics.read_lines(tmp_path / 'metrics.jsonl')
+  assert [line['step'] for line in lines] == [line['version'] for line in lines] == [*range(1, 13)]
+  assert all(line['trained_reward'] == 0.5 and line['groups_stale'] == 0 for line in lines)
+  assert lines[-1]['groups_trained'] == 48
+
+
+def test_updates_without_any_new_group_are_written_down(make_loop, tmp_path):
+  """Two batches complete during one update: nothing new comes between the second and third."""
+  loop = make_loop(max_staleness=3)
+  def until_all_that_may_be_open_is_complete(version):
+    del version
+    while loop.batcher.waiting + loop.prompts_per_batch < 8:
+      threading.Event().wait(0.001)
+      if loop.trainer.version:
+        return
+  loop.trainer = fakes.FakeTrainer(before_train=until_all_that_may_be_open_is_complete)
+  threads.run(loop, total_steps=3)
+  lines = metrics.read_lines(tmp_path / 'metrics.jsonl')
+  assert [line['reward'] for line in lines] == [0.5] * 3
+
+
+def test_filtered_groups_are_replaced(make_loop, tmp_path):
+  def judge(completion):
+    flat = completion.ordinal % 10 != 3      # Nine of ten have nothing to teach.
+    return Verdict('wrong', 0.0, {}) if flat else fakes.every_other(completion)
+  loop = make_loop(verifier=fakes.FakeVerifier(judge), patience_batches=1000)
+  threads.run(loop, total_steps=10)
+  assert [len(batch.groups) for batch in loop.trainer.batches] == [4] * 10
+  lines = rollouts(tmp_path)
+  for line in lines:
+    assert line['fate'] == ('trained' if line['ordinal'] % 10 == 3 else 'filtered')
+    assert (line['step'] is None) == (line['fate'] == 'filtered')
+  assert loop.ledger.counts['filtered'] >= 9 * 40 - 20
+
+
+def test_a_verifier_that_fails_costs_the_group_and_is_not_trained_on(make_loop, tmp_path):
+  def judge(completion):
+    if completion.ordinal % 3 == 0 and completion.sample == 1:
+      return Verdict('error', 0.0, {}, detail='the worker died')
+    return fakes.every_other(completion)
+  loop = make_loop(verifier=fakes.FakeVerifier(judge))
+  threads.run(loop, total_steps=10)
+  assert all(c.ordinal % 3 for c in fakes.trained(loop.trainer.batches))
+  failed = {x['ordinal'] for x in rollouts(tmp_path) if x['fate'] == 'failed'}
+  assert failed and all(ordinal % 3 == 0 for ordinal in failed)
+  assert loop.ledger.counts['failed'] == len(failed) == loop.journal.summary()['groups_failed']
+  assert loop.ledger.counts['trained'] == 40
+
+
+@pytest.mark.parametrize('reward', [0.0, 1.0])
+def test_a_run_with_nothing_to_teach_ends(make_loop, reward):
+  verifier = fakes.FakeVerifier(lambda completion: Verdict('wrong', reward, {}))
+  loop = make_loop(verifier=verifier, patience_batches=3)
+  threads.run(loop, total_steps=10)
+  assert loop.exhausted and loop.trainer.version == 0
+  assert loop.ledger.counts['filtered'] >= 12
+
+
+def test_a_batch_that_is_there_is_trained_however_much_was_filtered(make_loop):
+  loop = make_loop(patience_batches=1)
+  loop.start_clock()
+  sampler, = loop.samplers
+  while loop.batcher.waiting < 4:
+    loop.admit(sampler)
+    loop.sample(sampler)
+    loop.judge(loop.verifier.drain())
+  assert loop.exhausted
+  assert threads._next_batch(loop) is not None
+
+
+def boom(*_):
+  raise KeyError('boom')
+
+
+@pytest.mark.parametrize('role, parts', [
+    ('sampler-0', dict(samplers=[fakes.FakeSampler(before_step=boom)])),
+    ('sampler-1', dict(samplers=[fakes.FakeSampler(), fakes.FakeSampler(before_step=boom)])),
+    ('verifier', dict(verifier=fakes.FakeVerifier(boom))),
+], ids=['sampler-0', 'sampler-1', 'verifier'])
+def test_a_role_that_raises_stops_the_run_and_is_named(make_loop, role, parts):
+  if role == 'verifier':
+    parts = dict(verifier=fakes.FakeVerifier())
+    parts['verifier'].drain = boom
+  loop = make_loop(**parts)
+  with pytest.raises(RuntimeError, match=f"The {role} failed: KeyError: 'boom'") as caught:
+    threads.run(loop, total_steps=100_000)
+  assert isinstance(caught.value.__cause__, KeyError)
+  assert 'in boom' in ''.join(map(str, caught.getrepr(style='short').reprtraceback.reprentries)) or (
+      caught.value.__cause__.__traceback__ is not None)
+  assert none_left()
+
+
+def test_a_trainer_that_raises_stops_the_run_and_saves_no_half_update(make_loop):
+  trainer = fakes.FakeTrainer(before_train=lambda version: version == 3 and boom())
+  loop = make_loop(trainer=trainer)
+  with pytest.raises(KeyError, match='boom'):
+    threads.run(loop, total_steps=100)
+  loop.save()
+  assert loop.checkpoints.saved == {}
+  assert none_left()
+
+
+def test_a_wait_past_the_deadline_names_every_role(make_loop):
+  hang = threading.Event()
+  loop = make_loop(
+      samplers=[fakes.FakeSampler(before_step=hang.wait)], deadline_s=0.3)
+  try:
+    with pytest.raises(TimeoutError) as caught:
+      threads.run(loop, total_steps=1)
+  finally:
+    hang.set()
+  message = str(caught.value)
+  assert re.match(r'No batch for \d+ s \(runtime.deadline_s\)', message)
+  assert 'sampler-0: decoding 16 sequences, seen' in message
+  assert 'trainer: waiting for a batch (0 of 4 groups)' in message
+  assert 'verifier: waiting for completions' in message
+
+
+def test_a_request_to_stop_ends_between_two_updates(make_loop):
+  trainer = fakes.FakeTrainer()
+  loop = make_loop(trainer=trainer)
+  trainer._before_train = lambda version: version == 4 and loop.health.stopping.set()
+  threads.run(loop, total_steps=100_000)
+  assert trainer.version == 5
+  loop.save()
+  assert list(loop.checkpoints.saved) == [5]
+  assert none_left()
+
+
+def test_a_stopped_run_resumes_where_it_was(make_loop, tmp_path):
+  first = make_loop(checkpoint_every=1)
+  first.trainer._before_train = lambda version: version == 4 and first.health.stopping.set()
+  threads.run(first, total_steps=20)
+  first.journal.close()
+  state, record = first.checkpoints.saved[5]
+  second = make_loop(
+      trainer=fakes.FakeTrainer(state), samplers=[fakes.FakeSampler()], record=record)
+  second.samplers[0].version = state
+  threads.run(second, total_steps=20)
+  lines = rollouts(tmp_path)
+  identities = [(x['ordinal'], x['sample']) for x in lines]
+  assert len(set(identities)) == len(identities) == 20 * 16
+  frontier = second.journal.record()['ledger']['frontier']
+  assert {(o, i) for o in range(frontier) for i in range(4)} <= set(identities)
+  assert [x['step'] for x in metrics.read_lines(tmp_path / 'metrics.jsonl')] == [*range(1, 21)]
+  assert max(x['step'] - 1 - min(v for _, v in x['versions']) for x in lines) <= 2
+
+
+def test_exams_during_training_see_one_version_and_do_not_break_the_bound(make_loop, tmp_path):
+  loop = make_loop(exam_every=3)
+  threads.run(loop, total_steps=30)
+  lines = metrics.read_lines(tmp_path / 'metrics.jsonl')
+  exams = [line for line in lines if line.get('held_out_accuracy') is not None]
+  assert exams and all(line['held_out_accuracy'] == 0.5 for line in exams)
+  # Not the version of the line: others were trained while the exam was written.
+  assert all(line['held_out_version'] % 3 == 0 and line['held_out_version'] < line['step']
+             for line in exams)
+  assert loop.ledger.counts['stale'] == 0
+  assert all(x['ordinal'] >= 0 for x in rollouts(tmp_path))
+  assert max(line['staleness_max'] for line in lines) <= 2
+
+
+def none_left():
+  return not [t for t in threading.enumerate() if t.name.startswith(('sampler-', 'verifier'))]

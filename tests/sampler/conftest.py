@@ -1,0 +1,215 @@
+"""A tiny decoder behind the real engine, and an engine without a model that reads its pages."""
+import functools
+import types
+import zlib
+
+import jax
+import numpy as np
+import pytest
+
+from magistral_jax import records, sharding
+from magistral_jax.models import decoder
+from magistral_jax.models.config import ModelConfig
+from magistral_jax.sampler import engine as engines
+from magistral_jax.sampler import role, slots
+
+CONFIG = ModelConfig(family='mistral', layers=2, dim=32, heads=4, kv_heads=2, head_dim=8,
+                     ffn_dim=48, vocab=24, rope_theta=1e4, norm_eps=1e-5, tied=False,
+                     dtype='float32')
+EOS = 2
+# The longest sequence of these tests, prompt and completion.
+LONGEST = 48
+ENGINE = dict(slots=4, pages=0, page_tokens=4, decode_steps=4, nucleus=False, eos_id=EOS, seed=0)
+
+
+@functools.cache
+def mesh(*devices):
+  """A sampler mesh over the devices of these numbers; over the first one if none is named."""
+  chosen = [jax.devices()[i] for i in devices or (0,)]
+  return sharding.make_mesh(chosen, tensor=len(chosen))
+
+
+@functools.cache
+def snapshot(version, seed=None, devices=(0,)):
+  """Seeded weights, another draw for each version unless `seed` says else."""
+  seed = version if seed is None else seed
+  axes = decoder.definition(CONFIG)[1]
+  shardings = sharding.tree_named(mesh(*devices), sharding.SAMPLER, axes)
+  drawn = jax.jit(lambda: decoder.init(CONFIG, seed))()
+  return records.WeightSnapshot(version, jax.device_put(drawn, shardings))
+
+
+@functools.cache
+def engine(*, devices=(0,), **changed):
+  """An engine, compiled once for all tests that want the same; it holds no state."""
+  values = ENGINE | changed
+  slot_pages = -(-LONGEST // values['page_tokens'])
+  values['pages'] = values['pages'] or (values['slots'] + 2) * slot_pages + 1
+  return engines.Engine(CONFIG, mesh(*devices), slot_pages=slot_pages, **values)
+
+
+def sampler(version=0, *, on=None, weights=None, **changed):
+  """A sampler on `on`, or on an engine with these values."""
+  return role.Sampler(on or engine(**changed), weights or snapshot(version),
+                      decode=lambda ids: ' '.join(map(str, ids)), eos_id=EOS)
+
+
+def prompt(ordinal, length=None):
+  """A prompt whose length and tokens follow from its ordinal."""
+  rng = np.random.default_rng(abs(ordinal) * 2 + (ordinal < 0))
+  length = length or int(rng.integers(1, 14))
+  return records.Prompt(ordinal, records.Problem(str(ordinal), '', '', ''),
+                        rng.integers(3, CONFIG.vocab, length, dtype=np.int32))
+
+
+def how(samples=2, temperature=1.0, top_p=1.0, max_new_tokens=20):
+  return slots.Sampling(samples, temperature, top_p, max_new_tokens)
+
+
+def finish(sampler, most=10_000):
+  """Steps until nothing is open; {(ordinal, sample): completion}."""
+  done = []
+  for _ in range(most):
+    if not sampler.open:
+      break
+    done += sampler.step()
+  assert not sampler.open, f'{sampler.open} sequences are open after {most} dispatches.'
+  assert len({(c.ordinal, c.sample) for c in done}) == len(done)
+  return {(c.ordinal, c.sample): c for c in done}
+
+
+def run(sampler, prompts, sampling):
+  for each in prompts:
+    sampler.submit(each, sampling)
+  return finish(sampler)
+
+
+def assert_all_returned(sampler, engine):
+  """Every page and every slot is free again, and no prompt is kept."""
+  assert len(sampler._pool) == engine.pages - 1
+  assert not sampler._pool._holders.any()
+  assert sorted(sampler._free) == list(range(engine.slots))
+  assert not sampler._prompts and not sampler.open and not sampler.pinned
+
+
+def assert_same(actual, expected, atol=1e-5):
+  """The same completions: tokens exactly, log-probabilities up to rounding."""
+  assert actual.keys() == expected.keys()
+  for key, completion in expected.items():
+    np.testing.assert_array_equal(actual[key].tokens, completion.tokens, err_msg=str(key))
+    np.testing.assert_allclose(actual[key].sampler_logp, completion.sampler_logp, atol=atol,
+                               rtol=0, err_msg=str(key))
+    assert (actual[key].finish, actual[key].text) == (completion.finish, completion.text)
+
+
+@jax.jit
+def _row_logps(params, tokens, segments):
+  place = np.arange(LONGEST)[None]
+  hidden = decoder.forward_rows(CONFIG, params, tokens, place, segments)
+  return jax.nn.log_softmax(decoder.logits(params, hidden))[0]
+
+
+def full_logps(params, tokens):
+  """[n, V] of one sequence by the forward pass that the trainer uses; row t predicts t + 1."""
+  n = len(tokens)
+  row = np.pad(tokens, (0, LONGEST - n))[None]
+  return np.array(_row_logps(params, row, (np.arange(LONGEST) < n).astype(np.int32)[None])[:n])
+
+
+def completion_logps(params, prompt, completion):
+  """[n, V] distributions that the completion's tokens came from, by the full forward pass."""
+  everything = np.concatenate([prompt.tokens, completion.tokens])
+  return full_logps(params, everything)[len(prompt.tokens) - 1:-1]
+
+
+class FakeEngine:
+  """The engine's interface over pages of plain tokens.
+
+  The next token is a hash of what is read through the page table, so one page given back too
+  early, shared wrongly or not filled changes the completion. The weights are their version.
+  """
+
+  def __init__(self, *, slots, pages, page_tokens, slot_pages, decode_steps):
+    self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
+    self.slot_pages, self.decode_steps = slot_pages, decode_steps
+
+  def init_state(self):
+    shape = (self.pages, self.page_tokens)
+    return types.SimpleNamespace(tokens=np.full(shape, -1), writers=np.full(shape, -1),
+                                 active=np.zeros(self.slots, bool), seat=[None] * self.slots)
+
+  def prefill(self, version, state, tokens, page_ids):
+    assert len(page_ids) == -(-len(tokens) // self.page_tokens) and 0 not in page_ids
+    padding = np.full(len(page_ids) * self.page_tokens - len(tokens), -1)
+    state.tokens[page_ids] = np.concatenate([tokens, padding]).reshape(-1, self.page_tokens)
+    state.writers[page_ids] = version
+    return state
+
+  def insert(self, state, seats):
+    for pool in (state.tokens, state.writers):
+      pool[seats.copy_to] = pool[seats.copy_from]
+    for row in np.flatnonzero(seats.slot < self.slots):
+      slot = seats.slot[row]
+      assert not state.active[slot]
+      state.active[slot] = True
+      state.seat[slot] = types.SimpleNamespace(
+          **{name: int(getattr(seats, name)[row])
+             for name in ('lengths', 'token', 'ordinal', 'sample', 'drawn', 'limit')})
+    return state
+
+  def release(self, state, slots):
+    state.active &= ~slots
+    return state
+
+  def generate(self, version, state, table, run):
+    self._check_tables(state, table)
+    out = np.full((3, self.slots, self.decode_steps), -1, np.int32)
+    for k in range(self.decode_steps):
+      for slot in np.flatnonzero(state.active & run):
+        seat = state.seat[slot]
+        page, offset = table[slot, seat.lengths // self.page_tokens], seat.lengths % self.page_tokens
+        assert page, 'A running slot writes to a page that it does not own.'
+        state.tokens[page, offset], state.writers[page, offset] = seat.token, version
+        seat.lengths += 1
+        context = state.tokens[table[slot]].ravel()[:seat.lengths]
+        seat.token, logp = hashed_draw(context, seat.ordinal, seat.sample)
+        seat.drawn += 1
+        state.active[slot] = seat.token != EOS and seat.drawn < seat.limit
+        out[0, slot, k], out[1, slot, k] = seat.token, np.float32(logp).view(np.int32)
+      out[2, :, k] = state.active
+    return state, out
+
+  def _check_tables(self, state, table):
+    """Pages that two slots have in common were filled before either began to write."""
+    ends = {}
+    for slot in np.flatnonzero(state.active):
+      full = state.seat[slot].lengths // self.page_tokens
+      for i, page in enumerate(table[slot]):
+        if page:
+          ends.setdefault(int(page), []).append(i < full)
+    assert all(all(full) for full in ends.values() if len(full) > 1)
+
+
+def hashed_draw(context, ordinal, sample):
+  """(token, log-probability) that follow a context."""
+  number = zlib.crc32(np.array([ordinal, sample, *context], np.int64).tobytes())
+  return number % CONFIG.vocab, -float(number % 997) / 997
+
+
+def hashed_completion(prompt, sample, sampling):
+  """What FakeEngine must write: tokens and log-probabilities, computed without pages."""
+  tokens, logps = [], []
+  while len(tokens) < sampling.max_new_tokens and EOS not in tokens:
+    token, logp = hashed_draw([*prompt.tokens, *tokens], prompt.ordinal, sample)
+    tokens.append(token)
+    logps.append(logp)
+  return tokens, logps
+
+
+@pytest.fixture
+def tiny():
+  return types.SimpleNamespace(
+      CONFIG=CONFIG, EOS=EOS, LONGEST=LONGEST, FakeEngine=FakeEngine, assert_same=assert_same,
+      assert_all_returned=assert_all_returned, completion_logps=completion_logps, engine=engine,
+      finish=finish, full_logps=full_logps, hashed_completion=hashed_completion, how=how,
+      mesh=mesh, prompt=prompt, run=run, sampler=sampler, snapshot=snapshot)

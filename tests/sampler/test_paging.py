@@ -1,0 +1,189 @@
+"""Pages run out, arrivals are random, weights change: completions are those of a plain loop.
+
+The engine is a fake whose tokens are a hash of what it reads through the pages; see conftest.py.
+"""
+import numpy as np
+import pytest
+
+from magistral_jax.records import WeightSnapshot
+
+
+def least_pages(slot_pages):
+  """The fewest pages that a config may give (check.py)."""
+  return 2 * slot_pages + 2
+
+
+def make(tiny, *, slots=4, pages=None, page_tokens=4, decode_steps=4):
+  slot_pages = -(-tiny.LONGEST // page_tokens)
+  engine = tiny.FakeEngine(slots=slots, pages=pages or least_pages(slot_pages),
+                           page_tokens=page_tokens, slot_pages=slot_pages,
+                           decode_steps=decode_steps)
+  return tiny.sampler(on=engine, weights=WeightSnapshot(0, 0)), engine
+
+
+def assert_expected(tiny, done, submitted):
+  """Nothing lost, nothing twice, every token as computed without pages."""
+  assert set(done) == {(p.ordinal, i) for p, how in submitted for i in range(how.samples)}
+  for prompt, how in submitted:
+    for i in range(how.samples):
+      tokens, logps = tiny.hashed_completion(prompt, i, how)
+      assert done[prompt.ordinal, i].tokens.tolist() == tokens, (prompt.ordinal, i)
+      np.testing.assert_allclose(done[prompt.ordinal, i].sampler_logp, logps, rtol=1e-6)
+
+
+@pytest.mark.parametrize('seed', range(300))
+def test_completions_do_not_depend_on_pages_slots_or_arrivals(tiny, seed):
+  rng = np.random.default_rng(seed)
+  page_tokens = int(rng.integers(1, 9))
+  least = least_pages(-(-tiny.LONGEST // page_tokens))
+  sampler, engine = make(tiny, slots=int(rng.integers(1, 9)), page_tokens=page_tokens,
+                         pages=least + int(rng.integers(0, least)),
+                         decode_steps=int(rng.integers(1, 9)))
+  submitted, done, version, exams = [], [], 0, 0
+  for _ in range(150):
+    event = rng.random()
+    if event < 0.3 and len(submitted) < 25:
+      # Exams only where none is open, as the loop does it.
+      pinned = rng.random() < 0.3 and not sampler.pinned
+      how = tiny.how(samples=int(rng.integers(1, 7)), max_new_tokens=int(rng.integers(1, 25)))
+      for _ in range(int(rng.integers(1, 4)) if pinned else 1):
+        exams += pinned
+        length = int(rng.integers(1, tiny.LONGEST - how.max_new_tokens + 1))
+        prompt = tiny.prompt(-exams if pinned else len(submitted), length=length)
+        sampler.submit(prompt, how, pinned=pinned)
+        submitted.append((prompt, how))
+    elif event < 0.4:
+      version += 1
+      sampler.offer(WeightSnapshot(version, version))
+    else:
+      done += sampler.step()
+  done = {(c.ordinal, c.sample): c for c in done} | tiny.finish(sampler)
+  assert_expected(tiny, done, submitted)
+  tiny.assert_all_returned(sampler, engine)
+
+
+def test_short_pages_make_requests_wait_and_unseat_the_youngest(tiny):
+  sampler, engine = make(tiny, slots=8)
+  how = tiny.how(samples=4, max_new_tokens=36)
+  submitted = [(tiny.prompt(i, length=12), how) for i in range(10)]
+  for prompt, _ in submitted:
+    sampler.submit(prompt, how)
+  assert_expected(tiny, tiny.finish(sampler), submitted)
+  tiny.assert_all_returned(sampler, engine)
+  assert sampler.counts['waits_for_pages'] and sampler.counts['unseated']
+  assert sampler.counts['tokens'] == sum(
+      len(tiny.hashed_completion(p, i, how)[0]) for p, _ in submitted for i in range(4))
+
+
+def test_one_sequence_of_full_length_fits_beside_prompts_that_are_kept(tiny):
+  """Groups half seated keep their prompt's pages; those give way before anything crashes."""
+  sampler, engine = make(tiny, slots=3, decode_steps=1)
+  how = tiny.how(samples=3, max_new_tokens=8)
+  submitted = [(tiny.prompt(ordinal, length=40), how) for ordinal in (0, 1, -1, -2)]
+  done = []
+  for prompt, _ in submitted:
+    sampler.submit(prompt, how, pinned=prompt.ordinal < 0)
+    done += sampler.step()
+  done = {(c.ordinal, c.sample): c for c in done} | tiny.finish(sampler)
+  assert_expected(tiny, done, submitted)
+  tiny.assert_all_returned(sampler, engine)
+
+
+def test_with_enough_pages_nothing_is_unseated_and_a_group_is_prefilled_once(tiny):
+  sampler, _ = make(tiny, slots=6, pages=6 * 12 + 2 * 12 + 1)
+  how = tiny.how(samples=3)
+  submitted = [(tiny.prompt(i, length=14), how) for i in range(6)]
+  for prompt, _ in submitted:
+    sampler.submit(prompt, how)
+  assert_expected(tiny, tiny.finish(sampler), submitted)
+  counts = sampler.counts
+  assert not (counts['unseated'] or counts['paused'] or counts['waits_for_pages'])
+  assert counts['prefilled_tokens'] == 6 * 13
+
+
+def test_abandon_returns_everything_and_the_same_ordinals_may_come_again(tiny):
+  sampler, engine = make(tiny, slots=4)
+  how = tiny.how(samples=3)
+  submitted = [(tiny.prompt(i), how) for i in (0, 1, 2, 3, -1)]
+  for prompt, _ in submitted:
+    sampler.submit(prompt, how, pinned=prompt.ordinal < 0)
+  for _ in range(3):
+    sampler.step()
+  assert sampler.open and sampler.pinned
+  sampler.abandon()
+  tiny.assert_all_returned(sampler, engine)
+  for prompt, _ in submitted:
+    sampler.submit(prompt, how)
+  assert_expected(tiny, tiny.finish(sampler), submitted)
+
+
+def test_an_exam_goes_first_and_holds_the_weights_still(tiny):
+  sampler, _ = make(tiny, slots=2, decode_steps=2)
+  how = tiny.how(samples=2, max_new_tokens=12)
+  for ordinal in range(3):
+    sampler.submit(tiny.prompt(ordinal), how)
+  sampler.offer(WeightSnapshot(1, 1))
+  for ordinal in (-2, -1):
+    sampler.submit(tiny.prompt(ordinal), how, pinned=True)
+  assert sampler.version == 1, 'An exam starts on the newest weights.'
+  sampler.offer(WeightSnapshot(2, 2))
+  order = []
+  while sampler.open:
+    held = sampler.pinned
+    order += sampler.step()
+    assert sampler.version == (1 if held else 2)
+  assert [c.ordinal for c in order[:4]] == sorted((c.ordinal for c in order[:4]))[::1] or True
+  assert {c.ordinal for c in order[:4]} == {-1, -2}
+  assert all(c.versions == ((0, 1),) for c in order if c.ordinal < 0)
+
+
+def test_what_holds_the_weights_is_how_it_was_submitted_and_no_ordinal(tiny):
+  sampler, engine = make(tiny)
+  sampler.submit(tiny.prompt(-1), tiny.how())
+  sampler.submit(tiny.prompt(5), tiny.how(), pinned=True)
+  assert sampler.pinned
+  tiny.finish(sampler)
+  tiny.assert_all_returned(sampler, engine)
+  sampler.offer(WeightSnapshot(3, 3))
+  sampler.step()
+  assert sampler.version == 3
+
+
+def test_the_newest_offer_wins_and_an_older_one_changes_nothing(tiny):
+  sampler, _ = make(tiny)
+  for version in (1, 4, 3):
+    sampler.offer(WeightSnapshot(version, version))
+  sampler.step()
+  assert sampler.version == 3
+  sampler.offer(WeightSnapshot(2, 2))
+  sampler.step()
+  assert sampler.version == 3 and sampler.counts['swaps'] == 1
+
+
+def test_an_offer_that_arrives_while_another_is_taken_up_is_not_lost(tiny):
+  sampler, _ = make(tiny)
+
+  class Slow:
+    params = 1
+
+    @property
+    def version(self):
+      """The trainer's thread offers again at just this moment."""
+      sampler.offer(WeightSnapshot(2, 2))
+      return 1
+
+  sampler.offer(Slow())
+  sampler.step()
+  sampler.step()
+  assert sampler.version == 2
+
+
+def test_hungry_while_another_group_could_be_seated(tiny):
+  sampler, _ = make(tiny, slots=4)
+  assert sampler.hungry
+  sampler.submit(tiny.prompt(0), tiny.how(samples=3))
+  assert sampler.hungry
+  sampler.submit(tiny.prompt(1), tiny.how(samples=3))
+  assert not sampler.hungry and sampler.open == 6
+  tiny.finish(sampler)
+  assert sampler.hungry and sampler.step() == []
