@@ -1,22 +1,26 @@
 r"""Does the loop teach a real language model? SmolLM2-135M-Instruct and word problems, on a CPU.
 
 The model comes as a GGUF file or a Hugging Face folder, the problems as JSONL with `problem` and
-`answer`; the cold start imitates the `solution`s of another JSONL, since as it comes the model
-rambles past any limit and solves 0-2 % of SVAMP.
+`answer`, some with a `solution` for the cold start to imitate. As it comes the model rambles past
+any limit and solves none of them, so the set is an easier one, in the words of SVAMP:
 
-Run:    python -m magistral_jax.train --config=configs/smollm2_math.py --workdir=runs/smollm2 \
-            --config.model.checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf --config.tokenizer.kind=gguf \
-            --config.data.jsonl.path=svamp.jsonl --config.cold_start.path=gsm8k_train.jsonl
+Run:    python -m magistral_jax.data.builders.stories --output=stories.jsonl
+        python -m magistral_jax.train --config=configs/smollm2_math.py --workdir=runs/smollm2 \
+            --config.model.checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
+            --config.data.jsonl.path=stories.jsonl
 Result: not measured yet.
+
+Your own problems: --config.data.jsonl.path=svamp.jsonl --config.cold_start.path=gsm8k_train.jsonl
+takes the traces from another file than the problems.
 """
 import ml_collections as mlc
 
 
 def get_config():
-  c = mlc.ConfigDict(dict(seed=0, total_steps=60))
+  c = mlc.ConfigDict(dict(seed=0, total_steps=70))
   c.tokenizer = dict(kind='gguf', path='')
   c.data = dict(
-      source='jsonl', max_prompt_tokens=96, template='chatml', system_prompt='',
+      source='jsonl', max_prompt_tokens=72, template='chatml', system_prompt='',
       arithmetic=dict(operations='+-', min_terms=2, max_terms=3, max_number=9),
       jsonl=dict(path='', held_out_path='', held_out=200),
       tfds=dict(path='', held_out=0))
@@ -25,26 +29,26 @@ def get_config():
       family='mistral', checkpoint='', layers=30, dim=576, heads=9, kv_heads=3, head_dim=64,
       ffn_dim=1536, rope_theta=1e5, norm_eps=1e-5, tied=True, dtype='float32')
   c.cold_start = dict(
-      path='', steps=60, examples=2000, mistakes=0.0, rows=8, learning_rate=1e-4, warmup_steps=5)
+      path='', steps=25, examples=2000, mistakes=0.0, rows=8, learning_rate=1e-4, warmup_steps=5)
   c.sampler = dict(
-      slots=64, group_size=8, max_new_tokens=96, temperature=1.0, top_p=1.0,
+      slots=64, group_size=8, max_new_tokens=64, temperature=1.0, top_p=1.0,
       page_tokens=16, pages=0, decode_steps=4)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
       timeout_s=5.0, memory_mb=1024)
   c.batching = dict(
-      prompts_per_batch=8, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=192,
+      prompts_per_batch=8, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=136,
       advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
       kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0, vocab_chunk=0)
   c.optimizer = dict(
-      name='adamw', learning_rate=1e-5, warmup_steps=3, beta1=0.9, beta2=0.95, eps=1e-8,
+      name='adamw', learning_rate=2e-5, warmup_steps=3, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
-  c.trainer = dict(microbatch_rows=4, remat='none', unroll=1)
+  c.trainer = dict(microbatch_rows=8, remat='none', unroll=1)
   c.mesh = dict(trainer=dict(fsdp=1, tensor=1), sampler=dict(tensor=1))
   c.evaluation = dict(
-      every=20, problems=200, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=96)
+      every=20, problems=200, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=64)
   c.checkpoints = dict(every=10, keep=2)
   c.runtime = dict(mode='threads', trainers=1, samplers=1, verifier_workers=1, deadline_s=1800.0)
   return c

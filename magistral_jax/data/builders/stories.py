@@ -1,0 +1,122 @@
+"""One- and two-step word problems with worked solutions, as a JSONL: a set easier than SVAMP.
+
+    python -m magistral_jax.data.builders.stories --output=stories.jsonl --problems=6000
+
+    {"id": "story-12", "problem": "Tom had 14 apples. He bought 5 more ... How many ...?",
+     "answer": "19", "solution": "Tom had 14 apples and bought 5 more.\\n14 + 5 = 19", ...}
+
+For models too small for published problems: what they read like is the same (somebody has things,
+something happens, sometimes a number that does not matter), the arithmetic is smaller.
+"""
+
+import random
+
+from absl import app, flags
+
+from magistral_jax.metrics import JsonlWriter
+
+_OUTPUT = flags.DEFINE_string('output', None, 'The JSONL to write.', required=__name__ == '__main__')
+_PROBLEMS = flags.DEFINE_integer('problems', 6000, 'How many different problems.', lower_bound=1)
+_SEED = flags.DEFINE_integer('seed', 0, 'Of the numbers, names and things.')
+
+NAMES = ('Tom', 'Mary', 'Sam', 'Lucy', 'Ben', 'Anna', 'Paul', 'Nina', 'Jack', 'Emma', 'Luke', 'Rosa')
+THINGS = ('apples', 'marbles', 'books', 'pencils', 'cookies', 'stamps', 'shells', 'cards', 'coins',
+          'oranges', 'toys', 'flowers')
+MOST_DRAWS = 100          # Per problem wanted; beyond it there are not so many different ones.
+
+
+def _gain(name, other, things, n):
+  a, b = n(5, 60), n(2, 40)
+  return (f'{name} had {a} {things}. {other} gave {name} {b} more {things}. '
+          f'How many {things} does {name} have now?', [(a, '+', b)])
+
+
+def _loss(name, other, things, n):
+  a = n(20, 90)
+  b = n(2, a - 5)
+  return (f'{name} had {a} {things}. {name} gave {b} {things} to {other}. '
+          f'How many {things} are left?', [(a, '-', b)])
+
+
+def _compare(name, other, things, n):
+  a = n(20, 90)
+  b = n(2, a - 5)
+  return (f'{name} has {a} {things}. {other} has {b} {things}. '
+          f'How many more {things} than {other} does {name} have?', [(a, '-', b)])
+
+
+def _boxes(name, other, things, n):
+  a, b = n(2, 12), n(2, 9)
+  return (f'{name} has {a} boxes. Each box holds {b} {things}. '
+          f'How many {things} does {name} have in all?', [(a, '*', b)])
+
+
+def _share(name, other, things, n):
+  b, each = n(2, 9), n(2, 12)
+  return (f'{name} has {b * each} {things}. {name} puts them into {b} bags with the same number in '
+          f'each. How many {things} are in each bag?', [(b * each, '/', b)])
+
+
+def _distract(name, other, things, n):
+  a, b, extra = n(5, 60), n(2, 40), n(2, 60)
+  return (f'{name} had {a} {things} and {extra} stickers. Then {name} bought {b} more {things}. '
+          f'How many {things} does {name} have now?', [(a, '+', b)])
+
+
+def _gain_loss(name, other, things, n):
+  a, b = n(10, 60), n(2, 40)
+  c = n(2, a + b - 2)
+  return (f'{name} had {a} {things}. {name} found {b} more and then gave {c} to {other}. '
+          f'How many {things} does {name} have left?', [(a, '+', b), (a + b, '-', c)])
+
+
+def _boxes_loose(name, other, things, n):
+  a, b, c = n(2, 9), n(2, 9), n(2, 30)
+  return (f'{name} has {a} boxes with {b} {things} each and {c} more {things}. '
+          f'How many {things} does {name} have in all?', [(a, '*', b), (a * b, '+', c)])
+
+
+def _buy(name, other, things, n):
+  a, b = n(2, 9), n(2, 9)
+  c = a * b + n(1, 40)
+  return (f'{name} had {c} dollars and bought {a} {things} for {b} dollars each. '
+          f'How many dollars does {name} have left?', [(a, '*', b), (c, '-', a * b)])
+
+
+STORIES = (_gain, _loss, _compare, _boxes, _share, _distract, _gain_loss, _boxes_loose, _buy)
+RESULTS = {'+': lambda a, b: a + b, '-': lambda a, b: a - b, '*': lambda a, b: a * b,
+           '/': lambda a, b: a // b}
+
+
+def stories(count: int, seed: int) -> list[dict]:
+  """`count` different problems as lines of a JSONL.
+
+  Raises:
+    ValueError: there are not that many.
+  """
+  rng, found = random.Random(f'stories {seed}'), {}
+  for _ in range(MOST_DRAWS * count):
+    if len(found) == count:
+      break
+    name, other = rng.sample(NAMES, 2)
+    story = STORIES[int(rng.random() * len(STORIES))]
+    problem, steps = story(name, other, rng.choice(THINGS), rng.randint)
+    lines = [f'{a} {operation} {b} = {RESULTS[operation](a, b)}' for a, operation, b in steps]
+    found[problem] = ('First, ' + lines[0] + '.\nThen, ' + lines[1] + '.' if len(lines) == 2
+                      else lines[0] + '.', lines[-1].split(' = ')[1])
+  if len(found) < count:
+    raise ValueError(f'--problems={count} are more than there are: {len(found)} were found.')
+  return [dict(id=f'story-{i}', problem=problem, answer=answer, solution=solution,
+               source='stories', meta=dict(language='en'))
+          for i, (problem, (solution, answer)) in enumerate(found.items())]
+
+
+def main(_) -> None:
+  with JsonlWriter(_OUTPUT.value) as out:
+    out.truncate(0)
+    for line in stories(_PROBLEMS.value, _SEED.value):
+      out.write(line)
+
+
+if __name__ == '__main__':
+  app.run(main)
