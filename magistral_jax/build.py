@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from typing import Any
 
 import jax
@@ -63,8 +62,7 @@ def tokenizer_place(c) -> dict[str, str]:
   path = c.tokenizer.path or c.model.checkpoint
   if path and not c.tokenizer.path and checkpoint.kind(path) == 'workdir':
     return workdir.read_experiment(path)['tokenizer']
-  # Absolute: a workdir remembers it, and may be read from another folder.
-  return dict(kind=c.tokenizer.kind, path=path and os.path.abspath(path))
+  return dict(kind=c.tokenizer.kind, path=path)
 
 
 def tokenizer(c):

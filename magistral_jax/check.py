@@ -17,7 +17,7 @@ from magistral_jax import build, sharding
 from magistral_jax.data.finite import FiniteSource
 from magistral_jax.data.stream import PromptStream
 from magistral_jax.limits import check_limits
-from magistral_jax.models import checkpoint, decoder, workdir
+from magistral_jax.models import checkpoint, workdir
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.orchestration.ledger import window_groups
 from magistral_jax.tokens import Tokenizer
@@ -47,8 +47,8 @@ def check(c) -> None:
   if not c.model.checkpoint:
     ModelConfig(vocab=1, **{k: v for k, v in c.model.items() if k != 'checkpoint'})
     if c.tokenizer.kind != 'bytes' and not c.tokenizer.path:
-      raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} is read from a file and there is none: '
-                       f'set model.checkpoint, which brings its own, or tokenizer.path.')
+      raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} is read from a file and none is '
+                       f'named: set model.checkpoint, which brings its own, or tokenizer.path.')
 
 
 def prepare(c, *, problems: bool = True) -> Parts:
@@ -159,7 +159,7 @@ def _check_cuts(c, config: ModelConfig, rules, mesh: str) -> None:
 
 
 def _check_problems(c, tok, stream) -> None:
-  """The exam can be set, the problems can be judged, and the cold start has something to imitate."""
+  """The exam can be set, the problems judged, and the cold start has something to imitate."""
   stream.held_out(c.evaluation.problems)
   if isinstance(stream.source, FiniteSource):
     for problem in stream.source.training + stream.source.exam:
@@ -210,6 +210,6 @@ def describe(c, parts: Parts, console: Console) -> None:
                 f'their prompts.', highlight=False)
   window = window_groups(c.batching.max_staleness, c.batching.prompts_per_batch)
   console.print(
-      f'{len(jax.devices())} devices; a batch is {c.batching.prompts_per_batch} groups of '
+      f'Devices: {len(jax.devices())}. A batch is {c.batching.prompts_per_batch} groups of '
       f'{c.sampler.group_size}; at most {window} groups are on their way, none more than '
       f'{c.batching.max_staleness} versions behind.', highlight=False)

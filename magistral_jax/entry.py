@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import functools
 import os
 import pathlib
 import re
 import runpy
 import sys
+import traceback
 from collections.abc import Sequence
 
 from absl import app, flags
-from absl.flags import argparse_flags
 from ml_collections import ConfigDict, config_flags
 
 from magistral_jax.limits import did_you_mean, keys
@@ -41,7 +42,11 @@ def run(main, *, parse=None) -> None:
     main: takes what is left of the arguments, or what `parse` made of them.
     parse: arguments -> what `main` takes; None: absl's flags.
   """
-  app.run(main, flags_parser=parse or parse_flags)
+  def parse_others(argv):
+    flags.FLAGS(argv[:1])  # absl asks that its own flags be parsed in any case.
+    return parse(argv)
+
+  app.run(main, flags_parser=parse_others if parse else parse_flags)
 
 
 @contextlib.contextmanager
@@ -54,16 +59,12 @@ def one_sentence():
     raise SystemExit(2) from None
 
 
-class ArgumentParser(argparse_flags.ArgumentParser):
+class ArgumentParser(argparse.ArgumentParser):
   """argparse whose mistakes are one sentence, too."""
 
   def error(self, message: str):
     with one_sentence():
       raise ValueError(f'{message}; --help lists the arguments.')
-
-  def format_help(self) -> str:
-    # absl's own flags would fill two screens.
-    return argparse.ArgumentParser.format_help(self)
 
 
 def folder(flag: str, path: str | None) -> pathlib.Path:
@@ -117,12 +118,15 @@ def load_config(path: str) -> ConfigDict:
     ValueError: there is no such file, or it is no config; says what its code raised, and where.
   """
   if not os.path.isfile(path):
+    files = sorted(map(str, pathlib.Path(os.path.dirname(path) or '.').glob('*.py')))
+    near = difflib.get_close_matches(path, files, n=1, cutoff=0.75)
     raise ValueError(f'--config={path!r} does not exist: name an experiment, such as '
-                     f'configs/quickstart.py.')
+                     f'{next(iter(near), "configs/quickstart.py")}.')
   try:
     config = runpy.run_path(path)['get_config']()
   except Exception as error:  # The user's own program: it may raise anything.
-    lines = [frame.lineno for frame in _frames(error) if frame.tb_frame.f_code.co_filename == path]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+             if frame.filename == path]
     where = f', line {lines[-1]}' if lines else ''
     raise ValueError(f'--config={path!r}{where} cannot be loaded: it raised '
                      f'{type(error).__name__}: {error}.') from None
@@ -164,10 +168,3 @@ def _flags(argv: Sequence[str]) -> list[tuple[str, str | None]]:
       following = argv[i + 1] if i + 1 < len(argv) and argv[i + 1][:2] != '--' else None
       found.append((name, text if text is not None or no else following))
   return found
-
-
-def _frames(error: BaseException):
-  frame = error.__traceback__
-  while frame is not None:
-    yield frame
-    frame = frame.tb_next

@@ -10,7 +10,7 @@ Without --data the config's held-out problems are taken. Sampling: config sectio
 import json
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -18,6 +18,7 @@ from rich.table import Table
 from magistral_jax import build, check, entry, sharding
 from magistral_jax.data.jsonl import read_files
 from magistral_jax.data.prompts import render
+from magistral_jax.evaluation.exam import Exam, Result
 from magistral_jax.metrics import JsonlWriter, rollout_line
 from magistral_jax.orchestration import exams
 from magistral_jax.records import Prompt, WeightSnapshot
@@ -29,16 +30,18 @@ _DATA = flags.DEFINE_string('data', '', 'JSONL of problems; empty: the held-out 
 _OUTPUT = flags.DEFINE_string('output', '', 'JSONL of completions, if wanted.')
 
 
-def prompts(c, tok, path: str) -> list[Prompt]:
+def read_prompts(c, tok, path: str) -> list[Prompt]:
   """Prompts of a file, or of the config's held-out problems when `path` is empty.
 
   Raises:
-    ValueError: a prompt is longer than data.max_prompt_tokens.
+    ValueError: there is none, or one is longer than data.max_prompt_tokens.
   """
   if not path:
+    if not c.evaluation.problems:
+      raise ValueError('evaluation.problems=0 must be above 0 where there is no --data.')
     return build.stream(c, tok).held_out(c.evaluation.problems)
   found = []
-  for i, problem in enumerate(read_files(path)):
+  for i, problem in enumerate(read_files(path.split(','))):
     tokens = render(tok, problem.text, template=c.data.template,
                     system_prompt=c.data.system_prompt)
     if len(tokens) > c.data.max_prompt_tokens:
@@ -69,12 +72,20 @@ def main(_) -> None:
   with entry.one_sentence():
     if not _CHECKPOINT.value:
       raise ValueError('--checkpoint is missing: name a workdir, a GGUF file or a folder.')
-    check.check(c)
-    c.model.checkpoint = _CHECKPOINT.value
-    tok = build.tokenizer(c)
-    config = build.model_config(c, tok.vocab_size)
-    exam_prompts = prompts(c, tok, _DATA.value)
-    mesh = build.meshes(c).samplers[0]
+  evaluate(c, _CHECKPOINT.value, _DATA.value, _OUTPUT.value)
+
+
+def evaluate(c, path: str, data: str, output: str) -> Result:
+  """Holds the exam, prints its figures and, if `output` names a file, writes the completions.
+
+  Args:
+    path: the checkpoint. data: JSONL of problems; '' for the held-out problems of the config.
+  """
+  with entry.one_sentence():
+    c.model.checkpoint = path
+    parts = check.prepare(c, problems=False)
+    tok, config, mesh = parts.tokenizer, parts.config, parts.meshes.samplers[0]
+    exam_prompts = read_prompts(c, tok, data)
     params = build.params(c, config, mesh, sharding.SAMPLER)
   sampler = build.sampler(c, config, mesh, tok, WeightSnapshot(0, params))
   sampling = build.samplings(c)[1]
@@ -85,17 +96,25 @@ def main(_) -> None:
         exam_prompts, sampling, sampler, Verifier(pool), deadline_s=c.runtime.deadline_s,
         progress=lambda done, total: bar.update(task, completed=done))
   show(result, console)
-  if _OUTPUT.value:
-    by_ordinal = {p.ordinal: p for p in exam_prompts}
-    with JsonlWriter(_OUTPUT.value) as out:
-      out.truncate(0)
-      for (ordinal, _), (completion, verdict) in sorted(exam.answers.items(), reverse=True):
-        line = rollout_line(by_ordinal[ordinal], completion, verdict, None, 'filtered', None)
-        out.write({key: line[key] for key in line if key not in ('fate', 'step', 'advantage')})
+  if output:
+    write(exam, output)
   print(json.dumps(dict(
       accuracy=result.accuracy, accuracy_se=result.accuracy_se, pass_at=result.pass_at,
       maj_at=result.maj_at, problems=result.problems)))
+  return result
+
+
+def write(exam: Exam, path: str) -> None:
+  """One JSON line per completion, in the order of the problems."""
+  by_ordinal = {p.ordinal: p for p in exam.prompts}
+  with JsonlWriter(path) as out:
+    out.truncate(0)
+    # Ordinals count down from -1.
+    for ordinal, sample in sorted(exam.answers, key=lambda address: (-address[0], address[1])):
+      completion, verdict = exam.answers[ordinal, sample]
+      line = rollout_line(by_ordinal[ordinal], completion, verdict, None, 'filtered', None)
+      out.write({key: line[key] for key in line if key not in ('fate', 'step', 'advantage')})
 
 
 if __name__ == '__main__':
-  app.run(main)
+  entry.run(main)

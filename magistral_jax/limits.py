@@ -131,7 +131,7 @@ def check_limits(c: Mapping, limits: Mapping = LIMITS, section: str = '') -> Non
 
 
 def keys(c: Mapping, section: str = '') -> list[str]:
-  """All keys of a config, or of LIMITS, in order: 'seed', ..., 'data.jsonl.path', ..."""
+  """All keys of a config, or of LIMITS: 'seed', ..., 'data.jsonl.path', ..."""
   found = []
   for name, value in c.items():
     found += keys(value, f'{section}{name}.') if hasattr(value, 'items') else [section + name]

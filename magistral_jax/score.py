@@ -189,6 +189,9 @@ def write_scores(path: str, sequences, logps) -> None:
 
 def load_scorer(path: str, config: ModelConfig, *, fsdp: int, tensor: int) -> Scorer:
   """A Scorer of the checkpoint at `path` on the first fsdp * tensor devices."""
+  if min(fsdp, tensor) < 1 or fsdp * tensor > len(jax.devices()):
+    raise ValueError(f'--fsdp={fsdp} times --tensor={tensor} must be at least 1 and at most '
+                     f'{len(jax.devices())}, the number of devices: change them.')
   mesh = sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, tensor=tensor)
   shardings = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(config)[1])
   sharding.check_divisible(decoder.abstract(config), shardings, 'Scoring')

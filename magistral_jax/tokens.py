@@ -151,7 +151,12 @@ def from_huggingface(path: str) -> SubwordTokenizer:
   if not os.path.exists(file):
     raise ValueError(
         f'There is no tokenizer.json in {path!r}: set tokenizer.path to a folder with one.')
-  template = tokenizers.Tokenizer.from_file(file)
+  try:
+    template = tokenizers.Tokenizer.from_file(file)
+  except Exception as error:  # The library raises nothing narrower.
+    raise ValueError(
+        f'{file!r} is no tokenizer ({error}): set tokenizer.path to a tokenizer.json, or '
+        f'tokenizer.kind to what it is.') from None
   config: dict[str, Any] = {}
   config_file = os.path.join(folder, 'tokenizer_config.json')
   if os.path.exists(config_file):
@@ -179,7 +184,11 @@ def from_gguf(path: str) -> SubwordTokenizer:
   (user defined) are found whole in a text, everything else through the merges.
   """
   import gguf  # Costs time and memory that only this kind of run should pay.
-  fields = gguf.GGUFReader(path).fields
+  try:
+    fields = gguf.GGUFReader(path).fields
+  except (ValueError, IndexError, OSError) as error:
+    raise ValueError(f'{path!r} is no GGUF file ({error}): set tokenizer.path to one, or '
+                     f'tokenizer.kind to what it is.') from None
   read = lambda key, default=None: (
       fields[f'tokenizer.ggml.{key}'].contents() if f'tokenizer.ggml.{key}' in fields else default)
   model, pre = read('model'), read('pre')

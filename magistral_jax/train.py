@@ -128,7 +128,7 @@ class Run:
     return build.trainer(c, self.config, self.meshes.trainer, weights)
 
   def _cold_trainer(self, saved):
-    """The trainer of the cold start, from where an earlier run of it was stopped if there is one."""
+    """The trainer of the cold start, from where an earlier run of it was stopped, if one was."""
     c = self.c
     changed = {k: c.cold_start[k] for k in ('learning_rate', 'warmup_steps')}
     if saved.latest() is None:
@@ -245,11 +245,6 @@ def main(_) -> None:
       check.describe(c, parts, Console())
       return
     workdir = entry.folder('workdir', _WORKDIR.value)
-  train(c, workdir, parts)
-
-
-def train(c, workdir: Path, parts: check.Parts) -> None:
-  """One run, from the parts that `check.prepare` made to the report."""
   health = Health(c.runtime.deadline_s)
   listen(health)
   with build.pool(c) as pool, Display(c.total_steps, True) as display:

@@ -48,7 +48,7 @@ class FakeSampler:
 
   def __init__(self, *, slots=32, decode_steps=4, length=spread_length, before_step=lambda: None):
     self._slots, self._decode_steps, self._length = slots, decode_steps, length
-    self._before_step = before_step
+    self.before_step = before_step
     self.version, self._offered = 0, None
     self._seated, self._waiting = [], collections.deque()
     self.pinned_open = 0
@@ -80,7 +80,7 @@ class FakeSampler:
       self._waiting.extend(sequences)
 
   def step(self):
-    self._before_step()
+    self.before_step()
     if not self.pinned:
       self._take_offer()
     while self._waiting and len(self._seated) < self._slots:
@@ -140,7 +140,7 @@ class FakeTrainer:
   """Keeps the batches it is given; its state is how many they were."""
 
   def __init__(self, version=0, before_train=lambda version: None):
-    self.version, self._before_train = version, before_train
+    self.version, self.before_train = version, before_train   # Called with the version so far.
     self.batches = []
 
   params = None
@@ -150,7 +150,7 @@ class FakeTrainer:
     return self.version
 
   def train(self, batch):
-    self._before_train(self.version)
+    self.before_train(self.version)
     self.batches.append(batch)
     self.version += 1
     return dict(tokens=float(sum(len(c.tokens) for c in trained([batch]))), loss=0.0)
@@ -199,3 +199,12 @@ def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, group_size
       exam_prompts=FakeStream().held_out(3), exam_every=exam_every,
       checkpoint_every=checkpoint_every, prompts_per_batch=prompts_per_batch,
       patience_batches=patience_batches)
+
+
+def fill(loop, groups):
+  """Samples and judges in turn until so many groups wait for the trainer."""
+  sampler, = loop.samplers
+  while loop.batcher.waiting < groups:
+    loop.admit(sampler)
+    loop.sample(sampler)
+    loop.judge(loop.verifier.drain())

@@ -118,6 +118,11 @@ def test_a_bad_line_is_named_and_nothing_is_written(folder, line, words, capsys)
   assert not (folder / 'scores.jsonl').exists()
 
 
+def test_more_devices_than_there_are_is_refused(folder, params):
+  with pytest.raises(ValueError, match='--fsdp=4 times --tensor=4 must be at least 1 and at'):
+    score.load_scorer(str(folder), CONFIG, fsdp=4, tensor=4)
+
+
 def test_batches_have_few_shapes_and_hold_every_sequence_once():
   lengths = [*np.random.default_rng(0).integers(0, 3000, 500).tolist(), 9000]
   batches = list(score.make_batches(lengths, rows_multiple=4))

@@ -19,6 +19,9 @@ EXPERIMENT = 'experiment.json'
 
 def write_experiment(path: str, config: ModelConfig, tokenizer: dict, everything: dict) -> None:
   """Writes experiment.json: the model's shape, its tokenizer, and the whole config."""
+  # Absolute: the workdir may be read from another folder.
+  place = tokenizer['path'] and os.path.abspath(tokenizer['path'])
+  tokenizer = dict(tokenizer, path=place)
   record = dict(model=dataclasses.asdict(config), tokenizer=tokenizer, config=everything)
   with open(os.path.join(path, EXPERIMENT), 'w', encoding='utf-8') as file:
     json.dump(record, file, indent=2)

@@ -177,6 +177,6 @@ class Engine:
 
 
 def unpack(out) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """(tokens [B, K] with -1 for none, log-probabilities [B, K], active [B]) of `generate`'s array."""
+  """(tokens [B, K] with -1 for none, log-probabilities [B, K], active [B]) out of `generate`."""
   out = np.asarray(jax.device_get(out))
   return out[0], out[1].view(np.float32), out[2, :, -1].astype(bool)

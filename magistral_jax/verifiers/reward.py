@@ -8,7 +8,6 @@ Reference: arXiv:2506.10910 section 2.2.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from magistral_jax.records import Verdict
@@ -39,20 +38,19 @@ def check_domain(domain: str) -> None:
 
 
 def score(job: Mapping, **rewards) -> Verdict:
-  """Judges one completion.
+  """Judges one completion; how long that took is the worker's to say.
 
   Args:
     job: response (text after the prompt), answer (the true one), domain, n_tokens (of the
       completion), language and problem (text).
     rewards: format, correct, length_max, length_cache, length_penalty, as `check_rewards` has them.
   """
-  start = time.perf_counter()
   check_domain(job['domain'])
   gate = format.gate(job['response'])
   if not gate.passed:
-    return _verdict('bad_format', gate, job, start, gate.detail, rewards)
+    return _verdict('bad_format', gate, job, gate.detail, rewards)
   status, detail = VERIFIERS[job['domain']](gate.box, job['answer'])
-  return _verdict(status, gate, job, start, detail, rewards)
+  return _verdict(status, gate, job, detail, rewards)
 
 
 def score_unjudged(job: Mapping, status: str, detail: str, **rewards) -> Verdict:
@@ -60,14 +58,13 @@ def score_unjudged(job: Mapping, status: str, detail: str, **rewards) -> Verdict
 
   Its format and length are known and count; an 'error' is ours and pays nothing.
   """
-  start = time.perf_counter()
   gate = format.gate(job['response'])
   if status != 'error' and not gate.passed:
     status, detail = 'bad_format', gate.detail
-  return _verdict(status, gate, job, start, detail, rewards)
+  return _verdict(status, gate, job, detail, rewards)
 
 
-def _verdict(status, gate, job, start, detail, rewards) -> Verdict:
+def _verdict(status, gate, job, detail, rewards) -> Verdict:
   parts = dict(format=0.0, correct=0.0, length=0.0)
   if gate.passed and status != 'error':
     parts['format'] = rewards['format']
@@ -77,4 +74,4 @@ def _verdict(status, gate, job, start, detail, rewards) -> Verdict:
         length_penalty=rewards['length_penalty'])
   return Verdict(
       status=status, reward=sum(parts.values()), parts=parts, answer=gate.box[:1000],
-      detail=detail[:1000], seconds=time.perf_counter() - start)
+      detail=detail[:1000])

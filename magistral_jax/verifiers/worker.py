@@ -19,6 +19,7 @@ import resource
 import signal
 import struct
 import sys
+import time
 import traceback
 
 _PR_SET_PDEATHSIG = 1
@@ -67,6 +68,7 @@ def main(settings: dict) -> None:
     try:
       if (message := _read(sys.stdin.buffer)) is None:
         return
+      began = time.perf_counter()
       verdict = reward.score(message['job'], **settings['rewards'])
     except MemoryError:
       send({'memory': f'more than {settings["memory_mb"]} MB'})
@@ -74,7 +76,8 @@ def main(settings: dict) -> None:
     except Exception:
       send({'error': traceback.format_exc()[-2000:]})
       return
-    send({'verdict': dataclasses.asdict(verdict)})
+    seconds = time.perf_counter() - began
+    send({'verdict': dataclasses.asdict(verdict) | {'seconds': seconds}})
 
 
 if __name__ == '__main__':

@@ -13,20 +13,18 @@ class Publisher:
   """Copies parameters to one sampler mesh.
 
   The train step donates its state, so a snapshot that shared a buffer with it would be deleted
-  under the sampler's feet: `may_alias=False` forbids that even where the sharding is unchanged.
+  under the sampler's feet. A compiled copy shares none; `jax.device_put(may_alias=False)` does,
+  where an array that is whole on several devices goes to some of them.
   """
 
   def __init__(self, config: ModelConfig, mesh):
     _, axes = decoder.definition(config)
     self._shardings = sharding.tree_named(mesh, sharding.SAMPLER, axes)
     dtype = jnp.dtype(config.dtype)
-    # Cast where the parameters lie, so that half the bytes travel.
-    self._cast = jax.jit(lambda params: jax.tree.map(lambda x: x.astype(dtype), params))
-    self._narrow = dtype != jnp.float32
+    # Cast where the parameters lie, so that in bfloat16 half the bytes travel.
+    self._copy = jax.jit(lambda params: jax.tree.map(lambda x: jnp.copy(x.astype(dtype)), params))
 
   def snapshot(self, params, version: int) -> WeightSnapshot:
     """A copy of `params`, complete on the devices when this returns."""
-    if self._narrow:
-      params = self._cast(params)
-    copy = jax.device_put(params, self._shardings, may_alias=False)
+    copy = jax.device_put(self._copy(params), self._shardings)
     return WeightSnapshot(version, jax.block_until_ready(copy))

@@ -27,7 +27,7 @@ import tempfile
 import jax
 import numpy as np
 
-from magistral_jax import build, train
+from magistral_jax import build, check, sharding, train
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.records import Verdict
@@ -82,7 +82,7 @@ class Measured(train.Run):
   """A run that is the loop alone: no exam, no cold start, no checkpoint, no report."""
 
   def train(self):
-    weights = build.params(self.c, self.config, self.meshes.trainer, train.sharding.TRAINER)
+    weights = build.params(self.c, self.config, self.meshes.trainer, sharding.TRAINER)
     self.trainer = build.trainer(self.c, self.config, self.meshes.trainer, weights)
     snapshot = self.publishers[0].snapshot(self.trainer.params, 0)
     engine = build.engine(self.c, self.config, self.meshes.samplers[0], NEVER)
@@ -103,7 +103,7 @@ def config_of(args, mode: str):
   c.sampler.update(slots=args.slots, max_new_tokens=args.longest, decode_steps=args.decode_steps)
   c.batching.update(prompts_per_batch=args.prompts_per_batch,
                     row_tokens=args.longest + c.data.max_prompt_tokens)
-  c.evaluation.update(problems=0, max_new_tokens=1)
+  c.evaluation.update(every=0, problems=0, max_new_tokens=1)
   c.checkpoints.every = 0
   c.runtime.mode = mode
   return c
@@ -112,11 +112,10 @@ def config_of(args, mode: str):
 def measure(args, mode: str) -> dict:
   """One run in one mode."""
   c = config_of(args, mode)
-  tok = build.tokenizer(c)
   SpreadSampler.spread = args.spread
   with tempfile.TemporaryDirectory() as workdir:
-    run = Measured(c, pathlib.Path(workdir), Display(c.total_steps, False), Health(600.0), tok,
-                   build.model_config(c, tok.vocab_size), FreeVerifier())
+    run = Measured(c, pathlib.Path(workdir), Display(c.total_steps, False), Health(600.0),
+                   check.prepare(c), FreeVerifier())
     sampler = run.train()
     run.close()
     lines = [json.loads(line) for line in

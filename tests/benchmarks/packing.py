@@ -1,11 +1,11 @@
-"""How full the rows are: ours, one row per sequence, in order of arrival, and the paper's collation.
+"""How full the rows are: ours, one row per sequence, in order of arrival, the paper's collation.
 
 Run:  python tests/benchmarks/packing.py
 
 Completion lengths are log-normal, cut at the limit, as those of a policy that reasons: most short,
 a few very long. Every layout gets the same sequences and rows of the same length. Ours is the rule
 of the paper's greedy collation, which is written here a second time, plainly, from its description:
-the two must agree. `no_layout_can` is what is left when only the last row is not full;
+the two must agree. `bound` is the efficiency when only the last row is not full;
 `padding_saved` is 1 - padding of ours / padding of the other.
 Reference: arXiv:2506.10910 section 3.2 (19 % less padding; it does not say than what).
 """
@@ -62,7 +62,7 @@ def lengths_of(batch: int, spread: float, row_tokens: int, seed: int) -> np.ndar
 
 def measure(args, spread: float) -> dict:
   """Means over the batches: share of places filled, rows, padding saved by ours."""
-  filled = {name: [] for name in (*LAYOUTS, 'no_layout_can')}
+  filled = {name: [] for name in (*LAYOUTS, 'bound')}
   rows = {name: [] for name in LAYOUTS}
   empty, skew = dict.fromkeys(LAYOUTS, 0), []
   for seed in range(args.batches):
@@ -76,7 +76,7 @@ def measure(args, spread: float) -> dict:
       empty[name] += len(made) * args.row_tokens - lengths.sum()
       rows[name].append(len(made))
     fewest = -(-lengths.sum() // args.row_tokens)
-    filled['no_layout_can'].append(lengths.sum() / (fewest * args.row_tokens))
+    filled['bound'].append(lengths.sum() / (fewest * args.row_tokens))
   efficiency = {name: float(np.mean(shares)) for name, shares in filled.items()}
   return dict(
       sigma=spread, longest_over_median=round(float(np.mean(skew)), 1),

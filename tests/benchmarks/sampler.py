@@ -17,7 +17,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 
 import workers
 
@@ -48,16 +47,16 @@ def ours(folder, prompts, new_tokens, decode_steps, page_tokens):
   role = Sampler(engine, WeightSnapshot(0, params), decode=lambda ids: '', eos_id=-1)
   problem = Problem(id='', text='', answer='', source='')
 
-  def sample(seed):
-    began = time.monotonic()
+  def sample(seed, new_tokens=new_tokens):
     for i, tokens in enumerate(prompts):
       role.submit(Prompt(seed * len(prompts) + i, problem, np.array(tokens, np.int32)),
                   Sampling(1, 1.0, 1.0, new_tokens))
     tokens = 0
     while role.open:
       tokens += sum(len(completion.tokens) for completion in role.step())
-    return dict(tokens=tokens, seconds=time.monotonic() - began)
+    return dict(tokens=tokens)
 
+  sample(seed=0, new_tokens=1)   # Compiles; lengths are data, so a short one compiles all.
   return dict(version=f'jax {jax.__version__}',
               prompt_nats=_our_nats(config, params, prompts[0])), sample
 
@@ -88,14 +87,14 @@ def transformers(folder, prompts, new_tokens):
   model.generation_config.eos_token_id = None
   tokens = torch.tensor(prompts)
 
-  def sample(seed):
+  def sample(seed, new_tokens=new_tokens):
     torch.manual_seed(seed)
-    began = time.monotonic()
     out = model.generate(
         tokens, attention_mask=torch.ones_like(tokens), do_sample=True, temperature=1.0,
         top_k=0, top_p=1.0, max_new_tokens=new_tokens, pad_token_id=0)
-    return dict(tokens=out[:, tokens.shape[1]:].numel(), seconds=time.monotonic() - began)
+    return dict(tokens=out[:, tokens.shape[1]:].numel())
 
+  sample(seed=0, new_tokens=4)
   with torch.no_grad():
     logps = torch.log_softmax(model(tokens[:1]).logits[0], -1)
   return dict(version=f'transformers {library.__version__}, torch {torch.__version__}',
@@ -126,11 +125,11 @@ def tunix(folder, prompts, new_tokens):
   texts = [' '.join(map(str, tokens)) for tokens in prompts]
 
   def sample(seed):
-    began = time.monotonic()
     out = role(texts, max_generation_steps=new_tokens, max_prompt_length=len(prompts[0]),
                temperature=1.0, top_p=1.0, eos_tokens=[-1], seed=seed)
-    return dict(tokens=sum(len(t) for t in out.tokens), seconds=time.monotonic() - began)
+    return dict(tokens=sum(len(t) for t in out.tokens))
 
+  sample(seed=0)   # Compiles; the buffers have the length of what is to be drawn.
   tokens = jnp.array(prompts[:1])
   n = tokens.shape[1]
   logits, _ = model(tokens, jnp.arange(n)[None], None, jnp.tril(jnp.ones((1, n, n), bool)))
@@ -178,14 +177,16 @@ def main(args) -> None:
       if workers.present(python, modules):
         crew.append(workers.Worker(script, name, python, settings))
     about = {worker.name: worker.about for worker in crew}
-    speeds = workers.speeds(workers.take_turns(crew, args.repeats))
+    replies = workers.take_turns(crew, args.repeats, warmup=0)
     for worker in crew:
       worker.close()
+  speeds = workers.speeds(replies)
   print(json.dumps(dict(
       benchmark='sampler', checkpoint=pathlib.Path(args.checkpoint).name,
       **{name: getattr(args, name) for name in DEFAULTS}, **workers.machine(), about=about,
       missing=[name for name in PEERS if name not in about],
-      tokens_per_s=workers.medians(speeds), ratios=workers.ratios(speeds, 'ours')), indent=2))
+      tokens_per_s=workers.medians(speeds), ratios=workers.ratios(speeds, PEERS),
+      cpu_seconds=workers.cpu_seconds(replies)), indent=2))
 
 
 if __name__ == '__main__':

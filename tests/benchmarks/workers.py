@@ -6,7 +6,7 @@ CPU, so thread pools never meet. Imports nothing outside the standard library: p
 need nothing of ours.
 
     parent   ask ours | ask transformers | ask ours | ask transformers ...
-    worker   {"new_tokens": 128, "seed": 1}  ->  {"tokens": 4096, "seconds": 30.1}
+    worker   {"seed": 1}  ->  {"tokens": 4096, "seconds": 30.1, "cpu_seconds": 51.8}
 """
 
 import argparse
@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 
 
 class Worker:
@@ -58,7 +59,7 @@ def serve(set_up) -> None:
     if call is None:
       reply, call = set_up(**message)
     else:
-      reply = call(**message)
+      reply = timed(lambda: call(**message))
     replies.write(json.dumps(reply) + '\n')
     replies.flush()
 
@@ -84,16 +85,33 @@ def present(python: str, modules: str) -> bool:
   return subprocess.run([python, '-c', f'import {modules}'], capture_output=True).returncode == 0
 
 
-def take_turns(workers: list[Worker], repeats: int, **message) -> dict[str, list[dict]]:
-  """`repeats` replies of each worker, asked one after another; the first round is not counted."""
+def take_turns(workers: list[Worker], repeats: int, warmup: int) -> dict[str, list[dict]]:
+  """`repeats` replies of each worker after `warmup` that do not count, asked one after another.
+
+  Every other round goes backwards, so that a machine that slows down favours nobody.
+  """
   replies = {worker.name: [] for worker in workers}
-  for seed in range(repeats + 1):
-    for worker in workers:
-      reply = worker.ask(seed=seed, **message)
+  for seed in range(warmup + repeats):
+    for worker in workers[::-1] if seed % 2 else workers:
+      reply = worker.ask(seed=seed)
       print(f'{worker.name} {seed}: {reply}', file=sys.stderr)
-      if seed:
-        replies[worker.name].append(reply)
-  return replies
+      replies[worker.name].append(reply)
+  return {name: found[warmup:] for name, found in replies.items()}
+
+
+def timed(work) -> dict:
+  """What `work()` returns, with its wall seconds and the CPU seconds of all threads.
+
+  On a machine that others use too, CPU seconds are the steadier of the two.
+  """
+  began, cpu = time.monotonic(), time.process_time()
+  found = work()
+  return dict(found, seconds=time.monotonic() - began, cpu_seconds=time.process_time() - cpu)
+
+
+def cpu_seconds(replies: dict[str, list[dict]]) -> dict[str, float]:
+  """Median CPU seconds of a repeat."""
+  return medians({name: [run['cpu_seconds'] for run in runs] for name, runs in replies.items()})
 
 
 def speeds(replies: dict[str, list[dict]]) -> dict[str, list[float]]:
@@ -102,14 +120,14 @@ def speeds(replies: dict[str, list[dict]]) -> dict[str, list[float]]:
           for name, runs in replies.items()}
 
 
-def ratios(values: dict[str, list[float]], ours: str) -> dict[str, dict]:
-  """How many times as fast as each other one `ours` is: of each repeat, and their median."""
+def ratios(values: dict[str, list[float]], peers) -> dict[str, dict]:
+  """How many times as fast as each peer each of ours is: of each repeat, and their median."""
   found = {}
-  for name, others in values.items():
-    if name != ours:
-      each = [a / b for a, b in zip(values[ours], others, strict=True)]
-      found[f'{ours}/{name}'] = dict(median=round(statistics.median(each), 3),
-                                     repeats=[round(r, 3) for r in each])
+  for ours in [name for name in values if name not in peers]:
+    for peer in [name for name in values if name in peers]:
+      each = [a / b for a, b in zip(values[ours], values[peer], strict=True)]
+      found[f'{ours}/{peer}'] = dict(median=round(statistics.median(each), 3),
+                                     repeats=[round(ratio, 3) for ratio in each])
   return found
 
 

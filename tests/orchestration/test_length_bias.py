@@ -29,7 +29,7 @@ def lengths(completions):
 
 def test_distance_by_hand():
   # Below 1: 0 and 0. At 1: 1/2 and 0. At 2: 1 and 1/3. At 3: 1 and 1.
-  assert ks_distance([1, 2], [2, 3, 3]) == 2 / 3
+  np.testing.assert_allclose(ks_distance([1, 2], [2, 3, 3]), 2 / 3)
   assert ks_distance([1, 2, 2], [2, 1, 2]) == 0.0
 
 
@@ -58,12 +58,11 @@ def test_neither_lateness_nor_length_decides_what_is_trained(make_loop):
 
 def test_the_comparison_would_see_a_bias(make_loop):
   """The same run without pacing, the stale dropped: short completions win."""
-  loop = make_loop(max_staleness=0, paced=False,
-                         samplers=[fakes.FakeSampler(slots=256, decode_steps=1)])
+  loop = make_loop(max_staleness=1, paced=False, samplers=[fakes.FakeSampler(slots=64)])
   loop.start_clock()
   sampler, = loop.samplers
   # By hand, in turn: an update as soon as there is a batch.
-  while loop.trainer.version < STEPS:
+  while loop.trainer.version < 50:
     loop.admit(sampler)
     loop.sample(sampler)
     loop.judge(loop.verifier.drain())

@@ -33,12 +33,16 @@ def test_every_completion_is_accounted_for_and_staleness_is_bounded(make_loop, t
   assert [(x['ordinal'], x['sample']) for x in lines] == identities
   assert {x['fate'] for x in lines} == {'trained'}
   staleness = [x['step'] - 1 - min(v for _, v in x['versions']) for x in lines]
-  assert 0 <= min(staleness) and max(staleness) <= 2
+  assert min(staleness) >= 0 and max(staleness) <= 2
   assert loop.journal.summary()['max_staleness'] == max(staleness)
 
 
 def test_versions_recorded_are_those_that_drew_the_tokens(make_loop):
-  loop = make_loop()
+  loop = make_loop(samplers=[fakes.FakeSampler(decode_steps=1)])
+  def let_the_others_catch_up():
+    while (loop.verifier.pending() or loop.batcher.waiting >= 4) and not loop.ended.is_set():
+      loop.ended.wait(0.001)
+  loop.samplers[0].before_step = let_the_others_catch_up
   threads.run(loop, total_steps=30)
   spanning = 0
   for completion in fakes.trained(loop.trainer.batches):
@@ -61,33 +65,19 @@ def test_metrics_have_one_line_per_step(make_loop, tmp_path):
   assert lines[-1]['groups_trained'] == 48
 
 
-def test_updates_without_any_new_group_are_written_down(make_loop, tmp_path):
-  """Two batches complete during one update: nothing new comes between the second and third."""
-  loop = make_loop(max_staleness=3)
-  def until_all_that_may_be_open_is_complete(version):
-    del version
-    while loop.batcher.waiting + loop.prompts_per_batch < 8:
-      threading.Event().wait(0.001)
-      if loop.trainer.version:
-        return
-  loop.trainer = fakes.FakeTrainer(before_train=until_all_that_may_be_open_is_complete)
-  threads.run(loop, total_steps=3)
-  lines = metrics.read_lines(tmp_path / 'metrics.jsonl')
-  assert [line['reward'] for line in lines] == [0.5] * 3
-
-
 def test_filtered_groups_are_replaced(make_loop, tmp_path):
   def judge(completion):
     flat = completion.ordinal % 10 != 3      # Nine of ten have nothing to teach.
     return Verdict('wrong', 0.0, {}) if flat else fakes.every_other(completion)
-  loop = make_loop(verifier=fakes.FakeVerifier(judge), patience_batches=1000)
-  threads.run(loop, total_steps=10)
-  assert [len(batch.groups) for batch in loop.trainer.batches] == [4] * 10
+  loop = make_loop(verifier=fakes.FakeVerifier(judge), patience_batches=1000,
+                   samplers=[fakes.FakeSampler(length=lambda ordinal, sample: 5)])
+  threads.run(loop, total_steps=5)
+  assert [len(batch.groups) for batch in loop.trainer.batches] == [4] * 5
   lines = rollouts(tmp_path)
   for line in lines:
     assert line['fate'] == ('trained' if line['ordinal'] % 10 == 3 else 'filtered')
     assert (line['step'] is None) == (line['fate'] == 'filtered')
-  assert loop.ledger.counts['filtered'] >= 9 * 40 - 20
+  assert loop.ledger.counts['filtered'] >= 9 * 19
 
 
 def test_a_verifier_that_fails_costs_the_group_and_is_not_trained_on(make_loop, tmp_path):
@@ -116,11 +106,7 @@ def test_a_run_with_nothing_to_teach_ends(make_loop, reward):
 def test_a_batch_that_is_there_is_trained_however_much_was_filtered(make_loop):
   loop = make_loop(patience_batches=1)
   loop.start_clock()
-  sampler, = loop.samplers
-  while loop.batcher.waiting < 4:
-    loop.admit(sampler)
-    loop.sample(sampler)
-    loop.judge(loop.verifier.drain())
+  fakes.fill(loop, 4)
   assert loop.exhausted
   assert threads._next_batch(loop) is not None
 
@@ -129,21 +115,16 @@ def boom(*_):
   raise KeyError('boom')
 
 
-@pytest.mark.parametrize('role, parts', [
-    ('sampler-0', dict(samplers=[fakes.FakeSampler(before_step=boom)])),
-    ('sampler-1', dict(samplers=[fakes.FakeSampler(), fakes.FakeSampler(before_step=boom)])),
-    ('verifier', dict(verifier=fakes.FakeVerifier(boom))),
-], ids=['sampler-0', 'sampler-1', 'verifier'])
-def test_a_role_that_raises_stops_the_run_and_is_named(make_loop, role, parts):
+@pytest.mark.parametrize('role', ['sampler-0', 'sampler-1', 'verifier'])
+def test_a_role_that_raises_stops_the_run_and_is_named(make_loop, role):
+  loop = make_loop(samplers=[fakes.FakeSampler(), fakes.FakeSampler()])
   if role == 'verifier':
-    parts = dict(verifier=fakes.FakeVerifier())
-    parts['verifier'].drain = boom
-  loop = make_loop(**parts)
+    loop.verifier.drain = boom
+  else:
+    loop.samplers[int(role[-1])].before_step = boom
   with pytest.raises(RuntimeError, match=f"The {role} failed: KeyError: 'boom'") as caught:
     threads.run(loop, total_steps=100_000)
   assert isinstance(caught.value.__cause__, KeyError)
-  assert 'in boom' in ''.join(map(str, caught.getrepr(style='short').reprtraceback.reprentries)) or (
-      caught.value.__cause__.__traceback__ is not None)
   assert none_left()
 
 
@@ -166,9 +147,12 @@ def test_a_wait_past_the_deadline_names_every_role(make_loop):
       threads.run(loop, total_steps=1)
   finally:
     hang.set()
+    for thread in threading.enumerate():
+      if thread.name == 'sampler-0':
+        thread.join()
   message = str(caught.value)
   assert re.match(r'No batch for \d+ s \(runtime.deadline_s\)', message)
-  assert 'sampler-0: decoding 16 sequences, seen' in message
+  assert 'sampler-0: decoding 24 sequences, seen' in message     # The window: 6 groups of 4.
   assert 'trainer: waiting for a batch (0 of 4 groups)' in message
   assert 'verifier: waiting for completions' in message
 
@@ -176,7 +160,7 @@ def test_a_wait_past_the_deadline_names_every_role(make_loop):
 def test_a_request_to_stop_ends_between_two_updates(make_loop):
   trainer = fakes.FakeTrainer()
   loop = make_loop(trainer=trainer)
-  trainer._before_train = lambda version: version == 4 and loop.health.stopping.set()
+  trainer.before_train = lambda version: version == 4 and loop.health.stopping.set()
   threads.run(loop, total_steps=100_000)
   assert trainer.version == 5
   loop.save()
@@ -186,7 +170,7 @@ def test_a_request_to_stop_ends_between_two_updates(make_loop):
 
 def test_a_stopped_run_resumes_where_it_was(make_loop, tmp_path):
   first = make_loop(checkpoint_every=1)
-  first.trainer._before_train = lambda version: version == 4 and first.health.stopping.set()
+  first.trainer.before_train = lambda version: version == 4 and first.health.stopping.set()
   threads.run(first, total_steps=20)
   first.journal.close()
   state, record = first.checkpoints.saved[5]
@@ -210,8 +194,7 @@ def test_exams_during_training_see_one_version_and_do_not_break_the_bound(make_l
   exams = [line for line in lines if line.get('held_out_accuracy') is not None]
   assert exams and all(line['held_out_accuracy'] == 0.5 for line in exams)
   # Not the version of the line: others were trained while the exam was written.
-  assert all(line['held_out_version'] % 3 == 0 and line['held_out_version'] < line['step']
-             for line in exams)
+  assert all(3 <= line['held_out_version'] < line['step'] for line in exams)
   assert loop.ledger.counts['stale'] == 0
   assert all(x['ordinal'] >= 0 for x in rollouts(tmp_path))
   assert max(line['staleness_max'] for line in lines) <= 2

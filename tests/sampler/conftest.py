@@ -30,13 +30,22 @@ def mesh(*devices):
 
 
 @functools.cache
+def weights(seed, devices):
+  """Drawn by numpy with the spread of the decoder's own, which is compiled once for all seeds."""
+  rng, axes = np.random.default_rng(seed), decoder.definition(CONFIG)[1]
+  drawn = jax.tree.map(lambda x: x.mean() + x.std() * rng.normal(size=x.shape).astype(np.float32),
+                       initial_weights())
+  return jax.device_put(drawn, sharding.tree_named(mesh(*devices), sharding.SAMPLER, axes))
+
+
+@functools.cache
+def initial_weights():
+  return jax.device_get(jax.jit(lambda: decoder.init(CONFIG, seed=0))())
+
+
 def snapshot(version, seed=None, devices=(0,)):
   """Seeded weights, another draw for each version unless `seed` says else."""
-  seed = version if seed is None else seed
-  axes = decoder.definition(CONFIG)[1]
-  shardings = sharding.tree_named(mesh(*devices), sharding.SAMPLER, axes)
-  drawn = jax.jit(lambda: decoder.init(CONFIG, seed))()
-  return records.WeightSnapshot(version, jax.device_put(drawn, shardings))
+  return records.WeightSnapshot(version, weights(version if seed is None else seed, devices))
 
 
 @functools.cache
@@ -48,9 +57,9 @@ def engine(*, devices=(0,), **changed):
   return engines.Engine(CONFIG, mesh(*devices), slot_pages=slot_pages, **values)
 
 
-def sampler(version=0, *, on=None, weights=None, **changed):
+def sampler(version=0, *, on=None, start=None, **changed):
   """A sampler on `on`, or on an engine with these values."""
-  return role.Sampler(on or engine(**changed), weights or snapshot(version),
+  return role.Sampler(on or engine(**changed), start or snapshot(version),
                       decode=lambda ids: ' '.join(map(str, ids)), eos_id=EOS)
 
 
@@ -167,7 +176,8 @@ class FakeEngine:
     for k in range(self.decode_steps):
       for slot in np.flatnonzero(state.active & run):
         seat = state.seat[slot]
-        page, offset = table[slot, seat.lengths // self.page_tokens], seat.lengths % self.page_tokens
+        page, offset = divmod(seat.lengths, self.page_tokens)
+        page = table[slot, page]
         assert page, 'A running slot writes to a page that it does not own.'
         state.tokens[page, offset], state.writers[page, offset] = seat.token, version
         seat.lengths += 1

@@ -27,6 +27,7 @@ def test_each_completion_comes_back_once():
     while verifier.pending():
       judged += verifier.drain(wait_s=60.0)
   assert sorted(c.sample for c, _ in judged) == list(range(21))
+  assert all(0 < v.seconds < 60 for _, v in judged)
   rewards = {c.sample: v.reward for c, v in judged}
   assert rewards == dict.fromkeys(range(20), 0.1) | {5: 1.0, 20: 0.95}
   assert verifier.drain() == []

@@ -10,16 +10,14 @@ something happens, sometimes a number that does not matter), the arithmetic is s
 """
 
 import random
+import sys
 
 from absl import app, flags
 
 from magistral_jax.metrics import JsonlWriter
 
-_OUTPUT = flags.DEFINE_string('output', None, 'The JSONL to write.', required=__name__ == '__main__')
-_PROBLEMS = flags.DEFINE_integer('problems', 6000, 'How many different problems.', lower_bound=1)
-_SEED = flags.DEFINE_integer('seed', 0, 'Of the numbers, names and things.')
-
-NAMES = ('Tom', 'Mary', 'Sam', 'Lucy', 'Ben', 'Anna', 'Paul', 'Nina', 'Jack', 'Emma', 'Luke', 'Rosa')
+NAMES = ('Tom', 'Mary', 'Sam', 'Lucy', 'Ben', 'Anna', 'Paul', 'Nina', 'Jack', 'Emma', 'Luke',
+         'Rosa')
 THINGS = ('apples', 'marbles', 'books', 'pencils', 'cookies', 'stamps', 'shells', 'cards', 'coins',
           'oranges', 'toys', 'flowers')
 MOST_DRAWS = 100          # Per problem wanted; beyond it there are not so many different ones.
@@ -112,11 +110,19 @@ def stories(count: int, seed: int) -> list[dict]:
 
 
 def main(_) -> None:
-  with JsonlWriter(_OUTPUT.value) as out:
+  try:
+    lines = stories(flags.FLAGS.problems, flags.FLAGS.seed)
+  except ValueError as error:
+    sys.exit(str(error))
+  with JsonlWriter(flags.FLAGS.output) as out:
     out.truncate(0)
-    for line in stories(_PROBLEMS.value, _SEED.value):
+    for line in lines:
       out.write(line)
 
 
 if __name__ == '__main__':
+  # Defined here: a module that is only imported must not claim common names such as --output.
+  flags.DEFINE_string('output', None, 'The JSONL to write.', required=True)
+  flags.DEFINE_integer('problems', 6000, 'How many different problems.', lower_bound=1)
+  flags.DEFINE_integer('seed', 0, 'Of the numbers, names and things.')
   app.run(main)

@@ -1,0 +1,113 @@
+"""An exam: every answer of one version, figures against hand-computed values."""
+import numpy as np
+import pytest
+
+from magistral_jax.evaluation.exam import Exam
+from magistral_jax.orchestration import exams
+from magistral_jax.records import Completion, Problem, Prompt, Verdict
+from magistral_jax.sampler.slots import Sampling
+from tests import fakes
+
+
+def prompt(ordinal):
+  return Prompt(ordinal, Problem(f'p{ordinal}', '1+1=?', '2', 'test'), np.array([1], np.int32))
+
+
+def answer(ordinal, sample, status, text, n=10, version=4):
+  return (
+      Completion(ordinal, sample, np.zeros(n, np.int32), np.zeros(n, np.float32), ((0, version),),
+                 'stop', text, 0.1),
+      Verdict(status, float(status == 'correct'), {}, answer=text))
+
+
+def hand_made():
+  """Two problems, two samples: one solved twice, one solved once and unanswered once."""
+  exam = Exam([prompt(-1), prompt(-2)], samples=2)
+  return exam, [
+      answer(-2, 1, 'bad_format', '', n=40), answer(-1, 0, 'correct', '2'),
+      answer(-1, 1, 'correct', '2.0'), answer(-2, 0, 'correct', '2', n=20)]
+
+
+def test_figures_by_hand():
+  exam, answers = hand_made()
+  for left, (completion, verdict) in zip((3, 2, 1, 0), answers, strict=True):
+    exam.add(completion, verdict)
+    assert exam.open == left
+  result = exam.result()
+  assert (result.version, result.problems, result.samples) == (4, 2, 2)
+  assert result.accuracy == 0.75
+  # Means 1 and 0.5: standard deviation sqrt(1/8), over sqrt(2).
+  assert result.accuracy_se == pytest.approx(0.25)
+  assert result.pass_at == {1: 0.75, 2: 1.0}
+  assert result.maj_at == {1: 0.75, 2: 1.0}      # Who does not answer does not vote.
+  assert result.mean_tokens == 20.0
+  assert result.statuses == dict(bad_format=1, correct=3)
+
+
+def test_the_verifiers_failure_is_not_solved_and_is_shown():
+  exam = Exam([prompt(-1)], samples=2)
+  exam.add(*answer(-1, 0, 'error', ''))
+  exam.add(*answer(-1, 1, 'correct', '2'))
+  result = exam.result()
+  assert result.accuracy == 0.5 and result.statuses == dict(correct=1, error=1)
+
+
+@pytest.mark.parametrize('versions', [((0, 3),), ((0, 4), (5, 5))])
+def test_two_versions_of_the_weights_are_refused(versions):
+  exam, answers = hand_made()
+  for completion, verdict in answers:
+    exam.add(completion, verdict)
+  completion, verdict = answers[0]
+  exam.add(Completion(-2, 1, completion.tokens, completion.sampler_logp, versions, 'stop', '', 0.1),
+           verdict)
+  with pytest.raises(RuntimeError, match='one version of the weights'):
+    exam.result()
+
+
+def test_the_same_answer_twice_counts_once():
+  exam, answers = hand_made()
+  exam.add(*answers[0])
+  exam.add(*answers[0])
+  assert exam.open == 3
+
+
+def test_an_exam_of_its_own_goes_through_sampler_and_verifier():
+  sampler, verifier, seen = fakes.FakeSampler(slots=4), fakes.FakeVerifier(), []
+  prompts = fakes.FakeStream().held_out(5)
+  result, exam = exams.hold(
+      prompts, Sampling(2, 0.0, 1.0, 128), sampler, verifier, deadline_s=60.0,
+      progress=lambda done, total: seen.append((done, total)))
+  assert (result.accuracy, result.accuracy_se, result.version) == (0.5, 0.0, 0)
+  assert len(exam.answers) == 10 and seen[-1] == (10, 10)
+  assert not sampler.pinned and not sampler.open
+
+
+def test_an_exam_holds_the_weights_still_until_it_is_over():
+  sampler, verifier = fakes.FakeSampler(slots=4), fakes.FakeVerifier()
+  sampler.offer(fakes.FakePublisher().snapshot(None, 1))
+  sampler.before_step = lambda: sampler.offer(
+      fakes.FakePublisher().snapshot(None, sampler.version + 1))
+  result, _ = exams.hold(fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), sampler,
+                         verifier, deadline_s=60.0)
+  assert result.version == sampler.version == 1
+  sampler.step()
+  assert sampler.version == 2
+
+
+def test_an_exam_that_stands_still_ends_with_its_key():
+  verifier = fakes.FakeVerifier()
+  verifier.drain = lambda wait_s=0.0: []
+  with pytest.raises(TimeoutError, match=r'for 0 s \(runtime.deadline_s\) and 4 of 4 are missing'):
+    exams.hold(fakes.FakeStream().held_out(2), Sampling(2, 0.0, 1.0, 128), fakes.FakeSampler(),
+               verifier, deadline_s=0.1)
+  verifier.pending = lambda: 3
+  with pytest.raises(TimeoutError, match='3 completions were not scored within 0 s'):
+    exams.discard(verifier, deadline_s=0.1)
+
+
+def test_discarding_waits_for_what_is_being_scored():
+  verifier = fakes.FakeVerifier()
+  for completion, _ in hand_made()[1]:
+    verifier.put(completion, None)
+  exams.discard(verifier, deadline_s=60.0)
+  assert verifier.pending() == 0

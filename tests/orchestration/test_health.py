@@ -1,0 +1,61 @@
+"""Heartbeats, the first failure, deadlines."""
+import pytest
+
+from magistral_jax.orchestration import health as health_module
+from magistral_jax.orchestration.health import Health
+
+
+@pytest.fixture
+def clock(monkeypatch):
+  """A clock that stands until it is set."""
+  now = [100.0]
+  monkeypatch.setattr(health_module.time, 'monotonic', lambda: now[0])
+  return now
+
+
+def test_only_time_that_is_not_spent_waiting_is_busy(clock):
+  health = Health(60.0)
+  for at, doing in ((100, 'waiting for a batch'), (103, 'training'), (110, 'waiting for a batch'),
+                    (111, 'training'), (113, 'publishing'), (114, 'waiting')):
+    clock[0] = at
+    health.beat('trainer', doing)
+  assert health.busy == dict(trainer=7 + 2 + 1)
+  assert health.doing == dict(trainer='waiting')
+
+
+def test_the_first_failure_is_the_one_that_is_told():
+  health = Health(60.0)
+  health.check()
+  with health.watching('sampler-0'):
+    pass
+  assert not health.stopping.is_set()
+  with health.watching('verifier'):
+    raise OSError('disk full')
+  with health.watching('sampler-0'):
+    raise ValueError('because of that')
+  assert health.stopping.is_set()
+  with pytest.raises(RuntimeError, match='The verifier failed: OSError: disk full') as caught:
+    health.check()
+  assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_thread_that_exits_is_a_failure_too():
+  health = Health(60.0)
+  with health.watching('sampler-0'):
+    raise SystemExit(3)
+  with pytest.raises(RuntimeError, match='The sampler-0 failed: SystemExit: 3'):
+    health.check()
+
+
+def test_a_wait_names_every_role_once_the_deadline_has_passed(clock):
+  health = Health(60.0)
+  health.beat('verifier', 'waiting for completions')
+  clock[0] = 130.0
+  health.beat('sampler-0', 'decoding 8 sequences')
+  clock[0] = 150.0
+  health.overdue('batch', 59.9)
+  with pytest.raises(TimeoutError) as caught:
+    health.overdue('batch', 60.0)
+  assert str(caught.value) == (
+      'No batch for 60 s (runtime.deadline_s). sampler-0: decoding 8 sequences, seen 20 s ago; '
+      'verifier: waiting for completions, seen 50 s ago.')

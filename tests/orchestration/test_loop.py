@@ -1,0 +1,121 @@
+"""What happens at each arrow of the loop."""
+import pytest
+
+from magistral_jax import metrics
+from tests import fakes
+
+
+def test_admission_stops_at_the_window_and_at_full_slots(make_loop):
+  loop = make_loop()                     # At most 6 groups are open; 4 samples each, 32 slots.
+  sampler, = loop.samplers
+  assert loop.admit(sampler) == 6
+  assert loop.admit(sampler) == 0
+  few = make_loop(samplers=[fakes.FakeSampler(slots=8)])
+  assert few.admit(few.samplers[0]) == 2
+  assert few.admit(few.samplers[0], most=1) == 1
+
+
+def test_every_sampler_gets_other_prompts(make_loop):
+  loop = make_loop(samplers=[fakes.FakeSampler(slots=8), fakes.FakeSampler(slots=8)])
+  for sampler in loop.samplers:
+    loop.admit(sampler)
+  for _ in range(25):
+    for sampler in loop.samplers:
+      loop.sample(sampler)
+  ordinals = [{c.ordinal for c in sampler.finished} for sampler in loop.samplers]
+  assert ordinals == [{0, 1}, {2, 3}]
+
+
+def test_a_sampler_held_still_by_an_exam_starts_no_group_with_old_weights(make_loop):
+  loop = make_loop()
+  sampler, = loop.samplers
+  loop.open_exam()
+  loop.submit_exam(sampler)
+  loop.submit_exam(sampler)              # Only once.
+  assert sampler.open == 3 * 2
+  assert loop.admit(sampler, most=1) == 1
+  loop.trainer.version = 1
+  loop.publish()
+  assert loop.admit(sampler) == 0
+  while loop.exam.open:
+    loop.sample(sampler)
+    loop.judge(loop.verifier.drain())
+  assert sampler.version == 0 and loop.admit(sampler) > 0
+
+
+def test_a_finished_exam_is_reported_once_with_the_next_update(make_loop, tmp_path):
+  loop = make_loop()
+  sampler, = loop.samplers
+  loop.open_exam()
+  loop.submit_exam(sampler)
+  fakes.fill(loop, 4)
+  while loop.exam.open:
+    loop.sample(sampler)
+    loop.judge(loop.verifier.drain())
+  loop.update(loop.next_batch())
+  fakes.fill(loop, 4)
+  loop.update(loop.next_batch())
+  first, second = metrics.read_lines(tmp_path / 'metrics.jsonl')
+  assert (first['held_out_accuracy'], first['held_out_version']) == (0.5, 0)
+  assert 'held_out_accuracy' not in second
+  assert loop.journal.measured('held_out_accuracy') == 0.5
+
+
+def test_groups_that_grew_stale_are_booked_and_dropped(make_loop, tmp_path):
+  """The last resort: pacing forbids it, so the version is pushed by hand."""
+  loop = make_loop(max_staleness=2)
+  fakes.fill(loop, 4)
+  loop.trainer.version = 3
+  assert loop.next_batch() is None
+  assert loop.ledger.counts['stale'] == loop.journal.summary()['groups_stale'] >= 4
+  lines = metrics.read_lines(tmp_path / 'rollouts.jsonl')
+  assert {(line['fate'], line['step']) for line in lines} == {('stale', None)}
+
+
+def test_a_batch_is_whole_groups_by_ordinal(make_loop):
+  loop = make_loop()
+  fakes.fill(loop, 5)
+  waiting = loop.batcher.waiting
+  batch = loop.next_batch()
+  ordinals = [group.ordinal for group in batch.groups]
+  assert len(ordinals) == 4 and ordinals == sorted(ordinals)
+  assert all([c.sample for c in group.completions] == [0, 1, 2, 3] for group in batch.groups)
+  assert loop.batcher.waiting == waiting - 4
+
+
+def test_every_update_is_published(make_loop):
+  loop = make_loop()
+  fakes.fill(loop, 4)
+  loop.update(loop.next_batch())
+  sampler, = loop.samplers
+  sampler.step()
+  assert sampler.version == loop.trainer.version == 1
+
+
+def test_checkpoints_come_every_so_often_and_once_a_version(make_loop):
+  loop = make_loop(checkpoint_every=2)
+  for _ in range(5):
+    fakes.fill(loop, 4)
+    loop.update(loop.next_batch())
+  assert list(loop.checkpoints.saved) == [2, 4]
+  loop.save()
+  assert list(loop.checkpoints.saved) == [2, 4, 5]
+  loop.checkpoints.saved.clear()
+  loop.save()
+  assert not loop.checkpoints.saved
+
+
+@pytest.mark.parametrize('part, name', [
+    ('trainer', 'train'), ('journal', 'trained'), ('ledger', 'settle')])
+def test_no_checkpoint_tells_of_half_an_update(make_loop, part, name):
+  """Weights of an update whose groups are not booked would train them twice."""
+  loop = make_loop()
+  fakes.fill(loop, 4)
+  batch = loop.next_batch()
+  def fail(*_):
+    raise OSError('disk full')
+  setattr(getattr(loop, part), name, fail)
+  with pytest.raises(OSError):
+    loop.update(batch)
+  loop.save()
+  assert not loop.checkpoints.saved

@@ -1,0 +1,100 @@
+"""Sampled log-probabilities are those of the trainer's forward pass; programs compile once."""
+import jax
+import numpy as np
+import pytest
+
+from magistral_jax.sampler.engine import Seats, unpack
+
+CHI_SQUARE_23 = 49.73     # Quantile at 0.999.
+
+
+def test_decode_is_prefill_is_full_forward(tiny):
+  """Over pages of 4 tokens, with prompts that fill their last page, do not, or are one token."""
+  sampler = tiny.sampler()
+  prompts = [tiny.prompt(i, length) for i, length in enumerate((1, 2, 4, 5, 8, 9, 13))]
+  done = tiny.run(sampler, prompts, tiny.how(samples=3, max_new_tokens=24))
+  for (ordinal, _), completion in done.items():
+    full = tiny.completion_logps(tiny.snapshot(0).params, prompts[ordinal], completion)
+    expected = full[np.arange(len(full)), completion.tokens]
+    np.testing.assert_allclose(completion.sampler_logp, expected, atol=1e-5, rtol=0)
+  assert max(len(c.tokens) for c in done.values()) == 24
+  tiny.assert_all_returned(sampler, tiny.engine())
+
+
+@pytest.mark.parametrize('temperature, top_p', [(0.7, 1.0), (1.3, 0.8), (0.0, 0.5)])
+def test_log_probabilities_are_of_the_tempered_and_cut_distribution(tiny, temperature, top_p):
+  prompts = [tiny.prompt(i) for i in range(4)]
+  how = tiny.how(samples=2, temperature=temperature, top_p=top_p, max_new_tokens=12)
+  done = tiny.run(tiny.sampler(nucleus=True), prompts, how)
+  for (ordinal, _), completion in done.items():
+    full = tiny.completion_logps(tiny.snapshot(0).params, prompts[ordinal], completion)
+    for row, token, logp in zip(full, completion.tokens, completion.sampler_logp, strict=True):
+      if not temperature:
+        assert token == row.argmax()
+        np.testing.assert_allclose(logp, row.max(), atol=1e-5)
+        continue
+      p = np.exp(np.float64(row) / temperature)
+      p /= p.sum()
+      order = np.argsort(-p)
+      kept = order[:1 + np.searchsorted(np.cumsum(p[order]), top_p - 1e-9)]
+      assert token in kept
+      np.testing.assert_allclose(logp, np.log(p[token] / p[kept].sum()), atol=1e-5)
+
+
+def test_first_tokens_come_as_often_as_the_model_says(tiny):
+  prompt, number = tiny.prompt(3, length=6), 2000
+  how = tiny.how(samples=number, max_new_tokens=1)
+  done = tiny.run(tiny.sampler(slots=64, decode_steps=1), [prompt], how)
+  counts = np.bincount([c.tokens[0] for c in done.values()], minlength=tiny.CONFIG.vocab)
+  expected = number * np.exp(tiny.full_logps(tiny.snapshot(0).params, prompt.tokens)[-1])
+  assert np.sum((counts - expected) ** 2 / expected) < CHI_SQUARE_23
+
+
+def test_nothing_recompiles_in_steady_state_or_across_a_swap(tiny):
+  engine = tiny.engine()
+  sampler = tiny.sampler()
+  # One prompt of every bucket that there is.
+  tiny.run(sampler, [tiny.prompt(i, length) for i, length in enumerate((1, 3, 7, 14, 30))],
+           tiny.how(max_new_tokens=18))
+  before = engine.compilations()
+  for version in range(1, 5):
+    for ordinal in range(version * 4, version * 4 + 4):
+      sampler.submit(tiny.prompt(ordinal), tiny.how(samples=version, temperature=version / 4))
+    for _ in range(3):
+      sampler.step()
+    sampler.offer(tiny.snapshot(version))
+  tiny.finish(sampler)
+  assert sampler.counts['swapped_in_flight'] and sampler.version == 4
+  assert engine.compilations() == before
+
+
+@pytest.mark.parametrize('tokens, bucket', [(1, 4), (4, 4), (5, 8), (8, 8), (9, 16), (33, 64)])
+def test_prompts_are_padded_to_powers_of_two_of_pages(tiny, tokens, bucket):
+  assert tiny.engine().bucket(tokens) == bucket
+
+
+def test_slots_that_are_off_or_must_wait_stand_still(tiny):
+  """Prefill, insert, generate and release by hand, without the role."""
+  engine, params = tiny.engine(), tiny.snapshot(0).params
+  prompt = tiny.prompt(0, length=5).tokens
+  seats = Seats.empty(4)
+  for row, slot in enumerate((2, 0, 3)):
+    for name, value in dict(slot=slot, lengths=4, token=prompt[-1], limit=20, temperature=1.0,
+                            top_p=1.0, sample=slot).items():
+      getattr(seats, name)[row] = value
+  table = np.zeros((4, engine.slot_pages), np.int32)
+  table[[2, 0, 3], :3] = [[1, 5, 6], [1, 7, 8], [1, 9, 10]]
+  state = engine.prefill(params, engine.init_state(), prompt[:-1], [1])
+  state = engine.insert(state, seats)
+  state = engine.release(state, np.array([False, False, False, True]))
+  state, out = engine.generate(params, state, table, np.array([True, True, False, True]))
+  tokens, logps, active = unpack(out)
+  assert (tokens[1:] == -1).all() and (tokens[0] >= 0).any()
+  assert active.tolist()[1:] == [False, True, False]
+  assert np.isfinite(logps[0]).all()
+  assert jax.device_get(state.lengths).tolist() == [4 + (tokens[0] >= 0).sum(), 0, 4, 4]
+  # The one that waited writes now what it would have written at once.
+  _, out = engine.generate(params, state, table, np.array([False, False, True, False]))
+  late = unpack(out)[0][2]
+  alone = tiny.run(tiny.sampler(), [tiny.prompt(0, length=5)], tiny.how(samples=3))[0, 2]
+  np.testing.assert_array_equal(late[late >= 0], alone.tokens[:4])

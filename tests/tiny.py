@@ -1,0 +1,83 @@
+"""Configs at toy size, and what they need to run: a model folder, problems, a judge."""
+import json
+from pathlib import Path
+
+import jax
+import tokenizers
+from tokenizers import models, pre_tokenizers
+
+from magistral_jax import check, train
+from magistral_jax.entry import load_config
+from magistral_jax.models import checkpoint, decoder
+from magistral_jax.models.config import ModelConfig
+from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration.health import Health
+from magistral_jax.records import Verdict
+from tests import fakes
+
+CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
+WORDS = ('<|im_start|>', '<|im_end|>', 'one', 'two', 'three', '1', '2', '3')
+SHAPE = dict(layers=1, dim=16, heads=4, kv_heads=2, head_dim=8, ffn_dim=24)
+
+
+def load(name='quickstart', **overrides):
+  """A config with values replaced, whatever their types: load(**{'sampler.slots': 4})."""
+  c = load_config(str(CONFIGS / f'{name}.py'))
+  with c.ignore_type():
+    c.update_from_flattened_dict(overrides)
+  return c
+
+
+def shrink(c, **overrides):
+  """The same experiment with one layer, short sequences, small batches and one update."""
+  c.total_steps = 1
+  c.data.max_prompt_tokens = min(c.data.max_prompt_tokens, 32)
+  c.model.update(SHAPE)
+  c.cold_start.update(steps=2, examples=8, rows=4)
+  c.sampler.update(slots=8, group_size=4, max_new_tokens=8, page_tokens=8, decode_steps=4)
+  c.batching.update(prompts_per_batch=2, row_tokens=64)
+  c.trainer.update(microbatch_rows=4, unroll=1)
+  c.evaluation.update(every=0, problems=4, max_new_tokens=8)
+  c.runtime.update(mode='lockstep', deadline_s=300.0)
+  c.update_from_flattened_dict(overrides)
+  return c
+
+
+def write_folder(path):
+  """A Hugging Face folder: a random model, and a tokenizer of whole words with ChatML's tokens."""
+  config = ModelConfig(
+      family='mistral', vocab=len(WORDS), rope_theta=1e4, norm_eps=1e-5, tied=True,
+      dtype='float32', **SHAPE)
+  checkpoint.save_huggingface(jax.jit(lambda: decoder.init(config, 0))(), config, path)
+  words = tokenizers.Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, 'one'))
+  words.pre_tokenizer = pre_tokenizers.Whitespace()
+  words.add_special_tokens(list(WORDS[:2]))
+  words.save(str(path / 'tokenizer.json'))
+  return str(path)
+
+
+def write_problems(path, count=20):
+  """A JSONL of problems in those words, every one with a solution."""
+  path.write_text(''.join(json.dumps(dict(
+      problem=f'one two {i}', answer=str(i), solution='one two')) + '\n' for i in range(count)))
+  return str(path)
+
+
+def by_tokens(completion):
+  """Right or wrong by the tokens alone, so that a random model has something to learn."""
+  right = float(completion.tokens.sum() % 2)
+  return Verdict('correct' if right else 'wrong', right, dict(correct=right), str(right))
+
+
+def run(c, workdir):
+  """One run to its end with a judge that needs no processes; returns the Run."""
+  guard = jax.config.jax_transfer_guard
+  workdir.mkdir(exist_ok=True)
+  one = train.Run(c, workdir, Display(c.total_steps, False), Health(c.runtime.deadline_s),
+                  check.prepare(c), fakes.FakeVerifier(by_tokens))
+  try:
+    one.train()
+  finally:
+    one.close()
+    jax.config.update('jax_transfer_guard', guard)
+  return one
