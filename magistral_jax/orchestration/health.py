@@ -15,6 +15,7 @@ class Health:
     self._failure: tuple[str, BaseException] | None = None
     self.stopping = threading.Event()
     self.busy: dict[str, float] = {}
+    self._progress = time.monotonic()
 
   def beat(self, role: str, doing: str) -> None:
     """Notes that a role is alive and what it does or waits for; counts its busy seconds."""
@@ -24,6 +25,10 @@ class Health:
       if not did.startswith('waiting'):
         self.busy[role] = self.busy.get(role, 0.0) + now - then
       self._seen[role] = (now, doing)
+
+  def progress(self) -> None:
+    """Notes that tokens were drawn or completions scored: whoever waits, waits for a live run."""
+    self._progress = time.monotonic()
 
   @property
   def doing(self) -> dict[str, str]:
@@ -48,7 +53,11 @@ class Health:
       raise RuntimeError(f'The {role} failed: {type(error).__name__}: {error}') from error
 
   def overdue(self, what: str, waited_s: float) -> None:
-    """Raises TimeoutError naming every role if a wait has passed the deadline."""
+    """Raises TimeoutError naming every role if a wait has passed the deadline without progress.
+
+    A long completion is no stall: as long as tokens are drawn the deadline starts anew.
+    """
+    waited_s = min(waited_s, time.monotonic() - self._progress)
     if waited_s < self.deadline_s:
       return
     now = time.monotonic()

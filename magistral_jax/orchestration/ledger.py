@@ -26,7 +26,7 @@ class Ledger:
   def __init__(self, window: int | None):
     self._window = window
     self._lock = threading.Lock()
-    self._next, self._frontier, self._closed = 0, 0, False
+    self._next, self._frontier = 0, 0
     self._again: collections.deque[int] = collections.deque()
     self._flying: set[int] = set()           # Issued; some completion is not scored yet.
     self._complete: set[int] = set()         # All scored and worth training on, not yet trained.
@@ -34,9 +34,9 @@ class Ledger:
     self.counts = collections.Counter(dict.fromkeys(FATES, 0))
 
   def issue(self) -> int | None:
-    """The next ordinal to sample, or None while the window or the end of the run forbids it."""
+    """The next ordinal to sample, or None while the window forbids it."""
     with self._lock:
-      if self._closed or not self._may_issue():
+      if not self._may_issue():
         return None
       if self._again:
         ordinal = self._again.popleft()
@@ -85,11 +85,6 @@ class Ledger:
       return True
     since = range(min(self._flying), self._next)
     return sum(self._settled.get(o, 'trained') == 'trained' for o in since) < self._window
-
-  def close(self) -> None:
-    """Hands out no more."""
-    with self._lock:
-      self._closed = True
 
   @property
   def on_the_way(self) -> int:

@@ -74,11 +74,17 @@ class Loop:
 
   def sample(self, sampler) -> None:
     """One dispatch of a sampler; what it finished goes to the verifier at once."""
-    for completion in sampler.step():
+    before = sampler.counts['tokens']
+    finished = sampler.step()
+    if sampler.counts['tokens'] > before:
+      self.health.progress()
+    for completion in finished:
       self.verifier.put(completion, self._prompts[completion.ordinal].problem)
 
   def judge(self, scored) -> None:
     """Routes scored completions to their groups, and complete groups to their fates."""
+    if scored:
+      self.health.progress()
     for completion, verdict in scored:
       if completion.ordinal < 0:
         self.exam.add(completion, verdict)

@@ -52,10 +52,21 @@ def test_a_wait_names_every_role_once_the_deadline_has_passed(clock):
   health.beat('verifier', 'waiting for completions')
   clock[0] = 130.0
   health.beat('sampler-0', 'decoding 8 sequences')
-  clock[0] = 150.0
+  clock[0] = 170.0
   health.overdue('batch', 59.9)
   with pytest.raises(TimeoutError) as caught:
     health.overdue('batch', 60.0)
   assert str(caught.value) == (
-      'No batch for 60 s (runtime.deadline_s). sampler-0: decoding 8 sequences, seen 20 s ago; '
-      'verifier: waiting for completions, seen 50 s ago.')
+      'No batch for 60 s (runtime.deadline_s). sampler-0: decoding 8 sequences, seen 40 s ago; '
+      'verifier: waiting for completions, seen 70 s ago.')
+
+
+def test_progress_starts_the_deadline_anew(clock):
+  health = Health(60.0)
+  clock[0] += 59.0
+  health.progress()
+  clock[0] += 2.0
+  health.overdue('batch', 61.0)
+  clock[0] += 60.0
+  with pytest.raises(TimeoutError, match='No batch for 62 s'):
+    health.overdue('batch', 121.0)

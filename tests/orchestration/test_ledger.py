@@ -41,13 +41,6 @@ def test_the_window_counts_what_is_not_settled():
   assert [ledger.issue() for _ in range(3)] == [5, 6, None]
 
 
-def test_nothing_is_issued_after_the_end():
-  ledger = Ledger(window=None)
-  ledger.issue()
-  ledger.close()
-  assert ledger.issue() is None
-
-
 @pytest.mark.parametrize('seed', range(20))
 def test_a_restored_ledger_issues_again_exactly_what_was_on_its_way(seed):
   rng = random.Random(seed)
