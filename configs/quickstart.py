@@ -1,13 +1,18 @@
 r"""Does the loop learn at all? A small model learns to reason through sums, on one CPU.
 
 Run:    python -m magistral_jax.train --config=configs/quickstart.py --workdir=runs/quickstart
-Result: not measured yet.
+Result: held-out accuracy (128 problems), 2 CPU cores, jax 0.10.2, 2026-11-22; runs differ, since
+        threads race:
+          as below, but 114 updates (commit 2bbf7cf)      0.000, cold start 0.508, final 0.945 +- 0.020
+          90 updates, exams at temperature 0.7, 211 s     0.000, cold start 0.648, final 0.969 +- 0.015
+          320 cold-start steps, 95 updates, 0.7, 174 s    0.000, cold start 0.664, final 0.844 +- 0.032
+        The shorter cold start costs more at the end than it saves.
 """
 import ml_collections as mlc
 
 
 def get_config():
-  c = mlc.ConfigDict(dict(seed=0, total_steps=90))
+  c = mlc.ConfigDict(dict(seed=0, total_steps=110))
   # One section per station of the loop, in the order the data flows.
   c.tokenizer = dict(kind='bytes', path='')
   c.data = dict(
@@ -38,7 +43,7 @@ def get_config():
   c.trainer = dict(microbatch_rows=16, remat='none', unroll=3)
   c.mesh = dict(trainer=dict(fsdp=1, tensor=1), sampler=dict(tensor=1))
   c.evaluation = dict(
-      every=30, problems=128, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=48)
+      every=30, problems=128, samples=1, temperature=1.0, top_p=1.0, max_new_tokens=48)
   c.checkpoints = dict(every=20, keep=2)
   c.runtime = dict(mode='threads', trainers=1, samplers=1, verifier_workers=1, deadline_s=300.0)
   return c

@@ -8,7 +8,14 @@ Run:    python -m magistral_jax.data.builders.stories --output=stories.jsonl
         python -m magistral_jax.train --config=configs/smollm2_math.py --workdir=runs/smollm2 \
             --config.model.checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
             --config.data.jsonl.path=stories.jsonl
-Result: not measured yet.
+Result: held-out accuracy 0.000 as it comes, 0.270 +- 0.031 after the cold start, 0.525 +- 0.035
+        after 20 updates, 0.545 +- 0.035 after 26 (200 problems, temperature 0.7); mean reward of the
+        first five updates 0.350, of the last five 0.561. 51 minutes, cold start and exams included,
+        on 2 CPU cores that tests used at the same time (float32, jax 0.10.2), stopped by SIGTERM at
+        update 26 and resumed for the last exam; largest log-probability gap 5.5e-5, staleness at most
+        1. With rows of 136 tokens (packing 0.77); those below are longer for fuller rows.
+        2026-11-22, commit ff60227.
+        SVAMP itself is still too hard: 60 steps of imitating gsm8k_train left it at 0.010.
 
 Your own problems: --config.data.jsonl.path=svamp.jsonl --config.cold_start.path=gsm8k_train.jsonl
 takes the traces from another file than the problems.
@@ -37,7 +44,7 @@ def get_config():
       format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
       timeout_s=5.0, memory_mb=1024)
   c.batching = dict(
-      prompts_per_batch=8, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=136,
+      prompts_per_batch=8, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=288,
       advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
@@ -45,7 +52,7 @@ def get_config():
   c.optimizer = dict(
       name='adamw', learning_rate=2e-5, warmup_steps=3, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
-  c.trainer = dict(microbatch_rows=8, remat='none', unroll=1)
+  c.trainer = dict(microbatch_rows=4, remat='none', unroll=1)
   c.mesh = dict(trainer=dict(fsdp=1, tensor=1), sampler=dict(tensor=1))
   c.evaluation = dict(
       every=20, problems=200, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=64)
