@@ -9,12 +9,12 @@ Run:    python -m magistral_jax.data.builders.stories --output=stories.jsonl
             --config.model.checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
             --config.data.jsonl.path=stories.jsonl
 Result: held-out accuracy 0.000 as it comes, 0.270 +- 0.031 after the cold start, 0.525 +- 0.035
-        after 20 updates, 0.545 +- 0.035 after 26 (200 problems, temperature 0.7); mean reward of the
-        first five updates 0.350, of the last five 0.561. 51 minutes, cold start and exams included,
-        on 2 CPU cores that tests used at the same time (float32, jax 0.10.2), stopped by SIGTERM at
-        update 26 and resumed for the last exam; largest log-probability gap 5.5e-5, staleness at most
-        1. With rows of 136 tokens (packing 0.77); those below are longer for fuller rows.
-        2026-11-22, commit ff60227.
+        after 20 updates, 0.545 +- 0.035 after 26 (200 problems, temperature 0.7); mean reward of
+        the first five updates 0.350, of the last five 0.561. 51 minutes, cold start and exams
+        included, on 2 CPU cores that tests used at the same time (float32, jax 0.10.2), stopped by
+        SIGTERM at update 26 and resumed for the last exam; largest log-probability gap 5.5e-5,
+        staleness at most 1. With rows of 136 tokens (packing 0.77); those below are longer, for
+        fuller rows. 2026-11-22, commit ff60227.
         SVAMP itself is still too hard: 60 steps of imitating gsm8k_train left it at 0.010.
 
 Your own problems: --config.data.jsonl.path=svamp.jsonl --config.cold_start.path=gsm8k_train.jsonl
