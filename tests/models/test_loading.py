@@ -329,7 +329,8 @@ def test_damaged_and_incomplete_folders_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize('make, words', [
-    (lambda p: p / 'nothing', 'does not exist: give a GGUF file, a Hugging Face folder or the workdir of a run'),
+    (lambda p: p / 'nothing',
+     'does not exist: give a GGUF file, a Hugging Face folder or the workdir of a run'),
     (lambda p: p, 'is a folder without config.json'),
     (lambda p: (p / 'x.safetensors').write_text('x') and p / 'x.safetensors',
      'is a file but no GGUF file'),
