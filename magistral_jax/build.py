@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -42,7 +43,7 @@ def meshes(c) -> Meshes:
     ValueError: there are fewer devices than the meshes need.
   """
   devices, train, sample = jax.devices(), dict(c.mesh.trainer), dict(c.mesh.sampler)
-  size = lambda axes: functools.reduce(lambda a, b: a * b, axes.values())
+  size = lambda axes: math.prod(axes.values())
   need = size(train) + c.runtime.samplers * size(sample)
   if len(devices) == 1 and size(train) == size(sample) == 1:
     parts = [devices] * (1 + c.runtime.samplers)
@@ -161,7 +162,7 @@ def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **chang
       functools.partial(decoder.forward_rows, config, remat=c.trainer.remat,
                         unroll=c.trainer.unroll),
       decoder.head, opt, template, temperature=c.sampler.temperature,
-      vocab_shards=mesh.shape[sharding.TRAINER['vocab']], **c.loss)
+      vocab_shards=sharding.pieces(mesh, sharding.TRAINER, 'vocab'), **c.loss)
   if restore is not None:
     state = restore(template)
   else:

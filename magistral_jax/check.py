@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -89,7 +90,7 @@ def _check_sampling(c) -> None:
 
 
 def _check_training(c) -> None:
-  b, fsdp = c.batching, c.mesh.trainer.fsdp
+  b = c.batching
   longest = c.data.max_prompt_tokens + c.sampler.max_new_tokens - 1
   if longest > b.row_tokens:
     raise ValueError(f'batching.row_tokens={b.row_tokens} is too short for a sequence of '
@@ -104,9 +105,10 @@ def _check_training(c) -> None:
   if c.runtime.trainers != 1:
     raise ValueError(f'runtime.trainers={c.runtime.trainers} must be 1 in mode '
                      f'{c.runtime.mode!r}: widen mesh.trainer instead.')
-  if c.trainer.microbatch_rows % fsdp:
+  pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'row'))
+  if c.trainer.microbatch_rows % pieces:
     raise ValueError(f'trainer.microbatch_rows={c.trainer.microbatch_rows} must be a multiple of '
-                     f'mesh.trainer.fsdp={fsdp}: rows are cut over those devices.')
+                     f'{keys}: rows are cut over those devices.')
   if c.cold_start.rows % c.trainer.microbatch_rows:
     raise ValueError(f'cold_start.rows={c.cold_start.rows} must be a multiple of '
                      f'trainer.microbatch_rows={c.trainer.microbatch_rows}.')
@@ -149,13 +151,20 @@ def _from_workdir(c) -> bool:
 
 
 def _check_cuts(c, config: ModelConfig, rules, mesh: str) -> None:
-  """Every size of the model that a mesh axis cuts is a multiple of it."""
-  sizes = c.mesh[mesh]
+  """Every size of the model that mesh axes cut is a multiple of them."""
   for axis, key in AXES.items():
-    cut = rules[axis]
-    if cut and getattr(config, key) % sizes[cut]:
-      raise ValueError(f'model.{key}={getattr(config, key)} must be a multiple of '
-                       f'mesh.{mesh}.{cut}={sizes[cut]}: lower that, or change the model.')
+    pieces, keys = _cut(c, mesh, sharding.mesh_axes(rules, axis))
+    if getattr(config, key) % pieces:
+      raise ValueError(f'model.{key}={getattr(config, key)} must be a multiple of {keys}: lower '
+                       f'that, or change the model.')
+
+
+def _cut(c, mesh: str, axes) -> tuple[int, str]:
+  """Pieces that these mesh axes make, and the keys that say so: '6 = mesh.trainer.fsdp=3 x ...'."""
+  sizes = {f'mesh.{mesh}.{axis}': c.mesh[mesh][axis] for axis in axes}
+  pieces = math.prod(sizes.values())
+  words = ' x '.join(f'{key}={size}' for key, size in sizes.items() if size > 1)
+  return pieces, words if words.count('=') < 2 else f'{pieces} ({words})'
 
 
 def _check_problems(c, tok, stream) -> None:

@@ -99,7 +99,9 @@ LIMITS = dict(
         beta2=DECAY, eps=POSITIVE, weight_decay=NOT_NEGATIVE, clip_norm=NOT_NEGATIVE,
         max_bad_steps=whole(1)),
     trainer=dict(microbatch_rows=whole(1), remat=choice(REMAT), unroll=whole(1)),
-    mesh=dict(trainer=dict(fsdp=whole(1), tensor=whole(1)), sampler=dict(tensor=whole(1))),
+    mesh=dict(
+        trainer=dict(fsdp=whole(1), expert=whole(1), sequence=whole(1), tensor=whole(1)),
+        sampler=dict(expert=whole(1), tensor=whole(1))),
     evaluation=dict(
         every=whole(0), problems=whole(0), samples=whole(1), temperature=NOT_NEGATIVE,
         top_p=NUCLEUS, max_new_tokens=whole(1)),

@@ -148,8 +148,9 @@ class Scorer:
   """
 
   def __init__(self, config: ModelConfig, params, mesh):
-    self._params, self._mesh = params, mesh
+    self._params = params
     self._rows = sharding.named(mesh, sharding.TRAINER, ('row', None))
+    self._rows_over = sharding.pieces(mesh, sharding.TRAINER, 'row')
     self._logps = jax.jit(
         lambda *arguments: target_logps(config, *arguments), out_shardings=self._rows)
 
@@ -160,7 +161,7 @@ class Scorer:
     """
     out = [np.zeros(0, np.float32) for _ in sequences]
     lengths = [len(tokens) for tokens in sequences]
-    for members, rows, width in make_batches(lengths, self._mesh.shape['fsdp']):
+    for members, rows, width in make_batches(lengths, self._rows_over):
       arrays = np.zeros((3, rows, width), np.int32)
       for row, i in enumerate(members):
         n = lengths[i] - 1

@@ -5,16 +5,24 @@ trainer's table cuts them for training, the sampler's for decoding; the paramete
 same, so taking up new weights is a reshard of that tree. Only this file and configs name mesh axes.
 """
 
+import math
+
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-# Trainer mesh: fsdp x tensor. Parameters are cut over both, rows of tokens over fsdp.
-TRAINER = dict(embed='fsdp', heads='tensor', kv_heads='tensor', ffn='tensor', vocab='tensor',
-               row='fsdp', layers=None)
-# Sampler mesh: tensor. More samplers, not a data axis, take more devices: each keeps its own pages.
-SAMPLER = dict(embed=None, heads='tensor', kv_heads='tensor', ffn='tensor', vocab='tensor',
-               layers=None)
+# A rule names one mesh axis, several (the first is the outermost cut), or None: kept whole.
+# Trainer mesh: fsdp x expert x sequence x tensor. Rows of tokens are cut over fsdp and expert,
+# which outside the experts is one more axis of data; the places of a row over sequence. A parameter
+# lies over all four, so that optimizer state has as many devices as there are.
+TRAINER = dict(row=('fsdp', 'expert'), place='sequence', embed=('fsdp', 'expert', 'sequence'),
+               heads='tensor', kv_heads='tensor', ffn='tensor', vocab='tensor', layers=None,
+               expert='expert', expert_embed=('fsdp', 'sequence'), expert_ffn='tensor')
+# Sampler mesh: expert x tensor; outside the experts both cut heads, ffn and vocabulary. More
+# samplers, not a data axis, take more devices: each keeps its own pages.
+_BOTH = ('expert', 'tensor')
+SAMPLER = dict(embed=None, heads=_BOTH, kv_heads=_BOTH, ffn=_BOTH, vocab=_BOTH, layers=None,
+               expert='expert', expert_embed=None, expert_ffn='tensor')
 
 
 def make_mesh(devices, **sizes: int) -> Mesh:
@@ -23,15 +31,24 @@ def make_mesh(devices, **sizes: int) -> Mesh:
   Raises:
     ValueError: the sizes do not multiply to the number of devices.
   """
-  wanted = 1
-  for size in sizes.values():
-    wanted *= size
+  wanted = math.prod(sizes.values())
   if wanted != len(devices):
     raise ValueError(f'A mesh of {sizes} needs {wanted} devices and got {len(devices)}: change '
                      f'mesh.trainer or mesh.sampler.')
   # Auto axes: the compiler propagates shardings from the arrays' own; no annotation per operation.
   return jax.make_mesh(tuple(sizes.values()), tuple(sizes), devices=devices,
                        axis_types=(AxisType.Auto,) * len(sizes))
+
+
+def mesh_axes(rules: dict, axis: str) -> tuple[str, ...]:
+  """The mesh axes that cut the named axis; () where it is kept whole."""
+  rule = rules[axis] or ()
+  return (rule,) if isinstance(rule, str) else rule
+
+
+def pieces(mesh: Mesh, rules: dict, axis: str) -> int:
+  """Into how many pieces the named axis is cut; a mesh axis that the mesh lacks counts as 1."""
+  return math.prod(mesh.shape.get(name, 1) for name in mesh_axes(rules, axis))
 
 
 def named(mesh: Mesh, rules: dict, axes: tuple) -> NamedSharding:
@@ -41,12 +58,14 @@ def named(mesh: Mesh, rules: dict, axes: tuple) -> NamedSharding:
     ValueError: two dimensions of the array fall on one mesh axis.
     KeyError: an axis that the table does not know.
   """
-  spec = tuple(None if axis is None else rules[axis] for axis in axes)
-  used = [name for name in spec if name]
+  cuts = [mesh_axes(rules, axis) if axis else () for axis in axes]
+  used = [name for cut in cuts for name in cut]
   if len(used) != len(set(used)):
-    raise ValueError(f'Axes {axes} put two dimensions on one mesh axis: {spec}. Change a rule in '
+    raise ValueError(f'Axes {axes} put two dimensions on one mesh axis: {cuts}. Change a rule in '
                      f'magistral_jax/sharding.py.')
-  return NamedSharding(mesh, P(*spec))
+  # A mesh axis that the mesh lacks cuts nothing.
+  spec = (tuple(name for name in cut if name in mesh.shape) for cut in cuts)
+  return NamedSharding(mesh, P(*(cut[0] if len(cut) == 1 else cut or None for cut in spec)))
 
 
 def tree_named(mesh: Mesh, rules: dict, axes):
@@ -58,8 +77,10 @@ def check_divisible(abstract, shardings, what: str) -> None:
   """Raises ValueError naming the first array that a mesh axis does not divide evenly."""
   for (path, leaf), sharding in zip(jax.tree.leaves_with_path(abstract),
                                     jax.tree.leaves(shardings), strict=True):
-    for size, axis in zip(leaf.shape, sharding.spec, strict=False):
-      if axis and size % sharding.mesh.shape[axis]:
+    for size, cut in zip(leaf.shape, sharding.spec, strict=False):
+      names = () if cut is None else (cut,) if isinstance(cut, str) else cut
+      if size % math.prod(sharding.mesh.shape[name] for name in names):
+        sizes = ' x '.join(f'{name}={sharding.mesh.shape[name]}' for name in names)
         raise ValueError(f'{what}: {jax.tree_util.keystr(path)} of shape {leaf.shape} has a '
-                         f'dimension of {size} that mesh axis {axis}={sharding.mesh.shape[axis]} '
-                         f'does not divide: change the mesh section of the config.')
+                         f'dimension of {size} that mesh axis {sizes} does not divide: change the '
+                         f'mesh section of the config.')

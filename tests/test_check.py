@@ -101,6 +101,8 @@ def test_limits_name_every_key_of_every_config(name):
     ('trainer.remat', 'some', "trainer.remat='some' must be one of none, full, dots"),
     ('trainer.microbatch_rows', 3, 'cold_start.rows=16 must be a multiple of'),
     ('mesh.trainer.fsdp', 3, 'microbatch_rows=16 must be a multiple of mesh.trainer.fsdp=3'),
+    ('mesh.trainer', dict(fsdp=2, expert=3, sequence=1, tensor=1),
+     'must be a multiple of 6 (mesh.trainer.fsdp=2 x mesh.trainer.expert=3)'),
     ('mesh.sampler.tensor', 0, 'mesh.sampler.tensor=0 must be a whole number of at least 1'),
     ('evaluation.top_p', 0.0, 'evaluation.top_p=0.0 must be a finite number above 0 and at most 1'),
     ('evaluation.samples', 0, 'evaluation.samples=0 must be a whole number of at least 1'),
@@ -140,7 +142,7 @@ def test_a_key_that_is_missing_or_unknown_in_the_file_is_named():
     check.check(c)
   c = config()
   del c.mesh.trainer
-  with pytest.raises(ValueError, match='mesh.trainer is missing .* a section with fsdp, tensor'):
+  with pytest.raises(ValueError, match='mesh.trainer is missing .* a section with fsdp, expert'):
     check.check(c)
   with pytest.raises(ValueError, match='verifiers=3 must be a section with format, correct'):
     check.check(config(verifiers=3))

@@ -28,11 +28,12 @@ class Trainer:
 
   def __init__(self, state: TrainState, step: Step, *, mesh: jax.sharding.Mesh,
                microbatch_rows: int, max_bad_steps: int):
-    rows_over = mesh.shape[sharding.TRAINER['row']]
+    rows_over = sharding.pieces(mesh, sharding.TRAINER, 'row')
     if microbatch_rows % rows_over:
+      keys = (f'mesh.trainer.{axis}' for axis in sharding.mesh_axes(sharding.TRAINER, 'row'))
       raise ValueError(
           f'trainer.microbatch_rows is {microbatch_rows} and rows are cut over {rows_over} '
-          f'devices: make it a multiple of mesh.trainer.{sharding.TRAINER["row"]}.')
+          f'devices: make it a multiple of {" x ".join(keys)}.')
     self.state = state
     self.version = int(jax.device_get(state.step))
     self.bad_steps = 0       # In all, skipped for a gradient that was not finite.

@@ -179,7 +179,10 @@ def test_mistral_small_has_its_published_size():
   assert config.kv_bytes_per_token == 163_840
 
 
-def test_eight_devices_are_one_device(params):
+@pytest.mark.parametrize('sizes, shard', [
+    (dict(fsdp=4, tensor=2), (2, 8, 24)),
+    (dict(fsdp=2, expert=2, sequence=2, tensor=1), (2, 4, 48))])
+def test_eight_devices_are_one_device(params, sizes, shard):
   tokens = jax.random.randint(jax.random.key(5), (8, 16), 0, CONFIG.vocab)
   positions = jnp.broadcast_to(jnp.arange(16), (8, 16))
   segments = (positions < 13).astype(jnp.int32)
@@ -187,11 +190,11 @@ def test_eight_devices_are_one_device(params):
     return logps_of(params, decoder.forward_rows(CONFIG, params, *rows))
   alone = jax.jit(run)(params, tokens, positions, segments)
 
-  mesh = sharding.make_mesh(jax.devices(), fsdp=4, tensor=2)
+  mesh = sharding.make_mesh(jax.devices(), **sizes)
   cut = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(CONFIG)[1])
   rows = sharding.named(mesh, sharding.TRAINER, ('row', None))
   shared = jax.device_put(params, cut)
-  assert shared['layers']['ffn']['w1'].addressable_shards[0].data.shape == (2, 8, 24)
+  assert shared['layers']['ffn']['w1'].addressable_shards[0].data.shape == shard
   together = jax.jit(run)(shared, *jax.device_put((tokens, positions, segments), rows))
   close(together[:, :13], alone[:, :13])
 

@@ -1,0 +1,60 @@
+"""The axis tables: where a named axis lies, in how many pieces, and what cannot be cut."""
+import math
+
+import jax
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from magistral_jax import sharding
+from magistral_jax.sharding import SAMPLER, TRAINER, named, pieces
+
+
+def mesh(**sizes):
+  return sharding.make_mesh(jax.devices(), **sizes)
+
+
+def test_a_rule_of_several_mesh_axes_cuts_by_all_of_them():
+  full = mesh(fsdp=2, expert=2, sequence=1, tensor=2)
+  assert named(full, TRAINER, ('row', None)).spec == P(('fsdp', 'expert'), None)
+  embed = named(full, TRAINER, ('embed', 'heads'))
+  assert embed.spec == P(('fsdp', 'expert', 'sequence'), 'tensor')
+  assert pieces(full, TRAINER, 'row') == pieces(full, TRAINER, 'embed') == 4
+  assert pieces(full, TRAINER, 'layers') == 1
+  assert embed.shard_shape((8, 6)) == (2, 3)
+
+
+def test_a_mesh_axis_that_the_mesh_lacks_cuts_nothing():
+  small = mesh(fsdp=4, tensor=2)
+  assert named(small, TRAINER, ('row', 'place')).spec == P('fsdp', None)
+  assert pieces(small, TRAINER, 'row') == 4 and pieces(small, TRAINER, 'place') == 1
+
+
+@pytest.mark.parametrize('rules, sizes', [
+    (TRAINER, dict(fsdp=2, expert=2, sequence=2, tensor=1)), (SAMPLER, dict(expert=4, tensor=2))])
+def test_no_parameter_is_held_twice(rules, sizes):
+  """Neither the dense ones nor those of the experts, in training or sampling."""
+  dense = named(mesh(**sizes), rules, ('embed', 'ffn')).shard_shape((16, 16))
+  experts = named(mesh(**sizes), rules, ('expert', 'expert_embed', 'expert_ffn'))
+  assert math.prod(dense) == 16 * 16 / 8
+  assert math.prod(experts.shard_shape((4, 16, 16))) == 4 * 16 * 16 / 8
+
+
+def test_two_dimensions_on_one_mesh_axis_are_refused():
+  with pytest.raises(ValueError, match='put two dimensions on one mesh axis'):
+    named(mesh(fsdp=4, tensor=2), TRAINER, ('row', 'embed'))
+  with pytest.raises(KeyError):
+    named(mesh(fsdp=4, tensor=2), TRAINER, ('rows',))
+
+
+def test_the_array_that_cannot_be_cut_is_named():
+  on = mesh(fsdp=2, expert=2, sequence=1, tensor=2)
+  tree = dict(w=jax.ShapeDtypeStruct((6, 8), 'float32'))
+  cut = dict(w=named(on, TRAINER, ('embed', 'ffn')))
+  with pytest.raises(ValueError, match=r"model: \['w'\] .* dimension of 6 .*fsdp=2 x expert=2"):
+    sharding.check_divisible(tree, cut, 'model')
+  sharding.check_divisible(dict(w=jax.ShapeDtypeStruct((4, 8), 'float32')), cut, 'model')
+
+
+def test_a_mesh_needs_exactly_its_devices():
+  with pytest.raises(ValueError, match='needs 16 devices and got 8: change mesh.trainer'):
+    mesh(fsdp=8, tensor=2)
