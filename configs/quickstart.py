@@ -30,7 +30,8 @@ def get_config():
       page_tokens=16, pages=0, decode_steps=8)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
-      timeout_s=5.0, memory_mb=1024)
+      language=0.0, language_model='', code_reward='all',
+      queue=1024, timeout_s=5.0, memory_mb=1024)
   c.batching = dict(
       prompts_per_batch=16, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=128,
       advantage_norm='minibatch', normalizer='group')

@@ -28,6 +28,9 @@ from magistral_jax.trainer.state import abstract_state, init_state
 from magistral_jax.trainer.step import make_step
 from magistral_jax.verifiers.pool import Pool
 
+# Keys of the config section `verifiers` that are not a reward.
+VERIFIER_LIMITS = ('language_model', 'queue', 'timeout_s', 'memory_mb')
+
 
 @dataclasses.dataclass(frozen=True)
 class Meshes:
@@ -199,7 +202,7 @@ def sampler(c, config: ModelConfig, mesh, tok, snapshot: WeightSnapshot) -> Samp
 def pool(c) -> Pool:
   """The pool of verifier workers; a context manager."""
   rewards = dict(c.verifiers)
-  limits = {key: rewards.pop(key) for key in ('timeout_s', 'memory_mb')}
+  limits = {key: rewards.pop(key) for key in VERIFIER_LIMITS}
   return Pool(c.runtime.verifier_workers, rewards=rewards, **limits)
 
 

@@ -23,6 +23,7 @@ from magistral_jax.models.config import ModelConfig
 from magistral_jax.orchestration.ledger import window_groups
 from magistral_jax.tokens import Tokenizer
 from magistral_jax.trainer.step import check_loss
+from magistral_jax.verifiers import language
 from magistral_jax.verifiers.reward import VERIFIERS, check_rewards
 
 # Sizes of a model by the axis name that cuts them, with the key to change.
@@ -116,10 +117,12 @@ def _check_training(c) -> None:
 
 def _check_rewards(c) -> None:
   v = c.verifiers
-  check_rewards(**{k: v[k] for k in v if k not in ('timeout_s', 'memory_mb')})
+  check_rewards(**{k: v[k] for k in v if k not in build.VERIFIER_LIMITS})
   if not v.correct:
     raise ValueError(f'verifiers.correct={v.correct} must be above 0: right and wrong answers '
                      f'would be paid the same.')
+  if v.language:
+    language.load(v.language_model)
 
 
 def _check_checkpoint(c) -> None:

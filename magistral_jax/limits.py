@@ -21,6 +21,7 @@ from magistral_jax.trainer.losses import LOSSES
 from magistral_jax.trainer.optimizer import OPTIMIZERS
 from magistral_jax.trainer.state import KL_REFERENCES
 from magistral_jax.verifiers.pool import MIN_MEMORY_MB
+from magistral_jax.verifiers.reward import CODE_REWARDS
 
 MODES = ('threads', 'lockstep')
 
@@ -85,7 +86,9 @@ LIMITS = dict(
         top_p=NUCLEUS, page_tokens=whole(1), pages=whole(0), decode_steps=whole(1)),
     verifiers=dict(
         format=NOT_NEGATIVE, correct=NOT_NEGATIVE, length_max=whole(0), length_cache=whole(0),
-        length_penalty=NOT_NEGATIVE, timeout_s=POSITIVE, memory_mb=whole(MIN_MEMORY_MB)),
+        length_penalty=NOT_NEGATIVE, language=NOT_NEGATIVE, language_model=TEXT,
+        code_reward=choice(CODE_REWARDS), queue=whole(1), timeout_s=POSITIVE,
+        memory_mb=whole(MIN_MEMORY_MB)),
     batching=dict(
         prompts_per_batch=whole(1), minibatches=whole(1), max_staleness=whole(0),
         patience_batches=whole(1), row_tokens=whole(1), advantage_norm=choice(ADVANTAGE_NORMS),

@@ -76,8 +76,8 @@ class Completion:
 class Verdict:
   """A completion's score: what was found, what it pays, and out of which parts.
 
-  Verdict(status='correct', reward=1.0, parts={'format': .1, 'correct': .9, 'length': 0.},
-          answer='145', detail='', seconds=.002)
+  Verdict(status='correct', reward=1.0, parts={'format': .1, 'correct': .9, 'length': 0.,
+          'language': 0.}, answer='145', detail='', seconds=.002)
   """
   status: str               # One of STATUSES.
   reward: float             # Sum of the parts.

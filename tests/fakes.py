@@ -129,6 +129,8 @@ class FakeVerifier:
     except queue.Empty:
       return found
 
+  full = False              # It never falls behind.
+
   def pending(self):
     return self._judged.qsize()
 

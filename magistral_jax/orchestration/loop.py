@@ -49,6 +49,9 @@ class Loop:
     # Held still by an exam, it would start groups with weights that are already old.
     if sampler.pinned and sampler.version < self.trainer.version:
       return 0
+    # Nothing that is being written waits for a verdict; but nothing new is begun meanwhile.
+    if self.verifier.full:
+      return 0
     given = 0
     while (sampler.hungry if most is None else given < most):
       ordinal = self.ledger.issue()

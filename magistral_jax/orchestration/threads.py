@@ -1,7 +1,8 @@
 """The roles on threads of one process: samplers never wait for the trainer, nor for verdicts.
 
   thread       waits for                          is woken by
-  sampler-i    an ordinal within the window       an update or a filtered group (it polls: POLL_S)
+  sampler-i    an ordinal within the window, and  an update, a filtered group, a verdict (it polls:
+               verifiers that keep up             POLL_S); what it has begun it goes on writing
   verifier     a verdict of the pool              the pool
   trainer      a batch (this is the main thread)  the verifier thread, at every group kept
 Everything in between is bounded by the ledger's window: a group that is on its way holds its place
@@ -83,7 +84,9 @@ def _sampling(loop, index: int) -> None:
         loop.health.beat(role, f'decoding {sampler.open} sequences')
         loop.sample(sampler)
       else:
-        loop.health.beat(role, 'waiting for the trainer: as many groups are open as may be')
+        whom = ('verifiers: as many completions wait' if loop.verifier.full else
+                'trainer: as many groups are open')
+        loop.health.beat(role, f'waiting for the {whom} as may be')
         time.sleep(POLL_S)
 
 

@@ -1,18 +1,15 @@
-"""One worker process seen from its parent: pipes, deadlines, its last words."""
+"""One worker process seen from the pool: pipes, deadlines, its last words."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import pathlib
 import select
+import signal
 import struct
-import subprocess
-import sys
 import tempfile
 import time
-
-_PACKAGE_ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 
 
 class WorkerDied(RuntimeError):
@@ -20,30 +17,44 @@ class WorkerDied(RuntimeError):
 
 
 class Process:
-  """One child and its pipes. Every call has a deadline (time.monotonic)."""
+  """One worker and its pipes. Every call has a deadline (time.monotonic).
 
-  def __init__(self, settings: str):
+  Args:
+    seat: which of the pool's places it takes.
+    fork: (seat, files) -> process id; the files are the worker's jobs, replies and stderr.
+    bury: process id -> exit code of the process, which it kills if it lives.
+  """
+
+  def __init__(self, seat: int, fork, bury):
     self._stderr = tempfile.TemporaryFile()
-    self._popen = subprocess.Popen(
-        [sys.executable, '-P', '-m', 'magistral_jax.verifiers.worker', settings],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, bufsize=0,
-        env=_environment(), start_new_session=True)
-    for pipe in (self._popen.stdin, self._popen.stdout):
-      os.set_blocking(pipe.fileno(), False)
+    jobs, self._into = os.pipe()
+    self._out, replies = os.pipe()
+    self._bury = bury
+    try:
+      self.pid = fork(seat, [jobs, replies, self._stderr.fileno()])
+    except BaseException:
+      self._close()
+      raise
+    finally:
+      os.close(jobs)
+      os.close(replies)
+    for pipe in (self._into, self._out):
+      os.set_blocking(pipe, False)
     self._received = bytearray()
-    self.pid = self._popen.pid
 
   def alive(self) -> bool:
-    return self._popen.poll() is None
+    """Whether it still holds its end of the pipe, which nothing but its death closes."""
+    poll = select.poll()
+    poll.register(self._out, 0)
+    return not poll.poll(0)
 
   def exchange(self, payload: bytes, deadline: float):
     """Sends a message (or nothing) and returns the next one. TimeoutError, WorkerDied."""
-    out, into = self._popen.stdin.fileno(), self._popen.stdout.fileno()
     unsent = memoryview(payload)
     poll = select.poll()           # select() ends at 1024 open files.
-    poll.register(into, select.POLLIN)
+    poll.register(self._out, select.POLLIN)
     if unsent:
-      poll.register(out, select.POLLOUT)
+      poll.register(self._into, select.POLLOUT)
     while True:
       if (message := self._message()) is not None:
         return message
@@ -52,20 +63,20 @@ class Process:
         raise TimeoutError
       try:
         for pipe, _ in poll.poll(left * 1000):
-          if pipe == into:
-            data = os.read(into, 65536)
+          if pipe == self._out:
+            data = os.read(self._out, 65536)
             if not data:
               raise WorkerDied
             self._received += data
           else:
-            unsent = unsent[os.write(out, unsent[:65536]):]
+            unsent = unsent[os.write(self._into, unsent[:65536]):]
             if not unsent:
-              poll.unregister(out)
+              poll.unregister(self._into)
       except BlockingIOError:
         continue
       except BrokenPipeError:
         unsent = b''                 # It takes no more, but may have said why.
-        poll.unregister(out)
+        poll.unregister(self._into)
 
   def _message(self):
     if len(self._received) < 4:
@@ -87,22 +98,17 @@ class Process:
     return tail.decode(errors='replace').strip()
 
   def kill(self) -> None:
-    self._popen.kill()
+    """SIGKILL; only before `bury`, as long as the process id is its own."""
+    with contextlib.suppress(ProcessLookupError):
+      os.kill(self.pid, signal.SIGKILL)
 
   def bury(self) -> int:
     """Kills it if it lives and closes its files; returns its exit code (minus the signal)."""
-    self._popen.kill()
-    code = self._popen.wait()
-    for file in (self._popen.stdin, self._popen.stdout, self._stderr):
-      file.close()
+    code = self._bury(self.pid)
+    self._close()
     return code
 
-
-def _environment() -> dict[str, str]:
-  """A small environment: no accelerator, no secrets of the parent, one thread per library."""
-  kept = {k: os.environ[k] for k in ('PATH', 'HOME', 'LANG', 'LC_ALL', 'TMPDIR', 'LD_LIBRARY_PATH',
-                                     'VIRTUAL_ENV') if k in os.environ}
-  path = [_PACKAGE_ROOT, os.environ.get('PYTHONPATH', '')]
-  # Thread pools reserve address space by the gigabyte, which the memory limit counts.
-  return kept | dict(PYTHONPATH=os.pathsep.join(filter(None, path)), PYTHONIOENCODING='utf-8',
-                     PYTHONHASHSEED='0', OPENBLAS_NUM_THREADS='1', OMP_NUM_THREADS='1')
+  def _close(self) -> None:
+    os.close(self._into)
+    os.close(self._out)
+    self._stderr.close()

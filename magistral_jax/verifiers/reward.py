@@ -1,9 +1,12 @@
-"""What a completion is paid: format, then correctness, then length, with the parts kept.
+"""What a completion is paid: format, correctness, length, language; every part is kept.
 
-    0                                                       when the format fails, and nothing else
-    format + (correct if right) + length_penalty(n_tokens)  otherwise
+    0                                                     when the format fails, and nothing else
+    format + correct * share + length_penalty + language  otherwise
 
-Reference: arXiv:2506.10910 section 2.2.
+`share` is 1 for a right answer and 0 for any other; with code_reward='share' a program that is not
+right earns the share of the tests that it passes. The language bonus does not look at correctness.
+
+Reference: arXiv:2506.10910 section 2.2; the share of tests is an ablation there (section 7.4).
 """
 
 from __future__ import annotations
@@ -12,23 +15,30 @@ from collections.abc import Mapping
 
 from magistral_jax.records import Verdict
 from magistral_jax.verifiers import format, length, math
+from magistral_jax.verifiers import language as languages
 
 # By Problem.domain. A verifier takes what was answered and the true answer, and returns a status of
 # records.STATUSES with a detail for people.
 VERIFIERS = dict(math=math.check)
+CODE_REWARDS = ('all', 'share')
+PARTS = ('format', 'correct', 'length', 'language')
 
 
 def check_rewards(*, format: float, correct: float, length_max: int, length_cache: int,
-                  length_penalty: float) -> None:
+                  length_penalty: float, language: float, code_reward: str) -> None:
   """Raises ValueError for values that cannot work."""
   for key, value in dict(format=format, correct=correct, length_max=length_max,
-                         length_cache=length_cache, length_penalty=length_penalty).items():
+                         length_cache=length_cache, length_penalty=length_penalty,
+                         language=language).items():
     if not 0 <= value < float('inf'):
       raise ValueError(f'verifiers.{key} is {value}; it must be a finite number of at least 0.')
   if length_max and length_cache > length_max:
     raise ValueError(
         f'verifiers.length_cache is {length_cache} but verifiers.length_max is {length_max}: the '
         f'penalty would start below 0 tokens; lower verifiers.length_cache.')
+  if code_reward not in CODE_REWARDS:
+    raise ValueError(f'verifiers.code_reward is {code_reward!r}; it must be one of '
+                     f'{", ".join(CODE_REWARDS)}.')
 
 
 def check_domain(domain: str) -> None:
@@ -37,41 +47,66 @@ def check_domain(domain: str) -> None:
     raise ValueError(f'Nobody judges problems of domain {domain!r}; known: {sorted(VERIFIERS)}.')
 
 
-def score(job: Mapping, **rewards) -> Verdict:
+def score(job: Mapping, *, identify: languages.Identify | None = None, **rewards) -> Verdict:
   """Judges one completion; how long that took is the worker's to say.
 
   Args:
     job: response (text after the prompt), answer (the true one), domain, n_tokens (of the
-      completion), language and problem (text).
-    rewards: format, correct, length_max, length_cache, length_penalty, as `check_rewards` has them.
+      completion), language and problem (text). With `bare` true the response is only the final
+      answer: there is no gate, and only correctness pays.
+    identify: of `language.load`; needed where the language pays.
+    rewards: format, correct, length_max, length_cache, length_penalty, language, code_reward, as
+      `check_rewards` has them.
   """
   check_domain(job['domain'])
-  gate = format.gate(job['response'])
+  gate = _gate(job)
   if not gate.passed:
-    return _verdict('bad_format', gate, job, gate.detail, rewards)
+    return _verdict(_not_passed(job), gate, job, gate.detail, identify, rewards)
   status, detail = VERIFIERS[job['domain']](gate.box, job['answer'])
-  return _verdict(status, gate, job, detail, rewards)
+  return _verdict(status, gate, job, detail, identify, rewards)
 
 
-def score_unjudged(job: Mapping, status: str, detail: str, **rewards) -> Verdict:
+def score_unjudged(job: Mapping, status: str, detail: str, *,
+                   identify: languages.Identify | None = None, **rewards) -> Verdict:
   """The verdict on a completion whose check was cut short ('timeout', 'memory', 'error').
 
-  Its format and length are known and count; an 'error' is ours and pays nothing.
+  Its format, length and language are known and count; an 'error' is ours and pays nothing.
   """
-  gate = format.gate(job['response'])
+  gate = _gate(job)
   if status != 'error' and not gate.passed:
-    status, detail = 'bad_format', gate.detail
-  return _verdict(status, gate, job, detail, rewards)
+    status, detail = _not_passed(job), gate.detail
+  return _verdict(status, gate, job, detail, identify, rewards)
 
 
-def _verdict(status, gate, job, detail, rewards) -> Verdict:
-  parts = dict(format=0.0, correct=0.0, length=0.0)
+def _gate(job: Mapping) -> format.Gate:
+  if not job.get('bare'):
+    return format.gate(job['response'])
+  # A bare answer may still be boxed; what is not closed is taken as it stands.
+  box = format.last_box(job['response'])
+  box = (job['response'] if box is None else box).strip()
+  return format.Gate(bool(box), '', '', box, '' if box else 'the response is empty')
+
+
+def _not_passed(job: Mapping) -> str:
+  return 'no_answer' if job.get('bare') else 'bad_format'
+
+
+def _verdict(status, gate, job, detail, identify, rewards) -> Verdict:
+  parts = dict.fromkeys(PARTS, 0.0)
+  details = [detail]
   if gate.passed and status != 'error':
-    parts['format'] = rewards['format']
     parts['correct'] = rewards['correct'] if status == 'correct' else 0.0
-    parts['length'] = length.length_penalty(
-        job['n_tokens'], length_max=rewards['length_max'], length_cache=rewards['length_cache'],
-        length_penalty=rewards['length_penalty'])
+    if not job.get('bare'):
+      parts['format'] = rewards['format']
+      parts['length'] = length.length_penalty(
+          job['n_tokens'], length_max=rewards['length_max'], length_cache=rewards['length_cache'],
+          length_penalty=rewards['length_penalty'])
+      if rewards['language']:
+        agreed, why = languages.agree(
+            identify, problem=job['problem'], thoughts=gate.thoughts, answer=gate.answer,
+            language=job['language'])
+        parts['language'] = rewards['language'] if agreed else 0.0
+        details.append(why)
   return Verdict(
       status=status, reward=sum(parts.values()), parts=parts, answer=gate.box[:1000],
-      detail=detail[:1000])
+      detail='; '.join(filter(None, details))[:1000])

@@ -44,6 +44,11 @@ class Verifier:
       self._drained += len(found)
       return found
 
+  @property
+  def full(self) -> bool:
+    """Whether so many wait for a worker that no new prompts should be started."""
+    return self._pool.full
+
   def pending(self) -> int:
     """Completions put and not yet drained."""
     return self._put - self._drained

@@ -1,27 +1,43 @@
-"""The child process that judges answers: one job at a time, and it may be killed at any of them.
+"""The child processes that judge: a nursery that has loaded everything, and its forks, the workers.
 
-    python -m magistral_jax.verifiers.worker '{"memory_mb": ..., "parent": pid, "rewards": {...}}'
+    python -m magistral_jax.verifiers.worker FD '{"memory_mb": ..., "parent": pid, "rewards": {...},
+                                                  "language_model": ""}'
 
-Messages on stdin and stdout are a length (4 bytes, big-endian) and JSON of that length:
+Loading SymPy takes most of a second and a fork a few milliseconds, so a worker may be killed at any
+moment and is back at once. The nursery never runs a job, has one thread, and does three things on
+the Unix socket FD (`ORDER`, `REPLY`):
+
+  -> 0 once, when it is loaded
+  <- FORK, seat and three files (jobs, replies, stderr)    -> the process id of a new worker
+  <- BURY, process id                                      -> kills and reaps it; its exit code
+
+Only the nursery reaps, and only on order, so that a process id it gave never means another process.
+A worker reads and writes messages: a length (4 bytes, big-endian) and JSON of that length.
   -> {"ready": true} once,  then <- {"job": {...}},  -> {"verdict": {...}}, one at a time.
 A job that needs too much memory is answered {"memory": "..."} and one that trips over our own code
-{"error": traceback}; after either the process ends, since what it holds is unsure.
-It ends when stdin closes, and on Linux when its parent dies, even in the middle of a job.
+{"error": traceback}; after either the worker ends, since what it holds is unsure.
+On Linux a nursery dies with the pool's process and workers with their nursery, even in the middle
+of a job; elsewhere they end when their socket or pipe closes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
+import gc
 import json
 import os
 import resource
 import signal
+import socket
 import struct
 import sys
 import time
 import traceback
 
+ORDER, REPLY = struct.Struct('>ci'), struct.Struct('>i')
+FORK, BURY = b'F', b'B'
 _PR_SET_PDEATHSIG = 1
 
 
@@ -40,38 +56,89 @@ def _read(stream):
 
 
 def _die_with(parent: int) -> None:
-  """A worker deep in a computation does not see its stdin close; the kernel tells it."""
+  """A worker deep in a computation does not see its pipe close; the kernel tells it."""
   if sys.platform == 'linux':
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:     # It died before the call above.
       os._exit(1)
 
 
-def _own_stdout():
-  """The pipe to the parent; whatever libraries print goes to stderr instead."""
-  stream = os.fdopen(os.dup(1), 'wb')
-  os.dup2(2, 1)
-  return stream
-
-
-def main(settings: dict) -> None:
-  replies = _own_stdout()
+def nursery(channel: socket.socket, settings: dict) -> None:
+  """Serves orders until the channel closes."""
   _die_with(settings['parent'])
-  from magistral_jax.verifiers import reward, symbolic
+  from magistral_jax.verifiers import language, reward, symbolic
   symbolic.preload()
-  limit = settings['memory_mb'] << 20
-  resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-  resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+  means = dict(settings['rewards'])
+  if means['language']:
+    means['identify'] = language.load(settings['language_model'])
+  score = lambda job: reward.score(job, **means)
+  # A collection in a worker would copy every page that it shares with the others.
+  gc.collect()
+  gc.freeze()
+  channel.sendall(REPLY.pack(0))
+  while True:
+    order, files, _, _ = socket.recv_fds(channel, ORDER.size, 3)
+    if len(order) < ORDER.size:
+      return
+    kind, number = ORDER.unpack(order)
+    if kind == BURY:
+      channel.sendall(REPLY.pack(_bury(number)))
+      continue
+    here = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+      channel.close()
+      _work(*files, settings, score, here)
+    for file in files:
+      os.close(file)
+    channel.sendall(REPLY.pack(pid))
+
+
+def _bury(pid: int) -> int:
+  """Kills a worker with all that it started; its exit code, minus the signal that ended it."""
+  for kill in (os.kill, os.killpg):
+    # It may have no group yet, or be dead (which macOS calls forbidden).
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+      kill(pid, signal.SIGKILL)
+  return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _work(jobs: int, replies: int, stderr: int, settings: dict, score, parent: int) -> None:
+  """The life of a worker; never returns."""
+  code = 1
+  try:
+    os.setsid()
+    _die_with(parent)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (stderr, 1), (stderr, 2)):
+      os.dup2(source, target)      # What libraries print is no reply.
+    for file in (jobs, replies):
+      os.set_inheritable(file, False)
+    # Soft limits, so that a program that it starts can be given others.
+    limit, (_, most) = settings['memory_mb'] << 20, resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _judge(os.fdopen(jobs, 'rb'), os.fdopen(replies, 'wb'), settings['memory_mb'], score)
+    code = 0
+  except BaseException:            # The end of this process: nothing above would tell of it.
+    traceback.print_exc()
+  finally:
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _judge(jobs, replies, memory_mb: int, score) -> None:
+  """Judges one job after the other until there are no more, or one of them breaks something."""
   send = lambda message: (replies.write(pack(message)), replies.flush())
   send({'ready': True})
   while True:
     try:
-      if (message := _read(sys.stdin.buffer)) is None:
+      if (message := _read(jobs)) is None:
         return
       began = time.perf_counter()
-      verdict = reward.score(message['job'], **settings['rewards'])
+      verdict = score(message['job'])
     except MemoryError:
-      send({'memory': f'more than {settings["memory_mb"]} MB'})
+      send({'memory': f'more than {memory_mb} MB'})
       return
     except Exception:
       send({'error': traceback.format_exc()[-2000:]})
@@ -81,4 +148,4 @@ def main(settings: dict) -> None:
 
 
 if __name__ == '__main__':
-  main(json.loads(sys.argv[1]))
+  nursery(socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2]))

@@ -119,3 +119,17 @@ def test_no_checkpoint_tells_of_half_an_update(make_loop, part, name):
     loop.update(batch)
   loop.save()
   assert not loop.checkpoints.saved
+
+
+def test_nothing_new_is_begun_while_the_verifiers_are_behind(make_loop):
+  loop = make_loop()
+  sampler, = loop.samplers
+  loop.verifier.full = True
+  assert loop.admit(sampler) == 0
+  loop.verifier.full = False
+  assert loop.admit(sampler) > 0
+  begun, loop.verifier.full = sampler.open, True
+  while sampler.open:
+    assert loop.admit(sampler) == 0
+    loop.sample(sampler)           # What is being written goes on.
+  assert loop.verifier.pending() == begun

@@ -202,3 +202,25 @@ def test_exams_during_training_see_one_version_and_do_not_break_the_bound(make_l
 
 def none_left():
   return not [t for t in threading.enumerate() if t.name.startswith(('sampler-', 'verifier'))]
+
+
+class NarrowVerifier(fakes.FakeVerifier):
+  """Full at 8 completions."""
+  longest = 0
+
+  def put(self, completion, problem):
+    super().put(completion, problem)
+    self.longest = max(self.longest, self.pending())
+
+  @property
+  def full(self):
+    return self.pending() >= 8
+
+
+def test_a_narrow_verifier_slows_the_run_down_and_does_not_stop_it(make_loop):
+  verifier = NarrowVerifier()
+  loop = make_loop(verifier=verifier, samplers=[fakes.FakeSampler(slots=8)])
+  threads.run(loop, total_steps=20)
+  assert loop.trainer.version == 20
+  # At most what waited when a group was begun, that group, and what was being written.
+  assert verifier.longest <= 8 + 4 + 8

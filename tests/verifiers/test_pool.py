@@ -7,14 +7,16 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
+from magistral_jax.verifiers import nursery, process, reward
 from magistral_jax.verifiers import pool as pool_module
-from magistral_jax.verifiers import process, reward
 from magistral_jax.verifiers.pool import Pool
 
-REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1)
-LIMITS = dict(timeout_s=60.0, memory_mb=1024, rewards=REWARDS)
+REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
+               language=0.0, code_reward='all')
+LIMITS = dict(timeout_s=60.0, memory_mb=1024, queue=10**6, language_model='', rewards=REWARDS)
 WAIT_S = 120.0            # For what must come, however loaded the machine is.
 
 
@@ -94,17 +96,106 @@ def test_an_idle_worker_that_died_is_replaced():
   with Pool(1, **LIMITS) as pool:
     pid, = started(pool)
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not alive(pid))
+    eventually(lambda: pool.pids() and pid not in pool.pids() and alive(pool.pids()[0]))
     assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
     assert pool.stats()['restarts'] == 1
+
+
+def parent(pid):
+  return psutil.Process(pid).ppid()
+
+
+def nurseries():
+  return {p.pid for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE}
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs the kernel to tell the worker')
+def test_a_nursery_that_died_is_replaced_by_the_one_in_waiting():
+  others = nurseries()
+  with Pool(2, **LIMITS) as pool:
+    before = started(pool)
+    eventually(lambda: len(nurseries() - others) == 2)
+    futures = [pool.submit(job(str(i), str(i))) for i in range(500)]
+    first = parent(before[0])
+    second, = nurseries() - others - {first}
+    os.kill(first, signal.SIGKILL)
+    assert [f.result(WAIT_S).status for f in futures] == ['correct'] * 500
+    assert [parent(pid) for pid in pool.pids()] == [second] * 2
+    eventually(lambda: len(nurseries() - others) == 2)
+  assert nurseries() == others
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_a_nursery_has_one_thread_and_so_may_fork(pool):
+  assert os.listdir(f'/proc/{parent(started(pool)[0])}/task') == [str(parent(pool.pids()[0]))]
+
+
+def test_a_pool_may_be_closed_before_it_is_loaded():
+  others = nurseries()
+  pool = Pool(2, **LIMITS)
+  future = pool.submit(job('5'))
+  pool.close()
+  assert future.done() and nurseries() == others
+
+
+def test_workers_that_cannot_start_make_errors_that_say_why(monkeypatch):
+  monkeypatch.setattr(nursery.sys, 'executable', '/bin/false')
+  with Pool(1, **LIMITS) as pool:
+    verdict = pool.submit(job('5')).result(WAIT_S)
+  assert verdict.status == 'error' and 'no worker could be started' in verdict.detail
+
+
+def test_the_pool_is_full_when_as_many_wait_as_may():
+  with Pool(1, **(LIMITS | dict(queue=3))) as pool:
+    os.kill(started(pool)[0], signal.SIGSTOP)
+    futures = [pool.submit(job('5'))]
+    eventually(lambda: pool.stats()['in_flight'] == 1)
+    assert not pool.full
+    futures += [pool.submit(job('5')) for _ in range(3)]
+    assert pool.full and pool.stats()['queue_depth'] == 3
+    os.kill(pool.pids()[0], signal.SIGKILL)
+    assert [f.result(WAIT_S).status for f in futures] == ['correct'] * 4
+    assert not pool.full
+
+
+def test_the_language_bonus_comes_through_the_worker_and_through_a_timeout():
+  rewards = REWARDS | dict(language=0.1)
+  text = 'We add two and three, which gives five in all of them.'
+  one = job('5') | dict(response=rf'<think>{text}</think>\boxed{{5}}')
+  with Pool(1, **(LIMITS | dict(rewards=rewards, timeout_s=1.5))) as pool:
+    assert pool.submit(one).result(WAIT_S).parts['language'] == 0.1
+    os.kill(pool.pids()[0], signal.SIGSTOP)
+    cut_short = pool.submit(one).result(WAIT_S)
+  assert (cut_short.status, cut_short.parts['language']) == ('timeout', 0.1)
+  assert cut_short.seconds >= 1.5
+
+
+def test_times_are_kept_by_domain(pool):
+  started(pool)
+  stats = pool.stats()
+  assert stats['workers'] == 1
+  for name in ('latency_p50_s', 'latency_p99_s', 'service_p50_s', 'math_latency_p99_s'):
+    assert 0 < stats[name] < WAIT_S
+  assert stats['service_p50_s'] <= stats['latency_p50_s']
+
+
+class ScriptedNurseries:
+  def __init__(self, settings):
+    del settings
+
+  def fork(self, seat):
+    del seat
+    return ScriptedProcess()
+
+  def stop(self):
+    pass
+
+  close = stop
 
 
 class ScriptedProcess:
   """Stands in for a worker: each job it is given ends as the script says next."""
   pid = 0
-
-  def __init__(self, settings):
-    del settings
 
   def exchange(self, message, deadline):
     del deadline
@@ -136,20 +227,22 @@ VERDICT = {'verdict': dict(status='correct', reward=1.0, parts={})}
 @pytest.mark.parametrize('script, status, restarts, why', [
     ([VERDICT], 'correct', 0, 'the rule'),
     ([-signal.SIGKILL, VERDICT], 'correct', 1, 'somebody killed it: once more'),
-    ([-signal.SIGKILL, -signal.SIGKILL], 'error', 1, 'twice: we do not know, and say so'),
-    ([-signal.SIGSEGV, -signal.SIGSEGV], 'memory', 1, 'the job brings workers down'),
+    ([-signal.SIGKILL] * 4 + [VERDICT], 'correct', 4, 'somebody who likes killing'),
+    ([-signal.SIGKILL] * 5, 'error', 5, 'we do not know, and say so'),
+    ([1, 1], 'error', 2, 'it ended by itself, twice'),
+    ([-signal.SIGSEGV, -signal.SIGSEGV], 'memory', 2, 'the job brings workers down'),
     ([{'error': 'traceback'}, VERDICT], 'correct', 1, 'our own failure: once more'),
-    ([{'error': 'traceback'}, {'error': 'traceback'}], 'error', 1, 'our own failure, for good'),
-    ([{'memory': 'too much'}], 'memory', 0, 'not tried again'),
+    ([{'error': 'traceback'}, {'error': 'traceback'}], 'error', 2, 'our own failure, for good'),
+    ([{'memory': 'too much'}], 'memory', 1, 'not tried again'),
 ])
 def test_what_becomes_of_a_job(monkeypatch, script, status, restarts, why):
-  monkeypatch.setattr(pool_module, 'Process', ScriptedProcess)
+  monkeypatch.setattr(pool_module, 'Nurseries', ScriptedNurseries)
   SCRIPT.clear()
   SCRIPT.extend(script)
   with Pool(1, **LIMITS) as pool:
     verdict = pool.submit(job('5')).result(WAIT_S)
     assert (verdict.status, not SCRIPT) == (status, True), why
-    assert pool.stats()['restarts'] == restarts
+    eventually(lambda: pool.stats()['restarts'] == restarts)
     assert pool.stats()['errors'] == (status == 'error')
   if status != 'correct':
     assert verdict.detail, 'a failure says why'
@@ -163,15 +256,14 @@ def test_killing_workers_at_random_loses_nothing_and_judges_nothing_twice():
     futures = [pool.submit(job(str(i), str(i))) for i in range(3000)]
     for i, future in enumerate(futures):
       future.add_done_callback(lambda f, i=i: seen.update([(i, f.result().answer)]))
-    for _ in range(6):
+    for _ in range(12):
       time.sleep(rng.random() * 0.2)
       if pids := pool.pids():
         os.kill(rng.choice(pids), signal.SIGKILL)
     verdicts = [f.result(WAIT_S) for f in futures]
     stats = pool.stats()
   assert seen == collections.Counter((i, str(i)) for i in range(3000))
-  assert {v.status for v in verdicts} <= {'correct', 'error'}
-  assert stats['errors'] == sum(v.status == 'error' for v in verdicts)
+  assert [v.status for v in verdicts] == ['correct'] * 3000
   assert (stats['queue_depth'], stats['in_flight']) == (0, 0)
 
 

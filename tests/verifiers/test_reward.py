@@ -2,9 +2,13 @@
 import pytest
 
 from magistral_jax.records import STATUSES
-from magistral_jax.verifiers import reward
+from magistral_jax.verifiers import language, reward
 
-REWARDS = dict(format=0.1, correct=0.9, length_max=100, length_cache=20, length_penalty=0.1)
+REWARDS = dict(format=0.1, correct=0.9, length_max=100, length_cache=20, length_penalty=0.1,
+               language=0.0, code_reward='all')
+FULL = REWARDS | dict(language=0.1)
+FRENCH = "Nous ajoutons deux et trois, ce qui donne cinq en tout."
+ENGLISH = 'We add two and three, which gives five in all of them.'
 
 
 def job(response, answer='5', n_tokens=10):
@@ -24,7 +28,7 @@ def job(response, answer='5', n_tokens=10):
 def test_score(response, n_tokens, status, total):
   verdict = reward.score(job(response, n_tokens=n_tokens), **REWARDS)
   assert (verdict.status, verdict.reward) == (status, pytest.approx(total))
-  assert set(verdict.parts) == {'format', 'correct', 'length'}
+  assert set(verdict.parts) == {'format', 'correct', 'length', 'language'}
   assert sum(verdict.parts.values()) == verdict.reward
   assert verdict.status in STATUSES
 
@@ -50,11 +54,53 @@ def test_a_timeout_pays_the_format_and_an_error_nothing():
 @pytest.mark.parametrize('change, words', [
     (dict(correct=-1), 'verifiers.correct is -1'),
     (dict(format=float('nan')), 'verifiers.format is nan'),
+    (dict(language=-0.1), 'verifiers.language is -0.1'),
+    (dict(code_reward='most'), "verifiers.code_reward is 'most'"),
     (dict(length_cache=200), 'lower verifiers.length_cache'),
 ])
 def test_rewards_that_cannot_work(change, words):
   with pytest.raises(ValueError, match=words):
     reward.check_rewards(**(REWARDS | change))
+
+
+@pytest.fixture(scope='module')
+def identify():
+  return language.load()
+
+
+@pytest.mark.parametrize('thoughts, answer, n_tokens, status, parts', [
+    (ENGLISH, r'It is \boxed{5}.', 10, 'correct', (.1, .9, 0, .1)),
+    (ENGLISH, r'It is \boxed{6}.', 10, 'wrong', (.1, 0, 0, .1)),
+    (FRENCH, r'It is \boxed{5}.', 10, 'correct', (.1, .9, 0, 0)),
+    (ENGLISH, FRENCH + r' \boxed{5}', 10, 'correct', (.1, .9, 0, 0)),
+    ('2+3=5', r'\boxed{5}', 10, 'correct', (.1, .9, 0, 0)),
+    (ENGLISH, r'\boxed{5}', 500, 'correct', (.1, .9, -.1, .1)),
+    (FRENCH, r'\boxed{6}', 500, 'wrong', (.1, 0, -.1, 0)),
+    (ENGLISH, 'five', 10, 'bad_format', (0, 0, 0, 0)),
+])
+def test_the_full_reward(identify, thoughts, answer, n_tokens, status, parts):
+  one = job(f'<think>{thoughts}</think>{answer}', n_tokens=n_tokens)
+  verdict = reward.score(one, identify=identify, **FULL)
+  assert verdict.status == status
+  assert tuple(verdict.parts.values()) == pytest.approx(parts)
+  assert verdict.reward == pytest.approx(sum(parts))
+  assert ('language' in verdict.detail) == (status != 'bad_format' and parts[3] == 0)
+
+
+def test_what_is_cut_short_keeps_its_language_bonus(identify):
+  one = job(rf'<think>{ENGLISH}</think>\boxed{{5}}')
+  verdict = reward.score_unjudged(one, 'timeout', 'slow', identify=identify, **FULL)
+  assert verdict.parts == dict(format=0.1, correct=0.0, length=0.0, language=0.1)
+
+
+@pytest.mark.parametrize('response, status, total', [
+    ('5', 'correct', 0.9), (r'\boxed{5}', 'correct', 0.9), ('6', 'wrong', 0.0),
+    (r'\boxed{5', 'unparsable', 0.0), (' ', 'no_answer', 0.0), (r'\boxed{}', 'no_answer', 0.0)])
+def test_a_bare_response_is_paid_for_correctness_alone(identify, response, status, total):
+  one = job(response, n_tokens=500) | dict(bare=True)
+  verdict = reward.score(one, identify=identify, **FULL)
+  assert (verdict.status, verdict.reward, verdict.parts['correct']) == (status, total, total)
+  assert sum(verdict.parts.values()) == verdict.reward
 
 
 def test_an_unknown_domain_is_named():

@@ -5,7 +5,9 @@ from magistral_jax.records import Completion, Problem
 from magistral_jax.verifiers.pool import Pool
 from magistral_jax.verifiers.role import Verifier
 
-REWARDS = dict(format=0.1, correct=0.9, length_max=8, length_cache=4, length_penalty=0.1)
+REWARDS = dict(format=0.1, correct=0.9, length_max=8, length_cache=4, length_penalty=0.1,
+               language=0.0, code_reward='all')
+LIMITS = dict(timeout_s=60.0, memory_mb=1024, queue=64, language_model='', rewards=REWARDS)
 PROBLEM = Problem(id='sum', text='2+3=?', answer='5', source='test')
 
 
@@ -16,13 +18,13 @@ def completion(sample, text, n_tokens=3):
 
 
 def test_each_completion_comes_back_once():
-  with Pool(1, timeout_s=60.0, memory_mb=1024, rewards=REWARDS) as pool:
+  with Pool(1, **LIMITS) as pool:
     verifier = Verifier(pool)
     assert verifier.drain() == []
     for i in range(20):
       verifier.put(completion(i, rf'<think></think>\boxed{{{i}}}'), PROBLEM)
     verifier.put(completion(20, r'<think></think>\boxed{5}', n_tokens=6), PROBLEM)
-    assert verifier.pending() == 21
+    assert verifier.pending() == 21 and not verifier.full
     judged = []
     while verifier.pending():
       judged += verifier.drain(wait_s=60.0)
