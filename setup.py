@@ -31,6 +31,7 @@ setup(
         'tokenizers>=0.21,<0.24',        # Hugging Face tokenizer.json, and those inside GGUF.
         'gguf>=0.17,<0.20',              # Reads and dequantizes GGUF checkpoints.
         'safetensors>=0.5,<0.9',         # Reads Hugging Face checkpoints tensor by tensor.
+        'pillow>=11,<14',                # Opens the pictures of problems.
         'psutil>=6,<8',                  # Memory of the workers and of the run.
     ],
     extras_require={

@@ -5,6 +5,7 @@ S tokens of a block of pages.
 
 A decoder layer calls `attend(layer, q, k, v, cache) -> (output, cache)` and does not know which:
   rows(segments)            training: packed rows, no cache
+  pictures(segments)        the vision tower: patches of packed pictures, no cache
   prefill(page_ids)         a prompt: the same, and its keys and values go to pages
   decode(table, lengths)    one token a slot: its keys go to a page, and it reads all pages
 All softmaxes run in float32.
@@ -15,6 +16,8 @@ import jax.numpy as jnp
 
 # Tokens of cache read at once while decoding: large enough that a block is a real matrix product.
 BLOCK_TOKENS = 64
+# Patches whose scores are held at once: those of a whole large picture would take a gigabyte.
+BLOCK_PATCHES = 1024
 
 
 def masked_attention(q, k, v, mask):
@@ -57,6 +60,27 @@ def rows(segments):
   def attend(layer, q, k, v, cache):
     del layer
     return masked_attention(q, k, v, mask), cache
+  return attend
+
+
+def pictures(segments):
+  """Attention of the patches of a picture to each other, both ways; segments: [B, S], 0 is padding.
+
+  Where BLOCK_PATCHES divides S, queries are taken that many at a time and their scores are computed
+  again in the backward pass, so that memory grows with S and not with its square.
+  """
+  size, block = segments.shape[1], BLOCK_PATCHES
+  def attend(layer, q, k, v, cache):
+    del layer
+    def some(queries):
+      q, own = queries
+      mask = (own[:, :, None] == segments[:, None, :]) & (own > 0)[:, :, None]
+      return masked_attention(q, k, v, mask)
+    if size <= block or size % block:
+      return some((q, segments)), cache
+    cut = lambda x: jnp.moveaxis(x.reshape(x.shape[0], -1, block, *x.shape[2:]), 1, 0)
+    out = jax.lax.map(jax.checkpoint(some), (cut(q), cut(segments)))
+    return jnp.moveaxis(out, 0, 1).reshape(q.shape), cache
   return attend
 
 

@@ -7,6 +7,56 @@ DTYPES = ('float32', 'bfloat16')
 
 
 @dataclasses.dataclass(frozen=True)
+class VisionConfig:
+  """Shape of a vision tower and of the adapter that joins it to a decoder.
+
+  VisionConfig(layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,
+               rope_theta=1e4, norm_eps=1e-5, merge=1, biases=True, image_token=10)
+  """
+  layers: int
+  dim: int
+  heads: int
+  head_dim: int
+  ffn_dim: int
+  patch: int            # Pixels along one side of a patch.
+  side: int             # Pixels; no picture is longer than this on either side.
+  rope_theta: float
+  norm_eps: float
+  merge: int            # merge x merge patches become one token; 1 has no merger and no norm.
+  biases: bool          # Of the adapter.
+  image_token: int      # Stands in the tokens where an embedding of the picture goes.
+
+  def __post_init__(self):
+    for name in ('layers', 'dim', 'heads', 'ffn_dim', 'patch', 'merge'):
+      if getattr(self, name) < 1:
+        raise ValueError(f'model.tower.{name}={getattr(self, name)} must be at least 1.')
+    if self.head_dim < 4 or self.head_dim % 2:
+      raise ValueError(f'model.tower.head_dim={self.head_dim} must be even and at least 4: some '
+                       f'pairs turn with the row of a patch and some with its column.')
+    if self.side < self.patch * self.merge:
+      raise ValueError(f'model.tower.side={self.side} must be at least '
+                       f'{self.patch * self.merge}, the pixels of one token.')
+
+  @property
+  def kv_heads(self) -> int:
+    """Every head has keys of its own."""
+    return self.heads
+
+  @property
+  def experts(self) -> int:
+    """One feed-forward for all."""
+    return 0
+
+  def parameters(self, width: int) -> tuple[int, int]:
+    """Number of parameters of the tower, and of its adapter to a decoder of that width."""
+    layer = 4 * self.dim * self.heads * self.head_dim + 3 * self.dim * self.ffn_dim + 2 * self.dim
+    tower = 3 * self.patch ** 2 * self.dim + self.dim + self.layers * layer
+    adapter = self.dim * width + width * width + (2 * width if self.biases else 0)
+    merger = self.dim + (self.merge * self.dim) ** 2 if self.merge > 1 else 0
+    return tower, adapter + merger
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
   """Shape of a decoder.
 
@@ -25,6 +75,7 @@ class ModelConfig:
   norm_eps: float
   tied: bool            # The output matrix is the embedding.
   dtype: str            # Of the computation; parameters are kept in float32 by the trainer.
+  vision: VisionConfig | None = None   # The tower that reads images, if there is one.
 
   def __post_init__(self):
     if self.family not in FAMILIES:
@@ -45,7 +96,8 @@ class ModelConfig:
     """Number of parameters."""
     attention = 2 * self.dim * self.head_dim * (self.heads + self.kv_heads)
     layer = attention + 3 * self.dim * self.ffn_dim + 2 * self.dim
-    return self.layers * layer + self.dim + self.vocab * self.dim * (1 if self.tied else 2)
+    decoder = self.layers * layer + self.dim + self.vocab * self.dim * (1 if self.tied else 2)
+    return decoder + (sum(self.vision.parameters(self.dim)) if self.vision else 0)
 
   @property
   def kv_bytes_per_token(self) -> int:

@@ -4,7 +4,7 @@ Axes: L layers, B rows or slots, T tokens, D width, V vocabulary.
 The module is split once; everything else is a function of a plain parameter tree (nested dicts):
 
     {'embed': [V, D], 'layers': {'attention': {'q': [L, D, N, H], ...}, 'ffn': {...}, ...},
-     'norm': [D], 'output': [D, V] unless tied}
+     'norm': [D], 'output': [D, V] unless tied, 'vision' and 'adapter' if it reads images}
 """
 
 import functools
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from magistral_jax.models import attention
+from magistral_jax.models import attention, vision
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.layers import Layers, rms_norm, rotary, weight
 
@@ -34,8 +34,11 @@ class Decoder(nnx.Module):
     self.norm = weight(rngs, (config.dim,), (None,))
     if not config.tied:
       self.output = weight(rngs, (config.dim, config.vocab), ('embed', 'vocab'), fan_in=config.dim)
+    if config.vision:
+      self.vision = vision.Tower(config.vision, rngs=rngs)
+      self.adapter = vision.Adapter(config, rngs=rngs)
 
-  def __call__(self, tokens, positions, attend, cache=None, remat='none', unroll=1):
+  def __call__(self, tokens, positions, attend, cache=None, remat='none', unroll=1, images=None):
     """Hidden states after the final norm.
 
     Args:
@@ -45,11 +48,17 @@ class Decoder(nnx.Module):
       remat: which intermediate results the backward pass keeps: a key of REMAT.
       unroll: layers compiled one after another in a turn of the scan; more compile longer and,
         on CPUs, run faster.
+      images: the pictures among the tokens, a dict as `encode` takes it and `index`, [B, T] int32:
+        i where a token takes the i-th embedding of its row, from 1, else 0. None for text alone.
     Returns:
       [B, T, D] in the compute dtype, and the cache.
     """
     c = self.config
     x = self.embed[...].astype(c.dtype)[tokens]
+    if images is not None:
+      images = dict(images)
+      index = images.pop('index')
+      x = vision.mix(x, self.encode(**images, remat=remat, unroll=unroll), index)
     cos_sin = rotary(positions, c.head_dim, c.rope_theta)
     graphdef, stacked = nnx.split(self.layers)
 
@@ -64,6 +73,20 @@ class Decoder(nnx.Module):
     (x, cache), _ = jax.lax.scan(layer, (x, cache), (jnp.arange(c.layers), stacked),
                                  unroll=unroll)
     return rms_norm(x, self.norm[...], c.norm_eps), cache
+
+  def encode(self, pixels, segments, places, remat='none', unroll=1):
+    """The embeddings of packed pictures.
+
+    Args:
+      pixels: [B, S, C P P] uint8, patches of a row's pictures one after another. Where patches are
+        merged, those of one token stand together, row by row.
+      segments: [B, S] int32, the number of the picture in its row from 1; 0 is padding.
+      places: [B, S, 2] int32, row and column of the patch in its picture.
+    Returns:
+      [B, S / M, D] in the compute dtype; what padding gives means nothing.
+    """
+    x = vision.normalise(pixels, self.config.dtype)
+    return self.adapter(self.vision(x, segments, places, remat=REMAT[remat], unroll=unroll))
 
 
 @functools.cache
@@ -91,11 +114,14 @@ def bind(config: ModelConfig, params) -> Decoder:
   return nnx.merge(definition(config)[0], nnx.State(params))
 
 
-def forward_rows(config: ModelConfig, params, tokens, positions, segments, *, remat='none',
-                 unroll=1):
-  """Hidden states [B, T, D] of packed rows; tokens, positions, segments: [B, T]."""
+def forward_rows(config: ModelConfig, params, tokens, positions, segments, images=None, *,
+                 remat='none', unroll=1):
+  """Hidden states [B, T, D] of packed rows; tokens, positions, segments: [B, T].
+
+  `images` are those of the rows, see Decoder.
+  """
   return bind(config, params)(tokens, positions, attention.rows(segments), remat=remat,
-                              unroll=unroll)[0]
+                              unroll=unroll, images=images)[0]
 
 
 def head(params):

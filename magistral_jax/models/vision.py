@@ -1,0 +1,157 @@
+"""The vision tower of Pixtral and Mistral Small 3.1, and its adapter to the decoder.
+
+    patches of all pictures of a row, one after another, each with its picture and its place in it
+      -> projection, norm -> layers: attention within a picture, gated feed-forward
+      -> adapter: (norm, merge of neighbouring patches,) two layers -> embeddings for [IMG] tokens
+
+Axes: B rows, S patches, W width of the tower, D width of the decoder, C colours, P pixels of a
+patch's side, M patches of a token (merge x merge; 1 in Pixtral).
+The tower is a part of the decoder's parameter tree:
+
+    {'vision': {'patch': [C, P, P, W], 'norm_pre': [W], 'layers': as in the decoder},
+     'adapter': {'w1': [W, D], 'b1': [D], 'w2': [D, D], 'b2': [D],       biases where there are any
+                 'norm': [W], 'merger': [W, M, W]}}                      where M > 1
+References: arXiv:2410.07073 section 2.2; position pairs are laid out as in the published weights,
+the paper's pairs in another order.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from magistral_jax.models import attention
+from magistral_jax.models.config import ModelConfig, VisionConfig
+from magistral_jax.models.layers import Layers, project, rms_norm, weight
+
+# Of each colour (red, green, blue) in 0 .. 1: what the tower was trained on.
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+
+
+class Tower(nnx.Module):
+  """Patches in, features of the same number out; no norm at the end."""
+
+  def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs):
+    self.config = config
+    shape = (3, config.patch, config.patch, config.dim)
+    self.patch = weight(rngs, shape, (None, None, None, 'embed'), fan_in=3 * config.patch ** 2)
+    self.norm_pre = weight(rngs, (config.dim,), (None,))
+    self.layers = Layers(config, rngs=rngs)
+
+  def __call__(self, pixels, segments, places, *, remat=None, unroll=1):
+    """[B, S, W] of normalised pixels [B, S, C P P]; the rest as in `encode`."""
+    c = self.config
+    x = project(pixels, self.patch[...].reshape(-1, c.dim))
+    x = rms_norm(x, self.norm_pre[...], c.norm_eps)
+    cos_sin = rotary(places, c.head_dim, c.rope_theta)
+    attend = attention.pictures(segments)
+    graphdef, stacked = nnx.split(self.layers)
+
+    def layer(x, xs):
+      index, weights = xs
+      return nnx.merge(graphdef, weights)(x, cos_sin, attend, index, None)[0], None
+
+    if remat is not None:
+      layer = jax.checkpoint(layer, policy=remat, prevent_cse=False)
+    return jax.lax.scan(layer, x, (jnp.arange(c.layers), stacked), unroll=unroll)[0]
+
+
+class Adapter(nnx.Module):
+  """w2(gelu(w1 x + b1)) + b2, after a norm and the merger where the tower has one."""
+
+  def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    vision, width = config.vision, config.dim
+    self.tokens, self.eps, self.biases = vision.merge ** 2, config.norm_eps, vision.biases
+    if self.tokens > 1:
+      self.norm = weight(rngs, (vision.dim,), (None,))
+      self.merger = weight(rngs, (vision.dim, self.tokens, vision.dim), ('embed', None, 'ffn'),
+                           fan_in=vision.dim * self.tokens)
+    self.w1 = weight(rngs, (vision.dim, width), ('embed', 'ffn'), fan_in=vision.dim)
+    self.w2 = weight(rngs, (width, width), ('ffn', 'embed'), fan_in=width)
+    if self.biases:
+      self.b1 = nnx.Param(jnp.zeros(width), axes=('ffn',))
+      self.b2 = nnx.Param(jnp.zeros(width), axes=(None,))
+
+  def __call__(self, x):
+    """[B, S / M, D] of features [B, S, W]; the M patches of a token are neighbours in S."""
+    if self.tokens > 1:
+      x = rms_norm(x, self.norm[...], self.eps)
+      x = x.reshape(x.shape[0], -1, self.tokens, x.shape[-1]).swapaxes(2, 3)
+      x = project(x, self.merger[...], inputs=2)
+    bias = lambda name: getattr(self, name)[...].astype(x.dtype) if self.biases else 0
+    x = jax.nn.gelu(project(x, self.w1[...]) + bias('b1'), approximate=False)
+    return project(x, self.w2[...]) + bias('b2')
+
+
+def normalise(pixels, dtype):
+  """Pixels [..., C P P] of 0 .. 255 as the tower was trained on them: less mean, over spread."""
+  repeat = lambda x: np.repeat(x, pixels.shape[-1] // 3)
+  x = pixels.astype(jnp.float32) / 255.0
+  return ((x - repeat(MEAN)) / repeat(STD)).astype(dtype)
+
+
+def rotary(places, head_dim, theta):
+  """(cos, sin) [B, S, 1, H/2] of two-dimensional positions, in float32.
+
+  With f_k = theta^(-2k/H), the first pairs turn by row x f_0, f_2, f_4 ... and the others by
+  column x f_1, f_3, f_5 ...
+  """
+  frequency = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+  row, column = (places[..., i, None, None].astype(jnp.float32) for i in (0, 1))
+  angle = jnp.concatenate([row * frequency[0::2], column * frequency[1::2]], -1)
+  return jnp.cos(angle), jnp.sin(angle)
+
+
+def mix(x, embeddings, index):
+  """x [B, T, D] with rows of `embeddings` [B, K, D] where index [B, T] is above 0.
+
+  Args:
+    index: int32; i takes embedding i - 1 of its row, 0 leaves the token's own.
+  """
+  taken = jnp.take_along_axis(embeddings, jnp.maximum(index - 1, 0)[..., None], axis=1)
+  return jnp.where((index > 0)[..., None], taken.astype(x.dtype), x)
+
+
+# Names of the tensors in the two published layouts; '{}' is the layer's number. All are matrices
+# written [outputs, inputs], but vision.patch: [W, C, P, P]. Of 'adapter.norm' and 'adapter.merger'
+# (inputs in the order of the tree: W, M) only towers that merge have one, of biases only some.
+HUGGINGFACE_NAMES = {
+    'vision.patch': 'vision_tower.patch_conv.weight',
+    'vision.norm_pre': 'vision_tower.ln_pre.weight',
+    'vision.layers.attention_norm': 'vision_tower.transformer.layers.{}.attention_norm.weight',
+    'vision.layers.attention.q': 'vision_tower.transformer.layers.{}.attention.q_proj.weight',
+    'vision.layers.attention.k': 'vision_tower.transformer.layers.{}.attention.k_proj.weight',
+    'vision.layers.attention.v': 'vision_tower.transformer.layers.{}.attention.v_proj.weight',
+    'vision.layers.attention.o': 'vision_tower.transformer.layers.{}.attention.o_proj.weight',
+    'vision.layers.ffn_norm': 'vision_tower.transformer.layers.{}.ffn_norm.weight',
+    'vision.layers.ffn.w1': 'vision_tower.transformer.layers.{}.feed_forward.gate_proj.weight',
+    'vision.layers.ffn.w3': 'vision_tower.transformer.layers.{}.feed_forward.up_proj.weight',
+    'vision.layers.ffn.w2': 'vision_tower.transformer.layers.{}.feed_forward.down_proj.weight',
+    'adapter.norm': 'multi_modal_projector.norm.weight',
+    'adapter.merger': 'multi_modal_projector.patch_merger.merging_layer.weight',
+    'adapter.w1': 'multi_modal_projector.linear_1.weight',
+    'adapter.b1': 'multi_modal_projector.linear_1.bias',
+    'adapter.w2': 'multi_modal_projector.linear_2.weight',
+    'adapter.b2': 'multi_modal_projector.linear_2.bias',
+}
+# Here the rows of wq and wk stand in the order of interleaved pairs, as in the decoder's.
+MISTRAL_NAMES = {
+    'vision.patch': 'vision_encoder.patch_conv.weight',
+    'vision.norm_pre': 'vision_encoder.ln_pre.weight',
+    'vision.layers.attention_norm': 'vision_encoder.transformer.layers.{}.attention_norm.weight',
+    'vision.layers.attention.q': 'vision_encoder.transformer.layers.{}.attention.wq.weight',
+    'vision.layers.attention.k': 'vision_encoder.transformer.layers.{}.attention.wk.weight',
+    'vision.layers.attention.v': 'vision_encoder.transformer.layers.{}.attention.wv.weight',
+    'vision.layers.attention.o': 'vision_encoder.transformer.layers.{}.attention.wo.weight',
+    'vision.layers.ffn_norm': 'vision_encoder.transformer.layers.{}.ffn_norm.weight',
+    'vision.layers.ffn.w1': 'vision_encoder.transformer.layers.{}.feed_forward.w1.weight',
+    'vision.layers.ffn.w3': 'vision_encoder.transformer.layers.{}.feed_forward.w3.weight',
+    'vision.layers.ffn.w2': 'vision_encoder.transformer.layers.{}.feed_forward.w2.weight',
+    'adapter.norm': 'pre_mm_projector_norm.weight',
+    'adapter.merger': 'patch_merger.merging_layer.weight',
+    'adapter.w1': 'vision_language_adapter.w_in.weight',
+    'adapter.b1': 'vision_language_adapter.w_in.bias',
+    'adapter.w2': 'vision_language_adapter.w_out.weight',
+    'adapter.b2': 'vision_language_adapter.w_out.bias',
+}

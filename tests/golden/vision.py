@@ -1,0 +1,81 @@
+"""The golden models that read images: their shapes, weights and prompts, for several tests."""
+import dataclasses
+import json
+import pathlib
+
+import jax
+import numpy as np
+from safetensors.numpy import load_file
+
+from magistral_jax.data import images
+from magistral_jax.models import convert, decoder, safetensors, vision
+from magistral_jax.models.config import ModelConfig, VisionConfig
+
+FOLDER = pathlib.Path(__file__).parent
+TEXT = dict(family='mistral', layers=2, dim=32, heads=4, kv_heads=2, head_dim=8, ffn_dim=56,
+            vocab=96, rope_theta=1e6, norm_eps=1e-5, tied=False, dtype='float32')
+VISION = dict(layers=2, dim=24, heads=2, head_dim=12, ffn_dim=40, patch=4, rope_theta=100.0,
+              norm_eps=1e-5, image_token=10)
+CONFIGS = dict(
+    pixtral=ModelConfig(**TEXT, vision=VisionConfig(**VISION, side=32, merge=1, biases=True)),
+    mistral3=ModelConfig(**TEXT, vision=VisionConfig(**VISION, side=40, merge=2, biases=False)))
+
+
+def load(name):
+  """The parameter tree of a golden checkpoint, read without the package's own loader."""
+  config, tensors = CONFIGS[name], load_file(FOLDER / name / 'model.safetensors')
+  text = {leaf: f'language_model.{file}' for leaf, file in safetensors.NAMES.items()}
+  names = text | vision.HUGGINGFACE_NAMES
+  def read(path, leaf):
+    name = convert.leaf_name(path)
+    stacked = 'layers.' in name
+    parts = [tensors.pop(names[name].format(i)) for i in range(leaf.shape[0] if stacked else 1)]
+    norm = 'norm' in name or name == 'embed' or parts[0].ndim == 1
+    parts = [part if norm else part.reshape(len(part), -1).T for part in parts]
+    return (np.stack(parts) if stacked else parts[0]).reshape(leaf.shape)
+  tree = jax.tree.map_with_path(read, decoder.abstract(config))
+  assert not tensors
+  return tree
+
+
+def lines(name, file):
+  """What the golden script wrote: a list of dicts."""
+  return [json.loads(line) for line in (FOLDER / name / file).read_text().splitlines()]
+
+
+def cutting(config):
+  """How pictures are cut for a model."""
+  return images.Cutting(config.vision.patch, config.vision.merge, config.vision.side)
+
+
+def pictures(name, paths):
+  """[(pixels, places)] of the pictures of a line."""
+  return [images.load(str(FOLDER / name / path), cutting(CONFIGS[name])) for path in paths]
+
+
+def packed(name, lines, *, tokens, patches):
+  """All lines in one row of so many tokens and patches: arguments of decoder.forward_rows."""
+  config = CONFIGS[name]
+  row = {key: np.zeros((1, tokens), np.int32) for key in ('tokens', 'positions', 'segments')}
+  given = dict(pixels=np.zeros((1, patches, 3 * config.vision.patch ** 2), np.uint8),
+               segments=np.zeros((1, patches), np.int32),
+               places=np.zeros((1, patches, 2), np.int32), index=np.zeros((1, tokens), np.int32))
+  start = used = pictured = 0
+  for segment, line in enumerate(lines, 1):
+    ids, here = np.array(line['tokens']), slice(start, start + len(line['tokens']))
+    row['tokens'][0, here], row['segments'][0, here] = ids, segment
+    row['positions'][0, here] = np.arange(len(ids))
+    slots = np.flatnonzero(ids == config.vision.image_token)
+    given['index'][0, start + slots] = 1 + used // config.vision.merge ** 2 + np.arange(len(slots))
+    for pixels, places in pictures(name, line['images']):
+      pictured += 1
+      there = slice(used, used + len(pixels))
+      given['pixels'][0, there], given['places'][0, there] = pixels, places
+      given['segments'][0, there] = pictured
+      used += len(pixels)
+    start += len(ids)
+  return row, given
+
+
+def without_vision(config):
+  return dataclasses.replace(config, vision=None)
