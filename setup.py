@@ -29,13 +29,16 @@ setup(
         'tensorboardX>=2.6.2,<3',        # TensorBoard events without TensorFlow.
         'matplotlib>=3.9,<4',            # reward.png.
         'tokenizers>=0.21,<0.24',        # Hugging Face tokenizer.json, and those inside GGUF.
+        'tiktoken>=0.9,<0.15',           # The merges of tekken.json, for which the format was made.
+        'sentencepiece>=0.2,<0.3',       # Mistral's tokenizers before tekken, as for Mixtral.
         'gguf>=0.17,<0.20',              # Reads and dequantizes GGUF checkpoints.
         'safetensors>=0.5,<0.9',         # Reads Hugging Face checkpoints tensor by tensor.
         'pillow>=11,<14',                # Opens the pictures of problems.
         'psutil>=6,<8',                  # Memory of the workers and of the run.
     ],
     extras_require={
-        'dev': ['pytest>=8.3,<10', 'ruff>=0.9,<0.18'],
+        # mistral-common is the tokenizer tests' reference, and carries real vocabularies.
+        'dev': ['pytest>=8.3,<10', 'ruff>=0.9,<0.18', 'mistral-common>=1.9,<2'],
         # Independent implementations that benchmarks and golden files compare with.
         'peers': ['torch>=2.6', 'transformers>=4.50', 'google-tunix>=0.1.6'],
     },

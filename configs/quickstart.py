@@ -43,7 +43,8 @@ def get_config():
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(microbatch_rows=16, remat='none', unroll=3)
   c.mesh = dict(
-      trainer=dict(fsdp=1, expert=1, sequence=1, tensor=1), sampler=dict(expert=1, tensor=1))
+      trainer=dict(fsdp=1, expert=1, sequence=1, tensor=1), sampler=dict(expert=1, tensor=1),
+      trainer_topology='', sampler_topology='')
   c.evaluation = dict(
       every=30, problems=128, samples=1, temperature=1.0, top_p=1.0, max_new_tokens=48)
   c.checkpoints = dict(every=20, keep=2)

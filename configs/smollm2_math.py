@@ -25,7 +25,7 @@ import ml_collections as mlc
 
 def get_config():
   c = mlc.ConfigDict(dict(seed=0, total_steps=70))
-  c.tokenizer = dict(kind='gguf', path='')
+  c.tokenizer = dict(kind='auto', path='')
   c.data = dict(
       source='jsonl', max_prompt_tokens=72, template='chatml', system_prompt='',
       arithmetic=dict(operations='+-', min_terms=2, max_terms=3, max_number=9),
@@ -55,7 +55,8 @@ def get_config():
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(microbatch_rows=4, remat='none', unroll=1)
   c.mesh = dict(
-      trainer=dict(fsdp=1, expert=1, sequence=1, tensor=1), sampler=dict(expert=1, tensor=1))
+      trainer=dict(fsdp=1, expert=1, sequence=1, tensor=1), sampler=dict(expert=1, tensor=1),
+      trainer_topology='', sampler_topology='')
   c.evaluation = dict(
       every=20, problems=200, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=64)
   c.checkpoints = dict(every=10, keep=2)

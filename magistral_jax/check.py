@@ -21,7 +21,7 @@ from magistral_jax.limits import check_limits
 from magistral_jax.models import checkpoint, workdir
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.orchestration.ledger import window_groups
-from magistral_jax.tokens import Tokenizer
+from magistral_jax.tokens import Tokenizer, kinds_at
 from magistral_jax.trainer.step import check_loss
 from magistral_jax.verifiers import language
 from magistral_jax.verifiers.reward import VERIFIERS, check_rewards
@@ -126,16 +126,20 @@ def _check_rewards(c) -> None:
 
 
 def _check_checkpoint(c) -> None:
-  """There is one, and its own tokenizer is of its kind."""
+  """There is one, and its own tokenizer is of the kind that is asked for."""
   if not c.model.checkpoint:
     return
-  kind = checkpoint.kind(c.model.checkpoint)
-  if kind == 'workdir':
+  if checkpoint.kind(c.model.checkpoint) == 'workdir':
     workdir.newest_step(c.model.checkpoint)
-  elif not c.tokenizer.path and c.tokenizer.kind not in ('bytes', kind):
-    raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} cannot be read from '
-                     f'model.checkpoint={c.model.checkpoint!r}, which is of kind {kind!r}: set '
-                     f'tokenizer.kind={kind!r}, or tokenizer.path.')
+  elif not c.tokenizer.path and c.tokenizer.kind != 'bytes':
+    kinds = kinds_at(c.model.checkpoint)
+    if not kinds:
+      raise ValueError(f'model.checkpoint={c.model.checkpoint!r} brings no tokenizer: set '
+                       f'tokenizer.path and tokenizer.kind.')
+    if c.tokenizer.kind not in ('auto', *kinds):
+      raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} cannot be read from '
+                       f'model.checkpoint={c.model.checkpoint!r}, whose tokenizer is of kind '
+                       f'{kinds[0]!r}: set tokenizer.kind={kinds[0]!r}, or tokenizer.path.')
 
 
 def _check_vocabulary(c, tok, config: ModelConfig) -> None:
@@ -146,7 +150,7 @@ def _check_vocabulary(c, tok, config: ModelConfig) -> None:
   if c.tokenizer.kind == 'bytes' and tok.vocab_size != config.vocab and not _from_workdir(c):
     raise ValueError(f"tokenizer.kind='bytes' has {tok.vocab_size} tokens and "
                      f'model.checkpoint={c.model.checkpoint!r} a vocabulary of {config.vocab}: '
-                     f'set tokenizer.kind={checkpoint.kind(c.model.checkpoint)!r}.')
+                     f"set tokenizer.kind='auto', the tokenizer that comes with it.")
 
 
 def _from_workdir(c) -> bool:

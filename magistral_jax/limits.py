@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from magistral_jax.batching.advantages import ADVANTAGE_NORMS, NORMALIZERS
-from magistral_jax.data.prompts import TEMPLATES
 from magistral_jax.data.sources import SOURCES
+from magistral_jax.data.templates import TEMPLATES
 from magistral_jax.models.config import DTYPES, FAMILIES
 from magistral_jax.models.decoder import REMAT
 from magistral_jax.tokens import TOKENIZERS
@@ -63,6 +64,10 @@ DECAY = number('of at least 0 and below 1', lambda v: 0 <= v < 1)
 NUCLEUS = number('above 0 and at most 1', lambda v: 0 < v <= 1)
 FLAG = Limit('true or false', lambda v: type(v) is bool)
 TEXT = Limit('text', lambda v: isinstance(v, str))
+TOPOLOGY = Limit(
+    "'' (this machine) or a TPU slice such as 'v5p:4x4x4' or 'v6e:8x8' (v4, v5e, v5p, v6e, tpu7x)",
+    lambda v: isinstance(v, str) and bool(re.fullmatch(
+        r'|(v5e|v6e):[1-9]\d*x[1-9]\d*|(v4|v5p|tpu7x):[1-9]\d*x[1-9]\d*x[1-9]\d*', v)))
 
 LIMITS = dict(
     seed=whole(0, 2**31 - 1), total_steps=whole(0),
@@ -104,7 +109,8 @@ LIMITS = dict(
     trainer=dict(microbatch_rows=whole(1), remat=choice(REMAT), unroll=whole(1)),
     mesh=dict(
         trainer=dict(fsdp=whole(1), expert=whole(1), sequence=whole(1), tensor=whole(1)),
-        sampler=dict(expert=whole(1), tensor=whole(1))),
+        sampler=dict(expert=whole(1), tensor=whole(1)),
+        trainer_topology=TOPOLOGY, sampler_topology=TOPOLOGY),
     evaluation=dict(
         every=whole(0), problems=whole(0), samples=whole(1), temperature=NOT_NEGATIVE,
         top_p=NUCLEUS, max_new_tokens=whole(1)),

@@ -85,9 +85,8 @@ def make_encode(path: str):
 
 def _tokenizer(path: str) -> tuple[str, str]:
   """(kind, path) of a checkpoint's tokenizer; a run's workdir remembers where its came from."""
-  kind = checkpoint.kind(path)
-  if kind != 'workdir':
-    return kind, path
+  if checkpoint.kind(path) != 'workdir':
+    return 'auto', path
   known = workdir.read_experiment(path)['tokenizer']
   return known['kind'], known['path']
 

@@ -96,7 +96,7 @@ def test_tokens_need_no_tokenizer(folder, capsys):
   assert len(run(folder, ['{"tokens": [2, 3]}', '', '{"tokens": [4]}'])) == 2
   with pytest.raises(SystemExit):
     run(folder, ['{"text": "one"}'])
-  assert 'line 1: There is no tokenizer.json' in capsys.readouterr().err
+  assert 'line 1: There is no tokenizer at' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('line, words', [

@@ -1,7 +1,7 @@
 """GGUF files of the Llama family: metadata to ModelConfig, tensors to the parameter tree.
 
 Quantized tensors are dequantized, a few rows at a time. Files of several parts, experts, scaled
-rotary positions and sliding windows are refused. The tokenizer inside is read by tokens.py.
+rotary positions and sliding windows are refused. The tokenizer inside is read by tokens/subword.py.
 
 llama.cpp turns neighbouring pairs (2i, 2i+1) of a head where this project and Hugging Face turn
 (i, i + H/2), so its converter reorders the rows of q and k, head by head; for a head of 6 rows:

@@ -1,106 +1,32 @@
-r"""Text to token ids and back, behind one small interface: bytes, Hugging Face, GGUF.
-
-Two ways in, so that nobody can smuggle a control token into a prompt: `encode` is for text that
-others wrote (problems, completions) and never yields a control token; `encode_specials` is for
-template text that we wrote. `<think>` and `\boxed{` are ordinary text everywhere.
-
-    load_tokenizer('bytes', '').encode('7+1') == [61, 49, 55]
-"""
+"""Byte-pair tokenizers of the `tokenizers` library: tokenizer.json, and those inside GGUF files."""
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
-from typing import Any, Protocol
+from itertools import groupby
+from typing import Any
 
 import tokenizers
 from tokenizers import pre_tokenizers
 
-
-class Tokenizer(Protocol):
-  """What the rest of the program knows of a tokenizer."""
-  vocab_size: int           # One more than the largest id.
-  eos_id: int               # Ends a completion.
-  pad_id: int               # Fills places that nobody reads; may equal eos_id.
-  bos_id: int | None        # Starts a prompt, where the model expects that; else None.
-
-  def encode(self, text: str) -> list[int]: ...
-  def encode_specials(self, text: str) -> list[int]: ...
-  def special(self, name: str) -> int: ...
-  def decode(self, ids: Sequence[int]) -> str: ...
-
-
-class ByteTokenizer:
-  r"""One token per UTF-8 byte, and one each for the three marks every response must write.
-
-    0 pad '<pad>'    1 bos '<s>'    2 eos '</s>'
-    3 '<think>'      4 '</think>'   5 '\boxed{'      6.. the 256 bytes
-
-  The marks are text: `encode` finds them in any text and `decode` gives them back, so that decoding
-  undoes encoding for every string.
-  """
-  CONTROLS = ('<pad>', '<s>', '</s>')
-  MARKS = ('<think>', '</think>', '\\boxed{')
-
-  def __init__(self):
-    self.pad_id, self.bos_id, self.eos_id = 0, 1, 2
-    self._bytes_from = len(self.CONTROLS) + len(self.MARKS)
-    # A multiple of 8, so that the vocabulary divides over devices.
-    self.vocab_size = -(-(self._bytes_from + 256) // 8) * 8
-
-  def encode(self, text: str) -> list[int]:
-    return self._encode(text, self.MARKS)
-
-  def encode_specials(self, text: str) -> list[int]:
-    return self._encode(text, self.CONTROLS + self.MARKS)
-
-  def special(self, name: str) -> int:
-    """The id of a control token; ValueError if there is none of that name."""
-    if name not in self.CONTROLS:
-      raise ValueError(_no_special(name, 'byte'))
-    return self.CONTROLS.index(name)
-
-  def decode(self, ids: Sequence[int]) -> str:
-    """Text of the ids. Control tokens vanish; broken UTF-8 becomes replacement characters."""
-    controls, first = len(self.CONTROLS), self._bytes_from
-    pieces = []
-    for token in map(int, ids):
-      if first <= token < first + 256:
-        pieces.append(bytes([token - first]))
-      elif controls <= token < first:
-        pieces.append(self.MARKS[token - controls].encode())
-      elif token >= first:
-        pieces.append(b'\xff')  # Ids that only round the vocabulary up: never valid text.
-    return b''.join(pieces).decode('utf-8', errors='replace')
-
-  def _encode(self, text: str, names: tuple[str, ...]) -> list[int]:
-    ids = []
-    for piece in re.split('(' + '|'.join(map(re.escape, names)) + ')', text):
-      if piece in names:
-        ids.append((self.CONTROLS + self.MARKS).index(piece))
-      else:
-        # A lone surrogate (possible in JSON) has no UTF-8 form; it becomes a question mark.
-        ids.extend(self._bytes_from + byte for byte in piece.encode('utf-8', errors='replace'))
-    return ids
+from magistral_jax.tokens.interface import THOUGHTS, encodable, no_special
 
 
 class SubwordTokenizer:
   """A `tokenizers.Tokenizer` (tokenizer.json, or one rebuilt from a GGUF file).
 
   Args:
-    template: reads control tokens where they stand in the text.
+    template: the tokenizer, which from now on reads control tokens in a text as text.
     eos, bos, pad: texts of the control tokens; no bos means none is put before a prompt, no pad
       means that eos fills.
   """
 
   def __init__(self, template: tokenizers.Tokenizer, *, eos: str, bos: str | None, pad: str | None):
+    template.no_padding()
+    template.no_truncation()
+    template.encode_special_tokens = True   # As text: `special` is the way to control tokens.
     self._template = template
-    self._template.no_padding()
-    self._template.no_truncation()
-    # A copy with a flag of its own: changing one tokenizer back and forth would not be thread-safe.
-    self._text = tokenizers.Tokenizer.from_str(template.to_str())
-    self._text.encode_special_tokens = True
     self._specials = {
         token.content: token_id for token_id, token in template.get_added_tokens_decoder().items()}
     self.vocab_size = max(template.get_vocab(with_added_tokens=True).values()) + 1
@@ -108,36 +34,27 @@ class SubwordTokenizer:
     self.bos_id = self.special(bos) if bos else None
     self.pad_id = self.special(pad) if pad else self.eos_id
     self._silent = {self.eos_id, self.bos_id, self.pad_id}
+    self._thoughts = {
+        self._specials[name]: text for name, text in THOUGHTS.items() if name in self._specials}
 
   def encode(self, text: str) -> list[int]:
-    return self._text.encode(_encodable(text), add_special_tokens=False).ids
-
-  def encode_specials(self, text: str) -> list[int]:
-    return self._template.encode(_encodable(text), add_special_tokens=False).ids
+    return self._template.encode(encodable(text), add_special_tokens=False).ids
 
   def special(self, name: str) -> int:
     """The id of a control token; ValueError if there is none of that name."""
     if name not in self._specials:
-      raise ValueError(_no_special(name, 'loaded'))
+      raise no_special(name, 'loaded')
     return self._specials[name]
 
   def decode(self, ids: Sequence[int]) -> str:
-    """Text of the ids. Only eos, bos and pad vanish; other control tokens are shown."""
+    """Text of the ids. eos, bos and pad vanish, others are shown; [THINK] is shown as <think>."""
     shown = [int(token) for token in ids if int(token) not in self._silent]
-    return self._text.decode(shown, skip_special_tokens=False)
-
-
-def load_tokenizer(kind: str, path: str) -> Tokenizer:
-  """A tokenizer of a kind named in TOKENIZERS; `path` is the file or folder it is read from."""
-  if kind not in TOKENIZERS:
-    raise ValueError(
-        f'There is no tokenizer of kind {kind!r}: set tokenizer.kind to one of '
-        f'{", ".join(TOKENIZERS)}.')
-  if kind != 'bytes' and not os.path.exists(path):
-    raise ValueError(
-        f'The tokenizer {path!r} does not exist: set tokenizer.path to a file or folder for '
-        f'tokenizer.kind={kind!r}.')
-  return TOKENIZERS[kind](path)
+    text = lambda part: self._template.decode(part, skip_special_tokens=False)
+    pieces = []
+    for is_thought, part in groupby(shown, self._thoughts.__contains__):
+      part = list(part)
+      pieces += [self._thoughts[token] for token in part] if is_thought else [text(part)]
+    return ''.join(pieces)
 
 
 def from_huggingface(path: str) -> SubwordTokenizer:
@@ -216,12 +133,6 @@ def from_gguf(path: str) -> SubwordTokenizer:
       bos=name('bos_token_id') if read('add_bos_token', False) else None)
 
 
-TOKENIZERS = {
-    'bytes': lambda path: ByteTokenizer(),
-    'huggingface': from_huggingface,
-    'gguf': from_gguf,
-}
-
 END_TOKENS = ('<|im_end|>', '<|eot_id|>', '<end_of_turn>', '</s>', '<|endoftext|>', '<eos>')
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -258,12 +169,3 @@ PRE_TOKENIZERS = {
 def _content(token: str | dict | None) -> str | None:
   """tokenizer_config.json writes a token as its text or as a dict that holds it."""
   return token['content'] if isinstance(token, dict) else token
-
-
-def _encodable(text: str) -> str:
-  return text.encode('utf-8', errors='replace').decode('utf-8')
-
-
-def _no_special(name: str, which: str) -> str:
-  return (f'The {which} tokenizer has no control token {name!r}: choose the data.template that '
-          f'belongs to the tokenizer of tokenizer.path.')

@@ -2,11 +2,13 @@
 import json
 import os
 
+import gguf
 import pytest
 import tokenizers
 from tokenizers import AddedToken, models, pre_tokenizers, processors
 
-from magistral_jax.tokens import PRE_TOKENIZERS, load_tokenizer
+from magistral_jax.tokens import load_tokenizer
+from magistral_jax.tokens.subword import PRE_TOKENIZERS
 
 TEXTS = [
     '', '7+12-5=?', '<think>7+12=19\n</think>\\boxed{19}', 'naïve 数学 🙂', '<s></s><pad>',
@@ -38,20 +40,24 @@ def folder(tmp_path):
 @pytest.fixture
 def gguf_file(tmp_path):
   """A GGUF file that holds nothing but the same tokenizer."""
-  gguf = pytest.importorskip('gguf')
-  tokens = byte_vocabulary()
-  writer = gguf.GGUFWriter(str(tmp_path / 'tiny.gguf'), 'llama')
+  return write_gguf(tmp_path / 'tiny.gguf', 'smollm', byte_vocabulary(), ['i n', 'Ġ in'])
+
+
+def write_gguf(path, pre, tokens, merges, *, bos=False):
+  """The first three tokens are control tokens; the second is bos, the third is eos."""
+  writer = gguf.GGUFWriter(str(path), 'llama')
   writer.add_tokenizer_model('gpt2')
-  writer.add_tokenizer_pre('smollm')
+  writer.add_tokenizer_pre(pre)
   writer.add_token_list(tokens)
   writer.add_token_types([3] * 3 + [1] * (len(tokens) - 3))
-  writer.add_token_merges(['i n', 'Ġ in'])
+  writer.add_token_merges(merges)
   writer.add_eos_token_id(2)
   writer.add_bos_token_id(1)
+  writer.add_add_bos_token(bos)
   writer.write_header_to_file()
   writer.write_kv_data_to_file()
   writer.close()
-  return tmp_path / 'tiny.gguf'
+  return path
 
 
 @pytest.fixture(params=['bytes', 'huggingface', 'gguf'])
@@ -76,7 +82,7 @@ def test_control_tokens_never_come_out_of_plain_text(tokenizer):
   assert known
   for name, token in known:
     assert token not in tokenizer.encode(f'a{name}b')
-    assert tokenizer.encode_specials(f'a{name}b').count(token) == 1
+    assert tokenizer.decode(tokenizer.encode(f'a{name}b')) == f'a{name}b'
 
 
 def test_decoding_leaves_out_end_and_start(tokenizer):
@@ -139,12 +145,15 @@ def test_gguf_and_huggingface_agree(folder, gguf_file):
   ours, theirs = load_tokenizer('gguf', str(gguf_file)), load_tokenizer('huggingface', str(folder))
   for text in ['within 123 in\n\n  in', 'naïve <|im_end|>']:
     assert ours.encode(text) == theirs.encode(text)
-  assert ours.encode_specials('<|im_start|>in') == [1, theirs.encode('in')[0]]
+  assert ours.special('<|im_start|>') == theirs.special('<|im_start|>') == 1
 
 
 @pytest.mark.parametrize('kind, path, message', [
-    ('tekken', '', r"no tokenizer of kind 'tekken': set tokenizer\.kind to one of bytes"),
+    ('words', '', r"no tokenizer of kind 'words': set tokenizer\.kind to one of bytes"),
     ('gguf', '/nowhere/x.gguf', r"'/nowhere/x\.gguf' does not exist: set tokenizer\.path"),
+    ('auto', '', r"The tokenizer '' does not exist: set tokenizer\.path"),
+    ('auto', os.path.dirname(__file__), r'no tokenizer at .*: set tokenizer\.path to'),
+    ('auto', __file__, r'no tokenizer at .*tokens\.py'),
 ])
 def test_what_cannot_be_loaded_names_its_key(kind, path, message):
   with pytest.raises(ValueError, match=message):
@@ -154,6 +163,52 @@ def test_what_cannot_be_loaded_names_its_key(kind, path, message):
 def test_a_folder_without_tokenizer_names_its_key(tmp_path):
   with pytest.raises(ValueError, match=r'no tokenizer\.json.*tokenizer\.path'):
     load_tokenizer('huggingface', str(tmp_path))
+
+
+# How the published tokenizers of these models cut a text into words, worked out by hand.
+WORDS = {
+    'qwen2': [
+        ("I'LL pay 12345 now", ['I', "'LL", ' pay', ' ', '1', '2', '3', '4', '5', ' now']),
+        ('a\n\n  b  \n', ['a', '\n\n', ' ', ' b', '  \n']),
+        ('(x)=y;\r\n\tz', ['(x', ')=', 'y', ';\r\n', '\tz']),
+        ('naïve 数学½ end  ', ['naïve', ' 数学', '½', ' end', '  '])],
+    'llama-bpe': [
+        ("I'LL pay 12345 now", ['I', "'LL", ' pay', ' ', '123', '45', ' now']),
+        ('a\n\n  b  \n', ['a', '\n\n', ' ', ' b', '  \n']),
+        ('x1234567.89', ['x', '123', '456', '7', '.', '89'])],
+    'tekken': [
+        ("I'LL pay 123 now", ['I', "'LL", ' pay', ' ', '1', '2', '3', ' now']),
+        ('HTTPServer isOk', ['HTTPServer', ' is', 'Ok']),
+        ('a//\n\n/b', ['a', '//\n\n/', 'b'])],
+}
+
+
+@pytest.mark.parametrize('pre, text, words', [(k, *case) for k, v in WORDS.items() for case in v])
+def test_words_of_other_models(tmp_path, pre, text, words):
+  """In a vocabulary of all parts of a text any two neighbours merge, but not over words' ends."""
+  letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+  as_bytes = lambda word: pre_tokenizers.ByteLevel(
+      add_prefix_space=False, use_regex=False).pre_tokenize_str(word)[0][0]
+  whole = as_bytes(text)
+  merged = {whole[i:j] for i in range(len(whole)) for j in range(i + 2, len(whole) + 1)}
+  merges = [f'{token[:i]} {token[i:]}' for token in sorted(merged) for i in range(1, len(token))]
+  tokens = ['<|endoftext|>', '<|begin|>', '<|end|>', *letters, *sorted(merged)]
+  path = write_gguf(tmp_path / f'{pre}.gguf', pre, tokens, merges, bos=True)
+  tokenizer = load_tokenizer('auto', str(path))
+  assert [tokenizer.decode([token]) for token in tokenizer.encode(text)] == words
+  assert (tokenizer.bos_id, tokenizer.eos_id) == (1, 2)
+
+
+def test_marks_of_thoughts_are_shown_alike_from_a_tokenizer_json(folder):
+  file = folder / 'tokenizer.json'
+  template = tokenizers.Tokenizer.from_file(str(file))
+  template.add_special_tokens(
+      [AddedToken(name, special=True) for name in ('[THINK]', '[/THINK]')])
+  template.save(str(file))
+  tokenizer = load_tokenizer('auto', str(folder))
+  think, end = tokenizer.special('[THINK]'), tokenizer.special('[/THINK]')
+  assert tokenizer.decode([think, *tokenizer.encode('é'), end, think]) == '<think>é</think><think>'
+  assert think not in tokenizer.encode('[THINK]')
 
 
 @pytest.mark.skipif(not os.path.exists(SMOLLM2), reason='MAGISTRAL_SMOLLM2_GGUF names no file')

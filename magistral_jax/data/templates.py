@@ -1,0 +1,235 @@
+r"""Chat templates: turns of a conversation to token ids, with who speaks marked for the model.
+
+    chatml      <|im_start|>system\n{S}<|im_end|>\n<|im_start|>user\n{U}<|im_end|>\n
+                <|im_start|>assistant\n{A}<eos>\n ...
+    llama3      <|start_header_id|>system<|end_header_id|>\n\n{S}<|eot_id|> ... likewise
+    mistral-v1  [INST] {S}\n\n{U} [/INST]{A}<eos>[INST] {U} [/INST] ...           as text
+    mistral-v3  [INST]{U}[/INST]{A}<eos>[INST]{S}\n\n{U}[/INST] ...               as control tokens
+    mistral-v7  [SYSTEM_PROMPT]{S}[/SYSTEM_PROMPT][INST]{U}[/INST]{A}<eos> ...    as control tokens
+    mistral-v11 the same: v7, v11 and v13 differ in how tools are called, which is not part of this
+    mistral-v13 as v7; <think> and </think> in {S} and {A} are the control tokens [THINK] [/THINK]
+
+A template yields control tokens and texts apart from each other. What was written by others goes
+through `Tokenizer.encode`, so a problem that contains '<|im_end|>' or '[/INST]' cannot end its own
+turn (but for mistral-v1, whose marks are text). A prompt with images has one `<image>` in its text
+for each; there stand [IMG] for every column of a row, [IMG_BREAK] after a row, and [IMG_END] after
+the last row.
+
+Reference: the instruct tokenizers of mistral-common; ids are equal to its own, see
+tests/data/test_mistral_templates.py.
+"""
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from magistral_jax.tokens import THOUGHTS, Tokenizer
+
+IMAGE = '<image>'
+_CONTROL_OF = {mark: control for control, mark in THOUGHTS.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+  """What one side says. Turn('user', 'What is on <image>?', grids=((2, 3),))"""
+  role: str                 # 'system' (only first), then 'user' and 'assistant' in turn.
+  text: str
+  # (rows, columns) of image tokens at each IMAGE of a user's text; () leaves IMAGE as it is: text.
+  grids: tuple[tuple[int, int], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Control:
+  """A control token. Control('[INST]'); Control('') is the tokenizer's end of sequence."""
+  name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+  """The tokens of an image. Grid(rows=2, columns=3)"""
+  rows: int
+  columns: int
+
+
+Piece = str | Control | Grid
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+  """How a family of models marks who speaks. Control tokens are listed so they can be looked up."""
+  system: tuple[str, str]        # Before and after the system prompt.
+  user: tuple[str, str]          # Before and after what the user says.
+  assistant: tuple[str, str]     # Before what the model writes; after its end token.
+  controls: tuple[str, ...] = ()
+  bos: bool = True               # Put the tokenizer's begin-of-sequence token first, if it has one.
+  # Where the system prompt stands: in a 'turn' of its own, or inside the 'first' or 'last' user's.
+  system_place: str = 'turn'
+  thoughts: bool = False         # <think> and </think> are control tokens.
+  trims: bool = False            # Leave out the spaces at the end of what the model said.
+
+
+_V3 = Template(
+    system=('', '\n\n'), user=('[INST]', '[/INST]'), assistant=('', ''),
+    controls=('[INST]', '[/INST]'), system_place='last', trims=True)
+_V7 = dataclasses.replace(
+    _V3, system=('[SYSTEM_PROMPT]', '[/SYSTEM_PROMPT]'), system_place='turn',
+    controls=('[SYSTEM_PROMPT]', '[/SYSTEM_PROMPT]', '[INST]', '[/INST]'))
+
+TEMPLATES = {
+    'plain': Template(system=('', '\n\n'), user=('', '\n'), assistant=('', '')),
+    'chatml': Template(
+        system=('<|im_start|>system\n', '<|im_end|>\n'),
+        user=('<|im_start|>user\n', '<|im_end|>\n'), assistant=('<|im_start|>assistant\n', '\n'),
+        controls=('<|im_start|>', '<|im_end|>'), bos=False),
+    'llama3': Template(
+        system=('<|start_header_id|>system<|end_header_id|>\n\n', '<|eot_id|>'),
+        user=('<|start_header_id|>user<|end_header_id|>\n\n', '<|eot_id|>'),
+        assistant=('<|start_header_id|>assistant<|end_header_id|>\n\n', ''),
+        controls=('<|start_header_id|>', '<|end_header_id|>', '<|eot_id|>')),
+    'mistral-v1': Template(
+        system=('', '\n\n'), user=('[INST] ', ' [/INST]'), assistant=('', ''),
+        system_place='first'),
+    'mistral-v3': _V3,
+    'mistral-v7': _V7,
+    'mistral-v11': _V7,
+    'mistral-v13': dataclasses.replace(
+        _V7, thoughts=True, controls=(*_V7.controls, *THOUGHTS)),
+}
+
+
+def chat(tokenizer: Tokenizer, turns: Sequence[Turn], *, template: str) -> list[int]:
+  """Token ids of a conversation.
+
+  After a user's turn they end where the model begins to write; after the model's, with the
+  end-of-sequence token.
+
+  Raises:
+    ValueError: unknown template, or one whose control tokens the tokenizer does not have; turns
+      out of order; a text with more or fewer places for images than there are images.
+  """
+  parts = named(template)
+  for name in parts.controls:
+    tokenizer.special(name)
+  ids = [tokenizer.bos_id] if parts.bos and tokenizer.bos_id is not None else []
+  return ids + encode(tokenizer, layout(turns, parts))
+
+
+def named(template: str) -> Template:
+  """The template of that name; ValueError if there is none."""
+  if template not in TEMPLATES:
+    raise ValueError(
+        f'There is no template {template!r}: set data.template to one of {", ".join(TEMPLATES)}.')
+  return TEMPLATES[template]
+
+
+def layout(turns: Sequence[Turn], template: Template) -> list[Piece]:
+  """The pieces of a conversation, without bos. Two texts in a row are encoded one by one."""
+  _check_order(turns)
+  users = [i for i, turn in enumerate(turns) if turn.role == 'user']
+  host = {'turn': None, 'first': users[0], 'last': users[-1]}[template.system_place]
+  guest = turns[0] if host is not None and turns[0].role == 'system' else None
+  pieces: list[Piece] = []
+  for i, turn in enumerate(turns):
+    before, after = getattr(template, turn.role)
+    if turn is guest:
+      continue
+    if turn.role == 'assistant':
+      said = written(turn.text, template)
+      pieces = [*_join(pieces, _frame(before, template)), *said, Control('')]
+      pieces += _frame(after, template) if i + 1 < len(turns) else []
+      continue
+    pieces = _join(pieces, _frame(before, template))
+    if i == host and guest:
+      pieces = _join(pieces, [template.system[0] + guest.text + template.system[1]])
+      # With images the reference encodes the system prompt apart from the text after it.
+      pieces += [''] if turn.grids else []
+    said = _thoughts(turn.text, template) if turn.role == 'system' else _with_images(turn)
+    pieces = _join(_join(pieces, said), _frame(after, template))
+  if turns[-1].role == 'user':
+    pieces = _join(pieces, _frame(template.assistant[0], template))
+  return [piece for piece in pieces if piece != '']
+
+
+def written(text: str, template: Template) -> list[Piece]:
+  """What the model wrote, or should have written, in pieces; without the end token."""
+  pieces = _thoughts(text, template)
+  if template.trims and len(pieces) == 1 and isinstance(pieces[0], str):
+    return [pieces[0].rstrip(' ')]
+  return pieces
+
+
+def encode(tokenizer: Tokenizer, pieces: Sequence[Piece]) -> list[int]:
+  """Token ids of pieces; texts through `Tokenizer.encode`, control tokens by their names."""
+  ids: list[int] = []
+  for piece in pieces:
+    if isinstance(piece, str):
+      ids += tokenizer.encode(piece)
+    elif isinstance(piece, Grid):
+      ids += image_tokens(tokenizer, piece.rows, piece.columns)
+    else:
+      ids.append(tokenizer.special(piece.name) if piece.name else tokenizer.eos_id)
+  return ids
+
+
+def image_tokens(tokenizer: Tokenizer, rows: int, columns: int) -> list[int]:
+  """Token ids of an image: rows x columns places for its patches, each row closed by a token.
+
+  The vision tower's outputs take the places of `special('[IMG]')`, row by row.
+
+  Reference: arXiv:2410.07073 section 2.2.
+  """
+  if rows < 1 or columns < 1:
+    raise ValueError(f'An image has {rows} rows and {columns} columns of tokens: at least 1 each.')
+  row = [tokenizer.special('[IMG]')] * columns
+  row_break, end = tokenizer.special('[IMG_BREAK]'), tokenizer.special('[IMG_END]')
+  return [*[*row, row_break] * (rows - 1), *row, end]
+
+
+def _check_order(turns: Sequence[Turn]) -> None:
+  roles = [turn.role for turn in turns]
+  spoken = roles[1:] if roles[:1] == ['system'] else roles
+  if not spoken or spoken != [('user', 'assistant')[i % 2] for i in range(len(spoken))]:
+    raise ValueError(f'The turns of a conversation are {roles}: they must be at most one system, '
+                     f'then user and assistant in turn.')
+
+
+def _with_images(turn: Turn) -> list[Piece]:
+  if not turn.grids:
+    return [turn.text]
+  texts = turn.text.split(IMAGE)
+  if len(texts) != len(turn.grids) + 1:
+    raise ValueError(f'The text {turn.text[:80]!r} has {len(texts) - 1} places {IMAGE} for '
+                     f'{len(turn.grids)} images: write one place for each.')
+  images = [Grid(*grid) for grid in turn.grids]
+  if len(images) == 1 and not texts[1]:
+    texts.reverse()   # Models were trained with an only image before the text, not after it.
+  pieces: list[Piece] = [texts[0]]
+  for image, text in zip(images, texts[1:], strict=True):
+    pieces += [image, text]
+  return pieces
+
+
+def _thoughts(text: str, template: Template) -> list[Piece]:
+  """Splits a text at the marks of thoughts, if the template has control tokens for them."""
+  if not template.thoughts:
+    return [text]
+  marks = '|'.join(map(re.escape, _CONTROL_OF))
+  return [Control(_CONTROL_OF[piece]) if piece in _CONTROL_OF else piece
+          for piece in re.split(f'({marks})', text)]
+
+
+def _frame(text: str, template: Template) -> list[Piece]:
+  """Splits our own text at the template's control tokens."""
+  if not template.controls:
+    return [text]
+  names = '|'.join(map(re.escape, template.controls))
+  return [Control(piece) if piece in template.controls else piece
+          for piece in re.split(f'({names})', text)]
+
+
+def _join(pieces: Sequence[Piece], more: Sequence[Piece]) -> list[Piece]:
+  """Both in a row; texts that meet become one, so that merges may reach over the seam."""
+  if pieces and more and isinstance(pieces[-1], str) and isinstance(more[0], str):
+    return [*pieces[:-1], pieces[-1] + more[0], *more[1:]]
+  return [*pieces, *more]

@@ -1,0 +1,81 @@
+r"""Text to token ids and back, behind one small interface.
+
+    load_tokenizer('bytes', '').encode('7+1') == [61, 49, 55]
+    load_tokenizer('auto', 'Magistral-Small-2507').special('[INST]') == 3
+
+`encode` is for text that others wrote (problems, completions): whatever stands in it, no control
+token comes out. Control tokens are asked for by name, with `special`. `<think>` and `\boxed{` are
+ordinary text everywhere; where a vocabulary has control tokens for thoughts, `decode` shows them as
+`<think>` and `</think>`, so that all who read completions read one notation.
+"""
+from __future__ import annotations
+
+import os
+
+from magistral_jax.tokens.interface import THOUGHTS, Tokenizer
+from magistral_jax.tokens.sentencepiece import SentencePieceTokenizer, from_sentencepiece
+from magistral_jax.tokens.subword import SubwordTokenizer, from_gguf, from_huggingface
+from magistral_jax.tokens.tekken import TekkenTokenizer, from_tekken
+from magistral_jax.tokens.utf8 import ByteTokenizer
+
+__all__ = [
+    'ByteTokenizer', 'SentencePieceTokenizer', 'SubwordTokenizer', 'TekkenTokenizer', 'Tokenizer',
+    'THOUGHTS', 'TOKENIZERS', 'kinds_at', 'load_tokenizer']
+
+
+def kinds_at(path: str) -> list[str]:
+  """The kinds of tokenizer that can be read at `path`, the one to prefer first.
+
+  A folder of Mistral's may hold the same tokenizer as tekken.json and as a conversion of it.
+  """
+  if os.path.isdir(path):
+    names = sorted(os.listdir(path))
+    found = {
+        'tekken': 'tekken.json' in names, 'huggingface': 'tokenizer.json' in names,
+        'sentencepiece': any(name.startswith('tokenizer.model') for name in names)}
+    return [kind for kind, there in found.items() if there]
+  if not os.path.isfile(path):
+    return []
+  name = os.path.basename(path)
+  with open(path, 'rb') as file:
+    if file.read(4) == b'GGUF':
+      return ['gguf']
+  if name.endswith('.json'):
+    return ['tekken' if 'tekken' in name else 'huggingface']
+  return ['sentencepiece'] if '.model' in name else []
+
+
+def load_tokenizer(kind: str, path: str) -> Tokenizer:
+  """A tokenizer of a kind named in TOKENIZERS; `path` is the file or folder it is read from.
+
+  Raises:
+    ValueError: no such kind, or nothing of that kind at `path`.
+  """
+  if kind not in TOKENIZERS:
+    raise ValueError(
+        f'There is no tokenizer of kind {kind!r}: set tokenizer.kind to one of '
+        f'{", ".join(TOKENIZERS)}.')
+  if kind != 'bytes' and not os.path.exists(path):
+    raise ValueError(
+        f'The tokenizer {path!r} does not exist: set tokenizer.path to a file or folder for '
+        f'tokenizer.kind={kind!r}.')
+  return TOKENIZERS[kind](path)
+
+
+def _what_is_there(path: str) -> Tokenizer:
+  kinds = kinds_at(path)
+  if not kinds:
+    raise ValueError(
+        f'There is no tokenizer at {path!r}: set tokenizer.path to a folder with tekken.json, '
+        f'tokenizer.json or tokenizer.model, or to such a file or a GGUF file.')
+  return TOKENIZERS[kinds[0]](path)
+
+
+TOKENIZERS = {
+    'bytes': lambda path: ByteTokenizer(),
+    'huggingface': from_huggingface,
+    'gguf': from_gguf,
+    'tekken': from_tekken,
+    'sentencepiece': from_sentencepiece,
+    'auto': _what_is_there,
+}

@@ -1,0 +1,55 @@
+"""The tokenizer without a file: one token per byte of UTF-8."""
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from magistral_jax.tokens.interface import no_special
+
+
+class ByteTokenizer:
+  r"""One token per UTF-8 byte, and one each for the three marks every response must write.
+
+    0 pad '<pad>'    1 bos '<s>'    2 eos '</s>'
+    3 '<think>'      4 '</think>'   5 '\boxed{'      6.. the 256 bytes
+
+  The marks are text: `encode` finds them in any text and `decode` gives them back, so that decoding
+  undoes encoding for every string.
+  """
+  CONTROLS = ('<pad>', '<s>', '</s>')
+  MARKS = ('<think>', '</think>', '\\boxed{')
+
+  def __init__(self):
+    self.pad_id, self.bos_id, self.eos_id = 0, 1, 2
+    self._bytes_from = len(self.CONTROLS) + len(self.MARKS)
+    # A multiple of 8, so that the vocabulary divides over devices.
+    self.vocab_size = -(-(self._bytes_from + 256) // 8) * 8
+
+  def encode(self, text: str) -> list[int]:
+    ids = []
+    for piece in re.split('(' + '|'.join(map(re.escape, self.MARKS)) + ')', text):
+      if piece in self.MARKS:
+        ids.append(len(self.CONTROLS) + self.MARKS.index(piece))
+      else:
+        # A lone surrogate (possible in JSON) has no UTF-8 form; it becomes a question mark.
+        ids.extend(self._bytes_from + byte for byte in piece.encode('utf-8', errors='replace'))
+    return ids
+
+  def special(self, name: str) -> int:
+    """The id of a control token; ValueError if there is none of that name."""
+    if name not in self.CONTROLS:
+      raise no_special(name, 'byte')
+    return self.CONTROLS.index(name)
+
+  def decode(self, ids: Sequence[int]) -> str:
+    """Text of the ids. Control tokens vanish; broken UTF-8 becomes replacement characters."""
+    controls, first = len(self.CONTROLS), self._bytes_from
+    pieces = []
+    for token in map(int, ids):
+      if first <= token < first + 256:
+        pieces.append(bytes([token - first]))
+      elif controls <= token < first:
+        pieces.append(self.MARKS[token - controls].encode())
+      elif token >= first:
+        pieces.append(b'\xff')  # Ids that only round the vocabulary up: never valid text.
+    return b''.join(pieces).decode('utf-8', errors='replace')
