@@ -3,6 +3,7 @@
 COMMANDS = {
     'train': 'cold start and asynchronous reinforcement learning (resumes by itself)',
     'evaluate': 'accuracy of a checkpoint on a file of problems',
+    'verify': 'rewards of given completions, by the verifiers',
     'score': 'log-probabilities of given texts under a checkpoint',
     'data.builders.stories': 'writes a JSONL of generated word problems with solutions',
     'data.builders.problems': 'turns a JSONL of problems into a prepared TFDS data set',

@@ -136,6 +136,29 @@ def load_config(path: str) -> ConfigDict:
   return config
 
 
+def read_config(argv: Sequence[str]) -> ConfigDict | None:
+  """What --config and its overrides in `argv` come to; None if there are none.
+
+  For entry points that parse their command line without absl. Raises ValueError as
+  `check_overrides` does.
+  """
+  found = _flags(argv)
+  if not found:
+    return None
+  check_overrides(argv)
+  config = load_config([text for key, text in found if key == 'config'][-1])
+  changes = {}
+  for key, text in found:
+    name = key.removeprefix('config.')
+    if key != name:
+      value = functools.reduce(lambda section, part: section[part], name.split('.'), config)
+      parser, _ = PARSERS.get(type(value), (None, ''))
+      changes[name] = (f'--no{key}' not in argv if text is None else
+                       parser.parse(text) if parser else text)
+  config.update_from_flattened_dict(changes)
+  return config
+
+
 def _check_override(config: ConfigDict, key: str, text: str | None) -> None:
   shown = key if text is None else f'{key}={text}'
   value = config

@@ -114,3 +114,16 @@ def test_one_sentence_is_one_line_and_exit_status_2(capsys):
     raise ValueError('first\n  second.')
   assert ended.value.code == 2
   assert capsys.readouterr().err == 'error: first second.\n'
+
+
+def test_a_config_is_read_without_absl():
+  c = entry.read_config(['verify', '--input=x', f'--config={ROOT}/configs/quickstart.py',
+                         '--config.loss.clip_high=0.5', '--noconfig.model.tied', '--config.seed',
+                         '7', '--config.verifiers.language_model=lid.bin'])
+  assert (c.loss.clip_high, c.model.tied, c.seed, c.verifiers.language_model) == (
+      0.5, False, 7, 'lid.bin')
+  assert entry.read_config(['verify', '--input=x']) is None
+  with pytest.raises(ValueError, match='--config is missing'):
+    entry.read_config(['verify', '--config.seed=7'])
+  with pytest.raises(ValueError, match='must be a whole number'):
+    entry.read_config(['verify', f'--config={ROOT}/configs/quickstart.py', '--config.seed=x'])

@@ -107,14 +107,7 @@ def parse_line(line: bytes, number: int, name: str) -> Problem:
   Raises:
     ValueError: what is missing or wrong, without the place.
   """
-  try:
-    row = json.loads(line.decode('utf-8-sig'))
-  except UnicodeDecodeError as error:
-    raise ValueError(f'this is not UTF-8 (byte {error.start}); save the file as UTF-8.') from None
-  except json.JSONDecodeError as error:
-    raise ValueError(f'this is not JSON ({error.msg}, column {error.colno}).') from None
-  if not isinstance(row, dict):
-    raise ValueError(f'a JSON object is needed, this is {_kind(row)}.')
+  row = read_object(line)
   meta = row.get('meta') or {}
   if not isinstance(meta, dict):
     raise ValueError(f'"meta" must be an object, this is {_kind(meta)}.')
@@ -122,6 +115,21 @@ def parse_line(line: bytes, number: int, name: str) -> Problem:
       id=_text(row, 'id', f'{name}-{number}'), text=_text(row, 'problem'),
       answer=_text(row, 'answer'), source=_text(row, 'source', name),
       language=_text(meta, 'language', 'en'), solution=_text(row, 'solution', ''))
+
+
+def read_object(line: bytes) -> dict[str, Any]:
+  """The JSON object of a line; ValueError without the place if it holds none."""
+  try:
+    row = json.loads(line.decode('utf-8-sig'))
+  except UnicodeDecodeError as error:
+    raise ValueError(f'this is not UTF-8 (byte {error.start}); save the file as UTF-8.') from None
+  except json.JSONDecodeError as error:
+    raise ValueError(f'this is not JSON ({error.msg}, column {error.colno}).') from None
+  except RecursionError:
+    raise ValueError('this is nested too deep to be read.') from None
+  if not isinstance(row, dict):
+    raise ValueError(f'a JSON object is needed, this is {_kind(row)}.')
+  return row
 
 
 def _text(row: dict, key: str, default: str | None = None) -> str:

@@ -1,0 +1,200 @@
+"""The command that scores files: what goes in comes out in order, once, however it is disturbed."""
+import concurrent.futures
+import json
+import os
+import signal
+
+import pytest
+
+from magistral_jax import check, limits, verify
+from magistral_jax.records import STATUSES
+from tests import tiny
+
+ENGLISH = 'First we add both of the numbers, and then we take one away again.'
+FRENCH = "D'abord nous additionnons les deux nombres, puis nous en retirons un."
+
+
+def line(**changed):
+  row = dict(id='a', domain='math', response=rf'<think>{ENGLISH}</think>It is \boxed{{5}}.',
+             answer='5', problem='What is two and four, and then one less?', language='en',
+             n_tokens=20)
+  return {k: v for k, v in (row | changed).items() if v is not None}
+
+
+def run(folder, rows, *arguments):
+  """The output records of the command on `rows`."""
+  source, target = folder / 'in.jsonl', folder / 'out.jsonl'
+  source.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  verify.main(verify.parse(
+      ['verify', f'--input={source}', f'--output={target}', '--workers=1', *arguments]))
+  assert not list(folder.glob('*.partial')) and not list(folder.glob('*.progress'))
+  return [json.loads(text) for text in target.read_text().splitlines()]
+
+
+def fails(folder, capsys, rows, *arguments):
+  """The sentence that the command ends with."""
+  with pytest.raises(SystemExit) as ended:
+    run(folder, rows, *arguments)
+  assert ended.value.code == 2
+  assert not (folder / 'out.jsonl').exists()
+  return capsys.readouterr().err
+
+
+CASES = [
+    (line(), 'correct', 1.1),
+    (line(answer=5), 'correct', 1.1),
+    (line(response=rf'<think>{ENGLISH}</think>It is \boxed{{6}}.'), 'wrong', 0.2),
+    (line(response=rf'<think>{FRENCH}</think>\boxed{{5}}'), 'correct', 1.0),
+    (line(response=rf'<think>{FRENCH}</think>\boxed{{5}}', problem='2+4-1', language='fr'),
+     'correct', 1.1),
+    (line(response=r'<think>2+4-1=5</think>\boxed{5}', problem=None, language=None), 'correct',
+     1.0),
+    (line(response=rf'{ENGLISH} \boxed{{5}}'), 'bad_format', 0.0),
+    (line(response=rf'<think>{ENGLISH}</think>\boxed{{+*(}}'), 'unparsable', 0.2),
+    (line(answer='+*('), 'gold_unparsable', 0.2),
+    (line(response='5', bare=True), 'correct', 0.9),
+    (line(response='6', bare=True), 'wrong', 0.0),
+    (line(response='', bare=True), 'no_answer', 0.0),
+    (line(response='', n_tokens=None), 'bad_format', 0.0),
+]
+
+
+def test_lines_are_scored_in_order(tmp_path, capsys):
+  rows = [row | dict(id=f'case {i}') for i, (row, _, _) in enumerate(CASES)]
+  found = run(tmp_path, rows)
+  assert [r['id'] for r in found] == [row['id'] for row in rows]
+  for (_, status, reward), record in zip(CASES, found, strict=True):
+    assert (record['status'], record['reward']) == (status, pytest.approx(reward)), record
+    assert list(record) == ['id', 'status', 'reward', 'parts', 'detail', 'seconds']
+    assert sum(record['parts'].values()) == record['reward']
+    assert record['status'] in STATUSES and record['seconds'] >= 0
+  out = capsys.readouterr().out
+  summary = json.loads(out.splitlines()[-1])
+  assert summary['completions'] == len(rows)
+  assert summary['statuses']['correct'] == sum(s == 'correct' for _, s, _ in CASES)
+  assert summary['per_s'] > 0 and 0 < summary['latency_p50_s'] <= summary['latency_p99_s']
+  assert 'gold_unparsable' in out
+
+
+def test_rewards_come_from_the_config(tmp_path):
+  config = f'--config={tiny.CONFIGS / "quickstart.py"}'
+  record, = run(tmp_path, [line()], config, '--config.verifiers.correct=2.0',
+                '--config.verifiers.length_max=10')
+  # The quickstart pays no language bonus; 20 tokens are past the end of the ramp.
+  assert record['parts'] == dict(format=0.1, correct=2.0, length=-0.1, language=0.0)
+
+
+@pytest.mark.parametrize('changed, words', [
+    (dict(answer=None), '"answer" is missing.'),
+    (dict(answer=['5']), '"answer" must be the true answer, text or a number.'),
+    (dict(response=None), '"response" is missing.'),
+    (dict(response=7), '"response" must be text, not \'7\'.'),
+    (dict(domain='chess'), '"domain" is \'chess\'; it must be one of'),
+    (dict(bare='yes'), '"bare" must be true or false'),
+    (dict(n_tokens=-1), '"n_tokens" must be a whole number of at least 0'),
+    (dict(n_tokens=2.5), '"n_tokens" must be a whole number of at least 0'),
+    (dict(id=[1]), '"id" must be text or a whole number'),
+    (dict(language=3), '"language" must be text'),
+])
+def test_a_bad_line_is_named_before_anything_is_scored(tmp_path, capsys, changed, words):
+  told = fails(tmp_path, capsys, [line(), line(**changed)])
+  assert told.startswith(f'error: {tmp_path / "in.jsonl"}, line 2: ') and words in told
+  assert not list(tmp_path.glob('out*'))
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['--output=out.jsonl'], 'required: --input'),
+    (['--input=in.jsonl'], 'required: --output'),
+    (['--input=a', '--output=b', '--worker=2'], 'unrecognized arguments: --worker=2'),
+    (['--input=a', '--output=b', '--config=nowhere.py'], "--config='nowhere.py' does not exist"),
+])
+def test_a_command_line_that_cannot_work(capsys, arguments, words):
+  with pytest.raises(SystemExit):
+    verify.parse(['verify', *arguments])
+  assert words in capsys.readouterr().err
+
+
+def test_files_and_settings_that_cannot_work(tmp_path, capsys):
+  assert '"n_tokens" is missing, and verifiers.length_max=10' in fails(
+      tmp_path, capsys, [line(n_tokens=None)], f'--config={tiny.CONFIGS / "quickstart.py"}',
+      '--config.verifiers.length_max=10')
+  assert 'runtime.verifier_workers is 0' in fails(tmp_path, capsys, [line()], '--workers=0')
+  (tmp_path / 'in.jsonl').write_text('{"id": 1\n')
+  with pytest.raises(SystemExit):
+    verify.main(verify.parse(['verify', f'--input={tmp_path}/in.jsonl', f'--output={tmp_path}/o']))
+  assert 'line 1: this is not JSON' in capsys.readouterr().err
+  (tmp_path / 'in.jsonl').write_text(json.dumps(line()))
+  with pytest.raises(SystemExit):
+    verify.main(verify.parse(
+        ['verify', f'--input={tmp_path}/in.jsonl', f'--output={tmp_path}/none/out.jsonl']))
+  assert 'cannot be written' in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
+  rows = [line(id=i, response=str(i), answer=str(i), bare=True) for i in range(40)]
+  real, submitted = verify.Output.write, []
+  def write(self, one, verdict):
+    real(self, one, verdict)
+    if one.id == 24:
+      self._file.write(b'{"id": 25, "sta')       # Cut off in the middle of a line.
+      self._file.flush()
+      raise KeyboardInterrupt
+  monkeypatch.setattr(verify.Output, 'write', write)
+  with pytest.raises(SystemExit):
+    run(tmp_path, rows)
+  assert not (tmp_path / 'out.jsonl').exists()
+  monkeypatch.setattr(verify.Output, 'write', lambda self, one, verdict: (
+      submitted.append(one.id), real(self, one, verdict)))
+  found = run(tmp_path, rows)
+  assert [r['id'] for r in found] == list(range(40)) and submitted == list(range(25, 40))
+  assert {r['status'] for r in found} == {'correct'}
+  assert 'Going on after 25 completions' in capsys.readouterr().out
+
+
+def test_what_belongs_to_another_input_is_scored_anew(tmp_path):
+  (tmp_path / 'out.jsonl.partial').write_text('{"id": "of another input"}\n')
+  (tmp_path / 'out.jsonl.progress').write_text('something else')
+  found = run(tmp_path, [line()])
+  assert [r['id'] for r in found] == ['a']
+
+
+def test_killing_workers_changes_nothing(tmp_path, monkeypatch):
+  root = lambda i: rf'\sqrt{{{i * i + 1}}}'
+  rows = [line(id=i, response=root(i), answer=f'{root(i)}+0', bare=True) for i in range(60)]
+  pools, open_pool, write = [], verify.build.pool, verify.Output.write
+  monkeypatch.setattr(verify.build, 'pool', lambda c: pools.append(open_pool(c)) or pools[0])
+  def kill_and_write(self, one, verdict):
+    if one.id % 5 == 0:            # While others are being scored.
+      for pid in pools[0].pids():
+        os.kill(pid, signal.SIGKILL)
+    write(self, one, verdict)
+  monkeypatch.setattr(verify.Output, 'write', kill_and_write)
+  found = run(tmp_path, rows, '--workers=2')
+  assert [(r['id'], r['status']) for r in found] == [(i, 'correct') for i in range(60)]
+  assert pools[0].stats()['restarts'] > 0
+
+
+def test_defaults_have_every_key_and_are_the_rewards_of_the_paper():
+  assert set(verify.DEFAULTS['verifiers']) == set(limits.LIMITS['verifiers'])
+  c = verify.settings(verify.parse(['verify', '--input=a', '--output=b', '--workers=3']))
+  check.check_limits(c.verifiers, limits.LIMITS['verifiers'])
+  assert c.runtime.verifier_workers == 3
+  assert [c.verifiers[k] for k in ('format', 'correct', 'language', 'length_max')] == [
+      0.1, 0.9, 0.1, 0]
+
+
+def test_few_lines_are_on_their_way_at_once():
+  class InstantPool:
+    submitted = 0
+
+    def submit(self, job):
+      self.submitted += 1
+      future = concurrent.futures.Future()
+      future.set_result(job)
+      return future
+
+  pool = InstantPool()
+  scored = verify.score((verify.Line(i, {}) for i in range(1000)), pool, most=8)
+  for i in range(100):
+    assert next(scored)[0].id == i
+    assert pool.submitted <= i + 8
