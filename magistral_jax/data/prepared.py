@@ -5,6 +5,7 @@ held in memory, as text: a million of them take about a gigabyte.
 """
 from __future__ import annotations
 
+import json
 import pathlib
 
 from magistral_jax.data.finite import FiniteSource
@@ -13,6 +14,7 @@ from magistral_jax.records import Problem
 
 # What the builder writes and this module reads: the text fields of a Problem.
 FIELDS = ('id', 'text', 'answer', 'source', 'domain', 'language', 'solution')
+TESTS = 'tests'              # As JSON; '' for none.
 
 
 class TfdsSource(FiniteSource):
@@ -41,7 +43,20 @@ def read_prepared(path: str) -> list[Problem]:
         f'The data set in {folder} has no field {missing[0]!r}: prepare it with '
         f'magistral_jax.data.builders.problems, or correct data.tfds.path.')
   rows = builder.as_data_source('train')
-  return [Problem(**{key: row[key].decode('utf-8') for key in FIELDS}) for row in rows]
+  return [_problem(row) for row in rows]
+
+
+def to_row(problem: Problem) -> dict[str, str]:
+  """What is written of a problem."""
+  tests = '' if problem.tests is None else json.dumps(problem.tests)
+  return {key: getattr(problem, key) for key in FIELDS} | {TESTS: tests}
+
+
+def _problem(row) -> Problem:
+  fields = {key: row[key].decode('utf-8') for key in FIELDS}
+  # Data sets that were prepared before there were tests have none.
+  tests = row.get(TESTS, b'')
+  return Problem(**fields, tests=json.loads(tests) if tests else None)
 
 
 def find_prepared(path: str) -> pathlib.Path:

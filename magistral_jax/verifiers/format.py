@@ -1,7 +1,10 @@
-r"""The format gate: one pair of thinking tags, then an answer with a complete box.
+r"""The format gates: one pair of thinking tags, then an answer with a complete box or program.
 
     ' <think>7+12=19</think>It is \boxed{19}.'
              thoughts         answer  box
+
+    '<think>Add.</think>So:\n```python\nprint(19)\n```'
+            thoughts         answer  language box
 
 Everything here is one pass over the text, whatever is in it.
 """
@@ -28,8 +31,9 @@ class Gate:
   passed: bool
   thoughts: str = ''
   answer: str = ''          # Everything after the closing tag.
-  box: str = ''             # Content of the last box in it.
+  box: str = ''             # Content of the last box in it, or of the first program.
   detail: str = ''          # Why it did not pass.
+  language: str = ''        # Of the program, as the response says it, in lower case.
 
 
 def last_box(text: str) -> str | None:
@@ -69,17 +73,75 @@ def gate(response: str) -> Gate:
 
   Reference: arXiv:2506.10910 section 2.2.1.
   """
-  text = response.lstrip()
-  if not text.startswith(OPENING):
-    return Gate(False, detail=f'does not start with {OPENING}')
-  for tag in (OPENING, CLOSING):
-    count = text.count(tag)
-    if count != 1:
-      return Gate(False, detail=f'{count} times {tag} instead of once')
-  thoughts, answer = text[len(OPENING):].split(CLOSING)
+  thoughts, answer, fault = _parts(response)
+  if fault:
+    return Gate(False, detail=fault)
   box = last_box(answer)
   if box is None:
     return Gate(False, thoughts, detail=f'no complete \\boxed{{}} after {CLOSING}')
   if not _BLANK.sub('', box):
     return Gate(False, thoughts, detail='the last \\boxed{} is empty')
   return Gate(True, thoughts, answer, box.strip())
+
+
+def code_gate(response: str) -> Gate:
+  """Whether a response with a program keeps the format.
+
+  The thinking tags as in `gate`; after the closing tag at least one block between lines of three
+  (or more) backticks that names a language behind the opening ones. The first such block counts; it
+  must be closed and hold something. Whether its language is the one asked for is not looked at.
+
+  Reference: arXiv:2506.10910 section 2.2.1.
+  """
+  thoughts, answer, fault = _parts(response)
+  if fault:
+    return Gate(False, detail=fault)
+  found = first_program(answer)
+  if found is None:
+    return Gate(False, thoughts, detail=f'no complete ```language block after {CLOSING}')
+  language, source = found
+  if not source.strip():
+    return Gate(False, thoughts, detail=f'the first {language} block is empty')
+  return Gate(True, thoughts, answer, source, language=language)
+
+
+def first_program(text: str) -> tuple[str, str] | None:
+  """(language, source) of the first fenced block that names a language; None if it is missing.
+
+  Also None if that block is never closed: what follows may have been cut off. A fence is closed by
+  a line of at least as many backticks; blocks without a language are passed over as a whole. White
+  space before the opening fence, as in a list, is taken off every line.
+  """
+  fence, language, indent, lines = 0, '', 0, []
+  for line in text.splitlines(keepends=True):
+    outer = len(line) - len(line.lstrip(' \t'))
+    ticks, info = _fence(line.strip())
+    if not fence:
+      fence, language, indent, lines = ticks, info.lower(), outer, []
+    elif ticks >= fence and not info:
+      if language:
+        return language, ''.join(lines)
+      fence = 0
+    else:
+      lines.append(line[min(indent, outer):])
+  return None
+
+
+def _fence(line: str) -> tuple[int, str]:
+  """(backticks, first word behind them) of a line that begins or ends a block; (0, '') if not."""
+  info = line.lstrip('`')
+  ticks = len(line) - len(info)
+  return (ticks, next(iter(info.split(None, 1)), '')) if ticks > 2 and '`' not in info else (0, '')
+
+
+def _parts(response: str) -> tuple[str, str, str]:
+  """(thoughts, answer, fault); the fault is '' if there is one pair of tags, from the start."""
+  text = response.lstrip()
+  if not text.startswith(OPENING):
+    return '', '', f'does not start with {OPENING}'
+  for tag in (OPENING, CLOSING):
+    count = text.count(tag)
+    if count != 1:
+      return '', '', f'{count} times {tag} instead of once'
+  thoughts, answer = text[len(OPENING):].split(CLOSING)
+  return thoughts, answer, ''

@@ -112,3 +112,14 @@ def test_impossible_exams_name_their_key(write, rows):
   with pytest.raises(ValueError, match=r'evaluation\.problems is 5.*data\.jsonl\.held_out'):
     JsonlSource(0, path=path, **NONE).held_out(5)
   assert JsonlSource(0, path=path, **NONE).held_out(0) == []
+
+
+def test_a_line_with_tests_is_a_programming_problem(write):
+  row = dict(problem='Add.', language='cpp', tests=[dict(stdin='1 2', stdout='3')])
+  problem, = read_files([write('a.jsonl', [row])])
+  assert (problem.domain, problem.answer, problem.language) == ('code', '', 'en')
+  assert problem.tests['language'] == 'cpp' and len(problem.tests['cases']) == 1
+  with pytest.raises(ValueError, match=r'line 2: test 1 has no "stdout"'):
+    read_files([write('b.jsonl', [row, row | dict(tests=[dict(stdin='1')])])])
+  with pytest.raises(ValueError, match=r'line 1: "tests" must be a list'):
+    read_files([write('c.jsonl', [dict(problem='Add.', domain='code')])])

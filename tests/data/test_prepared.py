@@ -12,7 +12,9 @@ from magistral_jax.data.sources import SOURCES
 @pytest.fixture
 def prepared(write, rows, tmp_path):
   """The command line, as a user runs it; it must not load TensorFlow or JAX."""
-  path, folder = write('a.jsonl', [*rows, dict(problem='数?', answer='7')]), tmp_path / 'prepared'
+  program = dict(problem='f', tests=[{'assert': 'assert f()'}])
+  path = write('a.jsonl', [*rows, dict(problem='数?', answer='7'), program])
+  folder = tmp_path / 'prepared'
   return run_builder(path, folder), path, folder
 
 
@@ -32,7 +34,7 @@ def test_prepared_problems_are_those_of_the_file(prepared):
   theirs = JsonlSource(0, path=path, held_out_path='', held_out=0)
   assert sorted(ours.training, key=lambda p: p.id) == sorted(theirs.training, key=lambda p: p.id)
   split = TfdsSource(0, path=str(find_prepared(str(folder))), held_out=4)
-  assert split.size == 27 and len(split.held_out(10)) == 4
+  assert split.size == 28 and len(split.held_out(10)) == 4
   again = run_builder(path, folder)
   assert again.returncode == 1 and 'exists already: delete it' in again.stderr
 

@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from absl import app, flags
 
 from magistral_jax.data.jsonl import read_files
-from magistral_jax.data.prepared import FIELDS
+from magistral_jax.data.prepared import FIELDS, TESTS, to_row
 
 
 class Problems(tfds.core.GeneratorBasedBuilder):
@@ -29,7 +29,8 @@ class Problems(tfds.core.GeneratorBasedBuilder):
   def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
         builder=self, description=self.__doc__,
-        features=tfds.features.FeaturesDict({key: tfds.features.Text() for key in FIELDS}))
+        features=tfds.features.FeaturesDict(
+            {key: tfds.features.Text() for key in (*FIELDS, TESTS)}))
 
   def _split_generators(self, dl_manager):
     del dl_manager  # Nothing is downloaded.
@@ -37,7 +38,7 @@ class Problems(tfds.core.GeneratorBasedBuilder):
 
   def _generate_examples(self):
     for problem in read_files(self._path.split(',')):
-      yield problem.id, {key: getattr(problem, key) for key in FIELDS}
+      yield problem.id, to_row(problem)
 
 
 def prepare(path: str, output: str) -> pathlib.Path:

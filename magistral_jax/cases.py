@@ -1,0 +1,117 @@
+"""The tests of a programming problem: one form for all sources, checked once.
+
+    {'kind': 'stdin', 'language': 'any', 'checker': 'tokens', 'tolerance': 0.0,
+     'cases': [{'stdin': '1 2\\n', 'stdout': '3\\n'}, ...]}
+    {'kind': 'assert', 'language': 'python', 'setup': '', 'prelude': '', 'entry_point': 'add',
+     'tolerance': 1e-6, 'cases': [{'assert': 'assert add(1, 2) == 3'}, ...]}
+
+A call is a case too: {'call': 'add', 'args': [1, 2], 'kwargs': {}, 'expected': 3}. All of it is
+plain JSON, so that it can be stored and sent as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+LANGUAGES = ('python', 'cpp', 'any')
+_TOKENS, _ANY_CASE, _FLOAT = 'tokens', 'case_insensitive_tokens', 'float'
+CHECKERS = (_TOKENS, _ANY_CASE, _FLOAT)
+DEFAULT_TOLERANCE = 1e-6
+
+
+def read(row: Mapping[str, Any]) -> dict[str, Any]:
+  """The tests of a problem as its file gives them, in the one form; what has it stays as it is.
+
+  Args:
+    row: `tests`, a list of {stdin, stdout}, of {assert} or of {call, args, expected}; beside it, if
+      the source has them, `language`, `setup` (test code that runs first), `entry_point` (the
+      function under test), `problem`, and in `meta` `checker` and `float_tolerance`.
+  Raises:
+    ValueError: what is missing or wrong, without the place.
+  """
+  if 'kind' in row:
+    return dict(row)
+  tests, meta = row.get('tests'), row.get('meta') or {}
+  if not isinstance(tests, list) or not tests or not all(isinstance(t, dict) for t in tests):
+    raise ValueError('"tests" must be a list of objects, and not an empty one.')
+  language = row.get('language') or 'any'
+  if language not in LANGUAGES:
+    raise ValueError(f'"language" is {language!r}; programs are judged in {", ".join(LANGUAGES)}.')
+  if 'stdin' in tests[0] or 'stdout' in tests[0]:
+    checker, tolerance = _checker(meta)
+    return dict(kind='stdin', language=language, checker=checker, tolerance=tolerance,
+                cases=[_pair(t, n) for n, t in enumerate(tests, 1)])
+  if language == 'cpp':
+    raise ValueError('"language" is cpp, but assertions and calls only judge Python programs: give '
+                     'the tests as "stdin" and "stdout".')
+  entry_point = _words(row, 'entry_point', 'the row')
+  return dict(
+      kind='assert', language='python', setup=_words(row, 'setup', 'the row'),
+      entry_point=entry_point, tolerance=DEFAULT_TOLERANCE,
+      prelude=_prelude(row.get('problem'), entry_point),
+      cases=[_call(t, n) if 'call' in t else _assert(t, n) for n, t in enumerate(tests, 1)])
+
+
+def _pair(test: Mapping, number: int) -> dict[str, str]:
+  where = f'test {number}'
+  for key in ('stdin', 'stdout'):
+    if key not in test:
+      raise ValueError(f'{where} has no "{key}"; every test needs "stdin" and "stdout".')
+  return dict(stdin=_words(test, 'stdin', where), stdout=_words(test, 'stdout', where))
+
+
+def _assert(test: Mapping, number: int) -> dict[str, str]:
+  code = _words(test, 'assert', f'test {number}')
+  if not code.strip():
+    raise ValueError(f'test {number} has neither "assert" nor "call" nor "stdin" and "stdout".')
+  return {'assert': code}
+
+
+def _call(test: Mapping, number: int) -> dict[str, Any]:
+  if 'expected' not in test:
+    raise ValueError(f'test {number} calls {test["call"]!r}, but has no "expected" value.')
+  args, kwargs = test.get('args', []), test.get('kwargs', {})
+  if not isinstance(args, list) or not isinstance(kwargs, dict):
+    raise ValueError(f'test {number}: "args" must be a list and "kwargs" an object.')
+  return dict(call=_words(test, 'call', f'test {number}'), args=args, kwargs=kwargs,
+              expected=test['expected'])
+
+
+def _words(row: Mapping, key: str, where: str) -> str:
+  value = row.get(key)
+  if value is not None and not isinstance(value, str):
+    raise ValueError(f'"{key}" of {where} must be text, this is {type(value).__name__}.')
+  return value or ''
+
+
+def _checker(meta: Mapping) -> tuple[str, float]:
+  name, tolerance = meta.get('checker') or _TOKENS, meta.get('float_tolerance')
+  if name.startswith(_FLOAT + '_'):        # float_1e-6
+    name, tolerance = _FLOAT, float(name.removeprefix(_FLOAT + '_'))
+  if name not in CHECKERS:
+    raise ValueError(f'"checker" is {name!r}; it must be one of {", ".join(CHECKERS)}.')
+  tolerance = (DEFAULT_TOLERANCE if tolerance is None else tolerance) if name == _FLOAT else 0.0
+  if type(tolerance) not in (int, float) or not 0 <= tolerance < 1:
+    raise ValueError(f'"float_tolerance" is {tolerance!r}; it must be a number from 0 to below 1.')
+  return name, float(tolerance)
+
+
+def _prelude(problem: Any, entry_point: str) -> str:
+  """What a problem's own text defines beside the function under test, for the tests to use.
+
+  Where the statement is code (HumanEval), tests call its other functions too. Taken from the
+  program, they could be replaced by ones that make the tests pass.
+  """
+  if not entry_point or not isinstance(problem, str):
+    return ''
+  try:
+    body = ast.parse(problem).body
+  except (SyntaxError, ValueError, RecursionError, MemoryError):
+    return ''
+  names = [n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+  if entry_point not in names or len(names) == 1:
+    return ''
+  return ast.unparse(ast.Module(
+      [n for n in body if getattr(n, 'name', '') != entry_point], type_ignores=[]))

@@ -1,0 +1,53 @@
+"""Is the output of a program right? As judges compare: by tokens, with a tolerance if one is given.
+
+White space never matters beyond separating tokens, upper and lower case only where the problem says
+so, and numbers must be written as expected unless the problem gives a tolerance. A tolerance
+applies to expected tokens with a decimal point or an exponent, never to whole numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+_DECIMAL = re.compile(r'[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?')
+_NUMBER = re.compile(r'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?')
+_MOST_DIGITS = 400                # Longer tokens are compared as text.
+
+
+def same_output(found: bytes, expected: str, *, checker: str, tolerance: float) -> tuple[bool, str]:
+  """Whether a program's output is right, and where the first difference is.
+
+  Args:
+    found: what the program wrote; bytes that are not UTF-8 differ from everything.
+    checker: one of cases.CHECKERS.
+    tolerance: absolute or relative, of decimal numbers, for the checker 'float'.
+  """
+  ours, theirs = expected.split(), found.decode('utf-8', 'surrogateescape').split()
+  for place, (want, have) in enumerate(zip(ours, theirs, strict=False), 1):
+    if want == have:
+      continue
+    if checker == 'case_insensitive_tokens' and want.lower() == have.lower():
+      continue
+    if checker == 'float' and _close(want, have, tolerance):
+      continue
+    return False, f'token {place} is {_shown(have)}'
+  if len(ours) != len(theirs):
+    return False, f'{len(theirs)} tokens instead of {len(ours)}'
+  return True, ''
+
+
+def _close(want: str, have: str, tolerance: float) -> bool:
+  if max(len(want), len(have)) > _MOST_DIGITS:
+    return False
+  if not _DECIMAL.fullmatch(want) or not _NUMBER.fullmatch(have):
+    return False
+  want, have = float(want), float(have)
+  if not (math.isfinite(want) and math.isfinite(have)):
+    return False
+  return abs(want - have) <= tolerance * max(1.0, abs(want))
+
+
+def _shown(token: str) -> str:
+  """A token for people: short, printable."""
+  return ascii(token[:40]) + ('...' if len(token) > 40 else '')

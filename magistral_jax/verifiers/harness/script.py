@@ -1,0 +1,31 @@
+"""Runs a program that reads stdin and writes stdout: <this> <program>.
+
+In place of `python program.py`, so that a syntax error can be told from an error at run time.
+"""
+import builtins
+import os
+import sys
+
+SYNTAX_ERROR = 97
+
+
+def main(path):
+  with open(path, 'rb') as file:
+    source = file.read()
+  try:
+    code = compile(source, path, 'exec', dont_inherit=True)
+  except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError) as error:
+    sys.stderr.write(f'{type(error).__name__}: {error}')
+    sys.stderr.flush()
+    os._exit(SYNTAX_ERROR)
+  # The site module, which is not loaded, brings these.
+  builtins.exit = builtins.quit = sys.exit
+  sys.argv = [path]
+  return code
+
+
+_code = main(sys.argv[1])
+for _name in ('main', 'SYNTAX_ERROR', 'builtins', 'os', 'sys', '__doc__'):
+  del globals()[_name]
+del _name
+exec(globals().pop('_code'))

@@ -1,0 +1,87 @@
+"""The command line that puts a program into a bubblewrap jail. Pure: nothing is started here.
+
+What a jailed program sees:
+
+    /usr/lib... /lib64   the system's libraries (and the interpreter or compiler), read-only
+    /dev                 null, zero, urandom
+    /files               what it was given: source, harness, binary; read-only
+    /box                 its working directory, a tmpfs of bounded size; /tmp leads there
+
+and no network, no /proc, no /etc, no other processes, an empty environment, user 65534.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+NOBODY = '65534'
+FILES, BOX = '/files', '/box'
+_LINKS = ('/bin', '/lib', '/lib32', '/lib64', '/sbin')
+_DEVICES = ('/dev/null', '/dev/zero', '/dev/urandom')
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+  """What of the host is shown, read-only.
+
+  View(paths=('/usr/lib/python3.11', '/usr/bin/python3.11'), hidden=('/usr/lib/.../dist-packages',))
+  """
+  paths: tuple[str, ...]
+  hidden: tuple[str, ...] = ()    # Folders inside `paths` that are shown empty.
+  renamed: tuple[tuple[str, str], ...] = ()    # (on the host, in the jail).
+
+
+def outermost(paths: Sequence[str]) -> tuple[str, ...]:
+  """Real paths without repeats and without those that lie inside another one of them."""
+  real = sorted({os.path.realpath(p) for p in paths if os.path.exists(p)})
+  return tuple(p for p in real if not any(p.startswith(other + '/') for other in real))
+
+
+def jail_argv(
+    bwrap: str, view: View, *, files: Sequence[tuple[str, int]], box_mb: int, seccomp_fd: int,
+    status_fd: int) -> list[str]:
+  """bubblewrap's arguments, up to and without the program's own.
+
+  Args:
+    files: (name, file descriptor with its content); each becomes /files/<name>.
+    seccomp_fd: holds the filter, or -1.
+    status_fd: where bubblewrap reports its child and its exit code.
+  """
+  argv = [bwrap, '--unshare-user', '--unshare-ipc', '--unshare-pid', '--unshare-net',
+          '--unshare-uts', '--unshare-cgroup-try', '--uid', NOBODY, '--gid', NOBODY,
+          '--hostname', 'box', '--cap-drop', 'ALL', '--die-with-parent', '--new-session',
+          '--json-status-fd', str(status_fd)]
+  for path, inside in (*((p, p) for p in view.paths), *view.renamed):
+    argv += ['--ro-bind', path, inside]
+  for path in view.hidden:
+    argv += ['--size', '4096', '--perms', '0555', '--tmpfs', path, '--remount-ro', path]
+  for link in _LINKS:
+    if os.path.islink(link):
+      argv += ['--symlink', os.readlink(link), link]
+  for device in _DEVICES:
+    argv += ['--dev-bind', device, device]
+  for name, fd in files:
+    argv += ['--perms', '0555', '--file', str(fd), f'{FILES}/{name}']
+  argv += ['--size', str(box_mb << 20), '--perms', '0700', '--tmpfs', BOX,
+           '--symlink', BOX.lstrip('/'), '/tmp', '--remount-ro', '/', '--chdir', BOX]
+  return argv + (['--seccomp', str(seccomp_fd)] if seccomp_fd >= 0 else [])
+
+
+def limit_argv(prlimit: str, *, memory_mb: int, cpu_s: int, file_mb: int, processes: int,
+               stack_kb: int) -> list[str]:
+  """prlimit's arguments: limits of each process, and of the number of processes.
+
+  It runs inside the jail, where processes are counted per jail (since Linux 5.14).
+
+  Args:
+    memory_mb: of address space; 0 for no limit.
+    stack_kb: 0 for no limit.
+  """
+  pairs = dict(
+      cpu=f'{cpu_s}:{cpu_s + 1}', fsize=file_mb << 20, nproc=processes, nofile=64, core=0,
+      memlock=0, msgqueue=0, stack=f'{stack_kb << 10 or "unlimited"}:')
+  if memory_mb:
+    pairs['as'] = memory_mb << 20
+  return [prlimit, *(f'--{name}={value}' for name, value in pairs.items()), '--']

