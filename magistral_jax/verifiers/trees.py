@@ -1,0 +1,151 @@
+"""Trees of values: how large they can get, and what the rational ones are worth.
+
+A node is a tuple: ('number', Fraction), ('symbol', name), ('constant', 'pi' | 'e' | 'i'),
+('add' | 'mul', *nodes), ('neg', node), ('div' | 'pow', node, node), ('call', function, *nodes).
+
+`bits` comes first: what it lets pass can be worked out, by `exact` here or by SymPy.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+MAX_DIGITS = 1000         # Of one number; Python refuses to read more than 4300.
+MAX_BITS = 50_000         # Of any number on the way; 2025^{2025} has 22,000.
+MAX_ROOT_BITS = 3000      # SymPy looks for perfect powers and small factors in what stands there.
+MAX_FACTORIAL = 2000
+_SYMBOL_BITS = 4          # Symbols are tried at points below 16.
+
+
+class Unreadable(ValueError):
+  """A text past the limits, or one that no rule can read; `side` says whose: gold or answer."""
+  side = ''
+
+
+def number(value) -> tuple:
+  return ('number', Fraction(value))
+
+
+def read_number(token: str) -> Fraction:
+  r"""'12', '1.5', '0.1\overline{6}' exactly."""
+  if len(token) > MAX_DIGITS:
+    raise Unreadable(f'a number of more than {MAX_DIGITS} digits')
+  digits, _, repeated = token.partition(r'\overline{')
+  value = Fraction(digits.rstrip('.') or '0')
+  if repeated:
+    repeated, places = repeated.rstrip('}'), len(digits.partition('.')[2])
+    if '.' not in digits:
+      raise Unreadable('digits that repeat before the point')
+    value += Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** places)
+  return value
+
+
+def replaced(node, variable: tuple, value: tuple):
+  """The tree with a number in the place of a symbol."""
+  if node == variable:
+    return value
+  if node[0] in ('number', 'symbol', 'constant'):
+    return node
+  return tuple(replaced(n, variable, value) if isinstance(n, tuple) else n for n in node)
+
+
+def parts(node: tuple) -> tuple:
+  """The nodes that a node is made of."""
+  return tuple(n for n in node[1:] if isinstance(n, tuple))
+
+
+def count(node: tuple) -> int:
+  """How many nodes a tree has."""
+  return 1 + sum(count(n) for n in parts(node))
+
+
+def bits(node: tuple) -> float:
+  """About how many bits numerator and denominator of a node have at most. Raises Unreadable."""
+  kind = node[0]
+  if kind == 'number':
+    return node[1].numerator.bit_length() + node[1].denominator.bit_length() - 1
+  if kind in ('symbol', 'constant'):
+    return _SYMBOL_BITS
+  sizes = [bits(n) for n in parts(node)]
+  power = exact(node[2]) if kind == 'pow' else None
+  root = kind == 'call' and node[1] in ('sqrt', 'root') or power and power.denominator > 1
+  if root and sizes[0] > MAX_ROOT_BITS:
+    raise Unreadable(f'a root of a number of more than {MAX_ROOT_BITS} bits')
+  if kind == 'pow':
+    if power is None and sizes[1] > 30:
+      raise Unreadable('too large a power')
+    found = sizes[0] * (max(1, abs(power)) if power is not None else 2 ** sizes[1])
+  elif kind == 'call' and node[1] in ('factorial', 'factorial2', 'binomial'):
+    top = exact(node[2])
+    if sizes[0] > 40 or top is not None and abs(top) > MAX_FACTORIAL:
+      raise Unreadable(f'a factorial of more than {MAX_FACTORIAL}')
+    found = 16 if top is None else 2 + abs(top) * abs(top).__ceil__().bit_length()
+  elif kind == 'call' and node[1] in ('exp', 'sinh', 'cosh', 'tanh'):
+    if sizes[0] > 15:
+      raise Unreadable('too large an exponent')
+    found = 2.0 ** (sizes[0] + 1)
+  else:
+    found = sum(sizes)
+  if found > MAX_BITS:
+    raise Unreadable(f'a number of more than {MAX_BITS} bits')
+  return found
+
+
+def exact(node: tuple) -> Fraction | None:
+  """The value of a rational tree; None where it is not rational or not plainly so.
+
+  Call it on what `bits` has passed. A division by zero has no value: Unreadable.
+  """
+  kind = node[0]
+  if kind == 'number':
+    return node[1]
+  if kind in ('symbol', 'constant') or kind == 'call' and node[1] not in _EXACT:
+    return None
+  values = [exact(n) for n in parts(node)]
+  if None in values:
+    return None
+  if kind == 'call':
+    return _EXACT[node[1]](*values)
+  if kind == 'add':
+    return sum(values, Fraction(0))
+  if kind == 'neg':
+    return -values[0]
+  if kind == 'mul':
+    product = Fraction(1)
+    for value in values:
+      product *= value
+    return product
+  if not values[-1] and kind == 'div' or kind == 'pow' and not values[0] and values[1] <= 0:
+    raise Unreadable('a division by zero')
+  if kind == 'div':
+    return values[0] / values[1]
+  return values[0] ** int(values[1]) if values[1].denominator == 1 else None
+
+
+def whole(node: tuple) -> int | None:
+  value = exact(node)
+  return int(value) if value is not None and value.denominator == 1 else None
+
+
+def _falling(value: Fraction, step: int = 1) -> Fraction | None:
+  if value.denominator != 1 or value < 0:
+    return None
+  product = 1
+  for factor in range(int(value), 1, -step):
+    product *= factor
+  return Fraction(product)
+
+
+def _binomial(top: Fraction, bottom: Fraction) -> Fraction | None:
+  if top.denominator != 1 or bottom.denominator != 1 or top < 0:
+    return None
+  value = Fraction(1)
+  for i in range(int(bottom) if bottom <= top else 0):
+    value = value * (top - i) / (i + 1)
+  return value if 0 <= bottom <= top else Fraction(0)
+
+
+_EXACT = {
+    'factorial': _falling, 'factorial2': lambda v: _falling(v, 2), 'binomial': _binomial,
+    'abs': abs, 'floor': lambda v: Fraction(v.__floor__()),
+    'ceiling': lambda v: Fraction(v.__ceil__())}

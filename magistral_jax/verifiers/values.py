@@ -1,0 +1,160 @@
+r"""Are two single values the same? Words, times, quantities, bases, exact numbers, then algebra.
+
+Each rule either decides or hands on. Texts come tidy (`answers.tidy`), one value each.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from magistral_jax.verifiers import answers, dates, symbolic, trees, units, words
+from magistral_jax.verifiers.trees import Unreadable
+
+_BASED = re.compile(r'\(?(?:\\text\{)?(\w+?)\}?\)?(?:_(?:\{(\w+|\\text\{\w+\})\}|(\w)))?')
+_TEXT = re.compile(r'^\\text\{([^{}]*)\}$')
+_INFINITY = re.compile(r'([+-]?)\\infty ?')
+_DECIMAL = re.compile(r'[+-]?(\d*)\.(\d+)')
+_THOUSANDS = re.compile(r'[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?')
+_SCIENTIFIC = re.compile(r'([+-]?(?:\d+\.?\d*|\.\d+))[eE]([+-]?\d{1,4})')
+_DEGREE = ('div', ('constant', 'pi'), trees.number(180))
+# Digits of a printed double: the 16th and 17th are noise.
+_DOUBLE_DIGITS, _NOISY = 15, (16, 17)
+
+
+def same_value(gold: str, answer: str) -> bool:
+  """Whether an answer is the gold value. Raises Unreadable when a parser would have to tell."""
+  gold, answer = words.spelled_number(gold), words.spelled_number(answer)
+  said, heard = words.words(gold), words.words(answer)
+  if said and heard:
+    return said == heard
+  if len(said or heard or '') > 1:
+    # Words on one side; on the other mathematics, or a word too short to be told from it ('no').
+    other = answer if said else gold
+    return (said or heard) == words.plain(other)
+  times = dates.time(gold), dates.time(answer)
+  if any(times):
+    return all(times) and dates.same_time(*times)
+  gold, answer = (units.quantity(_TEXT.sub(r'\1', t)) for t in (gold, answer))
+  if gold.unit and answer.unit and units.contradict(gold.unit, answer.unit):
+    return False
+  return _same_quantity(gold, answer)
+
+
+def _same_quantity(gold: units.Quantity, answer: units.Quantity) -> bool:
+  texts = answers.compact(gold.text), answers.compact(answer.text)
+  # A unit that one side leaves out is understood.
+  scales = [trees.number(gold.scale), trees.number(answer.scale)]
+  if gold.unit and answer.unit and gold.unit.powers == answer.unit.powers:
+    scales = [('mul', s, trees.number(q.unit.size))
+              for s, q in zip(scales, (gold, answer), strict=True)]
+  angles = [bool(q.unit and q.unit.degrees) for q in (gold, answer)]
+  if angles[0] != angles[1]:
+    side = angles.index(False)
+    other = (gold, answer)[side]
+    if other.unit and other.unit.radians or '\\pi' in texts[side]:
+      scales[1 - side] = ('mul', scales[1 - side], _DEGREE)
+  if texts[0] == texts[1] and scales[0] == scales[1]:
+    return bool(texts[0])
+  if (infinite := [_INFINITY.fullmatch(t) for t in texts]) != [None, None]:
+    return all(infinite) and len({m.group(1).lstrip('+') for m in infinite}) == 1
+  if '_' in ''.join(texts) and (based := _same_in_base(*texts)) is not None:
+    return based
+  percent = [t.endswith('%') for t in texts]
+  bare = [t.removesuffix('%') for t in texts]
+  values = [_read(t, side) for t, side in zip(bare, ('gold', 'answer'), strict=True)]
+  scaled = [v if s == trees.number(1) else ('mul', s, v)
+            for s, v in zip(scales, values, strict=True)]
+  if percent[0] == percent[1]:
+    return _same_number(*scaled, *bare)
+  side = percent.index(True)
+  share = trees.exact(values[side])
+  # 50% is 50 too where the task asked for percent; a share of at most 1 is only a share.
+  if (share is None or abs(share) > 1) and _same_number(*scaled, *bare):
+    return True
+  # The gold keeps its digits, so that an answer can round to it.
+  scaled[1] = ('mul', trees.number(Fraction(1, 100) if side else 100), scaled[1])
+  return _same_number(*scaled, *bare)
+
+
+def _read(text: str, side: str) -> tuple:
+  """The tree of a compact value; Unreadable knows whose it was."""
+  try:
+    if _THOUSANDS.fullmatch(text):
+      text = text.replace(',', '')
+    if match := _SCIENTIFIC.fullmatch(text):
+      text = f'{match.group(1)}\\cdot10^{{{match.group(2)}}}'
+    if not text:
+      raise Unreadable('nothing where a value belongs')
+    return symbolic.read(text)
+  except Unreadable as e:
+    e.side = side
+    raise
+
+
+def _same_number(gold: tuple, answer: tuple, gold_text: str, answer_text: str) -> bool:
+  """Two trees; the texts tell what was written as a decimal."""
+  values = []
+  for side, tree in (('gold', gold), ('answer', answer)):
+    try:
+      values.append(trees.exact(tree))
+    except Unreadable as e:
+      e.side = side
+      raise
+  exact, found = values
+  if None not in values and exact == found:
+    return True
+  decimal = _DECIMAL.fullmatch(gold_text)
+  if decimal and exact is not None:
+    tolerance = _noise(decimal)
+    if tolerance is None and '.' not in answer_text and not (found and _terminates(found)):
+      tolerance = Fraction(1, 2 * 10 ** len(decimal.group(2)))
+    if tolerance is not None:
+      found = symbolic.approximation(answer) if found is None else found
+      return found is not None and abs(exact - found) <= tolerance
+  return None in values and symbolic.equal(gold, answer)
+
+
+def _noise(decimal: re.Match) -> Fraction | None:
+  """Half a unit of the last digit that a printed double tells; None for other decimals."""
+  digits = ''.join(decimal.groups())
+  significant = digits.lstrip('0')
+  if len(significant) not in _NOISY:
+    return None
+  places = len(decimal.group(2)) - (len(significant) - _DOUBLE_DIGITS)
+  return Fraction(10) ** -places / 2
+
+
+def _terminates(value: Fraction) -> bool:
+  """Whether some decimal equals the value."""
+  bottom = value.denominator
+  for prime in (2, 5):
+    while bottom % prime == 0:
+      bottom //= prime
+  return bottom == 1
+
+
+def _same_in_base(gold: str, answer: str) -> bool | None:
+  """'2516_8' against '2516_{8}' or '2516'; None when neither is digits with a base."""
+  read_based = [_BASED.fullmatch(t) for t in (gold, answer)]
+  if None in read_based or not any(re.search(r'\d', m.group(1)) for m in read_based):
+    return None
+  (digits, base), (other, other_base) = (
+      (m.group(1).casefold(), words.spelled_number(m.group(2) or m.group(3) or ''))
+      for m in read_based)
+  return digits == other and ('' in (base, other_base) or base == other_base)
+
+
+def proportional(gold: tuple[str, ...], answer: tuple[str, ...]) -> bool:
+  """Two ratios: '3:4' and '6:8'."""
+  if len(gold) != len(answer):
+    return False
+  return all(same_value(f'({g})({answer[0]})', f'({a})({gold[0]})')
+             for g, a in zip(gold[1:], answer[1:], strict=True))
+
+
+def difference_factor(gold: tuple[str, str], answer: tuple[str, str]) -> int:
+  """`symbolic.factor` of the differences of the sides of two equations or inequalities."""
+  trees_of = lambda sides, side: [_read(answers.compact(s), side) for s in sides]
+  (left, right), (other_left, other_right) = trees_of(gold, 'gold'), trees_of(answer, 'answer')
+  return symbolic.factor(('add', left, ('neg', right)), ('add', other_left, ('neg', other_right)))

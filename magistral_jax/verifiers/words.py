@@ -1,0 +1,60 @@
+r"""Answers in words and multiple choice: '\text{Monday}', '(A)', '\textbf{(D)}\ 12', 'four'."""
+
+from __future__ import annotations
+
+import re
+
+# One name for what is said in several ways.
+_SYNONYMS = {name: names[0] for names in (
+    ('no solution', 'no solutions', 'no real solution', 'no real solutions', 'none'),
+    ('does not exist', 'dne', 'doesnt exist'), ('infinity', 'inf', 'positive infinity'),
+    ('infinitely many', 'infinitely many solutions', 'infinite'), ('true', 't'), ('false', 'f'),
+    ('yes', 'y'), ('no', 'n')) for name in names if len(name) > 1}
+NUMBERS = {word: str(i) for i, word in enumerate((
+    'zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten',
+    'eleven', 'twelve', 'thirteen', 'fourteen', 'fifteen', 'sixteen', 'seventeen', 'eighteen',
+    'nineteen', 'twenty'))} | {
+    'thirty': '30', 'forty': '40', 'fifty': '50', 'sixty': '60', 'seventy': '70', 'eighty': '80',
+    'ninety': '90', 'one hundred': '100', 'a hundred': '100', 'one thousand': '1000',
+    'a dozen': '12', 'one half': '1/2', 'half': '1/2', 'one third': '1/3', 'one quarter': '1/4'}
+
+_LETTER = r'[^\W\d_]'
+# Text with a digit in it is a value that happens to stand in text. Outside of \text, up to three
+# letters are symbols: 'ad'.
+_WORDS = re.compile(
+    rf"\\text\{{([^{{}}\\\d]*)\}}|\(?([A-Z])\)?|"
+    rf"((?=.*[A-Za-z]{{3}}){_LETTER}[\w'-]*(?: {_LETTER}[\w'-]*)+|"
+    rf"[A-Za-z]{{4,}}(?:['-][A-Za-z]+)*|[^\W\d_A-Za-z]+)")
+_ANNOUNCED = re.compile(r'^(?:the )?(?:final )?(?:option|choice|answer)(?: is)?:? +')
+_CHOICE = re.compile(
+    r'(?:\\text\{\s*\(?([A-J])[).:]*\s*\}|\(([A-J])\)|([A-J])[).:])\s*(\S.*)?')
+_SECOND_CHOICE = re.compile(r'\([A-J]\)|\\text\{\s*\(?[A-J]\)?\s*\}')
+
+
+def words(text: str) -> str | None:
+  r"""The letters of a tidy answer in words ('Monday', '(A)', '\text{yes}'); None for others."""
+  match = _WORDS.fullmatch(text)
+  if not match or re.search(r'\d', text):
+    return None
+  found = next(g for g in match.groups() if g is not None).casefold()
+  found = re.sub(r'[^\w /]', '', _ANNOUNCED.sub('', found))
+  found = re.sub(r'^(?:an?|the) (?=\w{2})', '', re.sub(r'\s+', ' ', found).strip())
+  return _SYNONYMS.get(found, found) or None
+
+
+def plain(text: str) -> str:
+  r"""A tidy text without \text, in small letters."""
+  return re.sub(r'\\text\{([^{}]*)\}', r'\1', text).strip().casefold()
+
+
+def spelled_number(text: str) -> str:
+  """'four' as '4'; any other tidy text as it is."""
+  return NUMBERS.get(plain(text), text)
+
+
+def choice(text: str) -> tuple[str, str] | None:
+  r"""('D', '12') of '\text{(D)} 12'; None where there is no letter, or a second one."""
+  match = _CHOICE.fullmatch(text)
+  if not match or not match.group(4) or _SECOND_CHOICE.search(match.group(4)):
+    return None
+  return next(g for g in match.groups()[:3] if g), match.group(4)
