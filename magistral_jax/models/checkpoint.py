@@ -1,26 +1,30 @@
-"""Checkpoints by what stands at a path: a GGUF file, a Hugging Face folder, a run's workdir.
+"""Checkpoints by what stands at a path: a GGUF file, a folder as published, a run's workdir.
 
     config = read_config('SmolLM2-135M-Instruct.Q4_1.gguf', dtype='float32')
     params = load(path, config, tree_named(mesh, TRAINER, definition(config)[1]))
 
-A format is a module with `read_config(path, *, dtype)` and `load(path, config, shardings,
-param_dtype)`, one entry in FORMATS and a line in `kind` that recognises it.
+A format is a module with `read_config(path, *, dtype, vision)` and `open_weights(path, config)`,
+one entry in FORMATS and a line in `kind` that recognises it.
 """
 
 import os
 
-from magistral_jax.models import gguf, safetensors, workdir
+from magistral_jax.models import export, gguf, huggingface, mistral_layout, reading, workdir
 from magistral_jax.models.config import ModelConfig
 
 FORMATS = {
     'gguf': gguf,
-    'huggingface': safetensors,
+    'huggingface': huggingface,
+    'mistral': mistral_layout,
     'workdir': workdir,
 }
 
 
 def kind(path: str) -> str:
-  """Which of FORMATS stands at `path`; the names are those of tokenizer.kind, too.
+  """Which of FORMATS stands at `path`.
+
+  Many published folders hold the same model twice. The layout whose description and weights are
+  both there is taken; where that is true of both, Hugging Face's.
 
   Raises:
     ValueError: nothing is there, or nothing that is known.
@@ -30,41 +34,53 @@ def kind(path: str) -> str:
       if file.read(4) == b'GGUF':
         return 'gguf'
     raise ValueError(f'model.checkpoint={path!r} is a file but no GGUF file: for safetensors give '
-                     f'the folder that also holds config.json.')
-  if os.path.isfile(os.path.join(path, workdir.EXPERIMENT)):
+                     f'the folder that also holds config.json or params.json.')
+  has = lambda name: os.path.isfile(os.path.join(path, name))
+  if has(workdir.EXPERIMENT):
     return 'workdir'
-  if os.path.isfile(os.path.join(path, 'config.json')):
-    return 'huggingface'
-  found = 'is a folder without config.json' if os.path.isdir(path) else 'does not exist'
-  raise ValueError(f'model.checkpoint={path!r} {found}: give a GGUF file, a Hugging Face folder or '
-                   f'the workdir of a run.')
+  described = [name for name, module in FORMATS.items()
+               if hasattr(module, 'DESCRIPTION') and has(module.DESCRIPTION)]
+  if not described:
+    found = 'is a folder without' if os.path.isdir(path) else 'does not exist: there is no'
+    raise ValueError(f'model.checkpoint={path!r} {found} config.json or params.json: give a GGUF '
+                     f'file, a folder as published, or the workdir of a run.')
+  return next((name for name in described if FORMATS[name].has_weights(path)), described[0])
 
 
-def read_config(path: str, *, dtype: str) -> ModelConfig:
-  """The shape of the model at `path`, to be computed in `dtype`; reads no weights."""
-  return FORMATS[kind(path)].read_config(path, dtype=dtype)
+def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
+  """The shape of the model at `path`, to be computed in `dtype`; reads no weights.
+
+  Args:
+    vision: False takes the language model alone out of a multimodal checkpoint.
+  """
+  return FORMATS[kind(path)].read_config(path, dtype=dtype, vision=vision)
 
 
-def load(path: str, config: ModelConfig, shardings=None, *, param_dtype: str = 'float32'):
+def open_weights(path: str, config: ModelConfig, *, step: str = 'newest') -> reading.Weights:
+  """The parameters at `path`, compared with the config, not read yet.
+
+  Args:
+    step: of a workdir, which of its checkpoints: newest, best or a number.
+  """
+  if kind(path) == 'workdir':
+    return workdir.open_weights(path, config, workdir.choose_step(path, step))
+  return FORMATS[kind(path)].open_weights(path, config)
+
+
+def load(path: str, config: ModelConfig, shardings=None, *, param_dtype: str | None = 'float32'):
   """The parameters at `path`, each array read straight into its sharding.
 
   Args:
     config: what `read_config` gave.
     shardings: tree of shardings like the parameters; None is all on one device.
     param_dtype: of the arrays, whatever the file holds: float32 for a trainer's master weights.
+      None: what the file holds.
   Raises:
     ValueError: a tensor is missing, left over or of another shape than the config says.
   """
-  return FORMATS[kind(path)].load(path, config, shardings, param_dtype)
+  if kind(path) == 'workdir':
+    return workdir.load(path, config, shardings, param_dtype, workdir.choose_step(path))
+  return reading.load(open_weights(path, config), config, shardings, param_dtype)
 
 
-def save_huggingface(params, config: ModelConfig, folder: str, *, fields: dict | None = None,
-                     file_bytes: int = 4 * 2**30) -> None:
-  """Writes a Hugging Face folder (MistralForCausalLM) that gives the same bits back when loaded.
-
-  Args:
-    params: parameter tree whose arrays this process can read whole; written in their own dtype.
-    fields: more of config.json, such as eos_token_id or max_position_embeddings.
-    file_bytes: a safetensors file is closed before it grows beyond this.
-  """
-  safetensors.save(params, config, folder, fields=fields or {}, file_bytes=file_bytes)
+save_huggingface = export.save_huggingface

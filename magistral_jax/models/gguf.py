@@ -3,67 +3,85 @@
 Quantized tensors are dequantized, a few rows at a time. Files of several parts, experts, scaled
 rotary positions and sliding windows are refused. The tokenizer inside is read by tokens/subword.py.
 
-llama.cpp turns neighbouring pairs (2i, 2i+1) of a head where this project and Hugging Face turn
-(i, i + H/2), so its converter reorders the rows of q and k, head by head; for a head of 6 rows:
-
-    Hugging Face  a0 a1 a2 b0 b1 b2      (a_i, b_i) is a pair
-    GGUF          a0 b0 a1 b1 a2 b2
+The heads of q and k are in rotary pairs (layout.py): llama.cpp's converter reorders their rows.
 """
 
 import gguf
 import numpy as np
 
-from magistral_jax.models import convert
+from magistral_jax.models import layout, reading
 from magistral_jax.models.config import ModelConfig
 
 NAMES = {
     'embed': 'token_embd.weight',
-    'layers.attention_norm': 'blk.{}.attn_norm.weight',
-    'layers.attention.q': 'blk.{}.attn_q.weight',
-    'layers.attention.k': 'blk.{}.attn_k.weight',
-    'layers.attention.v': 'blk.{}.attn_v.weight',
-    'layers.attention.o': 'blk.{}.attn_output.weight',
-    'layers.ffn_norm': 'blk.{}.ffn_norm.weight',
-    'layers.ffn.w1': 'blk.{}.ffn_gate.weight',
-    'layers.ffn.w3': 'blk.{}.ffn_up.weight',
-    'layers.ffn.w2': 'blk.{}.ffn_down.weight',
+    'layers.attention_norm': 'blk.{layer}.attn_norm.weight',
+    'layers.attention.q': 'blk.{layer}.attn_q.weight',
+    'layers.attention.k': 'blk.{layer}.attn_k.weight',
+    'layers.attention.v': 'blk.{layer}.attn_v.weight',
+    'layers.attention.o': 'blk.{layer}.attn_output.weight',
+    'layers.ffn_norm': 'blk.{layer}.ffn_norm.weight',
+    'layers.ffn.w1': 'blk.{layer}.ffn_gate.weight',
+    'layers.ffn.w3': 'blk.{layer}.ffn_up.weight',
+    'layers.ffn.w2': 'blk.{layer}.ffn_down.weight',
     'norm': 'output_norm.weight',
     'output': 'output.weight',
 }
+PAIRS = frozenset({'layers.attention.q', 'layers.attention.k'})
 
 
-def read_config(path: str, *, dtype: str) -> ModelConfig:
-  """The shape of the model in a GGUF file; ValueError names the key that is unsupported."""
+def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
+  """The shape of the model in a GGUF file; ValueError names the key that is unsupported.
+
+  Args:
+    vision: such a file never holds an image tower.
+  """
+  del vision
   return _config(path, _open(path), dtype)
 
 
-def load(path: str, config: ModelConfig, shardings, param_dtype: str):
-  """The parameter tree of a GGUF file; see convert.load."""
-  return convert.load(Gguf(path, config.head_dim), NAMES, config, shardings, param_dtype)
+def open_weights(path: str, config: ModelConfig) -> reading.FileWeights:
+  """The tensors of a file, compared with the config, not read yet."""
+  return reading.FileWeights(Gguf(path), layout.Layout(NAMES, pairs=PAIRS), config)
 
 
 class Gguf:
-  """A convert.Source: an opened GGUF file, q and k in the half-rotation layout."""
+  """A layout.Source: an opened GGUF file."""
 
-  def __init__(self, path: str, head_dim: int):
-    self.path, self._head_dim = path, head_dim
+  def __init__(self, path: str):
+    self.path = path
     self._tensors = {tensor.name: tensor for tensor in _open(path).tensors}
     # GGUF writes the innermost axis first.
     self.shapes = {name: tuple(map(int, reversed(tensor.shape)))
                    for name, tensor in self._tensors.items()}
 
+  def dtype(self, name: str) -> np.dtype:
+    """What the rows come in: quantized numbers are made float32."""
+    return np.dtype(np.float32)
+
   def rows(self, name: str, rows: slice) -> np.ndarray:
-    """Dequantized rows; of q and k, whole heads only."""
+    """Dequantized rows."""
     tensor = self._tensors[name]
     try:
-      values = gguf.dequantize(tensor.data[rows], tensor.tensor_type)
+      return gguf.dequantize(tensor.data[rows], tensor.tensor_type)
     except NotImplementedError as error:
       raise ValueError(f'{self.path}: tensor {name!r} is of type {tensor.tensor_type.name}, which '
                        f'cannot be read: quantize to another type, such as Q8_0.') from error
-    if not name.endswith(('.attn_q.weight', '.attn_k.weight')):
-      return values
-    pairs = values.reshape(-1, self._head_dim // 2, 2, values.shape[-1])
-    return pairs.swapaxes(1, 2).reshape(values.shape)
+
+
+def fields(path: str) -> dict:
+  """What the file says that config.json would say, too, the shape left out."""
+  found = _open(path).fields
+  keys = {'bos_token_id': 'tokenizer.ggml.bos_token_id',
+          'eos_token_id': 'tokenizer.ggml.eos_token_id',
+          'pad_token_id': 'tokenizer.ggml.padding_token_id',
+          'max_position_embeddings': 'llama.context_length'}
+  return {name: int(found[key].contents()) for name, key in keys.items() if key in found}
+
+
+def chat_template(path: str) -> str | None:
+  """The template of conversations (Jinja) in the file, if there is one."""
+  found = _open(path).fields.get('tokenizer.chat_template')
+  return found.contents() if found else None
 
 
 def _open(path: str) -> gguf.GGUFReader:

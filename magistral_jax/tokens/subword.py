@@ -57,6 +57,21 @@ class SubwordTokenizer:
     return ''.join(pieces)
 
 
+  def save(self, folder: str, chat_template: str | None = None) -> list[str]:
+    """Writes files that `from_huggingface` and transformers read; returns their names."""
+    text = {token_id: name for name, token_id in self._specials.items()}
+    config = dict(
+        tokenizer_class='PreTrainedTokenizerFast', eos_token=text[self.eos_id],
+        bos_token=text.get(self.bos_id), pad_token=text[self.pad_id],
+        add_bos_token=self.bos_id is not None, clean_up_tokenization_spaces=False)
+    if chat_template:
+      config['chat_template'] = chat_template
+    self._template.save(os.path.join(folder, 'tokenizer.json'))
+    with open(os.path.join(folder, 'tokenizer_config.json'), 'w', encoding='utf-8') as file:
+      json.dump(config, file, indent=2, ensure_ascii=False)
+    return ['tokenizer.json', 'tokenizer_config.json']
+
+
 def from_huggingface(path: str) -> SubwordTokenizer:
   """Reads a model folder, or its tokenizer.json alone.
 

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from magistral_jax.data import images
-from magistral_jax.models import convert, decoder, safetensors, vision
+from magistral_jax.models import decoder, huggingface, layout
 from magistral_jax.models.config import ModelConfig, VisionConfig
 
 FOLDER = pathlib.Path(__file__).parent
@@ -24,12 +24,12 @@ CONFIGS = dict(
 def load(name):
   """The parameter tree of a golden checkpoint, read without the package's own loader."""
   config, tensors = CONFIGS[name], load_file(FOLDER / name / 'model.safetensors')
-  text = {leaf: f'language_model.{file}' for leaf, file in safetensors.NAMES.items()}
-  names = text | vision.HUGGINGFACE_NAMES
+  names = huggingface.form_of(config, huggingface.MULTIMODAL).names
   def read(path, leaf):
-    name = convert.leaf_name(path)
+    name = layout.leaf_name(path)
     stacked = 'layers.' in name
-    parts = [tensors.pop(names[name].format(i)) for i in range(leaf.shape[0] if stacked else 1)]
+    parts = [tensors.pop(names[name].format(layer=i))
+             for i in range(leaf.shape[0] if stacked else 1)]
     norm = 'norm' in name or name == 'embed' or parts[0].ndim == 1
     parts = [part if norm else part.reshape(len(part), -1).T for part in parts]
     return (np.stack(parts) if stacked else parts[0]).reshape(leaf.shape)

@@ -1,0 +1,62 @@
+"""Exported checkpoints are loaded by transformers itself, where it is installed (extra `peers`)."""
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from magistral_jax import convert, score
+from magistral_jax.models import checkpoint, decoder, workdir
+
+torch = pytest.importorskip('torch')
+transformers = pytest.importorskip('transformers')
+
+FOLDER = pathlib.Path(__file__).parent
+NAMES = [name for name in ('llama', 'mistral', 'mixtral', 'pixtral', 'mistral3')
+         if (FOLDER / name).exists()]
+
+
+def peer(path, dtype=torch.float32):
+  """The model that transformers makes of a folder; every tensor of it must have been used."""
+  fields = json.loads((pathlib.Path(path) / 'config.json').read_text())
+  model, info = getattr(transformers, fields['architectures'][0]).from_pretrained(
+      path, dtype=dtype, output_loading_info=True)
+  assert not any(info[key] for key in ('missing_keys', 'unexpected_keys', 'mismatched_keys'))
+  return model.eval()
+
+
+def logps(model, tokens):
+  with torch.no_grad():
+    found = torch.log_softmax(model(torch.tensor([tokens])).logits[0].double(), -1)
+  return found[:-1].gather(1, torch.tensor(tokens)[1:, None])[:, 0].numpy()
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_what_went_through_every_format_is_the_same_model(tmp_path, name):
+  path = original = str(FOLDER / name)
+  for form in ('mistral', 'orbax', 'hf'):
+    convert.convert(path, path := str(tmp_path / form), form)
+  ours, theirs = peer(path), peer(original)
+  assert type(ours) is type(theirs) or name == 'llama'
+  before, after = theirs.state_dict(), ours.state_dict()
+  assert before.keys() == after.keys()
+  for tensor in before:
+    assert torch.equal(before[tensor], after[tensor]), tensor
+  tokens = list(range(20, 60))
+  np.testing.assert_array_equal(logps(ours, tokens), logps(theirs, tokens))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_trained_model_has_our_numbers(tmp_path, name):
+  """A run's workdir, exported; log-probabilities of text by transformers and by ourselves."""
+  config = checkpoint.read_config(str(FOLDER / name), dtype='float32')
+  run = tmp_path / 'run'
+  run.mkdir()
+  workdir.write_experiment(str(run), config, dict(kind='bytes', path=''), {})
+  drawn = jax.tree.map(lambda x: 2 * x, decoder.init(config, seed=5))
+  workdir.save_params(str(run), drawn, 7)
+  convert.convert(str(run), str(tmp_path / 'out'), 'hf')
+  tokens = list(range(20, 60))
+  ours = score.load_scorer(str(run), config, fsdp=1, tensor=1)([tokens])[0]
+  np.testing.assert_allclose(ours, logps(peer(tmp_path / 'out'), tokens), atol=1e-4, rtol=0)

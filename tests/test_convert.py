@@ -1,0 +1,289 @@
+"""The command convert: every format to every other, bit for bit, and nothing half written."""
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from magistral_jax import convert, tokens
+from magistral_jax.models import checkpoint, companions, export, reading, workdir
+from tests.golden import vision as golden
+from tests.published import (
+  CONFIG,
+  FIELDS,
+  PARAMS,
+  draw_tensors,
+  mistral_tensors,
+  write_gguf,
+  write_huggingface,
+  write_mistral,
+)
+
+FILES = {'hf': 'model.safetensors', 'mistral': 'consolidated.safetensors'}
+COMPANIONS = ('tokenizer.json', 'tokenizer_config.json', 'tekken.json', 'generation_config.json',
+              'LICENSE')
+
+
+def bits(tensors):
+  return {name: (array.dtype, array.shape, array.tobytes()) for name, array in tensors.items()}
+
+
+def write_companions(path, names=COMPANIONS):
+  for name in names:
+    (path / name).write_text(f'the {name}')
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'float16'])
+@pytest.mark.parametrize('through', [
+    ['mistral', 'hf'], ['orbax', 'mistral', 'orbax', 'hf'], ['hf', 'orbax', 'hf']])
+def test_a_round_trip_gives_the_same_bits(tmp_path, dtype, through):
+  tensors = {name: array.astype(dtype) for name, array in draw_tensors().items()}
+  path = write_huggingface(tmp_path / 'start', tensors, FIELDS | dict(eos_token_id=[2, 5]))
+  write_companions(tmp_path / 'start')
+  for i, form in enumerate(through):
+    target = str(tmp_path / f'{i}')
+    done = convert.convert(path, target, form)
+    assert done['files'] == sorted(COMPANIONS) and done['parameters'] == CONFIG.parameters
+    assert checkpoint.kind(target) == convert.FORMATS[form]
+    if form == 'mistral':
+      assert bits(load_file(f'{target}/{FILES[form]}')) == bits(mistral_tensors(tensors))
+      assert json.loads((tmp_path / f'{i}/params.json').read_text()) == PARAMS | dict(
+          max_position_embeddings=4096)
+    path = target
+  assert bits(load_file(f'{path}/{FILES["hf"]}')) == bits(tensors)
+  fields = json.loads((tmp_path / f'{i}/config.json').read_text())
+  assert fields['torch_dtype'] == dtype and fields['max_position_embeddings'] == 4096
+  # params.json has no place for the end token; every other format keeps it.
+  assert fields.get('eos_token_id') == (None if 'mistral' in through else [2, 5])
+  assert fields | dict(torch_dtype='', eos_token_id='') == FIELDS | dict(
+      torch_dtype='', eos_token_id='')
+
+
+def test_numbers_are_rounded_when_asked(tmp_path):
+  path = write_mistral(tmp_path / 'a', draw_tensors())
+  for form in convert.FORMATS:
+    convert.convert(path, str(tmp_path / form), form, dtype='bfloat16')
+    loaded = checkpoint.load(str(tmp_path / form), CONFIG, param_dtype=None)
+    expected = checkpoint.load(path, CONFIG, param_dtype='bfloat16')
+    jax.tree.map(np.testing.assert_array_equal, loaded, expected)
+    assert loaded['embed'].dtype == jax.numpy.bfloat16
+
+
+def test_a_gguf_file_becomes_a_folder(tmp_path):
+  path = write_gguf(tmp_path / 'model.gguf', draw_tensors())
+  convert.convert(path, str(tmp_path / 'out'), 'hf')
+  assert bits(load_file(tmp_path / 'out/model.safetensors')) == bits(draw_tensors())
+  fields = json.loads((tmp_path / 'out/config.json').read_text())
+  assert fields['max_position_embeddings'] == 4096 and fields['rope_theta'] == 1e6
+
+
+def test_the_tokenizer_inside_a_gguf_file_comes_along(tmp_path):
+  def tokenizer(writer):
+    writer.add_tokenizer_model('gpt2')
+    writer.add_tokenizer_pre('smollm')
+    writer.add_token_list(['<end>', 'a', 'b', 'ab', '1', '\u0120', '<start>'])
+    writer.add_token_types([3, 1, 1, 1, 1, 1, 3])
+    writer.add_token_merges(['a b'])
+    writer.add_eos_token_id(0)
+    writer.add_bos_token_id(6)
+    writer.add_add_bos_token(True)
+    writer.add_chat_template('{{ messages }}')
+  path = write_gguf(tmp_path / 'model.gguf', draw_tensors(), more=tokenizer)
+  for form in convert.FORMATS:
+    out = str(tmp_path / form)
+    done = convert.convert(path, out, form)
+    assert done['files'] == ['tokenizer.json', 'tokenizer_config.json']
+    before, after = tokens.load_tokenizer('gguf', path), tokens.load_tokenizer('auto', out)
+    text = 'ab 11<end>ba'
+    assert after.encode(text) == before.encode(text) != []
+    assert (after.eos_id, after.bos_id, after.pad_id) == (0, 6, 0)
+    assert after.special('<start>') == 6 and after.decode([3, 5, 4, 0]) == 'ab 1'
+  assert json.loads((tmp_path / 'hf/tokenizer_config.json').read_text())['chat_template'] == (
+      '{{ messages }}')
+  assert json.loads((tmp_path / 'hf/config.json').read_text())['eos_token_id'] == 0
+  known = workdir.read_experiment(str(tmp_path / 'orbax'))['tokenizer']
+  assert known == dict(kind='auto', path=str(tmp_path / 'orbax'))
+
+
+def test_a_large_model_is_cut_into_files(tmp_path, monkeypatch):
+  monkeypatch.setattr(export, 'FILE_BYTES', 9000)
+  path = write_mistral(tmp_path / 'a', draw_tensors())
+  convert.convert(path, str(tmp_path / 'b'), 'hf')
+  index = json.loads((tmp_path / 'b/model.safetensors.index.json').read_text())
+  files = sorted(set(index['weight_map'].values()))
+  assert len(files) > 3 and files[0] == f'model-00001-of-{len(files):05}.safetensors'
+  together = {}
+  for file in files:
+    assert (tmp_path / 'b' / file).stat().st_size < 9000 + 2000
+    together |= load_file(tmp_path / 'b' / file)
+  assert bits(together) == bits(draw_tensors()) and index['weight_map'].keys() == together.keys()
+  assert index['metadata']['total_size'] == 4 * CONFIG.parameters
+
+
+def make_run(path, first, steps):
+  """A workdir as a run leaves it: three checkpoints, of which the second was best."""
+  path.mkdir()
+  workdir.write_experiment(str(path), CONFIG, dict(kind='huggingface', path=first),
+                           dict(model=dict(checkpoint=first)))
+  for step, value in steps.items():
+    params = jax.tree.map(lambda x, s=step: x + s, checkpoint.load(first, CONFIG))
+    workdir.save_params(str(path), params, step)
+    if value is not None:
+      (path / f'checkpoints/{step}/metrics').mkdir()
+      (path / f'checkpoints/{step}/metrics/metrics').write_text(json.dumps(dict(value=value)))
+  return str(path)
+
+
+def test_a_run_exports_its_newest_or_best_checkpoint(tmp_path):
+  first = write_huggingface(tmp_path / 'first', draw_tensors(), FIELDS | dict(eos_token_id=7))
+  write_companions(tmp_path / 'first')
+  run = make_run(tmp_path / 'run', first, {2: 0.5, 4: 0.75, 6: None})
+  for which, step in (('newest', 6), ('best', 4), ('2', 2)):
+    target = tmp_path / which
+    done = convert.convert(run, str(target), 'hf', step=which)
+    assert done['step'] == step and done['files'] == sorted(COMPANIONS)
+    np.testing.assert_array_equal(load_file(target / 'model.safetensors')['model.norm.weight'],
+                                  draw_tensors()['model.norm.weight'] + step)
+    assert json.loads((target / 'config.json').read_text())['eos_token_id'] == 7
+    assert (target / 'tokenizer.json').read_text() == 'the tokenizer.json'
+  with pytest.raises(ValueError, match=r"no checkpoint '5': choose newest, best or .* \[2, 4, 6\]"):
+    convert.convert(run, str(tmp_path / 'x'), 'hf', step='5')
+
+
+def test_companions_of_two_tokenizers_are_never_mixed(tmp_path):
+  first = write_huggingface(tmp_path / 'first', draw_tensors())
+  write_companions(tmp_path / 'first')
+  other = tmp_path / 'other'
+  other.mkdir()
+  write_companions(other, ['tekken.json'])
+  (tmp_path / 'run').mkdir()
+  workdir.write_experiment(str(tmp_path / 'run'), CONFIG, dict(kind='tekken', path=str(other)),
+                           dict(model=dict(checkpoint=first)))
+  out = tmp_path / 'out'
+  out.mkdir()
+  assert companions.copy(str(tmp_path / 'run'), out) == [
+      'LICENSE', 'generation_config.json', 'tekken.json']
+
+
+def test_nothing_is_overwritten_and_nothing_half_is_left(tmp_path):
+  path = write_mistral(tmp_path / 'a', draw_tensors())
+  full = tmp_path / 'full'
+  full.mkdir()
+  (full / 'file').write_text('')
+  with pytest.raises(ValueError, match='full. exists and is not an empty folder'):
+    convert.convert(path, str(full), 'hf')
+  with pytest.raises(ValueError, match='exists and is not an empty folder'):
+    convert.convert(path, str(full / 'file'), 'hf')
+  (tmp_path / 'empty').mkdir()
+  convert.convert(path, str(tmp_path / 'empty'), 'hf')
+  # Fails in the middle: the folder of tensors is already there.
+  (tmp_path / 'a/params.json').write_text(json.dumps(PARAMS | dict(hidden_dim=8)))
+  with pytest.raises(ValueError, match='has shape'):
+    convert.convert(path, str(tmp_path / 'b'), 'hf')
+  assert sorted(file.name for file in tmp_path.iterdir()) == ['a', 'empty', 'full']
+
+
+KILLED = '''
+import sys, time
+from magistral_jax import convert, tokens
+from magistral_jax.models import layout
+to_file = layout.to_file
+def slow(leaf, *arguments, **options):
+  if leaf == 'norm':
+    print('halfway', flush=True)
+    time.sleep(60)
+  return to_file(leaf, *arguments, **options)
+layout.to_file = slow
+convert.convert(sys.argv[1], sys.argv[2], 'mistral')
+'''
+
+
+def test_a_killed_convert_leaves_no_folder_under_the_name(tmp_path):
+  path = write_mistral(tmp_path / 'a', draw_tensors())
+  with subprocess.Popen([sys.executable, '-c', KILLED, path, str(tmp_path / 'out')],
+                        stdout=subprocess.PIPE, text=True) as process:
+    assert process.stdout.readline() == 'halfway\n'
+    process.kill()
+  left = [file.name for file in tmp_path.iterdir() if file.name != 'a']
+  assert len(left) == 1 and left[0].startswith('out.partial-')
+  convert.convert(path, str(tmp_path / 'out'), 'hf')
+  assert bits(load_file(tmp_path / 'out/model.safetensors')) == bits(draw_tensors())
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['--format=hf'], 'required: --to'),
+    (['--to=x', '--format=hf'], '--from is missing'),
+    (['--to=x', '--from=here'], '--format is missing'),
+    (['--to=x', '--from=here', '--format=hf'], "'here' does not exist"),
+    (['--to=x', '--into=here'], '--language_model is missing'),
+    (['--to=x', '--language_model=a', '--into=b', '--from=c'], '--from'),
+])
+def test_mistakes_on_the_command_line_are_one_sentence(arguments, words, capsys):
+  with pytest.raises(SystemExit) as stop:
+    convert.main(convert.parse(['convert', *arguments]))
+  assert stop.value.code == 2
+  assert words in (error := capsys.readouterr().err) and error.count('\n') == 1
+
+
+def test_permissions_are_those_of_a_new_folder(tmp_path):
+  path = write_mistral(tmp_path / 'a', draw_tensors())
+  convert.convert(path, str(tmp_path / 'b'), 'hf')
+  (tmp_path / 'c').mkdir()
+  assert os.stat(tmp_path / 'b').st_mode == os.stat(tmp_path / 'c').st_mode
+
+
+def golden_folder(name):
+  return str(golden.FOLDER / name)
+
+
+@pytest.mark.parametrize('name', sorted(golden.CONFIGS))
+def test_a_multimodal_model_makes_the_round_trip(tmp_path, name):
+  """The files of transformers, through both other formats, come back bit for bit."""
+  path, original = golden_folder(name), load_file(golden.FOLDER / name / 'model.safetensors')
+  for i, form in enumerate(['mistral', 'orbax', 'hf']):
+    convert.convert(path, path := str(tmp_path / f'{i}'), form)
+    assert checkpoint.read_config(path, dtype='float32') == golden.CONFIGS[name]
+  assert bits(load_file(f'{path}/model.safetensors')) == bits(original)
+
+
+@pytest.mark.parametrize('name', sorted(golden.CONFIGS))
+@pytest.mark.parametrize('trained', ['orbax', 'mistral'])
+def test_a_trained_language_model_goes_back_under_its_tower(tmp_path, name, trained):
+  """Its numbers are new, those of tower and adapter the old ones; the format is the old one."""
+  whole, config = golden_folder(name), golden.without_vision(golden.CONFIGS[name])
+  changed = jax.tree.map(lambda x: x + 1, checkpoint.load(whole, config))
+  if trained == 'orbax':
+    path = tmp_path / 'run'
+    path.mkdir()
+    workdir.write_experiment(str(path), config, dict(kind='bytes', path=''), {})
+    workdir.save_params(str(path), changed, 3)
+  else:
+    path = tmp_path / 'folder'
+    with export.whole_folder(str(path)) as folder:
+      export.write_mistral(reading.TreeWeights(changed), config, folder)
+  done = convert.reunite(str(path), whole, str(tmp_path / 'out'))
+  assert done['format'] == 'hf' and done['parameters'] == golden.CONFIGS[name].parameters
+  before = load_file(golden.FOLDER / name / 'model.safetensors')
+  after = load_file(tmp_path / 'out/model.safetensors')
+  assert before.keys() == after.keys()
+  for tensor in before:
+    moved = tensor.startswith('language_model.')
+    np.testing.assert_array_equal(after[tensor], before[tensor] + 1 if moved else before[tensor])
+  # And in the other format, rounded.
+  convert.reunite(str(path), whole, str(tmp_path / 'other'), 'mistral', dtype='bfloat16')
+  loaded = checkpoint.load(str(tmp_path / 'other'), golden.CONFIGS[name])
+  np.testing.assert_array_equal(
+      loaded['embed'], np.asarray(changed['embed']).astype('bfloat16').astype(np.float32))
+
+
+def test_a_language_model_of_another_shape_is_refused(tmp_path):
+  whole = golden_folder('pixtral')
+  path = write_huggingface(tmp_path / 'a', draw_tensors())
+  with pytest.raises(ValueError, match='has head_dim=6 and --into=.* head_dim=8'):
+    convert.reunite(path, whole, str(tmp_path / 'out'))
+  with pytest.raises(ValueError, match='--into=.* has no image tower'):
+    convert.reunite(path, path, str(tmp_path / 'out'))
