@@ -141,7 +141,7 @@ def _pairs(source, language, tests, sandbox):
                            f'{folder}/solution.py']
   for case in tests['cases']:
     outcome = sandbox.run(argv, view, files=files, stdin=case['stdin'].encode())
-    status, detail = _fault(outcome)
+    status, detail = _fault(outcome, sandbox.limits)
     if not status:
       same, detail = compare.same_output(
           outcome.stdout, case['stdout'], checker=tests['checker'], tolerance=tests['tolerance'])
@@ -149,7 +149,7 @@ def _pairs(source, language, tests, sandbox):
     yield status, detail
 
 
-def _fault(outcome: Outcome) -> tuple[str, str]:
+def _fault(outcome: Outcome, limits: Limits) -> tuple[str, str]:
   """(status, detail) of a program that did not end as it should; ('', '') of one that did."""
   if outcome.status != 'exited':
     return outcome.status, outcome.detail
@@ -161,7 +161,8 @@ def _fault(outcome: Outcome) -> tuple[str, str]:
     return 'compile_error', said[-500:]
   if last.startswith('MemoryError') or 'std::bad_alloc' in said:
     return 'memory', last
-  if outcome.exit_code in (128 + 24, 128 + 9) and outcome.cpu_s > 0:
+  # The limit of each process is the whole second above, and the last look may be stale.
+  if outcome.exit_code in (128 + 24, 128 + 9) and outcome.cpu_s > limits.time_s - 0.1:
     return 'timeout', 'killed for the CPU time it used'
   return 'runtime_error', f'exit code {outcome.exit_code}: {last}'
 
@@ -194,7 +195,7 @@ def _assertion(files, control, judge, sandbox):
     socket.send_fds(control, [b'.'], [judge_end.fileno()])
     judge_end.close()
     outcome = program.watch(until=control.fileno())
-    said = _verdict(control)
+    said = _verdict(control, _SLACK_S if outcome.status == 'stopped' else 1.0)
     if said and said[0] == 'gone' and outcome.status == 'stopped':
       outcome = program.watch()
   if said is None:
@@ -206,16 +207,16 @@ def _assertion(files, control, judge, sandbox):
   if status == 'gone':
     if outcome.status in ('timeout', 'memory', 'output_limit', 'error'):
       return outcome.status, outcome.detail
-    fault, words = _fault(outcome)
+    fault, words = _fault(outcome, sandbox.limits)
     return fault or 'runtime_error', words or detail
   return status, detail
 
 
-def _verdict(control: socket.socket) -> tuple[str, str] | None:
+def _verdict(control: socket.socket, wait_s: float) -> tuple[str, str] | None:
   """What the judge says of a test; None if it says nothing."""
   received = b''
   while len(received) < 4 or len(received) < 4 + int.from_bytes(received[:4], 'big'):
-    if not select.select([control], [], [], _SLACK_S)[0]:
+    if not select.select([control], [], [], wait_s)[0]:
       return None
     part = os.read(control.fileno(), 1 << 16)
     if not part:

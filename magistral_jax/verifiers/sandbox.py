@@ -45,7 +45,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from magistral_jax.verifiers import jail, seccomp
-from magistral_jax.verifiers.supervise import Bounds, Outcome, Running
+from magistral_jax.verifiers.supervise import Bounds, Outcome, Running, adopt_orphans
 
 MODES = ('bubblewrap', 'unsafe')
 INSTALL = ('Install bubblewrap (Debian and Ubuntu: apt install bubblewrap; without root: pip '
@@ -127,22 +127,23 @@ class Sandbox:
       raise ValueError('Programs can only be judged on Linux: take the code problems out of the '
                        'data, or run the verifiers on a Linux machine.')
     self.limits, self.mode = limits, mode
+    adopt_orphans()
+    self._bwrap = _bwrap() if mode == 'bubblewrap' else None
     self._prlimit = tool('prlimit', 'Install util-linux, which brings it.')
     self._tool_paths = (self._prlimit, *library_folders(self._prlimit))
-    self._uid = None
+    self.uid = None
     if os.geteuid() == 0:
-      self._uid, held = _take_slot()
+      self.uid, held = _take_slot()
       weakref.finalize(self, os.close, held)
-    self._bwrap = _bwrap() if mode == 'bubblewrap' else None
     self._filter = seccomp.build(platform.machine())
     self.cache = Cache(_CACHE_BYTES)
-    self.python, self.python_view = _python(everyone=self._uid is not None)
+    self.python, self.python_view = _python(everyone=self.uid is not None)
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     self._stack_kb = 0 if hard == resource.RLIM_INFINITY else hard >> 10
 
   def describe(self) -> str:
     """In words, what stands between a program and this machine."""
-    user = f'as user {self._uid}' if self._uid is not None else 'as this user'
+    user = f'as user {self.uid}' if self.uid is not None else 'as this user'
     if self.mode == 'unsafe':
       return f'UNSAFE: limits only, {user}; programs can read files and use the network'
     version = subprocess.run([self._bwrap, '--version'], capture_output=True, text=True,
@@ -211,13 +212,13 @@ class Sandbox:
       with open(f'{folder}/files/{name}', 'wb') as file:
         file.write(content)
       os.chmod(f'{folder}/files/{name}', 0o555)
-    if self._uid is not None:
-      os.chown(f'{folder}/box', self._uid, self._uid)
+    if self.uid is not None:
+      os.chown(f'{folder}/box', self.uid, self.uid)
     return folder
 
   def _popen(self, command, passed, cwd, stdin, stdout, stderr) -> subprocess.Popen:
-    identity = {} if self._uid is None else dict(
-        user=self._uid, group=self._uid, extra_groups=[])
+    identity = {} if self.uid is None else dict(
+        user=self.uid, group=self.uid, extra_groups=[])
     # An empty environment for bubblewrap itself: inside, it can be read in /proc/1/environ.
     return subprocess.Popen(
         command, env={}, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=passed,
@@ -254,8 +255,9 @@ def library_folders(*programs: str) -> tuple[str, ...]:
   """The folders that hold the shared libraries of programs, the dynamic loader's included."""
   found = []
   for program in programs:
-    said = subprocess.run(['ldd', program], capture_output=True, text=True, timeout=30, env={
-        'PATH': os.environ.get('PATH', os.defpath), 'LC_ALL': 'C'}).stdout
+    said = subprocess.run(
+        [tool('ldd', 'It comes with the C library.'), program], capture_output=True, text=True,
+        timeout=30, env=dict(PATH=os.defpath, LC_ALL='C')).stdout
     for word in said.split():
       if word.startswith('/'):
         found += [os.path.dirname(word), os.path.dirname(os.path.realpath(word))]

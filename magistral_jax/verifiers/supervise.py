@@ -8,6 +8,7 @@ bounded by the limits that each process carries itself.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import json
 import os
@@ -24,6 +25,7 @@ _TICKS = os.sysconf('SC_CLK_TCK')
 _PAGE = os.sysconf('SC_PAGE_SIZE')
 _KEPT_STDERR = 2048         # At its beginning, and at its end.
 _BURY_S = 10.0
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +110,11 @@ class Running:
     # Whatever was written is in the pipes; with the tree dead nobody writes on.
     if status == 'exited' and self._flooded():
       status, detail = 'output_limit', self._output_words()
+    if status == 'exited':             # What the last look may have missed.
+      if self._cpu_s > self._bounds.cpu_s:
+        status, detail = 'timeout', f'more than {self._bounds.cpu_s:g} s of CPU time'
+      elif self._peak > self._bounds.memory_mb << 20:
+        status, detail = 'memory', f'more than {self._bounds.memory_mb} MB'
     if status == 'exited' and self._exit_code is None:
       status, detail = 'error', f'no program was started: {self.last_words()}'
     return self._outcome(status, detail)
@@ -130,8 +137,8 @@ class Running:
     code = self._popen.wait(_BURY_S)
     if self._status_fd is None and self._exit_code is None:
       self._exit_code = code if code >= 0 else 128 - code
-    if self._init_pidfd is not None and not _readable(self._init_pidfd, _BURY_S):
-      raise RuntimeError(f'A jailed program is still there {_BURY_S} s after SIGKILL.')
+    if self._init_pidfd is not None:
+      self._bury()
     self._read_reports()
     self._drain()
     for fd in (self._pidfd, self._init_pidfd, self._box_fd, self._stdout_fd, self._stderr_fd,
@@ -140,6 +147,18 @@ class Running:
         os.close(fd)
     self._pidfd = None
     self._cleanup()
+
+  def _bury(self) -> None:
+    """Waits until the last process of the jail is gone."""
+    if not _readable(self._init_pidfd, _BURY_S):
+      raise RuntimeError(f'A jailed program is still there {_BURY_S} s after SIGKILL.')
+    try:
+      # It became our child when bubblewrap ended; unless that took it along.
+      _, _, used = os.wait4(self._init_pid, os.WNOHANG)
+    except ChildProcessError:
+      return
+    self._cpu_s = max(self._cpu_s, used.ru_utime + used.ru_stime)
+    self._peak = max(self._peak, used.ru_maxrss << 10)
 
   def _wait(self, until):
     """(status, detail) of what comes first."""
@@ -272,6 +291,15 @@ class Running:
     return Outcome(
         status, self._exit_code, bytes(self._stdout), bytes(self._stderr + self._stderr_end),
         self._cpu_s, time.monotonic() - self._began, self._peak / 2**20, detail)
+
+
+def adopt_orphans() -> None:
+  """Makes this process the parent of its orphaned descendants.
+
+  Else they go to the first process of the machine, which in many containers never waits for them:
+  every jail would leave a dead process behind for ever.
+  """
+  ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def tree(pid: int) -> list[int]:

@@ -1,0 +1,113 @@
+"""Do right programs pass and wrong ones fail? Reference solutions of whole data sets, in jails.
+
+    python tests/benchmarks/code_truth.py --data=DIR [--files=humaneval,mbpp] [--mutants]
+
+Each problem's own Python solution must pass (at most 20 of) its tests; with --mutants, solutions
+broken in three ways must fail instead. Prints one line per surprise, then the sums per file. DIR
+holds JSON Lines files with `tests` and `reference_solution`, as `cases.read` has them.
+"""
+import argparse
+import ast
+import collections
+import json
+import pathlib
+import time
+
+from magistral_jax import cases
+from magistral_jax.verifiers import code, sandbox
+
+
+def mutants(source):
+  """{kind: source}: an off-by-one, a truncated body, a swapped branch, where there is one to break.
+
+  What cannot change the result (imports, defaults of main guards) is left alone as far as seen.
+  """
+  return {kind: found for kind, change in dict(
+      off_by_one=_off_by_one, truncated=_truncated, swapped=_swapped).items()
+      if (found := change(source)) is not None}
+
+
+def _off_by_one(source):
+  """The last number of the last `return`, or of the last statement with one, is one more."""
+  tree = ast.parse(source)
+  returns = [n for n in ast.walk(tree) if isinstance(n, ast.Return) and n.value is not None]
+  for node in sorted(returns, key=lambda n: -n.lineno):
+    node.value = _plus_one(node.value)
+    return ast.unparse(ast.fix_missing_locations(tree))
+  return None
+
+
+def _plus_one(value):
+  """(lambda v: a changed v)(value): one more for numbers, one item more or less for the rest."""
+  change = ast.parse(
+      '(lambda v: not v if type(v) is bool else v + 1 if isinstance(v, (int, float, complex)) '
+      'else 1 if v is None else v + "x" if isinstance(v, str) '
+      'else list(v)[:-1] if hasattr(v, "__iter__") and list(v) else [1])').body[0].value
+  return ast.Call(change, [value], [])
+
+
+def _truncated(source):
+  """Ends in the middle, as a completion that ran out of tokens."""
+  lines = [line for line in source.splitlines() if line.strip()]
+  return '\n'.join(lines[:len(lines) * 2 // 3]) if len(lines) > 2 else None
+
+
+def _swapped(source):
+  """The first `if` of the program takes the other branch."""
+  tree = ast.parse(source)
+  for node in ast.walk(tree):
+    if isinstance(node, ast.If | ast.IfExp | ast.While) and 'main' not in ast.unparse(node.test):
+      node.test = ast.UnaryOp(ast.Not(), node.test)
+      return ast.unparse(ast.fix_missing_locations(tree))
+  return None
+
+
+def problems(path):
+  for line in path.read_text('utf-8').splitlines():
+    row = json.loads(line)
+    if row.get('reference_solution') and row.get('meta', {}).get('reference_language') in (
+        None, 'python'):
+      yield row
+
+
+def run(path, box, args):
+  """Prints what is surprising in one file, then its sums."""
+  counts, began, programs = collections.Counter(), time.perf_counter(), 0
+  rows = list(problems(path))[args.skip::args.every][:args.limit or None]
+  for row in rows:
+    tests = code.draw(cases.read(row), 0)
+    source = row['reference_solution']
+    variants = mutants(source) if args.mutants else dict(reference=source)
+    for kind, variant in variants.items():
+      programs += 1
+      found = code.check(variant, 'python', tests, language='any', sandbox=box)
+      expected = (found.status == 'correct') == (kind == 'reference')
+      counts[kind, found.status] += 1
+      if not expected or found.status == 'error':
+        print(f'{path.stem} {row["id"]} {kind}: {found.status} {found.passed}/{found.total} '
+              f'{found.detail[:200]!r}', flush=True)
+  seconds = time.perf_counter() - began
+  print(f'{path.stem}: {len(rows)} problems, {programs} programs in {seconds:.0f} s; '
+        + ', '.join(f'{kind} {status} {n}' for (kind, status), n in sorted(counts.items())))
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--data', type=pathlib.Path, required=True)
+  parser.add_argument('--files', default='')
+  parser.add_argument('--mutants', action='store_true')
+  parser.add_argument('--limit', type=int, default=0, help='Problems per file; 0 for all.')
+  parser.add_argument('--every', type=int, default=1, help='Take only every n-th problem.')
+  parser.add_argument('--skip', type=int, default=0)
+  parser.add_argument('--time_s', type=float, default=4.0)
+  args = parser.parse_args()
+  box = sandbox.Sandbox(sandbox.Limits(time_s=args.time_s, wall_s=2 * args.time_s))
+  print(box.describe())
+  names = [name.strip() for name in args.files.split(',') if name.strip()]
+  for path in sorted(args.data.glob('*.jsonl')):
+    if not names or path.stem in names:
+      run(path, box, args)
+
+
+if __name__ == '__main__':
+  main()

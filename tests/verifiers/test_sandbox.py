@@ -1,0 +1,118 @@
+"""Escapes and bombs: none gets what it wants, nothing is left of it, and the next one is well."""
+import os
+import pathlib
+import platform
+
+import pytest
+
+from magistral_jax.verifiers import code, cpp, sandbox, supervise
+from tests.verifiers import attacks_cpp, attacks_python
+
+PRIZE = dict(tests=[dict(stdin='', stdout='ESCAPED')])
+GOOD = dict(tests=[dict(stdin='', stdout='fine')])
+
+
+@pytest.fixture(scope='module')
+def hurried(jails):
+  """A sandbox with less time, for those that would use all of it."""
+  return sandbox.Sandbox(sandbox.Limits(time_s=1.0, wall_s=2.0))
+
+
+def attack(box, source, language):
+  before = set(supervise.tree(os.getpid()))
+  found = code.check(source, language, PRIZE, language=language, sandbox=box)
+  assert set(supervise.tree(os.getpid())) <= before
+  assert _processes_of(box.uid) == []
+  if found.status == 'wrong':
+    assert "'held'" in found.detail or '0 tokens' in found.detail or 'source' in found.detail, found
+  after = code.check("print('fine')", 'python', GOOD, language='python', sandbox=box)
+  assert after.status == 'correct', after
+  return found
+
+
+def _processes_of(uid):
+  found = []
+  for status in pathlib.Path('/proc').glob('[0-9]*/status'):
+    try:
+      if uid is not None and f'\nUid:\t{uid}\t' in status.read_text():
+        found.append(status.parent.name)
+    except (FileNotFoundError, ProcessLookupError):
+      continue
+  return found
+
+
+@pytest.mark.parametrize('source, statuses', [
+    pytest.param(*row[1:], id=row[0]) for row in attacks_python.PROGRAMS])
+def test_python_programs_are_held(hurried, source, statuses):
+  found = attack(hurried, source, 'python')
+  assert found.status in statuses, found
+
+
+@pytest.mark.parametrize('source, statuses', [
+    pytest.param(*row[1:], id=row[0]) for row in attacks_cpp.RUNNING + (
+        attacks_cpp.X86 if platform.machine() == 'x86_64' else [])])
+def test_cpp_programs_are_held(hurried, compiler, source, statuses):
+  found = attack(hurried, source, 'cpp')
+  assert found.status in statuses, found
+
+
+@pytest.mark.parametrize('source', [
+    pytest.param(row[1], id=row[0]) for row in attacks_cpp.COMPILING])
+def test_compilers_are_held(hurried, compiler, source):
+  found = attack(hurried, source, 'cpp')
+  assert found.status == 'compile_error' and 0 < len(found.detail) <= 1000, found
+  assert 'root:' not in found.detail
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('source', [
+    pytest.param(row[1], id=row[0]) for row in attacks_cpp.SLOW_COMPILING])
+def test_compilers_are_held_before_they_use_up_the_machine(hurried, compiler, source):
+  assert attack(hurried, source, 'cpp').status == 'compile_error'
+
+
+def test_a_source_is_compiled_once_and_the_cache_is_bounded(jails, compiler, monkeypatch):
+  runs = []
+  run = jails.run
+  monkeypatch.setattr(jails, 'run', lambda *a, **k: (runs.append(1), run(*a, **k))[1])
+  source = 'int main() { return 7; }'
+  first = cpp.compile_source(source, jails)
+  assert first.program[:4] == b'\x7fELF' and cpp.compile_source(source, jails) is first
+  assert len(runs) == 1
+  small = sandbox.Cache(10)
+  for n in range(5):
+    small.put(b'%d' % n, n, 4)
+  assert [small.get(b'%d' % n) for n in range(5)] == [None, None, None, 3, 4]
+  small.get(b'3')
+  small.put(b'5', 5, 4)
+  assert [small.get(b'%d' % n) for n in (3, 4, 5)] == [3, None, 5]
+
+
+def test_probe_says_what_there_is(jails):
+  found = sandbox.probe()
+  assert found.ok and 'bubblewrap' in found.words and 'no network' in found.words
+  assert found.install == ''
+
+
+def test_without_bubblewrap_programs_are_refused(monkeypatch, tmp_path):
+  monkeypatch.setenv('PATH', str(tmp_path))
+  monkeypatch.setattr(sandbox, '_bwrap', sandbox._bwrap.__wrapped__)
+  monkeypatch.setattr(sandbox.importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(ValueError, match=r'(?s)bubblewrap is not.*apt install.*sandbox=.unsafe'):
+    sandbox.Sandbox()
+  found = sandbox.probe()
+  assert not found.ok and 'apt install bubblewrap' in found.install
+  with pytest.raises(ValueError, match='must be one of bubblewrap, unsafe'):
+    sandbox.Sandbox(mode='docker')
+
+
+def test_unsafe_keeps_the_limits_and_says_what_it_is():
+  box = sandbox.Sandbox(sandbox.Limits(time_s=0.5, wall_s=1.0), mode='unsafe')
+  assert box.describe().startswith('UNSAFE')
+  check = lambda source: code.check(source, 'python', GOOD, language='python', sandbox=box).status
+  assert check("print('fine')") == 'correct'
+  assert check('x = [0] * 10**9') == 'memory'
+  assert check('while True: pass') == 'timeout'
+  calls = dict(tests=[{'assert': 'assert f(2) == 3'}])
+  source = 'def f(x): return x + 1'
+  assert code.check(source, 'python', calls, language='python', sandbox=box).status == 'correct'
