@@ -27,9 +27,11 @@ from magistral_jax.trainer.role import Trainer
 from magistral_jax.trainer.state import abstract_state, init_state
 from magistral_jax.trainer.step import make_step
 from magistral_jax.verifiers.pool import Pool
+from magistral_jax.verifiers.role import Verifier
 
 # Keys of the config section `verifiers` that are not a reward.
-VERIFIER_LIMITS = ('language_model', 'queue', 'timeout_s', 'memory_mb')
+VERIFIER_LIMITS = ('language_model', 'queue', 'timeout_s', 'memory_mb', 'sandbox', 'code_tests',
+                   'test_timeout_s', 'test_memory_mb')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +205,13 @@ def pool(c) -> Pool:
   """The pool of verifier workers; a context manager."""
   rewards = dict(c.verifiers)
   limits = {key: rewards.pop(key) for key in VERIFIER_LIMITS}
+  del limits['code_tests']     # The role's.
   return Pool(c.runtime.verifier_workers, rewards=rewards, **limits)
+
+
+def verifier(c, pool: Pool) -> Verifier:
+  """The verifier as a role of the loop."""
+  return Verifier(pool, c.verifiers.code_tests)
 
 
 def samplings(c) -> tuple[Sampling, Sampling]:

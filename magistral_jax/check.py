@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import jax
+from absl import logging
 from rich.console import Console
 from rich.table import Table
 
@@ -23,7 +24,7 @@ from magistral_jax.models.config import ModelConfig
 from magistral_jax.orchestration.ledger import window_groups
 from magistral_jax.tokens import Tokenizer, kinds_at
 from magistral_jax.trainer.step import check_loss
-from magistral_jax.verifiers import language
+from magistral_jax.verifiers import language, sandbox
 from magistral_jax.verifiers.reward import VERIFIERS, check_rewards
 
 # Sizes of a model by the axis name that cuts them, with the key to change.
@@ -178,13 +179,28 @@ def _check_problems(c, tok, stream) -> None:
   """The exam can be set, the problems judged, and the cold start has something to imitate."""
   stream.held_out(c.evaluation.problems)
   if isinstance(stream.source, FiniteSource):
+    code = []
     for problem in stream.source.training + stream.source.exam:
       if problem.domain not in VERIFIERS:
         raise ValueError(f'data.source={c.data.source!r} holds problem {problem.id} of domain '
                          f'{problem.domain!r}, which no verifier judges: keep those of '
                          f'{", ".join(VERIFIERS)}.')
+      if problem.domain == 'code':
+        code.append(problem)
+    if code:
+      check_sandbox(c, f'data.source={c.data.source!r} holds {len(code)} programming problems')
   if c.cold_start.steps:
     build.cold_start_examples(c, tok, stream)
+
+
+def check_sandbox(c, why: str) -> None:
+  """Raises ValueError where this machine cannot isolate programs; warns where it is not to."""
+  if c.verifiers.sandbox == 'unsafe':
+    logging.warning("verifiers.sandbox='unsafe': programs that a model wrote can read the files of "
+                    'this user and use the network.')
+  elif not (found := sandbox.probe()).ok:
+    raise ValueError(f"{why}, and programs are not run without isolation: {found.words} "
+                     f"{found.install} Or set verifiers.sandbox='unsafe'.")
 
 
 def memory(c, config: ModelConfig) -> list[tuple[str, int]]:

@@ -22,7 +22,6 @@ from magistral_jax.evaluation.exam import Exam, Result
 from magistral_jax.metrics import JsonlWriter, rollout_line
 from magistral_jax.orchestration import exams
 from magistral_jax.records import Prompt, WeightSnapshot
-from magistral_jax.verifiers.role import Verifier
 
 _CONFIG = entry.define_config()
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir, GGUF file or HF folder.')
@@ -93,7 +92,7 @@ def evaluate(c, path: str, data: str, output: str) -> Result:
   with build.pool(c) as pool, Progress(console=console) as bar:
     task = bar.add_task('completions', total=len(exam_prompts) * sampling.samples)
     result, exam = exams.hold(
-        exam_prompts, sampling, sampler, Verifier(pool), deadline_s=c.runtime.deadline_s,
+        exam_prompts, sampling, sampler, build.verifier(c, pool), deadline_s=c.runtime.deadline_s,
         progress=lambda done, total: bar.update(task, completed=done))
   show(result, console)
   if output:

@@ -23,8 +23,10 @@ from magistral_jax.trainer.optimizer import OPTIMIZERS
 from magistral_jax.trainer.state import KL_REFERENCES
 from magistral_jax.verifiers.pool import MIN_MEMORY_MB
 from magistral_jax.verifiers.reward import CODE_REWARDS
+from magistral_jax.verifiers.sandbox import MODES as SANDBOXES
 
 MODES = ('threads', 'lockstep')
+MIN_TEST_MEMORY_MB = 32   # Of a Python interpreter that does nothing.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +95,8 @@ LIMITS = dict(
         format=NOT_NEGATIVE, correct=NOT_NEGATIVE, length_max=whole(0), length_cache=whole(0),
         length_penalty=NOT_NEGATIVE, language=NOT_NEGATIVE, language_model=TEXT,
         code_reward=choice(CODE_REWARDS), queue=whole(1), timeout_s=POSITIVE,
-        memory_mb=whole(MIN_MEMORY_MB)),
+        memory_mb=whole(MIN_MEMORY_MB), sandbox=choice(SANDBOXES), code_tests=whole(1),
+        test_timeout_s=POSITIVE, test_memory_mb=whole(MIN_TEST_MEMORY_MB)),
     batching=dict(
         prompts_per_batch=whole(1), minibatches=whole(1), max_staleness=whole(0),
         patience_batches=whole(1), row_tokens=whole(1), advantage_norm=choice(ADVANTAGE_NORMS),

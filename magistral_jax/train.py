@@ -248,7 +248,7 @@ def main(_) -> None:
   health = Health(c.runtime.deadline_s)
   listen(health)
   with build.pool(c) as pool, Display(c.total_steps, True) as display:
-    run = Run(c, workdir, display, health, parts, Verifier(pool))
+    run = Run(c, workdir, display, health, parts, build.verifier(c, pool))
     try:
       run.train()
     finally:

@@ -18,7 +18,9 @@ length penalty. `seconds` leaves out the time spent waiting for a worker.
 
 Rewards and limits come from --config, of which only `verifiers` and runtime.verifier_workers are
 read, with overrides such as --config.verifiers.language=0.0. Without one they are those of the
-paper: language bonus, no length penalty, 20 tests of a problem.
+paper: language bonus, no length penalty, 20 tests of a problem (the same for all lines with the
+same tests), 4 s and 300 MB for each. Programs are judged where bubblewrap isolates them; --probe
+says whether it does here, and runs small programs through it.
 
 All lines are checked before anything is scored. What is scored is kept in OUTPUT.partial; the same
 command goes on from there after an interruption, and OUTPUT appears when all is done.
@@ -28,6 +30,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -43,17 +46,19 @@ from rich import progress
 from rich.console import Console
 from rich.table import Table
 
-from magistral_jax import build, check, entry
+from magistral_jax import build, cases, check, entry
 from magistral_jax.data.jsonl import read_object
 from magistral_jax.records import Verdict
+from magistral_jax.verifiers import code, sandbox
 from magistral_jax.verifiers.reward import VERIFIERS
 
-# The reward of the paper, with what it does not say: docstring of configs/magistral_small.py.
+# The reward of the paper and its limits; what the paper does not print is ours.
 DEFAULTS = dict(
     verifiers=dict(
         format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
         language=0.1, language_model='', code_reward='all', queue=1024, timeout_s=1.5,
-        memory_mb=1024),
+        memory_mb=1024, sandbox='bubblewrap', code_tests=20, test_timeout_s=4.0,
+        test_memory_mb=300),
     runtime=dict(verifier_workers=os.cpu_count() or 1))
 AHEAD = 16                # Jobs of each worker that are handed out before the first is written.
 
@@ -68,11 +73,12 @@ class Line:
   job: Mapping[str, Any]
 
 
-def read_lines(path: str, *, length_max: int) -> Iterator[Line]:
+def read_lines(path: str, *, length_max: int, code_tests: int) -> Iterator[Line]:
   """Yields the lines of a file.
 
   Args:
-    length_max: as in config section `verifiers`; above 0, lines need "n_tokens".
+    length_max, code_tests: as in config section `verifiers`; where there is a length penalty,
+      lines need "n_tokens".
   Raises:
     ValueError: a line that is not as the module says, by file and line number.
   """
@@ -83,12 +89,12 @@ def read_lines(path: str, *, length_max: int) -> Iterator[Line]:
     for number, line in enumerate(file, 1):
       if line.strip():
         try:
-          yield parse_line(line, number, length_max=length_max)
+          yield parse_line(line, number, length_max=length_max, code_tests=code_tests)
         except ValueError as error:
           raise ValueError(f'{path}, line {number}: {error}') from None
 
 
-def parse_line(line: bytes, number: int, *, length_max: int) -> Line:
+def parse_line(line: bytes, number: int, *, length_max: int, code_tests: int) -> Line:
   """One line; ValueError without the place."""
   row = read_object(line)
   domain = row.get('domain', 'code' if 'tests' in row else 'math')
@@ -102,7 +108,20 @@ def parse_line(line: bytes, number: int, *, length_max: int) -> Line:
     raise ValueError(f'"bare" must be true or false, not {bare!r}.')
   job = dict(domain=domain, bare=bare, response=_text(row, 'response'),
              problem=_text(row, 'problem', ''), n_tokens=_tokens(row, bare, length_max))
+  if domain == 'code':
+    # Seed 0: lines with the same tests are judged by the same ones.
+    return Line(id_, job | dict(tests=code.draw(_tests(row, bare), 0, code_tests), language=''))
   return Line(id_, job | dict(answer=_answer(row), language=_text(row, 'language', '')))
+
+
+def _tests(row: Mapping, bare: bool) -> dict[str, Any]:
+  if 'tests' not in row:
+    raise ValueError('"tests" is missing; a program is judged by its tests.')
+  asked = code.language_of(_text(row, 'language', ''))
+  tests = cases.read({**row, 'language': asked})
+  if bare and tests['language'] == 'any':
+    raise ValueError('"language" is missing; a bare program does not say what it is written in.')
+  return tests
 
 
 def _text(row: Mapping, key: str, default: str | None = None) -> str:
@@ -242,6 +261,30 @@ class Tally:
         latency_p50_s=float(p50), latency_p99_s=float(p99))))
 
 
+PROGRAMS = dict(
+    python='print(sum(map(int, input().split())))',
+    cpp='#include <bits/stdc++.h>\n'
+        'int main() { int a, b; std::cin >> a >> b; std::cout << a + b << std::endl; }')
+
+
+def probe(console: Console) -> bool:
+  """Prints what isolates programs here and what became of small ones; True if they ran."""
+  say = functools.partial(console.print, markup=False, highlight=False)
+  found = sandbox.probe()
+  if not found.ok:
+    say(f'Programs cannot be isolated here: {found.words} {found.install}')
+    return False
+  say(f'Programs are isolated by {found.words}.')
+  jail, tests = sandbox.Sandbox(), cases.read(dict(tests=[dict(stdin='20 22\n', stdout='42\n')]))
+  results = {}
+  for language, source in PROGRAMS.items():
+    began = time.monotonic()
+    results[language] = code.check(source, language, tests, language=language, sandbox=jail)
+    say(f'{language}: {results[language].status} in {time.monotonic() - began:.2f} s. '
+        f'{results[language].detail}')
+  return results['python'].status == 'correct'
+
+
 def parse(argv: Sequence[str]):
   """The command line; what begins with --config is the config's."""
   parser = entry.ArgumentParser(
@@ -249,6 +292,8 @@ def parse(argv: Sequence[str]):
       epilog='--config=FILE and --config.verifiers.KEY=VALUE: rewards and limits.')
   parser.add_argument('--input', help='JSON lines to score')
   parser.add_argument('--output', help='JSON lines with status, reward and parts')
+  parser.add_argument('--probe', action='store_true',
+                      help='print how programs are isolated on this machine, try it, and end')
   parser.add_argument('--workers', type=int,
                       help="worker processes; default: the config's, or one for each processor")
   args, rest = parser.parse_known_args(argv[1:])
@@ -256,7 +301,7 @@ def parse(argv: Sequence[str]):
   if others:
     parser.error(f'unrecognized arguments: {" ".join(others)}')
   for flag in ('input', 'output'):
-    if not getattr(args, flag):
+    if not args.probe and not getattr(args, flag):
       parser.error(f'the following arguments are required: --{flag}')
   with entry.one_sentence():
     args.config = entry.read_config(argv)
@@ -277,23 +322,28 @@ def settings(args) -> ConfigDict:
 
 def main(args) -> None:
   console = Console()
+  if args.probe:
+    raise SystemExit(0 if probe(console) else 1)
   with entry.one_sentence():
     c = settings(args)
-    read = lambda: read_lines(args.input, length_max=c.verifiers.length_max)
-    count = sum(1 for _ in read())
+    v = c.verifiers
+    read = lambda: read_lines(args.input, length_max=v.length_max, code_tests=v.code_tests)
+    domains = collections.Counter(line.job['domain'] for line in read())
+    if domains['code']:
+      check.check_sandbox(c, f'--input={args.input!r} holds {domains["code"]} programs')
     with open(args.input, 'rb') as file:
       digest = hashlib.file_digest(file, 'sha256').hexdigest()
     pool = build.pool(c)
   with pool:
     with entry.one_sentence():
       output = open_output(
-          args.output, json.dumps(dict(input_sha256=digest, verifiers=c.verifiers.to_dict())))
+          args.output, json.dumps(dict(input_sha256=digest, verifiers=v.to_dict())))
     if output.done:
       console.print(f'Going on after {output.done} completions of an interrupted run.')
     lines = itertools.islice(read(), output.done, None)
     most = AHEAD * c.runtime.verifier_workers
     try:
-      tally = write_all(score(lines, pool, most), output, count, console)
+      tally = write_all(score(lines, pool, most), output, domains.total(), console)
     except KeyboardInterrupt:
       console.print('Interrupted. What is scored is kept; the same command goes on from there.')
       raise SystemExit(130) from None

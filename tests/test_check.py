@@ -82,6 +82,10 @@ def test_limits_name_every_key_of_every_config(name):
     ('sampler.max_new_tokens', 200, 'batching.row_tokens=128 is too short for a sequence of 215'),
     ('verifiers.language', -1.0, 'verifiers.language=-1.0 must be a finite number of at least 0'),
     ('verifiers.code_reward', 'some', "verifiers.code_reward='some' must be one of all, share"),
+    ('verifiers.sandbox', 'docker', "verifiers.sandbox='docker' must be one of bubblewrap, unsafe"),
+    ('verifiers.code_tests', 0, 'verifiers.code_tests=0 must be a whole number of at least 1'),
+    ('verifiers.test_timeout_s', 0.0, 'verifiers.test_timeout_s=0.0 must be a finite number above'),
+    ('verifiers.test_memory_mb', 8, 'verifiers.test_memory_mb=8 must be a whole number of at'),
     ('verifiers.queue', 0, 'verifiers.queue=0 must be a whole number of at least 1'),
     ('verifiers.correct', 0.0, 'verifiers.correct=0.0 must be above 0'),
     ('verifiers.format', -0.1, 'verifiers.format=-0.1 must be a finite number of at least 0'),
@@ -211,6 +215,22 @@ def test_files_that_do_not_go_together_are_named(words_config, overrides, words)
   with pytest.raises(ValueError) as error:
     check.prepare(words_config(**overrides))
   assert words in sentence(error)
+
+
+def test_programs_are_refused_where_they_cannot_be_isolated(words_config, tmp_path, monkeypatch):
+  path = tmp_path / 'programs.jsonl'
+  row = dict(problem='one two three', tests=[dict(stdin='1', stdout='1')], language='python')
+  path.write_text(''.join(json.dumps(row | dict(problem=f'one two {i}')) + '\n' for i in range(9)))
+  c = words_config(**{'data.jsonl.path': str(path), 'cold_start.steps': 0})
+  isolation = check.sandbox.Isolation(False, 'No jail here.', 'Get one.')
+  monkeypatch.setattr(check.sandbox, 'probe', lambda: isolation)
+  with pytest.raises(ValueError) as error:
+    check.prepare(c)
+  told = sentence(error)
+  assert 'holds 9 programming problems' in told and 'No jail here. Get one.' in told
+  assert "set verifiers.sandbox='unsafe'" in told
+  c.verifiers.sandbox = 'unsafe'
+  assert check.prepare(c).stream is not None
 
 
 def test_a_cold_start_with_nothing_to_imitate_is_refused(words_config, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from magistral_jax import check, limits, verify
 from magistral_jax.records import STATUSES
+from magistral_jax.verifiers import sandbox
 from tests import tiny
 
 ENGLISH = 'First we add both of the numbers, and then we take one away again.'
@@ -172,6 +173,70 @@ def test_killing_workers_changes_nothing(tmp_path, monkeypatch):
   found = run(tmp_path, rows, '--workers=2')
   assert [(r['id'], r['status']) for r in found] == [(i, 'correct') for i in range(60)]
   assert pools[0].stats()['restarts'] > 0
+
+
+ADDS = [dict(stdin='1 2\n', stdout='3\n'), dict(stdin='4 5\n', stdout='9\n')]
+
+
+def program(source, **changed):
+  return {k: v for k, v in (dict(
+      id='p', domain='code', response=source, bare=True, tests=ADDS, language='python') | changed
+  ).items() if v is not None}
+
+
+def test_programs_are_scored(tmp_path):
+  if not sandbox.probe().ok:
+    pytest.skip('no jail on this machine')
+  right = 'print(sum(map(int, input().split())))'
+  fenced = f'<think>{ENGLISH}</think>\n```python\n{right}\n```'
+  cases = [
+      (program(right), 'correct', 0.9), (program('print(3)'), 'wrong', 0.0),
+      (program('print('), 'compile_error', 0.0), (program('1/0'), 'runtime_error', 0.0),
+      (program(' '), 'no_answer', 0.0),
+      (program(fenced, bare=None), 'correct', 1.1),
+      (program(fenced, bare=None, language='cpp'), 'wrong', 0.2),
+      (program(right, bare=None), 'bad_format', 0.0),
+      (program('def f(x):\n  return x + 1', tests=[{'assert': 'assert f(1) == 2'}]), 'correct',
+       0.9),
+      (program('def g(x): return x', setup='SEEN = 3', tests=[{'assert': 'assert g(SEEN) == 4'}]),
+       'wrong', 0.0),
+  ]
+  found = run(tmp_path, [row for row, _, _ in cases])
+  assert [(r['status'], round(r['reward'], 9)) for r in found] == [
+      (status, reward) for _, status, reward in cases]
+
+
+@pytest.mark.parametrize('changed, words', [
+    (dict(tests=None), '"tests" is missing'),
+    (dict(tests=[]), '"tests" must be a list'),
+    (dict(tests=[dict(stdin='1')]), 'has no "stdout"'),
+    (dict(language='cobol'), '"language" is \'cobol\''),
+    (dict(language=None), '"language" is missing; a bare program'),
+])
+def test_a_bad_program_line_is_named(tmp_path, capsys, changed, words):
+  told = fails(tmp_path, capsys, [line(), program('x', **changed)])
+  assert 'line 2: ' in told and words in told
+
+
+def test_programs_are_refused_without_isolation_and_mathematics_is_not(
+    tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(sandbox, 'probe', lambda: sandbox.Isolation(False, 'No jail.', 'Get one.'))
+  told = fails(tmp_path, capsys, [program('x')])
+  assert 'holds 1 programs' in told and 'No jail. Get one.' in told
+  assert "verifiers.sandbox='unsafe'" in told
+  assert run(tmp_path, [line()])[0]['status'] == 'correct'
+  with pytest.raises(SystemExit) as ended:
+    verify.main(verify.parse(['verify', '--probe']))
+  assert ended.value.code == 1 and 'No jail. Get one.' in capsys.readouterr().out
+
+
+def test_the_probe_tells_and_tries(capsys):
+  if not sandbox.probe().ok:
+    pytest.skip('no jail on this machine')
+  with pytest.raises(SystemExit) as ended:
+    verify.main(verify.parse(['verify', '--probe']))
+  out = capsys.readouterr().out
+  assert ended.value.code == 0 and 'bubblewrap' in out and 'python: correct' in out
 
 
 def test_defaults_have_every_key_and_are_the_rewards_of_the_paper():

@@ -30,9 +30,10 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from magistral_jax.records import Verdict
-from magistral_jax.verifiers import language, reward
+from magistral_jax.verifiers import code, language, reward
 from magistral_jax.verifiers.nursery import START_ATTEMPTS, Nurseries
 from magistral_jax.verifiers.process import Process, WorkerDied
+from magistral_jax.verifiers.sandbox import Limits
 from magistral_jax.verifiers.worker import pack
 
 ATTEMPTS = 2
@@ -56,15 +57,19 @@ class Pool:
 
   Args:
     workers: processes, each with one job at a time.
-    timeout_s: what one job may take once a ready worker has it.
+    timeout_s: what one job may take once a ready worker has it; a program has its compilation and
+      its tests on top of that.
     memory_mb: address space of a worker.
     queue: how many jobs may wait before the pool is `full`.
     rewards: format, correct, length_max, length_cache, length_penalty, language, code_reward.
     language_model: as `language.load` has it; read only where the language pays.
+    sandbox: one of `sandbox.MODES`; the sandbox is made when there is a program to judge.
+    test_timeout_s, test_memory_mb: processor time and memory of one test of a program.
   """
 
   def __init__(self, workers: int, *, timeout_s: float, memory_mb: int, queue: int,
-               rewards: Mapping, language_model: str):
+               rewards: Mapping, language_model: str, sandbox: str, test_timeout_s: float,
+               test_memory_mb: int):
     if workers < 1:
       raise ValueError(f'runtime.verifier_workers is {workers}; it must be at least 1.')
     if not 0 < timeout_s < float('inf'):
@@ -77,9 +82,12 @@ class Pool:
     self._means = dict(rewards)
     if rewards['language']:
       self._means['identify'] = language.load(language_model)
-    self._nurseries = Nurseries(json.dumps(
-        dict(memory_mb=int(memory_mb), parent=os.getpid(), rewards=dict(rewards),
-             language_model=language_model)))
+    # On a loaded machine a program may take twice its processor time; then it has had its turn.
+    test_limits = dict(time_s=test_timeout_s, wall_s=2 * test_timeout_s, memory_mb=test_memory_mb)
+    self._test_limits = Limits(**test_limits)
+    self._nurseries = Nurseries(json.dumps(dict(
+        memory_mb=int(memory_mb), parent=os.getpid(), rewards=dict(rewards),
+        language_model=language_model, sandbox=sandbox, test_limits=test_limits)))
     self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
     self._lock = threading.Lock()
     self._counts = collections.Counter()
@@ -208,10 +216,10 @@ class Pool:
     unjudged = lambda status, detail: dataclasses.replace(
         self._unjudged(task, status, detail), seconds=time.monotonic() - began)
     try:
-      reply = process.exchange(pack({'job': task.job}), began + self._timeout_s)
+      reply = process.exchange(pack({'job': task.job}), began + self._budget_s(task.job))
     except TimeoutError:
       self._drop(seat)
-      return unjudged('timeout', f'not judged within {self._timeout_s} s')
+      return unjudged('timeout', f'not judged within {self._budget_s(task.job)} s')
     except WorkerDied:
       words = process.last_words()
       code = self._drop(seat)
@@ -225,6 +233,12 @@ class Pool:
     if 'memory' in reply:
       return unjudged('memory', reply['memory'])
     return None if task.attempts < ATTEMPTS else unjudged('error', reply['error'])
+
+  def _budget_s(self, job: Mapping) -> float:
+    if job['domain'] != 'code':
+      return self._timeout_s
+    tests = job['tests']
+    return self._timeout_s + code.budget_s(tests, tests['language'], self._test_limits)
 
   def _unjudged(self, task: _Task, status: str, detail: str) -> Verdict:
     return reward.score_unjudged(task.job, status, detail, **self._means)

@@ -11,17 +11,32 @@ Reference: arXiv:2506.10910 section 2.2; the share of tests is an ablation there
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from magistral_jax.records import Verdict
-from magistral_jax.verifiers import format, length, math
+from magistral_jax.verifiers import code, format, length, math
 from magistral_jax.verifiers import language as languages
+from magistral_jax.verifiers.sandbox import Sandbox
 
-# By Problem.domain. A verifier takes what was answered and the true answer, and returns a status of
-# records.STATUSES with a detail for people.
-VERIFIERS = dict(math=math.check)
 CODE_REWARDS = ('all', 'share')
 PARTS = ('format', 'correct', 'length', 'language')
+
+
+def _math(gate: format.Gate, job: Mapping, sandbox, every: bool) -> tuple[str, float, str]:
+  del sandbox, every
+  status, detail = math.check(gate.box, job['answer'])
+  return status, 0.0, detail
+
+
+def _code(gate: format.Gate, job: Mapping, sandbox, every: bool) -> tuple[str, float, str]:
+  found = code.check(gate.box, gate.language, job['tests'], language=job['tests']['language'],
+                     sandbox=sandbox(), every=every)
+  return found.status, found.passed / found.total, found.detail
+
+
+# By Problem.domain: the gate, and what judges the answer that has passed it: a status of
+# records.STATUSES, the share that a wrong answer got right, and a detail for people.
+VERIFIERS = dict(math=(format.gate, _math), code=(format.code_gate, _code))
 
 
 def check_rewards(*, format: float, correct: float, length_max: int, length_cache: int,
@@ -47,23 +62,27 @@ def check_domain(domain: str) -> None:
     raise ValueError(f'Nobody judges problems of domain {domain!r}; known: {sorted(VERIFIERS)}.')
 
 
-def score(job: Mapping, *, identify: languages.Identify | None = None, **rewards) -> Verdict:
+def score(job: Mapping, *, identify: languages.Identify | None = None,
+          sandbox: Callable[[], Sandbox] | None = None, **rewards) -> Verdict:
   """Judges one completion; how long that took is the worker's to say.
 
   Args:
-    job: response (text after the prompt), answer (the true one), domain, n_tokens (of the
-      completion), language and problem (text). With `bare` true the response is only the final
-      answer: there is no gate, and only correctness pays.
+    job: response (text after the prompt), answer (the true one) or tests (in the form of
+      `cases.read`), domain, n_tokens (of the completion), language and problem (text). With `bare`
+      true the response is only the final answer or program: there is no gate, and only correctness
+      pays.
     identify: of `language.load`; needed where the language pays.
+    sandbox: makes the sandbox for programs; called when there is one.
     rewards: format, correct, length_max, length_cache, length_penalty, language, code_reward, as
       `check_rewards` has them.
   """
   check_domain(job['domain'])
   gate = _gate(job)
   if not gate.passed:
-    return _verdict(_not_passed(job), gate, job, gate.detail, identify, rewards)
-  status, detail = VERIFIERS[job['domain']](gate.box, job['answer'])
-  return _verdict(status, gate, job, detail, identify, rewards)
+    return _verdict(_not_passed(job), 0.0, gate, job, gate.detail, identify, rewards)
+  _, judge = VERIFIERS[job['domain']]
+  status, share, detail = judge(gate, job, sandbox, rewards['code_reward'] == 'share')
+  return _verdict(status, share, gate, job, detail, identify, rewards)
 
 
 def score_unjudged(job: Mapping, status: str, detail: str, *,
@@ -75,12 +94,17 @@ def score_unjudged(job: Mapping, status: str, detail: str, *,
   gate = _gate(job)
   if status != 'error' and not gate.passed:
     status, detail = _not_passed(job), gate.detail
-  return _verdict(status, gate, job, detail, identify, rewards)
+  return _verdict(status, 0.0, gate, job, detail, identify, rewards)
 
 
 def _gate(job: Mapping) -> format.Gate:
   if not job.get('bare'):
-    return format.gate(job['response'])
+    gate, _ = VERIFIERS[job['domain']]
+    return gate(job['response'])
+  if job['domain'] == 'code':
+    source = job['response']
+    return format.Gate(bool(source.strip()), '', '', source, 'the response is empty',
+                       job['tests']['language'])
   # A bare answer may still be boxed; what is not closed is taken as it stands.
   box = format.last_box(job['response'])
   box = (job['response'] if box is None else box).strip()
@@ -91,11 +115,14 @@ def _not_passed(job: Mapping) -> str:
   return 'no_answer' if job.get('bare') else 'bad_format'
 
 
-def _verdict(status, gate, job, detail, identify, rewards) -> Verdict:
+def _verdict(status, share, gate, job, detail, identify, rewards) -> Verdict:
   parts = dict.fromkeys(PARTS, 0.0)
   details = [detail]
   if gate.passed and status != 'error':
-    parts['correct'] = rewards['correct'] if status == 'correct' else 0.0
+    if status == 'correct':
+      parts['correct'] = rewards['correct']
+    elif rewards['code_reward'] == 'share':
+      parts['correct'] = rewards['correct'] * share
     if not job.get('bare'):
       parts['format'] = rewards['format']
       parts['length'] = length.length_penalty(

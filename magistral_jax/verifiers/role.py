@@ -6,6 +6,7 @@ import queue
 import threading
 
 from magistral_jax.records import Completion, Problem, Verdict
+from magistral_jax.verifiers import code
 from magistral_jax.verifiers.pool import Pool
 
 
@@ -14,19 +15,25 @@ class Verifier:
 
   Reads:  Completion with its Problem. Writes: (Completion, Verdict), each once.
   Owns:   what is being judged. The pool belongs to whoever opened it.
+
+  Args:
+    code_tests: how many tests a program is judged by; a group is judged by the same ones.
   """
 
-  def __init__(self, pool: Pool):
-    self._pool = pool
+  def __init__(self, pool: Pool, code_tests: int = 20):
+    self._pool, self._code_tests = pool, code_tests
     self._judged: queue.SimpleQueue[tuple[Completion, Verdict]] = queue.SimpleQueue()
     self._lock = threading.Lock()     # Several samplers may put at once.
     self._put = self._drained = 0
 
   def put(self, completion: Completion, problem: Problem) -> None:
     """Sends a completion to be judged; never blocks."""
+    # Drawn anew for each completion, but from the prompt's ordinal: the same for all of a group.
+    tests = problem.tests and code.draw(problem.tests, completion.ordinal, self._code_tests)
     future = self._pool.submit(dict(
         response=completion.text, answer=problem.answer, domain=problem.domain,
-        n_tokens=len(completion.tokens), language=problem.language, problem=problem.text))
+        n_tokens=len(completion.tokens), language=problem.language, problem=problem.text,
+        tests=tests))
     with self._lock:
       self._put += 1
     future.add_done_callback(

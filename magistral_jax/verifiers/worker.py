@@ -1,7 +1,7 @@
 """The child processes that judge: a nursery that has loaded everything, and its forks, the workers.
 
     python -m magistral_jax.verifiers.worker FD '{"memory_mb": ..., "parent": pid, "rewards": {...},
-                                                  "language_model": ""}'
+        "language_model": "", "sandbox": "bubblewrap", "test_limits": {...}}'
 
 Loading SymPy takes most of a second and a fork a few milliseconds, so a worker may be killed at any
 moment and is back at once. The nursery never runs a job, has one thread, and does three things on
@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import gc
 import json
 import os
@@ -67,8 +68,12 @@ def nursery(channel: socket.socket, settings: dict) -> None:
   """Serves orders until the channel closes."""
   _die_with(settings['parent'])
   from magistral_jax.verifiers import language, reward, symbolic
+  from magistral_jax.verifiers.sandbox import Limits, Sandbox
   symbolic.preload()
-  means = dict(settings['rewards'])
+  # Made by each worker, at its first program: each takes a user id of its own.
+  sandbox = functools.cache(
+      lambda: Sandbox(Limits(**settings['test_limits']), mode=settings['sandbox']))
+  means = settings['rewards'] | dict(sandbox=sandbox)
   if means['language']:
     means['identify'] = language.load(settings['language_model'])
   score = lambda job: reward.score(job, **means)

@@ -16,7 +16,8 @@ from magistral_jax.verifiers.pool import Pool
 
 REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
                language=0.0, code_reward='all')
-LIMITS = dict(timeout_s=60.0, memory_mb=1024, queue=10**6, language_model='', rewards=REWARDS)
+LIMITS = dict(timeout_s=60.0, memory_mb=1024, queue=10**6, language_model='', rewards=REWARDS,
+              sandbox='bubblewrap', test_timeout_s=4.0, test_memory_mb=300)
 WAIT_S = 120.0            # For what must come, however loaded the machine is.
 
 
@@ -325,3 +326,56 @@ def test_settings_that_cannot_work_are_named(workers, change, words):
 def test_a_job_of_an_unknown_domain_is_refused_at_the_door(pool):
   with pytest.raises(ValueError, match="'chess'"):
     pool.submit(job('5') | dict(domain='chess'))
+
+
+TESTS = dict(kind='stdin', language='python', checker='tokens', tolerance=0.0,
+             cases=[dict(stdin='2 3', stdout='5'), dict(stdin='4 5', stdout='9')])
+
+
+def program(source):
+  return dict(response=source, bare=True, tests=TESTS, domain='code', n_tokens=9, language='en',
+              problem='Add.')
+
+
+def test_programs_and_answers_share_the_workers(jails):
+  del jails                  # Skips where there are none.
+  right, wrong = 'print(sum(map(int, input().split())))', 'print(5)'
+  with Pool(2, **LIMITS) as pool:
+    jobs = [program(right), job('5'), program(wrong), job('6'), program('def'), program(right)]
+    futures = [pool.submit(one) for one in jobs]
+    assert [f.result(WAIT_S).status for f in futures] == [
+        'correct', 'correct', 'wrong', 'wrong', 'compile_error', 'correct']
+    assert pool.stats()['code_service_p50_s'] > 0
+
+
+def test_a_program_is_judged_although_its_workers_are_killed(jails):
+  del jails
+  wait = 'import time; time.sleep(1); print(sum(map(int, input().split())))'
+  with Pool(2, **LIMITS) as pool:
+    started(pool)
+    futures = [pool.submit(program(wait)) for _ in range(2)]
+    eventually(lambda: pool.stats()['in_flight'] == 2)
+    victims = pool.pids()
+    for pid in victims:
+      os.kill(pid, signal.SIGKILL)
+    assert [f.result(WAIT_S).status for f in futures] == ['correct'] * 2
+    assert pool.stats()['restarts'] == 2
+  eventually(lambda: not any(map(alive, victims)))
+
+
+def test_programs_have_their_own_time(monkeypatch):
+  seen = []
+  class Timed(ScriptedProcess):
+    def exchange(self, message, deadline):
+      if message:
+        seen.append(deadline - time.monotonic())
+      return super().exchange(message, deadline)
+  monkeypatch.setattr(ScriptedNurseries, 'fork', lambda self, seat: Timed())
+  monkeypatch.setattr(pool_module, 'Nurseries', ScriptedNurseries)
+  SCRIPT.clear()
+  SCRIPT.extend([VERDICT, VERDICT])
+  with Pool(1, **(LIMITS | dict(timeout_s=2.0, test_timeout_s=1000.0))) as pool:
+    assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
+    assert pool.submit(program('x')).result(WAIT_S).status == 'correct'
+  assert seen[0] <= 2.0
+  assert 2000 < seen[1] < 10000    # Two tests, 1000 s of processor time each, and some slack.

@@ -2,7 +2,7 @@
 import pytest
 
 from magistral_jax.records import STATUSES
-from magistral_jax.verifiers import language, reward
+from magistral_jax.verifiers import code, language, reward
 
 REWARDS = dict(format=0.1, correct=0.9, length_max=100, length_cache=20, length_penalty=0.1,
                language=0.0, code_reward='all')
@@ -101,6 +101,56 @@ def test_a_bare_response_is_paid_for_correctness_alone(identify, response, statu
   verdict = reward.score(one, identify=identify, **FULL)
   assert (verdict.status, verdict.reward, verdict.parts['correct']) == (status, total, total)
   assert sum(verdict.parts.values()) == verdict.reward
+
+
+TESTS = dict(kind='stdin', language='python', checker='tokens', tolerance=0.0,
+             cases=[dict(stdin='1', stdout='1')] * 4)
+
+
+def program(response, **changed):
+  return dict(response=response, tests=TESTS, domain='code', n_tokens=10, language='en',
+              problem='Print the number that you read.') | changed
+
+
+@pytest.mark.parametrize('status, passed, code_reward, correct', [
+    ('correct', 4, 'all', 0.9), ('wrong', 3, 'all', 0.0), ('timeout', 1, 'all', 0.0),
+    ('correct', 4, 'share', 0.9), ('wrong', 3, 'share', 0.675), ('timeout', 1, 'share', 0.225),
+    ('compile_error', 0, 'share', 0.0)])
+@pytest.mark.parametrize('bare', [False, True])
+def test_a_program_is_paid_for_all_tests_or_for_its_share(
+    monkeypatch, status, passed, code_reward, correct, bare):
+  asked = []
+  def check(source, block_language, tests, *, language, sandbox, every):
+    asked.append((source, block_language, tests, language, sandbox, every))
+    return code.CodeResult(status, passed, total=4, detail='why')
+  monkeypatch.setattr(reward.code, 'check', check)
+  response = 'print(input())' if bare else (
+      '<think>Easy.</think>So\n```py\nprint(input())\n```')
+  verdict = reward.score(program(response, bare=bare), sandbox=lambda: 'the sandbox',
+                         **(REWARDS | dict(code_reward=code_reward)))
+  assert verdict.status == status and verdict.parts['correct'] == pytest.approx(correct)
+  assert verdict.parts['format'] == (0.0 if bare else 0.1)
+  (source, block_language, *rest), = asked
+  assert (source.strip(), block_language) == ('print(input())', 'python' if bare else 'py')
+  assert rest == [TESTS, 'python', 'the sandbox', code_reward == 'share']
+
+
+@pytest.mark.parametrize('response, bare, status', [
+    ('print(input())', False, 'bad_format'), (' ', True, 'no_answer'),
+    ('<think>```py\nprint(1)\n```</think>none', False, 'bad_format')])
+def test_a_program_that_is_none_is_not_run(response, bare, status):
+  def sandbox():
+    raise AssertionError('not needed')
+  verdict = reward.score(program(response, bare=bare), sandbox=sandbox, **REWARDS)
+  assert (verdict.status, verdict.reward) == (status, 0.0)
+
+
+def test_an_error_of_the_sandbox_pays_nothing(monkeypatch):
+  monkeypatch.setattr(reward.code, 'check',
+                      lambda *_, **__: code.CodeResult('error', 3, total=4))
+  verdict = reward.score(program('x', bare=True), sandbox=lambda: None,
+                         **(REWARDS | dict(code_reward='share')))
+  assert (verdict.status, verdict.reward) == ('error', 0.0)
 
 
 def test_an_unknown_domain_is_named():

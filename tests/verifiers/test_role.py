@@ -1,4 +1,7 @@
 """The verifier role: every completion comes back once, with its verdict."""
+import concurrent.futures
+import dataclasses
+
 import numpy as np
 
 from magistral_jax.records import Completion, Problem
@@ -7,7 +10,8 @@ from magistral_jax.verifiers.role import Verifier
 
 REWARDS = dict(format=0.1, correct=0.9, length_max=8, length_cache=4, length_penalty=0.1,
                language=0.0, code_reward='all')
-LIMITS = dict(timeout_s=60.0, memory_mb=1024, queue=64, language_model='', rewards=REWARDS)
+LIMITS = dict(timeout_s=60.0, memory_mb=1024, queue=64, language_model='', rewards=REWARDS,
+              sandbox='bubblewrap', test_timeout_s=4.0, test_memory_mb=300)
 PROBLEM = Problem(id='sum', text='2+3=?', answer='5', source='test')
 
 
@@ -33,3 +37,31 @@ def test_each_completion_comes_back_once():
   rewards = {c.sample: v.reward for c, v in judged}
   assert rewards == dict.fromkeys(range(20), 0.1) | {5: 1.0, 20: 0.95}
   assert verifier.drain() == []
+
+
+class FakePool:
+  """Keeps the jobs it is given."""
+
+  def __init__(self):
+    self.jobs = []
+
+  def submit(self, job):
+    self.jobs.append(job)
+    return concurrent.futures.Future()
+
+
+def test_a_group_is_judged_by_the_same_tests_and_the_next_group_by_others():
+  tests = dict(kind='stdin', language='python', checker='tokens', tolerance=0.0,
+               cases=[dict(stdin=f'{i}', stdout=f'{i}') for i in range(100)])
+  problem = Problem(id='echo', text='Echo.', answer='', source='test', domain='code', tests=tests)
+  pool = FakePool()
+  verifier = Verifier(pool, code_tests=7)
+  for ordinal in (0, 5, -1):
+    for sample in range(3):
+      one = dataclasses.replace(completion(sample, 'text'), ordinal=ordinal)
+      verifier.put(one, problem)
+  drawn = [[case['stdin'] for case in job['tests']['cases']] for job in pool.jobs]
+  assert all(len(set(cases)) == 7 for cases in drawn)
+  for group in (drawn[:3], drawn[3:6], drawn[6:]):
+    assert group[0] == group[1] == group[2]
+  assert drawn[0] != drawn[3] and drawn[3] != drawn[6] and drawn[0] != drawn[6]
