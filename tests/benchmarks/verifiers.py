@@ -1,6 +1,6 @@
 """How fast are the verifiers? Answers and programs per second, what a start costs, and math-verify.
 
-    PYTHONPATH=. python tests/benchmarks/verifiers.py [--seconds=3] [--workers=2]
+Run:  python tests/benchmarks/verifiers.py [--seconds=3] [--workers=2] [--rounds=20]
 
 Mathematics is measured in this process, in answers per second of processor time, so that a loaded
 machine does not count; ours and math-verify take the same pairs in turns. Pairs never repeat, so
