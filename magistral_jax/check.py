@@ -45,7 +45,7 @@ def check(c) -> None:
   check_limits(c)
   _check_sampling(c)
   _check_training(c)
-  _check_rewards(c)
+  check_verifiers(c)
   check_loss(temperature=c.sampler.temperature, **c.loss)
   if not c.model.checkpoint:
     ModelConfig(vocab=1, **{k: v for k, v in c.model.items() if k != 'checkpoint'})
@@ -116,7 +116,8 @@ def _check_training(c) -> None:
                      f'trainer.microbatch_rows={c.trainer.microbatch_rows}.')
 
 
-def _check_rewards(c) -> None:
+def check_verifiers(c) -> None:
+  """Raises ValueError as `check`, for what the section `verifiers` says of itself."""
   v = c.verifiers
   check_rewards(**{k: v[k] for k in v if k not in build.VERIFIER_LIMITS})
   if not v.correct:

@@ -314,7 +314,8 @@ def settings(args) -> ConfigDict:
   if c is None:
     c = ConfigDict(DEFAULTS)
   else:
-    check.check(c)
+    check.check_limits(c)
+  check.check_verifiers(c)
   if args.workers is not None:
     c.runtime.verifier_workers = args.workers
   return c

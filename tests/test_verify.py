@@ -85,6 +85,12 @@ def test_rewards_come_from_the_config(tmp_path):
   assert record['parts'] == dict(format=0.1, correct=2.0, length=-0.1, language=0.0)
 
 
+def test_of_a_config_only_the_verifiers_count(tmp_path):
+  # It would need a checkpoint to be trained.
+  record, = run(tmp_path, [line()], f'--config={tiny.CONFIGS / "smollm2_math.py"}')
+  assert record['reward'] == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize('changed, words', [
     (dict(answer=None), '"answer" is missing.'),
     (dict(answer=['5']), '"answer" must be the true answer, text or a number.'),
