@@ -54,7 +54,7 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}', r'\\binom{\1}{\2}'),
     (r'\\(?:mathrm|mathit|operatorname)\s*\{([eid])\}', r'\1'),
     (r'\\(?:mathrm|mbox|textrm|textnormal|textbf|textit|textsf|texttt|mathbf|mathit|mathsf|emph'
-     r'|boldsymbol|operatorname\*?)(?=\s*\{)', r'\\text'),
+     r'|boldsymbol|operatorname\*?|text)\s*(?=\{)', r'\\text'),
     (r'\\(?:le|leqslant)(?![A-Za-z])|<=', r'\\leq '),
     (r'\\(?:ge|geqslant)(?![A-Za-z])|>=', r'\\geq '),
     (r'\\lt(?![A-Za-z])', '<'),

@@ -140,8 +140,7 @@ def _same_kind(gold: Form, answer: Form) -> bool:
     tuples = [_as_tuple(f) if f.kind == 'list' else f for f in (gold, answer)]
     return None not in tuples and _same(*tuples)
   if kinds <= {'list', 'set'}:
-    return _same_items(*(_distinct(f.items) if f.kind == 'set' else f.items
-                         for f in (gold, answer)))
+    return _same_items(gold.items, answer.items)
   if gold.kind != answer.kind or len(gold.items) != len(answer.items):
     return False
   if gold.kind in ('union', 'all but'):
@@ -154,8 +153,11 @@ def _same_kind(gold: Form, answer: Form) -> bool:
 
 
 def _unwrapped(form: Form) -> Form:
-  """A set of one as what is in it."""
-  while form.kind in ('list', 'set') and len(form.items) == 1:
+  """A set without what is in it twice; a set of one as what is in it."""
+  while form.kind in ('list', 'set') and form.items:
+    form = Form(form.kind, _distinct(form.items)) if form.kind == 'set' else form
+    if len(form.items) > 1:
+      break
     form = form.items[0]
   return Form('set') if form.kind == 'value' and form.text == '\\emptyset' else form
 

@@ -22,7 +22,7 @@ MAX_ITEMS = 40            # Of a list; comparing two lists takes the square of i
 _OPEN, _CLOSE = '([{', ')]}'
 # 'or' and 'and', as words or signs.
 _CONNECTIVE = re.compile(
-    r'\s*[,;]?\s*(?:\\text\{[\s,]*(or|and)[\s,]*\}|(?<![A-Za-z\\{])(or|and)(?![A-Za-z}])|'
+    r'\s*[,;]?\s*(?:\\text\{[\s,]*((?i:or|and))[\s,]*\}|(?<![A-Za-z\\{])(or|and)(?![A-Za-z}])|'
     r'\\(lor|vee|land|wedge)(?![A-Za-z]))\s*[,;]?\s*')
 _SIGNS_OF_WORDS = {'or': '\\lor ', 'and': '\\land ', 'lor': '\\lor ', 'vee': '\\lor ',
                    'land': '\\land ', 'wedge': '\\land '}
@@ -84,7 +84,7 @@ def split(text: str, separators: tuple[str, ...]) -> list[str]:
 
 def read(text: str) -> Form:
   """The form of a tidy answer (`answers.tidy`). Raises Unreadable past the limits."""
-  text = _CONNECTIVE.sub(lambda m: ' ' + _SIGNS_OF_WORDS[next(filter(None, m.groups()))], text)
+  text = _CONNECTIVE.sub(lambda m: ' ' + _SIGNS_OF_WORDS[next(filter(None, m.groups())).lower()], text)
   if match := _CASES.fullmatch(text):
     lines = match.group(2).replace('&', ' ').split('\\\\')
     text = ' , '.join(line for line in lines if line.strip())
@@ -92,7 +92,7 @@ def read(text: str) -> Form:
     parts = [_read_list(p, 1) for p in either if p]
     if all(is_interval(p) or p.kind == 'union' for p in parts):
       return Form('union', tuple(_flat(parts, ('union',))))
-    return Form('list', tuple(_flat(parts)))
+    return Form('set', tuple(_flat(parts)))      # '1/2 or 0.5' is one answer.
   return _read_list(text.strip(), 0)
 
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 MAX_DIGITS = 1000         # Of one number; Python refuses to read more than 4300.
 MAX_BITS = 50_000         # Of any number on the way; 2025^{2025} has 22,000.
 MAX_ROOT_BITS = 3000      # SymPy looks for perfect powers and small factors in what stands there.
-MAX_FACTORIAL = 2000
+MAX_FACTORIAL = 3000
 _SYMBOL_BITS = 4          # Symbols are tried at points below 16.
 
 

@@ -11,7 +11,9 @@ from fractions import Fraction
 from magistral_jax.verifiers import answers, dates, symbolic, trees, units, words
 from magistral_jax.verifiers.trees import Unreadable
 
-_BASED = re.compile(r'\(?(?:\\text\{)?(\w+?)\}?\)?(?:_(?:\{(\w+|\\text\{\w+\})\}|(\w)))?')
+_BASED = re.compile(
+    r'\(?(?:\\text\{)?(?P<digits>-?(?=[A-Za-z.]*\d)[^\W_]+(?:\.\w+?)?)\}?\)?'
+    r'(?:_\{?(?P<base>[^\W_]+|\\text\{\w+\})\}?)?')
 _TEXT = re.compile(r'^\\text\{([^{}]*)\}$')
 _INFINITY = re.compile(r'([+-]?)\\infty ?')
 _DECIMAL = re.compile(r'[+-]?(\d*)\.(\d+)')
@@ -61,6 +63,8 @@ def _same_quantity(gold: units.Quantity, answer: units.Quantity) -> bool:
   if '_' in ''.join(texts) and (based := _same_in_base(*texts)) is not None:
     return based
   percent = [t.endswith('%') for t in texts]
+  if percent[0] and answer.unit or percent[1] and gold.unit:
+    return False
   bare = [t.removesuffix('%') for t in texts]
   values = [_read(t, side) for t, side in zip(bare, ('gold', 'answer'), strict=True)]
   scaled = [v if s == trees.number(1) else ('mul', s, v)
@@ -136,13 +140,13 @@ def _terminates(value: Fraction) -> bool:
 
 def _same_in_base(gold: str, answer: str) -> bool | None:
   """'2516_8' against '2516_{8}' or '2516'; None when neither is digits with a base."""
-  read_based = [_BASED.fullmatch(t) for t in (gold, answer)]
-  if None in read_based or not any(re.search(r'\d', m.group(1)) for m in read_based):
+  found = [_BASED.fullmatch(t) for t in (gold, answer)]
+  if not any(m and m.group('base') for m in found):
     return None
-  (digits, base), (other, other_base) = (
-      (m.group(1).casefold(), words.spelled_number(m.group(2) or m.group(3) or ''))
-      for m in read_based)
-  return digits == other and ('' in (base, other_base) or base == other_base)
+  digits, bases = ([m and m.group(name) for m in found] for name in ('digits', 'base'))
+  bases = [b and words.spelled_number(b) for b in bases]
+  return None not in found and digits[0].casefold() == digits[1].casefold() and (
+      None in bases or bases[0] == bases[1])
 
 
 def proportional(gold: tuple[str, ...], answer: tuple[str, ...]) -> bool:
