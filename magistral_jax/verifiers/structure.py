@@ -84,7 +84,8 @@ def split(text: str, separators: tuple[str, ...]) -> list[str]:
 
 def read(text: str) -> Form:
   """The form of a tidy answer (`answers.tidy`). Raises Unreadable past the limits."""
-  text = _CONNECTIVE.sub(lambda m: ' ' + _SIGNS_OF_WORDS[next(filter(None, m.groups())).lower()], text)
+  text = _CONNECTIVE.sub(
+      lambda m: ' ' + _SIGNS_OF_WORDS[next(filter(None, m.groups())).lower()], text)
   if match := _CASES.fullmatch(text):
     lines = match.group(2).replace('&', ' ').split('\\\\')
     text = ' , '.join(line for line in lines if line.strip())

@@ -173,7 +173,7 @@ def factor(gold: tuple, answer: tuple) -> int:
     symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
     ratios = []
     for point in _points(symbols) if symbols else ():
-      g, a = _number(gold.subs(point)), _number(answer.subs(point))
+      g, a = _number(gold, point), _number(answer, point)
       if g is None or a is None or not g.is_real or not a.is_real:
         continue
       if not g or not a:
@@ -194,7 +194,7 @@ def _same(gold, answer) -> bool:
     return a is not None and b is not None and _close(a, b)
   agreed = 0
   for point in _points(symbols):
-    a, b = _number(gold.subs(point)), _number(answer.subs(point))
+    a, b = _number(gold, point), _number(answer, point)
     if a is None or b is None:
       continue
     if any(v < 0 for v in point.values()) and not (a.is_real and b.is_real):
@@ -213,10 +213,10 @@ def _points(symbols):
            for k, s in enumerate(symbols)}
 
 
-def _number(expression):
-  """A constant to `DIGITS` digits, or None where it has no finite value."""
+def _number(expression, point=None):
+  """An expression at a point to `DIGITS` digits, or None where it has no finite value."""
   import sympy
-  found = expression.evalf(DIGITS, maxn=CANCELLED)
+  found = expression.evalf(DIGITS, subs=point, maxn=CANCELLED)
   if found.has(sympy.nan, sympy.zoo, sympy.oo) or not found.is_number:
     return None
   # SymPy marks a value that cancels at every precision tried by a precision of one bit: it is 0.

@@ -8,12 +8,15 @@ A node is a tuple: ('number', Fraction), ('symbol', name), ('constant', 'pi' | '
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 MAX_DIGITS = 1000         # Of one number; Python refuses to read more than 4300.
 MAX_BITS = 50_000         # Of any number on the way; 2025^{2025} has 22,000.
 MAX_ROOT_BITS = 3000      # SymPy looks for perfect powers and small factors in what stands there.
 MAX_FACTORIAL = 3000
+MAX_PRODUCT = 100
+MAX_FLOOR_BITS = 400
 _SYMBOL_BITS = 4          # Symbols are tried at points below 16.
 
 
@@ -76,10 +79,11 @@ def bits(node: tuple) -> float:
       raise Unreadable('too large a power')
     found = sizes[0] * (max(1, abs(power)) if power is not None else 2 ** sizes[1])
   elif kind == 'call' and node[1] in ('factorial', 'factorial2', 'binomial'):
-    top = exact(node[2])
-    if sizes[0] > 40 or top is not None and abs(top) > MAX_FACTORIAL:
-      raise Unreadable(f'a factorial of more than {MAX_FACTORIAL}')
-    found = 16 if top is None else 2 + abs(top) * abs(top).__ceil__().bit_length()
+    found = _factorial_bits(node, sizes)
+  elif kind == 'call' and node[1] in ('floor', 'ceiling') and sizes[0] > MAX_FLOOR_BITS:
+    if exact(node) is None:
+      raise Unreadable('a whole part that takes too many digits to find')
+    found = sizes[0]
   elif kind == 'call' and node[1] in ('exp', 'sinh', 'cosh', 'tanh'):
     if sizes[0] > 15:
       raise Unreadable('too large an exponent')
@@ -89,6 +93,17 @@ def bits(node: tuple) -> float:
   if found > MAX_BITS:
     raise Unreadable(f'a number of more than {MAX_BITS} bits')
   return found
+
+
+def _factorial_bits(node: tuple, sizes: list[float]) -> float:
+  values = [exact(n) for n in parts(node)]
+  # SymPy writes out the product of a binomial whose top is no whole number.
+  limits = (MAX_FACTORIAL, MAX_FACTORIAL if values[0] else MAX_PRODUCT)
+  for value, size, limit in zip(values, sizes, limits, strict=False):
+    if size > 40 or value is not None and abs(value) > limit:
+      raise Unreadable(f'a factorial of more than {limit}')
+  top = max((abs(v) for v in values if v is not None), default=Fraction(2))
+  return 16 + top * math.ceil(top).bit_length()
 
 
 def exact(node: tuple) -> Fraction | None:
@@ -147,5 +162,5 @@ def _binomial(top: Fraction, bottom: Fraction) -> Fraction | None:
 
 _EXACT = {
     'factorial': _falling, 'factorial2': lambda v: _falling(v, 2), 'binomial': _binomial,
-    'abs': abs, 'floor': lambda v: Fraction(v.__floor__()),
-    'ceiling': lambda v: Fraction(v.__ceil__())}
+    'abs': abs, 'floor': lambda v: Fraction(math.floor(v)),
+    'ceiling': lambda v: Fraction(math.ceil(v))}
