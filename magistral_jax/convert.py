@@ -10,9 +10,12 @@ Tokenizer files, generation settings and licence come along. Numbers are copied 
 --dtype asks for others. Nothing that exists is overwritten, and OUT appears when it is whole.
 """
 
+import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
+
+from absl import logging
 
 from magistral_jax import entry
 from magistral_jax.models import checkpoint, companions, export, layout, reading, workdir
@@ -86,7 +89,8 @@ def _write(weights, config, source: str, target: str, form: str, dtype: str | No
 
 def parse(argv: Sequence[str]):
   """The command line; argparse, because absl flags of two entry points clash in one process."""
-  parser = entry.ArgumentParser(description='Checkpoints from one format to another.')
+  parser = entry.ArgumentParser(
+      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--from', dest='source', help='GGUF file, published folder or workdir')
   parser.add_argument('--to', required=True, help='a folder that does not exist, or is empty')
   parser.add_argument('--format', choices=sorted(FORMATS), help='of what is written')
@@ -113,13 +117,17 @@ def check(args) -> None:
 
 
 def main(args) -> None:
+  logging.set_verbosity(logging.ERROR)     # Orbax tells of every array.
   with entry.one_sentence():
     check(args)
     options = dict(dtype=args.dtype, step=args.step)
-    if args.into:
-      done = reunite(args.language_model, args.into, args.to, args.format, **options)
-    else:
-      done = convert(args.source, args.to, args.format, **options)
+    try:
+      if args.into:
+        done = reunite(args.language_model, args.into, args.to, args.format, **options)
+      else:
+        done = convert(args.source, args.to, args.format, **options)
+    except OSError as error:   # No space left, no permission.
+      raise ValueError(f'--to={args.to!r} could not be written: {error}.') from error
   print(json.dumps(done))
 
 

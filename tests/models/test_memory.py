@@ -1,0 +1,79 @@
+"""No more memory than the parameters need, measured in processes of their own."""
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+
+# Does something twice, and says how far the second time took memory above what it was before.
+MEASURE = r'''
+import gc, re, sys, psutil
+{code}
+do(0)              # What compiling takes, once, is not what is measured.
+gc.collect()
+open('/proc/self/clear_refs', 'w').write('5')     # The peak of the process begins anew.
+before = psutil.Process().memory_info().rss
+kept = do(1)
+peak = 1024 * int(re.search(r'VmHWM:\s+(\d+)', open('/proc/self/status').read())[1])
+print(peak - before)
+'''
+LOAD = '''
+import jax
+from magistral_jax.models import checkpoint, reading
+reading.HOST = sys.argv[2:]
+config = checkpoint.read_config(sys.argv[1], dtype='float32')
+do = lambda i: jax.block_until_ready(checkpoint.load(sys.argv[1], config))
+'''
+CONVERT = '''
+from magistral_jax import convert
+do = lambda i: convert.convert(sys.argv[1], sys.argv[3] + str(i), sys.argv[2])
+'''
+
+
+def measured(code, *arguments):
+  """Bytes that `code` takes above what stood before it."""
+  process = subprocess.run([sys.executable, '-c', MEASURE.replace('{code}', code), *arguments],
+                           check=True, text=True, capture_output=True, timeout=240)
+  return int(process.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope='module')
+def large(tmp_path_factory):
+  """A checkpoint of 268 MB whose tensors are cheap to make and not all zero."""
+  dim, ffn, layers = 1024, 4096, 2
+  matrix = np.arange(ffn * dim, dtype=np.float32).reshape(ffn, dim) % 251
+  tensors = {'tok_embeddings.weight': np.tile(matrix, (4, 1)), 'norm.weight': matrix[0],
+             'output.weight': np.tile(matrix, (4, 1))}
+  for i in range(layers):
+    heads = {f'attention.{name}': matrix[:dim] for name in ('wq', 'wk', 'wv', 'wo')}
+    wide = {'feed_forward.w1': matrix, 'feed_forward.w3': matrix,
+            'feed_forward.w2': matrix.reshape(dim, ffn)}
+    norms = dict(attention_norm=matrix[0], ffn_norm=matrix[0])
+    tensors |= {f'layers.{i}.{name}.weight': np.array(array)
+                for name, array in (heads | wide | norms).items()}
+  path = tmp_path_factory.mktemp('large')
+  (path / 'params.json').write_text(json.dumps(dict(
+      dim=dim, n_layers=layers, head_dim=64, hidden_dim=ffn, n_heads=16, n_kv_heads=16,
+      norm_eps=1e-5, vocab_size=4 * ffn)))
+  save_file(tensors, path / 'consolidated.safetensors')
+  sizes = [array.nbytes for array in tensors.values()]
+  return str(path), sum(sizes), max(sizes)
+
+
+@pytest.mark.parametrize('host', ['cpu', ''])
+def test_loading_takes_less_than_a_tensor_more_than_the_parameters(large, host):
+  """Put together on the host, and, as on accelerators, block by block on the device."""
+  path, size, largest_tensor = large
+  assert 0.8 * size < measured(LOAD, path, host) < size + largest_tensor
+
+
+@pytest.mark.parametrize('form', ['hf', pytest.param('orbax', marks=pytest.mark.long)])
+def test_converting_never_holds_a_model_twice(tmp_path, large, form):
+  """Between published layouts it does not even hold it once."""
+  path, size, largest_tensor = large
+  above = measured(CONVERT, path, form, str(tmp_path / 'out'))
+  assert above < largest_tensor + (size if form == 'orbax' else 0)
