@@ -20,7 +20,7 @@ _DATES = (
     (re.compile(rf'{_DAY}(?: of)? {_MONTH}{_YEAR}'),
      lambda m: (m.group(3), m.group(2), m.group(1))),
     (re.compile(r'(\d{4})-(\d\d)-(\d\d)'), lambda m: m.groups()))
-_TIME = re.compile(r'(\d{1,2})(?::(\d\d))?(?::(\d\d))? ?(?:([ap])\.? ?m\b\.?)?')
+_TIME = re.compile(r'(\d{1,2})(?::(\d\d))?(?::(\d\d))? ?(?:([ap])\.* ?(m)?\.*)?')
 
 
 def _plain(text: str) -> str:
@@ -42,8 +42,8 @@ def date(text: str) -> tuple[int | None, int, int] | None:
 def time(text: str) -> tuple[int, int, int, bool] | None:
   """(hour, minute, second, whether morning or afternoon is told) of a tidy answer, or None."""
   match = _TIME.fullmatch(_plain(text))
-  if not match or not (match.group(2) or match.group(4)):
-    return None
+  if not match or not (match.group(2) or match.group(5)):
+    return None                      # '4a' is algebra, '4:30p.' is not.
   hour, minute, second = (int(g or 0) for g in match.groups()[:3])
   half = match.group(4)
   if half and not 1 <= hour <= 12 or hour > 24 or minute > 59 or second > 59:

@@ -114,14 +114,18 @@ def _root(value, index):
   return value ** (1 / index)
 
 
-def value(tree: tuple):
+def value(tree: tuple, side: str = 'answer'):
   """A tree as a SymPy expression. Raises Unreadable where it has no finite value."""
   import sympy
-  with _library():
-    found = _value(tree)
-    if found.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
-      raise Unreadable('no finite value')
-    return found
+  try:
+    with _library():
+      found = _value(tree)
+      if found.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+        raise Unreadable('no finite value')
+      return found
+  except Unreadable as e:
+    e.side = side
+    raise
 
 
 def _value(node: tuple):
@@ -149,7 +153,7 @@ def _value(node: tuple):
 
 def equal(gold: tuple, answer: tuple) -> bool:
   """Whether two trees are the same number or the same function of the same symbols."""
-  gold, answer = value(gold), value(answer)
+  gold, answer = value(gold, 'gold'), value(answer)
   with _library():
     return _same(gold, answer)
 
@@ -168,7 +172,7 @@ def factor(gold: tuple, answer: tuple) -> int:
 
   So 2x - y + 3 = 0 says what y = 2x + 3 says, and an equation true of everything says nothing.
   """
-  gold, answer = value(gold), value(answer)
+  gold, answer = value(gold, 'gold'), value(answer)
   with _library():
     symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
     ratios = []

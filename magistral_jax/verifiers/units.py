@@ -50,8 +50,10 @@ _ANGLE_FUNCTION = re.compile(r'\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])')
 _PLAIN = re.compile(r'[+-]?[\d.,/ ]+|[+-]?\d*\\frac\{\d+\}\{\d+\}')
 # Words that do more than name what is counted.
 _NOT_UNITS = re.compile(
-    r'[\d;,()?]|\b(?:or|and|to|through|between|if|when|where|for|with|either|not|no|approximately|'
-    r'about|maybe|plus|minus|times|than|otherwise|oder|ou|u|或)\b|或')
+    r'[\d;,()?]|^(?:squared|cubed)\b|或|\b(?:or|and|to|through|between|if|when|where|for|with|'
+    r'either|not|no|approximately|about|maybe|plus|minus|times|than|less|more|over|choose|mod|'
+    r'modulo|base|factorial|otherwise|oder|ou|u|half|halves|thirds?|fourths?|fifths?|sixths?|'
+    r'sevenths?|eighths?|ninths?|tenths?|hundredths?|thousandths?)\b')
 
 
 @dataclasses.dataclass(frozen=True)

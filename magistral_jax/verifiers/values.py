@@ -114,6 +114,9 @@ def _same_number(gold: tuple, answer: tuple, gold_text: str, answer_text: str) -
     if tolerance is None and '.' not in answer_text and not (found and _terminates(found)):
       tolerance = Fraction(1, 2 * 10 ** len(decimal.group(2)))
     if tolerance is not None:
+      # In the units of the comparison; a gold of 0 has no digits to round to.
+      plain = Fraction(gold_text)
+      tolerance *= abs(exact / plain) if plain else 0
       found = symbolic.approximation(answer) if found is None else found
       return found is not None and abs(exact - found) <= tolerance
   return None in values and symbolic.equal(gold, answer)
@@ -153,12 +156,16 @@ def proportional(gold: tuple[str, ...], answer: tuple[str, ...]) -> bool:
   """Two ratios: '3:4' and '6:8'."""
   if len(gold) != len(answer):
     return False
-  return all(same_value(f'({g})({answer[0]})', f'({a})({gold[0]})')
-             for g, a in zip(gold[1:], answer[1:], strict=True))
+  first, other = ([_read(answers.compact(t), side) for t in terms]
+                  for terms, side in ((gold, 'gold'), (answer, 'answer')))
+  return all(_same_number(('mul', g, other[0]), ('mul', a, first[0]), '', '')
+             for g, a in zip(first[1:], other[1:], strict=True))
 
 
 def difference_factor(gold: tuple[str, str], answer: tuple[str, str]) -> int:
   """`symbolic.factor` of the differences of the sides of two equations or inequalities."""
-  trees_of = lambda sides, side: [_read(answers.compact(s), side) for s in sides]
-  (left, right), (other_left, other_right) = trees_of(gold, 'gold'), trees_of(answer, 'answer')
-  return symbolic.factor(('add', left, ('neg', right)), ('add', other_left, ('neg', other_right)))
+  differences = []
+  for sides, side in ((gold, 'gold'), (answer, 'answer')):
+    left, right = (_read(answers.compact(s), side) for s in sides)
+    differences.append(('add', left, ('neg', right)))
+  return symbolic.factor(*differences)
