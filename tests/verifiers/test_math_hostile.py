@@ -16,7 +16,8 @@ REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_pen
                language=0.0, code_reward='all')
 # Far more than the 2 s that a verdict may take, so that only what truly hangs is told on a machine
 # with other work; how cheap a check is, is measured in CPU time below.
-LIMITS = dict(timeout_s=60.0, memory_mb=1024, queue=10**6, language_model='', rewards=REWARDS)
+LIMITS = dict(timeout_s=60.0, memory_mb=1024, queue=10**6, language_model='', rewards=REWARDS,
+              sandbox='bubblewrap', test_timeout_s=4.0, test_memory_mb=300)
 WAIT_S = 300.0
 CPU_S, GROWN_MB = 1.5, 150
 NEIGHBOURS = [('5', '5', True), (r'\sqrt{8}', r'2\sqrt{2}', True), ('x+1', 'x', False),
