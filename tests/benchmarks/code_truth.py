@@ -20,7 +20,7 @@ from magistral_jax.verifiers import code, sandbox
 def mutants(source):
   """{kind: source}: an off-by-one, a truncated body, a swapped branch, where there is one to break.
 
-  What cannot change the result (imports, defaults of main guards) is left alone as far as seen.
+  Some come out right all the same: a branch that the tests never take, or that ends as the other.
   """
   return {kind: found for kind, change in dict(
       off_by_one=_off_by_one, truncated=_truncated, swapped=_swapped).items()
@@ -28,21 +28,27 @@ def mutants(source):
 
 
 def _off_by_one(source):
-  """The last number of the last `return`, or of the last statement with one, is one more."""
+  """Whatever is returned, or printed where nothing is called from outside, is one more or less."""
   tree = ast.parse(source)
   returns = [n for n in ast.walk(tree) if isinstance(n, ast.Return) and n.value is not None]
-  for node in sorted(returns, key=lambda n: -n.lineno):
+  prints = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and n.args and (
+      getattr(n.func, 'id', '') == 'print' or getattr(n.func, 'attr', '') == 'write')
+      and not isinstance(n.args[0], ast.Starred)]
+  for node in prints:
+    node.args[0] = _plus_one(node.args[0])
+  for node in returns if not prints else ():
     node.value = _plus_one(node.value)
-    return ast.unparse(ast.fix_missing_locations(tree))
-  return None
+  if not returns and not prints:
+    return None
+  return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def _plus_one(value):
   """(lambda v: a changed v)(value): one more for numbers, one item more or less for the rest."""
   change = ast.parse(
       '(lambda v: not v if type(v) is bool else v + 1 if isinstance(v, (int, float, complex)) '
-      'else 1 if v is None else v + "x" if isinstance(v, str) '
-      'else list(v)[:-1] if hasattr(v, "__iter__") and list(v) else [1])').body[0].value
+      'else 1 if v is None else v + "x" if isinstance(v, str) else v + b"x" if isinstance(v, bytes)'
+      ' else list(v)[:-1] if hasattr(v, "__iter__") and list(v) else [1])').body[0].value
   return ast.Call(change, [value], [])
 
 

@@ -233,7 +233,8 @@ def run_test(job, test, session):
 def verdict(job, test, session_fd):
   """(status, detail) of one test."""
   try:
-    compile('\n'.join((job['setup'], test.get('assert', ''))), 'test', 'exec')
+    for text in (job['setup'], test.get('assert', '')):
+      compile(text, 'test', 'exec')
   except SyntaxError as error:
     return 'error', f'the test itself is no Python: {error}'
   try:

@@ -1,0 +1,65 @@
+"""What it costs to start a program in a jail of its own, beside what the bare start costs.
+
+    python tests/benchmarks/sandbox.py [--runs=50]
+
+CPU milliseconds (ours and our children's, user and system) and wall milliseconds per start, the
+smallest of five rounds: what a loaded machine adds is left out.
+"""
+import argparse
+import resource
+import subprocess
+import time
+
+from magistral_jax.verifiers import code, jail, sandbox
+
+PRINT = 'print(int(input()) + 1)'
+CPP = '#include <bits/stdc++.h>\nint main() { int n; std::cin >> n; std::cout << n + 1; }'
+CALLS = dict(tests=[{'assert': 'assert f(1) == 2'}] * 20)
+
+
+def cpu_s():
+  return sum(t for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+             for t in resource.getrusage(who)[:2])
+
+
+def measure(name, action, runs, per=1):
+  rounds = []
+  for _ in range(5):
+    cpu, wall = cpu_s(), time.perf_counter()
+    for _ in range(max(1, runs // 5 // per)):
+      action()
+    n = max(1, runs // 5 // per) * per
+    rounds.append(((cpu_s() - cpu) * 1e3 / n, (time.perf_counter() - wall) * 1e3 / n))
+  cpu, wall = map(min, zip(*rounds, strict=True))
+  print(f'{name:<58} {cpu:8.1f} {wall:8.1f}', flush=True)
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--runs', type=int, default=50)
+  runs = parser.parse_args().runs
+  box = sandbox.Sandbox()
+  print(box.describe())
+  print(f'{"each":<58} {"CPU ms":>8} {"wall ms":>8}')
+  bare = lambda *argv: subprocess.run(argv, input=b'1', capture_output=True, check=True)
+  python = [box.python, '-I', '-S', '-B', '-c']
+  tests = dict(tests=[dict(stdin='1', stdout='2')] * 20)
+  check = lambda source, language, tests: lambda: code.check(
+      source, language, tests, language=language, sandbox=box)
+  measure('/bin/true', lambda: bare('/bin/true'), runs)
+  measure('python -I -S, no jail', lambda: bare(*python, PRINT), runs)
+  measure('python, no jail', lambda: bare(box.python, '-c', PRINT), runs)
+  measure('an empty jail', lambda: box.run(
+      lambda files: ['/usr/bin/prlimit', '--version'], jail.View(()), files={}), runs)
+  measure('a test of a Python program', check(PRINT, 'python', tests), runs, per=20)
+  measure('an assertion (judge and program)',
+          check('def f(x): return x + 1', 'python', CALLS), runs, per=20)
+  check(CPP, 'cpp', tests)()
+  measure('a test of a C++ program', check(CPP, 'cpp', tests), runs, per=20)
+  numbers = iter(range(10**6))
+  measure('compiling a C++ program', lambda: check(
+      f'{CPP}// {next(numbers)}', 'cpp', dict(tests=tests['tests'][:1]))(), 10)
+
+
+if __name__ == '__main__':
+  main()
