@@ -15,6 +15,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
+import jax
 from absl import logging
 
 from magistral_jax import entry
@@ -117,6 +118,8 @@ def check(args) -> None:
 
 
 def main(args) -> None:
+  # All of it is copying: accelerators stay free, and no array has to fit one of them.
+  jax.config.update('jax_platforms', 'cpu')
   logging.set_verbosity(logging.ERROR)     # Orbax tells of every array.
   with entry.one_sentence():
     check(args)

@@ -203,7 +203,7 @@ def parse(argv: Sequence[str]):
   """The command line; argparse, because absl flags of two entry points clash in one process."""
   parser = entry.ArgumentParser(description='Log-probabilities of given texts.')
   parser.add_argument('--checkpoint', required=True,
-                      help='GGUF file, Hugging Face folder or workdir')
+                      help='GGUF file, published folder or workdir')
   parser.add_argument('--input', required=True, help='JSON lines with "text" or "tokens"')
   parser.add_argument('--output', required=True, help='JSON lines with "tokens" and "logprobs"')
   parser.add_argument('--dtype', default='float32', choices=DTYPES, help='of weights and compute')

@@ -144,7 +144,10 @@ def _drop_tied_head(source: safetensors.Files, head: str, embed: str) -> None:
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
   if not (folder / INDEX).exists():
     if not (folder / SINGLE).exists():
-      raise ValueError(f'{folder}: there is neither {SINGLE} nor {INDEX}.')
+      pickled = sorted(folder.glob('*.bin'))
+      raise ValueError(f'{folder}: there is neither {SINGLE} nor {INDEX}' + (
+          f': {pickled[0].name} is a pickle, which can run any program and is never opened.'
+          if pickled else '.'))
     return [folder / SINGLE]
   files = sorted({folder / name for name in read_json(folder / INDEX)['weight_map'].values()})
   for file in files:

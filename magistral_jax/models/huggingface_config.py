@@ -137,8 +137,8 @@ def _rope_theta(file, fields) -> float:
     if kind != 'default':
       raise ValueError(f'{file}: {key} of type {kind!r} is unsupported: only plain rotary '
                        f'positions are implemented.')
-    part = scaling.get('partial_rotary_factor', 1)
-    if part != 1:
+    part = scaling.get('partial_rotary_factor')
+    if part not in (1, None):
       raise ValueError(f'{file}: {key}.partial_rotary_factor={part} is unsupported: only whole '
                        f'heads rotate.')
     theta = scaling.get('rope_theta', theta)

@@ -151,9 +151,9 @@ def _parts(weights, leaf, shape, bounds, dtype, block_bytes):
   for position in itertools.product(*(range(*bound) for bound in bounds[:count])):
     # The file may hold wider numbers.
     for block in blocks(leaf, shape[count:], index, max(4, dtype.itemsize), block_bytes):
-      part = weights.read(leaf, position, block).astype(dtype, order='C')
       starts = (*position, *(s.start for s in block))
-      yield tuple(at - a for at, (a, _) in zip(starts, bounds, strict=True)), part
+      start = tuple(at - a for at, (a, _) in zip(starts, bounds, strict=True))
+      yield start, weights.read(leaf, position, block)
 
 
 def _fill(parts, shape, dtype, devices, block_bytes):
@@ -170,7 +170,7 @@ def _fill(parts, shape, dtype, devices, block_bytes):
     return [jax.device_put(whole, device) for device in devices]
   arrays = [_zeros(shape, dtype, device) for device in devices]
   for start, part in parts:
-    part = part.reshape((1,) * (len(shape) - part.ndim) + part.shape)
+    part = part.astype(dtype, order='C').reshape((1,) * (len(shape) - part.ndim) + part.shape)
     start = np.array(start, np.int32)
     arrays = [_place(array, *jax.device_put((part, start), device))
               for array, device in zip(arrays, devices, strict=True)]
