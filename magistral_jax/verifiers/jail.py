@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import resource
 from collections.abc import Sequence
 
 NOBODY = '65534'
@@ -69,19 +70,18 @@ def jail_argv(
   return argv + (['--seccomp', str(seccomp_fd)] if seccomp_fd >= 0 else [])
 
 
-def limit_argv(prlimit: str, *, memory_mb: int, cpu_s: int, file_mb: int, processes: int,
-               stack_kb: int) -> list[str]:
+def limit_argv(
+    prlimit: str, *, memory_mb: int, cpu_s: int, file_mb: int, processes: int) -> list[str]:
   """prlimit's arguments: limits of each process, and of the number of processes.
 
   It runs inside the jail, where processes are counted per jail (since Linux 5.14).
 
   Args:
-    memory_mb: of address space; 0 for no limit.
-    stack_kb: 0 for no limit.
+    memory_mb: of address space. The stack may take all of it, as judges have it.
   """
-  pairs = dict(
-      cpu=f'{cpu_s}:{cpu_s + 1}', fsize=file_mb << 20, nproc=processes, nofile=64, core=0,
-      memlock=0, msgqueue=0, stack=f'{stack_kb << 10 or "unlimited"}:')
-  if memory_mb:
-    pairs['as'] = memory_mb << 20
+  own_stack = resource.getrlimit(resource.RLIMIT_STACK)[1]
+  pairs = {
+      'as': memory_mb << 20, 'cpu': f'{cpu_s}:{cpu_s + 1}', 'fsize': file_mb << 20,
+      'nproc': processes, 'nofile': 64, 'core': 0, 'memlock': 0, 'msgqueue': 0,
+      'stack': 'unlimited' if own_stack == resource.RLIM_INFINITY else own_stack}
   return [prlimit, *(f'--{name}={value}' for name, value in pairs.items()), '--']

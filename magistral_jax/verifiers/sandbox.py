@@ -75,7 +75,9 @@ class Limits:
 
 
 TEST = Limits()
-COMPILE = Limits(time_s=10.0, wall_s=20.0, memory_mb=1024, output_mb=64, box_mb=128)
+COMPILE = Limits(time_s=10.0, wall_s=20.0, memory_mb=1024, output_mb=16, box_mb=64)
+# Address space that holds no memory of the program's own: libraries, guard pages.
+_AROUND_MB = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +140,7 @@ class Sandbox:
     self._filter = seccomp.build(platform.machine())
     self.cache = Cache(_CACHE_BYTES)
     self.python, self.python_view = _python(everyone=self.uid is not None)
-    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-    self._stack_kb = 0 if hard == resource.RLIM_INFINITY else hard >> 10
+    _check_own_limits()
 
   def describe(self) -> str:
     """In words, what stands between a program and this machine."""
@@ -171,8 +172,8 @@ class Sandbox:
     """
     limits = limits or self.limits
     prefix = jail.limit_argv(
-        self._prlimit, memory_mb=limits.memory_mb + 64, cpu_s=-int(-limits.time_s // 1),
-        file_mb=limits.box_mb, processes=limits.processes, stack_kb=self._stack_kb)
+        self._prlimit, memory_mb=limits.memory_mb + _AROUND_MB, cpu_s=-int(-limits.time_s // 1),
+        file_mb=limits.box_mb, processes=limits.processes)
     with contextlib.ExitStack() as stack:
       own = lambda fd: stack.callback(os.close, fd) and fd
       cleanup = lambda: None
@@ -331,6 +332,20 @@ def _python(everyone: bool) -> tuple[str, jail.View]:
   raise ValueError(
       f'No Python for the jail: {sys.executable} lies where other users cannot reach it, and there '
       f'is no /usr/bin/python3; install one, or start the verifiers as an ordinary user.')
+
+
+def _check_own_limits() -> None:
+  """Raises ValueError where limits that we are under ourselves leave too little for a program.
+
+  Limits can only be lowered: the program that sets them would fail, and a right program with it.
+  """
+  needed = dict(AS=COMPILE.memory_mb + _AROUND_MB << 20, FSIZE=COMPILE.box_mb << 20, NOFILE=64,
+                CPU=int(COMPILE.time_s) + 1)
+  for name, least in needed.items():
+    hard = resource.getrlimit(getattr(resource, f'RLIMIT_{name}'))[1]
+    if hard != resource.RLIM_INFINITY and hard < least:
+      raise ValueError(f'The hard limit RLIMIT_{name} is {hard} here, but the jails need {least}: '
+                       f'raise it (ulimit -H), or start the verifiers without it.')
 
 
 def _take_slot() -> tuple[int, int]:

@@ -114,6 +114,19 @@ def test_values_cross_as_they_are(jails, test, source, status, why):
   assert found.status == status, (why, found)
 
 
+def test_calls_find_methods_of_a_class_solution(jails):
+  tests = dict(tests=[dict(call='twice', args=[3], expected=6)])
+  assert judge(jails, 'class Solution:\n  def twice(self, x): return 2 * x', tests).status == (
+      'correct')
+  assert 'defines no' in judge(jails, 'class Other: pass', tests).detail
+
+
+def test_variables_of_a_program_and_of_its_test_do_not_mix(jails):
+  test = 'x = [f(n) for n in range(3)]\nassert x == [0, 1, 4]'
+  source = 'x = list(range(3 * 10**6))\nn = x\nrange = None\ndef f(n): return n * n'
+  assert judge(jails, source, dict(tests=[{'assert': test}])).status == 'correct'
+
+
 def test_helpers_of_the_problem_are_not_the_programs(jails):
   problem = 'def double(x):\n  return 2 * x\n\ndef half(x):\n  """Half of x."""\n'
   tests = dict(problem=problem, entry_point='half',

@@ -1,7 +1,11 @@
 """Escapes and bombs: none gets what it wants, nothing is left of it, and the next one is well."""
+import contextlib
 import os
 import pathlib
 import platform
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -116,3 +120,43 @@ def test_unsafe_keeps_the_limits_and_says_what_it_is():
   calls = dict(tests=[{'assert': 'assert f(2) == 3'}])
   source = 'def f(x): return x + 1'
   assert code.check(source, 'python', calls, language='python', sandbox=box).status == 'correct'
+
+
+def test_jails_die_with_the_process_that_started_them(jails):
+  mark = f'jail-of-{os.getpid()}'
+  script = (
+      'from magistral_jax.verifiers import sandbox; box = sandbox.Sandbox(); box.run(lambda files: '
+      f'[box.python, "-I", "-S", "-c", "import time; print(1); time.sleep(99)", "{mark}"], '
+      'box.python_view, files={})')
+  owner = subprocess.Popen([sys.executable, '-c', script])
+  try:
+    _wait_for(lambda: _named(mark))
+  finally:
+    owner.kill()
+    owner.wait()
+  _wait_for(lambda: not _named(mark))
+
+
+def _named(mark):
+  """Processes in a jail, and bubblewrap, with a word in their arguments."""
+  found = []
+  for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+      if f'\0{mark}\0'.encode() in path.read_bytes():
+        found.append(path.parent.name)
+  return found
+
+
+def _wait_for(condition):
+  deadline = time.monotonic() + 30
+  while not condition():
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+
+
+def test_limits_that_are_too_low_for_a_jail_are_told(monkeypatch):
+  hard = sandbox.resource.getrlimit
+  monkeypatch.setattr(sandbox.resource, 'getrlimit', lambda name: (
+      (10**6, 10**6) if name == sandbox.resource.RLIMIT_AS else hard(name)))
+  with pytest.raises(ValueError, match=r'RLIMIT_AS is 1000000 here.*ulimit'):
+    sandbox.Sandbox(mode='unsafe')

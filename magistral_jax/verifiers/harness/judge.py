@@ -175,12 +175,20 @@ def _exception(kinds, words):
 
 
 def names_of(code):
-  """(names that test code reads, in functions and lambdas too; those it reads attributes of)."""
-  nodes = list(ast.walk(ast.parse(code)))
-  return ({node.id for node in nodes
-           if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)},
-          {node.value.id for node in nodes
-           if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)})
+  """(names that test code reads and nowhere defines; those it reads attributes of)."""
+  read_here, own, with_attributes = set(), set(), set()
+  for node in ast.walk(ast.parse(code)):
+    if isinstance(node, ast.Name):
+      (read_here if isinstance(node.ctx, ast.Load) else own).add(node.id)
+    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+      with_attributes.add(node.value.id)
+    elif isinstance(node, ast.arg):
+      own.add(node.arg)
+    elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+      own.add(node.name)
+    elif isinstance(node, ast.alias):
+      own.add((node.asname or node.name).split('.')[0])
+  return read_here - own, with_attributes
 
 
 def bind(names, with_attributes, scope, session, entry_point):
@@ -213,15 +221,23 @@ def close(found, expected, tolerance):
   return found == expected
 
 
+def function(name, scope, session):
+  """What a call names: a function of the program, or a method of its class Solution."""
+  bind({name, 'Solution'}, (), scope, session, name)
+  if name in scope:
+    return scope[name]
+  if 'Solution' in scope:
+    return getattr(scope['Solution'](), name)
+  raise NameError(f'the program defines no {name!r}')
+
+
 def run_test(job, test, session):
   """Runs one test; returns if it passes."""
   scope = {'__name__': '__main__'}
   entry_point = job['entry_point']
   if 'call' in test:
-    bind({test['call']}, (), scope, session, test['call'])
-    if test['call'] not in scope:
-      raise NameError(f'the program defines no {test["call"]!r}')
-    found = scope[test['call']](*test.get('args', ()), **test.get('kwargs', {}))
+    found = function(test['call'], scope, session)(
+        *test.get('args', ()), **test.get('kwargs', {}))
     if not close(found, test['expected'], job['tolerance']):
       raise AssertionError
     return
