@@ -8,7 +8,8 @@ job:
   out of memory              -> 'memory'
   crashed twice by itself    -> 'memory': SymPy at its limits dies of signals too
   killed from outside        -> again on a new process, up to KILLED_ATTEMPTS times, then 'error'
-  ended otherwise, our bug   -> once more on a new process, then 'error'
+  ended otherwise, our bug,
+  the sandbox failed         -> once more on a new process, then 'error'
 
 A worker that dies is replaced at once, with a job in hand or without.
 """
@@ -222,17 +223,21 @@ class Pool:
       return unjudged('timeout', f'not judged within {self._budget_s(task.job)} s')
     except WorkerDied:
       words = process.last_words()
-      code = self._drop(seat)
-      if task.attempts < (KILLED_ATTEMPTS if code == -signal.SIGKILL else ATTEMPTS):
+      ended = self._drop(seat)
+      if task.attempts < (KILLED_ATTEMPTS if ended == -signal.SIGKILL else ATTEMPTS):
         return None
-      return unjudged('memory' if -code in _CRASHES else 'error',
-                      f'the worker died {task.attempts} times, last with code {code}: {words}')
-    if 'verdict' in reply:
-      return Verdict(**reply['verdict'])
+      return unjudged('memory' if -ended in _CRASHES else 'error',
+                      f'the worker died {task.attempts} times, last with code {ended}: {words}')
+    verdict = Verdict(**reply['verdict']) if 'verdict' in reply else None
+    if verdict and verdict.status != 'error':
+      return verdict
     self._drop(seat)
     if 'memory' in reply:
       return unjudged('memory', reply['memory'])
-    return None if task.attempts < ATTEMPTS else unjudged('error', reply['error'])
+    # The sandbox's failure or our own.
+    if task.attempts < ATTEMPTS:
+      return None
+    return verdict or unjudged('error', reply['error'])
 
   def _budget_s(self, job: Mapping) -> float:
     if job['domain'] != 'code':

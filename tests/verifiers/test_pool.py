@@ -223,6 +223,7 @@ class ScriptedProcess:
 
 SCRIPT = collections.deque()
 VERDICT = {'verdict': dict(status='correct', reward=1.0, parts={})}
+FAILED = {'verdict': dict(status='error', reward=0.0, parts={}, detail='no jail')}
 
 
 @pytest.mark.parametrize('script, status, restarts, why', [
@@ -234,6 +235,8 @@ VERDICT = {'verdict': dict(status='correct', reward=1.0, parts={})}
     ([-signal.SIGSEGV, -signal.SIGSEGV], 'memory', 2, 'the job brings workers down'),
     ([{'error': 'traceback'}, VERDICT], 'correct', 1, 'our own failure: once more'),
     ([{'error': 'traceback'}, {'error': 'traceback'}], 'error', 2, 'our own failure, for good'),
+    ([FAILED, VERDICT], 'correct', 1, 'the sandbox failed: once more'),
+    ([FAILED, FAILED], 'error', 2, 'the sandbox failed, for good'),
     ([{'memory': 'too much'}], 'memory', 1, 'not tried again'),
 ])
 def test_what_becomes_of_a_job(monkeypatch, script, status, restarts, why):
