@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from magistral_jax.records import Verdict
-from magistral_jax.verifiers import code, format, length, math
+from magistral_jax.verifiers import code, echo, format, length, math
 from magistral_jax.verifiers import language as languages
 from magistral_jax.verifiers.sandbox import Sandbox
 
@@ -25,6 +25,8 @@ PARTS = ('format', 'correct', 'length', 'language')
 def _math(gate: format.Gate, job: Mapping, sandbox, every: bool) -> tuple[str, float, str]:
   del sandbox, every
   status, detail = math.check(gate.box, job['answer'])
+  if status == 'correct' and echo.echoes(gate.box, job['answer'], job['problem']):
+    status, detail = 'wrong', 'only repeats an expression of the problem'
   return status, 0.0, detail
 
 

@@ -68,6 +68,16 @@ def test_mathematics(identify, response, expected, why):
   assert verdict.reward == pytest.approx(expected), f'{why}: {verdict}'
 
 
+@pytest.mark.parametrize('box, expected, why', [
+    ('14', 1.1, 'worked out'), ('14.0', 1.1, 'the same'),
+    ('7+12-5', 0.2, 'the problem, said again'), ('(7 + 12 - 5)', 0.2, 'with brackets'),
+    ('19-5', 1.1, 'a step of the way, equal and not copied: values are compared, nothing else')])
+def test_repeating_the_problem(identify, box, expected, why):
+  found = paid(identify, rf'<think>{WORDS}</think>\boxed{{{box}}}', answer='14',
+               problem='How many are 7+12-5 of them, if you please?')
+  assert found.reward == pytest.approx(expected), f'{why}: {found}'
+
+
 def test_rambling_costs_and_never_pays(identify):
   right, wrong = (rf'<think>{WORDS}</think>\boxed{{{box}}}' for box in '56')
   assert paid(identify, right, n_tokens=900).reward == pytest.approx(1.05)
