@@ -200,8 +200,15 @@ def check_sandbox(c, why: str) -> None:
     logging.warning("verifiers.sandbox='unsafe': programs that a model wrote can read the files of "
                     'this user and use the network.')
   elif not (found := sandbox.probe()).ok:
-    raise ValueError(f"{why}, and programs are not run without isolation: {found.words} "
-                     f"{found.install} Or set verifiers.sandbox='unsafe'.")
+    raise ValueError(f'{why}, and they cannot be isolated here: {no_isolation(found)}')
+
+
+def no_isolation(found: sandbox.Isolation) -> str:
+  """Why programs cannot be isolated here, and what to do, each said once."""
+  words = [found.words, found.install, "Or set verifiers.sandbox='unsafe'."]
+  if 'unsafe' in found.words:
+    words = words[:2]
+  return ' '.join(w for i, w in enumerate(words) if w and not any(w in v for v in words[:i]))
 
 
 def memory(c, config: ModelConfig) -> list[tuple[str, int]]:

@@ -272,7 +272,7 @@ def probe(console: Console) -> bool:
   say = functools.partial(console.print, markup=False, highlight=False)
   found = sandbox.probe()
   if not found.ok:
-    say(f'Programs cannot be isolated here: {found.words} {found.install}')
+    say(f'Programs cannot be isolated here: {check.no_isolation(found)}')
     return False
   say(f'Programs are isolated by {found.words}.')
   jail, tests = sandbox.Sandbox(), cases.read(dict(tests=[dict(stdin='20 22\n', stdout='42\n')]))
