@@ -29,9 +29,6 @@ def test_a_config_runs_from_start_to_report(name, tmp_path, capsys):
   line, = metrics.read_lines(workdir / 'metrics.jsonl')
   assert line['step'] == 1 and line['skipped'] == 0 and line['grad_norm'] > 0
   assert line['logprob_gap_max'] <= 1e-4
-  assert {'queue_depth', 'workers', 'restarts', 'errors', 'timeouts', 'latency_p50_s',
-          'latency_p99_s'} <= set(line['verifier'])
-  assert {'part_format', 'part_correct', 'part_length', 'part_language'} <= set(line)
   summary = json.loads((workdir / 'summary.json').read_text())
   measured = set(report.SUMMARY_KEYS)
   assert {key for key in measured if summary[key] is None} == set()

@@ -175,6 +175,8 @@ def test_times_are_kept_by_domain(pool):
   started(pool)
   stats = pool.stats()
   assert stats['workers'] == 1
+  assert {'queue_depth', 'in_flight', 'done', 'restarts', 'errors', 'timeouts',
+          'memory'} <= set(stats)
   for name in ('latency_p50_s', 'latency_p99_s', 'service_p50_s', 'math_latency_p99_s'):
     assert 0 < stats[name] < WAIT_S
   assert stats['service_p50_s'] <= stats['latency_p50_s']
