@@ -23,8 +23,10 @@ _SIGNS = {
     'β': r'\beta ', '∖': r'\setminus ', '⟨': r'\langle ', '⟩': r'\rangle ', '⌊': r'\lfloor ',
     '⌋': r'\rfloor ', '⌈': r'\lceil ', '⌉': r'\rceil ', '、': ', ', '،': ', ', '؛': ';', '。': '.',
     '٫': '.', '٬': '{,}', '％': '%', '٪': '%', '€': r'\euro ', '£': r'\pound ', '¥': r'\yen ',
-    '₹': r'\rupee ', '“': '"', '”': '"', '’': "'", '\u200b': '', '\u200c': '', '\u200d': '',
-    '\u200e': '', '\u200f': '', '\u2060': '', '\ufeff': ''}
+    '₹': r'\rupee ', '⁄': '/', '∕': '/', '“': '"', '”': '"', '’': "'",
+    # Marks without a glyph.
+    '\u200b': '', '\u200c': '', '\u200d': '', '\u200e': '', '\u200f': '', '\u2060': '',
+    '\ufeff': ''}
 _SUPERSCRIPTS = str.maketrans('⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ', '0123456789-n')
 _RAISED = re.compile('[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+')
 
@@ -32,6 +34,9 @@ _RAISED = re.compile('[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+')
 _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     # Wrapping.
     (r'\\\$', r'\\dollar '),
+    (r'^(?:USD|US\\dollar)\s*(?=\d)', r'\\dollar '),
+    (r'^EUR\s*(?=\d)', r'\\euro '),
+    (r'^\\(?:text|mathrm)\{\s*(?:[Tt]he )?(?:[Ff]inal )?[Aa]nswer(?: is)?:?\s*\}(?=.)', ''),
     (r'^\$(?=-?[\d.,]+$)', r'\\dollar '),
     (r'\$', ''),
     (r'(?<!\\)\\[()\[\]]', ' '),
@@ -45,18 +50,23 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|rm|bf|it)(?![A-Za-z])\s*', ''),
     (r'\\(?:hspace|vspace|hphantom)\*?\{[^{}]*\}|\\phantom(?=\s*-)', ''),
     (r'\\(?:text)?color\s*\{[^{}]*\}', ''),
+    (r'\\(?:tiny|small|normalsize|[lL]arge|LARGE|[hH]uge|(?:math)?strut)(?![A-Za-z])\s*', ''),
     (r'\\underline\s*(?=\{)', ''),
     (r'\\overline\s*\{([A-Za-z]+)\}', r'\1'),
     # One name per command.
-    (r'\\[dtc]frac(?![A-Za-z])', r'\\frac'),
+    (r'\\(?:[dtcs]|nice)frac(?![A-Za-z])', r'\\frac'),
+    (r'\\operatorname\*?\s*\{((?:arc)?(?:sin|cos|tan|cot)|cis|gcd|lcm|min|max)\}', r'\\\1 '),
+    (r'\\(?:operatorname\s*\{(?:arc)?tg\}|tg(?![A-Za-z]))', r'\\tan '),
     (r'\\[dt]binom(?![A-Za-z])', r'\\binom'),
     (r'\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}', r'\\frac{\1}{\2}'),
     (r'\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}', r'\\binom{\1}{\2}'),
     (r'\\(?:mathrm|mathit|operatorname)\s*\{([eid])\}', r'\1'),
     (r'\\(?:mathrm|mbox|textrm|textnormal|textbf|textit|textsf|texttt|mathbf|mathit|mathsf|emph'
      r'|boldsymbol|operatorname\*?|text)\s*(?=\{)', r'\\text'),
-    (r'\\(?:le|leqslant)(?![A-Za-z])|<=', r'\\leq '),
-    (r'\\(?:ge|geqslant)(?![A-Za-z])|>=', r'\\geq '),
+    (r'\\text\{\s*\\text\{([^{}]*)\}\s*\}', r'\\text{\1}'),
+    (r'(?:\\text\{\s*|^)(?:[Aa]ll )?(?:[Tt]he )?[Rr]eal(?: numbers|s)(?:\s*\}|$)', r'\\mathbb{R}'),
+    (r'\\(?:le|leqslant|leqq)(?![A-Za-z])|<=', r'\\leq '),
+    (r'\\(?:ge|geqslant|geqq)(?![A-Za-z])|>=', r'\\geq '),
     (r'\\lt(?![A-Za-z])', '<'),
     (r'\\gt(?![A-Za-z])', '>'),
     (r'\\ne(?![A-Za-z])|\\not\s*=|(?<=\s)!=', r'\\neq '),
@@ -70,10 +80,26 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\\(?:degree|textdegree)(?![A-Za-z])|\{\s*\\circ\s*\}', r'\\circ'),
     (r'\\circ(?![A-Za-z])', r'\\circ '),
     (r'(?<!\^)(?<!\^ )\\circ ', r'^\\circ '),
+    (r'\^\s*\\circ\s*(?:\\text\{\s*)?C(?![A-Za-z])\s*\}?', r'\\text{celsius}'),
+    (r'\^\s*\\circ\s*(?:\\text\{\s*)?F(?![A-Za-z])\s*\}?', r'\\text{fahrenheit}'),
+    (r"(?<![\d.])(\d+)\s*\^\s*\\circ\s*(\d{1,2})(?:'|\^\\prime)(?![\d'])",
+     r'(\1+\\frac{\2}{60})^\\circ '),
     (r'\+\s*/\s*-', r'\\pm '),
-    (r'\\?%', '%'),
+    (r'\\text\{\s*\\?%\s*\}|\\?%', '%'),
     (r'(?<=\d)\s*(?:\\text\{\s*(?:percent|per cent)\s*\}|(?:percent|per cent)\b)', '%'),
     (r'\\(?:ldots|cdots|dots|dotsc)(?![A-Za-z])|…', '...'),
+    (r'(\d+\.\d*?)(\d)\2\2+\.\.\.$|(\d+\.\d*)\\dot\s*\{(\d)\}$', r'\1\3\\overline{\2\4}'),
+    (r'(?<!\d)(\d+\.)\((\d+)\)$', r'\1\\overline{\2}'),
+    (r'(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])|(?<=\d)\s*\^\{\s*\\text\{(?:st|nd|rd|th)\}\s*\}', ''),
+    (r'_\s*\{\s*\((\d+)\)\s*\}', r'_{\1}'),
+    (r'(?<=[\dA-F])\s*(?:\\text\{\s*base\s*\}|base)\s*(\d+)$', r'_{\1}'),
+    # Brackets and binomials of other schools.
+    (r'\]([^][(){}]+[,;][^][(){}]+)\[', r'(\1)'),
+    (r'\]([^][(){}]+[,;][^][(){}]+)\]', r'(\1]'),
+    (r'\[([^][(){}]+[,;][^][(){}]+)\[', r'[\1)'),
+    (r'(?<![A-Za-z])C\s*_\s*\{?\s*(\d+)\s*\}?\s*\^\s*\{?\s*(\d+)\s*\}?', r'\\binom{\1}{\2}'),
+    (r'(?<![A-Za-z])C\s*\(\s*(\d+|[a-z])\s*,\s*(\d+|[a-z])\s*\)', r'\\binom{\1}{\2}'),
+    (r'(?:\{\s*\})?[_^]\s*\{?(\d+)\}?\s*C\s*_\s*\{?(\d+)\}?', r'\\binom{\1}{\2}'),
     # Digits in groups, and the decimal comma where it can be nothing else.
     (r'\\text\{\s*,\s*\}', ','),
     (r"(?<=\d)'(?=\d{3}(?!\d))", ''),

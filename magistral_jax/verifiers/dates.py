@@ -19,8 +19,10 @@ _DATES = (
     (re.compile(rf'{_MONTH} {_DAY}{_YEAR}'), lambda m: (m.group(3), m.group(1), m.group(2))),
     (re.compile(rf'{_DAY}(?: of)? {_MONTH}{_YEAR}'),
      lambda m: (m.group(3), m.group(2), m.group(1))),
-    (re.compile(r'(\d{4})-(\d\d)-(\d\d)'), lambda m: m.groups()))
+    (re.compile(r'(\d{4})([-/])(\d\d)\2(\d\d)'), lambda m: (m.group(1), m.group(3), m.group(4))))
 _TIME = re.compile(r'(\d{1,2})(?::(\d\d))?(?::(\d\d))? ?(?:([ap])\.* ?(m)?\.*)?')
+
+_NAMED = {'noon': 12, '12 noon': 12, 'midnight': 0, '12 midnight': 0}
 
 
 def _plain(text: str) -> str:
@@ -41,6 +43,8 @@ def date(text: str) -> tuple[int | None, int, int] | None:
 
 def time(text: str) -> tuple[int, int, int, bool] | None:
   """(hour, minute, second, whether morning or afternoon is told) of a tidy answer, or None."""
+  if (named := _NAMED.get(_plain(text))) is not None:
+    return (named, 0, 0, True)
   match = _TIME.fullmatch(_plain(text))
   if not match or not (match.group(2) or match.group(5)):
     return None                      # '4a' is algebra, '4:30p.' is not.

@@ -188,13 +188,6 @@ class _Reader:
     subscript = self._subscript()
     if subscript:
       return ('symbol', f'{letter}_{subscript}')
-    if letter == 'C' and self._tokens[self._at:self._at + 3:2] == ['(', ',']:
-      self._take('(')
-      top = self.sum()
-      self._take(',')
-      bottom = self.sum()
-      self._take(')')
-      return ('call', 'binomial', top, bottom)
     return ('constant', letter) if letter in 'ei' else ('symbol', letter)
 
   def _subscript(self) -> str:

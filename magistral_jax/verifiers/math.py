@@ -59,6 +59,7 @@ _CONTROL = re.compile('[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2
 _LISTED_TEXT = re.compile(r'\\text\{([^{}]*(?:[,;]|\b(?:and|or)\b)[^{}]*)\}')
 _NUMBER_COMMAND = re.compile(r'\\(?:frac|sqrt|pi|cdot|times|infty|binom)(?![A-Za-z])')
 _NAMES = re.compile(r'(?:\\?[A-Za-z]+|[-+(),|\s{}\']|\\[ ,])+')
+_SEGMENT_SQUARED = re.compile(r'([A-Z]{2})\^\{2\}')
 _SUBSCRIPT = re.compile(r'_(?:\w|\{[^{}]*\})')
 
 
@@ -141,6 +142,8 @@ def _same_kind(gold: Form, answer: Form) -> bool:
     return None not in tuples and _same(*tuples)
   if kinds <= {'list', 'set'}:
     return _same_items(gold.items, answer.items)
+  if kinds == {'matrix', '[]'}:
+    gold, answer = (_as_matrix(f) for f in (gold, answer))
   if gold.kind != answer.kind or len(gold.items) != len(answer.items):
     return False
   if gold.kind in ('union', 'all but'):
@@ -214,11 +217,18 @@ def _as_tuple(form: Form) -> Form | None:
   return Form('()', tuple(f.items[1] for f in form.items))
 
 
+def _as_matrix(form: Form) -> Form:
+  """'[[1,2],[3,4]]' as the matrix of these rows."""
+  if form.kind == 'matrix' or any(f.kind != '[]' for f in form.items):
+    return form
+  return Form('matrix', tuple(Form('row', f.items) for f in form.items))
+
+
 def _is_name(form: Form) -> bool:
   """A side that names what the other side gives: x, f(x), \\angle ABC, (x, y), m + n."""
   if form.kind != 'value':
     return len(form.kind) == 2 and all(_is_name(i) for i in form.items)
-  text = _SUBSCRIPT.sub('', form.text)
+  text = _SUBSCRIPT.sub('', _SEGMENT_SQUARED.sub(r'\1', form.text))
   return bool(_NAMES.fullmatch(text)) and bool(
       re.search(r'(?![ei](?![A-Za-z]))[A-Za-z]', _NUMBER_COMMAND.sub('', text)))
 
@@ -226,10 +236,14 @@ def _is_name(form: Form) -> bool:
 def _given(form: Form) -> tuple[str, tuple[Form, ...]]:
   """(name, values) of an equation; the name is '' where no side is one, and all are values."""
   sides = form.items
-  choices = all(re.fullmatch('[A-Z]', s.text) for s in sides)
-  if not choices and _is_name(sides[0]):
-    return _spelling(sides[0]), sides[1:]
-  if not choices and _is_name(sides[-1]):
+  if all(re.fullmatch('[A-Z]', s.text) for s in sides):
+    return '', sides                 # Multiple choice.
+  if _is_name(sides[0]):
+    name = _spelling(sides[0])
+    while len(sides) > 1 and _is_name(sides[0]):
+      sides = sides[1:]              # x_1 = x_2 = 1
+    return name, sides
+  if _is_name(sides[-1]):
     return _spelling(sides[-1]), sides[:-1]
   return '', sides
 

@@ -6,14 +6,14 @@ import re
 
 FUNCTIONS = frozenset((
     'sin', 'cos', 'tan', 'cot', 'sec', 'csc', 'arcsin', 'arccos', 'arctan', 'arccot', 'sinh',
-    'cosh', 'tanh', 'ln', 'log', 'lg', 'exp'))
+    'cosh', 'tanh', 'ln', 'log', 'lg', 'exp', 'cis'))
 INVERSE = {'sin': 'arcsin', 'cos': 'arccos', 'tan': 'arctan', 'cot': 'arccot'}
 GREEK = frozenset((
     'alpha', 'beta', 'gamma', 'delta', 'epsilon', 'varepsilon', 'zeta', 'eta', 'theta', 'vartheta',
     'kappa', 'lambda', 'mu', 'nu', 'xi', 'rho', 'sigma', 'tau', 'phi', 'varphi', 'chi', 'psi',
     'omega', 'Gamma', 'Delta', 'Theta', 'Lambda', 'Sigma', 'Phi', 'Psi', 'Omega', 'ell'))
 PAIRS = {'(': ')', '[': ']', '{': '}', r'\lfloor': r'\rfloor', r'\lceil': r'\rceil',
-          r'\lvert': r'\rvert'}
+         r'\lvert': r'\rvert'}
 CALLED = {r'\lfloor': 'floor', r'\lceil': 'ceiling', r'\lvert': 'abs'}
 NO_FACTOR = frozenset((r'\cdot', r'\times', r'\div', *PAIRS.values()))
 TOKEN = re.compile(

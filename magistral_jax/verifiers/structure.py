@@ -29,10 +29,12 @@ _SIGNS_OF_WORDS = {'or': '\\lor ', 'and': '\\land ', 'lor': '\\lor ', 'vee': '\\
 _GROUPED = re.compile(r'[+-]?(?:\\dollar )?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![,\d])')
 _GROUPING_COMMA = re.compile(r'(?<=\d),(?=\d{3}(?!\d))')
 _RELATION = re.compile(r'\\leq(?![A-Za-z])|\\geq(?![A-Za-z])|[<>]')
-_MATRIX = re.compile(r'\\begin\{([pb]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}', re.DOTALL)
+_MATRIX = re.compile(
+    r'\\begin\{([pb]?matrix|smallmatrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}', re.DOTALL)
 _CASES = re.compile(r'\\begin\{(cases|aligned)\}(.*)\\end\{\1\}', re.DOTALL)
 _NAME = re.compile(
     r'(?:[A-Za-z]|\\[a-zA-Z]+)(?:_(?:\w|\{[\w, \\]+\}))?(?:\([A-Za-z](?:,[A-Za-z])*\))?')
+_ABSOLUTE = re.compile(r'\|\s*([A-Za-z])\s*\|')
 _EXCEPT = re.compile(r'\\mathbb\{R\}\s*\\setminus\s*\\\{(.*)\\\}')
 _OPENERS = {r'\leq': ']', '<': ')'}
 _FLIPPED = {r'\geq': r'\leq', '>': '<'}
@@ -193,7 +195,7 @@ def _relation(text: str, deeper) -> Form | None:
   if len(unequal) == 2 and _NAME.fullmatch(unequal[0]):
     return Form('all but', (deeper(unequal[1]),), unequal[0])
   signs = list(_RELATION.finditer(text))
-  if len(signs) not in (1, 2) or '=' in text:
+  if len(signs) not in (1, 2) or '=' in text or text.startswith('\\{'):
     return None
   starts = [0, *(s.end() for s in signs)]
   stops = [*(s.start() for s in signs), len(text)]
@@ -203,6 +205,10 @@ def _relation(text: str, deeper) -> Form | None:
     sides, names = sides[::-1], [_FLIPPED.get(n) for n in names[::-1]]
   if any(n not in _OPENERS for n in names) or '' in sides:
     return None
+  if len(sides) == 2 and (inside := _ABSOLUTE.fullmatch(sides[0])):
+    closing = _OPENERS[names[0]]
+    return Form({')': '()', ']': '[]'}[closing],
+                (deeper(f'-({sides[1]})'), deeper(sides[1])), inside.group(1))
   subjects = [bool(_NAME.fullmatch(s)) and s not in ('\\infty', '\\pi', 'e') for s in sides]
   closing = [_OPENERS[n] for n in names]
   opening = '[' if closing[0] == ']' else '('
@@ -223,7 +229,9 @@ def _relation(text: str, deeper) -> Form | None:
 def _bracketed(text: str, deeper) -> Form | None:
   """A text that is one pair of brackets from end to end, or None."""
   is_set = text.startswith('\\{') and text.endswith('\\}')
-  if not is_set and not (text[:1] in ('(', '[') and text[-1:] in (')', ']')):
+  # Braces without backslashes group, and mean a set where there are commas in them.
+  grouped = text[:1] == '{' and text[-1:] == '}'
+  if not (is_set or grouped or text[:1] in ('(', '[') and text[-1:] in (')', ']')):
     return None
   inner = text[2:-2] if is_set else text[1:-1]
   level = 0
@@ -231,12 +239,14 @@ def _bracketed(text: str, deeper) -> Form | None:
     level += (c in _OPEN) - (c in _CLOSE)
     if level < 0:
       return None                # '(1)(2)': the first bracket closes before the end.
+  if is_set and len(such := split(inner, ('|', ':', '\\mid'))) == 2 and _NAME.fullmatch(such[0]):
+    return deeper(such[1])
   items = _items(split(inner, (',', ';', '\\land')))
-  if is_set:
+  if is_set or grouped and len(items) > 1:
     return Form('set', tuple(_flat([deeper(i) for i in items])) if inner.strip() else ())
   if len(items) > 1:
     return Form(text[0] + text[-1], tuple(map(deeper, items)))
-  return deeper(items[0]) if text[0] + text[-1] in ('()', '[]') else None
+  return deeper(items[0]) if text[0] + text[-1] in ('()', '[]', '{}') else None
 
 
 def _either_sign(text: str, deeper) -> Form | None:

@@ -21,8 +21,8 @@ from magistral_jax.verifiers.trees import Unreadable
 DIGITS = 110              # Constants are worked out to this precision ...
 AGREE = 100               # ... and are equal when this many digits agree.
 CANCELLED = 600           # Digits that may cancel on the way.
-# What math-verify's reader is asked for, beside fractions and roots.
-FOREIGN = frozenset(('max', 'min', 'gcd', 'lcm', 'frac', 'sqrt', 'pi', 'cdot'))
+FOREIGN = frozenset(('max', 'min', 'gcd', 'lcm'))     # What math-verify's reader is asked for, ...
+BESIDE = frozenset(('frac', 'sqrt', 'pi', 'cdot'))    # ... and what may stand beside it.
 MAX_FOREIGN_CHARACTERS = 200
 _COMMAND = re.compile(r'\\([A-Za-z]+)')
 
@@ -53,7 +53,8 @@ def read(text: str) -> tuple:
   try:
     return expression.parse(text)
   except expression.Unknown:
-    if len(text) > MAX_FOREIGN_CHARACTERS or not set(_COMMAND.findall(text)) <= FOREIGN:
+    commands = set(_COMMAND.findall(text))
+    if len(text) > MAX_FOREIGN_CHARACTERS or not commands & FOREIGN or commands - FOREIGN - BESIDE:
       raise
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
     with _library():
@@ -100,7 +101,8 @@ def _functions() -> dict:
       'sin': sympy.sin, 'cos': sympy.cos, 'tan': sympy.tan, 'cot': sympy.cot, 'sec': sympy.sec,
       'csc': sympy.csc, 'arcsin': sympy.asin, 'arccos': sympy.acos, 'arctan': sympy.atan,
       'arccot': sympy.acot, 'sinh': sympy.sinh, 'cosh': sympy.cosh, 'tanh': sympy.tanh,
-      'exp': sympy.exp, 'ln': sympy.log, 'log': sympy.log, 'lg': lambda x: sympy.log(x, 10),
+      'exp': sympy.exp, 'cis': lambda x: sympy.exp(sympy.I * x), 'ln': sympy.log,
+      'log': sympy.log, 'lg': lambda x: sympy.log(x, 10),
       'sqrt': sympy.sqrt, 'root': _root, 'abs': sympy.Abs, 'floor': sympy.floor,
       'ceiling': sympy.ceiling, 'factorial': sympy.factorial, 'factorial2': sympy.factorial2,
       'binomial': sympy.binomial, 'max': sympy.Max, 'min': sympy.Min}

@@ -46,6 +46,8 @@ _TEXT_UNIT = re.compile(rf'/?\s*\\text\{{([^{{}}\\]*)\}}({_POWER})\.?$')
 _WORD_UNIT = re.compile(
     rf'(?<=[\d}})%!])\s*({_LETTER}(?:{_LETTER}|[. /])*{_LETTER}|[\u4e00-\u9fff¢])({_POWER})\.?$')
 _CURRENCY = re.compile(r'^([+-]?)\s*\\(dollar|euro|pound|yen|rupee)(?![A-Za-z])\s*')
+_COMPOUND = re.compile(
+    r'(\d+)\s*' + (part := rf'(?:\\text\{{)?\s*({_LETTER}+)\s*\}}?') + r'\s*(\d+)\s*' + part)
 _ANGLE_FUNCTION = re.compile(r'\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])')
 _PLAIN = re.compile(r'[+-]?[\d.,/ ]+|[+-]?\d*\\frac\{\d+\}\{\d+\}')
 # Words that do more than name what is counted.
@@ -89,6 +91,12 @@ def contradict(a: Unit, b: Unit) -> bool:
 
 def quantity(text: str) -> Quantity:
   """Takes currency, scale and unit off a tidy value; what is no unit stays where it is."""
+  if match := _COMPOUND.fullmatch(text):
+    large, small = (parse_unit(match.group(g).strip().casefold()) for g in (2, 4))
+    if large.powers and large.powers == small.powers:
+      ratio = large.size / small.size
+      return Quantity(f'{match.group(1)}\\cdot\\frac{{{ratio.numerator}}}{{{ratio.denominator}}}'
+                      f'+{match.group(3)}', 1, small)
   scale, unit = 1, None
   if match := _CURRENCY.match(text):
     unit = parse_unit(match.group(2))    # Pounds sterling are taken for pounds of weight.
@@ -106,10 +114,7 @@ def quantity(text: str) -> Quantity:
       found = (found[0], dataclasses.replace(found[1], label='per ' + words, powers=()))
     text, scale, unit = before, scale * found[0], found[1] or unit
   if text.endswith('^\\circ') and not _ANGLE_FUNCTION.search(text):
-    temperature = unit and unit.label in ('c', 'f')
-    text, unit = text[:-len('^\\circ')], (
-        Unit(powers=(({'c': 'celsius', 'f': 'fahrenheit'}[unit.label], 1),)) if temperature
-        else unit or Unit(powers=(('degree', 1),)))
+    text, unit = text[:-len('^\\circ')], unit or Unit(powers=(('degree', 1),))
   return Quantity(text.strip(), scale, unit)
 
 

@@ -14,6 +14,11 @@ NUMBERS = {word: str(i) for i, word in enumerate((
     'zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten',
     'eleven', 'twelve', 'thirteen', 'fourteen', 'fifteen', 'sixteen', 'seventeen', 'eighteen',
     'nineteen', 'twenty'))} | {
+    f'{ten}-{one}': str(10 * i + j)
+    for i, ten in enumerate(('twenty', 'thirty', 'forty', 'fifty', 'sixty', 'seventy', 'eighty',
+                             'ninety'), start=2)
+    for j, one in enumerate(('one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight',
+                             'nine'), start=1)} | {
     'thirty': '30', 'forty': '40', 'fifty': '50', 'sixty': '60', 'seventy': '70', 'eighty': '80',
     'ninety': '90', 'one hundred': '100', 'a hundred': '100', 'one thousand': '1000',
     'a dozen': '12', 'one half': '1/2', 'half': '1/2', 'one third': '1/3', 'one quarter': '1/4'}
@@ -25,6 +30,7 @@ _WORDS = re.compile(
     rf"\\text\{{([^{{}}\\\d]*)\}}|\(?([A-Z])\)?|"
     rf"((?=.*[A-Za-z]{{3}}){_LETTER}[\w'-]*(?: {_LETTER}[\w'-]*)+|"
     rf"[A-Za-z]{{4,}}(?:['-][A-Za-z]+)*|[^\W\d_A-Za-z]+)")
+_SHORT = ('yes', 'no', 'odd', 'dne')   # Not symbols side by side.
 _ANNOUNCED = re.compile(r'^(?:the )?(?:final )?(?:option|choice|answer)(?: is)?:? +')
 _CHOICE = re.compile(
     r'(?:\\text\{\s*\(?([A-J])[).:]*\s*\}|\(([A-J])\)|([A-J])[).:])\s*(\S.*)?')
@@ -34,6 +40,8 @@ _SECOND_CHOICE = re.compile(r'\([A-J]\)|\\text\{\s*\(?[A-J]\)?\s*\}')
 def words(text: str) -> str | None:
   r"""The letters of a tidy answer in words ('Monday', '(A)', '\text{yes}'); None for others."""
   match = _WORDS.fullmatch(text)
+  if (short := text.strip('.').casefold()) in _SHORT:
+    return _SYNONYMS.get(short, short)
   if not match or re.search(r'\d', text):
     return None
   found = next(g for g in match.groups() if g is not None).casefold()
