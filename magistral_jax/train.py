@@ -16,7 +16,7 @@ import jax
 from absl import flags, logging
 from rich.console import Console
 
-from magistral_jax import build, check, entry, sharding
+from magistral_jax import build, check, entry
 from magistral_jax.batching.role import Batcher
 from magistral_jax.models.workdir import write_experiment
 from magistral_jax.orchestration import cold_start, exams, lockstep, report, threads
@@ -25,9 +25,8 @@ from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger, window_groups
 from magistral_jax.orchestration.loop import Loop
-from magistral_jax.trainer.checkpoint import Checkpoints
+from magistral_jax.places import Local
 from magistral_jax.verifiers.role import Verifier
-from magistral_jax.weights.snapshot import Publisher
 
 _CONFIG = entry.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run keeps its files.')
@@ -40,13 +39,12 @@ class Run:
   """One run in one workdir: builds the parts, then cold start, loop, report."""
 
   def __init__(self, c, workdir: Path, display: Display, health: Health, parts: check.Parts,
-               verifier: Verifier):
+               verifier: Verifier, place=None):
     self.c, self.workdir, self.display, self.health = c, workdir, display, health
     self.tok, self.config, self.verifier = parts.tokenizer, parts.config, verifier
-    self.meshes, self.stream = parts.meshes, parts.stream
+    self.stream, self.place = parts.stream, place or Local(c, parts)
     self.exam_prompts = self.stream.held_out(c.evaluation.problems)
-    self.publishers = [Publisher(self.config, mesh) for mesh in self.meshes.samplers]
-    self.checkpoints = Checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
+    self.checkpoints = self.place.checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
     window = (window_groups(c.batching.max_staleness, c.batching.prompts_per_batch)
               if c.runtime.mode == 'threads' else None)
     self.ledger = Ledger(window)
@@ -105,13 +103,12 @@ class Run:
     """Fresh weights, examined before and after the cold start; None if asked to stop in it."""
     c = self.c
     if not c.cold_start.steps:
-      weights = self._weights()
-      trainer = build.trainer(c, self.config, self.meshes.trainer, weights)
+      trainer = self._new_trainer()
       self._seat_samplers(trainer)
       self._examine('start')
       self.journal.note(accuracy_cold_start=None)
       return trainer
-    saved = Checkpoints(str(self.workdir / 'cold_start'), keep=1)
+    saved = self.place.checkpoints(str(self.workdir / 'cold_start'), keep=1)
     trainer = self._cold_trainer(saved)
     self._seat_samplers(trainer, version=-1)
     if self.journal.measured('accuracy_start') is None:
@@ -120,35 +117,31 @@ class Run:
     saved.close()
     if self.health.stopping.is_set():
       return None
-    for sampler, publisher in zip(self.samplers, self.publishers, strict=True):
+    for sampler, publisher in zip(self.samplers, self.place.publishers, strict=True):
       sampler.offer(publisher.snapshot(trainer.params, 0))
     self._examine('cold_start')
     # Another optimizer: its moments and its step count start afresh. Released first, for memory.
     weights, trainer = trainer.params, None
-    return build.trainer(c, self.config, self.meshes.trainer, weights)
+    return self.place.trainer(weights)
 
   def _cold_trainer(self, saved):
     """The trainer of the cold start, from where an earlier run of it was stopped, if one was."""
     c = self.c
     changed = {k: c.cold_start[k] for k in ('learning_rate', 'warmup_steps')}
     if saved.latest() is None:
-      return build.trainer(c, self.config, self.meshes.trainer, self._weights(), **changed)
+      return self._new_trainer(**changed)
     with entry.one_sentence():
       return self._restored(saved, **changed)
 
-  def _weights(self):
+  def _new_trainer(self, **changed):
     # The files of a checkpoint are looked into only here.
     with entry.one_sentence():
-      return build.params(self.c, self.config, self.meshes.trainer, sharding.TRAINER)
+      return self.place.trainer(**changed)
 
   def _restored(self, checkpoints, **changed):
     """A trainer and the journal, as the newest of `checkpoints` has them."""
-    found = {}
-    def restore(abstract):
-      state, found['record'] = checkpoints.restore(abstract)
-      return state
-    trainer = build.trainer(self.c, self.config, self.meshes.trainer, restore=restore, **changed)
-    self.journal.restore(found['record'])
+    trainer, record = self.place.restored(checkpoints, **changed)
+    self.journal.restore(record)
     # Prompts and draws are addressed by the seed: with another one, what was trained is not known.
     if self.journal.measured('seed') != self.c.seed:
       raise ValueError(f'seed={self.c.seed}, but the run in {self.workdir} began with '
@@ -173,9 +166,8 @@ class Run:
     version = trainer.version if version is None else version
     if self.samplers:
       return
-    for mesh, publisher in zip(self.meshes.samplers, self.publishers, strict=True):
-      snapshot = publisher.snapshot(trainer.params, version)
-      self.samplers.append(build.sampler(self.c, self.config, mesh, self.tok, snapshot))
+    self.samplers = self.place.samplers(
+        publisher.snapshot(trainer.params, version) for publisher in self.place.publishers)
 
   def _examine(self, stage: str) -> None:
     """Holds an exam with the samplers' newest weights and keeps its result for the summary."""
@@ -205,7 +197,7 @@ class Run:
                              'advantage_norm', 'normalizer')})
     loop = Loop(
         stream=self.stream, samplers=self.samplers, verifier=self.verifier, batcher=batcher,
-        trainer=self.trainer, publishers=self.publishers, ledger=self.ledger,
+        trainer=self.trainer, publishers=self.place.publishers, ledger=self.ledger,
         journal=self.journal, health=self.health, display=self.display,
         checkpoints=self.checkpoints, sampling=self.sampling, exam_sampling=self.exam_sampling,
         exam_prompts=self.exam_prompts, exam_every=c.evaluation.every,

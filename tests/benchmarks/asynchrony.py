@@ -27,7 +27,7 @@ import tempfile
 import jax
 import numpy as np
 
-from magistral_jax import build, check, sharding, train
+from magistral_jax import build, check, train
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.records import Verdict
@@ -82,10 +82,9 @@ class Measured(train.Run):
   """A run that is the loop alone: no exam, no cold start, no checkpoint, no report."""
 
   def train(self):
-    weights = build.params(self.c, self.config, self.meshes.trainer, sharding.TRAINER)
-    self.trainer = build.trainer(self.c, self.config, self.meshes.trainer, weights)
-    snapshot = self.publishers[0].snapshot(self.trainer.params, 0)
-    engine = build.engine(self.c, self.config, self.meshes.samplers[0], NEVER)
+    self.trainer = self.place.trainer()
+    snapshot = self.place.publishers[0].snapshot(self.trainer.params, 0)
+    engine = build.engine(self.c, self.config, build.meshes(self.c).samplers[0], NEVER)
     self.samplers = [SpreadSampler(engine, snapshot, decode=self.tok.decode, eos_id=NEVER)]
     train.MODES[self.c.runtime.mode](self._loop(), self.c.total_steps)
     return self.samplers[0]
