@@ -157,3 +157,4 @@ class WeightSnapshot:
   """
   version: int
   params: Any               # Pytree of jax.Array.
+  lineage: int = 0          # How often the trainer had gone back to a checkpoint.

@@ -84,3 +84,18 @@ def check_divisible(abstract, shardings, what: str) -> None:
         raise ValueError(f'{what}: {jax.tree_util.keystr(path)} of shape {leaf.shape} has a '
                          f'dimension of {size} that mesh axis {sizes} does not divide: change the '
                          f'mesh section of the config.')
+
+
+def local_span(mesh: Mesh, rows: int) -> tuple[int, int]:
+  """The rows (start, stop) of an array cut along the trainer's 'row' that this process holds.
+
+  Raises:
+    ValueError: they are not one stretch: the mesh's order of devices mixes the processes.
+  """
+  spans = named(mesh, TRAINER, ('row',)).addressable_devices_indices_map((rows,)).values()
+  held = sorted({i for span, in spans for i in range(*span.indices(rows))})
+  if held != list(range(held[0], held[-1] + 1)):
+    raise ValueError(f'A process of the trainer holds rows {held} of {rows}, which are not one '
+                     f'stretch: make mesh.trainer.fsdp x mesh.trainer.expert a multiple of '
+                     f'runtime.trainers, or the other way round.')
+  return held[0], held[-1] + 1

@@ -66,6 +66,8 @@ class FakeSampler:
   def pinned(self):
     return self.pinned_open > 0
 
+  idle = 'waiting for the trainer'
+
   def offer(self, snapshot):
     self._offered = snapshot.version
 

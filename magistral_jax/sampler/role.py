@@ -54,6 +54,11 @@ class Sampler:
     """True while an exam holds the weights still."""
     return self._pinned > 0
 
+  @property
+  def idle(self) -> str:
+    """Why it does nothing."""
+    return 'waiting for the trainer: as many groups are open as may be'
+
   def offer(self, snapshot: WeightSnapshot) -> None:
     """Makes newer weights available; they are taken up at the next dispatch that may."""
     self._offered = snapshot
@@ -104,7 +109,8 @@ class Sampler:
   def _take_offer(self) -> None:
     # Read once and never cleared: another thread may replace it at any moment.
     offered = self._offered
-    if offered.version > self._snapshot.version:
+    age = lambda snapshot: (snapshot.lineage, snapshot.version)
+    if age(offered) > age(self._snapshot):
       self._snapshot = offered
       self.counts['swaps'] += 1
       self.counts['swapped_in_flight'] += len(self._seated)

@@ -1,0 +1,214 @@
+"""The place of a run whose roles are processes on a Ray cluster: runtime.mode='ray'.
+
+    driver (this process)   ledger, journal, batches, display: the loop itself, and no accelerator
+    trainer-0 .. T-1        one JAX program over all their devices
+    sampler-0 .. S-1        an engine each, on the devices of its host
+    verifier-0 .. V-1       a pool of workers each
+
+Without runtime.address a cluster is started on this machine, and every process gets as many
+virtual CPU devices as its part of the mesh needs. With it, nodes offer the custom resources
+`trainer`, `sampler` and `verifier`, one for each process they are to hold (launch/tpu.py starts
+them so); a sampler whose node comes later joins then.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pathlib
+import time
+
+import ray
+
+from magistral_jax import hosts
+from magistral_jax.orchestration.host import Handle, Lost, Watch
+from magistral_jax.orchestration.remote import (
+  Group,
+  RemoteSampler,
+  RemoteTrainer,
+  RemoteVerifier,
+  Staged,
+)
+
+MODES = ('ray', 'ray_lockstep')
+_ROOT = str(pathlib.Path(__file__).resolve().parent.parent)
+
+
+class Cluster:
+  """Starts the hosts of a config and makes the roles that stand for them; a context manager.
+
+  Args:
+    c: the config.
+    workdir: where checkpoints go; every trainer process must see it under this name.
+  """
+
+  def __init__(self, c, workdir):
+    self._c, self._deadline_s = c, c.runtime.deadline_s
+    self._checkpoints = str(pathlib.Path(workdir).resolve() / 'checkpoints')
+    self._text = c.to_json_best_effort()
+    self._owned = not ray.is_initialized()
+    self._connect()
+    self._watch = Watch(c.runtime.heartbeat_s)
+    self._samplers = [self._start('sampler', i, hosts.SamplerHost)
+                      for i in range(c.runtime.samplers)]
+    self._verifiers = [self._start('verifier', i, hosts.VerifierHost)
+                       for i in range(c.runtime.verifier_hosts)]
+    self._group = Group(
+        [self._start('trainer', i, hosts.TrainerHost) for i in range(c.runtime.trainers)],
+        deadline_s=self._deadline_s, microbatch_rows=c.trainer.microbatch_rows)
+    self._trainer: RemoteTrainer | None = None
+    self._staged: Staged | None = None
+    self._roles: list[RemoteSampler] = []
+    self.publishers = [self] * c.runtime.samplers
+
+  def __enter__(self) -> Cluster:
+    self._watch.__enter__()
+    self._group.wait_ready()
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._watch.__exit__()
+    for handle in self._watch.handles:
+      handle.kill()
+    if self._owned:
+      ray.shutdown()
+
+  def verifier(self) -> RemoteVerifier:
+    """The verifier hosts as one role."""
+    return RemoteVerifier(self._verifiers, deadline_s=self._deadline_s)
+
+  def trainer(self, weights: RemoteTrainer | None = None, **changed) -> RemoteTrainer:
+    """See places.Local; `weights` is the trainer whose weights are kept."""
+    version = self._group.all('new', weights is not None, changed)[0]
+    return self._take_up(version)
+
+  def restored(self, checkpoints: RemoteCheckpoints, **changed):
+    """(trainer, record) as the newest of `checkpoints` has them."""
+    version, record = self._group.all(
+        'restored', checkpoints.folder, checkpoints.keep, changed)[0]
+    return self._take_up(version), record
+
+  def checkpoints(self, folder: str, *, keep: int) -> RemoteCheckpoints:
+    return RemoteCheckpoints(self._group, os.path.abspath(folder), keep)
+
+  def samplers(self, snapshots) -> list[RemoteSampler]:
+    """The samplers, the first of them ready: a broken path for weights fails here, not later.
+
+    Raises:
+      RuntimeError, TimeoutError: no sampler has taken up the weights.
+    """
+    self._roles = [
+        RemoteSampler(handle, staged, slots=self._c.sampler.slots, deadline_s=self._deadline_s)
+        for handle, staged in zip(self._samplers, snapshots, strict=True)]
+    began = time.monotonic()
+    while not any([role.hungry for role in self._roles]):
+      if time.monotonic() - began > self._deadline_s:
+        doing = '; '.join(f'{role.name} is {role.idle}' for role in self._roles)
+        raise TimeoutError(f'No sampler has taken up the first weights within '
+                           f'{self._deadline_s:.0f} s (runtime.deadline_s): {doing}.')
+      time.sleep(0.05)
+    return self._roles
+
+  def snapshot(self, trainer: RemoteTrainer, version: int) -> Staged:
+    """Stages the trainer's weights for all samplers, once for each version. Raises Lost."""
+    wanted = trainer.lineage, version
+    if self._staged is None or (self._staged.lineage, self._staged.version) != wanted:
+      manifest, pieces = self._group.all('stage', *wanted)[0]
+      self._staged = Staged(version, trainer.lineage, manifest, pieces)
+    return self._staged
+
+  def recover(self, error: Lost) -> dict:
+    """Starts the trainer again from the newest checkpoint; returns the checkpoint's record.
+
+    Raises:
+      RuntimeError: it was lost too often in a row.
+    """
+    trainer, keep = self._trainer, self._c.checkpoints.keep
+    while True:
+      try:
+        self._group.restart(error)
+        trainer.version, record = self._group.all('restored', self._checkpoints, keep, {})[0]
+        # What samplers hold may be newer by its number and is of another line.
+        trainer.lineage += 1
+        return record
+      except Lost as another:
+        error = another
+
+  def places(self) -> dict[str, str]:
+    """{role: where it lives, when it was last heard of, and what it has of weights}."""
+    versions = {role.name: f', version {role.version}, {role.open} open' for role in self._roles}
+    return {handle.name: _where(handle) + versions.get(handle.name, '')
+            for handle in self._watch.handles}
+
+  def transfers(self) -> dict[str, float]:
+    """Weights sent to samplers: bytes, seconds, and GB/s while they were on their way."""
+    total = {}
+    for role in self._roles:
+      for key, value in role.transfers.items():
+        total[key] = total.get(key, 0.0) + value
+    if total.get('weights_s'):
+      total['weights_gb_per_s'] = total['weights_bytes'] / total['weights_s'] / 1e9
+    return total
+
+  def _take_up(self, version: int) -> RemoteTrainer:
+    lineage = self._trainer.lineage if self._trainer else 0
+    self._trainer = RemoteTrainer(self._group, version, lineage)
+    self._trainer.recover = self.recover
+    return self._trainer
+
+  def _connect(self) -> None:
+    if not self._owned:
+      return
+    r = self._c.runtime
+    if r.address:
+      ray.init(address=r.address, log_to_driver=False)
+      return
+    os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')
+    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=1, num_gpus=0,
+             object_store_memory=512 << 20, resources=dict(
+                 trainer=r.trainers, sampler=r.samplers, verifier=r.verifier_hosts))
+
+  def _start(self, kind: str, number: int, make) -> Handle:
+    options = dict(num_cpus=0, resources={kind: 1},
+                   runtime_env=dict(env_vars=self._environment(kind)))
+    return self._watch.add(Handle(f'{kind}-{number}', make, (self._text,), options=options,
+                                  restarts=self._c.runtime.restarts))
+
+  def _environment(self, kind: str) -> dict[str, str]:
+    """Of a host's process. On one machine every process plays a host of its own."""
+    path = os.pathsep.join(filter(None, [_ROOT, os.environ.get('PYTHONPATH', '')]))
+    if self._c.runtime.address:
+      return dict(PYTHONPATH=path) | (dict(JAX_PLATFORMS='cpu') if kind == 'verifier' else {})
+    size = lambda mesh: math.prod(dict(mesh).values())
+    devices = dict(trainer=size(self._c.mesh.trainer) // self._c.runtime.trainers,
+                   sampler=size(self._c.mesh.sampler), verifier=1)[kind]
+    return dict(PYTHONPATH=path, JAX_PLATFORMS='cpu',
+                XLA_FLAGS=f'--xla_force_host_platform_device_count={devices}')
+
+
+class RemoteCheckpoints:
+  """The checkpoints of a folder, written by all trainer processes together; see Checkpoints."""
+
+  def __init__(self, group: Group, folder: str, keep: int):
+    self._group, self.folder, self.keep = group, folder, keep
+    self.failed_saves = 0
+
+  def latest(self) -> int | None:
+    return self._group.all('latest', self.folder, self.keep)[0]
+
+  def save(self, step: int, state: RemoteTrainer, record: dict, metric: float | None) -> bool:
+    del state                # It never leaves its processes.
+    return self._group.all('save', self.folder, self.keep, step, record, metric)[0]
+
+  def wait(self) -> None:
+    self.failed_saves = self._group.all('wait', self.folder, self.keep)[0]
+
+  def close(self) -> None:
+    self._group.all('close', self.folder, self.keep)
+
+
+def _where(handle: Handle) -> str:
+  if not handle.where:
+    return 'not started'
+  seen = 'now' if handle.seen is None else f'{time.monotonic() - handle.seen:.0f} s ago'
+  return f'{handle.where["node"]} pid {handle.where["pid"]}, heard of {seen}'

@@ -1,0 +1,200 @@
+"""A role in a process of its own: a Ray actor that holds it, and the handle that watches it.
+
+Ray starts the process where its resources are, carries calls and notices deaths. What it does not
+notice, a process that is alive and does nothing (SIGSTOP, a hung driver, a cut network), the watch
+does: every host answers pings from a thread of its own, whatever its role is busy with, and one
+that has not answered for `heartbeat_s` is killed, so that whoever waits for it wakes up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+from absl import logging
+from ray import exceptions
+
+
+class Lost(RuntimeError):
+  """A host's process died, hung or gave its role's failure as last words; its state is gone."""
+
+
+class Host:
+  """The actor: builds a role by a function and calls its methods."""
+
+  def __init__(self):
+    self._role = None
+
+  def build(self, make: Callable, *args) -> dict[str, Any]:
+    """Makes the role in this process; says where that is."""
+    self._role = make(*args)
+    return dict(pid=os.getpid(), node=ray.util.get_node_ip_address())
+
+  def call(self, method: str, *args):
+    """The role's answer, from the one thread that its methods run on."""
+    return getattr(self._role, method)(*args)
+
+  @ray.method(concurrency_group='side')
+  def aside(self, method: str, *args):
+    """The role's answer, from a second thread: for methods that say they may be called so."""
+    return getattr(self._role, method)(*args)
+
+  @ray.method(concurrency_group='health')
+  def ping(self) -> int:
+    """Answers whatever the role is doing."""
+    return os.getpid()
+
+
+class Handle:
+  """Starts a host, calls its role, and starts another in its place when it is lost.
+
+  Args:
+    name: of the role, as people read it: 'sampler-1'.
+    make, args: build the role in the host's process.
+    options: Ray's for the actor: resources, runtime_env.
+    restarts: how often in a row it may be lost without `well` having been called in between.
+  """
+
+  def __init__(self, name: str, make: Callable, args: tuple, *, options: Mapping[str, Any],
+               restarts: int):
+    self.name, self._make, self._args = name, make, args
+    self._options, self._restarts = dict(options), restarts
+    self.lost_in_a_row = self.lost = 0
+    self.where: dict[str, Any] = {}
+    self.seen = time.monotonic()
+    self.start()
+
+  def start(self) -> None:
+    """Asks for a process and for the role in it; waits for neither."""
+    actor = ray.remote(max_restarts=0, concurrency_groups=dict(side=1, health=1))(Host)
+    self.actor = actor.options(**self._options).remote()
+    self.built = self.actor.build.remote(self._make, *self._args)
+    self.where, self.seen = {}, time.monotonic()
+
+  def ready(self) -> bool:
+    """True once the role is built.
+
+    Raises:
+      Lost: it could not be built.
+    """
+    if not self.where:
+      done, _ = ray.wait([self.built], timeout=0)
+      if done:
+        self.where = self.get(self.built, 1.0)
+    return bool(self.where)
+
+  def wait_ready(self, timeout_s: float) -> None:
+    """Returns when the role is built.
+
+    Raises:
+      Lost: it could not be built, or not within `timeout_s`.
+    """
+    if not self.where:
+      self.where = self.get(self.built, timeout_s)
+
+  def call(self, method: str, *args, timeout_s: float):
+    """The role's answer to a method.
+
+    Raises:
+      Lost: the process died or was killed, the method raised, or took longer than `timeout_s`.
+    """
+    return self.get(self.actor.call.remote(method, *args), timeout_s)
+
+  def ask(self, method: str, *args):
+    """The same without waiting: a Ray reference for `get`."""
+    return self.actor.call.remote(method, *args)
+
+  def get(self, reference, timeout_s: float):
+    """What a reference of this host stands for; raises as `call`."""
+    try:
+      return ray.get(reference, timeout=timeout_s)
+    except exceptions.GetTimeoutError as error:
+      raise Lost(f'{self.name} gave no answer within {timeout_s:.0f} s') from error
+    except exceptions.RayTaskError as error:
+      # The process may live on, but what its role holds after a failure is anybody's guess.
+      raise Lost(f'{self.name} failed: {error.cause!r}\n{error}') from error
+    except exceptions.RayError as error:
+      raise Lost(f'{self.name} died: {" ".join(str(error).split())[:1000]}') from error
+
+  def well(self) -> None:
+    """Notes that it has done something useful since it was started."""
+    self.lost_in_a_row = 0
+
+  def restart(self, error: Lost) -> None:
+    """Another process in place of the lost one.
+
+    Raises:
+      RuntimeError: it was lost too often in a row; with its name and its last words.
+    """
+    self.kill()
+    self.lost += 1
+    self.lost_in_a_row += 1
+    if self.lost_in_a_row > self._restarts:
+      raise RuntimeError(
+          f'{self.name} was lost {self.lost_in_a_row} times in a row (runtime.restarts='
+          f'{self._restarts}). Its last words: {error}') from error
+    logging.warning('%s is started again (%d). %s', self.name, self.lost,
+                    str(error).split('\n')[0][:300])
+    self.start()
+
+  def kill(self) -> None:
+    """Ends the process at once, if it still runs."""
+    with contextlib.suppress(exceptions.RayError):
+      ray.kill(self.actor, no_restart=True)
+
+
+class Watch:
+  """Pings all hosts from one thread; kills those that give no answer for `heartbeat_s`.
+
+  A context manager. A host that waits for its resources is not started yet, and so not late.
+  """
+
+  def __init__(self, heartbeat_s: float):
+    self._heartbeat_s = heartbeat_s
+    self._handles: list[Handle] = []
+    self._ended = threading.Event()
+    self._thread = threading.Thread(target=self._run, name='watch', daemon=True)
+
+  def add(self, handle: Handle) -> Handle:
+    """Watches one more; returns it."""
+    self._handles.append(handle)
+    return handle
+
+  def remove(self, handle: Handle) -> None:
+    self._handles.remove(handle)
+
+  def __enter__(self) -> Watch:
+    self._thread.start()
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._ended.set()
+    self._thread.join(self._heartbeat_s)
+
+  @property
+  def handles(self) -> list[Handle]:
+    return list(self._handles)
+
+  def _run(self) -> None:
+    asked: dict[int, tuple[Any, Any]] = {}      # Handle -> (its actor then, the ping).
+    while not self._ended.wait(min(1.0, self._heartbeat_s / 5)):
+      for handle in self.handles:
+        actor, ping = asked.get(id(handle), (None, None))
+        if actor is not handle.actor:
+          asked[id(handle)] = handle.actor, handle.actor.ping.remote()
+          handle.seen = None                    # Not started yet.
+          continue
+        if ray.wait([ping], timeout=0)[0]:
+          # Also when it is the news of a death: whoever calls that host hears of it.
+          handle.seen = time.monotonic()
+          asked[id(handle)] = handle.actor, handle.actor.ping.remote()
+        elif handle.seen and time.monotonic() - handle.seen > self._heartbeat_s:
+          logging.warning('%s has not answered for %.0f s: it is killed.', handle.name,
+                          self._heartbeat_s)
+          handle.kill()
+          handle.seen = time.monotonic()

@@ -1,0 +1,381 @@
+"""The roles as the loop sees them when they live in processes of their own.
+
+Each stands for a role and answers what the loop asks of that role (sampler/role.py,
+verifiers/role.py, trainer/role.py), so that threads.py and lockstep.py do not know the difference.
+What a lost process had in hand is handed out again:
+
+    sampler     its open prompts, under the same ordinals, to whoever has room; the batcher knows
+                duplicates. The new process gets the newest weights and nothing older.
+    verifier    the completions it had not judged, to the other hosts
+    trainer     all of its processes start again from the newest checkpoint, while the samplers
+                keep what they are writing (Loop.recover)
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import ray
+
+from magistral_jax.orchestration.host import Handle, Lost
+from magistral_jax.records import Batch, Completion, Problem, Prompt, Rows, Verdict
+
+# A sampler that is not ready yet is looked at again after this long.
+_LOOK_AGAIN_S = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Staged:
+  """Weights on their way: what they are, and where their pieces lie.
+
+  Staged(version=12, lineage=0, manifest=Manifest(...), pieces=[ObjectRef(...), ...])
+  """
+  version: int
+  lineage: int
+  manifest: object
+  pieces: Sequence[ray.ObjectRef]
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+  """A prompt to sample, as `Sampler.submit` takes it."""
+  prompt: Prompt
+  sampling: object
+  pinned: bool
+
+
+class RemoteSampler:
+  """A sampler host.
+
+  Args:
+    slots: how many sequences it decodes at once.
+    on_lost: called with the Orders it had open when it was lost; until the loop sets it, the new
+      process gets them itself.
+  """
+
+  def __init__(self, handle: Handle, staged: Staged, *, slots: int, deadline_s: float):
+    self._handle, self._slots, self._deadline_s = handle, slots, deadline_s
+    self._offered, self._taken = staged, None     # The newest; the last one sent.
+    self._taking: ray.ObjectRef | None = None
+    self._seated = False                          # The process has its first weights.
+    self._new: list[Order] = []
+    self._open: dict[int, tuple[Order, set[int]]] = {}
+    self._count = 0
+    self._version, self._lock = staged.version, threading.Lock()
+    self.on_lost: Callable[[list[Order]], None] = self._keep
+    self.counts = collections.Counter()
+    self._counts_before = collections.Counter()   # Of the processes that were lost.
+    self.transfers = collections.Counter()
+
+  @property
+  def name(self) -> str:
+    return self._handle.name
+
+  @property
+  def version(self) -> int:
+    """The weights it used last."""
+    return self._version
+
+  @property
+  def open(self) -> int:
+    """Sequences submitted and not finished."""
+    return self._count
+
+  @property
+  def hungry(self) -> bool:
+    """True while the host is ready and another group could be seated at once."""
+    return self._ready() and self._count < self._slots
+
+  @property
+  def pinned(self) -> bool:
+    """True while an exam holds the weights still."""
+    return any(order.pinned for order, _ in self._open.values())
+
+  @property
+  def idle(self) -> str:
+    """Why it does nothing."""
+    if not self._handle.where:
+      return 'waiting for its process to start'
+    return ('waiting for the trainer: as many groups are open as may be' if self._seated
+            else 'waiting for its first weights')
+
+  def offer(self, staged: Staged) -> None:
+    """Makes newer weights available; the host fetches them while it serves on."""
+    with self._lock:
+      self._offered = staged
+
+  def submit(self, prompt: Prompt, sampling, *, pinned: bool = False) -> None:
+    """Queues the samples of a prompt for the next `step`."""
+    order = Order(prompt, sampling, pinned)
+    self._new.append(order)
+    self._open[prompt.ordinal] = order, set(range(sampling.samples))
+    self._count += sampling.samples
+
+  def step(self) -> list[Completion]:
+    """One dispatch there; what it finished, each completion once."""
+    if not self._ready():
+      time.sleep(_LOOK_AGAIN_S)
+      return []
+    orders = self._deliverable()
+    try:
+      finished, status = self._handle.call('serve', orders, timeout_s=self._deadline_s)
+    except Lost as error:
+      self._lose(error)
+      return []
+    self._version = status['version']
+    self.counts = self._counts_before + collections.Counter(status['counts'])
+    if finished:
+      self._handle.well()
+    return [completion for completion in finished if self._close(completion)]
+
+  def abandon(self) -> None:
+    """Drops everything submitted."""
+    self._new, self._open, self._count = [], {}, 0
+    if self._ready():
+      try:
+        self._handle.call('abandon', timeout_s=self._deadline_s)
+      except Lost as error:
+        self._lose(error)
+
+  def _deliverable(self) -> list[Order]:
+    """The new orders; those of an exam wait until the newest weights have arrived."""
+    late = self._taking is not None or self._offered is not self._taken
+    held = [order for order in self._new if order.pinned and late]
+    orders = [order for order in self._new if not (order.pinned and late)]
+    self._new = held
+    return orders
+
+  def _close(self, completion: Completion) -> bool:
+    """Books a completion; False if nobody waits for it any more."""
+    _, missing = self._open.get(completion.ordinal, (None, set()))
+    if completion.sample not in missing:
+      return False
+    missing.remove(completion.sample)
+    self._count -= 1
+    if not missing:
+      del self._open[completion.ordinal]
+    return True
+
+  def _ready(self) -> bool:
+    """Looks after the start of the process and the transfer of weights; never waits."""
+    try:
+      if not self._handle.ready():
+        return False
+      if self._taking is not None and ray.wait([self._taking], timeout=0)[0]:
+        taking, self._taking = self._taking, None
+        self.transfers.update(self._handle.get(taking, self._deadline_s))
+        self._seated = True
+      with self._lock:
+        offered = self._offered
+      if self._taking is None and offered is not self._taken:
+        self._taken = offered
+        self._taking = self._handle.actor.aside.remote(
+            'take', offered.lineage, offered.manifest, offered.pieces)
+    except Lost as error:
+      self._lose(error)
+    return self._seated
+
+  def _lose(self, error: Lost) -> None:
+    """Starts another process; what this one had open goes to `on_lost`."""
+    self._counts_before, self._seated = +self.counts, False
+    self._taken = self._taking = None
+    orders = [order for order, _ in self._open.values()]
+    self._new, self._open, self._count = [], {}, 0
+    self._handle.restart(error)
+    self.on_lost(orders)
+
+  def _keep(self, orders: list[Order]) -> None:
+    for order in orders:
+      self.submit(order.prompt, order.sampling, pinned=order.pinned)
+
+
+class RemoteVerifier:
+  """Several verifier hosts; a completion goes to the one with the least to do."""
+
+  def __init__(self, handles: Sequence[Handle], *, deadline_s: float):
+    self._handles, self._deadline_s = list(handles), deadline_s
+    self._queued = {handle.name: [] for handle in handles}
+    self._sent: dict[str, dict[int, tuple[Completion, Problem]]] = {
+        handle.name: {} for handle in handles}
+    self._numbers = itertools.count()             # No job has the number of another, ever.
+    self._stats: dict[str, dict] = {}
+    self._lock = threading.Lock()
+
+  def put(self, completion: Completion, problem: Problem) -> None:
+    """Sends a completion to be judged; never blocks."""
+    with self._lock:
+      load = lambda h: (not h.where, len(self._queued[h.name]) + len(self._sent[h.name]))
+      self._queued[min(self._handles, key=load).name].append((completion, problem))
+
+  def drain(self, wait_s: float = 0.0) -> list[tuple[Completion, Verdict]]:
+    """All that has been judged since the last call; waits up to `wait_s` if there is nothing."""
+    asked = []
+    for handle in self._handles:
+      with self._lock:
+        queued, self._queued[handle.name] = self._queued[handle.name], []
+        sent, new = self._sent[handle.name], {next(self._numbers): pair for pair in queued}
+        sent |= new
+      # Log-probabilities stay here: a verdict depends on text and length alone.
+      jobs = [(number, dataclasses.replace(c, sampler_logp=_NONE), p)
+              for number, (c, p) in new.items()]
+      try:
+        if (sent or jobs) and (handle.ready() or jobs):
+          asked.append((handle, handle.ask('exchange', jobs, wait_s)))
+      except Lost as error:
+        self._lose(handle, error)
+    if not asked and wait_s:
+      time.sleep(wait_s)
+    return [pair for handle, reference in asked for pair in self._receive(handle, reference)]
+
+  def pending(self) -> int:
+    """Completions put and not yet drained."""
+    with self._lock:
+      return sum(map(len, self._queued.values())) + sum(map(len, self._sent.values()))
+
+  def stats(self) -> dict[str, float]:
+    """Sums over the hosts; latencies are the worst host's."""
+    total = {}
+    for stats in list(self._stats.values()):
+      for key, value in stats.items():
+        worst = 'latency' in key or key.endswith('_s')
+        total[key] = max(total.get(key, 0), value) if worst else total.get(key, 0) + value
+    return total | dict(hosts_lost=sum(handle.lost for handle in self._handles))
+
+  def _receive(self, handle: Handle, reference):
+    try:
+      verdicts, self._stats[handle.name] = handle.get(reference, self._deadline_s)
+    except Lost as error:
+      self._lose(handle, error)
+      return []
+    if verdicts:
+      handle.well()
+    with self._lock:
+      return [(self._sent[handle.name].pop(key)[0], verdict) for key, verdict in verdicts]
+
+  def _lose(self, handle: Handle, error: Lost) -> None:
+    handle.restart(error)
+    with self._lock:
+      again = [*self._sent[handle.name].values(), *self._queued[handle.name]]
+      self._sent[handle.name], self._queued[handle.name] = {}, []
+    for completion, problem in again:
+      self.put(completion, problem)
+
+
+_NONE = np.zeros(0, np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+  """What one trainer process needs of a batch: its own rows of every microbatch.
+
+  Share(minibatches=(Rows(...),), oldest_version=11)
+  """
+  minibatches: tuple[Rows, ...]
+  oldest_version: int
+
+
+class RemoteTrainer:
+  """The trainer's processes, which act as one."""
+
+  def __init__(self, group: Group, version: int, lineage: int):
+    self.group, self.version, self.lineage = group, version, lineage
+
+  @property
+  def params(self) -> RemoteTrainer:
+    """Stands for the parameters, which never come here: publishers and places take it."""
+    return self
+
+  @property
+  def state(self) -> RemoteTrainer:
+    """Stands for the train state: checkpoints take it."""
+    return self
+
+  def train(self, batch: Batch) -> dict[str, float]:
+    """One batch on all processes; see trainer/role.py. Raises Lost."""
+    shares = [Share(tuple(self.group.rows_of(i, rows) for rows in batch.minibatches),
+                    batch.oldest_version) for i in range(len(self.group))]
+    metrics = self.group.each('train', [(share,) for share in shares])[0]
+    self.version += 1
+    self.group.well()
+    return metrics
+
+  def supervised(self, rows: Rows) -> dict[str, float]:
+    """One step of supervised learning on all processes. Raises Lost."""
+    metrics = self.group.each(
+        'supervised', [(self.group.rows_of(i, rows),) for i in range(len(self.group))])[0]
+    self.version += 1
+    self.group.well()
+    return metrics
+
+
+class Group:
+  """T trainer processes that compute together; if one is lost, all are.
+
+  Args:
+    microbatch_rows: rows of a microbatch, over all processes.
+  """
+
+  def __init__(self, handles: Sequence[Handle], *, deadline_s: float, microbatch_rows: int):
+    self._handles, self._deadline_s = list(handles), deadline_s
+    self._microbatch_rows = microbatch_rows
+    self._spans: list[tuple[int, int]] = []
+
+  def __len__(self) -> int:
+    return len(self._handles)
+
+  def each(self, method: str, arguments: Sequence[tuple]) -> list:
+    """Every process's answer to a method, each with arguments of its own. Raises Lost."""
+    asked = [handle.ask(method, *args)
+             for handle, args in zip(self._handles, arguments, strict=True)]
+    # The first that fails is the news; the others hang in a collective until they are killed.
+    left = dict(zip(asked, self._handles, strict=True))
+    began, answers = time.monotonic(), {}
+    while left:
+      done, _ = ray.wait(list(left), timeout=1.0)
+      for reference in done:
+        answers[reference] = left.pop(reference).get(reference, self._deadline_s)
+      if time.monotonic() - began > self._deadline_s:
+        names = ', '.join(handle.name for handle in left.values())
+        raise Lost(f'{names} gave no answer to {method} within {self._deadline_s:.0f} s')
+    return [answers[reference] for reference in asked]
+
+  def all(self, method: str, *args) -> list:
+    """Every process's answer to one and the same call. Raises Lost."""
+    return self.each(method, [args] * len(self))
+
+  def well(self) -> None:
+    for handle in self._handles:
+      handle.well()
+
+  def wait_ready(self) -> None:
+    """Returns when all processes have built their role and formed one mesh. Raises Lost."""
+    for handle in self._handles:
+      handle.wait_ready(self._deadline_s)
+    address = self._handles[0].call('address', timeout_s=self._deadline_s)
+    self.each('join', [(address, len(self), i, self._deadline_s) for i in range(len(self))])
+    self._spans = self.all('span')
+
+  def restart(self, error: Lost) -> None:
+    """New processes in place of all. Raises RuntimeError after too many."""
+    for handle in self._handles:
+      handle.kill()
+    for handle in self._handles:
+      handle.restart(error)
+    self.wait_ready()
+
+  def rows_of(self, process: int, rows: Rows) -> Rows:
+    """The rows of one process: its span of every microbatch, the last filled with empty rows."""
+    start, stop = self._spans[process]
+    size = self._microbatch_rows
+    missing = -len(rows) % size
+    places = np.concatenate([np.arange(first + start, first + stop)
+                             for first in range(0, len(rows) + missing, size)])
+    fields = {f.name: getattr(rows, f.name) for f in dataclasses.fields(Rows)}
+    pad = lambda a: np.pad(a, ((0, missing),) + ((0, 0),) * (a.ndim - 1))
+    return Rows(**{name: pad(value)[places] for name, value in fields.items()})
