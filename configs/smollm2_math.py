@@ -61,5 +61,7 @@ def get_config():
   c.evaluation = dict(
       every=20, problems=200, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=64)
   c.checkpoints = dict(every=10, keep=2)
-  c.runtime = dict(mode='threads', trainers=1, samplers=1, verifier_workers=1, deadline_s=1800.0)
+  c.runtime = dict(
+      mode='threads', address='', trainers=1, samplers=1, verifier_hosts=1, verifier_workers=1,
+      deadline_s=1800.0, heartbeat_s=30.0, restarts=3)
   return c

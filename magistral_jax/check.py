@@ -18,7 +18,7 @@ from rich.table import Table
 from magistral_jax import build, sharding
 from magistral_jax.data.finite import FiniteSource
 from magistral_jax.data.stream import PromptStream
-from magistral_jax.limits import check_limits
+from magistral_jax.limits import ON_CLUSTER, check_limits
 from magistral_jax.models import checkpoint, workdir
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.orchestration.ledger import window_groups
@@ -67,7 +67,8 @@ def prepare(c, *, problems: bool = True) -> Parts:
   tok = build.tokenizer(c)
   config = build.model_config(c, tok.vocab_size)
   _check_vocabulary(c, tok, config)
-  meshes = build.meshes(c)
+  # On a cluster every host makes its own, out of devices that are not here.
+  meshes = None if c.runtime.mode in ON_CLUSTER else build.meshes(c)
   _check_cuts(c, config, sharding.TRAINER, 'trainer')
   _check_cuts(c, config, sharding.SAMPLER, 'sampler')
   stream = build.stream(c, tok) if problems else None
@@ -101,12 +102,10 @@ def _check_training(c) -> None:
   if b.prompts_per_batch % b.minibatches:
     raise ValueError(f'batching.prompts_per_batch={b.prompts_per_batch} must be a multiple of '
                      f'batching.minibatches={b.minibatches}.')
-  if c.runtime.mode == 'threads' and b.max_staleness < 1:
+  if c.runtime.mode in ('threads', 'ray') and b.max_staleness < 1:
     raise ValueError(f'batching.max_staleness={b.max_staleness} must be at least 1 in mode '
-                     f"'threads': use runtime.mode='lockstep' for 0.")
-  if c.runtime.trainers != 1:
-    raise ValueError(f'runtime.trainers={c.runtime.trainers} must be 1 in mode '
-                     f'{c.runtime.mode!r}: widen mesh.trainer instead.')
+                     f"{c.runtime.mode!r}: use runtime.mode='lockstep' for 0.")
+  _check_hosts(c)
   pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'row'))
   if c.trainer.microbatch_rows % pieces:
     raise ValueError(f'trainer.microbatch_rows={c.trainer.microbatch_rows} must be a multiple of '
@@ -114,6 +113,18 @@ def _check_training(c) -> None:
   if c.cold_start.rows % c.trainer.microbatch_rows:
     raise ValueError(f'cold_start.rows={c.cold_start.rows} must be a multiple of '
                      f'trainer.microbatch_rows={c.trainer.microbatch_rows}.')
+
+
+def _check_hosts(c) -> None:
+  r, devices = c.runtime, math.prod(dict(c.mesh.trainer).values())
+  if r.mode not in ON_CLUSTER:
+    for key in ('trainers', 'verifier_hosts'):
+      if r[key] != 1:
+        raise ValueError(f"runtime.{key}={r[key]} must be 1 in mode {r.mode!r}: widen mesh.trainer "
+                         f"or raise runtime.verifier_workers instead, or use runtime.mode='ray'.")
+  elif devices % r.trainers:
+    raise ValueError(f'runtime.trainers={r.trainers} processes cannot share the {devices} devices '
+                     f'of mesh.trainer evenly: make one a multiple of the other.')
 
 
 def check_verifiers(c) -> None:

@@ -21,7 +21,8 @@ import time
 import ray
 
 from magistral_jax import hosts
-from magistral_jax.orchestration.host import Handle, Lost, Watch
+from magistral_jax.orchestration.health import Lost
+from magistral_jax.orchestration.host import Handle, Watch
 from magistral_jax.orchestration.remote import (
   Group,
   RemoteSampler,
@@ -30,7 +31,6 @@ from magistral_jax.orchestration.remote import (
   Staged,
 )
 
-MODES = ('ray', 'ray_lockstep')
 _ROOT = str(pathlib.Path(__file__).resolve().parent.parent)
 
 
@@ -75,7 +75,8 @@ class Cluster:
 
   def verifier(self) -> RemoteVerifier:
     """The verifier hosts as one role."""
-    return RemoteVerifier(self._verifiers, deadline_s=self._deadline_s)
+    return RemoteVerifier(self._verifiers, most=self._c.verifiers.queue,
+                          deadline_s=self._deadline_s)
 
   def trainer(self, weights: RemoteTrainer | None = None, **changed) -> RemoteTrainer:
     """See places.Local; `weights` is the trainer whose weights are kept."""
@@ -101,13 +102,18 @@ class Cluster:
         RemoteSampler(handle, staged, slots=self._c.sampler.slots, deadline_s=self._deadline_s)
         for handle, staged in zip(self._samplers, snapshots, strict=True)]
     began = time.monotonic()
-    while not any([role.hungry for role in self._roles]):
+    while not any(role.hungry for role in self._roles):
       if time.monotonic() - began > self._deadline_s:
         doing = '; '.join(f'{role.name} is {role.idle}' for role in self._roles)
         raise TimeoutError(f'No sampler has taken up the first weights within '
                            f'{self._deadline_s:.0f} s (runtime.deadline_s): {doing}.')
       time.sleep(0.05)
     return self._roles
+
+  def on_lost(self, reissue) -> None:
+    """From here on the open prompts of a lost sampler are given to `reissue`."""
+    for role in self._roles:
+      role.on_lost = reissue
 
   def snapshot(self, trainer: RemoteTrainer, version: int) -> Staged:
     """Stages the trainer's weights for all samplers, once for each version. Raises Lost."""

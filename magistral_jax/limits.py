@@ -25,7 +25,9 @@ from magistral_jax.verifiers.pool import MIN_MEMORY_MB
 from magistral_jax.verifiers.reward import CODE_REWARDS
 from magistral_jax.verifiers.sandbox import MODES as SANDBOXES
 
-MODES = ('threads', 'lockstep')
+# The last two put every role in a process of its own; the two lockstep ones are reproducible.
+MODES = ('threads', 'lockstep', 'ray', 'ray_lockstep')
+ON_CLUSTER = ('ray', 'ray_lockstep')
 MIN_TEST_MEMORY_MB = 32   # Of a Python interpreter that does nothing.
 
 
@@ -118,8 +120,10 @@ LIMITS = dict(
         every=whole(0), problems=whole(0), samples=whole(1), temperature=NOT_NEGATIVE,
         top_p=NUCLEUS, max_new_tokens=whole(1)),
     checkpoints=dict(every=whole(0), keep=whole(1)),
-    runtime=dict(mode=choice(MODES), trainers=whole(1), samplers=whole(1),
-                 verifier_workers=whole(1), deadline_s=POSITIVE),
+    runtime=dict(
+        mode=choice(MODES), address=TEXT, trainers=whole(1), samplers=whole(1),
+        verifier_hosts=whole(1), verifier_workers=whole(1), deadline_s=POSITIVE,
+        heartbeat_s=POSITIVE, restarts=whole(0)),
 )
 
 

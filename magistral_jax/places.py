@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from magistral_jax import build, sharding
 from magistral_jax.trainer.checkpoint import Checkpoints
+from magistral_jax.verifiers.role import Verifier
 from magistral_jax.weights.snapshot import Publisher
 
 
 class Local:
-  """Every role in this process, on the meshes of `parts`."""
+  """Every role in this process, on the meshes of `parts`; a context manager."""
 
   def __init__(self, c, parts):
     self._c, self._parts = c, parts
+    self._pool = None
     self.publishers = [Publisher(parts.config, mesh) for mesh in parts.meshes.samplers]
 
   def trainer(self, weights=None, **changed):
@@ -52,5 +54,25 @@ class Local:
     return [build.sampler(c, parts.config, mesh, parts.tokenizer, snapshot)
             for mesh, snapshot in zip(parts.meshes.samplers, snapshots, strict=True)]
 
-  def close(self) -> None:
-    """Ends what was started beside this process: nothing."""
+  def verifier(self) -> Verifier:
+    """The verifier, with worker processes that end with this place."""
+    self._pool = build.pool(self._c)
+    return Verifier(self._pool)
+
+  def on_lost(self, reissue) -> None:
+    """Names whom to tell of the prompts of a lost sampler: none is lost alone here."""
+
+  def places(self) -> dict[str, str]:
+    """{role: where it lives}: all of them here, so there is nothing to say."""
+    return {}
+
+  def transfers(self) -> dict[str, float]:
+    """What the transport of weights has measured: nothing, they are copied."""
+    return {}
+
+  def __enter__(self) -> Local:
+    return self
+
+  def __exit__(self, *_) -> None:
+    if self._pool is not None:
+      self._pool.close()

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from magistral_jax import build, check, entry
 from magistral_jax.batching.role import Batcher
+from magistral_jax.limits import ON_CLUSTER
 from magistral_jax.models.workdir import write_experiment
 from magistral_jax.orchestration import cold_start, exams, lockstep, report, threads
 from magistral_jax.orchestration.display import Display
@@ -26,27 +27,27 @@ from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger, window_groups
 from magistral_jax.orchestration.loop import Loop
 from magistral_jax.places import Local
-from magistral_jax.verifiers.role import Verifier
 
 _CONFIG = entry.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run keeps its files.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print config and memory, and end.')
 
-MODES = dict(threads=threads.run, lockstep=lockstep.run)
+MODES = dict(threads=threads.run, lockstep=lockstep.run, ray=threads.run,
+             ray_lockstep=lockstep.run)
 
 
 class Run:
   """One run in one workdir: builds the parts, then cold start, loop, report."""
 
   def __init__(self, c, workdir: Path, display: Display, health: Health, parts: check.Parts,
-               verifier: Verifier, place=None):
+               verifier, place=None):
     self.c, self.workdir, self.display, self.health = c, workdir, display, health
     self.tok, self.config, self.verifier = parts.tokenizer, parts.config, verifier
     self.stream, self.place = parts.stream, place or Local(c, parts)
     self.exam_prompts = self.stream.held_out(c.evaluation.problems)
     self.checkpoints = self.place.checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
     window = (window_groups(c.batching.max_staleness, c.batching.prompts_per_batch)
-              if c.runtime.mode == 'threads' else None)
+              if c.runtime.mode in ('threads', 'ray') else None)
     self.ledger = Ledger(window)
     self.journal = Journal(workdir, self.ledger)
     self.sampling, self.exam_sampling = build.samplings(c)
@@ -202,7 +203,9 @@ class Run:
         checkpoints=self.checkpoints, sampling=self.sampling, exam_sampling=self.exam_sampling,
         exam_prompts=self.exam_prompts, exam_every=c.evaluation.every,
         checkpoint_every=c.checkpoints.every, prompts_per_batch=b.prompts_per_batch,
-        patience_batches=b.patience_batches)
+        patience_batches=b.patience_batches, places=self.place.places,
+        transfers=self.place.transfers)
+    self.place.on_lost(loop.reissue)
     return loop
 
   def _finish(self, loop) -> None:
@@ -228,9 +231,25 @@ def listen(health: Health) -> None:
   signal.signal(signal.SIGTERM, stop)
 
 
+def _place(c, parts: check.Parts, workdir: Path):
+  """Where the roles of this config live."""
+  if c.runtime.mode not in ON_CLUSTER:
+    return Local(c, parts)
+  with entry.one_sentence():
+    try:
+      from magistral_jax.cluster import Cluster
+    except ModuleNotFoundError as error:
+      raise ValueError(f'runtime.mode={c.runtime.mode!r} needs {error.name}, which is not '
+                       f'installed: pip install "magistral_jax[cluster]".') from None
+  return Cluster(c, workdir)
+
+
 def main(_) -> None:
   logging.set_verbosity(logging.WARNING)
   c = _CONFIG.value
+  if c.runtime.mode in ON_CLUSTER:
+    # This process drives the others; the accelerators are theirs.
+    jax.config.update('jax_platforms', 'cpu')
   with entry.one_sentence():
     parts = check.prepare(c)
     if _DRY_RUN.value:
@@ -239,8 +258,8 @@ def main(_) -> None:
     workdir = entry.folder('workdir', _WORKDIR.value)
   health = Health(c.runtime.deadline_s)
   listen(health)
-  with build.pool(c) as pool, Display(c.total_steps, True) as display:
-    run = Run(c, workdir, display, health, parts, build.verifier(c, pool))
+  with Display(c.total_steps, True) as display, _place(c, parts, workdir) as place:
+    run = Run(c, workdir, display, health, parts, place.verifier(), place)
     try:
       run.train()
     finally:

@@ -68,6 +68,15 @@ class Batcher:
     chosen = sorted(queue[:self._prompts_per_batch], key=lambda g: g.ordinal)
     return make_batch(chosen, **self._make)
 
+  def forget(self, ordinal: int) -> None:
+    """Drops what has come of a group that will not be completed."""
+    self._gathering.pop(ordinal, None)
+
+  @property
+  def waiting_ordinals(self) -> set[int]:
+    """The groups that wait for a batch."""
+    return {group.ordinal for group in self._waiting}
+
   @property
   def waiting(self) -> int:
     """Complete groups that wait for a batch."""

@@ -5,6 +5,10 @@ import threading
 import time
 
 
+class Lost(RuntimeError):
+  """A role's process died, hung or gave its failure as last words; what it held is gone."""
+
+
 class Health:
   """Heartbeats of the roles, the request to stop, and the first failure; thread-safe."""
 

@@ -19,9 +19,7 @@ import ray
 from absl import logging
 from ray import exceptions
 
-
-class Lost(RuntimeError):
-  """A host's process died, hung or gave its role's failure as last words; its state is gone."""
+from magistral_jax.orchestration.health import Lost
 
 
 class Host:

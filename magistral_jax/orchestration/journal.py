@@ -70,7 +70,8 @@ class Journal:
     """
     with self._lock:
       completions = [c for g in batch.groups for c in g.completions]
-      staleness = [step - 1 - c.oldest_version for c in completions]
+      # Not below 0: after a trainer's death its versions are counted from the checkpoint on.
+      staleness = [max(0, step - 1 - c.oldest_version) for c in completions]
       # Nothing may have come since the last update: this batch was waiting by then.
       sampled = _all_groups(self._recent) or _all_groups(batch.groups)
       line = sampled | _trained_groups(batch, staleness) | metrics
@@ -98,14 +99,20 @@ class Journal:
           rewards=list(self._rewards), measured=dict(self._measured), wall_s=self.wall_s,
           rollouts_bytes=self._rollouts.position(), metrics_bytes=self._metrics.position())
 
-  def restore(self, record: dict) -> None:
-    """Takes up a `record` and cuts the files back to it."""
-    self._ledger.restore(record['ledger'])
-    self._totals = collections.Counter(record['totals'])
-    self._rewards, self._measured = list(record['rewards']), dict(record['measured'])
-    self._wall_before, self._began = record['wall_s'], time.monotonic()
-    self._rollouts.truncate(record['rollouts_bytes'])
-    self._metrics.truncate(record['metrics_bytes'])
+  def restore(self, record: dict, *, flying=(), complete=()) -> None:
+    """Takes up a `record` and cuts the files back to it; see `Ledger.restore`."""
+    with self._lock:
+      self._ledger.restore(record['ledger'], flying=flying, complete=complete)
+      self._totals = collections.Counter(record['totals'])
+      self._rewards, self._measured = list(record['rewards']), dict(record['measured'])
+      self._wall_before, self._began = record['wall_s'], time.monotonic()
+      self._rollouts.truncate(record['rollouts_bytes'])
+      self._metrics.truncate(record['metrics_bytes'])
+
+  def drop(self, ordinal: int) -> None:
+    """Books a prompt as failed that never became a group."""
+    with self._lock:
+      self._ledger.settle(ordinal, 'failed')
 
   def start_over(self) -> None:
     """Empties the files: nothing they may hold belongs to a checkpoint."""

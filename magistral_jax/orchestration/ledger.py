@@ -98,15 +98,27 @@ class Ledger:
       return dict(next=self._next, frontier=self._frontier, settled=sorted(self._settled.items()),
                   counts=dict(self.counts))
 
-  def restore(self, record: dict) -> None:
-    """Takes up a `record`; what was on its way then is handed out again, lowest first."""
+  def reissue(self, ordinal: int) -> None:
+    """Hands out an ordinal once more, before all others: whoever had it is lost."""
     with self._lock:
-      self._next, self._frontier = record['next'], record['frontier']
-      self._settled = dict(record['settled'])
+      if ordinal in self._flying:
+        self._flying.remove(ordinal)
+        self._again.appendleft(ordinal)
+
+  def restore(self, record: dict, *, flying=(), complete=()) -> None:
+    """Takes up a `record`; what was on its way then is handed out again, lowest first.
+
+    Args:
+      flying, complete: ordinals that are on their way all the same, and stay so.
+    """
+    with self._lock:
+      self._next = max(self._next, record['next'])
+      self._frontier, self._settled = record['frontier'], dict(record['settled'])
       self.counts = collections.Counter(record['counts'])
-      self._flying, self._complete = set(), set()
+      self._flying, self._complete = set(flying), set(complete)
+      known = self._settled.keys() | self._flying | self._complete
       self._again = collections.deque(
-          o for o in range(self._frontier, self._next) if o not in self._settled)
+          o for o in range(self._frontier, self._next) if o not in known)
 
 
 def window_groups(max_staleness: int, prompts_per_batch: int) -> int:

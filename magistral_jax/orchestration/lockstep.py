@@ -51,4 +51,4 @@ def _examine(loop) -> None:
 
 def _report(loop, role: str, doing: str) -> None:
   loop.health.beat(role, doing)
-  loop.display.update(dict(waits=loop.health.doing))
+  loop.display.update(dict(waits=loop.doing()))

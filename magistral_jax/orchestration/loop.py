@@ -4,14 +4,19 @@
     sample: sampler -> verifier      update: batcher -> trainer -> weights -> samplers
 """
 
+import collections
 import threading
 import time
 
 from magistral_jax.batching.groups import settle
 from magistral_jax.evaluation.exam import Exam
 from magistral_jax.orchestration import exams
+from magistral_jax.orchestration.health import Lost
 from magistral_jax.records import Prompt
 from magistral_jax.sampler.slots import Sampling
+
+# A prompt that was open this often in a sampler that was lost may be what killed it.
+LOST_TOO_OFTEN = 3
 
 
 class Loop:
@@ -22,12 +27,14 @@ class Loop:
     sampling, exam_sampling: how prompts are sampled for training and for exams.
     exam_prompts: held-out prompts; exam_every: updates between exams, 0 for none.
     patience_batches: how many batches' worth of groups may pass without one update.
+    places: {role: where it lives}, for the display; {} where all is in one process.
+    transfers: what the transport of weights has measured so far.
   """
 
   def __init__(self, *, stream, samplers, verifier, batcher, trainer, publishers, ledger, journal,
                health, display, checkpoints, sampling: Sampling, exam_sampling: Sampling,
                exam_prompts: list[Prompt], exam_every: int, checkpoint_every: int,
-               prompts_per_batch: int, patience_batches: int):
+               prompts_per_batch: int, patience_batches: int, places=dict, transfers=dict):
     self.stream, self.samplers, self.verifier = stream, samplers, verifier
     self.batcher, self.trainer, self.publishers = batcher, trainer, publishers
     self.ledger, self.journal, self.health = ledger, journal, health
@@ -38,7 +45,9 @@ class Loop:
     self.patience = patience_batches * prompts_per_batch
     self.arrived = threading.Condition()      # Guards the batcher; notified at every group kept.
     self.exam: Exam | None = None             # The one that is open, in threads mode.
+    self._places, self._transfers = places, transfers
     self._prompts: dict[int, Prompt] = {}     # On their way.
+    self._lost = collections.Counter()        # How often a prompt was open in a lost sampler.
     self._since_update = 0                    # Complete groups.
     self._marks = (time.monotonic(), 0)       # Time and sampled tokens at the last update.
     self._saved: int | None = None
@@ -67,7 +76,7 @@ class Loop:
     for prompt in self.exam_prompts:
       self._prompts[prompt.ordinal] = prompt
     # Last: from here on a sampler may take it.
-    self.exam = Exam(self.exam_prompts, self.exam_sampling.samples)
+    self.exam = Exam(self.exam_prompts, self.exam_sampling.samples, since=self.trainer.version)
 
   def submit_exam(self, sampler) -> None:
     """Hands an open exam to a sampler, once."""
@@ -82,7 +91,10 @@ class Loop:
     if sampler.counts['tokens'] > before:
       self.health.progress()
     for completion in finished:
-      self.verifier.put(completion, self._prompts[completion.ordinal].problem)
+      prompt = self._prompts.get(completion.ordinal)
+      # None: its group is complete already, from before its sampler was lost.
+      if prompt is not None:
+        self.verifier.put(completion, prompt.problem)
 
   def judge(self, scored) -> None:
     """Routes scored completions to their groups, and complete groups to their fates."""
@@ -93,10 +105,12 @@ class Loop:
         self.exam.add(completion, verdict)
         continue
       with self.arrived:
-        group = self.batcher.add(self._prompts[completion.ordinal], completion, verdict)
+        prompt = self._prompts.get(completion.ordinal)
+        group = prompt and self.batcher.add(prompt, completion, verdict)
         if group is None:
           continue
         del self._prompts[completion.ordinal]
+        self._lost.pop(completion.ordinal, None)
         self._since_update += 1
         self.journal.complete(group)
         fate = settle(group)
@@ -106,6 +120,32 @@ class Loop:
         else:
           self.journal.settle(group, fate)
         self.arrived.notify_all()
+
+  def reissue(self, orders) -> None:
+    """Hands out again what a sampler had open when it was lost, under the same ordinals.
+
+    A prompt that was there too often is dropped and counted as failed; an exam begins anew.
+    """
+    with self.arrived:
+      for ordinal in [order.prompt.ordinal for order in orders if not order.pinned]:
+        self._lost[ordinal] += 1
+        # None: its group is complete, by what came from it before.
+        if self._prompts.pop(ordinal, None) is None:
+          continue
+        self.batcher.forget(ordinal)
+        if self._lost[ordinal] < LOST_TOO_OFTEN:
+          self.ledger.reissue(ordinal)
+        else:
+          del self._lost[ordinal]
+          self.journal.drop(ordinal)
+    if any(order.pinned for order in orders):
+      self.open_exam()
+
+  def doing(self) -> dict[str, str]:
+    """What each role does or waits for, and on a cluster where it lives."""
+    doing, places = self.health.doing, self._places()
+    return {role: '; '.join(filter(None, [doing.get(role), places.get(role)]))
+            for role in doing | places}
 
   def next_batch(self):
     """A batch, or None while there are too few groups. Stale groups are booked as such first."""
@@ -123,10 +163,14 @@ class Loop:
     """Trains on a batch, publishes the weights, writes everything down."""
     self._whole = False
     began = time.monotonic()
-    metrics = self.trainer.train(batch)
-    step = self.trainer.version
-    trained = time.monotonic()
-    self.publish()
+    try:
+      metrics = self.trainer.train(batch)
+      step = self.trainer.version
+      trained = time.monotonic()
+      self.publish()
+    except Lost as error:
+      self._recover(batch, error)
+      return
     published = time.monotonic()
     sampled = sum(s.counts['tokens'] for s in self.samplers)
     then, before = self._marks
@@ -137,11 +181,31 @@ class Loop:
         sampled_tokens_per_s=(sampled - before) / (published - then),
         trained_tokens_per_s=metrics['tokens'] / (trained - began),
         verifier=self.verifier.stats(), open_sequences=sum(s.open for s in self.samplers),
-        **self._exam_result()))
+        **self._transfers(), **self._exam_result()))
     self._whole = True
     self.display.update(line)
     if self.checkpoint_every and step % self.checkpoint_every == 0:
       self.save()
+
+  def _recover(self, batch, error: Lost) -> None:
+    """The trainer again, from the newest checkpoint; the samplers keep what they are writing.
+
+    What was trained since then is sampled again. The batch that was in its hands, the groups that
+    waited and the prompts on their way stay what they are.
+    """
+    began = time.monotonic()
+    self.health.beat('trainer', 'starting again from the newest checkpoint')
+    record = self.trainer.recover(error)
+    with self.arrived:
+      for group in batch.groups:
+        self.batcher.offer(group)
+      flying = {ordinal for ordinal in self._prompts if ordinal >= 0}
+      self.journal.restore(record, flying=flying, complete=self.batcher.waiting_ordinals)
+      self._since_update = 0
+    self._saved, self._whole = self.trainer.version, True
+    self.publish()
+    self.display.note(f'The trainer was lost and is back at step {self.trainer.version} after '
+                      f'{time.monotonic() - began:.0f} s. {str(error).splitlines()[0][:200]}')
 
   def publish(self) -> None:
     """A copy of the trainer's weights for every sampler."""

@@ -23,7 +23,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import ray
 
-from magistral_jax.orchestration.host import Handle, Lost
+from magistral_jax.orchestration.health import Lost
+from magistral_jax.orchestration.host import Handle
 from magistral_jax.records import Batch, Completion, Problem, Prompt, Rows, Verdict
 
 # A sampler that is not ready yet is looked at again after this long.
@@ -196,10 +197,14 @@ class RemoteSampler:
 
 
 class RemoteVerifier:
-  """Several verifier hosts; a completion goes to the one with the least to do."""
+  """Several verifier hosts; a completion goes to the one with the least to do.
 
-  def __init__(self, handles: Sequence[Handle], *, deadline_s: float):
-    self._handles, self._deadline_s = list(handles), deadline_s
+  Args:
+    most: completions per host that may wait before it is `full`.
+  """
+
+  def __init__(self, handles: Sequence[Handle], *, most: int, deadline_s: float):
+    self._handles, self._most, self._deadline_s = list(handles), most, deadline_s
     self._queued = {handle.name: [] for handle in handles}
     self._sent: dict[str, dict[int, tuple[Completion, Problem]]] = {
         handle.name: {} for handle in handles}
@@ -232,6 +237,11 @@ class RemoteVerifier:
     if not asked and wait_s:
       time.sleep(wait_s)
     return [pair for handle, reference in asked for pair in self._receive(handle, reference)]
+
+  @property
+  def full(self) -> bool:
+    """Whether so many wait for a worker that no new prompts should be started."""
+    return self.pending() > self._most * len(self._handles)
 
   def pending(self) -> int:
     """Completions put and not yet drained."""

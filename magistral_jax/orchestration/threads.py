@@ -39,7 +39,7 @@ def run(loop, total_steps: int) -> None:
       if batch is None:
         break
       loop.health.beat('trainer', f'training on {len(batch.groups)} groups')
-      loop.display.update(dict(waits=loop.health.doing))
+      loop.display.update(dict(waits=loop.doing()))
       loop.update(batch)
       _open_exam(loop, total_steps)
   finally:
@@ -62,7 +62,7 @@ def _next_batch(loop):
       doing = f'waiting for a batch ({loop.batcher.waiting} of {loop.prompts_per_batch} groups)'
       loop.health.beat('trainer', doing)
       loop.arrived.wait(POLL_S)
-    loop.display.update(dict(waits=loop.health.doing))
+    loop.display.update(dict(waits=loop.doing()))
     loop.health.overdue('batch', time.monotonic() - began)
 
 
@@ -84,9 +84,8 @@ def _sampling(loop, index: int) -> None:
         loop.health.beat(role, f'decoding {sampler.open} sequences')
         loop.sample(sampler)
       else:
-        whom = ('verifiers: as many completions wait' if loop.verifier.full else
-                'trainer: as many groups are open')
-        loop.health.beat(role, f'waiting for the {whom} as may be')
+        loop.health.beat(role, 'waiting for the verifiers: as many completions wait as may be'
+                         if loop.verifier.full else sampler.idle)
         time.sleep(POLL_S)
 
 

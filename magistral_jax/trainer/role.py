@@ -20,7 +20,7 @@ _MEANS = tuple(key for key in SUMS
 
 
 class Trainer:
-  """Trains on one batch at a time.
+  """Trains on one batch at a time. Rows are those of this process: all of them if it is alone.
 
   Reads:  Batch (or Rows, supervised). Owns: the train state, the version, the count of bad steps.
   A step donates the state: whoever wants to keep `params` across a call copies them first.
@@ -39,7 +39,9 @@ class Trainer:
     self.bad_steps = 0       # In all, skipped for a gradient that was not finite.
     self._bad_in_a_row = 0
     self._step, self._mesh = step, mesh
-    self._microbatch_rows, self._max_bad_steps = microbatch_rows, max_bad_steps
+    start, stop = sharding.local_span(mesh, microbatch_rows)
+    self._microbatch_rows, self._local_rows = microbatch_rows, stop - start
+    self._max_bad_steps = max_bad_steps
     self._row_sharding = sharding.named(mesh, sharding.TRAINER, ('row', None))
     self._whole = sharding.named(mesh, sharding.TRAINER, ())
 
@@ -89,7 +91,7 @@ class Trainer:
     grads, totals = self._step.zeros(self.state.params)
     for part in self._microbatches(rows):
       grads, totals = accumulate(self.state.params, self.state.reference, grads, totals, part)
-    one_or_none = jax.device_put(np.int32(advance), self._whole)
+    one_or_none = jax.make_array_from_process_local_data(self._whole, np.int32(advance))
     self.state, values = self._step.apply(self.state, grads, totals, one_or_none)
     report = dict(zip(METRICS, jax.device_get(values).tolist(), strict=True))
     self.version += advance
@@ -98,13 +100,17 @@ class Trainer:
 
   def _microbatches(self, rows: Rows):
     """Slices of microbatch_rows rows on the mesh; the last one is filled with empty rows."""
-    for start in range(0, len(rows), self._microbatch_rows):
-      part = rows[start:start + self._microbatch_rows]
-      missing = self._microbatch_rows - len(part)
+    for start in range(0, len(rows), self._local_rows):
+      part = rows[start:start + self._local_rows]
+      missing = self._local_rows - len(part)
       yield {
-          field.name: jax.device_put(
-              np.pad(getattr(part, field.name), ((0, missing), (0, 0))), self._row_sharding)
+          field.name: self._put(np.pad(getattr(part, field.name), ((0, missing), (0, 0))))
           for field in dataclasses.fields(Rows)}
+
+  def _put(self, local: np.ndarray):
+    """The rows of this process, as its part of a microbatch over all of them."""
+    return jax.make_array_from_process_local_data(
+        self._row_sharding, local, (self._microbatch_rows, *local.shape[1:]))
 
   def _count(self, bad: bool) -> None:
     self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
