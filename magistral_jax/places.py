@@ -57,7 +57,7 @@ class Local:
   def verifier(self) -> Verifier:
     """The verifier, with worker processes that end with this place."""
     self._pool = build.pool(self._c)
-    return Verifier(self._pool)
+    return build.verifier(self._c, self._pool)
 
   def on_lost(self, reissue) -> None:
     """Names whom to tell of the prompts of a lost sampler: none is lost alone here."""

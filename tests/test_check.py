@@ -118,6 +118,8 @@ def test_limits_name_every_key_of_every_config(name):
     ('checkpoints.keep', 0, 'checkpoints.keep=0 must be a whole number of at least 1'),
     ('runtime.mode', 'thread', "runtime.mode='thread' must be one of threads, lockstep"),
     ('runtime.trainers', 2, 'runtime.trainers=2 must be 1 in mode'),
+    ('runtime.verifier_hosts', 2, 'runtime.verifier_hosts=2 must be 1 in mode'),
+    ('runtime.heartbeat_s', 0.0, 'runtime.heartbeat_s=0.0 must be a finite number above 0'),
     ('runtime.verifier_workers', 0, 'runtime.verifier_workers=0 must be a whole number of at'),
     ('runtime.deadline_s', 0.0, 'runtime.deadline_s=0.0 must be a finite number above 0'),
 ])

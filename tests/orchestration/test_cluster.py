@@ -1,0 +1,184 @@
+"""Roles in processes of their own: whatever dies or freezes, each prompt is trained once.
+
+The processes are real and started by Ray; what they hold is fake, so that they start in a second.
+Where a fault falls in the run depends on the machine: the checks hold wherever it falls.
+"""
+import collections
+import json
+import os
+import signal
+import threading
+import time
+
+import psutil
+import pytest
+
+from magistral_jax.batching.role import Batcher
+from magistral_jax.orchestration import lockstep, threads
+from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.journal import Journal
+from magistral_jax.orchestration.ledger import Ledger, window_groups
+from magistral_jax.orchestration.loop import Loop
+from magistral_jax.records import Problem, Prompt
+from magistral_jax.sampler.slots import Sampling
+from tests import fakes, tiny
+
+ray = pytest.importorskip('ray', reason='the extra [cluster] is not installed')
+from magistral_jax import cluster  # noqa: E402
+from tests.orchestration import fake_hosts  # noqa: E402
+
+GROUP, PROMPTS, MAX_STALENESS = 4, 4, 2
+# For a slow machine; nothing is measured by it.
+DEADLINE_S, HEARTBEAT_S = 120.0, 6.0
+
+
+@pytest.fixture(scope='module', autouse=True)
+def on_this_machine():
+  """One Ray for all of these tests; Cluster uses what it finds."""
+  cluster.start_here(trainers=2, samplers=2, verifier_hosts=2)
+  yield
+  ray.shutdown()
+
+
+class Cluster:
+  """A cluster of fake hosts and the loop that drives it."""
+
+  def __init__(self, workdir, mode='ray', **runtime):
+    c = tiny.shrink(tiny.load(), **{
+        'runtime.mode': mode, 'runtime.deadline_s': DEADLINE_S, 'runtime.heartbeat_s': HEARTBEAT_S,
+        'runtime.restarts': 3, 'sampler.slots': 32, 'checkpoints.every': 3,
+        'trainer.microbatch_rows': 2, **{f'runtime.{key}': n for key, n in runtime.items()}})
+    self.c, self.workdir = c, workdir
+    self.place = cluster.Cluster(c, workdir, roles=fake_hosts)
+
+  def __enter__(self):
+    self.place.__enter__()
+    return self
+
+  def __exit__(self, *_):
+    self.loop.journal.close()
+    self.place.__exit__()
+
+  def run(self, steps, stream=None, exam_every=0):
+    place, c = self.place, self.c
+    trainer = place.trainer()
+    samplers = place.samplers(p.snapshot(trainer.params, 0) for p in place.publishers)
+    ledger = Ledger(window_groups(MAX_STALENESS, PROMPTS) if c.runtime.mode == 'ray' else None)
+    journal = Journal(self.workdir, ledger)
+    batcher = Batcher(
+        group_size=GROUP, microbatch_rows=2, max_new_tokens=128, minibatches=1, row_tokens=128,
+        prompts_per_batch=PROMPTS, max_staleness=MAX_STALENESS, advantage_norm='minibatch',
+        normalizer='group')
+    self.loop = Loop(
+        stream=stream or fakes.FakeStream(), samplers=samplers, verifier=place.verifier(),
+        batcher=batcher, trainer=trainer, publishers=place.publishers, ledger=ledger,
+        journal=journal, health=Health(DEADLINE_S), display=Display(1, False),
+        checkpoints=place.checkpoints(str(self.workdir / 'checkpoints'), keep=2),
+        sampling=Sampling(GROUP, 1.0, 1.0, 128), exam_sampling=Sampling(2, 0.0, 1.0, 128),
+        exam_prompts=fakes.FakeStream().held_out(3), exam_every=exam_every,
+        checkpoint_every=c.checkpoints.every, prompts_per_batch=PROMPTS, patience_batches=20,
+        places=place.places, transfers=place.transfers)
+    place.on_lost(self.loop.reissue)
+    self.loop.save()
+    (lockstep if c.runtime.mode == 'ray_lockstep' else threads).run(self.loop, steps)
+    return self.loop
+
+  def handle(self, name):
+    return next(h for h in self.place._watch.handles if h.name == name)
+
+
+def once_something_is_trained(running, fault):
+  """A thread that waits for the second update and then does `fault`."""
+  def wait():
+    until = time.monotonic() + DEADLINE_S
+    while time.monotonic() < until:
+      if hasattr(running, 'loop') and running.loop.trainer.version >= 2:
+        return fault()
+      time.sleep(0.01)
+  thread = threading.Thread(target=wait)
+  thread.start()
+  return thread
+
+
+def alive(pid):
+  """Whether a process runs; None is none."""
+  try:
+    return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+  except psutil.NoSuchProcess:
+    return False
+
+
+def accounted(workdir, steps):
+  """Checks that each ordinal has one fate and each update its prompts."""
+  lines = [json.loads(line) for line in (workdir / 'rollouts.jsonl').read_text().splitlines()]
+  seen = collections.Counter((line['ordinal'], line['sample']) for line in lines)
+  assert set(seen.values()) == {1}
+  trained = collections.Counter(line['step'] for line in lines if line['fate'] == 'trained')
+  assert trained == dict.fromkeys(range(1, steps + 1), PROMPTS * GROUP)
+  return lines
+
+
+FAULTS = {
+    'a sampler is killed': ('sampler-1', signal.SIGKILL),
+    'a sampler freezes': ('sampler-0', signal.SIGSTOP),
+    'a verifier host is killed': ('verifier-0', signal.SIGKILL),
+    'a verifier host freezes': ('verifier-1', signal.SIGSTOP),
+    'a trainer process is killed': ('trainer-1', signal.SIGKILL),
+    'a trainer process freezes': ('trainer-0', signal.SIGSTOP)}
+
+
+@pytest.mark.parametrize('name, number', FAULTS.values(), ids=FAULTS)
+def test_every_prompt_is_trained_once_though(tmp_path, name, number):
+  with Cluster(tmp_path, trainers=2, samplers=2, verifier_hosts=2) as running:
+    pids = [h.where.get('pid') for h in running.place._watch.handles]
+    fault = once_something_is_trained(
+        running, lambda: os.kill(running.handle(name).where['pid'], number))
+    # Long enough that the fault falls into the run, however late it is.
+    loop = running.run(40, exam_every=7)
+    fault.join()
+    pids += [h.where.get('pid') for h in running.place._watch.handles]
+    lost = {h.name for h in running.place._watch.handles if h.lost}
+    assert name in lost and {n.split('-')[0] for n in lost} == {name.split('-')[0]}
+  accounted(tmp_path, 40)
+  assert loop.trainer.version == 40 and loop.ledger.counts['trained'] == 40 * PROMPTS
+  until = time.monotonic() + DEADLINE_S
+  while any(map(alive, pids)) and time.monotonic() < until:
+    time.sleep(0.1)
+  assert not any(map(alive, pids))
+
+
+class Poisoned(fakes.FakeStream):
+  """One prompt that ends whatever process takes it up."""
+
+  def prompt(self, ordinal):
+    if ordinal != 5:
+      return super().prompt(ordinal)
+    problem = Problem('p5', 'poison', 'x', 'fake')
+    return Prompt(ordinal, problem, super().prompt(ordinal).tokens)
+
+
+def test_a_prompt_that_kills_every_sampler_is_dropped_and_counted(tmp_path):
+  with Cluster(tmp_path, samplers=1, restarts=5) as running:
+    loop = running.run(6, stream=Poisoned())
+  assert loop.ledger.counts['failed'] >= 1
+  lines = accounted(tmp_path, 6)
+  assert 5 not in {line['ordinal'] for line in lines}
+
+
+def test_a_role_that_cannot_be_kept_alive_stops_the_run_with_its_name(tmp_path):
+  class Deadly(fakes.FakeStream):
+    def prompt(self, ordinal):
+      return Prompt(ordinal, Problem(f'p{ordinal}', 'poison', 'x', 'fake'),
+                    super().prompt(ordinal).tokens)
+
+  with (Cluster(tmp_path, samplers=1, restarts=1) as running,
+        pytest.raises(RuntimeError, match='sampler-0 was lost 2 times in a row')):
+    running.run(6, stream=Deadly())
+
+
+def test_rows_go_to_the_process_that_holds_them(tmp_path):
+  with Cluster(tmp_path, mode='ray_lockstep', trainers=2) as running:
+    loop = running.run(3)
+  assert loop.trainer.version == 3
+  accounted(tmp_path, 3)
