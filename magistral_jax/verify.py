@@ -326,6 +326,8 @@ def main(args) -> None:
   if args.probe:
     raise SystemExit(0 if probe(console) else 1)
   with entry.one_sentence():
+    if os.path.realpath(args.input) == os.path.realpath(args.output):
+      raise ValueError(f'--output={args.output!r} is the file of --input: name another one.')
     c = settings(args)
     v = c.verifiers
     read = lambda: read_lines(args.input, length_max=v.length_max, code_tests=v.code_tests)

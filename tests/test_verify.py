@@ -135,6 +135,10 @@ def test_files_and_settings_that_cannot_work(tmp_path, capsys):
     verify.main(verify.parse(
         ['verify', f'--input={tmp_path}/in.jsonl', f'--output={tmp_path}/none/out.jsonl']))
   assert 'cannot be written' in capsys.readouterr().err
+  with pytest.raises(SystemExit):
+    verify.main(verify.parse(
+        ['verify', f'--input={tmp_path}/in.jsonl', f'--output={tmp_path}/./in.jsonl']))
+  assert 'is the file of --input' in capsys.readouterr().err
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path, capsys, monkeypatch):

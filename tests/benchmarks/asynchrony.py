@@ -59,6 +59,8 @@ def tokens_of(ordinal: int, sample: int, longest: int, spread: int) -> int:
 class FreeVerifier:
   """Judges at once and by address: half of a group is right, so that every group is trained."""
 
+  full = False              # It never falls behind.
+
   def __init__(self):
     self._judged = collections.deque()   # Filled and emptied by different threads.
 
