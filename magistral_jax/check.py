@@ -24,7 +24,7 @@ from magistral_jax.models.config import ModelConfig
 from magistral_jax.orchestration.ledger import window_groups
 from magistral_jax.tokens import Tokenizer, kinds_at
 from magistral_jax.trainer.step import check_loss
-from magistral_jax.verifiers import language, sandbox
+from magistral_jax.verifiers import cpp, language, sandbox
 from magistral_jax.verifiers.reward import VERIFIERS, check_rewards
 
 # Sizes of a model by the axis name that cuts them, with the key to change.
@@ -201,6 +201,8 @@ def _check_problems(c, tok, stream) -> None:
         code.append(problem)
     if code:
       check_sandbox(c, f'data.source={c.data.source!r} holds {len(code)} programming problems')
+      if any(problem.tests['language'] != 'python' for problem in code):
+        cpp.check_compiler()
   if c.cold_start.steps:
     build.cold_start_examples(c, tok, stream)
 

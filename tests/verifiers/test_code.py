@@ -108,6 +108,7 @@ def test_calls(jails, source, status, words):
     ('assert f(1) == 5 or True', 'def f(x): return {}[x]', 'runtime_error', 'a KeyError'),
     ('assert f(10) == 55', 'def f(n): return n if n < 2 else f(n - 1) + f(n - 2)', 'correct', ''),
     ('assert f("a") = 1', 'def f(x): pass', 'error', 'a broken test is our fault'),
+    ('assert f(lambda x: x) == 1', 'def f(g): return g(1)', 'error', 'no functions go to programs'),
     ('assert f([1, [(3,)]]) == ([1, [(3,)]],)', 'def f(*x): return x', 'correct', 'nested')])
 def test_values_cross_as_they_are(jails, test, source, status, why):
   found = judge(jails, source, dict(tests=[{'assert': test}]))

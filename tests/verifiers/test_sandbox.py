@@ -154,6 +154,16 @@ def _wait_for(condition):
     time.sleep(0.02)
 
 
+def test_without_a_compiler_nothing_is_said_of_a_program(jails, monkeypatch):
+  def missing(name, advice):
+    raise ValueError(f'The program {name} is not on this machine. {advice}')
+  monkeypatch.setattr(cpp, 'tool', missing)
+  found = code.check('int main() { return 5; }', 'cpp', GOOD, language='cpp', sandbox=jails)
+  assert found.status == 'error' and 'apt install g++' in found.detail
+  with pytest.raises(ValueError, match='take C\\+\\+ out of the problems'):
+    cpp.check_compiler()
+
+
 def test_limits_that_are_too_low_for_a_jail_are_told(monkeypatch):
   hard = sandbox.resource.getrlimit
   monkeypatch.setattr(sandbox.resource, 'getrlimit', lambda name: (

@@ -34,6 +34,10 @@ class Refused(BaseException):
   """The tests met an object of the program's own making where plain data was expected."""
 
 
+class Unsendable(BaseException):
+  """A test passes to the program what is no plain data, such as a function of its own."""
+
+
 class Raised(Exception):
   """The program raised an exception that is none of Python's own."""
 
@@ -127,7 +131,7 @@ class Session:
 
   def number(self, value):
     if type(value) is not Own:
-      raise TypeError(f'a test passes {type(value)} to the program, which is no plain data')
+      raise Unsendable(f'it passes {type(value).__name__!r} to the program, no plain data')
     return value._number
 
   def call(self, number, args, kwargs):
@@ -259,6 +263,8 @@ def verdict(job, test, session_fd):
     if session.fault:
       raise session.fault
     return 'correct', ''
+  except Unsendable as error:
+    return 'error', f'the test cannot be judged in a jail: {error}'
   except Gone:
     return 'gone', 'the program ended before it answered'
   except SyntaxFault as error:
