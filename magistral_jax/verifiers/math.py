@@ -42,7 +42,8 @@ the two rows about a gold decimal.
     \log x           \ln x                         \log_{10} x         natural, as in SymPy
     \sin 30          sine of 30 radians            \frac12             degrees need their sign
     \emptyset        no solution                   0
-    \sqrt[3]{-8}     -2                                                the real root
+    \sqrt[3]{-8}     -2                            2                   the real root
+    \frac{x^2}{x}    x                             |x|                 the same where both are real
 """
 
 from __future__ import annotations

@@ -156,7 +156,9 @@ def _read_one(text: str, depth: int) -> Form:
   if len(belongs) == 2 and _is_subject(belongs[0]):
     return deeper(belongs[1])
   if len(pieces := _items(split(text, ('\\cup',)))) > 1:
-    return Form('union', tuple(map(deeper, pieces)))
+    united = [deeper(p) for p in pieces]
+    finite = all(p.kind == 'set' for p in united)
+    return Form('set', tuple(_flat(united, ('set',)))) if finite else Form('union', tuple(united))
   if text == '\\mathbb{R}':
     return REALS
   if match := _EXCEPT.fullmatch(text):

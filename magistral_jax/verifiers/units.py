@@ -12,6 +12,8 @@ import dataclasses
 import re
 from fractions import Fraction
 
+from magistral_jax.verifiers.words import NUMBERS
+
 # Dimension -> names -> size in the first one's unit.
 _TABLE = {
     'length': {'m meter metre 米': 1, 'mm millimeter millimetre 毫米': '1/1000',
@@ -49,6 +51,7 @@ _CURRENCY = re.compile(r'^([+-]?)\s*\\(dollar|euro|pound|yen|rupee)(?![A-Za-z])\
 _COMPOUND = re.compile(
     r'(\d+)\s*' + (part := rf'(?:\\text\{{)?\s*({_LETTER}+)\s*\}}?') + r'\s*(\d+)\s*' + part)
 _ANGLE_FUNCTION = re.compile(r'\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])')
+_COUNT = re.compile(r'\d|\\(?:pi|sqrt|frac)(?![A-Za-z])')
 _PLAIN = re.compile(r'[+-]?[\d.,/ ]+|[+-]?\d*\\frac\{\d+\}\{\d+\}')
 # Words that do more than name what is counted.
 _NOT_UNITS = re.compile(
@@ -110,6 +113,8 @@ def quantity(text: str) -> Quantity:
     is_text = match.group().lstrip('/ ').startswith('\\')
     if found is None or not (is_text or _may_be_bare(words, found, before)):
       break
+    if found[1] and found[1].label and not _COUNT.search(before):
+      break                          # 'A \\text{ B}' is no quantity.
     if match.group().startswith('/') and found[1] is not None:
       found = (found[0], dataclasses.replace(found[1], label='per ' + words, powers=()))
     text, scale, unit = before, scale * found[0], found[1] or unit
@@ -128,7 +133,7 @@ def _may_be_bare(words: str, found: tuple, before: str) -> bool:
 
 def _scaled_unit(words: str, power: str) -> tuple[int, Unit | None] | None:
   """(scale, unit) of the words behind a number; None where they are more than that."""
-  if _NOT_UNITS.search(words):
+  if _NOT_UNITS.search(words) or any(w in NUMBERS for w in words.split()):
     return None
   first, _, rest = words.partition(' ')
   if first in SCALES:

@@ -111,7 +111,8 @@ def _same_number(gold: tuple, answer: tuple, gold_text: str, answer_text: str) -
   decimal = _DECIMAL.fullmatch(gold_text)
   if decimal and exact is not None:
     tolerance = _noise(decimal)
-    if tolerance is None and '.' not in answer_text and not (found and _terminates(found)):
+    rounded = decimal.group(2).strip('0') and '.' not in answer_text
+    if tolerance is None and rounded and not (found and _terminates(found)):
       tolerance = Fraction(1, 2 * 10 ** len(decimal.group(2)))
     if tolerance is not None:
       # In the units of the comparison; a gold of 0 has no digits to round to.

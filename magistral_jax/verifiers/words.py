@@ -34,7 +34,7 @@ _SHORT = ('yes', 'no', 'odd', 'dne')   # Not symbols side by side.
 _ANNOUNCED = re.compile(r'^(?:the )?(?:final )?(?:option|choice|answer)(?: is)?:? +')
 _CHOICE = re.compile(
     r'(?:\\text\{\s*\(?([A-J])[).:]*\s*\}|\(([A-J])\)|([A-J])[).:])\s*(\S.*)?')
-_SECOND_CHOICE = re.compile(r'\([A-J]\)|\\text\{\s*\(?[A-J]\)?\s*\}')
+_SECOND_CHOICE = re.compile(r'\([A-J]\)|\\text\{\s*\(?[A-J]\)?\s*\}|(?<![A-Za-z])[A-J](?:[).:]|$)')
 
 
 def words(text: str) -> str | None:

@@ -107,7 +107,7 @@ def test_the_table_of_conventions_holds():
       ('(A)', ['A', '(A) 12'], ['a', 'A and B']), (r'\text{A}', ['A'], ['B']),
       ('four', ['4'], ['5']), (r'\log x', [r'\ln x'], [r'\log_{10} x']),
       (r'\sin 30', [r'\sin(30)'], [r'\frac12']), (r'\emptyset', ['no solution'], ['0']),
-      (r'\sqrt[3]{-8}', ['-2'], ['2'])]
+      (r'\sqrt[3]{-8}', ['-2'], ['2']), (r'\frac{x^2}{x}', ['x'], ['|x|'])]
   for gold, right, wrong in rules:
     for answer in right:
       assert math.check(answer, gold)[0] == 'correct', (gold, answer)
