@@ -22,7 +22,11 @@ def get_config():
       tfds=dict(path='', held_out=0))
   c.model = dict(
       family='mistral', checkpoint='', layers=3, dim=192, heads=6, kv_heads=2, head_dim=32,
-      ffn_dim=512, rope_theta=1e4, norm_eps=1e-5, tied=True, dtype='float32')
+      ffn_dim=512, rope_theta=1e4, norm_eps=1e-5, tied=True, dtype='float32',
+      # What reads images, off here; the shape counts only without a checkpoint.
+      vision='off', tower=dict(
+          layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,
+          rope_theta=1e4, norm_eps=1e-5, merge=1, biases=True, image_token=10))
   c.cold_start = dict(
       path='', steps=400, examples=8192, mistakes=0.3, rows=16, learning_rate=2e-3, warmup_steps=10)
   c.sampler = dict(
@@ -35,7 +39,7 @@ def get_config():
       sandbox='bubblewrap', code_tests=20, test_timeout_s=4.0, test_memory_mb=300)
   c.batching = dict(
       prompts_per_batch=16, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=128,
-      advantage_norm='minibatch', normalizer='group')
+      row_patches=0, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
       kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0, vocab_chunk=0)

@@ -34,7 +34,11 @@ def get_config():
   # The shape below is the checkpoint's own; it counts only without a checkpoint.
   c.model = dict(
       family='mistral', checkpoint='', layers=30, dim=576, heads=9, kv_heads=3, head_dim=64,
-      ffn_dim=1536, rope_theta=1e5, norm_eps=1e-5, tied=True, dtype='float32')
+      ffn_dim=1536, rope_theta=1e5, norm_eps=1e-5, tied=True, dtype='float32',
+      # What reads images, off here; the shape counts only without a checkpoint.
+      vision='off', tower=dict(
+          layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,
+          rope_theta=1e4, norm_eps=1e-5, merge=1, biases=True, image_token=10))
   c.cold_start = dict(
       path='', steps=25, examples=2000, mistakes=0.0, rows=8, learning_rate=1e-4, warmup_steps=5)
   c.sampler = dict(
@@ -47,7 +51,7 @@ def get_config():
       sandbox='bubblewrap', code_tests=20, test_timeout_s=4.0, test_memory_mb=300)
   c.batching = dict(
       prompts_per_batch=8, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=288,
-      advantage_norm='minibatch', normalizer='group')
+      row_patches=0, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
       kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0, vocab_chunk=0)

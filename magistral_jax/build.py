@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from magistral_jax import sharding
-from magistral_jax.data import traces
-from magistral_jax.data.prompts import tokenize_example
+from magistral_jax.batching.packing import Patches
+from magistral_jax.data import images, traces
 from magistral_jax.data.sources import SOURCES
-from magistral_jax.data.stream import PromptStream
+from magistral_jax.data.stream import PromptStream, make_example
 from magistral_jax.models import checkpoint, decoder, workdir
-from magistral_jax.models.config import ModelConfig
+from magistral_jax.models.config import ModelConfig, VisionConfig
 from magistral_jax.records import WeightSnapshot
 from magistral_jax.sampler.engine import Engine
 from magistral_jax.sampler.role import Sampler
@@ -24,7 +24,7 @@ from magistral_jax.sampler.slots import Sampling
 from magistral_jax.tokens import load_tokenizer
 from magistral_jax.trainer.optimizer import make_optimizer
 from magistral_jax.trainer.role import Trainer
-from magistral_jax.trainer.state import abstract_state, init_state
+from magistral_jax.trainer.state import abstract_state, init_state, trained
 from magistral_jax.trainer.step import make_step
 from magistral_jax.verifiers.pool import Pool
 from magistral_jax.verifiers.role import Verifier
@@ -83,11 +83,23 @@ def source(c):
   return SOURCES[c.data.source](c.seed, **c.data[c.data.source])
 
 
-def stream(c, tok) -> PromptStream:
+def rendering(c, config: ModelConfig) -> dict:
+  """How problems become prompts: arguments of `stream.make_prompt`."""
+  v = config.vision
+  return dict(template=c.data.template, system_prompt=c.data.system_prompt,
+              cutting=v and images.Cutting(patch=v.patch, merge=v.merge, side=v.side))
+
+
+def stream(c, tok, config: ModelConfig) -> PromptStream:
   """The endless stream of prompts."""
-  return PromptStream(source(c), tok, template=c.data.template,
-                      system_prompt=c.data.system_prompt,
-                      max_prompt_tokens=c.data.max_prompt_tokens)
+  return PromptStream(source(c), tok, max_prompt_tokens=c.data.max_prompt_tokens,
+                      **rendering(c, config))
+
+
+def patches(c, config: ModelConfig) -> Patches | None:
+  """Room for images in a row, if the model reads any."""
+  v = config.vision
+  return v and Patches(row_patches=c.batching.row_patches, pixels=3 * v.patch ** 2)
 
 
 def cold_start_source(c, prompts: PromptStream):
@@ -97,8 +109,10 @@ def cold_start_source(c, prompts: PromptStream):
   return SOURCES['jsonl'](c.seed, path=c.cold_start.path, held_out_path='', held_out=0)
 
 
-def cold_start_examples(c, tok, prompts: PromptStream) -> list[tuple[list[int], list[int]]]:
-  """(prompt tokens, completion tokens) of every example that fits into a row.
+def cold_start_examples(c, tok, config: ModelConfig, prompts: PromptStream) -> list[tuple]:
+  """(prompt tokens, completion tokens, images) of every example that fits into a row.
+
+  The images of all of them are held in memory, as bytes of colour.
 
   Raises:
     ValueError: there is nothing to imitate, or none of it fits.
@@ -106,25 +120,38 @@ def cold_start_examples(c, tok, prompts: PromptStream) -> list[tuple[list[int], 
   pairs = traces.cold_start_examples(
       cold_start_source(c, prompts), examples=c.cold_start.examples,
       mistakes=c.cold_start.mistakes, seed=c.seed)
-  examples = [tokenize_example(tok, problem, response, template=c.data.template,
-                               system_prompt=c.data.system_prompt)
+  examples = [make_example(problem, response, tok, **rendering(c, config))
               for problem, response in pairs]
-  lengths = [len(prompt) + len(response) - 1 for prompt, response in examples]
+  lengths = [len(prompt) + len(response) - 1 for prompt, response, _ in examples]
   row = c.batching.row_tokens
   if min(lengths) > row:
     raise ValueError(f'batching.row_tokens={row} is too short for every one of the '
                      f'{len(examples)} cold-start examples, of {min(lengths)} tokens and more: '
                      f'raise it, or set cold_start.steps=0.')
-  return [example for example, n in zip(examples, lengths, strict=True) if n <= row]
+  fit = [example for example, n in zip(examples, lengths, strict=True) if n <= row]
+  most = max(sum(len(image.pixels) for image in example[2]) for example in fit)
+  if most > c.batching.row_patches:
+    raise ValueError(f'batching.row_patches={c.batching.row_patches} is too little for the images '
+                     f'of a cold-start example, of {most} patches: raise it.')
+  return fit
 
 
 def model_config(c, vocab: int) -> ModelConfig:
   """The model's shape: from its checkpoint if there is one, else from the config."""
   m = dict(c.model)
-  path = m.pop('checkpoint')
-  if path:
-    return checkpoint.read_config(path, dtype=m['dtype'])
-  return ModelConfig(vocab=vocab, **m)
+  path, mode, tower = (m.pop(key) for key in ('checkpoint', 'vision', 'tower'))
+  if not path:
+    return ModelConfig(vocab=vocab, vision=None if mode == 'off' else VisionConfig(**tower), **m)
+  config = checkpoint.read_config(path, dtype=m['dtype'], vision=mode != 'off')
+  if mode != 'off' and config.vision is None:
+    raise ValueError(f'model.vision={mode!r} needs a model that reads images, and '
+                     f"model.checkpoint={path!r} has no vision tower: set model.vision='off'.")
+  return config
+
+
+def frozen(c) -> tuple[str, ...]:
+  """Keys of the parameter tree that are not trained."""
+  return ('vision', 'adapter') if c.model.vision == 'frozen' else ()
 
 
 def params(c, config: ModelConfig, mesh, rules):
@@ -151,7 +178,8 @@ def optimizer(c, config: ModelConfig, **changed):
   o = dict(c.optimizer) | changed
   o.pop('max_bad_steps')
   decayed = jax.tree_util.tree_map_with_path(
-      lambda path, _: 'norm' not in jax.tree_util.keystr(path), decoder.abstract(config))
+      lambda path, _: 'norm' not in jax.tree_util.keystr(path),
+      trained(decoder.abstract(config), frozen(c)))
   return make_optimizer(**o, decayed=decayed)
 
 
@@ -162,16 +190,17 @@ def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **chang
     changed: keys of config section `optimizer` to replace, for the cold start.
   """
   opt = optimizer(c, config, **changed)
-  template = abstract_state(abstract_params(config, mesh), opt, kl_reference=c.loss.kl_reference)
+  how = dict(kl_reference=c.loss.kl_reference, frozen=frozen(c))
+  template = abstract_state(abstract_params(config, mesh), opt, **how)
   step = make_step(
       functools.partial(decoder.forward_rows, config, remat=c.trainer.remat,
                         unroll=c.trainer.unroll),
       decoder.head, opt, template, temperature=c.sampler.temperature,
-      vocab_shards=sharding.pieces(mesh, sharding.TRAINER, 'vocab'), **c.loss)
+      vocab_shards=sharding.pieces(mesh, sharding.TRAINER, 'vocab'), frozen=frozen(c), **c.loss)
   if restore is not None:
     state = restore(template)
   else:
-    state = init_state(weights, opt, kl_reference=c.loss.kl_reference)
+    state = init_state(weights, opt, **how)
   return Trainer(state, step, mesh=mesh, microbatch_rows=c.trainer.microbatch_rows,
                  max_bad_steps=c.optimizer.max_bad_steps)
 

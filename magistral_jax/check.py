@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from magistral_jax import build, sharding
+from magistral_jax.data import images
 from magistral_jax.data.finite import FiniteSource
 from magistral_jax.data.stream import PromptStream
 from magistral_jax.limits import ON_CLUSTER, check_limits
@@ -48,7 +49,7 @@ def check(c) -> None:
   check_verifiers(c)
   check_loss(temperature=c.sampler.temperature, **c.loss)
   if not c.model.checkpoint:
-    ModelConfig(vocab=1, **{k: v for k, v in c.model.items() if k != 'checkpoint'})
+    build.model_config(c, 1)
     if c.tokenizer.kind != 'bytes' and not c.tokenizer.path:
       raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} is read from a file and none is '
                        f'named: set model.checkpoint, which brings its own, or tokenizer.path.')
@@ -67,13 +68,14 @@ def prepare(c, *, problems: bool = True) -> Parts:
   tok = build.tokenizer(c)
   config = build.model_config(c, tok.vocab_size)
   _check_vocabulary(c, tok, config)
+  _check_vision(c, tok, config)
   # On a cluster every host makes its own, out of devices that are not here.
   meshes = None if c.runtime.mode in ON_CLUSTER else build.meshes(c)
   _check_cuts(c, config, sharding.TRAINER, 'trainer')
   _check_cuts(c, config, sharding.SAMPLER, 'sampler')
-  stream = build.stream(c, tok) if problems else None
+  stream = build.stream(c, tok, config) if problems else None
   if stream:
-    _check_problems(c, tok, stream)
+    _check_problems(c, tok, config, stream)
   return Parts(tok, config, meshes, stream)
 
 
@@ -166,6 +168,23 @@ def _check_vocabulary(c, tok, config: ModelConfig) -> None:
                      f"set tokenizer.kind='auto', the tokenizer that comes with it.")
 
 
+def _check_vision(c, tok, config: ModelConfig) -> None:
+  """The tokenizer has the tokens of images, and a row has room for those of the longest prompt."""
+  v, room = config.vision, c.batching.row_patches
+  if v is None:
+    return
+  if tok.special(images.TOKEN) != v.image_token:
+    raise ValueError(f'{images.TOKEN} is token {tok.special(images.TOKEN)} of tokenizer.kind='
+                     f'{c.tokenizer.kind!r} and token {v.image_token} of the model: set '
+                     f'tokenizer.path to the tokenizer of that model.')
+  least = c.data.max_prompt_tokens * v.merge ** 2
+  if room < least or room % v.merge ** 2:
+    raise ValueError(f'batching.row_patches={room} must be at least {least} and a multiple of '
+                     f'{v.merge ** 2}, so that the images of a prompt fit into a row: raise it, '
+                     f"lower data.max_prompt_tokens={c.data.max_prompt_tokens}, or set model.vision"
+                     f"='off'.")
+
+
 def _from_workdir(c) -> bool:
   return not c.tokenizer.path and checkpoint.kind(c.model.checkpoint) == 'workdir'
 
@@ -174,9 +193,10 @@ def _check_cuts(c, config: ModelConfig, rules, mesh: str) -> None:
   """Every size of the model that mesh axes cut is a multiple of them."""
   for axis, key in AXES.items():
     pieces, keys = _cut(c, mesh, sharding.mesh_axes(rules, axis))
-    if getattr(config, key) % pieces:
-      raise ValueError(f'model.{key}={getattr(config, key)} must be a multiple of {keys}: lower '
-                       f'that, or change the model.')
+    for part, name in ((config, 'model'), (config.vision, 'model.tower')):
+      if getattr(part, key, 0) % pieces:
+        raise ValueError(f'{name}.{key}={getattr(part, key)} must be a multiple of {keys}: lower '
+                         f'that, or change the model.')
 
 
 def _cut(c, mesh: str, axes) -> tuple[int, str]:
@@ -187,7 +207,7 @@ def _cut(c, mesh: str, axes) -> tuple[int, str]:
   return pieces, words if words.count('=') < 2 else f'{pieces} ({words})'
 
 
-def _check_problems(c, tok, stream) -> None:
+def _check_problems(c, tok, config: ModelConfig, stream) -> None:
   """The exam can be set, the problems judged, and the cold start has something to imitate."""
   stream.held_out(c.evaluation.problems)
   if isinstance(stream.source, FiniteSource):
@@ -204,7 +224,7 @@ def _check_problems(c, tok, stream) -> None:
       if any(problem.tests['language'] != 'python' for problem in code):
         cpp.check_compiler()
   if c.cold_start.steps:
-    build.cold_start_examples(c, tok, stream)
+    build.cold_start_examples(c, tok, config, stream)
 
 
 def check_sandbox(c, why: str) -> None:
@@ -227,6 +247,7 @@ def no_isolation(found: sandbox.Isolation) -> str:
 def memory(c, config: ModelConfig) -> list[tuple[str, int]]:
   """(part, bytes) over all devices, parameters in float32 but for the samplers' copies."""
   parameters = config.parameters
+  trained = parameters - (sum(config.vision.parameters(config.dim)) if build.frozen(c) else 0)
   width = 2 if config.dtype == 'bfloat16' else 4
   copies = 1 if c.loss.kl_reference == 'none' else 2
   places = c.trainer.microbatch_rows * c.batching.row_tokens
@@ -236,8 +257,8 @@ def memory(c, config: ModelConfig) -> list[tuple[str, int]]:
   n = c.runtime.samplers
   return [
       ('trainer: parameters', 4 * parameters * copies),
-      ('trainer: optimizer moments', 8 * parameters),
-      ('trainer: gradients', 4 * parameters),
+      ('trainer: optimizer moments', 8 * trained),
+      ('trainer: gradients', 4 * trained),
       ('trainer: activations (estimate)', places * config.layers * config.dim * width * kept),
       ('trainer: logits of a vocabulary chunk', 4 * places * chunk),
       (f'samplers: parameters x {n}', n * width * parameters),

@@ -9,7 +9,6 @@ Without --data the config's held-out problems are taken. Sampling: config sectio
 
 import json
 
-import numpy as np
 from absl import flags, logging
 from rich.console import Console
 from rich.progress import Progress
@@ -17,9 +16,10 @@ from rich.table import Table
 
 from magistral_jax import build, check, entry, sharding
 from magistral_jax.data.jsonl import read_files
-from magistral_jax.data.prompts import render
+from magistral_jax.data.stream import make_prompt
 from magistral_jax.evaluation.exam import Exam, Result
 from magistral_jax.metrics import JsonlWriter, rollout_line
+from magistral_jax.models.config import ModelConfig
 from magistral_jax.orchestration import exams
 from magistral_jax.records import Prompt, WeightSnapshot
 
@@ -29,7 +29,7 @@ _DATA = flags.DEFINE_string('data', '', 'JSONL of problems; empty: the held-out 
 _OUTPUT = flags.DEFINE_string('output', '', 'JSONL of completions, if wanted.')
 
 
-def read_prompts(c, tok, path: str) -> list[Prompt]:
+def read_prompts(c, tok, config: ModelConfig, path: str) -> list[Prompt]:
   """Prompts of a file, or of the config's held-out problems when `path` is empty.
 
   Raises:
@@ -38,15 +38,14 @@ def read_prompts(c, tok, path: str) -> list[Prompt]:
   if not path:
     if not c.evaluation.problems:
       raise ValueError('evaluation.problems=0 must be above 0 where there is no --data.')
-    return build.stream(c, tok).held_out(c.evaluation.problems)
+    return build.stream(c, tok, config).held_out(c.evaluation.problems)
   found = []
   for i, problem in enumerate(read_files(path.split(','))):
-    tokens = render(tok, problem.text, template=c.data.template,
-                    system_prompt=c.data.system_prompt)
-    if len(tokens) > c.data.max_prompt_tokens:
-      raise ValueError(f'{path}: problem {problem.id} takes {len(tokens)} tokens and '
+    prompt = make_prompt(-1 - i, problem, tok, **build.rendering(c, config))
+    if len(prompt.tokens) > c.data.max_prompt_tokens:
+      raise ValueError(f'{path}: problem {problem.id} takes {len(prompt.tokens)} tokens and '
                        f'data.max_prompt_tokens={c.data.max_prompt_tokens}: raise it.')
-    found.append(Prompt(-1 - i, problem, np.array(tokens, np.int32)))
+    found.append(prompt)
   return found
 
 
@@ -84,7 +83,7 @@ def evaluate(c, path: str, data: str, output: str) -> Result:
     c.model.checkpoint = path
     parts = check.prepare(c, problems=False)
     tok, config, mesh = parts.tokenizer, parts.config, parts.meshes.samplers[0]
-    exam_prompts = read_prompts(c, tok, data)
+    exam_prompts = read_prompts(c, tok, config, data)
     params = build.params(c, config, mesh, sharding.SAMPLER)
   sampler = build.sampler(c, config, mesh, tok, WeightSnapshot(0, params))
   sampling = build.samplings(c)[1]

@@ -15,7 +15,7 @@ from typing import Any
 from magistral_jax.batching.advantages import ADVANTAGE_NORMS, NORMALIZERS
 from magistral_jax.data.sources import SOURCES
 from magistral_jax.data.templates import TEMPLATES
-from magistral_jax.models.config import DTYPES, FAMILIES
+from magistral_jax.models.config import DTYPES, FAMILIES, VISION
 from magistral_jax.models.decoder import REMAT
 from magistral_jax.tokens import TOKENIZERS
 from magistral_jax.trainer.losses import LOSSES
@@ -86,7 +86,10 @@ LIMITS = dict(
     model=dict(
         family=choice(FAMILIES), checkpoint=TEXT, layers=whole(1), dim=whole(1), heads=whole(1),
         kv_heads=whole(1), head_dim=whole(2), ffn_dim=whole(1), rope_theta=POSITIVE,
-        norm_eps=POSITIVE, tied=FLAG, dtype=choice(DTYPES)),
+        norm_eps=POSITIVE, tied=FLAG, dtype=choice(DTYPES), vision=choice(VISION),
+        tower=dict(layers=whole(1), dim=whole(1), heads=whole(1), head_dim=whole(4),
+                   ffn_dim=whole(1), patch=whole(1), side=whole(1), rope_theta=POSITIVE,
+                   norm_eps=POSITIVE, merge=whole(1), biases=FLAG, image_token=whole(0))),
     cold_start=dict(
         path=TEXT, steps=whole(0), examples=whole(1), mistakes=SHARE, rows=whole(1),
         learning_rate=NOT_NEGATIVE, warmup_steps=whole(0)),
@@ -101,8 +104,8 @@ LIMITS = dict(
         test_timeout_s=POSITIVE, test_memory_mb=whole(MIN_TEST_MEMORY_MB)),
     batching=dict(
         prompts_per_batch=whole(1), minibatches=whole(1), max_staleness=whole(0),
-        patience_batches=whole(1), row_tokens=whole(1), advantage_norm=choice(ADVANTAGE_NORMS),
-        normalizer=choice(NORMALIZERS)),
+        patience_batches=whole(1), row_tokens=whole(1), row_patches=whole(0),
+        advantage_norm=choice(ADVANTAGE_NORMS), normalizer=choice(NORMALIZERS)),
     loss=dict(
         name=choice(LOSSES), clip_low=SHARE, clip_high=NOT_NEGATIVE, importance_cap=NOT_NEGATIVE,
         kl_coef=NOT_NEGATIVE, kl_reference=choice(KL_REFERENCES), kl_ema=DECAY, entropy_coef=ANY,

@@ -38,6 +38,19 @@ class Problem:
   language: str = 'en'      # Of the text; the completion should stay in it.
   solution: str = ''        # Worked solution, where the source has one: cold start only.
   tests: Mapping[str, Any] | None = None   # Of a program, as `cases.read` gives them.
+  images: tuple[str, ...] = ()   # Files, one for each <image> in the text, in order.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Image:
+  """A picture in a prompt, cut into patches, and the tokens that stand for it.
+
+  Image(pixels=[6, 768], places=[[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]],
+        tokens=[3, 4, 5, 7, 8, 9]): 2 x 3 patches of 16 x 16 pixels, a line break at token 6.
+  """
+  pixels: np.ndarray        # [n, colours x pixels of a patch] uint8.
+  places: np.ndarray        # [n, 2] int32, row and column of each patch.
+  tokens: np.ndarray        # [n / merged patches] int32, places in the prompt's tokens.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +62,7 @@ class Prompt:
   ordinal: int              # Place in the stream; the prompt's identity everywhere.
   problem: Problem
   tokens: np.ndarray        # [n] int32.
+  images: tuple[Image, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,6 +123,40 @@ class Group:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class RowImages:
+  """The pictures of packed rows: S patches a row, those of one picture after those of another.
+
+    row    picture 1 of 2 x 2, picture 2 of 1 x 2      segments  1 1 1 1 2 2 0 0
+    token  a [IMG] [IMG] | [IMG] [IMG] | | b [IMG] ..  index     0 1 2 0 3 4 0 0 5 6 0
+  """
+  pixels: np.ndarray        # [R, S, colours x pixels of a patch] uint8.
+  segments: np.ndarray      # [R, S] int32, the picture's number in its row from 1; 0 is padding.
+  places: np.ndarray        # [R, S, 2] int32, row and column of the patch in its picture.
+  index: np.ndarray         # [R, T] int32, the embedding a token takes, from 1; 0 for its own.
+
+  @classmethod
+  def empty(cls, rows: int, row_tokens: int, row_patches: int, pixels: int) -> RowImages:
+    """Rows without pictures; `pixels` is the length of a patch."""
+    ints = lambda *shape: np.zeros((rows, *shape), np.int32)
+    return cls(pixels=np.zeros((rows, row_patches, pixels), np.uint8), segments=ints(row_patches),
+               places=ints(row_patches, 2), index=ints(row_tokens))
+
+  def put(self, row: int, start: int, images: tuple[Image, ...]) -> None:
+    """Adds the pictures of a sequence whose first token is at place `start` of the row."""
+    for image in images:
+      used, embeddings = (self.segments[row] > 0).sum(), self.index[row].max(initial=0)
+      here = slice(used, used + len(image.pixels))
+      self.pixels[row, here], self.places[row, here] = image.pixels, image.places
+      self.segments[row, here] = self.segments[row].max() + 1
+      # The last token of a sequence is only a target and may have no place.
+      at = start + image.tokens[start + image.tokens < self.index.shape[1]]
+      self.index[row, at] = embeddings + 1 + np.arange(len(at))
+
+  def __getitem__(self, rows) -> RowImages:
+    return _mapped(self, lambda value: value[rows])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
   """Sequences packed into rows of one fixed length; every array is [R, T].
 
@@ -126,12 +174,34 @@ class Rows:
   weight: np.ndarray        # float32, the token's share of the loss; 0 where mask is False.
   advantage: np.ndarray     # float32, of the completion that owns the target.
   sampler_logp: np.ndarray  # float32, of the target; 0 where mask is False.
+  images: RowImages | None = None   # None where no row may have any.
 
   def __len__(self) -> int:
     return self.tokens.shape[0]
 
   def __getitem__(self, rows) -> Rows:
-    return Rows(**{f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self)})
+    return _mapped(self, lambda value: value[rows])
+
+  def filled(self, rows: int) -> Rows:
+    """The same with empty rows at the end, `rows` in all."""
+    missing = rows - len(self)
+    return _mapped(self, lambda x: np.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)))
+
+  def arrays(self) -> dict:
+    """The arrays by name, those of images in a dict of their own; what is None is left out."""
+    found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+    if self.images is not None:
+      found['images'] = vars(self.images)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _mapped(record, change):
+  """The same record with every array changed, those of its images too."""
+  def one(value):
+    if value is None:
+      return None
+    return _mapped(value, change) if isinstance(value, RowImages) else change(value)
+  return type(record)(**{f.name: one(getattr(record, f.name)) for f in dataclasses.fields(record)})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

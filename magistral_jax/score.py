@@ -6,11 +6,14 @@
 A log-probability is the natural logarithm of a token's probability given those before it, at
 temperature 1. A text is tokenized with the checkpoint's own tokenizer, a begin-of-sequence token
 before it only where that tokenizer adds one; control tokens written out in a text stay text.
-Tokens are taken as they are.
+Tokens are taken as they are. A model that reads images takes them, too: `"images": ["bars.png"]`,
+paths relative to the input file, with `<image>` in the text for each of them, or in the tokens what
+stands for it: its placeholders, row by row.
 
 Axes: B rows, T tokens, D width, V vocabulary, C tokens whose logits are held at once.
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -21,8 +24,11 @@ import numpy as np
 from rich import progress
 
 from magistral_jax import entry, sharding
+from magistral_jax.data import images, templates
+from magistral_jax.data.templates import IMAGE, Grid
 from magistral_jax.models import checkpoint, decoder, workdir
 from magistral_jax.models.config import DTYPES, ModelConfig
+from magistral_jax.records import RowImages
 from magistral_jax.tokens import load_tokenizer
 
 SHORTEST_ROW = 32        # Tokens; below this a row costs about the same.
@@ -30,12 +36,11 @@ BATCH_TOKENS = 4096      # Places of one batch; a longer text is a batch by itse
 CHUNK_TOKENS = 256       # C.
 
 
-def read_sequences(path: str, encode, vocab: int) -> list[list[int]]:
-  """The tokens of every line of a JSONL file.
+def read_sequences(path: str, encode, config: ModelConfig) -> tuple[list, list]:
+  """The tokens of every line of a JSONL file, and its images.
 
   Args:
-    encode: text -> tokens.
-    vocab: tokens are 0 .. vocab - 1.
+    encode: (text, (rows, columns) of its images) -> tokens.
   Raises:
     ValueError: a line that is not as the module says, by file and line number.
   """
@@ -46,39 +51,49 @@ def read_sequences(path: str, encode, vocab: int) -> list[list[int]]:
     for number, line in enumerate(file, 1):
       if line.strip():
         try:
-          sequences.append(_tokens(json.loads(line), encode, vocab))
+          sequences.append(_sequence(json.loads(line), encode, config, os.path.dirname(path)))
         except ValueError as error:
           raise ValueError(f'{path}, line {number}: {error}') from error
-  return sequences
+  return [tokens for tokens, _ in sequences], [found for _, found in sequences]
 
 
-def _tokens(record, encode, vocab: int) -> list[int]:
+def _sequence(record, encode, config: ModelConfig, folder: str) -> tuple[list[int], tuple]:
   if not isinstance(record, dict) or ('text' in record) == ('tokens' in record):
     raise ValueError('must be a JSON object with either "text" or "tokens".')
-  if 'text' in record:
-    if not isinstance(record['text'], str):
-      raise ValueError(f'"text" must be a string, not {record["text"]!r}.')
-    tokens = encode(record['text'])
+  v, text = config.vision, record.get('text')
+  if 'text' in record and not isinstance(text, str):
+    raise ValueError(f'"text" must be a string, not {text!r}.')
+  paths = images.named(record, folder, text=text)
+  if paths and v is None:
+    raise ValueError('there are "images", and the model has no vision tower to read them.')
+  cutting = v and images.Cutting(patch=v.patch, merge=v.merge, side=v.side)
+  if text is not None:
+    tokens = encode(text, [images.grid(*images.size(path), cutting) for path in paths])
   else:
     tokens = record['tokens']
     # A bool is an int to Python, but true is no token.
     if not isinstance(tokens, list) or not all(type(token) is int for token in tokens):
       raise ValueError('"tokens" must be a list of whole numbers.')
   for token in tokens:
-    if not 0 <= token < vocab:
-      raise ValueError(f'token {token} is not in the vocabulary, which is 0 .. {vocab - 1}.')
-  return tokens
+    if not 0 <= token < config.vocab:
+      raise ValueError(f'token {token} is not in the vocabulary, which is 0 .. '
+                       f'{config.vocab - 1}.')
+  if not paths:
+    return tokens, ()
+  return tokens, images.cut(paths, np.array(tokens), v.image_token, cutting)
 
 
 def make_encode(path: str):
-  """text -> tokens with the tokenizer of a checkpoint, which is loaded at the first text."""
+  """(text, grids) -> tokens with the tokenizer of a checkpoint, loaded at the first text."""
   tokenizer = None
 
-  def encode(text: str) -> list[int]:
+  def encode(text: str, grids=()) -> list[int]:
     nonlocal tokenizer
     tokenizer = tokenizer or load_tokenizer(*_tokenizer(path))
     bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    return bos + tokenizer.encode(text)
+    texts = text.split(IMAGE) if grids else [text]
+    pieces = [x for text, grid in zip(texts, grids, strict=False) for x in (text, Grid(*grid))]
+    return bos + templates.encode(tokenizer, [*pieces, texts[-1]])
 
   return encode
 
@@ -115,14 +130,15 @@ def make_batches(
       yield batch, -(-rows // rows_multiple) * rows_multiple, width
 
 
-def target_logps(config: ModelConfig, params, tokens, targets, segments):
+def target_logps(config: ModelConfig, params, tokens, targets, segments, images=None):
   """[B, T] float32: log-probability of each target after its token and those before; not masked.
 
   Args:
     tokens, targets, segments: [B, T] int32; one sequence a row, segment 0 is padding.
+    images: of the rows, as in `decoder.Decoder`.
   """
   positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
-  hidden = decoder.forward_rows(config, params, tokens, positions, segments)
+  hidden = decoder.forward_rows(config, params, tokens, positions, segments, images)
 
   def chunk(hidden_targets):
     hidden, targets = hidden_targets            # [B, C, D], [B, C]
@@ -147,29 +163,47 @@ class Scorer:
   """
 
   def __init__(self, config: ModelConfig, params, mesh):
-    self._params = params
+    self._params, self._vision = params, config.vision
     self._rows = sharding.named(mesh, sharding.TRAINER, ('row', None))
     self._rows_over = sharding.pieces(mesh, sharding.TRAINER, 'row')
     self._logps = jax.jit(
         lambda *arguments: target_logps(config, *arguments), out_shardings=self._rows)
 
-  def __call__(self, sequences: Sequence[Sequence[int]], scored=lambda tokens: None):
+  def __call__(self, sequences: Sequence[Sequence[int]], scored=lambda tokens: None, images=None):
     """A list of float32 arrays, n - 1 log-probabilities for a sequence of n tokens.
 
-    `scored(tokens)` is called after every batch with the number of tokens it held.
+    Args:
+      scored: called after every batch with the number of tokens it held.
+      images: of each sequence, a tuple; None where no sequence has any.
     """
     out = [np.zeros(0, np.float32) for _ in sequences]
-    lengths = [len(tokens) for tokens in sequences]
-    for members, rows, width in make_batches(lengths, self._rows_over):
-      arrays = np.zeros((3, rows, width), np.int32)
-      for row, i in enumerate(members):
-        n = lengths[i] - 1
-        arrays[:, row, :n] = sequences[i][:-1], sequences[i][1:], np.ones(n)
-      logps = jax.device_get(self._logps(self._params, *jax.device_put(list(arrays), self._rows)))
-      for row, i in enumerate(members):
-        out[i] = logps[row, :lengths[i] - 1]
-      scored(sum(lengths[i] for i in members))
+    images = images or [()] * len(sequences)
+    for pictured in (False, True):
+      lengths = [len(tokens) if bool(own) == pictured else 0
+                 for tokens, own in zip(sequences, images, strict=True)]
+      for members, rows, width in make_batches(lengths, self._rows_over):
+        arrays = np.zeros((3, rows, width), np.int32)
+        for row, i in enumerate(members):
+          n = lengths[i] - 1
+          arrays[:, row, :n] = sequences[i][:-1], sequences[i][1:], np.ones(n)
+        given = list(arrays)
+        if pictured:
+          given.append(vars(self._images([images[i] for i in members], rows, width)))
+        logps = jax.device_get(self._logps(self._params, *jax.device_put(given, self._rows)))
+        for row, i in enumerate(members):
+          out[i] = logps[row, :lengths[i] - 1]
+        scored(sum(lengths[i] for i in members))
     return out
+
+  def _images(self, members, rows: int, width: int) -> RowImages:
+    """The images of a row each, in a power of two of tokens."""
+    unit = self._vision.merge ** 2
+    most = max(sum(len(image.tokens) for image in own) for own in members)
+    found = RowImages.empty(rows, width, unit << (most - 1).bit_length(),
+                            3 * self._vision.patch ** 2)
+    for row, own in enumerate(members):
+      found.put(row, 0, own)
+    return found
 
   def compilations(self) -> int:
     """How many shapes have been compiled so far."""
@@ -215,14 +249,16 @@ def parse(argv: Sequence[str]):
 def main(args) -> None:
   with entry.one_sentence():
     config = checkpoint.read_config(args.checkpoint, dtype=args.dtype)
-    sequences = read_sequences(args.input, make_encode(args.checkpoint), config.vocab)
+    sequences, found = read_sequences(args.input, make_encode(args.checkpoint), config)
+    if not any(found):
+      config = dataclasses.replace(config, vision=None)    # Nothing of the tower is loaded.
     scorer = load_scorer(args.checkpoint, config, fsdp=args.fsdp, tensor=args.tensor)
   columns = (*progress.Progress.get_default_columns(), progress.MofNCompleteColumn(),
              progress.TextColumn('tokens'))
   with progress.Progress(*columns) as bar:
     total = sum(len(tokens) for tokens in sequences if len(tokens) > 1)
     task = bar.add_task('Scoring', total=total)
-    logps = scorer(sequences, lambda tokens: bar.advance(task, tokens))
+    logps = scorer(sequences, lambda tokens: bar.advance(task, tokens), found)
   write_scores(args.output, sequences, logps)
 
 

@@ -154,11 +154,12 @@ class Run:
   def _cold_start(self, trainer, saved) -> None:
     c = self.c.cold_start
     self.display.phase('cold start', c.steps)
-    examples = build.cold_start_examples(self.c, self.tok, self.stream)
+    examples = build.cold_start_examples(self.c, self.tok, self.config, self.stream)
     self.display.note(f'Cold start: {len(examples)} examples of a row or less.')
     cold_start.run(
         trainer, examples, steps=c.steps, rows=c.rows, row_tokens=self.c.batching.row_tokens,
-        seed=self.c.seed, stopping=self.health.stopping, save_every=self.c.checkpoints.every,
+        patches=build.patches(self.c, self.config), seed=self.c.seed,
+        stopping=self.health.stopping, save_every=self.c.checkpoints.every,
         save=lambda: saved.save(trainer.version, trainer.state, self.journal.record(), None),
         progress=lambda step, m: self.display.update(dict(step=step, loss=m['loss'])))
 
@@ -193,7 +194,7 @@ class Run:
     c, b = self.c, self.c.batching
     batcher = Batcher(
         group_size=c.sampler.group_size, microbatch_rows=c.trainer.microbatch_rows,
-        max_new_tokens=c.sampler.max_new_tokens,
+        max_new_tokens=c.sampler.max_new_tokens, patches=build.patches(c, self.config),
         **{k: b[k] for k in ('prompts_per_batch', 'minibatches', 'max_staleness', 'row_tokens',
                              'advantage_norm', 'normalizer')})
     loop = Loop(

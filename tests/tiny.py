@@ -3,7 +3,9 @@ import json
 from pathlib import Path
 
 import jax
+import numpy as np
 import tokenizers
+from PIL import Image
 from tokenizers import models, pre_tokenizers
 
 from magistral_jax import check, train
@@ -17,6 +19,10 @@ from tests import fakes
 
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
 WORDS = ('<|im_start|>', '<|im_end|>', 'one', 'two', 'three', '1', '2', '3')
+IMAGE_WORDS = ('<|im_start|>', '<|im_end|>', '[INST]', '[/INST]', '[IMG]', '[IMG_BREAK]',
+               '[IMG_END]', 'one', 'two', '1', '2')
+TOWER = dict(layers=1, dim=16, heads=2, head_dim=8, ffn_dim=24, patch=2, side=8,
+             image_token=IMAGE_WORDS.index('[IMG]'))
 SHAPE = dict(layers=1, dim=16, heads=4, kv_heads=2, head_dim=8, ffn_dim=24)
 
 
@@ -32,11 +38,15 @@ def shrink(c, **overrides):
   """The same experiment with one layer, short sequences, small batches and one update."""
   c.total_steps = 1
   c.data.max_prompt_tokens = min(c.data.max_prompt_tokens, 32)
-  c.model.update(SHAPE)
+  c.model.update(SHAPE, dtype='float32')
+  c.model.tower.update(TOWER)
   c.cold_start.update(steps=2, examples=8, rows=4)
   c.sampler.update(slots=8, group_size=4, max_new_tokens=8, page_tokens=8, decode_steps=4)
   c.batching.update(prompts_per_batch=2, row_tokens=64)
+  c.batching.row_patches = min(c.batching.row_patches, 64)
   c.trainer.update(microbatch_rows=4, unroll=1)
+  for mesh in (c.mesh.trainer, c.mesh.sampler):
+    mesh.update(dict.fromkeys(mesh, 1))
   c.evaluation.update(every=0, problems=4, max_new_tokens=8)
   c.runtime.update(mode='lockstep', deadline_s=300.0)
   c.update_from_flattened_dict(overrides)
@@ -49,11 +59,16 @@ def write_folder(path):
       family='mistral', vocab=len(WORDS), rope_theta=1e4, norm_eps=1e-5, tied=True,
       dtype='float32', **SHAPE)
   checkpoint.save_huggingface(jax.jit(lambda: decoder.init(config, 0))(), config, path)
-  words = tokenizers.Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, 'one'))
-  words.pre_tokenizer = pre_tokenizers.Whitespace()
-  words.add_special_tokens(list(WORDS[:2]))
-  words.save(str(path / 'tokenizer.json'))
+  save_words(path, WORDS, controls=2)
   return str(path)
+
+
+def save_words(path, words, *, controls):
+  """The tokenizer.json of a vocabulary of whole words, the first of which are control tokens."""
+  made = tokenizers.Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, 'one'))
+  made.pre_tokenizer = pre_tokenizers.Whitespace()
+  made.add_special_tokens(list(words[:controls]))
+  made.save(str(path / 'tokenizer.json'))
 
 
 def write_problems(path, count=20):
@@ -61,6 +76,27 @@ def write_problems(path, count=20):
   path.write_text(''.join(json.dumps(dict(
       problem=f'one two {i}', answer=str(i), solution='one two')) + '\n' for i in range(count)))
   return str(path)
+
+
+def write_images(path, count=20):
+  """A tokenizer with the tokens of images, and problems with none, one and two of them.
+
+  Returns the overrides that point a config at both, for a model drawn at random.
+  """
+  save_words(path, IMAGE_WORDS, controls=7)
+  rng, lines = np.random.default_rng(0), []
+  for i in range(count):
+    names = [f'{i}-{k}.png' for k in range(i % 3)]
+    for name in names:
+      pixels = rng.integers(0, 256, (*rng.integers(1, 10, 2), 3), np.uint8)
+      Image.fromarray(pixels).save(path / name)
+    text = ' '.join(['one', *['two <image>'] * len(names), str(i)])
+    lines.append(dict(problem=text, answer=str(i), solution='one two', images=names))
+  (path / 'problems.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  return {
+      'tokenizer.kind': 'huggingface', 'tokenizer.path': str(path),
+      'data.jsonl.path': str(path / 'problems.jsonl'), 'data.jsonl.held_out': 6,
+      'data.max_prompt_tokens': 64, 'batching.row_tokens': 96, 'batching.row_patches': 64}
 
 
 def by_tokens(completion):

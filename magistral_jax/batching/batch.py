@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from magistral_jax.batching.advantages import loss_weights, standardise
-from magistral_jax.batching.packing import Trained, efficiency, pack
+from magistral_jax.batching.packing import Patches, Trained, efficiency, pack
 from magistral_jax.records import Batch, Group, Rows
 
 
 def make_batch(
     groups: Sequence[Group], *, minibatches: int, row_tokens: int, microbatch_rows: int,
-    advantage_norm: str, normalizer: str, max_new_tokens: int) -> Batch:
+    advantage_norm: str, normalizer: str, max_new_tokens: int,
+    patches: Patches | None = None) -> Batch:
   """Standardises, weighs and packs complete groups, minibatch by minibatch.
 
   Group i goes to minibatch i mod `minibatches`: neighbours in the stream, which are alike in
@@ -28,6 +29,7 @@ def make_batch(
     advantage_norm: 'minibatch' | 'group' | 'none', see `standardise`.
     normalizer: 'group' | 'batch' | 'sequence' | 'constant', see `loss_weights`.
     max_new_tokens: the sampler's limit, for the normalizer 'constant'.
+    patches: room for the pictures of prompts in a row; None where there are none.
   Returns:
     A batch whose groups, in the order given, carry the advantages that are trained on.
   Raises:
@@ -45,22 +47,18 @@ def make_batch(
     members = [dataclasses.replace(group, advantages=advantages) for group, advantages
                in zip(members, standardise(members, advantage_norm), strict=True)]
     final[m::minibatches] = members
-    packed.append(_pack_groups(members, weights, row_tokens, microbatch_rows))
-  return Batch(tuple(final), tuple(packed), _efficiency(packed))
+    packed.append(_pack_groups(members, weights, row_tokens, microbatch_rows, patches))
+  filled = efficiency(np.concatenate([rows.segments for rows in packed]))
+  return Batch(tuple(final), tuple(packed), filled)
 
 
 def _pack_groups(
     groups: Sequence[Group], weights: Sequence[tuple[float, ...]], row_tokens: int,
-    microbatch_rows: int) -> Rows:
+    microbatch_rows: int, patches: Patches | None) -> Rows:
   sequences = [
-      Trained(group.prompt.tokens, completion.tokens, weight, advantage, completion.sampler_logp)
+      Trained(group.prompt.tokens, completion.tokens, weight, advantage, completion.sampler_logp,
+              group.prompt.images)
       for group, group_weights in zip(groups, weights, strict=True)
       for completion, weight, advantage in zip(
           group.completions, group_weights, group.advantages, strict=True)]
-  return pack(sequences, row_tokens=row_tokens, rows_multiple=microbatch_rows)
-
-
-def _efficiency(packed: Sequence[Rows]) -> float:
-  return efficiency(Rows(**{
-      field.name: np.concatenate([getattr(rows, field.name) for rows in packed])
-      for field in dataclasses.fields(Rows)}))
+  return pack(sequences, row_tokens=row_tokens, rows_multiple=microbatch_rows, patches=patches)

@@ -64,10 +64,13 @@ def split(problems: Sequence[Problem], held_out: int) -> tuple[list[Problem], li
 
 
 def without_texts(problems: Sequence[Problem], others: Sequence[Problem]) -> list[Problem]:
-  """The problems whose text is not among the others': two rows can ask the same."""
-  texts = {_folded(problem.text) for problem in others}
-  return [problem for problem in problems if _folded(problem.text) not in texts]
+  """The problems whose text is not among the others': two rows can ask the same.
+
+  The same words about other pictures ask something else.
+  """
+  asked = {_folded(problem) for problem in others}
+  return [problem for problem in problems if _folded(problem) not in asked]
 
 
-def _folded(text: str) -> str:
-  return ' '.join(text.split()).casefold()
+def _folded(problem: Problem) -> tuple[str, ...]:
+  return ' '.join(problem.text.split()).casefold(), *problem.images

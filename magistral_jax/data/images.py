@@ -13,11 +13,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps
 
+from magistral_jax.data.templates import IMAGE
+from magistral_jax.records import Image
+
+TOKEN = '[IMG]'           # The control token that stands where an embedding of a picture goes.
 # What Pillow raises for files that are no picture, cut off, or absurdly large.
 FAULTS = (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError)
 
@@ -28,6 +34,31 @@ class Cutting:
   patch: int                # Pixels along a patch's side.
   merge: int                # Patches along a token's side.
   side: int                 # Pixels; a longer picture is made smaller.
+
+
+def named(record: dict, folder: str, *, text: str | None = None) -> tuple[str, ...]:
+  """The files that a JSON record lists under "images", each of which can be opened.
+
+  Args:
+    folder: what their paths are relative to.
+    text: where each has its place, where that is to be checked.
+  Returns:
+    Nothing for a record without "images", whose text may say anything.
+  Raises:
+    ValueError: what is wrong, without the place of the record.
+  """
+  paths = record.get('images')
+  if paths is None:
+    return ()
+  if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+    raise ValueError(f'"images" must be a list of paths, this is {paths!r}.')
+  if text is not None and text.count(IMAGE) != len(paths):
+    raise ValueError(f'"images" has {len(paths)} paths and the text {text.count(IMAGE)} places for '
+                     f'them: write {IMAGE} once for each, where the image stands.')
+  paths = tuple(os.path.join(folder, path) for path in paths)
+  for path in paths:
+    size(path)
+  return paths
 
 
 @functools.cache
@@ -78,6 +109,26 @@ def load(path: str, cutting: Cutting) -> tuple[np.ndarray, np.ndarray]:
   by_token = lambda x: x.reshape(
       rows // merge, merge, cols // merge, merge, -1).swapaxes(1, 2).reshape(rows * cols, -1)
   return by_token(pixels), by_token(places)
+
+
+def cut(paths: Sequence[str], tokens: np.ndarray, image_token: int,
+        cutting: Cutting) -> tuple[Image, ...]:
+  """The pictures of these files, and where in the tokens each one's embeddings go, in order.
+
+  Args:
+    tokens: [n] int32 of the prompt; image_token: the id at which an embedding goes.
+  Raises:
+    ValueError: a file cannot be read, or the tokens have more or fewer places than are needed.
+  """
+  loaded = [load(path, cutting) for path in paths]
+  needed = [len(pixels) // cutting.merge ** 2 for pixels, _ in loaded]
+  slots = np.flatnonzero(tokens == image_token).astype(np.int32)
+  if len(slots) != sum(needed):
+    raise ValueError(f'the tokens have {len(slots)} places for images (token {image_token}) and '
+                     f'the images {", ".join(paths)} need {sum(needed)}.')
+  parts = np.split(slots, np.cumsum(needed))[:-1]
+  return tuple(Image(pixels, places, part)
+               for (pixels, places), part in zip(loaded, parts, strict=True))
 
 
 def _says_up(picture: Pillow.Image) -> bool:

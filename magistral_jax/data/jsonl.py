@@ -7,6 +7,10 @@ r"""Problems from JSON Lines files: one object a line, checked before anything r
 "domain": "code") is a programming problem and needs no answer; `cases.read` says what tests are:
 
     {"problem": "Read two ...", "language": "cpp", "tests": [{"stdin": "1 2", "stdout": "3"}]}
+
+A problem with pictures names their files, relative to its own, and says where each of them stands:
+
+    {"problem": "How much is the blue bar of <image>?", "answer": "7", "images": ["bars.png"]}
 """
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from typing import Any
 from absl import logging
 
 from magistral_jax import cases
+from magistral_jax.data import images
 from magistral_jax.data.finite import FiniteSource, permutation, split, without_texts
 from magistral_jax.records import Problem
 
@@ -91,23 +96,25 @@ def read_files(paths: Sequence[str]) -> list[Problem]:
 def _read(path: str) -> Iterator[tuple[int, Problem]]:
   if not os.path.isfile(path):
     raise ValueError(f'The problem file {path!r} does not exist: correct its path.')
-  name = os.path.splitext(os.path.basename(path))[0]
+  folder, file = os.path.split(path)
+  name = os.path.splitext(file)[0]
   # Binary, so that only \n ends a line: text mode also stops at characters that JSON allows.
   with open(path, 'rb') as lines:
     for number, line in enumerate(lines, 1):
       if line.strip():
         try:
-          yield number, parse_line(line, number, name)
+          yield number, parse_line(line, number, name, folder)
         except ValueError as error:
           raise ValueError(f'{path}, line {number}: {error}') from None
 
 
-def parse_line(line: bytes, number: int, name: str) -> Problem:
+def parse_line(line: bytes, number: int, name: str, folder: str = '') -> Problem:
   """One line of a file as a problem.
 
   Args:
     number: of the line, from 1; it makes the id of a problem that brings none.
     name: of the file without its ending; the source of a problem that names none.
+    folder: what the paths of images are relative to.
   Raises:
     ValueError: what is missing or wrong, without the place.
   """
@@ -117,11 +124,13 @@ def parse_line(line: bytes, number: int, name: str) -> Problem:
     raise ValueError(f'"meta" must be an object, this is {_kind(meta)}.')
   domain = _text(row, 'domain', 'code' if 'tests' in row else 'math')
   tests = cases.read(row) if domain == 'code' else None
+  text = _text(row, 'problem')
   return Problem(
-      id=_text(row, 'id', f'{name}-{number}'), text=_text(row, 'problem'),
+      id=_text(row, 'id', f'{name}-{number}'), text=text,
       answer=_text(row, 'answer', None if tests is None else ''),
       source=_text(row, 'source', name), domain=domain, language=_text(meta, 'language', 'en'),
-      solution=_text(row, 'solution', ''), tests=tests)
+      solution=_text(row, 'solution', ''), tests=tests,
+      images=images.named(row, folder, text=text))
 
 
 def read_object(line: bytes) -> dict[str, Any]:

@@ -10,17 +10,63 @@ from __future__ import annotations
 import numpy as np
 from absl import logging
 
-from magistral_jax.data.prompts import render
+from magistral_jax.data import images
+from magistral_jax.data.prompts import render, tokenize_example
 from magistral_jax.data.sources import Source
-from magistral_jax.records import Problem, Prompt
+from magistral_jax.records import Image, Problem, Prompt
 from magistral_jax.tokens import Tokenizer
+
+
+def tokenize(problem: Problem, tokenizer: Tokenizer, *, cutting: images.Cutting | None,
+             **how) -> list[int]:
+  """The tokens of a problem's prompt; of its pictures only the sizes are looked at.
+
+  Args:
+    cutting: None for a model that reads no images.
+    how: template and system_prompt, as in `prompts.render`.
+  Raises:
+    ValueError: a picture cannot be opened, or the model reads none.
+  """
+  return render(tokenizer, problem.text, grids=_grids(problem, cutting), **how)
+
+
+def make_prompt(ordinal: int, problem: Problem, tokenizer: Tokenizer, *,
+                cutting: images.Cutting | None, **how) -> Prompt:
+  """The prompt of a problem, its pictures cut into patches; arguments and errors as `tokenize`."""
+  tokens = np.array(tokenize(problem, tokenizer, cutting=cutting, **how), np.int32)
+  return Prompt(ordinal, problem, tokens, _pictures(problem, tokens, tokenizer, cutting))
+
+
+def make_example(problem: Problem, response: str, tokenizer: Tokenizer, *,
+                 cutting: images.Cutting | None, **how) -> tuple:
+  """(prompt tokens, response tokens, images) to imitate; arguments and errors as `tokenize`."""
+  prompt, answer = tokenize_example(tokenizer, problem, response, grids=_grids(problem, cutting),
+                                    **how)
+  return prompt, answer, _pictures(problem, np.array(prompt), tokenizer, cutting)
+
+
+def _grids(problem: Problem, cutting: images.Cutting | None) -> list[tuple[int, int]]:
+  if problem.images and cutting is None:
+    raise ValueError(f'Problem {problem.id} has images and the model reads none: set model.vision '
+                     f"to 'frozen' or 'trained' with a model that has a vision tower, or take the "
+                     f'problem out.')
+  return [images.grid(*images.size(path), cutting) for path in problem.images]
+
+
+def _pictures(problem: Problem, tokens, tokenizer: Tokenizer, cutting) -> tuple[Image, ...]:
+  if not problem.images:
+    return ()
+  try:
+    return images.cut(problem.images, tokens, tokenizer.special(images.TOKEN), cutting)
+  except ValueError as error:
+    raise ValueError(f'Problem {problem.id}: {error}') from None
 
 
 class PromptStream:
   """Prompts of a source, none longer than `max_prompt_tokens`.
 
   Args:
-    template, system_prompt: as in `prompts.render`.
+    template, system_prompt, cutting: as in `tokenize`.
     max_prompt_tokens: problems of a finite source whose prompt is longer are left out of both
       sides; `dropped` counts them.
   Raises:
@@ -29,12 +75,13 @@ class PromptStream:
 
   def __init__(
       self, source: Source, tokenizer: Tokenizer, *, template: str, system_prompt: str,
-      max_prompt_tokens: int):
-    self._render = lambda problem: render(
-        tokenizer, problem.text, template=template, system_prompt=system_prompt)
+      max_prompt_tokens: int, cutting: images.Cutting | None = None):
+    how = dict(template=template, system_prompt=system_prompt, cutting=cutting)
+    self._tokenize = lambda problem: tokenize(problem, tokenizer, **how)
+    self._prompt = lambda ordinal, problem: make_prompt(ordinal, problem, tokenizer, **how)
     self.dropped = 0
     if source.size is None:
-      longest = len(self._render(source.longest()))
+      longest = len(self._tokenize(source.longest()))
       if longest > max_prompt_tokens:
         raise ValueError(
             f'A prompt can take {longest} tokens, but {max_prompt_tokens} are allowed: raise '
@@ -51,13 +98,10 @@ class PromptStream:
     """At most `n` held-out prompts, with the ordinals -1, -2, ... that no training prompt has."""
     return [self._prompt(-1 - i, p) for i, p in enumerate(self.source.held_out(n))]
 
-  def _prompt(self, ordinal: int, problem: Problem) -> Prompt:
-    return Prompt(ordinal, problem, np.array(self._render(problem), np.int32))
-
   def _drop_long(self, source, max_prompt_tokens: int):
     lengths: list[int] = []
     def fits(problem):
-      lengths.append(len(self._render(problem)))
+      lengths.append(len(self._tokenize(problem)))
       return lengths[-1] <= max_prompt_tokens
     kept = source.select(fits)
     self.dropped = sum(n > max_prompt_tokens for n in lengths)

@@ -3,6 +3,8 @@
 import dataclasses
 
 FAMILIES = ('mistral',)
+# What becomes of the tower that reads images: left out, kept as it is, or trained along.
+VISION = ('off', 'frozen', 'trained')
 DTYPES = ('float32', 'bfloat16')
 
 

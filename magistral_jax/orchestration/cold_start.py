@@ -3,21 +3,22 @@
 import itertools
 import random
 
-from magistral_jax.batching.packing import evenly_weighted, pack_examples
+from magistral_jax.batching.packing import Patches, evenly_weighted, pack_examples
 
 
-def run(trainer, examples, *, steps: int, rows: int, row_tokens: int, seed: int, stopping, save,
-        save_every: int, progress) -> None:
-  """Trains on (prompt tokens, completion tokens) pairs, reshuffled every epoch.
+def run(trainer, examples, *, steps: int, rows: int, row_tokens: int, patches: Patches | None,
+        seed: int, stopping, save, save_every: int, progress) -> None:
+  """Trains on (prompt tokens, completion tokens, images), reshuffled every epoch.
 
   Args:
     trainer: its version counts the steps; one that was restored goes on where it stopped.
-    rows: rows of an optimizer step.
+    rows: rows of an optimizer step; row_tokens, patches: what a row has room for.
     stopping: an Event; when set, the cold start saves and ends between two steps.
     save: called every `save_every` steps (0: never) and when stopping.
     progress: called with (step, metrics) after every step.
   """
-  batches = itertools.islice(_batches(examples, rows, row_tokens, seed), trainer.version, None)
+  batches = _batches(examples, rows, row_tokens, patches, seed)
+  batches = itertools.islice(batches, trainer.version, None)
   for step in range(trainer.version + 1, steps + 1):
     if stopping.is_set():
       break
@@ -28,14 +29,15 @@ def run(trainer, examples, *, steps: int, rows: int, row_tokens: int, seed: int,
     save()
 
 
-def _batches(examples, rows, row_tokens, seed):
+def _batches(examples, rows, row_tokens, patches, seed):
   """Endless slices of `rows` rows; each epoch packs all examples anew in another order."""
   rng = random.Random(f'cold start {seed}')
   while True:
     order = list(examples)
     rng.shuffle(order)
     # Packing sorts by length; a share at a time keeps lengths mixed among the steps.
-    packed = pack_examples(order, row_tokens=row_tokens, rows_multiple=rows)
+    packed = pack_examples(order, row_tokens=row_tokens, rows_multiple=rows,
+                           patches=patches)
     starts = list(range(0, len(packed), rows))
     places = list(range(len(packed)))
     rng.shuffle(places)

@@ -386,6 +386,4 @@ class Group:
     missing = -len(rows) % size
     places = np.concatenate([np.arange(first + start, first + stop)
                              for first in range(0, len(rows) + missing, size)])
-    fields = {f.name: getattr(rows, f.name) for f in dataclasses.fields(Rows)}
-    pad = lambda a: np.pad(a, ((0, missing),) + ((0, 0),) * (a.ndim - 1))
-    return Rows(**{name: pad(value)[places] for name, value in fields.items()})
+    return rows.filled(len(rows) + missing)[places]

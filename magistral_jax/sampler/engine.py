@@ -11,7 +11,8 @@ The life of a sequence:
   4. A slot that draws the end-of-sequence token or its last allowed token turns itself off.
      release turns slots off from outside.
 Which pages a slot owns is the host's business (slots.py); the page table comes with each call.
-Every function is compiled for one shape, prefill for one per bucket.
+Every function is compiled for one shape, prefill for one per bucket of tokens and, for prompts with
+images, of patches.
 """
 
 import dataclasses
@@ -24,7 +25,11 @@ import numpy as np
 from magistral_jax import sharding
 from magistral_jax.models import attention, cache, decoder
 from magistral_jax.models.config import ModelConfig
+from magistral_jax.records import Image, RowImages
 from magistral_jax.sampler import sampling
+
+# Tokens of the smallest bucket of patches: below it encoding costs about the same.
+SMALLEST_PICTURE = 64
 
 
 @jax.tree_util.register_dataclass
@@ -95,14 +100,30 @@ class Engine:
     """Length to which a prompt of `tokens` is padded: a power of two of pages."""
     return self.page_tokens << max(0, (-(-tokens // self.page_tokens) - 1).bit_length())
 
-  def prefill(self, params, state, tokens: np.ndarray, page_ids) -> DecodeState:
-    """Writes the keys and values of `tokens` [n] into pages `page_ids` (ceil(n / page_tokens))."""
+  def prefill(self, params, state, tokens: np.ndarray, page_ids,
+              images: tuple[Image, ...] = ()) -> DecodeState:
+    """Writes the keys and values of `tokens` [n] into pages `page_ids` (ceil(n / page_tokens)).
+
+    `images` are those among the tokens; their embeddings are computed here, once.
+    """
     size = self.bucket(len(tokens))
     padded = np.zeros((1, size), np.int32)
     padded[0, :len(tokens)] = tokens
     ids = np.zeros(size // self.page_tokens, np.int32)
     ids[:len(page_ids)] = page_ids
-    return self._prefill(params, state, *self._put(padded, np.int32(len(tokens)), ids))
+    arrays = self._put(padded, np.int32(len(tokens)), ids)
+    if not images:
+      return self._prefill(params, state, *arrays)
+    return self._prefill(params, state, *arrays, *self._put(vars(self._pictures(images, size))))
+
+  def _pictures(self, images, size: int) -> RowImages:
+    """The pictures of a prompt in a bucket of patches, a power of two of tokens."""
+    vision = self.config.vision
+    tokens = max(SMALLEST_PICTURE, sum(len(image.tokens) for image in images))
+    patches = vision.merge ** 2 << (tokens - 1).bit_length()
+    row = RowImages.empty(1, size, patches, 3 * vision.patch ** 2)
+    row.put(0, 0, images)
+    return row
 
   def insert(self, state, seats: Seats) -> DecodeState:
     """Seats new sequences; see Seats."""
@@ -138,10 +159,11 @@ class Engine:
                        active=zeros(bool), temperature=zeros(jnp.float32),
                        top_p=zeros(jnp.float32), **ints)
 
-  def _write_prompt(self, params, state, tokens, length, page_ids):
+  def _write_prompt(self, params, state, tokens, length, page_ids, images=None):
     place = jnp.arange(tokens.shape[1])[None]
     attend = attention.prefill((place < length).astype(jnp.int32), page_ids)
-    _, pages = decoder.bind(self.config, params)(tokens, place, attend, state.pages)
+    _, pages = decoder.bind(self.config, params)(
+        tokens, place, attend, state.pages, images=images)
     return dataclasses.replace(state, pages=pages)
 
   def _seat(self, state, seats):

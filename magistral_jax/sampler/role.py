@@ -165,7 +165,7 @@ class Sampler:
     sequence.began = sequence.began or time.monotonic()
     if sequence.tokens:   # It was unseated: its keys are computed again, for itself alone.
       sequence.pages = self._pool.take(-(-sequence.cached // size))
-      self._prefill(sequence.context[:-1], sequence.pages)
+      self._prefill(sequence, sequence.pages)
       return 0, 0
     known = self._prompt_pages(sequence)
     if known is None:
@@ -181,15 +181,17 @@ class Sampler:
     self._release_prompt(sequence.prompt.ordinal)
     size, cached = self._engine.page_tokens, sequence.cached
     pages = self._pool.take(-(-cached // size))
-    self._prefill(sequence.context[:-1], pages)
+    self._prefill(sequence, pages)
     full = cached // size
     known = slots.PromptPages(self.version, tuple(pages[:full]), tuple(pages[full:]))
     self._prompts[sequence.prompt.ordinal] = known
     return known
 
-  def _prefill(self, tokens, pages) -> None:
+  def _prefill(self, sequence, pages) -> None:
+    tokens = sequence.context[:-1]
     if len(tokens):
-      self._state = self._engine.prefill(self._snapshot.params, self._state, tokens, pages)
+      self._state = self._engine.prefill(
+          self._snapshot.params, self._state, tokens, pages, sequence.prompt.images)
       self.counts['prefilled_tokens'] += len(tokens)
 
   def _release_prompt(self, ordinal: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import jax
@@ -102,10 +101,7 @@ class Trainer:
     """Slices of microbatch_rows rows on the mesh; the last one is filled with empty rows."""
     for start in range(0, len(rows), self._local_rows):
       part = rows[start:start + self._local_rows]
-      missing = self._local_rows - len(part)
-      yield {
-          field.name: self._put(np.pad(getattr(part, field.name), ((0, missing), (0, 0))))
-          for field in dataclasses.fields(Rows)}
+      yield jax.tree.map(self._put, part.filled(self._local_rows).arrays())
 
   def _put(self, local: np.ndarray):
     """The rows of this process, as its part of a microbatch over all of them."""

@@ -6,7 +6,7 @@ Letters: B rows of one microbatch, T tokens, D width, V vocabulary.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import optax
 
 from magistral_jax.trainer import losses
 from magistral_jax.trainer.logprobs import token_logps
-from magistral_jax.trainer.state import TrainState
+from magistral_jax.trainer.state import TrainState, trained
 
 # Accumulated over microbatches: sums (over trained tokens, but for the two losses) and a maximum.
 SUMS = ('loss', 'policy_loss', 'tokens', 'clip_fraction_low', 'clip_fraction_high', 'ratio',
@@ -27,7 +27,11 @@ METRICS = SUMS + MAXIMA + APPLIED
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-  """Compiled functions; arguments marked * are donated. `rows` is a dict of [B, T] arrays."""
+  """Compiled functions; arguments marked * are donated.
+
+  `rows` is a dict of [B, T] arrays; where rows have images, also of theirs, under `images`. `grads`
+  has what is trained of `params`.
+  """
   zeros: Callable       # (params) -> (grads, totals): float32, sharded as the parameters.
   accumulate: Callable  # (params, reference, grads*, totals*, rows) -> (grads, totals).
   supervise: Callable   # The same for supervised learning; `reference` is not looked at.
@@ -39,16 +43,17 @@ def make_step(
     forward: Callable, head: Callable, optimizer: optax.GradientTransformation, state: TrainState,
     *, temperature: float, name: str, clip_low: float, clip_high: float, importance_cap: float,
     kl_coef: float, kl_reference: str, kl_ema: float, entropy_coef: float, vocab_chunk: int,
-    vocab_shards: int = 1) -> Step:
+    vocab_shards: int = 1, frozen: Collection[str] = ()) -> Step:
   """Builds the jitted functions of one trainer.
 
   Args:
-    forward: (params, tokens, positions, segments) -> [B, T, D] hidden, each [B, T].
+    forward: (params, tokens, positions, segments[, images]) -> [B, T, D] hidden, each [B, T].
     head: (params) -> [D, V] output matrix.
     state: the state to be trained, or its `abstract_state`. Only its shardings are read: each step
       returns the state exactly as it lay before, so that no second call compiles again.
     temperature: the sampler's; logits are divided by it before the log-softmax.
     vocab_shards: devices that the head's V axis is cut over.
+    frozen: keys of the parameter tree that have no gradient and stay as they are.
     The rest: config section `loss`, see `losses` and `logprobs`.
   Raises:
     ValueError: a key of `loss` that cannot work.
@@ -58,7 +63,7 @@ def make_step(
   vocab = dict(vocab_chunk=vocab_chunk, vocab_shards=vocab_shards)
 
   def logps(params, rows, temperature=temperature):
-    hidden = forward(params, rows['tokens'], rows['positions'], rows['segments'])
+    hidden = forward(params, *_read(rows))
     return token_logps(hidden, head(params), rows['targets'], temperature=temperature, **vocab)
 
   def policy(params, reference, rows):
@@ -86,20 +91,23 @@ def make_step(
 
   places = jax.tree.map(lambda x: x.sharding, state)
   # The step counter lies whole on every device, and so do the metrics.
-  grads = places.params, places.step
+  grads = trained(places.params, frozen), places.step
   return Step(
-      zeros=jax.jit(_zeros, out_shardings=grads),
-      accumulate=_accumulator(policy, grads),
-      supervise=_accumulator(supervised, grads),
-      apply=_applier(optimizer, kl_ema if kl_reference == 'ema' else None, (places, places.step)),
+      zeros=jax.jit(lambda params: _zeros(trained(params, frozen)), out_shardings=grads),
+      accumulate=_accumulator(policy, grads, frozen),
+      supervise=_accumulator(supervised, grads, frozen),
+      apply=_applier(optimizer, kl_ema if kl_reference == 'ema' else None, (places, places.step),
+                     frozen),
       score=jax.jit(logps))
 
 
-def _accumulator(loss, out_shardings):
+def _accumulator(loss, out_shardings, frozen):
   """Adds the gradients and metrics of one microbatch to those of the others, in place."""
 
   def accumulate(params, reference, grads, totals, rows):
-    new, values = jax.grad(loss, has_aux=True)(params, reference, rows)
+    whole = lambda some: {**params, **some} if frozen else some
+    new, values = jax.grad(lambda some: loss(whole(some), reference, rows), has_aux=True)(
+        trained(params, frozen))
     grads = jax.tree.map(lambda total, g: total + g.astype(jnp.float32), grads, new)
     # Supervised learning has no ratios: what it does not measure stays 0.
     join = lambda key: jnp.maximum if key in MAXIMA else jnp.add
@@ -108,7 +116,7 @@ def _accumulator(loss, out_shardings):
   return jax.jit(accumulate, donate_argnums=(2, 3), out_shardings=out_shardings)
 
 
-def _applier(optimizer, kl_ema, out_shardings):
+def _applier(optimizer, kl_ema, out_shardings, frozen):
   """One optimizer step, or none where the gradient is not finite.
 
   The decision is a select on the device, so the host need not wait for it. Moments are left as
@@ -118,9 +126,12 @@ def _applier(optimizer, kl_ema, out_shardings):
   def apply(state, grads, totals, advance):
     norm = optax.tree.norm(grads)
     good = jnp.isfinite(norm) & jnp.isfinite(totals['loss'])
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    before = trained(state.params, frozen)
+    updates, opt_state = optimizer.update(grads, state.opt_state, before)
     keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
-    params = keep(optax.apply_updates(state.params, updates), state.params)
+    params = keep(optax.apply_updates(before, updates), before)
+    if frozen:
+      params = {**state.params, **params}
     reference = state.reference
     if kl_ema is not None:
       reference = keep(jax.tree.map(
@@ -131,6 +142,12 @@ def _applier(optimizer, kl_ema, out_shardings):
     return state, jnp.stack([metrics[key].astype(jnp.float32) for key in METRICS])
 
   return jax.jit(apply, donate_argnums=0, out_shardings=out_shardings)
+
+
+def _read(rows):
+  """What the forward pass reads of the rows; images only where rows have any."""
+  names = ('tokens', 'positions', 'segments', 'images')
+  return [rows[name] for name in names if name in rows]
 
 
 def _zeros(params):

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from magistral_jax import records
 from magistral_jax.batching import packing
 
 
@@ -28,7 +29,50 @@ def test_a_row_by_hand():
   np.testing.assert_allclose(rows.advantage[0], [0, -2, -2, 1, 1, 0])
   np.testing.assert_allclose(rows.sampler_logp[0], [0, -.1, -.2, -.3, -.4, 0])
   assert not rows.segments[1].any() and not rows.mask[1].any()
-  assert packing.efficiency(rows) == pytest.approx(5 / 6)
+  assert packing.efficiency(rows.segments) == pytest.approx(5 / 6)
+
+
+def picture(tokens, seed, merge=1):
+  """An image whose embeddings go to these places of its prompt; patches of 12 numbers."""
+  rng, n = np.random.default_rng(seed), len(tokens) * merge ** 2
+  return records.Image(rng.integers(1, 256, (n, 12), np.uint8),
+                       rng.integers(0, 9, (n, 2), np.int32), np.array(tokens, np.int32))
+
+
+def test_pictures_of_a_row_by_hand():
+  """Tokens 3 stand for pictures; the longer sequence comes first."""
+  one, two, three = picture([1, 2], 0), picture([0], 1), picture([3], 2)
+  rows = packing.pack([
+      packing.Trained(np.array([3, 7]), np.array([3, 4]), 0.5, images=(two,)),
+      packing.Trained(np.array([6, 3, 3, 3]), np.array([5]), 0.5, images=(one, three)),
+  ], row_tokens=8, rows_multiple=2, patches=packing.Patches(row_patches=6, pixels=12))
+  np.testing.assert_array_equal(rows.tokens[0], [6, 3, 3, 3, 3, 7, 3, 0])
+  # The 3 that was drawn, at the end, stands for nothing.
+  np.testing.assert_array_equal(rows.images.index[0], [0, 1, 2, 3, 4, 0, 0, 0])
+  np.testing.assert_array_equal(rows.images.segments[0], [1, 1, 2, 3, 0, 0])
+  np.testing.assert_array_equal(rows.images.pixels[0, :4],
+                                np.concatenate([one.pixels, three.pixels, two.pixels]))
+  np.testing.assert_array_equal(rows.images.places[0, 3], two.places[0])
+  assert not rows.images.segments[1].any() and rows[1:].images.pixels.shape == (1, 6, 12)
+
+
+def test_merged_patches_count_as_one_embedding():
+  rows = packing.pack([
+      packing.Trained(np.array([3, 3, 3]), np.array([5]), 1.0,
+                      images=(picture([0, 1], 0, merge=2), picture([2], 1, merge=2)))],
+      row_tokens=4, rows_multiple=1, patches=packing.Patches(row_patches=16, pixels=12))
+  np.testing.assert_array_equal(rows.images.index[0], [1, 2, 3, 0])
+  np.testing.assert_array_equal(rows.images.segments[0], [1] * 8 + [2] * 4 + [0] * 4)
+
+
+def test_a_row_holds_no_more_patches_than_fit():
+  long = lambda n: packing.Trained(np.full(n + 1, 3), np.array([5]), 1.0,
+                                   images=(picture(range(n), n),))
+  room = packing.Patches(row_patches=8, pixels=12)
+  rows = packing.pack([long(5), long(4), long(3)], row_tokens=64, rows_multiple=1, patches=room)
+  assert (rows.images.segments > 0).sum(1).tolist() == [8, 4]
+  with pytest.raises(ValueError, match=r'take 9 patches.* a row of 8: raise batching\.row_patches'):
+    packing.pack([long(9)], row_tokens=64, rows_multiple=1, patches=room)
 
 
 def naive_first_fit(lengths, row_tokens):
@@ -106,3 +150,17 @@ def test_examples_weigh_every_completion_token_alike():
   part = packing.evenly_weighted(rows[:1])
   assert part.mask.sum() < 5 and part.weight.sum() == pytest.approx(1.0)
   assert packing.evenly_weighted(rows[3:]).weight.sum() == 0.0
+
+
+def test_rows_are_filled_and_cut_with_their_pictures():
+  rows = packing.pack(
+      [packing.Trained(np.array([3]), np.array([5]), 1.0, images=(picture([0], 0),))],
+      row_tokens=4, rows_multiple=1, patches=packing.Patches(row_patches=2, pixels=12))
+  filled = rows.filled(3)
+  assert len(filled) == 3 and filled.images.pixels.shape == (3, 2, 12)
+  np.testing.assert_array_equal(filled[:1].images.index, rows.images.index)
+  assert not filled[1:].images.segments.any() and not filled[1:].segments.any()
+  assert set(filled.arrays()['images']) == {'pixels', 'segments', 'places', 'index'}
+  without = packing.pack([packing.Trained(np.array([3]), np.array([5]), 1.0)],
+                         row_tokens=4, rows_multiple=1)
+  assert 'images' not in without.filled(2).arrays() and without[:1].images is None

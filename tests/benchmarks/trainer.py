@@ -57,7 +57,7 @@ def ours(folder, examples, microbatch_rows, row_tokens, packed=False):
   else:
     each = [pack_examples([pair], row_tokens=longest, rows_multiple=1) for pair in pairs]
     rows = Rows(**{f.name: np.concatenate([getattr(row, f.name) for row in each])
-                   for f in dataclasses.fields(Rows)})
+                   for f in dataclasses.fields(Rows) if f.name != 'images'})
   rows = evenly_weighted(rows)
 
   def step(seed):

@@ -81,3 +81,15 @@ def test_faults_name_the_file(tmp_path):
   assert images.size(whole) == images.size(str(tmp_path / 'cut.png')) == (64, 64)
   with pytest.raises(ValueError, match=r'cut\.png.*cannot be read'):
     images.load(str(tmp_path / 'cut.png'), PIXTRAL)
+
+
+def test_places_for_embeddings_are_dealt_out_in_order(tmp_path):
+  one = save(tmp_path / 'one.png', np.zeros((2, 3, 3)))
+  two = save(tmp_path / 'two.png', np.ones((1, 1, 3)))
+  tokens = np.array([5, 9, 9, 9, 8, 9, 9, 9, 7, 4, 9, 7])
+  first, second = images.cut([one, two], tokens, 9, SINGLE)
+  assert first.tokens.tolist() == [1, 2, 3, 5, 6, 7] and second.tokens.tolist() == [10]
+  assert first.pixels.shape == (6, 3) and second.pixels.tolist() == [[1, 1, 1]]
+  assert images.cut([], tokens, 6, SINGLE) == ()
+  with pytest.raises(ValueError, match=r'have 7 places for images \(token 9\).*one\.png need 6'):
+    images.cut([one], tokens, 9, SINGLE)

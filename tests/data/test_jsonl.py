@@ -1,5 +1,6 @@
 """Problems from files: what is read, how it is dealt out, and how mistakes are reported."""
 import pytest
+from PIL import Image
 
 from magistral_jax.data.jsonl import JsonlSource, read_files
 from magistral_jax.records import Problem
@@ -123,3 +124,36 @@ def test_a_line_with_tests_is_a_programming_problem(write):
     read_files([write('b.jsonl', [row, row | dict(tests=[dict(stdin='1')])])])
   with pytest.raises(ValueError, match=r'line 1: "tests" must be a list'):
     read_files([write('c.jsonl', [dict(problem='Add.', domain='code')])])
+
+
+def test_images_stand_beside_their_file(write, tmp_path):
+  (tmp_path / 'figures').mkdir()
+  Image.new('RGB', (3, 2)).save(tmp_path / 'figures' / 'bars.png')
+  path = write('a.jsonl', [
+      dict(GOOD, problem='What is <image>?', images=['figures/bars.png']),
+      dict(GOOD, problem='What does <image> mean in HTML?')])
+  with_image, without = read_files([path])
+  assert with_image.images == (str(tmp_path / 'figures' / 'bars.png'),)
+  assert without.images == () and '<image>' in without.text
+
+
+@pytest.mark.parametrize('line, message', [
+    (dict(problem='What?', images=['a.png']), r'"images" has 1 paths and the text 0 places'),
+    (dict(problem='<image> or <image>?', images=['a.png']), r'1 paths and the text 2 places'),
+    (dict(problem='<image>', images=[]), r'0 paths and the text 1 places.*write <image> once'),
+    (dict(problem='<image>', images='a.png'), r'"images" must be a list of paths'),
+    (dict(problem='<image>', images=[3]), r'"images" must be a list of paths'),
+    (dict(problem='<image>', images=['a.png']), r"the image '.*a\.png' does not exist"),
+])
+def test_images_that_cannot_work_are_told(line, message, write):
+  with pytest.raises(ValueError, match=r'a\.jsonl, line 2: .*' + message):
+    read_files([write('a.jsonl', [GOOD, dict(line, answer='1')])])
+
+
+def test_the_same_words_about_other_pictures_are_another_problem(write, tmp_path):
+  for name in 'ab':
+    Image.new('RGB', (2, 2)).save(tmp_path / f'{name}.png')
+  ask = lambda name: dict(problem='What is <image>?', answer=name, images=[f'{name}.png'])
+  source = JsonlSource(0, path=write('train.jsonl', [ask('a'), ask('b')]),
+                       held_out_path=write('exam.jsonl', [ask('b')]), held_out=0)
+  assert [p.answer for p in source.training] == ['a']

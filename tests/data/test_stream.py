@@ -1,11 +1,14 @@
 """The prompt stream: any source, any ordinal, no prompt too long."""
 import numpy as np
 import pytest
+import tokenizers
+from PIL import Image
 
+from magistral_jax.data import images
 from magistral_jax.data.arithmetic import ArithmeticSource
 from magistral_jax.data.jsonl import JsonlSource
-from magistral_jax.data.stream import PromptStream
-from magistral_jax.tokens import ByteTokenizer
+from magistral_jax.data.stream import PromptStream, make_example
+from magistral_jax.tokens import ByteTokenizer, load_tokenizer
 
 PLAIN = dict(template='plain', system_prompt='')
 SUMS = dict(operations='+-', min_terms=2, max_terms=4, max_number=20)
@@ -48,3 +51,60 @@ def test_a_file_of_long_problems_only_is_refused(write):
       0, path=write('a.jsonl', [dict(problem='x' * 50, answer='1')]), held_out_path='', held_out=0)
   with pytest.raises(ValueError, match=r'shortest .* 52 tokens, .* 40 .* data\.max_prompt'):
     PromptStream(source, ByteTokenizer(), max_prompt_tokens=40, **PLAIN)
+
+
+def words(tmp_path):
+  """A tokenizer of whole words, with the control tokens of chatml and of images."""
+  controls = ['<|im_start|>', '<|im_end|>', '[IMG]', '[IMG_BREAK]', '[IMG_END]']
+  names = [*controls, 'what', 'is', 'and', 'user', 'assistant']
+  ids = {name: i for i, name in enumerate(names)}
+  made = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, 'is'))
+  made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  made.add_special_tokens(controls)
+  made.save(str(tmp_path / 'tokenizer.json'))
+  return load_tokenizer('huggingface', str(tmp_path))
+
+
+@pytest.fixture
+def pictured(write, tmp_path):
+  """Problems with no, one and two pictures, of 2 x 3 and 1 x 1 patches."""
+  Image.fromarray(np.arange(18, dtype=np.uint8).reshape(2, 3, 3)).save(tmp_path / 'wide.png')
+  Image.fromarray(np.full((1, 1, 3), 7, np.uint8)).save(tmp_path / 'dot.png')
+  return JsonlSource(0, held_out_path='', held_out=0, path=write('a.jsonl', [
+      dict(problem='what', answer='1'),
+      dict(problem='what is <image> what', answer='2', images=['wide.png']),
+      dict(problem='<image> and <image> what', answer='3', images=['dot.png', 'wide.png'])]))
+
+
+def test_pictures_count_as_tokens_and_come_with_the_prompt(pictured, tmp_path):
+  tok, how = words(tmp_path), dict(template='chatml', system_prompt='')
+  stream = PromptStream(pictured, tok, max_prompt_tokens=40, cutting=images.Cutting(1, 1, 8), **how)
+  prompts = {p.problem.answer: p for p in map(stream.prompt, range(3))}
+  none, one, two = (prompts[answer] for answer in '123')
+  assert none.images == ()
+  # [IMG] is 2; a row ends with [IMG_BREAK], 3, the last with [IMG_END], 4.
+  picture = [2, 2, 2, 3, 2, 2, 2, 4]
+  start = next(i for i, token in enumerate(one.tokens) if token == 2)
+  assert one.tokens[start:start + 8].tolist() == picture
+  assert one.images[0].tokens.tolist() == [start + i for i in (0, 1, 2, 4, 5, 6)]
+  assert one.images[0].pixels[:, 0].tolist() == [0, 3, 6, 9, 12, 15]
+  assert [len(image.tokens) for image in two.images] == [1, 6]
+  assert (two.tokens == 2).sum() == 7 and two.images[0].pixels.tolist() == [[7, 7, 7]]
+  # A limit between the two: the problem with two pictures is dropped for its length in tokens.
+  short = PromptStream(pictured, tok, max_prompt_tokens=len(one.tokens), **how,
+                       cutting=images.Cutting(1, 1, 8))
+  assert short.dropped == 1 and short.source.size == 2
+
+
+def test_a_model_that_reads_no_images_is_told(pictured, tmp_path):
+  with pytest.raises(ValueError, match=r'Problem a-2 has images and the model reads none: set mod'):
+    PromptStream(pictured, words(tmp_path), max_prompt_tokens=40, template='chatml',
+                 system_prompt='')
+
+
+def test_an_example_to_imitate_has_its_pictures(pictured, tmp_path):
+  prompt, answer, found = make_example(
+      pictured.problem(0), 'is', words(tmp_path), template='chatml', system_prompt='',
+      cutting=images.Cutting(1, 1, 8))
+  assert len(found) == len(pictured.problem(0).images) and len(answer) == 2
+  assert sum(len(image.tokens) for image in found) == prompt.count(2)

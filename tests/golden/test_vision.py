@@ -1,9 +1,13 @@
 """Models that read images, against transformers, as make_vision.py stored it."""
+import dataclasses
+import json
+
 import jax
 import numpy as np
 import pytest
+import tokenizers
 
-from magistral_jax import sharding
+from magistral_jax import score, sharding
 from magistral_jax.data import images
 from magistral_jax.models import decoder, vision
 from tests.golden import pictures
@@ -66,3 +70,49 @@ def test_the_golden_files_tell_pictures_apart():
   """The first words after two different pictures have different log-probabilities."""
   first = [golden.lines(name, 'scores.jsonl')[1]['logprobs'][-8:] for name in NAMES]
   assert not np.allclose(*first, atol=0.5)
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('fsdp, tensor', [(1, 1), (4, 2)])
+def test_lines_with_images_are_scored(name, fsdp, tensor):
+  """Through the reader and the batches of `score`: with and without images, of all lengths."""
+  config, file = golden.CONFIGS[name], golden.FOLDER / name / 'scores.jsonl'
+  sequences, found = score.read_sequences(str(file), None, config)
+  mesh = sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, expert=1, sequence=1,
+                            tensor=tensor)
+  places = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(config)[1])
+  scorer = score.Scorer(config, jax.device_put(golden.load(name), places), mesh)
+  lines = golden.lines(name, 'scores.jsonl')
+  for line, ours in zip(lines, scorer(sequences, images=found), strict=True):
+    np.testing.assert_allclose(ours, np.array(line['logprobs'][1:], np.float32), atol=2e-5, rtol=0)
+
+
+def test_text_with_places_for_images_is_scored(tmp_path):
+  """<image> becomes the placeholders of its picture; wrong numbers of them are told."""
+  config, line = golden.CONFIGS['pixtral'], golden.lines('pixtral', 'scores.jsonl')[1]
+  pictures.write(tmp_path, {'wide': pictures.SMALL['wide']})
+  named = {10: '[IMG]', 12: '[IMG_BREAK]', 13: '[IMG_END]'}
+  words = {named.get(token, str(token)): token for token in range(config.vocab)}
+  made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, '0'))
+  made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  made.add_special_tokens([*named.values(), '2'])
+  made.save(str(tmp_path / 'tokenizer.json'))
+  (tmp_path / 'tokenizer_config.json').write_text('{"eos_token": "2"}')
+  (tmp_path / 'config.json').write_text('{}')
+  before, after = (' '.join(map(str, part)) for part in (line['tokens'][:3], line['tokens'][-9:]))
+  encode = score.make_encode(str(tmp_path))
+  def read(**changed):
+    record = dict(text=f'{before} <image> {after}', images=['wide.png']) | changed
+    (tmp_path / 'in.jsonl').write_text(json.dumps(record))
+    return score.read_sequences(str(tmp_path / 'in.jsonl'), encode, config)
+  (tokens,), ((image,),) = read()
+  assert tokens == line['tokens']
+  assert [tokens[place] for place in image.tokens] == [10] * 40
+  with pytest.raises(ValueError, match='line 1: "images" has 1 paths and the text 0 places'):
+    read(text=before)
+  with pytest.raises(ValueError, match=r'in\.jsonl, line 1: the image .* does not exist'):
+    read(images=['tall.png'])
+  read()
+  text_only = dataclasses.replace(config, vision=None)
+  with pytest.raises(ValueError, match='line 1: there are "images", and the model has no vision'):
+    score.read_sequences(str(tmp_path / 'in.jsonl'), encode, text_only)

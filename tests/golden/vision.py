@@ -1,5 +1,4 @@
 """The golden models that read images: their shapes, weights and prompts, for several tests."""
-import dataclasses
 import json
 import pathlib
 
@@ -10,6 +9,7 @@ from safetensors.numpy import load_file
 from magistral_jax.data import images
 from magistral_jax.models import decoder, huggingface, layout
 from magistral_jax.models.config import ModelConfig, VisionConfig
+from magistral_jax.records import Problem, Prompt
 
 FOLDER = pathlib.Path(__file__).parent
 TEXT = dict(family='mistral', layers=2, dim=32, heads=4, kv_heads=2, head_dim=8, ffn_dim=56,
@@ -77,5 +77,13 @@ def packed(name, lines, *, tokens, patches):
   return row, given
 
 
-def without_vision(config):
-  return dataclasses.replace(config, vision=None)
+def prompts(name):
+  """The prompts of greedy.jsonl, and what transformers writes after each."""
+  config, found = CONFIGS[name], []
+  for i, line in enumerate(lines(name, 'greedy.jsonl')):
+    paths = tuple(str(FOLDER / name / path) for path in line['images'])
+    problem = Problem(str(i), '', '', '', images=paths)
+    tokens = np.array(line['tokens'], np.int32)
+    found.append((Prompt(i, problem, tokens, images.cut(
+        paths, tokens, config.vision.image_token, cutting(config))), line['completion']))
+  return found

@@ -147,7 +147,8 @@ class FakeEngine:
     return types.SimpleNamespace(tokens=np.full(shape, -1), writers=np.full(shape, -1),
                                  active=np.zeros(self.slots, bool), seat=[None] * self.slots)
 
-  def prefill(self, version, state, tokens, page_ids):
+  def prefill(self, version, state, tokens, page_ids, images):
+    assert not images
     assert len(page_ids) == -(-len(tokens) // self.page_tokens) and 0 not in page_ids
     padding = np.full(len(page_ids) * self.page_tokens - len(tokens), -1)
     state.tokens[page_ids] = np.concatenate([tokens, padding]).reshape(-1, self.page_tokens)

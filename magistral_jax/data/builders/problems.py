@@ -38,6 +38,9 @@ class Problems(tfds.core.GeneratorBasedBuilder):
 
   def _generate_examples(self):
     for problem in read_files(self._path.split(',')):
+      if problem.images:
+        raise ValueError(f'{self._path}: problem {problem.id} has images, which stay files of '
+                         f"their own: read it as it is, with data.source='jsonl'.")
       yield problem.id, to_row(problem)
 
 

@@ -1,0 +1,58 @@
+"""Problems with images from the file to the new weights: the loop, the cold start, an exam."""
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from magistral_jax import check, evaluate
+from magistral_jax.models import decoder, workdir
+from tests import tiny
+
+
+def config(folder, **overrides):
+  """Rows of 96 tokens hold prompts of up to 64: two pictures of 4 x 4 tokens and a few words."""
+  return tiny.shrink(tiny.load('smollm2_math'),
+                     **tiny.write_images(folder) | {'model.vision': 'trained'} | overrides)
+
+
+@pytest.mark.parametrize('mode', ['frozen', pytest.param('trained', marks=pytest.mark.long)])
+def test_a_run_with_images(mode, tmp_path, capsys):
+  """The tower stays bit for bit as it is, or every part of it is trained; and the exam counts."""
+  c = config(tmp_path, **{'model.vision': mode, 'optimizer.learning_rate': 1e-2})
+  run = tiny.run(c, tmp_path / 'run')
+  assert run.trainer.version == 1 and run.config.vision.patch == 2
+  line, = [json.loads(x) for x in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
+  assert line['logprob_gap_max'] <= 1e-4 and line['grad_norm'] > 0
+  read = workdir.read_config(str(tmp_path / 'run'), dtype='float32')
+  assert read == run.config
+  before = jax.device_get(jax.jit(lambda: decoder.init(run.config, c.seed))())
+  after = jax.device_get(run.trainer.params)
+  same = jax.tree.map(np.array_equal, before, after)
+  for name in ('vision', 'adapter'):
+    assert set(jax.tree.leaves(same[name])) == {mode == 'frozen'}
+  assert not any(jax.tree.leaves(same['layers']))
+  # The workdir keeps the tower: the exam asks about pictures again.
+  result = evaluate.evaluate(c.copy_and_resolve_references(), str(tmp_path / 'run'),
+                             str(tmp_path / 'problems.jsonl'), '')
+  assert result.problems == 20
+
+
+def test_a_text_only_run_leaves_the_tower_out(tmp_path):
+  c = config(tmp_path, **{'model.vision': 'off'})
+  with pytest.raises(ValueError, match=r'has images and the model reads none: set model\.vision'):
+    check.prepare(c)
+  assert check.prepare(c, problems=False).config.vision is None
+
+
+@pytest.mark.parametrize('overrides, words', [
+    ({'batching.row_patches': 63}, r'batching\.row_patches=63 must be at least 64'),
+    ({'model.tower.image_token': 3}, r'\[IMG\] is token 4 .* and token 3 of the model'),
+    ({'tokenizer.kind': 'bytes'}, r"has no control token '\[IMG\]'"),
+    ({'model.vision': 'on'}, r"model\.vision='on' must be one of off, frozen, trained"),
+    ({'model.tower.heads': 3, 'mesh.trainer.tensor': 2},
+     r'model\.tower\.heads=3 must be a multiple of mesh\.trainer\.tensor=2'),
+])
+def test_what_cannot_work_is_told(overrides, words, tmp_path):
+  with pytest.raises(ValueError, match=words):
+    check.prepare(config(tmp_path, **overrides))
