@@ -85,7 +85,10 @@ def _write(weights, config, source: str, target: str, form: str, dtype: str | No
     else:
       tokenizer = companions.tokenizer(source, target, copied)
       workdir.save(str(folder), reading.load(weights, config, None, dtype), config, tokenizer, kept)
-  return dict(format=form, parameters=config.parameters, files=copied)
+  done = dict(format=form, parameters=config.parameters, files=copied)
+  if lost := companions.lost(source):
+    done['not_found'] = lost       # Tokenizer files may be among what stood there.
+  return done
 
 
 def parse(argv: Sequence[str]):

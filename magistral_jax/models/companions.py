@@ -21,16 +21,22 @@ OTHERS = ('generation_config.json', 'preprocessor_config.json', 'processor_confi
 def origins(path: str) -> list[str]:
   """Where the companions of the checkpoint at `path` stand: files and folders, the nearest first.
 
-  Those that are no longer there are left out.
+  Those that are no longer there are left out; see `lost`.
   """
-  if checkpoint.kind(path) != 'workdir':
+  return [place for place in _places(path) if os.path.exists(place)]
+
+
+def lost(path: str) -> list[str]:
+  """Where more companions stood that are no longer there."""
+  return [place for place in _places(path) if not os.path.exists(place)]
+
+
+def _places(path: str) -> list[str]:
+  if not os.path.exists(path) or checkpoint.kind(path) != 'workdir':
     return [path]
   experiment = workdir.read_experiment(path)
-  found = [path, experiment['tokenizer']['path']]
-  first = _first(experiment)
-  if first:
-    found += origins(first)
-  return [place for place in dict.fromkeys(found) if place and os.path.exists(place)]
+  found, first = [path, experiment['tokenizer']['path']], _first(experiment)
+  return list(dict.fromkeys(filter(None, [*found, *(_places(first) if first else [])])))
 
 
 def copy(path: str, folder: pathlib.Path) -> list[str]:
@@ -86,13 +92,12 @@ def fields(path: str) -> dict:
   if 'fields' in experiment:
     return experiment['fields']
   first = _first(experiment)
-  return fields(first) if first else {}
+  return fields(first) if first and os.path.exists(first) else {}
 
 
 def _first(experiment: dict) -> str | None:
-  """The checkpoint that a run began with, if it had one and it is still there."""
-  path = experiment['config'].get('model', {}).get('checkpoint')
-  return path if path and os.path.exists(path) else None
+  """The checkpoint that a run began with, if it had one."""
+  return experiment['config'].get('model', {}).get('checkpoint') or None
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
