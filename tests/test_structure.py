@@ -10,7 +10,7 @@ SHARED = ('records', 'cases', 'sharding', 'tokens', 'metrics')
 STATIONS = ('data', 'sampler', 'verifiers', 'batching', 'trainer', 'weights')
 # What each may build on, lowest first; a file at the top that is not listed is an entry point.
 LAYERS = dict.fromkeys(SHARED, 0) | {'models': 1} | dict.fromkeys(STATIONS, 2) | dict(
-    evaluation=3, orchestration=3, analysis=5)
+    evaluation=3, orchestration=3, simulation=3, analysis=5)
 ENTRY_POINT = 4
 WITHOUT_JAX = ('data', 'verifiers', 'batching', 'tokens', 'records', 'cases', 'metrics')
 # JAX, and what imports it.

@@ -1,0 +1,1 @@
+"""What finished runs and simulations show: tables and pictures. Nothing imports this."""

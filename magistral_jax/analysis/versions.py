@@ -1,0 +1,60 @@
+"""The paper's claim about versions per completion, simulated with the paper's numbers.
+
+    python -m magistral_jax.analysis.versions --output=FOLDER
+
+With n_async sequences in flight and batches of n_batch completions a completion is overtaken by
+about n_async / n_batch updates (arXiv:2506.10910, section 3): lengths spread fivefold, n_async of
+4096, n_batch from 1024 to 8192. Writes versions.md and versions.png.
+"""
+
+import argparse
+
+from magistral_jax import entry
+from magistral_jax.simulation import plots
+from magistral_jax.simulation.events import Simulation
+from magistral_jax.simulation.system import System, law_of
+
+N_ASYNC, N_BATCHES, GROUP = 4096, (1024, 2048, 4096, 8192), 16
+LENGTHS = 'uniform:2000,10000'
+KEYS = ('n_batch', 'versions_per_completion', 'staleness_mean', 'staleness_most', 'slots_idle',
+        'trainer_idle', 'completions_per_s')
+
+
+def simulate(updates: int = 40) -> list[dict]:
+  """A row of figures for each batch size; decoding is the bottleneck, as in long reasoning."""
+  return [Simulation(System(
+      samplers=8, slots=N_ASYNC // 8, decode_steps=8, token_s=0.02, sequence_s=0.0,
+      group_size=GROUP, prompts_per_batch=n_batch // GROUP, window=None, verifier_workers=64,
+      verdict_s=0.01, train_s=n_batch / 1024, train_token_s=0.0, publish_s=5.0),
+      law_of(LENGTHS)).run(updates) for n_batch in N_BATCHES]
+
+
+def table(rows: list[dict]) -> str:
+  """The rows as Markdown."""
+  lines = [f'Simulated: n_async = {N_ASYNC}, lengths {LENGTHS} tokens, groups of {GROUP}.\n',
+           '| n_async / n_batch | ' + ' | '.join(KEYS) + ' |', '|---' * (len(KEYS) + 1) + '|']
+  lines += [f'| {N_ASYNC / row["n_batch"]:g} | ' + ' | '.join(f'{row[k]:.4g}' for k in KEYS) + ' |'
+            for row in rows]
+  return '\n'.join([*lines, '']) + (
+      '\nA completion is written by the version that began it and by those that overtake it: '
+      '1 + n_async / n_batch.\n')
+
+
+def main(args) -> None:
+  with entry.one_sentence():
+    folder = entry.folder('output', args.output)
+  rows = simulate()
+  (folder / 'versions.md').write_text(table(rows))
+  plots.draw_versions(rows, folder / 'versions.png')
+  print(table(rows))
+
+
+def parse(argv):
+  parser = entry.ArgumentParser(description=__doc__, allow_abbrev=False,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('--output', required=True, help='a folder')
+  return parser.parse_args(argv[1:])
+
+
+if __name__ == '__main__':
+  entry.run(main, parse=parse)

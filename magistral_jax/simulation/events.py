@@ -1,0 +1,233 @@
+"""The loop as a discrete-event simulation: prompts, slots, verdicts, groups, batches, versions.
+
+    a completion ends  ->  a verifier judges it  ->  its group may be whole
+    a group is whole   ->  dropped, or it waits for a batch  ->  an update begins
+    an update ends     ->  a new version; its groups leave the window  ->  slots are filled
+
+Every host has a clock of tokens that runs as fast as its occupancy allows, so that a sequence needs
+one event, its end, however long it is.
+"""
+
+from __future__ import annotations
+
+import collections
+import heapq
+import itertools
+
+import numpy as np
+
+from magistral_jax.simulation.system import Law, System
+
+
+class _Host:
+  """One sampler: its slots, its clock of decode steps, and what waits for a slot."""
+
+  def __init__(self, system: System):
+    self._system = system
+    self.active: list[tuple[float, int, _Sequence]] = []   # A heap by the clock at the end.
+    self.waiting: collections.deque[_Sequence] = collections.deque()
+    self.clock = self.since = self.busy_s = self.slot_s = 0.0
+    self.stamp = 0                                          # Of its one valid event.
+
+  def _step_s(self) -> float:
+    return self._system.token_s + self._system.sequence_s * len(self.active)
+
+  def advance(self, now: float) -> None:
+    """Lets the clock run to `now`, at the speed of the sequences that are active."""
+    if self.active:
+      self.clock += (now - self.since) / self._step_s()
+      self.busy_s += now - self.since
+      self.slot_s += (now - self.since) * len(self.active)
+    self.since = now
+
+  def fill(self, version: int, numbers) -> None:
+    """Seats waiting sequences; the clock must stand at now."""
+    k = self._system.decode_steps
+    while self.waiting and len(self.active) < self._system.slots:
+      sequence = self.waiting.popleft()
+      sequence.began = version
+      steps = -(-sequence.tokens // k) * k
+      heapq.heappush(self.active, (self.clock + steps, next(numbers), sequence))
+
+  def next_end(self) -> float:
+    """When the first active sequence ends if nothing else happens."""
+    return self.since + max(0.0, self.active[0][0] - self.clock) * self._step_s()
+
+  @property
+  def free(self) -> int:
+    return self._system.slots - len(self.active) - len(self.waiting)
+
+
+class _Sequence:
+  __slots__ = ('began', 'group', 'tokens')
+
+  def __init__(self, group, tokens):
+    self.group, self.tokens, self.began = group, tokens, 0
+
+
+class _Group:
+  __slots__ = ('kept', 'missing', 'oldest', 'spans', 'tokens')
+
+  def __init__(self, lengths, kept):
+    self.missing, self.kept = len(lengths), kept
+    self.oldest, self.tokens, self.spans = None, int(lengths.sum()), []
+
+
+class Simulation:
+  """Runs one system; `run` gives its figures."""
+
+  def __init__(self, system: System, law: Law, *, seed: int = 0):
+    self._system, self._law = system, law
+    self._rng = np.random.default_rng(seed)
+    self._hosts = [_Host(system) for _ in range(system.samplers)]
+    self._events: list[tuple[float, int, str, object]] = []
+    self._numbers = itertools.count()
+    self._now, self._version = 0.0, 0
+    self._on_the_way = 0                 # Groups issued and not settled.
+    self._due = system.prompts_per_batch  # Synchronous: groups this batch may still issue.
+    self._ready: list[_Group] = []
+    self._training: list[_Group] = []
+    self._workers = [0.0] * system.verifier_workers
+    self._judging = 0
+    self._updates: list[dict] = []
+    self._trained_s = 0.0
+    self._depth_s = self._deepest = 0
+    self._depth_since = 0.0
+
+  def run(self, updates: int, *, warmup: int | None = None) -> dict[str, float]:
+    """Figures of `updates` updates after `warmup` (a quarter of them) that fill the pipeline."""
+    warmup = max(2, updates // 4) if warmup is None else warmup
+    handlers = dict(end=self._end, judged=self._judged, trained=self._trained)
+    self._admit()
+    marked = None
+    while len(self._updates) < updates + warmup:
+      if not self._events:
+        raise RuntimeError('The simulated system stands still: nothing is on its way.')
+      self._now, _, kind, what = heapq.heappop(self._events)
+      handlers[kind](what)
+      if marked is None and len(self._updates) == warmup:
+        marked = self._mark()
+    return self._figures(marked, warmup)
+
+  def _push(self, when: float, kind: str, what) -> None:
+    heapq.heappush(self._events, (when, next(self._numbers), kind, what))
+
+  def _may_issue(self) -> bool:
+    if self._system.synchronous:
+      return self._due > 0
+    window = self._system.window
+    return window is None or self._on_the_way < window
+
+  def _admit(self) -> None:
+    """Gives prompts to the hosts with the most free slots, a group at a time."""
+    free = [(-host.free, i) for i, host in enumerate(self._hosts) if host.free > 0]
+    heapq.heapify(free)
+    touched = set()
+    while free and self._may_issue():
+      left, i = heapq.heappop(free)
+      host = self._hosts[i]
+      lengths, kept = self._law(self._rng, self._system.group_size)
+      group = _Group(lengths, kept)
+      host.waiting.extend(_Sequence(group, int(n)) for n in lengths)
+      self._on_the_way += 1
+      self._due -= 1
+      touched.add(i)
+      if left + self._system.group_size < 0:
+        heapq.heappush(free, (left + self._system.group_size, i))
+    for i in touched:
+      self._seat(self._hosts[i])
+
+  def _seat(self, host: _Host) -> None:
+    host.advance(self._now)
+    host.fill(self._version, self._numbers)
+    host.stamp += 1
+    if host.active:
+      self._push(host.next_end(), 'end', (host, host.stamp))
+
+  def _end(self, what) -> None:
+    host, stamp = what
+    if stamp != host.stamp:
+      return                              # Its occupancy has changed since: another event stands.
+    host.advance(self._now)
+    while host.active and host.active[0][0] <= host.clock + 1e-6:
+      _, _, sequence = heapq.heappop(host.active)
+      group = sequence.group
+      group.spans.append(self._version - sequence.began + 1)
+      group.oldest = (sequence.began if group.oldest is None
+                      else min(group.oldest, sequence.began))
+      free = heapq.heappop(self._workers)
+      done = max(free, self._now) + self._system.verdict_s
+      heapq.heappush(self._workers, done)
+      self._count_depth(+1)
+      self._push(done, 'judged', group)
+    self._seat(host)
+    if host.free > 0:
+      self._admit()
+
+  def _judged(self, group: _Group) -> None:
+    self._count_depth(-1)
+    group.missing -= 1
+    if group.missing:
+      return
+    if group.kept:
+      self._ready.append(group)
+      self._train()
+    else:
+      self._on_the_way -= 1
+      self._due += 1
+      self._admit()
+
+  def _train(self) -> None:
+    size = self._system.prompts_per_batch
+    if self._training or len(self._ready) < size:
+      return
+    self._ready.sort(key=lambda group: group.oldest)
+    self._training, self._ready = self._ready[:size], self._ready[size:]
+    tokens = sum(group.tokens for group in self._training)
+    seconds = self._system.train_s + self._system.train_token_s * tokens
+    self._trained_s += seconds
+    self._push(self._now + seconds + self._system.publish_s, 'trained', tokens)
+
+  def _trained(self, tokens: int) -> None:
+    staleness = [self._version - group.oldest for group in self._training]
+    self._updates.append(dict(
+        when=self._now, tokens=tokens, staleness=staleness,
+        spans=[n for group in self._training for n in group.spans]))
+    self._version += 1
+    self._on_the_way -= len(self._training)
+    self._training, self._due = [], self._system.prompts_per_batch
+    self._admit()
+    self._train()
+
+  def _count_depth(self, change: int) -> None:
+    self._depth_s += self._judging * (self._now - self._depth_since)
+    self._depth_since = self._now
+    self._judging += change
+    self._deepest = max(self._deepest, self._judging)
+
+  def _mark(self) -> tuple:
+    for host in self._hosts:
+      host.advance(self._now)
+    self._count_depth(0)
+    return (self._now, sum(h.busy_s for h in self._hosts), sum(h.slot_s for h in self._hosts),
+            self._trained_s, self._depth_s)
+
+  def _figures(self, marked: tuple, warmup: int) -> dict[str, float]:
+    seconds, busy, slots, trained, depth = (
+        b - a for a, b in zip(marked, self._mark(), strict=True))
+    counted = self._updates[warmup:]
+    whens = [update['when'] for update in self._updates[warmup - 1:]]
+    spans = np.concatenate([update['spans'] for update in counted])
+    staleness = np.concatenate([update['staleness'] for update in counted])
+    s = self._system
+    return dict(
+        step_s=seconds / len(counted), step_s_median=float(np.median(np.diff(whens))),
+        completions_per_s=len(counted) * s.n_batch / seconds,
+        tokens_per_s=sum(update['tokens'] for update in counted) / seconds,
+        samplers_idle=1 - busy / (seconds * s.samplers),
+        slots_idle=1 - slots / (seconds * s.n_async),
+        trainer_idle=1 - trained / seconds,
+        versions_per_completion=float(spans.mean()), versions_most=int(spans.max()),
+        staleness_mean=float(staleness.mean()), staleness_most=int(staleness.max()),
+        verifier_queue_mean=depth / seconds, verifier_queue_most=self._deepest,
+        n_async=s.n_async, n_batch=s.n_batch)
