@@ -6,6 +6,8 @@ COMMANDS = {
     'verify': 'rewards of given completions, by the verifiers',
     'score': 'log-probabilities of given texts under a checkpoint',
     'convert': 'checkpoints from one format to another; export for transformers and vLLM',
+    'simulate': 'speed, idle shares and staleness of the loop on so many hosts',
+    'analysis.versions': 'versions per completion, simulated with the paper\'s numbers',
     'data.builders.stories': 'writes a JSONL of generated word problems with solutions',
     'data.builders.problems': 'turns a JSONL of problems into a prepared TFDS data set',
 }
