@@ -39,11 +39,9 @@ def convert(source: str, target: str, form: str, *, dtype: str | None = None,
     ValueError: the source cannot be read, or the target exists.
   """
   config = checkpoint.read_config(source, dtype=dtype or 'float32')
+  step = _choose(source, step)
   weights = checkpoint.open_weights(source, config, step=step)
-  done = _write(weights, config, source, target, form, dtype)
-  if checkpoint.kind(source) == 'workdir':
-    done['step'] = workdir.choose_step(source, step)
-  return done
+  return _write(weights, config, source, target, form, dtype) | dict(step=step)
 
 
 def reunite(language_model: str, whole: str, target: str, form: str | None = None, *,
@@ -67,11 +65,23 @@ def reunite(language_model: str, whole: str, target: str, form: str | None = Non
       raise ValueError(f'--language_model={language_model!r} has {field.name}={ours} and '
                        f'--into={whole!r} {field.name}={theirs}: a tower goes only with the '
                        f'language model it was trained with, or one trained from that.')
+  step = _choose(language_model, step)
   weights = reading.JoinedWeights(
       checkpoint.open_weights(language_model, inner, step=step), layout.leaf_shapes(inner),
       checkpoint.open_weights(whole, outer))
   named = {format: name for name, format in FORMATS.items()}
-  return _write(weights, outer, whole, target, form or named[checkpoint.kind(whole)], dtype)
+  form = form or named[checkpoint.kind(whole)]
+  return _write(weights, outer, whole, target, form, dtype) | dict(step=step)
+
+
+def _choose(source: str, step: str) -> str:
+  """The step as a number, so that a run that goes on does not change it; of others 'newest'."""
+  if checkpoint.kind(source) == 'workdir':
+    return str(workdir.choose_step(source, step))
+  if step != 'newest':
+    raise ValueError(f'--step={step} chooses among the checkpoints of a workdir, and {source!r} is '
+                     f'none: leave it out.')
+  return step
 
 
 def _write(weights, config, source: str, target: str, form: str, dtype: str | None) -> dict:
@@ -85,7 +95,7 @@ def _write(weights, config, source: str, target: str, form: str, dtype: str | No
     else:
       tokenizer = companions.tokenizer(source, target, copied)
       workdir.save(str(folder), reading.load(weights, config, None, dtype), config, tokenizer, kept)
-  done = dict(format=form, parameters=config.parameters, files=copied)
+  done = dict(read=checkpoint.kind(source), format=form, parameters=config.parameters, files=copied)
   if lost := companions.lost(source):
     done['not_found'] = lost       # Tokenizer files may be among what stood there.
   return done

@@ -143,16 +143,18 @@ def test_a_run_exports_its_newest_or_best_checkpoint(tmp_path):
   first = write_huggingface(tmp_path / 'first', draw_tensors(), FIELDS | dict(eos_token_id=7))
   write_companions(tmp_path / 'first')
   run = make_run(tmp_path / 'run', first, {2: 0.5, 4: 0.75, 6: None})
-  for which, step in (('newest', 6), ('best', 4), ('2', 2)):
+  for which, step in (('newest', '6'), ('best', '4'), ('2', '2')):
     target = tmp_path / which
     done = convert.convert(run, str(target), 'hf', step=which)
     assert done['step'] == step and done['files'] == sorted(COMPANIONS)
     np.testing.assert_array_equal(load_file(target / 'model.safetensors')['model.norm.weight'],
-                                  draw_tensors()['model.norm.weight'] + step)
+                                  draw_tensors()['model.norm.weight'] + int(step))
     assert json.loads((target / 'config.json').read_text())['eos_token_id'] == 7
     assert (target / 'tokenizer.json').read_text() == 'the tokenizer.json'
   with pytest.raises(ValueError, match=r"no checkpoint '5': choose newest, best or .* \[2, 4, 6\]"):
     convert.convert(run, str(tmp_path / 'x'), 'hf', step='5')
+  with pytest.raises(ValueError, match='--step=best chooses among .* a workdir'):
+    convert.convert(first, str(tmp_path / 'x'), 'hf', step='best')
 
 
 def test_companions_of_two_tokenizers_are_never_mixed(tmp_path):
