@@ -71,8 +71,8 @@ def _swapped(source):
 def problems(path):
   for line in path.read_text('utf-8').splitlines():
     row = json.loads(line)
-    if row.get('reference_solution') and row.get('meta', {}).get('reference_language') in (
-        None, 'python'):
+    written_in = row.get('meta', {}).get('reference_language') or 'python'
+    if row.get('reference_solution') and written_in.startswith('python'):
       yield row
 
 

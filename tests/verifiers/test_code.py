@@ -108,6 +108,8 @@ def test_calls(jails, source, status, words):
     ('assert f(1) == 5 or True', 'def f(x): return {}[x]', 'runtime_error', 'a KeyError'),
     ('assert f(10) == 55', 'def f(n): return n if n < 2 else f(n - 1) + f(n - 2)', 'correct', ''),
     ('assert f("a") = 1', 'def f(x): pass', 'error', 'a broken test is our fault'),
+    ('assert sum(2, 3) == 6', 'def sum(a, b): return a * b', 'correct', 'a name of Python'),
+    ('assert sum(f(2)) == 6', 'def sum(a): return 6\ndef f(a): return [a]', 'wrong', 'not here'),
     ('assert f(lambda x: x) == 1', 'def f(g): return g(1)', 'error', 'no functions go to programs'),
     ('assert f([1, [(3,)]]) == ([1, [(3,)]],)', 'def f(*x): return x', 'correct', 'nested')])
 def test_values_cross_as_they_are(jails, test, source, status, why):

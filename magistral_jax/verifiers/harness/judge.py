@@ -246,7 +246,13 @@ def run_test(job, test, session):
       raise AssertionError
     return
   for code in (job['prelude'], job['setup'], test['assert']):
-    bind(*names_of(code), scope, session, entry_point)
+    names, with_attributes = names_of(code)
+    bind(names, with_attributes, scope, session, entry_point)
+    if code is test['assert'] and not entry_point and all(
+        hasattr(builtins, name) for name in names):
+      # It calls nothing but Python's own: then the function under test has such a name.
+      for name in sorted(names):
+        bind({name}, (), scope, session, name)
     exec(compile(code, 'test', 'exec', dont_inherit=True), scope)
 
 
