@@ -1,8 +1,9 @@
 """Is the output of a program right? As judges compare: by tokens, with a tolerance if one is given.
 
 White space never matters beyond separating tokens, upper and lower case only where the problem says
-so, and numbers must be written as expected unless the problem gives a tolerance. A tolerance
-applies to expected tokens with a decimal point or an exponent, never to whole numbers.
+so, and numbers must be written as expected unless the problem gives a tolerance. Whole numbers are
+exact all the same: where one is expected, another must not come near it, but it may be written with
+decimals (within the absolute tolerance).
 """
 
 from __future__ import annotations
@@ -40,12 +41,15 @@ def same_output(found: bytes, expected: str, *, checker: str, tolerance: float) 
 def _close(want: str, have: str, tolerance: float) -> bool:
   if max(len(want), len(have)) > _MOST_DIGITS:
     return False
-  if not _DECIMAL.fullmatch(want) or not _NUMBER.fullmatch(have):
+  if not (_NUMBER.fullmatch(want) and _NUMBER.fullmatch(have)):
+    return False
+  whole = not _DECIMAL.fullmatch(want)
+  if whole and not _DECIMAL.fullmatch(have):
     return False
   want, have = float(want), float(have)
   if not (math.isfinite(want) and math.isfinite(have)):
     return False
-  return abs(want - have) <= tolerance * max(1.0, abs(want))
+  return abs(want - have) <= tolerance * (1.0 if whole else max(1.0, abs(want)))
 
 
 def _shown(token: str) -> str:

@@ -103,7 +103,7 @@ def f(x): return 7'''),
 
 @pytest.fixture(scope='module')
 def hurried(jails):
-  return sandbox.Sandbox(sandbox.Limits(time_s=1.0, wall_s=2.0))
+  return sandbox.Sandbox(sandbox.Limits(time_s=0.5, wall_s=3.0))
 
 
 @pytest.mark.parametrize('source', [pytest.param(row[1], id=row[0]) for row in HACKERS])

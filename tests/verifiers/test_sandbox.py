@@ -19,7 +19,7 @@ GOOD = dict(tests=[dict(stdin='', stdout='fine')])
 @pytest.fixture(scope='module')
 def hurried(jails):
   """A sandbox with less time, for those that would use all of it."""
-  return sandbox.Sandbox(sandbox.Limits(time_s=1.0, wall_s=2.0))
+  return sandbox.Sandbox(sandbox.Limits(time_s=0.5, wall_s=3.0))
 
 
 def attack(box, source, language):
@@ -111,7 +111,7 @@ def test_without_bubblewrap_programs_are_refused(monkeypatch, tmp_path):
 
 
 def test_unsafe_keeps_the_limits_and_says_what_it_is():
-  box = sandbox.Sandbox(sandbox.Limits(time_s=0.5, wall_s=1.0), mode='unsafe')
+  box = sandbox.Sandbox(sandbox.Limits(time_s=0.5, wall_s=1.5), mode='unsafe')
   assert box.describe().startswith('UNSAFE')
   check = lambda source: code.check(source, 'python', GOOD, language='python', sandbox=box).status
   assert check("print('fine')") == 'correct'

@@ -20,7 +20,7 @@ _MODULES = (
     'bisect', 'cmath', 'collections', 'copy', 'datetime', 'decimal', 'fractions', 'functools',
     'heapq', 'itertools', 'json', 'math', 'operator', 'random', 're', 'statistics', 'string')
 _REFUSED = (
-    'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'hash', 'bool', 'len', 'iter', 'contains', 'getitem', 'add',
+    'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'hash', 'len', 'iter', 'contains', 'getitem', 'add',
     'radd', 'sub', 'rsub', 'mul', 'rmul', 'truediv', 'rtruediv', 'floordiv', 'rfloordiv', 'mod',
     'rmod', 'neg', 'pos', 'abs', 'int', 'float', 'index', 'round', 'str', 'repr', 'format', 'enter',
     'exit')
@@ -49,8 +49,8 @@ class SyntaxFault(BaseException):
 class Own:
   """An object of the program, seen from the tests: it can be called, read and written to.
 
-  It can not be compared, tested for truth, walked through or counted: that would ask the program
-  whether it is right.
+  It can not be compared, walked through or counted: that would ask the program whether it is right.
+  It is true, as objects are (a match of `re`); a program could as well have returned True.
   """
   __slots__ = ('_session', '_number')
 
