@@ -66,6 +66,9 @@ class Own:
       raise Refused('the program returned an object of its own, not plain data')
     return self._session.request('getattr', self._number, name)
 
+  def __bool__(self):
+    return True
+
   def __setattr__(self, name, value):
     self._session.request('setattr', self._number, name, pack(value, self._session.number))
 
