@@ -20,7 +20,7 @@ _DATES = (
     (re.compile(rf'{_DAY}(?: of)? {_MONTH}{_YEAR}'),
      lambda m: (m.group(3), m.group(2), m.group(1))),
     (re.compile(r'(\d{4})([-/])(\d\d)\2(\d\d)'), lambda m: (m.group(1), m.group(3), m.group(4))))
-_TIME = re.compile(r'(\d{1,2})(?::(\d\d))?(?::(\d\d))? ?(?:([ap])\.* ?(m)?\.*)?')
+_TIME = re.compile(r'(\d{1,2})(?::(\d\d))?(?::(\d\d))? ?(?:([ap])\.? ?(m)?\.{0,3})?')
 
 _NAMED = {'noon': 12, '12 noon': 12, 'midnight': 0, '12 midnight': 0}
 

@@ -18,8 +18,8 @@ from magistral_jax.verifiers.trees import Unreadable, number
 
 MAX_CHARACTERS = 800
 MAX_DEPTH = 40            # Of brackets, powers, roots and functions in one another.
-MAX_NODES = 2000
-MAX_TERMS = 300           # Of a sum or product that is written with its bounds.
+MAX_NODES = 1000
+MAX_TERMS = 200           # Of a sum or product that is written with its bounds.
 MAX_POSTFIXES = 4         # x!!^2^\\circ ...
 
 

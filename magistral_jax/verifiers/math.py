@@ -57,9 +57,9 @@ from magistral_jax.verifiers.trees import Unreadable
 _SMALL = re.compile(r'-?[1-9]\d{0,17}|0')
 # C0 and C1 controls, and marks that show a text in another order than it has.
 _CONTROL = re.compile('[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
-_LISTED_TEXT = re.compile(r'\\text\{([^{}]*(?:[,;]|\b(?:and|or)\b)[^{}]*)\}')
+_LISTED_TEXT = re.compile(r'\\text\{(?=[^{}]*\})([^{}]*(?:[,;]|\b(?:and|or)\b)[^{}]*)\}')
 _NUMBER_COMMAND = re.compile(r'\\(?:frac|sqrt|pi|cdot|times|infty|binom)(?![A-Za-z])')
-_NAMES = re.compile(r'(?:\\?[A-Za-z]+|[-+(),|\s{}\']|\\[ ,])+')
+_NAMES = re.compile(r'(?:\\?[A-Za-z]|[-+(),|\s{}\']|\\[ ,])+')
 _SEGMENT_SQUARED = re.compile(r'([A-Z]{2})\^\{2\}')
 _SUBSCRIPT = re.compile(r'_(?:\w|\{[^{}]*\})')
 

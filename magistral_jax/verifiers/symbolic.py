@@ -26,10 +26,10 @@ BESIDE = frozenset(('frac', 'sqrt', 'pi', 'cdot'))    # ... and what may stand b
 MAX_FOREIGN_CHARACTERS = 200
 _COMMAND = re.compile(r'\\([A-Za-z]+)')
 
-# Points to compare functions at: no special angle, no root of a likely polynomial. The negative
-# ones count only where both sides are real, so that sqrt(1/n) is 1/sqrt(n) but |x| is not x.
-_POINTS = tuple(map(Fraction, (
-    '1.37', '2.71931', '0.61713', '7.8297', '-1.2931', '-0.4127', '-5.3791')))
+# Points to compare functions at, in 1/1024: no special angle, no root of a likely polynomial. The
+# negative ones count only where both sides are real, so that sqrt(1/n) is 1/sqrt(n) but |x| is not
+# x.
+_POINTS = (1403, 2785, 631, 8019, -1325, -423, -5509)
 
 
 def preload() -> None:
@@ -214,8 +214,9 @@ def _same(gold, answer) -> bool:
 def _points(symbols):
   """Substitutions for the symbols; each of them meets every coordinate."""
   import sympy
+  # Floats, all of whose digits are told: SymPy would look for the factors of a rational's powers.
   for i in range(len(_POINTS)):
-    yield {s: sympy.Rational(str(_POINTS[(i + 2 * k) % len(_POINTS)] + Fraction(k, 7)))
+    yield {s: sympy.Float(_POINTS[(i + 2 * k) % len(_POINTS)] + 146 * k, DIGITS + 40) / 1024
            for k, s in enumerate(symbols)}
 
 

@@ -15,7 +15,7 @@ MAX_DIGITS = 1000         # Of one number; Python refuses to read more than 4300
 MAX_BITS = 50_000         # Of any number on the way; 2025^{2025} has 22,000.
 MAX_ROOT_BITS = 3000      # SymPy looks for perfect powers and small factors in what stands there.
 MAX_FACTORIAL = 3000
-MAX_PRODUCT = 100
+MAX_PRODUCT = 30
 MAX_FLOOR_BITS = 400
 _SYMBOL_BITS = 4          # Symbols are tried at points below 16.
 
