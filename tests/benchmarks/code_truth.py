@@ -79,7 +79,9 @@ def problems(path):
 def run(path, box, args):
   """Prints what is surprising in one file, then its sums."""
   counts, began, programs = collections.Counter(), time.perf_counter(), 0
-  rows = list(problems(path))[args.skip::args.every][:args.limit or None]
+  ids = {name.strip() for name in args.ids.split(',') if name.strip()}
+  rows = [row for row in problems(path) if not ids or row['id'] in ids]
+  rows = rows[args.skip::args.every][:args.limit or None]
   for row in rows:
     tests = code.draw(cases.read(row), 0)
     source = row['reference_solution']
@@ -101,6 +103,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--data', type=pathlib.Path, required=True)
   parser.add_argument('--files', default='')
+  parser.add_argument('--ids', default='', help='Of these problems alone.')
   parser.add_argument('--mutants', action='store_true')
   parser.add_argument('--limit', type=int, default=0, help='Problems per file; 0 for all.')
   parser.add_argument('--every', type=int, default=1, help='Take only every n-th problem.')

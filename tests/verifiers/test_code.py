@@ -112,6 +112,8 @@ def test_calls(jails, source, status, words):
     ('assert sum(f(2)) == 6', 'def sum(a): return 6\ndef f(a): return [a]', 'wrong', 'not here'),
     ('assert f("ab") and not f("b")', 'import re\ndef f(s): return re.search("a", s)', 'correct',
      'found or not'),
+    ('assert f(2.5, int)', 'def f(x, kind): return not isinstance(x, kind)', 'correct', 'types'),
+    ('assert f(1)("1 + 1") == 2', 'def f(x): return eval', 'correct', "the program's own eval"),
     ('assert f(lambda x: x) == 1', 'def f(g): return g(1)', 'error', 'no functions go to programs'),
     ('assert f([1, [(3,)]]) == ([1, [(3,)]],)', 'def f(*x): return x', 'correct', 'nested')])
 def test_values_cross_as_they_are(jails, test, source, status, why):

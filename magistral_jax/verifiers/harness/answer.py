@@ -37,6 +37,9 @@ class _Session:
     self.objects.append(value)
     return len(self.objects) - 1
 
+  def find(self, key):
+    return getattr(builtins, key) if type(key) is str else self.objects[key]
+
   def answer(self, request):
     action, *rest = marshal.loads(request)
     if action == 'has':
@@ -46,11 +49,10 @@ class _Session:
     target = self.objects[rest[0]]
     if action == 'getattr':
       return self.pack(getattr(target, rest[1]))
-    find = self.objects.__getitem__
     if action == 'setattr':
-      setattr(target, rest[1], unpack(rest[2], find))
+      setattr(target, rest[1], unpack(rest[2], self.find))
       return None
-    args, kwargs = unpack(rest[1], find), unpack(rest[2], find)
+    args, kwargs = unpack(rest[1], self.find), unpack(rest[2], self.find)
     result = self.pack(target(*args, **kwargs))
     # A function that returns nothing does something to its arguments.
     return ['l', result, *[

@@ -133,6 +133,10 @@ class Session:
     return Own(self, number)
 
   def number(self, value):
+    """How an object is sent: its number, or the name of a type or function of Python's own."""
+    name = getattr(value, '__name__', '') if type(value) is not Own else ''
+    if name and getattr(builtins, name, None) is value:
+      return name
     if type(value) is not Own:
       raise Unsendable(f'it passes {type(value).__name__!r} to the program, no plain data')
     return value._number
