@@ -211,20 +211,23 @@ def _check_problems(c, tok, config: ModelConfig, stream) -> None:
   """The exam can be set, the problems judged, and the cold start has something to imitate."""
   stream.held_out(c.evaluation.problems)
   if isinstance(stream.source, FiniteSource):
-    code = []
-    for problem in stream.source.training + stream.source.exam:
-      if problem.domain not in VERIFIERS:
-        raise ValueError(f'data.source={c.data.source!r} holds problem {problem.id} of domain '
-                         f'{problem.domain!r}, which no verifier judges: keep those of '
-                         f'{", ".join(VERIFIERS)}.')
-      if problem.domain == 'code':
-        code.append(problem)
-    if code:
-      check_sandbox(c, f'data.source={c.data.source!r} holds {len(code)} programming problems')
-      if any(problem.tests['language'] != 'python' for problem in code):
-        cpp.check_compiler()
+    check_domains(c, stream.source.training + stream.source.exam,
+                  f'data.source={c.data.source!r}')
   if c.cold_start.steps:
     build.cold_start_examples(c, tok, config, stream)
+
+
+def check_domains(c, problems, where: str) -> None:
+  """Raises ValueError for a problem that no verifier judges, or none on this machine."""
+  for problem in problems:
+    if problem.domain not in VERIFIERS:
+      raise ValueError(f'{where} holds problem {problem.id} of domain {problem.domain!r}, which no '
+                       f'verifier judges: keep those of {", ".join(VERIFIERS)}.')
+  programs = [problem for problem in problems if problem.domain == 'code']
+  if programs:
+    check_sandbox(c, f'{where} holds {len(programs)} programming problems')
+    if any(problem.tests['language'] != 'python' for problem in programs):
+      cpp.check_compiler()
 
 
 def check_sandbox(c, why: str) -> None:

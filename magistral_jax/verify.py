@@ -49,7 +49,7 @@ from rich.table import Table
 from magistral_jax import build, cases, check, entry
 from magistral_jax.data.jsonl import read_object
 from magistral_jax.records import Verdict
-from magistral_jax.verifiers import code, sandbox
+from magistral_jax.verifiers import code, cpp, sandbox
 from magistral_jax.verifiers.reward import VERIFIERS
 
 # The reward of the paper and its limits; what the paper does not print is ours.
@@ -331,9 +331,12 @@ def main(args) -> None:
     c = settings(args)
     v = c.verifiers
     read = lambda: read_lines(args.input, length_max=v.length_max, code_tests=v.code_tests)
-    domains = collections.Counter(line.job['domain'] for line in read())
-    if domains['code']:
-      check.check_sandbox(c, f'--input={args.input!r} holds {domains["code"]} programs')
+    # By the language that programs are asked for in; None for mathematics.
+    kinds = collections.Counter(line.job.get('tests', {}).get('language') for line in read())
+    if programs := kinds.total() - kinds[None]:
+      check.check_sandbox(c, f'--input={args.input!r} holds {programs} programs')
+      if programs > kinds['python']:
+        cpp.check_compiler()
     with open(args.input, 'rb') as file:
       digest = hashlib.file_digest(file, 'sha256').hexdigest()
     pool = build.pool(c)
@@ -346,7 +349,7 @@ def main(args) -> None:
     lines = itertools.islice(read(), output.done, None)
     most = AHEAD * c.runtime.verifier_workers
     try:
-      tally = write_all(score(lines, pool, most), output, domains.total(), console)
+      tally = write_all(score(lines, pool, most), output, kinds.total(), console)
     except KeyboardInterrupt:
       console.print('Interrupted. What is scored is kept; the same command goes on from there.')
       raise SystemExit(130) from None

@@ -240,6 +240,14 @@ def test_programs_are_refused_without_isolation_and_mathematics_is_not(
   assert ended.value.code == 1 and 'No jail. Get one.' in capsys.readouterr().out
 
 
+def test_a_missing_compiler_is_told_before_anything_is_scored(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(sandbox, 'probe', lambda: sandbox.Isolation(True, 'bubblewrap'))
+  def check_compiler():
+    raise ValueError('No g++ here.')
+  monkeypatch.setattr(verify.cpp, 'check_compiler', check_compiler)
+  assert 'No g++ here.' in fails(tmp_path, capsys, [program('x', language='cpp')])
+
+
 def test_the_probe_tells_and_tries(capsys):
   if not sandbox.probe().ok:
     pytest.skip('no jail on this machine')
