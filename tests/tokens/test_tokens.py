@@ -53,7 +53,8 @@ def write_gguf(path, pre, tokens, merges, *, bos=False):
   writer.add_token_merges(merges)
   writer.add_eos_token_id(2)
   writer.add_bos_token_id(1)
-  writer.add_add_bos_token(bos)
+  if bos is not None:
+    writer.add_add_bos_token(bos)
   writer.write_header_to_file()
   writer.write_kv_data_to_file()
   writer.close()
@@ -197,6 +198,14 @@ def test_words_of_other_models(tmp_path, pre, text, words):
   tokenizer = load_tokenizer('auto', str(path))
   assert [tokenizer.decode([token]) for token in tokenizer.encode(text)] == words
   assert (tokenizer.bos_id, tokenizer.eos_id) == (1, 2)
+
+
+@pytest.mark.parametrize('pre, said, bos', [
+    ('llama-bpe', None, 1), ('tekken', None, 1), ('qwen2', None, None), ('smollm', None, None),
+    ('llama-bpe', False, None), ('qwen2', True, 1)])
+def test_a_gguf_file_that_does_not_say_whether_bos_goes_first(tmp_path, pre, said, bos):
+  path = write_gguf(tmp_path / 'x.gguf', pre, byte_vocabulary(), ['i n', 'Ġ in'], bos=said)
+  assert load_tokenizer('gguf', str(path)).bos_id == bos
 
 
 def test_marks_of_thoughts_are_shown_alike_from_a_tokenizer_json(folder):

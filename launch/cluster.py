@@ -1,0 +1,342 @@
+"""The life of a job on rented slices: ask, wait, install, start Ray, submit, follow, begin again.
+
+    missing --create--> waiting --> active --install, ray start--> in the cluster --> job runs
+       ^                                                                                  |
+       +---- delete <---- lost: preempted, failed, or gone while the job ran <------------+
+
+The head of the Ray cluster is the first host of the trainer's slice. When a sampler's slice is lost
+the job goes on without it, and the new slice joins. When the trainer's is lost, so is the job: Ray
+is started again everywhere, and the same command with the same workdir goes on from the newest
+checkpoint in the bucket.
+
+Hosts have a Ray resource of their role: {"trainer": 1}, or {"sampler": 1, "verifier": 1}.
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+import time
+from collections.abc import Sequence
+
+from launch.clouds import ACTIVE, LOST, MISSING
+from launch.shell import CommandError, Shell
+from launch.slices import Slice
+
+HOME = '~/magistral_jax'             # On every host.
+RAY = f'{HOME}/.venv/bin/ray'
+PORT = 6379
+DASHBOARD = '--address=http://127.0.0.1:8265'
+RESOURCES = {'trainer': {'trainer': 1}, 'sampler': {'sampler': 1, 'verifier': 1}}
+ENDED = ('SUCCEEDED', 'FAILED', 'STOPPED')
+# Seconds that a command may take.
+ASK_S, CHANGE_S, INSTALL_S, SSH_S = 120, 900, 1800, 300
+SSH_ATTEMPTS = 5
+MOST_FAILURES = 10                   # So many failed looks in a row are no passing fault.
+STOP_S = 600                         # What a stopped job may take to save.
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """What runs, under which name. Job('small', 'gs://bucket/small', 'python -m ...', ('-e',))"""
+  name: str
+  workdir: str              # In a bucket: all that outlives the slices.
+  command: str              # Run in HOME on the head, its python being the environment's.
+  upload: tuple[str, ...]   # Makes the archive of the code, on this machine.
+  archive: str              # Where that command puts it.
+
+  @property
+  def code(self) -> str:
+    return f'{self.workdir.rstrip("/")}/code.tgz'
+
+
+class Lost(CommandError):
+  """The job cannot go on where it was: its slices, or the head of Ray, are gone."""
+
+
+class Refused(CommandError):
+  """Slices cannot be had as they are asked for: asking again would not help."""
+
+
+class Launcher:
+  """Brings slices and job to where the user wants them; asks the cloud each time, keeps no notes.
+
+  Args:
+    cloud: QueuedResources or InstanceGroups.
+    poll_s: seconds between two looks.
+    wait_s: how long slices may take to become active.
+    recoveries: how often something that is lost is replaced before it gives up.
+  """
+
+  def __init__(self, cloud, slices: Sequence[Slice], job: Job, shell: Shell, *, poll_s: float,
+               wait_s: float, recoveries: int):
+    self._cloud, self._slices, self._job, self._shell = cloud, list(slices), job, shell
+    self._poll_s, self._wait_s, self._left = poll_s, wait_s, recoveries
+    self._trainer, *self._samplers = self._slices
+    self._joined: set[Slice] = set()     # Those that are in the Ray cluster.
+    self._renewed: set[Slice] = set()    # Those that were asked for since, and are not in it yet.
+
+  def create(self) -> None:
+    """Asks for slices that are missing or lost, and waits until all are active.
+
+    Raises:
+      Refused: a request failed, or was not filled in time.
+    """
+    for one in self._slices:
+      state = self._state(one, answer='')
+      if state in (LOST, MISSING) or (one in self._joined and state != ACTIVE):
+        self._renew(one, state)
+    self._wait()
+
+  def run(self) -> str:
+    """Runs the job to its end, over as many losses as `recoveries` allows; how it ended."""
+    while True:
+      try:
+        self.create()
+        self._bring_up()
+        if self.job_state() not in ('PENDING', 'RUNNING'):
+          self._submit()
+        return self._watch()
+      except Refused:
+        raise
+      except CommandError as error:
+        # A slice that is preempted while it is being set up shows as a failed command.
+        states = [self._state(one, answer=ACTIVE) for one in self._slices]
+        if not isinstance(error, Lost) and set(states) == {ACTIVE}:
+          raise
+        self._spend(str(error))
+
+  def status(self) -> list[tuple[str, str]]:
+    """(name, state) of every slice, and of the job if the trainer's is active."""
+    rows = [(one.name, self._state(one, answer=ACTIVE)) for one in self._slices]
+    if rows[0][1] == ACTIVE:
+      rows.append((f'job {self._job.name}', self.job_state()))
+    return rows
+
+  def logs(self) -> None:
+    """Follows the job's output until the job ends or the user goes."""
+    self._shell.follow(self._logs()).wait()
+
+  def stop(self) -> None:
+    """Asks the job to save and end; the slices stay."""
+    self._on_head(f'{RAY} job stop {DASHBOARD} --no-wait {self._job.name}')
+
+  def delete(self) -> None:
+    """Deletes every slice; checkpoints and logs stay in the bucket."""
+    for one in self._slices:
+      self._delete(one)
+
+  def job_state(self) -> str:
+    """PENDING, RUNNING, one of ENDED, or MISSING."""
+    answer = self._on_head(f'{RAY} job status {DASHBOARD} {self._job.name} 2>&1 || true')
+    found = re.search(r'\b(PENDING|RUNNING|SUCCEEDED|FAILED|STOPPED)\b', answer)
+    return found.group() if found else MISSING
+
+  def _state(self, one: Slice, *, answer: str) -> str:
+    said = self._shell.run(self._cloud.describe(one), timeout_s=ASK_S,
+                           tolerate=('not_found', 'not found'), answer=answer)
+    if self._shell.dry:
+      return answer or MISSING
+    return self._cloud.state(one, said) if said.strip() else MISSING
+
+  def _renew(self, one: Slice, state: str) -> None:
+    """Asks for a slice again; what is left of the old one goes first."""
+    self._joined.discard(one)
+    self._renewed.add(one)
+    if state != MISSING:
+      self._shell.say(f'{one.name} is lost: deleting what is left of it')
+      self._delete(one)
+    self._shell.say(f'asking for {one.name}: {one.generation}:{one.topology}, {one.hosts} hosts')
+    try:
+      for argv in self._cloud.create(one):
+        self._shell.run(argv, timeout_s=CHANGE_S, tolerate=('already exists',))
+    except CommandError as error:
+      raise Refused(str(error)) from None
+
+  def _spend(self, why: str) -> None:
+    """Counts a loss; CommandError when there have been too many."""
+    if not self._left:
+      raise CommandError(
+          f'{why}\nNo recovery is left: run again, with more --recoveries or another --tier; the '
+          f'job goes on from its newest checkpoint.')
+    self._left -= 1
+    self._shell.say(f'{why}\n{self._left} recoveries are left')
+
+  def _wait(self) -> None:
+    deadline = time.monotonic() + self._wait_s
+    shown: dict[str, str] = {}
+    while True:
+      states = {one.name: self._state(one, answer=ACTIVE) for one in self._slices}
+      for name, state in states.items():
+        if state != shown.get(name):
+          self._shell.say(f'{name}: {state}')
+      if set(states.values()) == {ACTIVE}:
+        return
+      for name, state in states.items():
+        if state == LOST and shown.get(name) == ACTIVE:
+          raise Lost(f'{name} is lost while others are waited for')
+        if state == LOST:
+          raise Refused(f'the request for {name} failed. Look at it with the describe command that '
+                        f'--dry_run prints; quota and zone are the usual reasons.')
+      if time.monotonic() > deadline:
+        raise Refused(f'slices are not active after {self._wait_s / 3600:.1f} hours: {states}')
+      shown = states
+      time.sleep(self._poll_s)
+
+  def _bring_up(self) -> None:
+    """Installs where nothing is installed, and makes one Ray cluster of all hosts."""
+    if not self._ray_is_up():
+      self._joined.clear()
+    elif not self._joined:   # Another `run` has left it working.
+      self._joined.update(one for one in self._slices if one not in self._renewed)
+    fresh = [one for one in self._slices if one not in self._joined]
+    if fresh:
+      self._install(fresh)
+      self._start(fresh)
+
+  def _install(self, slices: Sequence[Slice]) -> None:
+    self._shell.run(self._job.upload, timeout_s=INSTALL_S)
+    self._shell.run(['gcloud', 'storage', 'cp', self._job.archive, self._job.code],
+                    timeout_s=INSTALL_S)
+    self._patiently(slices, lambda: self._ssh_all(
+        {one: self._hosts(one) for one in slices}, lambda one: install_script(self._job.code),
+        INSTALL_S))
+
+  def _patiently(self, slices: Sequence[Slice], act):
+    """act(), several times if need be: fresh hosts refuse keys for a minute or so."""
+    for attempt in range(SSH_ATTEMPTS):
+      try:
+        return act()
+      except CommandError:
+        if attempt + 1 == SSH_ATTEMPTS or any(
+            self._state(one, answer=ACTIVE) != ACTIVE for one in slices):
+          raise
+        time.sleep(self._poll_s)
+
+  def _start(self, slices: Sequence[Slice]) -> None:
+    """Starts Ray: on all hosts anew if the trainer's slice is among them, else as workers."""
+    hosts = {one: self._hosts(one) for one in {self._trainer: 0} | dict.fromkeys(slices)}
+    (head, address), *others = hosts[self._trainer]
+    joining = {one: hosts[one] for one in slices}
+    self._ssh_all(joining, lambda one: f'{RAY} stop --force', SSH_S)
+    if self._trainer in slices:
+      self._shell.run_together(
+          self._cloud.ssh(self._trainer, [head], start_script('trainer', '')), timeout_s=SSH_S)
+      joining[self._trainer] = others
+    self._ssh_all(joining, lambda one: start_script(one.role, address), SSH_S)
+    self._joined.update(slices)
+    self._renewed.difference_update(slices)
+
+  def _ssh_all(self, hosts, script, timeout_s: float) -> None:
+    """Runs script(slice) on the hosts of each slice, all at the same time."""
+    commands = [argv for one, named in hosts.items() if named
+                for argv in self._cloud.ssh(one, [worker for worker, _ in named], script(one))]
+    self._shell.run_together(commands, timeout_s=timeout_s)
+
+  def _hosts(self, one: Slice) -> list[tuple[str, str]]:
+    """(what ssh takes, internal address) of every host of a slice."""
+    # A dry run knows no addresses.
+    named = [(str(i), f'ADDRESS_{i}') for i in range(one.hosts)]
+    said = self._shell.run(self._cloud.hosts(one), timeout_s=ASK_S)
+    found = named if self._shell.dry else self._cloud.addresses(said)
+    if len(found) != one.hosts:
+      raise CommandError(f'{one.name} should have {one.hosts} hosts and shows {found}.')
+    return found
+
+  def _on_head(self, script: str, *, answer: str = '') -> str:
+    head = self._hosts(self._trainer)[0][0]
+    return self._shell.run(self._cloud.ssh(self._trainer, [head], script)[0], timeout_s=SSH_S,
+                           answer=answer)
+
+  def _ray_is_up(self) -> bool:
+    if self._shell.dry or self._trainer in self._renewed:
+      return False
+    ask = f'{RAY} status >/dev/null 2>&1 && echo up || echo down'
+    return 'up' in self._patiently([self._trainer], lambda: self._on_head(ask))
+
+  def _submit(self) -> None:
+    # An ended job of this name keeps the name until it is deleted.
+    self._on_head(f'{RAY} job delete {DASHBOARD} {self._job.name} >/dev/null 2>&1 || true')
+    # Ray's own patience with a job that is stopped is three seconds.
+    patience = json.dumps({'env_vars': {'RAY_JOB_STOP_WAIT_TIME_S': str(STOP_S)}})
+    self._on_head(
+        f'{RAY} job submit {DASHBOARD} --submission-id={self._job.name} --no-wait '
+        f'--runtime-env-json={shlex.quote(patience)} -- '
+        f'bash -c {shlex.quote(f"cd {HOME} && exec .venv/bin/{self._job.command}")}')
+
+  def _watch(self) -> str:
+    """Follows the job until it ends, while samplers are lost and replaced; how it ended.
+
+    Raises:
+      Lost: the trainer's slice or the head of Ray is gone.
+    """
+    logs = self._shell.follow(self._logs())
+    failures = 0
+    try:
+      while not self._shell.dry:
+        time.sleep(self._poll_s)
+        try:
+          if self._state(self._trainer, answer=ACTIVE) != ACTIVE:
+            raise Lost(f'{self._trainer.name} is lost, and the job with it')
+          state = self.job_state()
+          if state == MISSING:
+            self._joined.clear()
+            raise Lost('Ray has forgotten the job: its head has come up anew')
+          if state == 'FAILED':   # Of its own accord, or for what is dying under it?
+            time.sleep(self._poll_s)
+            if any(self._state(one, answer=ACTIVE) != ACTIVE for one in self._joined):
+              raise Lost('the job failed while slices were lost')
+          if state in ENDED:
+            return state
+          for one in self._samplers:
+            self._tend(one)
+          failures = 0
+        except Lost:
+          raise
+        except CommandError:   # A passing fault of the network, or a slice that is just dying.
+          failures += 1
+          if failures >= MOST_FAILURES:
+            raise
+        if logs.poll() is not None:
+          logs = self._shell.follow(self._logs())
+      return 'SUCCEEDED'
+    finally:
+      if logs.poll() is None:
+        logs.terminate()
+      logs.wait()
+
+  def _tend(self, one: Slice) -> None:
+    """One look at a sampler's slice: asks for it again if it is lost, lets it join if it is new."""
+    state = self._state(one, answer=ACTIVE)
+    if one in self._joined and state != ACTIVE or state in (LOST, MISSING):
+      self._spend(f'{one.name} is lost; the job goes on without it')
+      self._renew(one, state)
+    elif one not in self._joined and state == ACTIVE:
+      self._install([one])
+      self._start([one])
+
+  def _logs(self) -> list[str]:
+    return self._cloud.ssh(self._trainer, [self._hosts(self._trainer)[0][0]],
+                           f'{RAY} job logs --follow {DASHBOARD} {self._job.name}')[0]
+
+  def _delete(self, one: Slice) -> None:
+    for argv in self._cloud.delete(one):
+      self._shell.run(argv, timeout_s=CHANGE_S, tolerate=('not_found', 'not found'))
+
+
+def install_script(code: str) -> str:
+  """Puts code and environment on a host, whatever Python the host's image has."""
+  return (
+      f'set -e; mkdir -p {HOME}; cd {HOME}; gcloud storage cp {shlex.quote(code)} code.tgz; '
+      f'tar xzf code.tgz; export PATH=$HOME/.local/bin:$PATH; '
+      f'command -v uv >/dev/null || curl -LsSf https://astral.sh/uv/install.sh | sh; '
+      f'[ -x .venv/bin/python ] || uv venv --quiet --python 3.12 .venv; '
+      f"uv pip install --quiet --python .venv/bin/python -e '.[tpu,cluster]'")
+
+
+def start_script(role: str, head: str) -> str:
+  """Starts Ray on a host: as the head if `head` is '', else as a worker of the head there."""
+  place = f'--address={head}:{PORT}' if head else f'--head --port={PORT}'
+  resources = shlex.quote(json.dumps(RESOURCES[role]))
+  return f'{RAY} start {place} --resources={resources} --disable-usage-stats'

@@ -1,0 +1,103 @@
+"""The same job for Google Kubernetes Engine: a JobSet that Kubernetes itself restarts.
+
+One replicated job for the trainer's slice and one for the samplers'. The first pod of the trainer's
+is the head of Ray and runs the training; all others are workers. If a pod is lost the JobSet starts
+all of them again, and the same workdir goes on from the newest checkpoint.
+
+Needs a cluster with JobSet installed, node pools of these topologies, and an image that has
+magistral_jax[tpu,cluster] in its Python.
+"""
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+
+import yaml
+
+from launch.cluster import PORT, RESOURCES, STOP_S, Job
+from launch.slices import GENERATIONS, Slice
+
+RESTARTS = 100
+
+
+def manifest(slices: Sequence[Slice], job: Job, *, image: str, tier: str) -> str:
+  """The JobSet as YAML."""
+  trainer, *samplers = slices
+  head = f'{job.name}-trainer-0-0.{job.name}'
+  lead = (
+      f'ray start --head --port={PORT} --disable-usage-stats --resources={_resources("trainer")} '
+      f'&& exec {job.command}')
+  first = f'if [ "$JOB_COMPLETION_INDEX" = 0 ]; then {lead}; else {_worker(head, "trainer")}; fi'
+  sample = _worker(head, 'sampler')
+  content = dict(
+      apiVersion='jobset.x-k8s.io/v1alpha2', kind='JobSet',
+      metadata=dict(name=job.name),
+      spec=dict(
+          network=dict(enableDNSHostnames=True, subdomain=job.name, publishNotReadyAddresses=True),
+          failurePolicy=dict(maxRestarts=RESTARTS, rules=[
+              dict(action='FailJobSet', onJobFailureReasons=['PodFailurePolicy'])]),
+          successPolicy=dict(operator='All', targetReplicatedJobs=['trainer']),
+          replicatedJobs=[
+              _replicated('trainer', trainer, 1, first, image, tier),
+              _replicated('sampler', samplers[0], len(samplers), sample, image, tier)]))
+  return yaml.safe_dump(content, sort_keys=False, width=10_000)
+
+
+def commands(action: str, name: str, file: str) -> list[str]:
+  """What kubectl is asked for an action of the launcher."""
+  mine = f'jobset.sigs.k8s.io/jobset-name={name}'
+  return {
+      'run': ['kubectl', 'apply', f'--filename={file}'],
+      'status': ['kubectl', 'get', 'pods', f'--selector={mine}'],
+      'logs': ['kubectl', 'logs', '--follow', f'--selector={mine},'
+               'jobset.sigs.k8s.io/replicatedjob-name=trainer,'
+               'batch.kubernetes.io/job-completion-index=0'],
+      # Suspended pods get SIGTERM and save; `run` again goes on.
+      'stop': ['kubectl', 'patch', 'jobset', name, '--type=merge',
+               '--patch={"spec": {"suspend": true}}'],
+      'delete': ['kubectl', 'delete', 'jobset', name, '--ignore-not-found'],
+  }[action]
+
+
+def _resources(role: str) -> str:
+  return shlex.quote(json.dumps(RESOURCES[role]))
+
+
+def _worker(head: str, role: str) -> str:
+  """Joins when the head is there; well done if the head is gone at the end, for it ends the job."""
+  reach = f'python -c "import socket; socket.create_connection((\'{head}\', {PORT}), 5)"'
+  return (f'until {reach}; do sleep 5; done; ray start --address={head}:{PORT} --block '
+          f'--disable-usage-stats --resources={_resources(role)}; ! {reach}')
+
+
+def _replicated(name: str, one: Slice, replicas: int, script: str, image: str, tier: str) -> dict:
+  spot = {'cloud.google.com/gke-spot': 'true'} if tier == 'spot' else {}
+  tolerations = [dict(key='google.com/tpu', operator='Exists', effect='NoSchedule')]
+  if spot:
+    tolerations.append(dict(key='cloud.google.com/gke-spot', operator='Equal', value='true',
+                            effect='NoSchedule'))
+  pod = dict(
+      restartPolicy='Never', hostNetwork=True, dnsPolicy='ClusterFirstWithHostNet',
+      terminationGracePeriodSeconds=STOP_S,
+      nodeSelector={
+          'cloud.google.com/gke-tpu-accelerator': GENERATIONS[one.generation].gke,
+          'cloud.google.com/gke-tpu-topology': one.topology, **spot},
+      tolerations=tolerations,
+      containers=[dict(
+          name='magistral', image=image, command=['bash', '-c', script],
+          ports=[dict(containerPort=port) for port in (PORT, 8471, 8080)],
+          securityContext=dict(privileged=True),
+          resources=dict(limits={'google.com/tpu': one.host_chips}),
+          volumeMounts=[dict(name='memory', mountPath='/dev/shm')])],
+      volumes=[dict(name='memory', emptyDir=dict(medium='Memory'))])
+  # A slice of many hosts is one node pool, which its pods must have to themselves.
+  alone = dict(metadata=dict(annotations={
+      'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'}))
+  whole = alone if one.hosts > 1 else {}
+  return dict(name=name, replicas=replicas, template=dict(whole, spec=dict(
+      parallelism=one.hosts, completions=one.hosts, completionMode='Indexed', backoffLimit=0,
+      # Status 2 is a mistake of the user's: starting again cannot mend it.
+      podFailurePolicy=dict(rules=[dict(action='FailJob', onExitCodes=dict(
+          containerName='magistral', operator='In', values=[2]))]),
+      template=dict(spec=pod))))

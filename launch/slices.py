@@ -1,0 +1,91 @@
+"""Which TPU slices a config asks for: one for the trainer, one for each sampler.
+
+    mesh.trainer_topology='v5p:4x4x4'   64 chips, 16 hosts of 4 chips, 64 JAX devices
+    mesh.sampler_topology='v5p:2x2x1'    4 chips,  1 host,              4 JAX devices
+
+Sizes are in chips; what a name such as v5p-128 counts (cores) is not used anywhere here.
+"""
+from __future__ import annotations
+
+import dataclasses
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class Generation:
+  """A generation of TPUs, by the name it has in topologies such as 'v5p:4x4x4'."""
+  host_chips: int           # Chips of one host in a slice of many hosts.
+  single_host_chips: int    # Most chips that one host alone can have.
+  chip_devices: int         # JAX devices of one chip.
+  runtime: str              # Software version of its TPU VMs; '' where the TPU API has none.
+  api_type: str             # Its name in the TPU API; '' if it is not served there.
+  gke: str                  # Value of the node label cloud.google.com/gke-tpu-accelerator.
+
+
+GENERATIONS = {
+    'v4': Generation(4, 4, 1, 'tpu-ubuntu2204-base', 'v4', 'tpu-v4-podslice'),
+    'v5e': Generation(4, 8, 1, 'v2-alpha-tpuv5-lite', 'v5litepod', 'tpu-v5-lite-podslice'),
+    'v5p': Generation(4, 4, 1, 'v2-alpha-tpuv5', 'v5p', 'tpu-v5p-slice'),
+    'v6e': Generation(4, 8, 1, 'v2-alpha-tpuv6e', 'v6e', 'tpu-v6e-slice'),
+    'tpu7x': Generation(4, 4, 2, '', '', 'tpu7x'),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+  """One TPU slice. Slice('small-trainer', 'trainer', 'v5p', '4x4x4')"""
+  name: str                 # Of the cloud resource; unique in project and zone.
+  role: str                 # 'trainer' or 'sampler': the Ray resource of its hosts.
+  generation: str
+  topology: str
+
+  @property
+  def chips(self) -> int:
+    return math.prod(map(int, self.topology.split('x')))
+
+  @property
+  def hosts(self) -> int:
+    kind = GENERATIONS[self.generation]
+    return 1 if self.chips <= kind.single_host_chips else self.chips // kind.host_chips
+
+  @property
+  def host_chips(self) -> int:
+    return self.chips // self.hosts
+
+  @property
+  def devices(self) -> int:
+    return self.chips * GENERATIONS[self.generation].chip_devices
+
+
+def from_config(c, name: str) -> list[Slice]:
+  """The trainer's slice, then those of runtime.samplers samplers.
+
+  Raises:
+    ValueError: a topology is missing, has another number of devices than its mesh, is spread over
+      hosts where it must not be, or cannot be divided among whole hosts.
+  """
+  slices = [_slice(c, 'trainer', f'{name}-trainer')]
+  slices += [_slice(c, 'sampler', f'{name}-sampler-{i}') for i in range(c.runtime.samplers)]
+  one = slices[-1]
+  if one.hosts > 1:
+    raise ValueError(f'mesh.sampler_topology={one.generation + ":" + one.topology!r} has '
+                     f'{one.hosts} hosts, but a sampler is one process: choose a slice of one '
+                     f'host and raise runtime.samplers.')
+  return slices
+
+
+def _slice(c, role: str, name: str) -> Slice:
+  key = f'mesh.{role}_topology'
+  text = c.mesh[f'{role}_topology']
+  if not text:
+    raise ValueError(f"{key} is '', which is this machine: name a slice, such as "
+                     f'--config.{key}=v5p:2x2x1.')
+  made = Slice(name, role, *text.split(':'))
+  if made.hosts * GENERATIONS[made.generation].host_chips != made.chips and made.hosts > 1:
+    raise ValueError(f'{key}={text!r} has {made.chips} chips, which are no whole number of hosts: '
+                     f'choose a published topology of {made.generation}.')
+  axes = dict(c.mesh[role])
+  if math.prod(axes.values()) != made.devices:
+    raise ValueError(f'{key}={text!r} has {made.devices} devices and mesh.{role}={axes} takes '
+                     f'{math.prod(axes.values())}: make them equal.')
+  return made

@@ -1,0 +1,238 @@
+"""The launcher: the commands it prints, and whole lives of jobs on a cloud that is played.
+
+MAGISTRAL_WRITE_GOLDEN=1 writes the golden files anew, to be read before they are committed.
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import ml_collections
+import pytest
+import yaml
+
+from launch import clouds, command, slices
+from launch.slices import Slice
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+CLOUD = ['--project=my-project', '--zone=us-east5-a', '--workdir=gs://bucket/runs/small']
+POD = [
+    f'--config={ROOT / "configs/quickstart.py"}', '--name=small', '--config.runtime.samplers=2',
+    '--config.mesh.sampler.tensor=4', '--config.mesh.sampler_topology=v5p:2x2x1',
+    '--config.mesh.trainer.fsdp=4', '--config.mesh.trainer.tensor=2',
+    '--config.mesh.trainer_topology=v5p:2x2x2']
+IRONWOOD = [
+    text.replace('v5p', 'tpu7x').replace('tensor=4', 'tensor=8').replace('fsdp=4', 'fsdp=8')
+    for text in POD]
+FLAT = [text.replace('v5p:2x2x1', 'v6e:2x2').replace('v5p:2x2x2', 'v6e:2x4')
+        for text in POD]
+
+
+@pytest.mark.parametrize('name, argv', [
+    ('run_v5p', ['run', *POD, *CLOUD, '--config.loss.clip_high=0.3']),
+    ('create_v6e', ['create', *FLAT, *CLOUD, '--tier=reserved']),
+    ('run_tpu7x', ['run', *IRONWOOD, *CLOUD, '--tier=on-demand']),
+    ('status_v5p', ['status', *POD, *CLOUD]),
+    ('logs_v5p', ['logs', *POD, *CLOUD]),
+    ('stop_v5p', ['stop', *POD, *CLOUD]),
+    ('delete_v5p', ['delete', *POD, *CLOUD]),
+    ('delete_tpu7x', ['delete', *IRONWOOD, *CLOUD]),
+    ('run_gke', ['run', *POD, *CLOUD, '--backend=gke', '--image=europe-docker.pkg.dev/p/r/m:1']),
+])
+def test_every_command_is_printed(name, argv, capsys):
+  assert command.main([*argv, '--dry_run']) == 0
+  said = capsys.readouterr().out.replace(str(ROOT), '$ROOT').replace(tempfile.gettempdir(), '/tmp')
+  golden = HERE / 'golden' / f'{name}.txt'
+  if os.environ.get('MAGISTRAL_WRITE_GOLDEN'):
+    golden.write_text(said, 'utf-8')
+  assert said == golden.read_text('utf-8')
+
+
+def test_the_script_runs_from_any_folder(tmp_path):
+  done = subprocess.run(
+      [sys.executable, str(ROOT / 'launch/tpu.py'), 'status', *POD, *CLOUD, '--dry_run'],
+      cwd=tmp_path, capture_output=True, text=True, timeout=120)
+  assert done.returncode == 0, done.stderr
+  assert 'queued-resources describe small-trainer' in done.stdout
+
+
+def test_a_jobset_says_who_computes_where(capsys):
+  command.main(['create', *POD, *CLOUD, '--backend=gke', '--image=i', '--dry_run'])
+  jobset = yaml.safe_load(capsys.readouterr().out)
+  assert jobset['kind'] == 'JobSet' and jobset['metadata']['name'] == 'small'
+  trainer, sampler = jobset['spec']['replicatedJobs']
+  assert (trainer['replicas'], trainer['template']['spec']['parallelism']) == (1, 2)
+  assert (sampler['replicas'], sampler['template']['spec']['parallelism']) == (2, 1)
+  for job, topology in ((trainer, '2x2x2'), (sampler, '2x2x1')):
+    pod = job['template']['spec']['template']['spec']
+    assert pod['nodeSelector']['cloud.google.com/gke-tpu-topology'] == topology
+    assert pod['nodeSelector']['cloud.google.com/gke-tpu-accelerator'] == 'tpu-v5p-slice'
+    assert pod['containers'][0]['resources']['limits'] == {'google.com/tpu': 4}
+    script = pod['containers'][0]['command'][2]
+    assert subprocess.run(['bash', '-n', '-c', script], timeout=20).returncode == 0
+    assert 'small-trainer-0-0.small' in script
+  assert '--workdir=gs://bucket/runs/small' in trainer['template']['spec']['template']['spec'][
+      'containers'][0]['command'][2]
+
+
+@pytest.mark.parametrize('topology, hosts, host_chips, devices', [
+    ('v4:2x2x1', 1, 4, 4), ('v4:2x2x4', 4, 4, 16), ('v5e:2x4', 1, 8, 8), ('v5e:4x4', 4, 4, 16),
+    ('v5p:4x4x4', 16, 4, 64), ('v6e:1x1', 1, 1, 1), ('v6e:8x8', 16, 4, 64),
+    ('tpu7x:2x2x1', 1, 4, 8), ('tpu7x:2x2x2', 2, 4, 16)])
+def test_sizes_of_slices(topology, hosts, host_chips, devices):
+  one = Slice('x', 'trainer', *topology.split(':'))
+  assert (one.hosts, one.host_chips, one.devices) == (hosts, host_chips, devices)
+
+
+@pytest.mark.parametrize('trainer, sampler, fsdp, tensor, words', [
+    ('', 'v5p:2x2x1', 1, 4, r"mesh\.trainer_topology is '', which is this machine"),
+    ('v5p:2x2x2', '', 8, 4, r"mesh\.sampler_topology is ''"),
+    ('v5p:2x2x2', 'v5p:2x2x1', 4, 4, r"has 8 devices and mesh\.trainer=.* takes 4"),
+    ('v5p:2x2x2', 'v5p:2x2x2', 8, 8, 'has 2 hosts, but a sampler is one process'),
+    ('v6e:3x3', 'v6e:2x2', 9, 4, 'no whole number of hosts'),
+    ('tpu7x:2x2x1', 'v5p:2x2x1', 8, 4, 'rented in different ways'),
+])
+def test_slices_that_cannot_be_are_refused(trainer, sampler, fsdp, tensor, words):
+  c = ml_collections.ConfigDict(dict(
+      mesh=dict(trainer=dict(fsdp=fsdp), sampler=dict(tensor=tensor), trainer_topology=trainer,
+                sampler_topology=sampler),
+      runtime=dict(samplers=1)))
+  with pytest.raises(ValueError, match=words):
+    clouds.choose(slices.from_config(c, 'x'), clouds.Place('p', 'z', 'spot', 1))
+
+
+@pytest.mark.parametrize('argv, words', [
+    (['run', *POD, *CLOUD[1:]], '--project is missing'),
+    (['run', *POD, *CLOUD[:2], '--workdir=runs/x'], 'must be in a bucket'),
+    (['run', *POD, *CLOUD, '--name=Small_1'], 'must be at most 40 small letters'),
+    (['run', *IRONWOOD, *CLOUD, '--tier=reserved'], 'needs the reservation'),
+    (['run', *POD, *CLOUD, '--zones=x'], "'--zones=x' is no argument"),
+    (['begin', *POD, *CLOUD], 'invalid choice'),
+    (['run', *POD, *CLOUD, '--config.mesh.trainer_topologie=x'], 'a key that the config does not'),
+    (['run', *POD, *CLOUD, '--backend=gke'], '--image'),
+])
+def test_mistakes_are_one_sentence(argv, words, capsys):
+  with pytest.raises(SystemExit) as error:
+    command.main([*argv, '--dry_run'])
+  said = capsys.readouterr()
+  assert error.value.code == 2 and words in said.err and said.err.count('\n') == 1
+  assert 'gcloud' not in said.out
+
+
+def test_a_config_must_travel_with_the_code(tmp_path, capsys):
+  (tmp_path / 'mine.py').write_text((ROOT / 'configs/quickstart.py').read_text())
+  with pytest.raises(SystemExit):
+    command.main(['run', f'--config={tmp_path}/mine.py', *POD[1:], *CLOUD, '--dry_run'])
+  assert 'put it into configs/' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('answer, state', [
+    ('small-trainer-a1b2\tRUNNING\nsmall-trainer-c3d4\tRUNNING\n', clouds.ACTIVE),
+    ('small-trainer-a1b2\tRUNNING\nsmall-trainer-c3d4\tSTAGING\n', clouds.WAITING),
+    ('small-trainer-a1b2\tRUNNING\n', clouds.WAITING),
+    ('small-trainer-a1b2\t\nsmall-trainer-c3d4\t\n', clouds.WAITING),
+    ('small-trainer-a1b2\tRUNNING\nsmall-trainer-c3d4\tTERMINATED\n', clouds.LOST)])
+def test_a_group_is_active_when_all_its_hosts_run(answer, state):
+  groups = clouds.InstanceGroups(clouds.Place('p', 'us-central1-c', 'spot', 1.0))
+  assert groups.state(Slice('small-trainer', 'trainer', 'tpu7x', '2x2x2'), answer) == state
+
+
+def test_hosts_of_both_clouds_are_read_with_their_addresses():
+  place = clouds.Place('p', 'us-central1-c', 'spot', 1.0)
+  assert clouds.QueuedResources(place).addresses('10.0.0.2 10.0.0.3\n') == [
+      ('0', '10.0.0.2'), ('1', '10.0.0.3')]
+  assert clouds.InstanceGroups(place).addresses('x-a1\t10.0.0.2\nx-b2\t10.0.0.3\n') == [
+      ('x-a1', '10.0.0.2'), ('x-b2', '10.0.0.3')]
+  assert place.region == 'us-central1'
+
+
+@pytest.fixture
+def cloud(tmp_path, monkeypatch):
+  """play(script, ...) -> what the world has become after `run`, and its exit status."""
+  world = tmp_path / 'world.json'
+  (tmp_path / 'gcloud').write_text(
+      f'#!/bin/sh\nexec {sys.executable} -S -E {HERE}/fake_gcloud.py "$@"\n')
+  (tmp_path / 'gcloud').chmod(0o755)
+  monkeypatch.setenv('PATH', f'{tmp_path}{os.pathsep}{os.environ["PATH"]}')
+  monkeypatch.setenv('FAKE_CLOUD', str(world))
+  # Nothing of the size of the repository needs to be packed for a played cloud.
+  monkeypatch.setattr(command, 'CODE', ('pyproject.toml',))
+
+  def play(script, *argv, action='run', becomes='ACTIVE', refusals=0, **kept):
+    if not world.exists():
+      world.write_text(json.dumps(dict(
+          slices={}, hosts={'small-trainer': 2}, script=script, becomes=becomes, job='', asked=0,
+          submitted=0, refusals=refusals, log=[])))
+    elif kept or script:
+      world.write_text(json.dumps(json.loads(world.read_text()) | kept | dict(script=script)))
+    status = command.main([action, *POD, *CLOUD, '--poll_s=0.01', *argv])
+    return status, json.loads(world.read_text())
+  return play
+
+
+def count(world, words):
+  return sum(words in line for line in world['log'])
+
+
+def test_a_whole_life(cloud, capfd):
+  """Created, waited for; a sampler preempted, then the trainer; the job resumed, done; deleted."""
+  status, world = cloud({'2': 'preempt small-sampler-1', '6': 'preempt small-trainer',
+                         '9': 'succeed'}, refusals=2)
+  said = capfd.readouterr().out
+  assert status == 0 and world['job'] == 'SUCCEEDED'
+  assert count(world, 'queued-resources create small-trainer') == 2
+  assert count(world, 'queued-resources create small-sampler-0') == 1
+  assert count(world, 'queued-resources create small-sampler-1') == 2
+  assert count(world, 'queued-resources delete') == 2, 'what is left of the lost ones'
+  assert world['submitted'] == 2, 'once at the start, once after the trainer was lost'
+  assert {one['ray'] for one in world['slices'].values()} == {'head', 'worker'}
+  for words in ('small-trainer: WAITING', 'small-trainer: ACTIVE', 'the job goes on without it',
+                'small-trainer is lost, and the job with it', 'line of the job, attempt 2',
+                'the job has succeeded'):
+    assert words in said
+  assert cloud({}, action='status')[0] == 0
+  assert 'job small' in capfd.readouterr().out
+  assert cloud({}, action='delete')[1]['slices'] == {}
+
+
+def test_running_again_takes_up_the_job_that_runs(cloud, capfd):
+  status, world = cloud({'1': 'fail'})
+  assert status == 1 and 'the job has failed' in capfd.readouterr().out
+  assert cloud({'3': 'succeed'}, action='stop')[1]['job'] == 'STOPPED'
+  status, world = cloud({'3': 'succeed'}, asked=0)
+  assert status == 0 and world['submitted'] == 2
+  assert count(world, 'queued-resources create') == 3, 'slices were there'
+
+
+def test_create_waits_and_run_installs(cloud):
+  status, world = cloud({}, action='create')
+  assert status == 0 and {one['state'] for one in world['slices'].values()} == {'ACTIVE'}
+  assert not any(one['installed'] for one in world['slices'].values())
+  status, world = cloud({'1': 'succeed'})
+  assert status == 0 and all(one['installed'] for one in world['slices'].values())
+
+
+def test_a_job_that_loses_too_much_is_given_up(cloud, capfd):
+  status, world = cloud({'1': 'preempt small-trainer', '2': 'preempt small-trainer'},
+                        '--recoveries=1')
+  assert status == 1 and world['submitted'] == 2
+  assert 'No recovery is left' in capfd.readouterr().err
+
+
+def test_requests_that_fail_or_take_too_long_end_it(cloud, capfd, tmp_path):
+  status, world = cloud({}, becomes='FAILED')
+  assert status == 1 and 'quota and zone' in capfd.readouterr().err
+  assert count(world, 'queued-resources create') == 3, 'it is not asked for again and again'
+  (tmp_path / 'world.json').unlink()
+  status, _ = cloud({}, '--wait_hours=0', becomes='WAITING_FOR_RESOURCES')
+  assert status == 1 and 'not active after 0.0 hours' in capfd.readouterr().err
+
+
+def test_a_job_that_fails_for_a_preemption_is_taken_up_again(cloud):
+  status, world = cloud({'1': 'fail small-sampler-0', '2': 'succeed'})
+  assert status == 0 and world['submitted'] == 2
+  assert count(world, 'queued-resources create small-sampler-0') == 2
+  assert count(world, 'queued-resources create small-trainer') == 1
