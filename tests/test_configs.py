@@ -12,6 +12,8 @@ NAMES = sorted(path.stem for path in tiny.CONFIGS.glob('*.py'))
 
 def overrides(name, tmp_path):
   """What a config asks the user to bring."""
+  if name == 'pixtral_12b_rl':
+    return tiny.write_images(tmp_path)
   if name != 'smollm2_math':
     return {}
   return {

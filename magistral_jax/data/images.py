@@ -5,8 +5,10 @@ both sides are rounded up to whole tokens, and a token is merge x merge patches 
 pixels.
 
 Sizes, the bicubic resize and the colours are those of transformers' PixtralImageProcessor (its
-Pillow form), and what is transparent becomes white, as in mistral-common. Pixels stay bytes here;
-the tower normalises them (models/vision.py). Reference: arXiv:2410.07073 section 2.2.
+Pillow form), and what is transparent becomes white, as in mistral-common. mistral-common resizes
+with OpenCV's cubic filter instead, which gives other colours where a picture is made smaller, and
+rounds where sizes are rounded down here. Pixels stay bytes; the tower normalises them
+(models/vision.py). Reference: arXiv:2410.07073 section 2.2.
 """
 from __future__ import annotations
 

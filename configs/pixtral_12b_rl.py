@@ -1,0 +1,59 @@
+r"""Does Pixtral-12B learn to reason about pictures, its vision tower held as it is?
+
+A published checkpoint (Mistral's or Hugging Face's layout) and problems as JSONL with `images` and
+a place `<image>` in the text for each of them. The decoder and what it reads of the pictures stay
+apart: `--config.model.vision=trained` trains the tower and its adapter along, `off` leaves them out
+for problems of text alone. A picture of 1024 x 1024 pixels is 4160 tokens of its prompt.
+
+Run:    python -m magistral_jax.train --config=configs/pixtral_12b_rl.py --workdir=runs/pixtral \
+            --config.model.checkpoint=Pixtral-12B-2409 --config.data.jsonl.path=problems.jsonl
+Result: not measured yet: no TPU has run it. 16 TPU v5p chips for the trainer, 4 for each sampler.
+"""
+import ml_collections as mlc
+
+
+def get_config():
+  c = mlc.ConfigDict(dict(seed=0, total_steps=500))
+  c.tokenizer = dict(kind='auto', path='')
+  c.data = dict(
+      source='jsonl', max_prompt_tokens=6144, template='mistral-v3', system_prompt='magistral',
+      arithmetic=dict(operations='+-', min_terms=2, max_terms=3, max_number=9),
+      jsonl=dict(path='', held_out_path='', held_out=200),
+      tfds=dict(path='', held_out=0))
+  # The published shape; it counts only without a checkpoint.
+  c.model = dict(
+      family='mistral', checkpoint='', layers=40, dim=5120, heads=32, kv_heads=8, head_dim=128,
+      ffn_dim=14336, rope_theta=1e9, norm_eps=1e-5, tied=False, dtype='bfloat16',
+      vision='frozen', tower=dict(
+          layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,
+          rope_theta=1e4, norm_eps=1e-5, merge=1, biases=True, image_token=10))
+  c.cold_start = dict(
+      path='', steps=0, examples=2000, mistakes=0.0, rows=16, learning_rate=1e-5, warmup_steps=10)
+  c.sampler = dict(
+      slots=64, group_size=8, max_new_tokens=10240, temperature=1.0, top_p=1.0,
+      page_tokens=64, pages=0, decode_steps=8)
+  c.verifiers = dict(
+      format=0.1, correct=0.9, length_max=10240, length_cache=2048, length_penalty=0.1,
+      language=0.0, language_model='', code_reward='all',
+      queue=1024, timeout_s=10.0, memory_mb=1024,
+      sandbox='bubblewrap', code_tests=20, test_timeout_s=4.0, test_memory_mb=300)
+  c.batching = dict(
+      prompts_per_batch=64, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=16384,
+      row_patches=6144, advantage_norm='minibatch', normalizer='group')
+  c.loss = dict(
+      name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
+      kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0, vocab_chunk=16384)
+  c.optimizer = dict(
+      name='adamw', learning_rate=1e-6, warmup_steps=10, beta1=0.9, beta2=0.95, eps=1e-8,
+      weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
+  c.trainer = dict(microbatch_rows=8, remat='full', unroll=1)
+  c.mesh = dict(
+      trainer=dict(fsdp=8, expert=1, sequence=1, tensor=2), sampler=dict(expert=1, tensor=4),
+      trainer_topology='v5p:2x2x4', sampler_topology='v5p:2x2x1')
+  c.evaluation = dict(
+      every=20, problems=200, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=10240)
+  c.checkpoints = dict(every=20, keep=2)
+  c.runtime = dict(
+      mode='threads', address='', trainers=1, samplers=2, verifier_hosts=1, verifier_workers=8,
+      deadline_s=3600.0, heartbeat_s=30.0, restarts=3)
+  return c
