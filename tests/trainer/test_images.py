@@ -46,7 +46,7 @@ def one_a_row():
 
 
 @functools.cache
-def trainer_parts(fsdp, tensor, frozen, **how):
+def trainer_parts(fsdp, tensor, frozen, loss, **how):
   mesh = sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, tensor=tensor)
   axes = decoder.definition(CONFIG)[1]
   places = sharding.tree_named(mesh, sharding.TRAINER, axes)
@@ -55,14 +55,12 @@ def trainer_parts(fsdp, tensor, frozen, **how):
                                    kl_reference='none', frozen=frozen)
   return mesh, first, step.make_step(
       functools.partial(decoder.forward_rows, CONFIG), decoder.head, chain, first(),
-      temperature=1.0, vocab_shards=tensor, frozen=frozen, name='clipped', clip_low=0.2,
-      clip_high=0.28, importance_cap=0.0, kl_coef=0.0, kl_reference='none', kl_ema=0.99,
-      entropy_coef=0.0, vocab_chunk=0)
+      temperature=1.0, vocab_shards=tensor, frozen=frozen, **dict(loss))
 
 
 def train(rows, toy, *, updates=1, fsdp=1, tensor=1, microbatch_rows=1, frozen=(), **how):
   """The trainer after some updates on these rows."""
-  mesh, first, compiled = trainer_parts(fsdp, tensor, frozen, **how)
+  mesh, first, compiled = trainer_parts(fsdp, tensor, frozen, tuple(toy.LOSS.items()), **how)
   trainer = role.Trainer(first(), compiled, mesh=mesh, microbatch_rows=microbatch_rows,
                          max_bad_steps=1)
   for version in range(updates):
