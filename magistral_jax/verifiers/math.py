@@ -12,7 +12,8 @@ the two rows about a gold decimal.
 
     written          also right                    wrong               because
     ---------------- ----------------------------- ------------------- ----------------------------
-    gold 0.33        \frac13 (exact, rounds to it) 0.3333, 0.34        the gold was rounded
+    gold 0.33        \frac13 (exact, rounds to it) 0.3333, 0.34        the gold was rounded ...
+    gold 0.3, 10.0                                 \frac13, \sqrt{101} ... but not to one digit
     gold \frac13     0.\overline{3}                0.333333            a rounded answer is not exact
     gold of 16 or 17 the same to 15 digits                             a printed double
       digits: 0.30000000000000004

@@ -1,6 +1,6 @@
 r"""Are two values the same? Trees worked out by SymPy, to `DIGITS` digits.
 
-Constants must agree to `AGREE` significant digits, functions of symbols at points of the real line.
+Constants must agree to a hundred significant digits, functions at points of the real line.
 SymPy's `simplify`, `solve` and `equals` are not used: they have no bound. What expression.py does
 not know (\max, \gcd, ...) is read by math-verify's reader into the same trees and meets the
 same limits.
@@ -18,8 +18,8 @@ from fractions import Fraction
 from magistral_jax.verifiers import expression, trees
 from magistral_jax.verifiers.trees import Unreadable
 
-DIGITS = 110              # Constants are worked out to this precision ...
-AGREE = 100               # ... and are equal when this many digits agree.
+DIGITS = 110              # Constants are equal when this many digits, but for ten, agree.
+GLANCE = 30               # Digits that tell most differences.
 CANCELLED = 600           # Digits that may cancel on the way.
 FOREIGN = frozenset(('max', 'min', 'gcd', 'lcm'))     # What math-verify's reader is asked for, ...
 BESIDE = frozenset(('frac', 'sqrt', 'pi', 'cdot'))    # ... and what may stand beside it.
@@ -33,7 +33,8 @@ _POINTS = (1403, 2785, 631, 8019, -1325, -423, -5509)
 
 
 def preload() -> None:
-  """Imports SymPy and works something out, so that the first answer finds it ready."""
+  """Imports SymPy and the other reader and uses them, so that the first answer finds them ready."""
+  read(r'\max(1,2)')
   equal(expression.parse(r'\sqrt{3}\pi'), expression.parse(r'\sqrt{2}\pi'))
 
 
@@ -196,10 +197,14 @@ def _same(gold, answer) -> bool:
     return False
   symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
   if not symbols:
-    a, b = _number(gold), _number(answer)
-    return a is not None and b is not None and _close(a, b)
+    return _agree(_number(gold, digits=GLANCE), _number(answer, digits=GLANCE), GLANCE) and (
+        _agree(_number(gold), _number(answer)))
   agreed = 0
   for point in _points(symbols):
+    # Most of what differs does so at a glance.
+    a, b = _number(gold, point, GLANCE), _number(answer, point, GLANCE)
+    if None not in (a, b) and a.is_real and b.is_real and not _close(a, b, GLANCE):
+      return False
     a, b = _number(gold, point), _number(answer, point)
     if a is None or b is None:
       continue
@@ -220,22 +225,27 @@ def _points(symbols):
            for k, s in enumerate(symbols)}
 
 
-def _number(expression, point=None):
-  """An expression at a point to `DIGITS` digits, or None where it has no finite value."""
+def _number(expression, point=None, digits: int = DIGITS):
+  """An expression at a point to some digits, or None where it has no finite value."""
   import sympy
-  found = expression.evalf(DIGITS, subs=point, maxn=CANCELLED)
+  found = expression.evalf(digits, subs=point, maxn=CANCELLED)
   if found.has(sympy.nan, sympy.zoo, sympy.oo) or not found.is_number:
     return None
   # SymPy marks a value that cancels at every precision tried by a precision of one bit: it is 0.
   real, imaginary = (
       sympy.Integer(0) if part.is_Float and part._prec <= 8 else part
       for part in found.as_real_imag())
-  if imaginary == 0 or (real != 0 and abs(imaginary) < abs(real) * sympy.Float(10) ** -AGREE):
+  noise = abs(real) * sympy.Float(10) ** (10 - digits)
+  if imaginary == 0 or (real != 0 and abs(imaginary) < noise):
     return real if real.is_Number else None
   return found if real.is_Number and imaginary.is_Number else None
 
 
-def _close(a, b) -> bool:
-  """To the digits that must agree; relative, so that 1/2^99 is not 1/2^98."""
+def _agree(a, b, digits: int = DIGITS) -> bool:
+  return a is not None and b is not None and _close(a, b, digits)
+
+
+def _close(a, b, digits: int = DIGITS) -> bool:
+  """But for the last ten digits; relative, so that 1/2^99 is not 1/2^98."""
   import sympy
-  return bool(sympy.Abs(a - b) <= sympy.Float(10) ** -AGREE * max(abs(a), abs(b)))
+  return bool(sympy.Abs(a - b) <= sympy.Float(10) ** (10 - digits) * max(abs(a), abs(b)))

@@ -62,6 +62,11 @@ def count(node: tuple) -> int:
   return 1 + sum(count(n) for n in parts(node))
 
 
+def has_symbol(node: tuple) -> bool:
+  """Whether there is anything to put a number for."""
+  return node[0] == 'symbol' or any(map(has_symbol, parts(node)))
+
+
 def bits(node: tuple) -> float:
   """About how many bits numerator and denominator of a node have at most. Raises Unreadable."""
   kind = node[0]
@@ -97,6 +102,8 @@ def bits(node: tuple) -> float:
 
 def _factorial_bits(node: tuple, sizes: list[float]) -> float:
   values = [exact(n) for n in parts(node)]
+  if any(v is None and not has_symbol(n) for n, v in zip(parts(node), values, strict=True)):
+    raise Unreadable('a factorial of an irrational number')
   # SymPy writes out the product of a binomial whose top is no whole number.
   limits = (MAX_FACTORIAL, MAX_FACTORIAL if values[0] else MAX_PRODUCT)
   for value, size, limit in zip(values, sizes, limits, strict=False):

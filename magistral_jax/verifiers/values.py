@@ -111,7 +111,9 @@ def _same_number(gold: tuple, answer: tuple, gold_text: str, answer_text: str) -
   decimal = _DECIMAL.fullmatch(gold_text)
   if decimal and exact is not None:
     tolerance = _noise(decimal)
-    rounded = decimal.group(2).strip('0') and '.' not in answer_text
+    # At least two digits: too much rounds to 0.5, and 10.0 is 10.
+    rounded = len(''.join(decimal.groups()).lstrip('0')) > 1 and decimal.group(2).strip('0') and (
+        '.' not in answer_text)
     if tolerance is None and rounded and not (found and _terminates(found)):
       tolerance = Fraction(1, 2 * 10 ** len(decimal.group(2)))
     if tolerance is not None:

@@ -88,6 +88,7 @@ def test_what_both_sides_fail_to_read_is_never_the_same():
 def test_the_table_of_conventions_holds():
   """Rows of the module's docstring: each 'also right' and 'wrong' that is an answer by itself."""
   rules = [
+      ('0.3', ['0.30'], [r'\frac13']), ('10.0', ['10'], [r'\sqrt{101}']),
       ('0.33', [r'\frac13'], ['0.3333', '0.34']), (r'\frac13', [r'0.\overline{3}'], ['0.333333']),
       ('0.30000000000000004', ['0.3'], ['0.31']), (r'50\%', ['50', '0.5', r'\frac12'],
                                                    ['5', r'0.5\%']),
