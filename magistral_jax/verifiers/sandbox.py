@@ -178,15 +178,17 @@ class Sandbox:
         file_mb=limits.box_mb, processes=limits.processes)
     with contextlib.ExitStack() as stack:
       own = lambda fd: stack.callback(os.close, fd) and fd
+      # What Running will own, once there is one.
+      later = stack.enter_context(contextlib.ExitStack())
       cleanup = lambda: None
       if self.mode == 'unsafe':
         folder = self._unpack(files)
         cleanup = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+        later.callback(cleanup)
         command, passed, cwd = argv(f'{folder}/files'), (), f'{folder}/box'
         status = status_into = None
       else:
-        status, status_into = os.pipe()
-        own(status_into)
+        status, status_into = _pipe(later, stack)
         given = [(name, own(_memory_file(content))) for name, content in files.items()]
         filter_fd = own(_memory_file(self._filter)) if self._filter else -1
         shown = dataclasses.replace(
@@ -195,14 +197,13 @@ class Sandbox:
             self._bwrap, shown, files=given, box_mb=limits.box_mb, seccomp_fd=filter_fd,
             status_fd=status_into), '--', *prefix, *argv(jail.FILES)]
         passed, cwd = (status_into, filter_fd, *(fd for _, fd in given)), '/'
-      stdout, stdout_into = os.pipe()
-      stderr, stderr_into = os.pipe()
+      stdout, stdout_into = _pipe(later, stack)
+      stderr, stderr_into = _pipe(later, stack)
       popen = self._popen(
           command if self.mode == 'bubblewrap' else [*prefix, *command],
           (*keep, *(fd for fd in passed if fd >= 0)), cwd, own(_memory_file(stdin)),
-          own(stdout_into), own(stderr_into))
-    for fd in (stdout, stderr):
-      os.set_blocking(fd, False)
+          stdout_into, stderr_into)
+      later.pop_all()
     return Running(popen, stdout, stderr, status, limits.bounds(), cleanup)
 
   def _unpack(self, files: Mapping[str, bytes]) -> str:
@@ -365,6 +366,15 @@ def _take_slot() -> tuple[int, int]:
       continue
     return uid, held.detach()
   raise ValueError(f'All {_SLOTS} sandbox slots of this machine are taken: start fewer verifiers.')
+
+
+def _pipe(readers: contextlib.ExitStack, writers: contextlib.ExitStack) -> tuple[int, int]:
+  """A pipe whose ends are closed with these stacks; its read end does not block."""
+  out, into = os.pipe()
+  readers.callback(os.close, out)
+  writers.callback(os.close, into)
+  os.set_blocking(out, False)
+  return out, into
 
 
 def _memory_file(content: bytes) -> int:
