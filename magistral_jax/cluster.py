@@ -77,6 +77,11 @@ class Cluster:
     if self._owned:
       ray.shutdown()
 
+  @property
+  def handles(self) -> list[Handle]:
+    """Of all hosts."""
+    return self._watch.handles
+
   def verifier(self) -> RemoteVerifier:
     """The verifier hosts as one role."""
     return RemoteVerifier(self._verifiers, most=self._c.verifiers.queue,

@@ -230,7 +230,8 @@ class RemoteVerifier:
       jobs = [(number, dataclasses.replace(c, sampler_logp=_NONE), p)
               for number, (c, p) in new.items()]
       try:
-        if (sent or jobs) and (handle.ready() or jobs):
+        # Asked of idle hosts too: that is how the start of a new process is noticed.
+        if handle.ready() and sent or jobs:
           asked.append((handle, handle.ask('exchange', jobs, wait_s)))
       except Lost as error:
         self._lose(handle, error)

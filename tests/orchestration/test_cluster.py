@@ -85,7 +85,7 @@ class Cluster:
     return self.loop
 
   def handle(self, name):
-    return next(h for h in self.place._watch.handles if h.name == name)
+    return next(h for h in self.place.handles if h.name == name)
 
 
 def once_something_is_trained(running, fault):
@@ -131,14 +131,14 @@ FAULTS = {
 @pytest.mark.parametrize('name, number', FAULTS.values(), ids=FAULTS)
 def test_every_prompt_is_trained_once_though(tmp_path, name, number):
   with Cluster(tmp_path, trainers=2, samplers=2, verifier_hosts=2) as running:
-    pids = [h.where.get('pid') for h in running.place._watch.handles]
+    pids = [h.where.get('pid') for h in running.place.handles]
     fault = once_something_is_trained(
         running, lambda: os.kill(running.handle(name).where['pid'], number))
     # Long enough that the fault falls into the run, however late it is.
     loop = running.run(40, exam_every=7)
     fault.join()
-    pids += [h.where.get('pid') for h in running.place._watch.handles]
-    lost = {h.name for h in running.place._watch.handles if h.lost}
+    pids += [h.where.get('pid') for h in running.place.handles]
+    lost = {h.name for h in running.place.handles if h.lost}
     assert name in lost and {n.split('-')[0] for n in lost} == {name.split('-')[0]}
   accounted(tmp_path, 40)
   assert loop.trainer.version == 40 and loop.ledger.counts['trained'] == 40 * PROMPTS
