@@ -26,6 +26,11 @@ from launch.slices import Slice
 
 HOME = '~/magistral_jax'             # On every host.
 RAY = f'{HOME}/.venv/bin/ray'
+MOUNTS = '/mnt/gcs'                  # Buckets are folders here, by gcsfuse.
+GCSFUSE = ('https://github.com/GoogleCloudPlatform/gcsfuse/releases/download/v2.7.0/'
+           'gcsfuse_2.7.0_amd64.deb')
+# A checkpoint is finished by renaming its folder, which gcsfuse refuses without a limit.
+MOUNT_OPTIONS = ('implicit-dirs', 'rename-dir-limit=1000000')
 PORT = 6379
 DASHBOARD = '--address=http://127.0.0.1:8265'
 RESOURCES = {'trainer': {'trainer': 1}, 'sampler': {'sampler': 1, 'verifier': 1}}
@@ -41,10 +46,14 @@ STOP_S = 600                         # What a stopped job may take to save.
 class Job:
   """What runs, under which name. Job('small', 'gs://bucket/small', 'python -m ...', ('-e',))"""
   name: str
-  workdir: str              # In a bucket: all that outlives the slices.
+  workdir: str              # gs://BUCKET/RUN: all that outlives the slices.
   command: str              # Run in HOME on the head, its python being the environment's.
   upload: tuple[str, ...]   # Makes the archive of the code, on this machine.
   archive: str              # Where that command puts it.
+
+  @property
+  def bucket(self) -> str:
+    return self.workdir.removeprefix('gs://').split('/')[0]
 
   @property
   def code(self) -> str:
@@ -200,7 +209,7 @@ class Launcher:
     self._shell.run(['gcloud', 'storage', 'cp', self._job.archive, self._job.code],
                     timeout_s=INSTALL_S)
     self._patiently(slices, lambda: self._ssh_all(
-        {one: self._hosts(one) for one in slices}, lambda one: install_script(self._job.code),
+        {one: self._hosts(one) for one in slices}, lambda one: install_script(self._job),
         INSTALL_S))
 
   def _patiently(self, slices: Sequence[Slice], act):
@@ -325,14 +334,24 @@ class Launcher:
       self._shell.run(argv, timeout_s=CHANGE_S, tolerate=('not_found', 'not found'))
 
 
-def install_script(code: str) -> str:
-  """Puts code and environment on a host, whatever Python the host's image has."""
+def mounted(workdir: str) -> str:
+  """Where a folder of a bucket is on every host: gs://BUCKET/RUN -> /mnt/gcs/BUCKET/RUN."""
+  return f'{MOUNTS}/{workdir.removeprefix("gs://")}'
+
+
+def install_script(job: Job) -> str:
+  """Puts code, environment and the mounted bucket on a host, whatever Python its image has."""
+  place = f'{MOUNTS}/{job.bucket}'
   return (
-      f'set -e; mkdir -p {HOME}; cd {HOME}; gcloud storage cp {shlex.quote(code)} code.tgz; '
+      f'set -e; mkdir -p {HOME}; cd {HOME}; gcloud storage cp {shlex.quote(job.code)} code.tgz; '
       f'tar xzf code.tgz; export PATH=$HOME/.local/bin:$PATH; '
       f'command -v uv >/dev/null || curl -LsSf https://astral.sh/uv/install.sh | sh; '
       f'[ -x .venv/bin/python ] || uv venv --quiet --python 3.12 .venv; '
-      f"uv pip install --quiet --python .venv/bin/python -e '.[tpu,cluster]'")
+      f"uv pip install --quiet --python .venv/bin/python -e '.[tpu,cluster]'; "
+      f'command -v gcsfuse >/dev/null || {{ curl -fsSLo gcsfuse.deb {GCSFUSE}; '
+      f'sudo apt-get install -y -qq ./gcsfuse.deb; }}; '
+      f'mountpoint -q {place} || {{ sudo mkdir -p {place}; sudo chown $(id -u) {place}; '
+      f'gcsfuse {" ".join("--" + option for option in MOUNT_OPTIONS)} {job.bucket} {place}; }}')
 
 
 def start_script(role: str, head: str) -> str:

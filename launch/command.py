@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 from launch import clouds, jobset, slices
-from launch.cluster import Job, Launcher
+from launch.cluster import Job, Launcher, mounted
 from launch.shell import CommandError, DryShell, Shell
 from magistral_jax import entry
 from magistral_jax.limits import check_limits
@@ -99,7 +99,7 @@ def make_job(arguments, config_path: str, overrides, trainers: int) -> Job:
   command = shlex.join([
       'python', '-m', 'magistral_jax.train', f'--config={path}', *overrides,
       '--config.runtime.mode=ray', '--config.runtime.address=auto',
-      f'--config.runtime.trainers={trainers}', f'--workdir={arguments.workdir}'])
+      f'--config.runtime.trainers={trainers}', f'--workdir={mounted(arguments.workdir)}'])
   archive = os.path.join(tempfile.gettempdir(), f'{name}.tgz')
   upload = ('tar', 'czf', archive, '--exclude=__pycache__', '-C', str(ROOT), *CODE)
   return Job(name, arguments.workdir, command, upload, archive)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from launch.cluster import PORT, RESOURCES, STOP_S, Job
+from launch.cluster import MOUNT_OPTIONS, MOUNTS, PORT, RESOURCES, STOP_S, Job
 from launch.slices import GENERATIONS, Slice
 
 RESTARTS = 100
@@ -39,8 +39,9 @@ def manifest(slices: Sequence[Slice], job: Job, *, image: str, tier: str) -> str
               dict(action='FailJobSet', onJobFailureReasons=['PodFailurePolicy'])]),
           successPolicy=dict(operator='All', targetReplicatedJobs=['trainer']),
           replicatedJobs=[
-              _replicated('trainer', trainer, 1, first, image, tier),
-              _replicated('sampler', samplers[0], len(samplers), sample, image, tier)]))
+              _replicated('trainer', trainer, 1, first, image, tier, job.bucket),
+              _replicated('sampler', samplers[0], len(samplers), sample, image, tier,
+                          job.bucket)]))
   return yaml.safe_dump(content, sort_keys=False, width=10_000)
 
 
@@ -71,7 +72,8 @@ def _worker(head: str, role: str) -> str:
           f'--disable-usage-stats --resources={_resources(role)}; ! {reach}')
 
 
-def _replicated(name: str, one: Slice, replicas: int, script: str, image: str, tier: str) -> dict:
+def _replicated(name: str, one: Slice, replicas: int, script: str, image: str, tier: str,
+                bucket: str) -> dict:
   spot = {'cloud.google.com/gke-spot': 'true'} if tier == 'spot' else {}
   tolerations = [dict(key='google.com/tpu', operator='Exists', effect='NoSchedule')]
   if spot:
@@ -89,8 +91,13 @@ def _replicated(name: str, one: Slice, replicas: int, script: str, image: str, t
           ports=[dict(containerPort=port) for port in (PORT, 8471, 8080)],
           securityContext=dict(privileged=True),
           resources=dict(limits={'google.com/tpu': one.host_chips}),
-          volumeMounts=[dict(name='memory', mountPath='/dev/shm')])],
-      volumes=[dict(name='memory', emptyDir=dict(medium='Memory'))])
+          volumeMounts=[dict(name='memory', mountPath='/dev/shm'),
+                        dict(name='bucket', mountPath=f'{MOUNTS}/{bucket}')])],
+      volumes=[
+          dict(name='memory', emptyDir=dict(medium='Memory')),
+          dict(name='bucket', csi=dict(
+              driver='gcsfuse.csi.storage.gke.io',
+              volumeAttributes=dict(bucketName=bucket, mountOptions=','.join(MOUNT_OPTIONS))))])
   # A slice of many hosts is one node pool, which its pods must have to themselves.
   alone = dict(metadata=dict(annotations={
       'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'}))
@@ -100,4 +107,4 @@ def _replicated(name: str, one: Slice, replicas: int, script: str, image: str, t
       # Status 2 is a mistake of the user's: starting again cannot mend it.
       podFailurePolicy=dict(rules=[dict(action='FailJob', onExitCodes=dict(
           containerName='magistral', operator='In', values=[2]))]),
-      template=dict(spec=pod))))
+      template=dict(metadata=dict(annotations={'gke-gcsfuse/volumes': 'true'}), spec=pod))))

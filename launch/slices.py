@@ -62,7 +62,8 @@ def from_config(c, name: str) -> list[Slice]:
 
   Raises:
     ValueError: a topology is missing, has another number of devices than its mesh, is spread over
-      hosts where it must not be, or cannot be divided among whole hosts.
+      hosts where it must not be, or cannot be divided among whole hosts; there are more verifier
+      hosts than hosts for them.
   """
   slices = [_slice(c, 'trainer', f'{name}-trainer')]
   slices += [_slice(c, 'sampler', f'{name}-sampler-{i}') for i in range(c.runtime.samplers)]
@@ -71,6 +72,10 @@ def from_config(c, name: str) -> list[Slice]:
     raise ValueError(f'mesh.sampler_topology={one.generation + ":" + one.topology!r} has '
                      f'{one.hosts} hosts, but a sampler is one process: choose a slice of one '
                      f'host and raise runtime.samplers.')
+  if c.runtime.verifier_hosts > c.runtime.samplers:
+    raise ValueError(f'runtime.verifier_hosts={c.runtime.verifier_hosts} must be at most '
+                     f'runtime.samplers={c.runtime.samplers}: verifiers use the CPUs of the '
+                     f"samplers' hosts, one of them on each.")
   return slices
 
 

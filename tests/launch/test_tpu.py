@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from launch import clouds, command, slices
+from launch.cluster import Job, install_script, mounted, start_script
 from launch.slices import Slice
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -74,7 +75,7 @@ def test_a_jobset_says_who_computes_where(capsys):
     script = pod['containers'][0]['command'][2]
     assert subprocess.run(['bash', '-n', '-c', script], timeout=20).returncode == 0
     assert 'small-trainer-0-0.small' in script
-  assert '--workdir=gs://bucket/runs/small' in trainer['template']['spec']['template']['spec'][
+  assert '--workdir=/mnt/gcs/bucket/runs/small' in trainer['template']['spec']['template']['spec'][
       'containers'][0]['command'][2]
 
 
@@ -99,7 +100,7 @@ def test_slices_that_cannot_be_are_refused(trainer, sampler, fsdp, tensor, words
   c = ml_collections.ConfigDict(dict(
       mesh=dict(trainer=dict(fsdp=fsdp), sampler=dict(tensor=tensor), trainer_topology=trainer,
                 sampler_topology=sampler),
-      runtime=dict(samplers=1)))
+      runtime=dict(samplers=1, verifier_hosts=1)))
   with pytest.raises(ValueError, match=words):
     clouds.choose(slices.from_config(c, 'x'), clouds.Place('p', 'z', 'spot', 1))
 
@@ -109,6 +110,7 @@ def test_slices_that_cannot_be_are_refused(trainer, sampler, fsdp, tensor, words
     (['run', *POD, *CLOUD[:2], '--workdir=runs/x'], 'must be in a bucket'),
     (['run', *POD, *CLOUD, '--name=Small_1'], 'must be at most 40 small letters'),
     (['run', *IRONWOOD, *CLOUD, '--tier=reserved'], 'needs the reservation'),
+    (['run', *POD, *CLOUD, '--config.runtime.verifier_hosts=3'], 'at most runtime.samplers'),
     (['run', *POD, *CLOUD, '--zones=x'], "'--zones=x' is no argument"),
     (['begin', *POD, *CLOUD], 'invalid choice'),
     (['run', *POD, *CLOUD, '--config.mesh.trainer_topologie=x'], 'a key that the config does not'),
@@ -127,6 +129,14 @@ def test_a_config_must_travel_with_the_code(tmp_path, capsys):
   with pytest.raises(SystemExit):
     command.main(['run', f'--config={tmp_path}/mine.py', *POD[1:], *CLOUD, '--dry_run'])
   assert 'put it into configs/' in capsys.readouterr().err
+
+
+def test_scripts_of_hosts_are_bash():
+  job = Job('small', 'gs://bucket/runs/small', 'python -m x', ('true',), 'x.tgz')
+  assert mounted(job.workdir) == '/mnt/gcs/bucket/runs/small'
+  for script in (install_script(job), start_script('trainer', ''), start_script('sampler', 'h')):
+    done = subprocess.run(['bash', '-n', '-c', script], timeout=20, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize('answer, state', [
