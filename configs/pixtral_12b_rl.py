@@ -23,7 +23,7 @@ def get_config():
   # The published shape; it counts only without a checkpoint.
   c.model = dict(
       family='mistral', checkpoint='', layers=40, dim=5120, heads=32, kv_heads=8, head_dim=128,
-      ffn_dim=14336, rope_theta=1e9, norm_eps=1e-5, tied=False, dtype='bfloat16',
+      ffn_dim=14336, rope_theta=1e9, norm_eps=1e-5, tied=False, dtype='bfloat16', vocab=131072,
       vision='frozen', tower=dict(
           layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,
           rope_theta=1e4, norm_eps=1e-5, merge=1, biases=True, image_token=10))

@@ -22,7 +22,7 @@ def get_config():
       tfds=dict(path='', held_out=0))
   c.model = dict(
       family='mistral', checkpoint='', layers=3, dim=192, heads=6, kv_heads=2, head_dim=32,
-      ffn_dim=512, rope_theta=1e4, norm_eps=1e-5, tied=True, dtype='float32',
+      ffn_dim=512, rope_theta=1e4, norm_eps=1e-5, tied=True, dtype='float32', vocab=0,
       # What reads images, off here; the shape counts only without a checkpoint.
       vision='off', tower=dict(
           layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,

@@ -34,7 +34,7 @@ def get_config():
   # The shape below is the checkpoint's own; it counts only without a checkpoint.
   c.model = dict(
       family='mistral', checkpoint='', layers=30, dim=576, heads=9, kv_heads=3, head_dim=64,
-      ffn_dim=1536, rope_theta=1e5, norm_eps=1e-5, tied=True, dtype='float32',
+      ffn_dim=1536, rope_theta=1e5, norm_eps=1e-5, tied=True, dtype='float32', vocab=0,
       # What reads images, off here; the shape counts only without a checkpoint.
       vision='off', tower=dict(
           layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,

@@ -4,6 +4,7 @@ COMMANDS = {
     'train': 'cold start and asynchronous reinforcement learning (resumes by itself)',
     'evaluate': 'accuracy of a checkpoint on a file of problems',
     'verify': 'rewards of given completions, by the verifiers',
+    'plan': 'does a config fit its TPU pod, and how fast can it be; needs no TPU',
     'score': 'log-probabilities of given texts under a checkpoint',
     'convert': 'checkpoints from one format to another; export for transformers and vLLM',
     'simulate': 'speed, idle shares and staleness of the loop on so many hosts',

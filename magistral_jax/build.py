@@ -137,11 +137,16 @@ def cold_start_examples(c, tok, config: ModelConfig, prompts: PromptStream) -> l
 
 
 def model_config(c, vocab: int) -> ModelConfig:
-  """The model's shape: from its checkpoint if there is one, else from the config."""
+  """The model's shape: from its checkpoint if there is one, else from the config.
+
+  Args:
+    vocab: of the tokenizer; counts where model.vocab is 0.
+  """
   m = dict(c.model)
   path, mode, tower = (m.pop(key) for key in ('checkpoint', 'vision', 'tower'))
   if not path:
-    return ModelConfig(vocab=vocab, vision=None if mode == 'off' else VisionConfig(**tower), **m)
+    m |= dict(vocab=m['vocab'] or vocab, vision=None if mode == 'off' else VisionConfig(**tower))
+    return ModelConfig(**m)
   config = checkpoint.read_config(path, dtype=m['dtype'], vision=mode != 'off')
   if mode != 'off' and config.vision is None:
     raise ValueError(f'model.vision={mode!r} needs a model that reads images, and '
@@ -154,14 +159,19 @@ def frozen(c) -> tuple[str, ...]:
   return ('vision', 'adapter') if c.model.vision == 'frozen' else ()
 
 
-def params(c, config: ModelConfig, mesh, rules):
-  """Parameters on `mesh`, float32: read from the checkpoint, or freshly drawn."""
+def params(c, config: ModelConfig, mesh, rules, *, dtype: str = 'float32'):
+  """Parameters on `mesh`: read from the checkpoint, or freshly drawn.
+
+  Args:
+    dtype: float32 for training; a sampler alone needs no more than what it computes in.
+  """
   _, axes = decoder.definition(config)
   shardings = sharding.tree_named(mesh, rules, axes)
   sharding.check_divisible(decoder.abstract(config), shardings, 'model')
   if c.model.checkpoint:
-    return checkpoint.load(c.model.checkpoint, config, shardings)
-  return jax.jit(lambda: decoder.init(config, c.seed), out_shardings=shardings)()
+    return checkpoint.load(c.model.checkpoint, config, shardings, param_dtype=dtype)
+  draw = lambda: jax.tree.map(lambda x: x.astype(dtype), decoder.init(config, c.seed))
+  return jax.jit(draw, out_shardings=shardings)()
 
 
 def abstract_params(config: ModelConfig, mesh):
@@ -183,8 +193,8 @@ def optimizer(c, config: ModelConfig, **changed):
   return make_optimizer(**o, decayed=decayed)
 
 
-def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **changed) -> Trainer:
-  """A trainer that starts from `weights`, or from the state that `restore` makes of a template.
+def train_step(c, config: ModelConfig, mesh, **changed):
+  """(optimizer, state as shapes on the mesh, compiled functions) of a trainer; nothing allocated.
 
   Args:
     changed: keys of config section `optimizer` to replace, for the cold start.
@@ -194,13 +204,23 @@ def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **chang
   template = abstract_state(abstract_params(config, mesh), opt, **how)
   step = make_step(
       functools.partial(decoder.forward_rows, config, remat=c.trainer.remat,
-                        unroll=c.trainer.unroll),
+                        unroll=c.trainer.unroll, layout=sharding.Layout(mesh, sharding.TRAINER)),
       decoder.head, opt, template, temperature=c.sampler.temperature,
       vocab_shards=sharding.pieces(mesh, sharding.TRAINER, 'vocab'), frozen=frozen(c), **c.loss)
+  return opt, template, step
+
+
+def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **changed) -> Trainer:
+  """A trainer that starts from `weights`, or from the state that `restore` makes of a template.
+
+  Args:
+    changed: as in `train_step`.
+  """
+  opt, template, step = train_step(c, config, mesh, **changed)
   if restore is not None:
     state = restore(template)
   else:
-    state = init_state(weights, opt, **how)
+    state = init_state(weights, opt, kl_reference=c.loss.kl_reference, frozen=frozen(c))
   return Trainer(state, step, mesh=mesh, microbatch_rows=c.trainer.microbatch_rows,
                  max_bad_steps=c.optimizer.max_bad_steps)
 

@@ -43,6 +43,14 @@ class Parts:
 
 def check(c) -> None:
   """Raises ValueError, one sentence: the key, its value, the limit, and what to change."""
+  check_values(c)
+  if not c.model.checkpoint and c.tokenizer.kind != 'bytes' and not c.tokenizer.path:
+    raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} is read from a file and none is '
+                     f'named: set model.checkpoint, which brings its own, or tokenizer.path.')
+
+
+def check_values(c) -> None:
+  """As `check`, but for files: what a plan needs, which looks at none."""
   check_limits(c)
   _check_sampling(c)
   _check_training(c)
@@ -50,9 +58,6 @@ def check(c) -> None:
   check_loss(temperature=c.sampler.temperature, **c.loss)
   if not c.model.checkpoint:
     build.model_config(c, 1)
-    if c.tokenizer.kind != 'bytes' and not c.tokenizer.path:
-      raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} is read from a file and none is '
-                       f'named: set model.checkpoint, which brings its own, or tokenizer.path.')
 
 
 def prepare(c, *, problems: bool = True) -> Parts:
@@ -112,6 +117,10 @@ def _check_training(c) -> None:
   if c.trainer.microbatch_rows % pieces:
     raise ValueError(f'trainer.microbatch_rows={c.trainer.microbatch_rows} must be a multiple of '
                      f'{keys}: rows are cut over those devices.')
+  pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'place'))
+  if b.row_tokens % pieces:
+    raise ValueError(f'batching.row_tokens={b.row_tokens} must be a multiple of {keys}: the places '
+                     f'of a row are cut over those devices.')
   if c.cold_start.rows % c.trainer.microbatch_rows:
     raise ValueError(f'cold_start.rows={c.cold_start.rows} must be a multiple of '
                      f'trainer.microbatch_rows={c.trainer.microbatch_rows}.')

@@ -86,7 +86,7 @@ def evaluate(c, path: str, data: str, output: str) -> Result:
     exam_prompts = read_prompts(c, tok, config, data)
     check.check_domains(c, [p.problem for p in exam_prompts],
                         f'--data={data!r}' if data else f'data.source={c.data.source!r}')
-    params = build.params(c, config, mesh, sharding.SAMPLER)
+    params = build.params(c, config, mesh, sharding.SAMPLER, dtype=config.dtype)
   sampler = build.sampler(c, config, mesh, tok, WeightSnapshot(0, params))
   sampling = build.samplings(c)[1]
   console = Console()

@@ -86,7 +86,8 @@ LIMITS = dict(
     model=dict(
         family=choice(FAMILIES), checkpoint=TEXT, layers=whole(1), dim=whole(1), heads=whole(1),
         kv_heads=whole(1), head_dim=whole(2), ffn_dim=whole(1), rope_theta=POSITIVE,
-        norm_eps=POSITIVE, tied=FLAG, dtype=choice(DTYPES), vision=choice(VISION),
+        norm_eps=POSITIVE, tied=FLAG, dtype=choice(DTYPES), vocab=whole(0),
+        vision=choice(VISION),
         tower=dict(layers=whole(1), dim=whole(1), heads=whole(1), head_dim=whole(4),
                    ffn_dim=whole(1), patch=whole(1), side=whole(1), rope_theta=POSITIVE,
                    norm_eps=POSITIVE, merge=whole(1), biases=FLAG, image_token=whole(0))),

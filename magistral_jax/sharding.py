@@ -5,6 +5,7 @@ trainer's table cuts them for training, the sampler's for decoding; the paramete
 same, so taking up new weights is a reshard of that tree. Only this file and configs name mesh axes.
 """
 
+import dataclasses
 import math
 
 import jax
@@ -21,8 +22,8 @@ TRAINER = dict(row=('fsdp', 'expert'), place='sequence', embed=('fsdp', 'expert'
 # Sampler mesh: expert x tensor; outside the experts both cut heads, ffn and vocabulary. More
 # samplers, not a data axis, take more devices: each keeps its own pages.
 _BOTH = ('expert', 'tensor')
-SAMPLER = dict(embed=None, heads=_BOTH, kv_heads=_BOTH, ffn=_BOTH, vocab=_BOTH, layers=None,
-               expert='expert', expert_embed=None, expert_ffn='tensor')
+SAMPLER = dict(row=None, place=None, embed=None, heads=_BOTH, kv_heads=_BOTH, ffn=_BOTH,
+               vocab=_BOTH, layers=None, expert='expert', expert_embed=None, expert_ffn='tensor')
 
 
 def make_mesh(devices, **sizes: int) -> Mesh:
@@ -66,6 +67,35 @@ def named(mesh: Mesh, rules: dict, axes: tuple) -> NamedSharding:
   # A mesh axis that the mesh lacks cuts nothing.
   spec = (tuple(name for name in cut if name in mesh.shape) for cut in cuts)
   return NamedSharding(mesh, P(*(cut[0] if len(cut) == 1 else cut or None for cut in spec)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """A mesh and the table that cuts over it: what code needs that moves data between devices itself.
+
+  Layout(make_mesh(jax.devices(), fsdp=4, tensor=2), TRAINER)
+  """
+  mesh: Mesh
+  rules: dict = dataclasses.field(hash=False)   # A mesh has one table.
+
+  @property
+  def platform(self) -> str:
+    """'cpu', 'tpu', ...; also of devices that are only described."""
+    return self.mesh.devices.flat[0].platform
+
+  def pieces(self, axis: str) -> int:
+    """Into how many pieces the named axis is cut."""
+    return pieces(self.mesh, self.rules, axis)
+
+  def spec(self, *axes: str | None) -> P:
+    """Where the dimensions of an array lie; None: kept whole."""
+    return named(self.mesh, self.rules, axes).spec
+
+  def pin(self, x, *axes: str | None):
+    """x, laid out by the names of its axes; on one device there is nothing to say."""
+    if self.mesh.size == 1:
+      return x
+    return jax.lax.with_sharding_constraint(x, named(self.mesh, self.rules, axes))
 
 
 def tree_named(mesh: Mesh, rules: dict, axes):

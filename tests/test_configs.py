@@ -14,10 +14,11 @@ def overrides(name, tmp_path):
   """What a config asks the user to bring."""
   if name == 'pixtral_12b_rl':
     return tiny.write_images(tmp_path)
-  if name != 'smollm2_math':
+  if name == 'quickstart':
     return {}
   return {
       'model.checkpoint': tiny.write_folder(tmp_path / 'model'), 'tokenizer.kind': 'huggingface',
+      'data.template': 'chatml',
       'data.jsonl.path': tiny.write_problems(tmp_path / 'problems.jsonl'),
       'data.jsonl.held_out': 4}
 

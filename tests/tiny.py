@@ -36,23 +36,38 @@ def load(name='quickstart', **overrides):
 
 
 def shrink(c, **overrides):
-  """The same experiment with one layer, short sequences, small batches and one update."""
+  """The same experiment with one layer, short sequences, small batches and one update.
+
+  Every mesh axis that cuts something cuts it in two, as far as eight devices go.
+  """
   c.total_steps = 1
-  c.data.max_prompt_tokens = min(c.data.max_prompt_tokens, 32)
-  c.data.update(system_prompt='')
-  c.model.update(SHAPE, dtype='float32')
+  c.data.update(max_prompt_tokens=min(c.data.max_prompt_tokens, 32), system_prompt='')
+  c.model.update(SHAPE, dtype='float32', vocab=0)
   c.model.tower.update(TOWER)
   c.cold_start.update(steps=2, examples=8, rows=4)
   c.sampler.update(slots=8, group_size=4, max_new_tokens=8, page_tokens=8, decode_steps=4)
   c.batching.update(prompts_per_batch=2, row_tokens=64)
   c.batching.row_patches = min(c.batching.row_patches, 64)
   c.trainer.update(microbatch_rows=4, unroll=1)
-  for mesh in (c.mesh.trainer, c.mesh.sampler):
-    mesh.update(dict.fromkeys(mesh, 1))
+  c.sampler.pages = 0
+  c.loss.vocab_chunk = min(c.loss.vocab_chunk, 4)
+  c.mesh.trainer.update(_halves(c.mesh.trainer, devices=4))
+  c.mesh.sampler.update(_halves(c.mesh.sampler, devices=2))
+  c.mesh.update(trainer_topology='', sampler_topology='')
   c.evaluation.update(every=0, problems=4, max_new_tokens=8)
-  c.runtime.update(mode='lockstep', samplers=1, verifier_workers=1, deadline_s=300.0)
+  c.runtime.update(mode='lockstep', trainers=1, samplers=1, verifier_hosts=1, verifier_workers=1,
+                   deadline_s=300.0)
   c.update_from_flattened_dict(overrides)
   return c
+
+
+def _halves(sizes, devices):
+  """Mesh sizes of 2 where they were above 1, while `devices` suffice; the rarer axes first."""
+  small = {}
+  for axis in sorted(sizes, key=('expert', 'sequence', 'fsdp', 'tensor').index):
+    small[axis] = 2 if sizes[axis] > 1 and devices > 1 else 1
+    devices //= small[axis]
+  return small
 
 
 def write_folder(path):

@@ -9,10 +9,17 @@ A decoder layer calls `attend(layer, q, k, v, cache) -> (output, cache)` and doe
   prefill(page_ids)         a prompt: the same, and its keys and values go to pages
   decode(table, lengths)    one token a slot: its keys go to a page, and it reads all pages
 All softmaxes run in float32.
+
+Each has the plain form written here, which is the reference, and a TPU kernel (kernels.py). The
+kernels are taken where `takes_kernels` says so: nothing else in the program chooses.
 """
 
 import jax
 import jax.numpy as jnp
+
+from magistral_jax.models import cache as pages
+from magistral_jax.models import kernels
+from magistral_jax.sharding import Layout
 
 # Tokens of cache read at once while decoding: large enough that a block is a real matrix product.
 BLOCK_TOKENS = 64
@@ -54,11 +61,28 @@ def causal_mask(segments):
   return same & jnp.tril(jnp.ones((segments.shape[1],) * 2, bool))
 
 
-def rows(segments):
+def takes_kernels(layout: Layout | None, head_dim: int, *, tokens: int | None = None,
+                  page_tokens: int | None = None) -> bool:
+  """Whether attention runs in TPU kernels: on TPUs, for heads and lengths of whole tiles.
+
+  Args:
+    layout: where the program computes; None if the caller does not say, which means no kernel.
+    tokens: length of the rows, for `rows` and `prefill`. page_tokens: for `decode`.
+  """
+  if layout is None or layout.platform != 'tpu':
+    return False
+  if page_tokens is not None:
+    return kernels.paged_fits(page_tokens, head_dim)
+  return kernels.rows_fit(layout, tokens, head_dim)
+
+
+def rows(segments, layout: Layout | None = None):
   """Attention of packed rows; segments: [B, T], 0 is padding."""
   mask = causal_mask(segments)
   def attend(layer, q, k, v, cache):
     del layer
+    if takes_kernels(layout, q.shape[-1], tokens=q.shape[1]):
+      return kernels.rows(q, k, v, segments, layout), cache
     return masked_attention(q, k, v, mask), cache
   return attend
 
@@ -84,14 +108,14 @@ def pictures(segments):
   return attend
 
 
-def prefill(segments, page_ids):
+def prefill(segments, page_ids, layout: Layout | None = None):
   """Attention of one prompt that leaves its keys and values in pages.
 
   Args:
     segments: [1, T], 1 for the prompt and 0 for padding.
     page_ids: [T / page_tokens] pages to fill in order; 0 for those beyond the prompt.
   """
-  attend_rows = rows(segments)
+  attend_rows = rows(segments, layout)
   def attend(layer, q, k, v, cache):
     out, _ = attend_rows(layer, q, k, v, None)
     token = jnp.arange(k.shape[1])
@@ -100,7 +124,7 @@ def prefill(segments, page_ids):
   return attend
 
 
-def decode(page_table, lengths, active):
+def decode(page_table, lengths, active, layout: Layout | None = None):
   """Attention of one new token per slot over the slot's pages.
 
   Reads blocks of pages with a running softmax, as many as the longest slot needs, so that cost
@@ -116,6 +140,9 @@ def decode(page_table, lengths, active):
     page = jnp.take_along_axis(page_table, (lengths // size)[:, None], axis=1)[:, 0]
     cache = cache.write(layer, jnp.where(active, page, 0), lengths % size, k[:, 0], v[:, 0])
     seen = jnp.where(active, lengths + 1, 0)
+    if isinstance(cache, pages.JoinedPages):
+      out = kernels.paged(q[:, 0], cache.heads, layer, page_table, seen, layout)
+      return out[:, None], cache
     return _paged_attention(q[:, 0], layer, cache, page_table, seen)[:, None], cache
   return attend
 

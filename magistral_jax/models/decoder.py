@@ -16,11 +16,14 @@ from flax import nnx
 from magistral_jax.models import attention, vision
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.layers import Layers, rms_norm, rotary, weight
+from magistral_jax.sharding import Layout
 
 REMAT = {
     'none': None,
     'full': jax.checkpoint_policies.nothing_saveable,
     'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    # What the attention kernel gave and what its gradient needs of it; all else as in 'full'.
+    'attention': jax.checkpoint_policies.save_only_these_names('attention'),
 }
 
 
@@ -38,7 +41,8 @@ class Decoder(nnx.Module):
       self.vision = vision.Tower(config.vision, rngs=rngs)
       self.adapter = vision.Adapter(config, rngs=rngs)
 
-  def __call__(self, tokens, positions, attend, cache=None, remat='none', unroll=1, images=None):
+  def __call__(self, tokens, positions, attend, cache=None, remat='none', unroll=1, images=None,
+               layout: Layout | None = None):
     """Hidden states after the final norm.
 
     Args:
@@ -50,6 +54,7 @@ class Decoder(nnx.Module):
         on CPUs, run faster.
       images: the pictures among the tokens, a dict as `encode` takes it and `index`, [B, T] int32:
         i where a token takes the i-th embedding of its row, from 1, else 0. None for text alone.
+      layout: mesh and table by which rows and places are cut; None leaves it to the compiler.
     Returns:
       [B, T, D] in the compute dtype, and the cache.
     """
@@ -59,13 +64,17 @@ class Decoder(nnx.Module):
       images = dict(images)
       index = images.pop('index')
       x = vision.mix(x, self.encode(**images, remat=remat, unroll=unroll), index)
+    # Said between all layers: else the compiler may gather tokens where weights are smaller.
+    pin = lambda x: layout.pin(x, 'row', 'place', None) if layout else x
+    x = pin(x)
     cos_sin = rotary(positions, c.head_dim, c.rope_theta)
     graphdef, stacked = nnx.split(self.layers)
 
     def layer(carry, xs):
       x, cache = carry
       index, weights = xs
-      return nnx.merge(graphdef, weights)(x, cos_sin, attend, index, cache), None
+      x, cache = nnx.merge(graphdef, weights)(x, cos_sin, attend, index, cache)
+      return (pin(x), cache), None
 
     if REMAT[remat] is not None:
       layer = jax.checkpoint(layer, policy=REMAT[remat], prevent_cse=False)
@@ -115,13 +124,13 @@ def bind(config: ModelConfig, params) -> Decoder:
 
 
 def forward_rows(config: ModelConfig, params, tokens, positions, segments, images=None, *,
-                 remat='none', unroll=1):
+                 remat='none', unroll=1, layout: Layout | None = None):
   """Hidden states [B, T, D] of packed rows; tokens, positions, segments: [B, T].
 
-  `images` are those of the rows, see Decoder.
+  `images` are those of the rows, and `layout` is where they lie, see Decoder.
   """
-  return bind(config, params)(tokens, positions, attention.rows(segments), remat=remat,
-                              unroll=unroll, images=images)[0]
+  return bind(config, params)(tokens, positions, attention.rows(segments, layout), remat=remat,
+                              unroll=unroll, images=images, layout=layout)[0]
 
 
 def head(params):

@@ -78,10 +78,12 @@ class Engine:
     self.config, self.mesh = config, mesh
     self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
     self.slot_pages, self.decode_steps = slot_pages, decode_steps
+    self._layout = sharding.Layout(mesh, sharding.SAMPLER)
     self._whole = sharding.named(mesh, sharding.SAMPLER, ())
     pool = sharding.named(mesh, sharding.SAMPLER, cache.AXES)
-    state = DecodeState(**{f.name: self._whole for f in dataclasses.fields(DecodeState)}
-                        | dict(pages=cache.Pages(pool, pool)))
+    state = self._places = DecodeState(
+        **{f.name: self._whole for f in dataclasses.fields(DecodeState)}
+        | dict(pages=jax.tree.map(lambda _: pool, jax.eval_shape(self._pages))))
     jit = functools.partial(jax.jit, out_shardings=state)
     self._init = jit(self._empty)
     self._prefill = jit(self._write_prompt, donate_argnums=1)
@@ -148,20 +150,49 @@ class Engine:
     """Programs compiled so far; constant in steady state."""
     return sum(f._cache_size() for f in (self._prefill, self._insert, self._generate))
 
+  def lower(self, params, prompts: list[int]) -> dict:
+    """{name: () -> the program traced, to be compiled} of all that a sampler runs; for planning.
+
+    Args:
+      params: tree of shapes with shardings. prompts: lengths whose prefills are wanted.
+    """
+    put = lambda *shapes: [jax.ShapeDtypeStruct(shape, dtype, sharding=self._whole)
+                           for shape, dtype in shapes]
+    state = self.abstract_state()
+    seats = dataclasses.astuple(Seats.empty(self.slots))
+    table = put(((self.slots, self.slot_pages), np.int32), ((self.slots,), bool))
+    prefill = lambda size: self._prefill.lower(params, state, *put(
+        ((1, size), np.int32), ((), np.int32), ((size // self.page_tokens,), np.int32)))
+    return {f'prefill {size}': functools.partial(prefill, size)
+            for size in sorted({self.bucket(n) for n in prompts})} | dict(
+        insert=lambda: self._insert.lower(state, tuple(put(*((x.shape, x.dtype) for x in seats)))),
+        generate=lambda: self._generate.lower(params, state, *table))
+
+  def abstract_state(self) -> DecodeState:
+    """The state as shapes with shardings."""
+    return jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        jax.eval_shape(self._empty), self._places)
+
   def _put(self, *arrays):
     return jax.device_put(arrays, self._whole)
+
+  def _pages(self):
+    joined = attention.takes_kernels(self._layout, self.config.head_dim,
+                                     page_tokens=self.page_tokens)
+    return cache.empty_pages(self.config, self.pages, self.page_tokens, joined=joined)
 
   def _empty(self):
     zeros = lambda dtype: jnp.zeros(self.slots, dtype)
     ints = {name: zeros(jnp.int32)
             for name in ('lengths', 'token', 'ordinal', 'sample', 'drawn', 'limit')}
-    return DecodeState(pages=cache.empty_pages(self.config, self.pages, self.page_tokens),
+    return DecodeState(pages=self._pages(),
                        active=zeros(bool), temperature=zeros(jnp.float32),
                        top_p=zeros(jnp.float32), **ints)
 
   def _write_prompt(self, params, state, tokens, length, page_ids, images=None):
     place = jnp.arange(tokens.shape[1])[None]
-    attend = attention.prefill((place < length).astype(jnp.int32), page_ids)
+    attend = attention.prefill((place < length).astype(jnp.int32), page_ids, self._layout)
     _, pages = decoder.bind(self.config, params)(
         tokens, place, attend, state.pages, images=images)
     return dataclasses.replace(state, pages=pages)
@@ -180,7 +211,7 @@ class Engine:
 
     def step(state, _):
       on = state.active & run
-      attend = attention.decode(table, state.lengths, on)
+      attend = attention.decode(table, state.lengths, on, self._layout)
       hidden, pages = model(state.token[:, None], state.lengths[:, None], attend, state.pages)
       key = sampling.keys(seed, state.ordinal, state.sample, state.drawn)
       token, logp = sampling.draw(decoder.logits(params, hidden[:, 0]), key, state.temperature,

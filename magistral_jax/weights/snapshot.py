@@ -9,6 +9,15 @@ from magistral_jax.models.config import ModelConfig
 from magistral_jax.records import WeightSnapshot
 
 
+def cast(config: ModelConfig):
+  """The compiled params -> copy in the dtype that samplers compute in.
+
+  Cast where the parameters lie, so that in bfloat16 half the bytes travel.
+  """
+  dtype = jnp.dtype(config.dtype)
+  return jax.jit(lambda params: jax.tree.map(lambda x: jnp.copy(x.astype(dtype)), params))
+
+
 class Publisher:
   """Copies parameters to one sampler mesh.
 
@@ -20,9 +29,7 @@ class Publisher:
   def __init__(self, config: ModelConfig, mesh):
     _, axes = decoder.definition(config)
     self._shardings = sharding.tree_named(mesh, sharding.SAMPLER, axes)
-    dtype = jnp.dtype(config.dtype)
-    # Cast where the parameters lie, so that in bfloat16 half the bytes travel.
-    self._copy = jax.jit(lambda params: jax.tree.map(lambda x: jnp.copy(x.astype(dtype)), params))
+    self._copy = cast(config)
 
   def snapshot(self, params, version: int) -> WeightSnapshot:
     """A copy of `params`, complete on the devices when this returns."""

@@ -1,0 +1,277 @@
+"""What one run of a compiled program costs one device: FLOPs, bytes of HBM, collectives.
+
+XLA's own analysis counts the body of a loop once, so a scan over 40 layers looks like one layer.
+Here every computation counts as often as the loops around it turn. FLOPs are those of matrix
+products (the compiler writes them as convolutions) and of the kernels in KERNELS; what the vector
+unit does beside them is not counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+
+import numpy as np
+
+from magistral_jax.planning import hlo
+
+COLLECTIVES = ('all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all', 'collective-permute')
+# No data moves.
+_FREE = {'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'while', 'conditional',
+         'call', 'after-all', 'partition-id', 'replica-id', 'iota', 'opt-barrier', 'domain'}
+# Writes into its first operand, in place; which operand is the news.
+_UPDATES = {'dynamic-update-slice': 1, 'scatter': -1}
+
+
+@dataclasses.dataclass
+class Cost:
+  """Totals of one device; `collectives` is {kind: [how many, bytes sent]}."""
+  flops: float = 0.0
+  bytes: float = 0.0
+  collectives: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+  kernels: dict[str, float] = dataclasses.field(default_factory=dict)   # {name: FLOPs}.
+  unknown: list[str] = dataclasses.field(default_factory=list)          # Counted too low.
+
+  @property
+  def sent(self) -> float:
+    """Bytes that all collectives send."""
+    return sum(size for _, size in self.collectives.values())
+
+  def __add__(self, other: Cost) -> Cost:
+    return self.plus(other, 1)
+
+  def plus(self, other: Cost, times: float) -> Cost:
+    """This and `times` the other."""
+    joined = {k: list(v) for k, v in self.collectives.items()}
+    for kind, (count, size) in other.collectives.items():
+      old = joined.get(kind, [0, 0])
+      joined[kind] = [old[0] + times * count, old[1] + times * size]
+    kernels = {k: self.kernels.get(k, 0) + times * other.kernels.get(k, 0)
+               for k in self.kernels | other.kernels}
+    return Cost(self.flops + times * other.flops, self.bytes + times * other.bytes, joined, kernels,
+                sorted({*self.unknown, *other.unknown}))
+
+
+def of_program(text: str, *, devices: int, cached_tokens: float = 0.0, loops: bool = True) -> Cost:
+  """The cost of a program from its optimized HLO.
+
+  Args:
+    devices: that it runs on, for collectives among all of them.
+    cached_tokens: tokens in the pages that one call of the paged attention kernel reads.
+    loops: False counts the bodies of loops once, as XLA does.
+  """
+  computations, entry = hlo.parse(text)
+  total = Cost()
+  for name, (times, fused) in _times(computations, entry, total, loops).items():
+    for instruction in computations[name].instructions.values():
+      one = _instruction(computations, computations[name], instruction, fused=fused,
+                         devices=devices, cached_tokens=cached_tokens)
+      if one:
+        total = total.plus(one, times)
+  return total
+
+
+def _times(computations, entry, total, loops) -> dict[str, tuple[float, bool]]:
+  """{computation: (how often it runs, whether inside a fusion, whose data stay on the chip)}."""
+  found: dict[str, tuple[float, bool]] = {}
+  todo = [(entry, 1.0, False)]
+  while todo:
+    name, times, fused = todo.pop()
+    found[name] = (found.get(name, (0.0, fused))[0] + times, fused)
+    for i in computations[name].instructions.values():
+      called = i.called()
+      if i.opcode == 'while':
+        turns = hlo.trips(computations, i) if loops else 1
+        if turns is None:
+          total.unknown.append(f'loop {i.name} (turns unknown, counted once)')
+        todo.append((called['body'][0], times * (1 if turns is None else turns), fused))
+      elif i.opcode in ('fusion', 'call', 'async-start', 'conditional'):
+        for key in ('calls', 'to_apply', 'branch_computations'):
+          todo += [(inner, times, fused or i.opcode == 'fusion') for inner in called.get(key, ())]
+  return found
+
+
+def _instruction(computations, own, i, *, fused, devices, cached_tokens) -> Cost | None:
+  kind = i.opcode.removesuffix('-start')
+  if i.opcode.endswith('-done') or i.opcode in _FREE:
+    return None
+  cost = Cost()
+  if i.opcode in ('convolution', 'dot'):
+    cost.flops = (_convolution if i.opcode == 'convolution' else _dot)(own, i)
+  elif kind in COLLECTIVES:
+    cost.collectives[kind] = [1, _sent(kind, own, i, hlo.group_size(i.text, devices))]
+  elif 'custom_call_target="tpu_custom_call"' in i.text:
+    return _kernel(own, i, cached_tokens)
+  if not fused:
+    cost.bytes = _moved(computations, own, i)
+  return cost
+
+
+def _operands(own, i) -> list[list[hlo.Array]]:
+  return [own.instructions[name].shapes if name in own.instructions else [] for name in i.operands]
+
+
+def _dot(own, i) -> float:
+  left = _operands(own, i)[0][0].dims
+  contracted = re.search(r'lhs_contracting_dims=\{([\d,]*)\}', i.text)[1]
+  return 2.0 * math.prod(i.shapes[0].dims) * math.prod(left[int(d)] for d in contracted.split(',')
+                                                       if d)
+
+
+def _convolution(own, i) -> float:
+  """2 x products: output batch x output features x input features x pairs inside the window.
+
+  The compiler writes matrix products with several axes as convolutions over a padded window, most
+  of whose positions fall on padding and cost nothing.
+  """
+  left, right = (shapes[0].dims for shapes in _operands(own, i)[:2])
+  a, b, out = re.search(r'dim_labels=(\w+)_(\w+)->(\w+)', i.text).groups()
+  groups = re.search(r'batch_group_count=(\d+)', i.text)
+  window = dict(re.findall(r'(\w+)=([\dx_\-]+)', (re.search(r'window=\{([^}]*)\}', i.text)
+                                                 or ['', ''])[1]))
+  result = i.shapes[0].dims
+  total = 2.0 * left[a.index('b')] / (int(groups[1]) if groups else 1)
+  total *= result[out.index('f')] * right[b.index('i')]
+  for n, label in enumerate(c for c in out if c.isdigit()):
+    get = lambda key, default: window.get(key, '').split('x')[n] if key in window else default
+    size = right[b.index(label)]
+    stride, spread, dilate = (int(get(k, 1)) for k in ('stride', 'lhs_dilate', 'rhs_dilate'))
+    low = int(get('pad', '0_0').split('_')[0])
+    places = (np.arange(result[out.index(label)])[:, None] * stride
+              + np.arange(size)[None] * dilate - low)
+    inside = (places >= 0) & (places <= (left[a.index(label)] - 1) * spread) & (
+        places % spread == 0)
+    total *= inside.sum()
+  return total
+
+
+def _sent(kind, own, i, group) -> float:
+  """Bytes that one device must send at least, on a ring of `group` devices."""
+  size = sum(array.bytes for shapes in _operands(own, i) for array in shapes)
+  around = (group - 1) / max(1, group)
+  if kind == 'all-gather':
+    return size * (group - 1)
+  if kind == 'all-reduce':
+    return 2 * size * around
+  return size if kind == 'collective-permute' else size * around
+
+
+def _moved(computations, own, i) -> float:
+  """Bytes that an instruction reads from and writes to HBM; what stays on the chip is free."""
+  size = lambda shapes: sum(a.bytes for a in shapes if a.space == 0)
+  operands = [size(shapes) for shapes in _operands(own, i)]
+  if i.opcode == 'fusion':
+    inner = computations[i.called()['calls'][0]]
+    return _moved_by_fusion(computations, inner, i, operands)
+  if i.opcode in ('dynamic-slice', 'gather', 'slice'):
+    return 2 * size(i.shapes)
+  if i.opcode in _UPDATES:
+    return 2 * operands[_UPDATES[i.opcode]]
+  if i.opcode == 'copy-start':
+    return size(i.shapes[:1]) + operands[0]
+  if i.opcode.endswith('-start'):
+    return 2 * sum(operands)
+  if 'AllocateBuffer' in i.text:
+    return 0.0
+  return size(i.shapes) + sum(operands)
+
+
+def _moved_by_fusion(computations, inner, i, operands) -> float:
+  """A fusion reads of an operand only what it slices, and writes of a result only what it updates.
+
+  So a scan that reads one layer of stacked weights, and puts one layer's gradient into a stack, is
+  charged one layer.
+  """
+  total = sum(_read(computations, inner, parameter.name, operands[number])
+              for number, parameter in inner.parameters().items())
+  root = inner.root
+  parts = [inner.instructions[name] for name in root.operands] if root.opcode == 'tuple' else [root]
+  for part, shape in zip(parts, i.shapes, strict=False):
+    part = inner.instructions[_behind(inner, part.name)]
+    if shape.space != 0:
+      continue
+    if part.opcode in _UPDATES:
+      new = inner.instructions[part.operands[_UPDATES[part.opcode]]]
+      total += min(shape.bytes, 2 * sum(a.bytes for a in new.shapes))
+    else:
+      total += shape.bytes
+  return total
+
+
+def _read(computations, inner, name, whole) -> float:
+  """Bytes that a computation inside a fusion reads of its parameter `name`, at most `whole`."""
+  total = 0.0
+  for user in inner.users(name):
+    source = [_behind(inner, operand) for operand in user.operands]
+    if user.opcode in ('dynamic-slice', 'gather') and name not in source[1:]:
+      total += sum(a.bytes for a in user.shapes)
+    elif user.opcode == 'fusion':
+      deeper = computations[user.called()['calls'][0]]
+      total += sum(_read(computations, deeper, deeper.parameters()[n].name, whole)
+                   for n, operand in enumerate(source) if operand == name)
+    elif user.opcode not in _UPDATES or name in source[1:]:
+      total += whole
+  return min(total, whole)
+
+
+def _behind(inner, name) -> str:
+  """The instruction that `name` is a view of."""
+  while inner.instructions[name].opcode == 'bitcast':
+    name = inner.instructions[name].operands[0]
+  return name
+
+
+def _kernel(own, i, cached_tokens) -> Cost:
+  """The cost of a Pallas kernel, which XLA cannot see into."""
+  named = re.search(r'op_name="[^"]*"', i.text)
+  where = f'{i.name} {named[0] if named else ""}'
+  shapes = [s[0] for s in _operands(own, i) if s]
+  for name, cost in KERNELS.items():
+    if name in where:
+      flops, moved = cost(shapes, i.shapes, cached_tokens)
+      return Cost(flops=flops, bytes=moved, kernels={name: flops})
+  moved = sum(a.bytes for a in [*shapes, *i.shapes])
+  return Cost(bytes=moved, unknown=[f'kernel {re.sub(r"[.0-9]+$", "", i.name)} (FLOPs)'])
+
+
+def _splash(products):
+  """Attention of queries [..., N, Tq, H] to keys [..., K, Tk, H], half of it masked."""
+  def cost(operands, results, cached_tokens):
+    del cached_tokens
+    wide = [a for a in operands if len(a.dims) >= 3 and a.dtype in ('bf16', 'f32')
+            and a.dims[-1] % 128 == 0 and a.dims[-2] > 8]
+    q, k = wide[0], wide[1]
+    pairs = math.prod(q.dims[:-1]) * k.dims[-2] / 2
+    # Of keys and values, each tile of queries reads again what it may see.
+    tiles = max(1, q.dims[-2] // 512)
+    again = 2 * q.bytes / q.dims[-2] * k.dims[-2] / 2 * tiles
+    return 2 * products * pairs * q.dims[-1], again + sum(
+        a.bytes for a in [*operands, *results] if a.space == 0)
+  return cost
+
+
+def _paged(operands, results, cached_tokens):
+  """One query a slot against all that is cached: 4 FLOPs a number of a query head."""
+  del results
+  q, pool = operands[-2], operands[-1]
+  heads, width = q.dims[-2:]
+  return 4 * heads * width * cached_tokens, cached_tokens * pool.bytes / math.prod(pool.dims[:2])
+
+
+def _grouped(operands, results, cached_tokens):
+  """Rows [R, K] times the matrix of their group [E, K, N], or the transposed."""
+  del cached_tokens
+  wide = [a for a in operands if a.dtype in ('bf16', 'f32') and len(a.dims) >= 2]
+  out = results[0]
+  moved = sum(a.bytes for a in [*operands, *results] if a.space == 0)
+  if len(out.dims) == 3:   # [E, K, N] of rows [K, R] and [R, N]: the gradient of the matrices.
+    return 2.0 * max(wide[0].dims) * math.prod(out.dims[1:]), moved
+  inputs = next((d for d in wide[1].dims[-2:] if d != out.dims[-1]), wide[1].dims[-1])
+  return 2.0 * math.prod(out.dims) * inputs, moved
+
+
+# Products of [tokens, tokens, head] that a kernel does; what its HLO or its scope is called.
+KERNELS = dict(
+    splash_mha_fwd=_splash(2), splash_mha_dq=_splash(3), splash_mha_dkv=_splash(4),
+    ragged_paged_attention=_paged, tgmm=_grouped, gmm=_grouped)

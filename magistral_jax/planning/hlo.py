@@ -1,0 +1,161 @@
+"""Reads the text of a compiled program (HLO) into instructions, and what follows from them.
+
+    %while.58 = (s32[], bf16[64,1,5120]{2,0,1:T(8,128)(2,1)}) while(%tuple.3), condition=%c, body=%b
+     name         shape                                        opcode operands  attributes
+
+Only the text is read: it is what the compiler offers in every version. Loops say how often they
+turn only through the constant that their condition compares with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+
+BYTES = dict(pred=1, s8=1, u8=1, s16=2, u16=2, s32=4, u32=4, s64=8, u64=8, bf16=2, f16=2, f32=4,
+             f64=8, c64=8, c128=16, f8e4m3fn=1, f8e5m2=1, s4=0.5, u4=0.5)
+_SHAPE = re.compile(r'\b([a-z]+\d*[a-z0-9]*)\[([\d,]*)\](\{[^{}]*\})?')
+_HEAD = re.compile(r'^\s+(ROOT )?%?([\w.\-]+) = ')
+_COMPUTATION = re.compile(r'^(ENTRY )?%?([\w.\-]+) (?:\(.*)?.*\{$')
+_CALLED = re.compile(
+    r'\b(condition|body|calls|to_apply|branch_computations)=(\{[^}]*\}|%?[\w.\-]+)')
+
+
+@dataclasses.dataclass(frozen=True)
+class Array:
+  """One array of a shape: Array('bf16', (64, 5120), space=0)."""
+  dtype: str
+  dims: tuple[int, ...]
+  space: int                # 0 is HBM; others are memories on the chip, or the host's.
+
+  @property
+  def bytes(self) -> float:
+    """Without the padding of tiles."""
+    return BYTES.get(self.dtype, 0) * math.prod(self.dims)
+
+
+@dataclasses.dataclass
+class Instruction:
+  """One line: its result may be several arrays."""
+  name: str
+  opcode: str
+  shapes: list[Array]
+  operands: list[str]
+  text: str                 # Everything after the opcode's bracket.
+  constant: int | None      # Value of an integer constant.
+  root: bool
+
+  def called(self) -> dict[str, list[str]]:
+    """{'body': [computation], ...}."""
+    return {key: re.findall(r'[\w.\-]+', names) for key, names in _CALLED.findall(self.text)}
+
+
+@dataclasses.dataclass
+class Computation:
+  """A named list of instructions."""
+  name: str
+  instructions: dict[str, Instruction]
+
+  @property
+  def root(self) -> Instruction:
+    """What it returns."""
+    return next(i for i in self.instructions.values() if i.root)
+
+  def parameters(self) -> dict[int, Instruction]:
+    """{number: instruction}."""
+    return {int(re.match(r'\d+', i.text)[0]): i for i in self.instructions.values()
+            if i.opcode == 'parameter'}
+
+  def users(self, name: str) -> list[Instruction]:
+    """Instructions that read `name`, through views of it."""
+    found = []
+    for i in self.instructions.values():
+      if name in i.operands:
+        found += self.users(i.name) if i.opcode == 'bitcast' else [i]
+    return found
+
+
+def arrays(text: str) -> list[Array]:
+  """The arrays of a shape, a tuple's one after another."""
+  found = []
+  for dtype, dims, place in _SHAPE.findall(text):
+    if dtype in BYTES:
+      space = re.search(r'S\((\d+)\)', place)
+      found.append(Array(dtype, tuple(int(d) for d in dims.split(',') if d),
+                         int(space[1]) if space else 0))
+  return found
+
+
+def parse(text: str) -> tuple[dict[str, Computation], str]:
+  """All computations by name, and the name of the one that is run."""
+  computations, current, entry = {}, None, ''
+  for line in text.splitlines():
+    if line[:1] not in (' ', '}', '') and line.endswith('{'):
+      match = _COMPUTATION.match(line)
+      if match:
+        current = computations[match[2]] = Computation(match[2], {})
+        entry = match[2] if match[1] else entry
+    elif current is not None and (head := _HEAD.match(line)):
+      instruction = _instruction(head, line[head.end():])
+      current.instructions[instruction.name] = instruction
+  return computations, entry
+
+
+def trips(computations, loop: Instruction) -> int | None:
+  """How often a `while` turns: the bound of a condition that counts from 0; None if unknown."""
+  known = re.search(r'known_trip_count"?:\{"?n"?:"?(\d+)', loop.text)
+  if known:
+    return int(known[1])
+  condition = computations[loop.called()['condition'][0]]
+  inside = [condition, *(computations[name] for i in condition.instructions.values()
+                         for name in i.called().get('calls', ()))]
+  compares = [i for c in inside for i in c.instructions.values() if i.opcode == 'compare']
+  bounds = [i.constant for c in inside for i in c.instructions.values()
+            if i.constant is not None]
+  counts = len(compares) == 1 and 'direction=LT' in compares[0].text
+  return max(bounds) if counts and bounds else None
+
+
+def group_size(text: str, devices: int) -> int:
+  """Devices among which one collective exchanges, from its replica_groups in any of three forms."""
+  mesh = re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", text)
+  if mesh:
+    sizes = {name: int(n) for name, n in re.findall(r"'([\w:()]+)'=(\d+)", mesh[1])}
+    return math.prod(sizes.get(name, 1) for name in re.findall(r"'([\w:()]+)'", mesh[2]))
+  iota = re.search(r'replica_groups=\[(\d+),(\d+)\]', text)
+  if iota:
+    return int(iota[2])
+  listed = re.search(r'replica_groups=\{\{([\d,]*)\}', text)
+  return len(listed[1].split(',')) if listed else devices
+
+
+def _instruction(head, rest: str) -> Instruction:
+  shape, rest = _shape(rest)
+  opcode, _, rest = rest.lstrip().partition('(')
+  inside, after = _bracket(rest)
+  constant = None
+  if opcode == 'constant' and re.fullmatch(r'-?\d+', inside):
+    constant = int(inside)
+  operands = re.findall(r'%([\w.\-]+)', re.sub(r'/\*.*?\*/', '', inside))
+  text = inside + after if opcode == 'parameter' else after
+  return Instruction(head[2], opcode, arrays(shape), operands, text, constant, bool(head[1]))
+
+
+def _shape(text: str) -> tuple[str, str]:
+  """A shape and what follows; a tuple has brackets of its own."""
+  if not text.startswith('('):
+    shape, _, rest = text.partition(' ')
+    return shape, rest
+  inside, rest = _bracket(text[1:])
+  return inside, rest
+
+
+def _bracket(text: str) -> tuple[str, str]:
+  """What stands before the bracket that closes, and after it."""
+  depth = 1
+  for match in re.finditer(r'[()]', text):
+    depth += 1 if match[0] == '(' else -1
+    if depth == 0:
+      return text[:match.start()], text[match.end():]
+  return text, ''

@@ -1,0 +1,141 @@
+"""Costs read from compiled programs, against values worked out by hand."""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from magistral_jax import sharding
+from magistral_jax.planning import cost, hlo
+
+# As the TPU compiler writes a projection to 8 heads of 128: a product as a convolution whose
+# window of 8 slides over a single place, so that 7 of 8 positions fall on padding.
+PROJECTION = """HloModule jit_f
+%fused (p0: bf16[64,5120], p1: bf16[8,5120,128]) -> bf16[64,8,128] {
+  %p0 = bf16[64,5120,1]{2,1,0:T(8,128)(2,1)} parameter(0)
+  %p1 = bf16[8,128,5120]{2,1,0:T(8,128)(2,1)} parameter(1)
+  ROOT %c = bf16[64,8,128]{2,0,1:T(8,128)(2,1)} convolution(%p0, %p1), WINDOW
+}
+
+ENTRY %main (a: bf16[64,5120,1], b: bf16[8,128,5120]) -> bf16[64,8,128] {
+  %a = bf16[64,5120,1]{2,1,0:T(8,128)(2,1)S(1)} parameter(0)
+  %b = bf16[8,128,5120]{2,1,0:T(8,128)(2,1)} parameter(1)
+  ROOT %f = bf16[64,8,128]{2,0,1:T(8,128)(2,1)} fusion(%a, %b), kind=kOutput, calls=%fused
+}
+""".replace('WINDOW', 'window={size=8 pad=7_7 rhs_reversal=1}, dim_labels=bf0_0oi->b0f')
+LOOP = """HloModule jit_g
+%body (p: (s32[], f32[40,256])) -> (s32[], f32[40,256]) {
+  %p = (s32[]{:T(128)}, f32[40,256]{1,0:T(8,128)}) parameter(0)
+  %x = f32[40,256]{1,0:T(8,128)} get-tuple-element(%p), index=1
+  %i = s32[]{:T(128)} get-tuple-element(%p), index=0
+  %r = f32[40,256]{1,0:T(8,128)} all-reduce(%x), channel_id=1, GROUPS, to_apply=%add
+  ROOT %t = (s32[]{:T(128)}, f32[40,256]{1,0:T(8,128)}) tuple(%i, %r)
+}
+
+%cond (p: (s32[], f32[40,256])) -> pred[] {
+  %five = s32[]{:T(128)} constant(5)
+  %p = (s32[]{:T(128)}, f32[40,256]{1,0:T(8,128)}) parameter(0)
+  %i = s32[]{:T(128)} get-tuple-element(%p), index=0
+  ROOT %lt = pred[]{:T(512)} compare(%i, %five), direction=LT
+}
+
+ENTRY %main (a: (s32[], f32[40,256])) -> (s32[], f32[40,256]) {
+  %a = (s32[]{:T(128)}, /*index=1*/f32[40,256]{1,0:T(8,128)}) parameter(0)
+  ROOT %w = (s32[]{:T(128)}, f32[40,256]{1,0:T(8,128)}) while(%a), condition=%cond, body=%body
+}
+"""
+
+
+def compiled(f, *shapes, **options):
+  return jax.jit(f, **options).lower(*shapes).compile().as_text()
+
+
+def struct(*shape, sharding=None):
+  return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
+
+
+def test_a_scan_counts_as_often_as_it_turns():
+  def f(x, w):
+    return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)[0]
+  text = compiled(f, struct(8, 64), struct(5, 64, 64))
+  once = 2 * 8 * 64 * 64
+  assert cost.of_program(text, devices=1).flops == 5 * once
+  assert cost.of_program(text, devices=1, loops=False).flops == once
+
+
+def test_a_gradient_of_a_layer_costs_three_times_its_forward_pass():
+  def f(x, w):
+    return jnp.sum(jnp.tanh(jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)[0]))
+  text = compiled(jax.grad(f, argnums=(0, 1)), struct(16, 64), struct(3, 64, 64))
+  assert cost.of_program(text, devices=1).flops == 3 * 3 * 2 * 16 * 64 * 64
+
+
+def test_a_window_over_padding_costs_what_the_product_costs():
+  found = cost.of_program(PROJECTION, devices=1)
+  assert found.flops == 2 * 64 * 5120 * 8 * 128
+  # The activations lie on the chip; the weights are read and the result written.
+  assert found.bytes == 2 * (8 * 128 * 5120 + 64 * 8 * 128)
+
+
+@pytest.mark.parametrize('groups, devices', [
+    ("replica_groups=mesh['axis_0'=4,'axis_1'=16] {'axis_0'}", 4),
+    ("replica_groups=mesh['axis_0'=4,'axis_1'=16] {'axis_0','axis_1'}", 64),
+    ('replica_groups=[8,8]<=[64]', 8), ('replica_groups={{0,1},{2,3}}', 2),
+    ('replica_groups={}', 64)])
+def test_collectives_count_in_loops_and_by_their_groups(groups, devices):
+  found = cost.of_program(LOOP.replace('GROUPS', groups), devices=64)
+  size = 40 * 256 * 4
+  assert list(found.collectives) == ['all-reduce']
+  count, sent = found.collectives['all-reduce']
+  assert count == 5
+  np.testing.assert_allclose(sent, 5 * 2 * size * (devices - 1) / devices)
+  # The body reads and writes the array on its way.
+  assert found.bytes == 5 * 2 * size and not found.unknown
+
+
+def test_a_loop_without_a_bound_is_told():
+  text = LOOP.replace('constant(5)', 'add(%p, %p)')
+  found = cost.of_program(text.replace('GROUPS', 'replica_groups={}'), devices=2)
+  assert found.collectives['all-reduce'][0] == 1
+  assert found.unknown == ['loop w (turns unknown, counted once)']
+
+
+def test_a_sharded_product_sends_what_a_ring_sends():
+  mesh = sharding.make_mesh(jax.devices()[:4], fsdp=4)
+  cut = lambda *spec: NamedSharding(mesh, P(*spec))
+  text = compiled(lambda x, w: x @ w, struct(64, 128, sharding=cut(None, 'fsdp')),
+                  struct(128, 32, sharding=cut('fsdp')), out_shardings=cut())
+  found = cost.of_program(text, devices=4)
+  assert found.flops == 2 * 64 * 32 * 32
+  assert found.collectives == {'all-reduce': [1, 2 * 64 * 32 * 4 * 3 / 4]}
+
+
+def test_slices_and_updates_move_only_their_part():
+  def f(pool, new, i):
+    pool = jax.lax.dynamic_update_index_in_dim(pool, new, i, 0)
+    return pool, jax.lax.dynamic_index_in_dim(pool, i + 1, 0) * 2
+  text = compiled(f, struct(1000, 64), struct(64), jax.ShapeDtypeStruct((), jnp.int32),
+                  donate_argnums=0)
+  moved = cost.of_program(text, devices=1).bytes
+  assert 64 * 4 * 2 <= moved < 64 * 4 * 12   # Some rows of a thousand.
+
+
+def test_attention_kernels_are_counted_from_their_shapes():
+  call = ('ENTRY %main () -> bf16[32,1024,128] {{\n'
+          '  %q = bf16[32,1024,128]{{2,1,0}} parameter(0)\n'
+          '  %k = bf16[8,4096,128]{{2,1,0}} parameter(1)\n'
+          '  ROOT %{}.1 = bf16[32,1024,128]{{2,1,0}} custom-call(%q, %k, %k), '
+          'custom_call_target="tpu_custom_call"\n}}\n')
+  product = 2 * 32 * 1024 * 4096 * 128 / 2     # Half of it is masked.
+  for name, products in (('splash_mha_fwd_segmented', 2), ('splash_mha_dq', 3),
+                         ('splash_mha_dkv', 4)):
+    assert cost.of_program(call.format(name), devices=1).flops == products * product, name
+  strange = cost.of_program(call.format('strange'), devices=1)
+  assert strange.flops == 0 and strange.unknown == ['kernel strange (FLOPs)']
+
+
+def test_shapes_of_tuples_and_memories():
+  found = hlo.arrays('(bf16[3,4]{1,0:T(8,128)(2,1)S(1)}, /*index=1*/pred[], f32[2]{0})')
+  assert [(a.dtype, a.dims, a.space, a.bytes) for a in found] == [
+      ('bf16', (3, 4), 1, 24), ('pred', (), 0, 1), ('f32', (2,), 0, 8)]

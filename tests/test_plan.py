@@ -1,0 +1,160 @@
+"""python -m magistral_jax.plan: what it says, and that it compiles with the TPU compiler."""
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from magistral_jax import plan
+from magistral_jax.planning import chips, cost, programs, report
+from tests import tiny
+
+ROOT = tiny.CONFIGS.parent
+PLANNED = ('magistral_small_rl', 'magistral_small_sft')
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec('libtpu') is None, reason='libtpu, of the extra [plan], is missing')
+# A model of whole tiles, so that the kernels are compiled: sequence and heads are cut.
+SMALL = {
+    'model.layers': 3, 'model.dim': 256, 'model.heads': 4, 'model.kv_heads': 4,
+    'model.head_dim': 128, 'model.ffn_dim': 512, 'model.vocab': 1024, 'model.dtype': 'bfloat16',
+    'data.max_prompt_tokens': 256, 'sampler.max_new_tokens': 768, 'sampler.slots': 16,
+    'sampler.page_tokens': 64, 'evaluation.max_new_tokens': 768, 'batching.row_tokens': 1024,
+    'trainer.microbatch_rows': 2, 'cold_start.rows': 2, 'trainer.remat': 'attention',
+    'trainer.unroll': 1, 'mesh.trainer.fsdp': 2, 'mesh.trainer.sequence': 2,
+    'mesh.trainer.tensor': 2, 'mesh.sampler.tensor': 2}
+
+
+def run(name, *arguments, **overrides):
+  command = [sys.executable, '-m', 'magistral_jax.plan', f'--config={tiny.CONFIGS / name}.py',
+             *arguments, *(f'--config.{key}={value}' for key, value in overrides.items())]
+  return subprocess.run(command, cwd=ROOT, env=dict(os.environ, PYTHONPATH=str(ROOT), XLA_FLAGS=''),
+                        capture_output=True, text=True, timeout=900)
+
+
+def fake(side, *, gib, program=None):
+  """A verdict on a v5p host whose resident part takes so much of its 95 GiB."""
+  program = program or programs.Program(
+      'generate', 0, 0, report.GIB, cost.Cost(flops=459e9, bytes=2765e7, collectives={
+          'all-reduce': [1, 6e9]}), 4 * 459e9 / 2, 1.0)
+  resident = {'parameters': 10 * report.GIB, 'KV pages': int((gib - 10) * report.GIB)}
+  return report.verdict(side, 'v5p:2x2x1', chips.CHIPS['v5p'], 4,
+                        programs.Side(resident, [program]), 0.1)
+
+
+def test_the_slowest_limit_binds():
+  v = fake('trainer', gib=50)
+  program, = v.programs
+  times = v.times(program)
+  assert times == dict(compute=pytest.approx(1e-3), hbm=pytest.approx(10e-3),
+                       ici=pytest.approx(10e-3))
+  limit, seconds = v.bound(program)
+  assert limit in ('hbm', 'ici') and seconds == pytest.approx(10e-3)
+  # Four devices could do 4 x 459e10 FLOPs in that time; half of 4 x 459e9 are asked for.
+  assert v.mfu(program) == pytest.approx(0.05) and v.repeated(program) == pytest.approx(2.0)
+
+
+def test_it_fits_while_the_margin_is_left():
+  c = tiny.load()
+  good = fake('trainer', gib=84)
+  assert good.fits and report.advice(good, c) == []
+  assert good.left == pytest.approx(10 / 95, abs=1e-6)
+  full = fake('trainer', gib=88)
+  assert not full.fits and 'left, 10% wanted' in report.advice(full, c)[0]
+  over = fake('trainer', gib=100)
+  said = ' '.join(report.advice(over, c))
+  for words in ('too much', 'mesh.trainer.sequence', 'trainer.remat', 'loss.vocab_chunk',
+                'mesh.trainer.fsdp'):
+    assert words in said
+  refused = programs.Program('update', 0, 0, 0, cost.Cost(), 0.0, 1.0, refused='Used 99G of 95G.')
+  assert not fake('trainer', gib=20, program=refused).fits
+
+
+def test_the_advice_for_a_sampler_is_a_number_of_pages_that_fits():
+  c = tiny.load(**{'sampler.pages': 1000})
+  over = fake('sampler', gib=110)   # 100 GiB of pages beside 10 and 1 of temporaries.
+  said = report.advice(over, c)[-1]
+  assert 'sampler.pages=745 (now 1000)' in said
+  assert fake('sampler', gib=10 + 100 * 744 / 1000).fits
+  assert not fake('sampler', gib=10 + 100 * 747 / 1000).fits
+
+
+def test_flops_of_the_mathematics_follow_from_the_shape():
+  c = programs.model_config(tiny.load('magistral_small_rl'))
+  assert c.parameters == 23_572_403_200
+  assert programs.matmul_parameters(c) == 23_572_403_200 - 131072 * 5120
+  tokens = 16 * 45056
+  attention = 6 * 40 * 32 * 128 * 45056 * tokens
+  assert programs.training_flops(c, 16, 45056) == 6 * 22_901_314_560 * tokens + attention
+
+
+@pytest.mark.parametrize('name, arguments, words', [
+    ('magistral_small_rl', ['--topology=v5p:4x4'], "--topology='v5p:4x4' must have three sides"),
+    ('quickstart', [], '--topology is missing'),
+])
+def test_mistakes_are_one_sentence(name, arguments, words):
+  done = run(name, *arguments)
+  if 'libtpu' in done.stderr and not importlib.util.find_spec('libtpu'):
+    assert 'pip install' in done.stderr and done.returncode == 2
+    return
+  assert done.returncode == 2, done.stderr
+  last = done.stderr.strip().splitlines()[-1]
+  assert last.startswith('error: ') and words in last and not done.stdout
+
+
+@pytest.mark.parametrize('name, words', [
+    ('v9:4x4x4', 'chip:AxBxC'), ('v5p-64', 'is no topology'), ('v6e:2x2x1', 'two sides')])
+def test_topologies_are_checked(name, words):
+  with pytest.raises(ValueError, match=f'--topology={name!r}') as error:
+    chips.parse('topology', name)
+  assert words in str(error.value)
+  assert chips.parse('topology', 'tpu7x:2x2x1')[0].hbm_bytes == 96 * report.GIB
+  assert chips.smallest(chips.CHIPS['v5p'], 4) == 'v5p:2x2x1'
+
+
+def test_a_mesh_of_another_size_than_the_topology_is_a_mistake(monkeypatch):
+  monkeypatch.setattr(chips, 'describe', lambda flag, name: (chips.CHIPS['v5p'], [None] * 32))
+  with pytest.raises(ValueError, match=r'--topology=v5p:2x4x4 has 32 devices and mesh.trainer=.* '
+                                       r'takes 64'):
+    plan.plan(tiny.load('magistral_small_rl'), 'v5p:2x4x4', None, 0.1, print)
+
+
+@needs_libtpu
+def test_a_small_plan_is_compiled_for_tpus():
+  done = run('quickstart', '--topology=v5e:2x4', '--sampler_topology=v5e:1x2', '--json',
+             **SMALL)
+  assert done.returncode == 0, done.stderr[-3000:]
+  found = json.loads(done.stdout)
+  assert found['fits'] and found['trainer']['fits'] and found['sampler']['fits']
+  learn, *_ = found['trainer']['programs']
+  # With the attention kept, only the feed-forward and the projections are computed again.
+  assert 1.1 < learn['flops_over_model'] < 1.5
+  assert set(learn['kernels']) == {'splash_mha_fwd', 'splash_mha_dq', 'splash_mha_dkv'}
+  assert not any(p['not_counted'] for s in ('trainer', 'sampler') for p in found[s]['programs'])
+  generate = found['sampler']['programs'][-1]
+  assert generate['name'] == 'generate' and 'ragged_paged_attention' in generate['kernels']
+  # The pool is updated in place: no second copy of it among the temporaries.
+  assert generate['temporary'] < found['sampler']['memory']['KV pages'] / 2
+  assert found['sampler']['sequences_full_length'] >= 16
+
+
+@needs_libtpu
+@pytest.mark.long
+@pytest.mark.parametrize('name', PLANNED)
+def test_the_plans_of_the_configs_hold(name):
+  done = run(name, '--json')
+  assert done.returncode == 0, done.stderr[-3000:]
+  found = json.loads(done.stdout)
+  for side in ('trainer', 'sampler'):
+    assert found[side]['fits'] and found[side]['left'] >= 0.1
+  assert found['sampler']['full_length_tokens'] >= 40960
+
+
+@needs_libtpu
+@pytest.mark.long
+def test_a_config_that_cannot_fit_is_told_so():
+  done = run('magistral_small_rl', '--topology=v5e:8x8', '--sampler_topology=v5e:2x2', '--json')
+  assert done.returncode == plan.DOES_NOT_FIT, done.stderr[-3000:]
+  found = json.loads(done.stdout)
+  assert not found['fits'] and not found['sampler']['fits'] and found['sampler']['advice']
