@@ -1,6 +1,6 @@
 r"""Are two values the same? Trees worked out by SymPy, to `DIGITS` digits.
 
-Constants must agree to a hundred significant digits, functions at points of the real line.
+Constants must agree to a hundred significant digits or more, functions at points of the real line.
 SymPy's `simplify`, `solve` and `equals` are not used: they have no bound. What expression.py does
 not know (\max, \gcd, ...) is read by math-verify's reader into the same trees and meets the
 same limits.
@@ -18,9 +18,10 @@ from fractions import Fraction
 from magistral_jax.verifiers import expression, trees
 from magistral_jax.verifiers.trees import Unreadable
 
-DIGITS = 110              # Constants are equal when this many digits, but for ten, agree.
+DIGITS = 110              # Values are equal when this many digits, but for ten, agree, ...
+MOST_DIGITS = 1500        # ... or as many as the largest numbers in them have, up to these.
 GLANCE = 30               # Digits that tell most differences.
-CANCELLED = 600           # Digits that may cancel on the way.
+CANCELLED = 400           # Digits that may cancel on the way.
 FOREIGN = frozenset(('max', 'min', 'gcd', 'lcm'))     # What math-verify's reader is asked for, ...
 BESIDE = frozenset(('frac', 'sqrt', 'pi', 'cdot'))    # ... and what may stand beside it.
 MAX_FOREIGN_CHARACTERS = 200
@@ -155,10 +156,17 @@ def _value(node: tuple):
 
 
 def equal(gold: tuple, answer: tuple) -> bool:
-  """Whether two trees are the same number or the same function of the same symbols."""
+  """Whether two trees are the same number or the same function of the same symbols.
+
+  Unreadable where they agree so far and have numbers in them that could differ further on.
+  """
+  needed = DIGITS // 2 + int(0.302 * (trees.bits(gold) + trees.bits(answer)))
   gold, answer = value(gold, 'gold'), value(answer)
   with _library():
-    return _same(gold, answer)
+    same = _same(gold, answer, min(max(DIGITS, needed), MOST_DIGITS))
+  if same and needed > MOST_DIGITS and gold != answer:
+    raise Unreadable(f'the same to {MOST_DIGITS} digits, which is not enough to tell')
+  return same
 
 
 def approximation(tree: tuple) -> Fraction | None:
@@ -190,45 +198,45 @@ def factor(gold: tuple, answer: tuple) -> int:
     return (1 if ratios[0] > 0 else -1) if constant else 0
 
 
-def _same(gold, answer) -> bool:
+def _same(gold, answer, digits: int) -> bool:
   if gold == answer:
     return True
   if gold.is_Rational and answer.is_Rational:
     return False
   symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
   if not symbols:
-    return _agree(_number(gold, digits=GLANCE), _number(answer, digits=GLANCE), GLANCE) and (
-        _agree(_number(gold), _number(answer)))
+    return all(_agree(_number(gold, None, n), _number(answer, None, n), n)
+               for n in (GLANCE, digits))
   agreed = 0
-  for point in _points(symbols):
+  for point in _points(symbols, digits):
     # Most of what differs does so at a glance.
     a, b = _number(gold, point, GLANCE), _number(answer, point, GLANCE)
     if None not in (a, b) and a.is_real and b.is_real and not _close(a, b, GLANCE):
       return False
-    a, b = _number(gold, point), _number(answer, point)
+    a, b = _number(gold, point, digits), _number(answer, point, digits)
     if a is None or b is None:
       continue
     if any(v < 0 for v in point.values()) and not (a.is_real and b.is_real):
       continue
-    if not _close(a, b):
+    if not _close(a, b, digits):
       return False
     agreed += 1
   return agreed >= 3
 
 
-def _points(symbols):
+def _points(symbols, digits: int = DIGITS):
   """Substitutions for the symbols; each of them meets every coordinate."""
   import sympy
   # Floats, all of whose digits are told: SymPy would look for the factors of a rational's powers.
   for i in range(len(_POINTS)):
-    yield {s: sympy.Float(_POINTS[(i + 2 * k) % len(_POINTS)] + 146 * k, DIGITS + 40) / 1024
+    yield {s: sympy.Float(_POINTS[(i + 2 * k) % len(_POINTS)] + 146 * k, digits + 40) / 1024
            for k, s in enumerate(symbols)}
 
 
 def _number(expression, point=None, digits: int = DIGITS):
   """An expression at a point to some digits, or None where it has no finite value."""
   import sympy
-  found = expression.evalf(digits, subs=point, maxn=CANCELLED)
+  found = expression.evalf(digits, subs=point, maxn=digits + CANCELLED)
   if found.has(sympy.nan, sympy.zoo, sympy.oo) or not found.is_number:
     return None
   # SymPy marks a value that cancels at every precision tried by a precision of one bit: it is 0.

@@ -9,6 +9,25 @@ a case takes longer than --timeout seconds, and a case cut short counts as 'diff
 With --golds every answer of DIR/*.jsonl (objects with `id` and `answer`) must equal itself, itself
 in a box and itself with spaces, must be readable, and must differ from other answers: those that
 are judged equal to an answer of another spelling are printed for a person to look at.
+
+Measured on 2026-11-22, 2-core x86-64, no accelerator, beside other work:
+
+    1,063 cases           ours 0.997   math-verify 0.778   SymPy 0.616
+    right called wrong         0             168               395
+    wrong called right         3 *            68                13
+    answers per second    2,238 (7,063 of numbers alone)   math-verify 40 (127)
+
+    * answers with a brace too many, which this benchmark's own box cut off; since taken out.
+
+The table guided the rules, so read ours with that in mind: of the first 1,039 cases 1,033 were
+right at the first run; of 161 that were written afterwards 115, all 46 misses being right answers
+called wrong; of 55 after that, nearly all of them wrong answers, all. The misses that are left
+stand in test_math.py.
+
+6,801 different gold answers of 19 public files (30,956 rows): all but one equal themselves (that
+one is cut off), 4 cannot be read (`\frac{1}{7}\triangle ABC`, `t(0,4]`, `\div`, and the one that is
+cut off), and of 81,547 pairs of different texts 10 were judged equal: 8 that are, and two short
+decimals to which another problem's exact answer rounds (0.16, 6.4).
 """
 
 import argparse
