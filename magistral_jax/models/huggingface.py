@@ -3,9 +3,9 @@
     folder/config.json
     folder/model.safetensors                  or several, with model.safetensors.index.json
 
-Read are MistralForCausalLM and LlamaForCausalLM, which compute the same function here, and, with
-Pixtral's image tower, LlavaForConditionalGeneration (Pixtral) and Mistral3ForConditionalGeneration
-(Mistral Small 3.1, Magistral Small 1.2).
+Read are MistralForCausalLM and LlamaForCausalLM, which compute the same function here,
+MixtralForCausalLM, and, with Pixtral's image tower, LlavaForConditionalGeneration (Pixtral) and
+Mistral3ForConditionalGeneration (Mistral Small 3.1, Magistral Small 1.2).
 """
 
 import dataclasses

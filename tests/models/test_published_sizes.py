@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from magistral_jax.models import checkpoint, decoder
+from magistral_jax.models.config import FAMILIES
 
 SMALL_TEXT = dict(
     attention_dropout=0.0, head_dim=128, hidden_act='silu', hidden_size=5120,
@@ -65,7 +66,23 @@ PUBLISHED = {
     'Mistral-7B-v0.3, params.json': ('params.json', dict(
         dim=4096, n_layers=32, head_dim=128, hidden_dim=14336, n_heads=32, n_kv_heads=8,
         norm_eps=1e-5, vocab_size=32768, rope_theta=1e6), 7_248_023_552),
+    'Mixtral-8x7B-v0.1, config.json': ('config.json', dict(
+        architectures=['MixtralForCausalLM'], attention_dropout=0.0, bos_token_id=1,
+        eos_token_id=2, hidden_act='silu', hidden_size=4096, initializer_range=0.02,
+        intermediate_size=14336, max_position_embeddings=32768, model_type='mixtral',
+        num_attention_heads=32, num_experts_per_tok=2, num_hidden_layers=32,
+        num_key_value_heads=8, num_local_experts=8, output_router_logits=False,
+        rms_norm_eps=1e-5, rope_theta=1e6, router_aux_loss_coef=0.02, sliding_window=None,
+        tie_word_embeddings=False, torch_dtype='bfloat16', use_cache=True, vocab_size=32000),
+        46_702_792_704),
+    'Mixtral-8x7B-v0.1, params.json': ('params.json', dict(
+        dim=4096, n_layers=32, head_dim=128, hidden_dim=14336, n_heads=32, n_kv_heads=8,
+        norm_eps=1e-5, vocab_size=32000, rope_theta=1e6,
+        moe=dict(num_experts_per_tok=2, num_experts=8)), 46_702_792_704),
 }
+if 'mixtral' not in FAMILIES:
+  PUBLISHED = {name: said for name, said in PUBLISHED.items() if 'Mixtral' not in name}
+MODELS = sorted({name.split(',')[0] for name in PUBLISHED if 'config.json' in name})
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
@@ -79,8 +96,7 @@ def test_the_published_number_of_parameters(tmp_path, name):
     assert config.vision.norm_eps == 1e-5 and config.vision.image_token == 10
 
 
-@pytest.mark.parametrize('model', ['Mistral-Small-24B-2501', 'Mistral-Small-3.1-24B-2503',
-                                   'Pixtral-12B-2409'])
+@pytest.mark.parametrize('model', MODELS)
 def test_both_descriptions_say_the_same(tmp_path, model):
   said = []
   for name in ('config.json', 'params.json'):
