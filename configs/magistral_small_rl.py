@@ -30,6 +30,7 @@ def get_config():
   c.model = dict(
       family='mistral', checkpoint='', layers=40, dim=5120, heads=32, kv_heads=8, head_dim=128,
       ffn_dim=32768, rope_theta=1e8, norm_eps=1e-5, tied=False, dtype='bfloat16', vocab=131072,
+      experts=0, experts_per_token=0,
       # What reads images, off here; the shape counts only without a checkpoint.
       vision='off', tower=dict(
           layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,
@@ -49,7 +50,8 @@ def get_config():
       row_tokens=45056, row_patches=0, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.3, importance_cap=0.0,
-      kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0, vocab_chunk=8192)
+      kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0,
+      router_aux_coef=0.0, vocab_chunk=8192)
   c.optimizer = dict(
       name='adamw', learning_rate=1e-6, warmup_steps=20, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)

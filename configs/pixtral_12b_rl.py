@@ -24,6 +24,7 @@ def get_config():
   c.model = dict(
       family='mistral', checkpoint='', layers=40, dim=5120, heads=32, kv_heads=8, head_dim=128,
       ffn_dim=14336, rope_theta=1e9, norm_eps=1e-5, tied=False, dtype='bfloat16', vocab=131072,
+      experts=0, experts_per_token=0,
       vision='frozen', tower=dict(
           layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,
           rope_theta=1e4, norm_eps=1e-5, merge=1, biases=True, image_token=10))
@@ -42,7 +43,8 @@ def get_config():
       row_patches=6144, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
-      kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0, vocab_chunk=16384)
+      kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0,
+      router_aux_coef=0.0, vocab_chunk=16384)
   c.optimizer = dict(
       name='adamw', learning_rate=1e-6, warmup_steps=10, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)

@@ -35,6 +35,7 @@ def get_config():
   c.model = dict(
       family='mistral', checkpoint='', layers=30, dim=576, heads=9, kv_heads=3, head_dim=64,
       ffn_dim=1536, rope_theta=1e5, norm_eps=1e-5, tied=True, dtype='float32', vocab=0,
+      experts=0, experts_per_token=0,
       # What reads images, off here; the shape counts only without a checkpoint.
       vision='off', tower=dict(
           layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,
@@ -54,7 +55,8 @@ def get_config():
       row_patches=0, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
-      kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0, vocab_chunk=0)
+      kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0,
+      router_aux_coef=0.0, vocab_chunk=0)
   c.optimizer = dict(
       name='adamw', learning_rate=2e-5, warmup_steps=3, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)

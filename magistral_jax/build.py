@@ -202,11 +202,13 @@ def train_step(c, config: ModelConfig, mesh, **changed):
   opt = optimizer(c, config, **changed)
   how = dict(kl_reference=c.loss.kl_reference, frozen=frozen(c))
   template = abstract_state(abstract_params(config, mesh), opt, **how)
+  forward = decoder.routed_rows if config.experts else decoder.forward_rows
   step = make_step(
-      functools.partial(decoder.forward_rows, config, remat=c.trainer.remat,
+      functools.partial(forward, config, remat=c.trainer.remat,
                         unroll=c.trainer.unroll, layout=sharding.Layout(mesh, sharding.TRAINER)),
       decoder.head, opt, template, temperature=c.sampler.temperature,
-      vocab_shards=sharding.pieces(mesh, sharding.TRAINER, 'vocab'), frozen=frozen(c), **c.loss)
+      vocab_shards=sharding.pieces(mesh, sharding.TRAINER, 'vocab'), frozen=frozen(c),
+      routed=config if config.experts else None, **c.loss)
   return opt, template, step
 
 

@@ -29,7 +29,9 @@ from magistral_jax.verifiers import cpp, language, sandbox
 from magistral_jax.verifiers.reward import VERIFIERS, check_rewards
 
 # Sizes of a model by the axis name that cuts them, with the key to change.
-AXES = dict(embed='dim', heads='heads', kv_heads='kv_heads', ffn='ffn_dim', vocab='vocab')
+AXES = dict(embed='dim', heads='heads', kv_heads='kv_heads', vocab='vocab')
+DENSE_AXES = dict(ffn='ffn_dim')
+EXPERT_AXES = dict(expert='experts', expert_embed='dim', expert_ffn='ffn_dim', expert_out='dim')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,9 @@ def prepare(c, *, problems: bool = True) -> Parts:
   tok = build.tokenizer(c)
   config = build.model_config(c, tok.vocab_size)
   _check_vocabulary(c, tok, config)
+  if c.loss.router_aux_coef and not config.experts:
+    raise ValueError(f'loss.router_aux_coef={c.loss.router_aux_coef} must be 0: the model has no '
+                     f'experts to balance.')
   _check_vision(c, tok, config)
   # On a cluster every host makes its own, out of devices that are not here.
   meshes = None if c.runtime.mode in ON_CLUSTER else build.meshes(c)
@@ -200,7 +205,7 @@ def _from_workdir(c) -> bool:
 
 def _check_cuts(c, config: ModelConfig, rules, mesh: str) -> None:
   """Every size of the model that mesh axes cut is a multiple of them."""
-  for axis, key in AXES.items():
+  for axis, key in (AXES | (EXPERT_AXES if config.experts else DENSE_AXES)).items():
     pieces, keys = _cut(c, mesh, sharding.mesh_axes(rules, axis))
     for part, name in ((config, 'model'), (config.vision, 'model.tower')):
       if getattr(part, key, 0) % pieces:

@@ -87,6 +87,7 @@ LIMITS = dict(
         family=choice(FAMILIES), checkpoint=TEXT, layers=whole(1), dim=whole(1), heads=whole(1),
         kv_heads=whole(1), head_dim=whole(2), ffn_dim=whole(1), rope_theta=POSITIVE,
         norm_eps=POSITIVE, tied=FLAG, dtype=choice(DTYPES), vocab=whole(0),
+        experts=whole(0), experts_per_token=whole(0),
         vision=choice(VISION),
         tower=dict(layers=whole(1), dim=whole(1), heads=whole(1), head_dim=whole(4),
                    ffn_dim=whole(1), patch=whole(1), side=whole(1), rope_theta=POSITIVE,
@@ -110,7 +111,7 @@ LIMITS = dict(
     loss=dict(
         name=choice(LOSSES), clip_low=SHARE, clip_high=NOT_NEGATIVE, importance_cap=NOT_NEGATIVE,
         kl_coef=NOT_NEGATIVE, kl_reference=choice(KL_REFERENCES), kl_ema=DECAY, entropy_coef=ANY,
-        vocab_chunk=whole(0)),
+        router_aux_coef=NOT_NEGATIVE, vocab_chunk=whole(0)),
     optimizer=dict(
         name=choice(OPTIMIZERS), learning_rate=NOT_NEGATIVE, warmup_steps=whole(0), beta1=DECAY,
         beta2=DECAY, eps=POSITIVE, weight_decay=NOT_NEGATIVE, clip_norm=NOT_NEGATIVE,

@@ -130,15 +130,17 @@ def make_batches(
       yield batch, -(-rows // rows_multiple) * rows_multiple, width
 
 
-def target_logps(config: ModelConfig, params, tokens, targets, segments, images=None):
+def target_logps(config: ModelConfig, params, tokens, targets, segments, images=None, *,
+                 layout=None):
   """[B, T] float32: log-probability of each target after its token and those before; not masked.
 
   Args:
     tokens, targets, segments: [B, T] int32; one sequence a row, segment 0 is padding.
-    images: of the rows, as in `decoder.Decoder`.
+    images: of the rows, as in `decoder.Decoder`; layout: as in `Decoder.routed`.
   """
   positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
-  hidden = decoder.forward_rows(config, params, tokens, positions, segments, images)
+  hidden = decoder.forward_rows(config, params, tokens, positions, segments, images,
+                                layout=layout)
 
   def chunk(hidden_targets):
     hidden, targets = hidden_targets            # [B, C, D], [B, C]
@@ -166,8 +168,9 @@ class Scorer:
     self._params, self._vision = params, config.vision
     self._rows = sharding.named(mesh, sharding.TRAINER, ('row', None))
     self._rows_over = sharding.pieces(mesh, sharding.TRAINER, 'row')
-    self._logps = jax.jit(
-        lambda *arguments: target_logps(config, *arguments), out_shardings=self._rows)
+    layout = sharding.Layout(mesh, sharding.TRAINER)
+    self._logps = jax.jit(lambda *arguments: target_logps(config, *arguments, layout=layout),
+                          out_shardings=self._rows)
 
   def __call__(self, sequences: Sequence[Sequence[int]], scored=lambda tokens: None, images=None):
     """A list of float32 arrays, n - 1 log-probabilities for a sequence of n tokens.

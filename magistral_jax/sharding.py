@@ -18,12 +18,14 @@ from jax.sharding import PartitionSpec as P
 # lies over all four, so that optimizer state has as many devices as there are.
 TRAINER = dict(row=('fsdp', 'expert'), place='sequence', embed=('fsdp', 'expert', 'sequence'),
                heads='tensor', kv_heads='tensor', ffn='tensor', vocab='tensor', layers=None,
-               expert='expert', expert_embed=('fsdp', 'sequence'), expert_ffn='tensor')
+               expert='expert', expert_embed=('fsdp', 'sequence'), expert_ffn='tensor',
+               expert_out='tensor')
 # Sampler mesh: expert x tensor; outside the experts both cut heads, ffn and vocabulary. More
 # samplers, not a data axis, take more devices: each keeps its own pages.
 _BOTH = ('expert', 'tensor')
 SAMPLER = dict(row=None, place=None, embed=None, heads=_BOTH, kv_heads=_BOTH, ffn=_BOTH,
-               vocab=_BOTH, layers=None, expert='expert', expert_embed=None, expert_ffn='tensor')
+               vocab=_BOTH, layers=None, expert='expert', expert_embed=None, expert_ffn='tensor',
+               expert_out=_BOTH)
 
 
 def make_mesh(devices, **sizes: int) -> Mesh:
@@ -86,6 +88,10 @@ class Layout:
   def pieces(self, axis: str) -> int:
     """Into how many pieces the named axis is cut."""
     return pieces(self.mesh, self.rules, axis)
+
+  def cuts(self, axis: str) -> tuple[str, ...]:
+    """Mesh axes of more than one device that cut the named axis."""
+    return tuple(a for a in mesh_axes(self.rules, axis) if self.mesh.shape.get(a, 1) > 1)
 
   def spec(self, *axes: str | None) -> P:
     """Where the dimensions of an array lie; None: kept whole."""

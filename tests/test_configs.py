@@ -10,28 +10,17 @@ from tests import tiny
 NAMES = sorted(path.stem for path in tiny.CONFIGS.glob('*.py'))
 
 
-def overrides(name, tmp_path):
-  """What a config asks the user to bring."""
-  if name == 'pixtral_12b_rl':
-    return tiny.write_images(tmp_path)
-  if name == 'quickstart':
-    return {}
-  return {
-      'model.checkpoint': tiny.write_folder(tmp_path / 'model'), 'tokenizer.kind': 'huggingface',
-      'data.template': 'chatml',
-      'data.jsonl.path': tiny.write_problems(tmp_path / 'problems.jsonl'),
-      'data.jsonl.held_out': 4}
-
-
 @pytest.mark.parametrize('name', NAMES)
 def test_a_config_runs_from_start_to_report(name, tmp_path, capsys):
-  c = tiny.shrink(tiny.load(name), **overrides(name, tmp_path))
+  c = tiny.load(name)
+  c = tiny.shrink(c, **tiny.needs(c, tmp_path))
   workdir = tmp_path / 'run'
   run = tiny.run(c, workdir)
   assert run.trainer.version == 1
   line, = metrics.read_lines(workdir / 'metrics.jsonl')
   assert line['step'] == 1 and line['skipped'] == 0 and line['grad_norm'] > 0
   assert line['logprob_gap_max'] <= 1e-4
+  assert ('router_usage_max' in line) == bool(c.model.experts)
   summary = json.loads((workdir / 'summary.json').read_text())
   measured = set(report.SUMMARY_KEYS)
   assert {key for key in measured if summary[key] is None} == set()

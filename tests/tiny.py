@@ -25,6 +25,7 @@ IMAGE_WORDS = ('<|im_start|>', '<|im_end|>', '[INST]', '[/INST]', '3', '4', '5',
 TOWER = dict(layers=1, dim=16, heads=2, head_dim=8, ffn_dim=24, patch=2, side=8,
              image_token=IMAGE_WORDS.index('[IMG]'))
 SHAPE = dict(layers=1, dim=16, heads=4, kv_heads=2, head_dim=8, ffn_dim=24)
+EXPERTS = dict(experts=4, experts_per_token=2)
 
 
 def load(name='quickstart', **overrides):
@@ -43,6 +44,8 @@ def shrink(c, **overrides):
   c.total_steps = 1
   c.data.update(max_prompt_tokens=min(c.data.max_prompt_tokens, 32), system_prompt='')
   c.model.update(SHAPE, dtype='float32', vocab=0)
+  if c.model.experts:
+    c.model.update(EXPERTS)
   c.model.tower.update(TOWER)
   c.cold_start.update(steps=2, examples=8, rows=4)
   c.sampler.update(slots=8, group_size=4, max_new_tokens=8, page_tokens=8, decode_steps=4)
@@ -70,11 +73,25 @@ def _halves(sizes, devices):
   return small
 
 
-def write_folder(path):
+def needs(c, path):
+  """What a config asks its user to bring: {key: value} of a tokenizer, a model, problems."""
+  if c.model.vision != 'off':
+    return write_images(path)
+  values = {}
+  if c.tokenizer.kind != 'bytes':
+    folder = write_folder(path / 'model', **(EXPERTS if c.model.experts else {}))
+    values |= {'tokenizer.kind': 'huggingface', 'model.checkpoint': folder,
+               'data.template': 'mistral-v1' if c.model.experts else 'chatml'}
+  if c.data.source == 'jsonl':
+    values |= {'data.jsonl.path': write_problems(path / 'problems.jsonl'), 'data.jsonl.held_out': 4}
+  return values
+
+
+def write_folder(path, **experts):
   """A Hugging Face folder: a random model, and a tokenizer of whole words with ChatML's tokens."""
   config = ModelConfig(
-      family='mistral', vocab=len(WORDS), rope_theta=1e4, norm_eps=1e-5, tied=True,
-      dtype='float32', **SHAPE)
+      family='mixtral' if experts else 'mistral', vocab=len(WORDS), rope_theta=1e4, norm_eps=1e-5,
+      tied=True, dtype='float32', **SHAPE, **experts)
   checkpoint.save_huggingface(jax.jit(lambda: decoder.init(config, 0))(), config, path)
   save_words(path, WORDS, controls=WORDS[:2])
   return str(path)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-FAMILIES = ('mistral',)
+FAMILIES = ('mistral', 'mixtral')
 # What becomes of the tower that reads images: left out, kept as it is, or trained along.
 VISION = ('off', 'frozen', 'trained')
 DTYPES = ('float32', 'bfloat16')
@@ -77,6 +77,8 @@ class ModelConfig:
   norm_eps: float
   tied: bool            # The output matrix is the embedding.
   dtype: str            # Of the computation; parameters are kept in float32 by the trainer.
+  experts: int = 0      # Feed-forwards of ffn_dim that each layer chooses from; 0: one for all.
+  experts_per_token: int = 0
   vision: VisionConfig | None = None   # The tower that reads images, if there is one.
 
   def __post_init__(self):
@@ -90,14 +92,34 @@ class ModelConfig:
     if self.heads % self.kv_heads:
       raise ValueError(f'model.heads={self.heads} is no multiple of '
                        f'model.kv_heads={self.kv_heads}: each key head serves whole query heads.')
+    self._check_experts()
     if self.head_dim % 2:
       raise ValueError(f'model.head_dim={self.head_dim} must be even: rotary positions turn pairs.')
+
+  def _check_experts(self):
+    routed = self.family == 'mixtral'
+    if routed != (self.experts > 0) or routed != (self.experts_per_token > 0):
+      raise ValueError(f'model.family={self.family!r} does not go with model.experts='
+                       f'{self.experts} and model.experts_per_token={self.experts_per_token}: '
+                       f"both are above 0 for 'mixtral' and 0 for any other.")
+    if self.experts_per_token > self.experts:
+      raise ValueError(f'model.experts_per_token={self.experts_per_token} must be at most '
+                       f'model.experts={self.experts}.')
 
   @property
   def parameters(self) -> int:
     """Number of parameters."""
+    return self._parameters(self.experts)
+
+  @property
+  def active_parameters(self) -> int:
+    """Parameters that one token meets: fewer than all where it meets a few of the experts."""
+    return self._parameters(self.experts_per_token)
+
+  def _parameters(self, experts: int) -> int:
     attention = 2 * self.dim * self.head_dim * (self.heads + self.kv_heads)
-    layer = attention + 3 * self.dim * self.ffn_dim + 2 * self.dim
+    layer = attention + 2 * self.dim + self.dim * self.experts
+    layer += 3 * self.dim * self.ffn_dim * (experts if self.experts else 1)
     decoder = self.layers * layer + self.dim + self.vocab * self.dim * (1 if self.tied else 2)
     return decoder + (sum(self.vision.parameters(self.dim)) if self.vision else 0)
 

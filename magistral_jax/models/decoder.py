@@ -1,10 +1,12 @@
 """The policy: one decoder, one forward pass, for packed rows and for a paged cache.
 
-Axes: L layers, B rows or slots, T tokens, D width, V vocabulary.
+Axes: L layers, B rows or slots, T tokens, D width, E experts, V vocabulary.
 The module is split once; everything else is a function of a plain parameter tree (nested dicts):
 
     {'embed': [V, D], 'layers': {'attention': {'q': [L, D, N, H], ...}, 'ffn': {...}, ...},
      'norm': [D], 'output': [D, V] unless tied, 'vision' and 'adapter' if it reads images}
+
+With experts, 'layers' has 'moe' (moe.py) in place of 'ffn'.
 """
 
 import functools
@@ -15,7 +17,8 @@ from flax import nnx
 
 from magistral_jax.models import attention, vision
 from magistral_jax.models.config import ModelConfig
-from magistral_jax.models.layers import Layers, rms_norm, rotary, weight
+from magistral_jax.models.layers import Layers, rms_norm, rotary
+from magistral_jax.models.parameters import weight
 from magistral_jax.sharding import Layout
 
 REMAT = {
@@ -41,8 +44,12 @@ class Decoder(nnx.Module):
       self.vision = vision.Tower(config.vision, rngs=rngs)
       self.adapter = vision.Adapter(config, rngs=rngs)
 
-  def __call__(self, tokens, positions, attend, cache=None, remat='none', unroll=1, images=None,
-               layout: Layout | None = None):
+  def __call__(self, tokens, positions, attend, cache=None, **how):
+    """Hidden states [B, T, D] and the cache; arguments and more results: see `routed`."""
+    return self.routed(tokens, positions, attend, cache, **how)[:2]
+
+  def routed(self, tokens, positions, attend, cache=None, *, layout: Layout | None = None,
+             remat='none', unroll=1, images=None):
     """Hidden states after the final norm.
 
     Args:
@@ -56,7 +63,8 @@ class Decoder(nnx.Module):
         i where a token takes the i-th embedding of its row, from 1, else 0. None for text alone.
       layout: mesh and table by which rows and places are cut; None leaves it to the compiler.
     Returns:
-      [B, T, D] in the compute dtype, and the cache.
+      [B, T, D] in the compute dtype; the cache; router logits [L, B, T, E] float32, None where
+      there are no experts.
     """
     c = self.config
     x = self.embed[...].astype(c.dtype)[tokens]
@@ -73,15 +81,15 @@ class Decoder(nnx.Module):
     def layer(carry, xs):
       x, cache = carry
       index, weights = xs
-      x, cache = nnx.merge(graphdef, weights)(x, cos_sin, attend, index, cache)
-      return (pin(x), cache), None
+      x, cache, routing = nnx.merge(graphdef, weights)(x, cos_sin, attend, index, cache, layout)
+      return (pin(x), cache), routing
 
     if REMAT[remat] is not None:
       layer = jax.checkpoint(layer, policy=REMAT[remat], prevent_cse=False)
     # The cache is carried, not scanned over: a scanned cache is copied whole at every step.
-    (x, cache), _ = jax.lax.scan(layer, (x, cache), (jnp.arange(c.layers), stacked),
-                                 unroll=unroll)
-    return rms_norm(x, self.norm[...], c.norm_eps), cache
+    (x, cache), routing = jax.lax.scan(layer, (x, cache), (jnp.arange(c.layers), stacked),
+                                       unroll=unroll)
+    return rms_norm(x, self.norm[...], c.norm_eps), cache, routing
 
   def encode(self, pixels, segments, places, remat='none', unroll=1):
     """The embeddings of packed pictures.
@@ -123,14 +131,23 @@ def bind(config: ModelConfig, params) -> Decoder:
   return nnx.merge(definition(config)[0], nnx.State(params))
 
 
-def forward_rows(config: ModelConfig, params, tokens, positions, segments, images=None, *,
-                 remat='none', unroll=1, layout: Layout | None = None):
+def forward_rows(config: ModelConfig, params, tokens, positions, segments, images=None, **how):
   """Hidden states [B, T, D] of packed rows; tokens, positions, segments: [B, T].
 
-  `images` are those of the rows, and `layout` is where they lie, see Decoder.
+  Args:
+    images: those of the rows, see Decoder.
+    how: layout, remat and unroll of `Decoder.routed`.
   """
-  return bind(config, params)(tokens, positions, attention.rows(segments, layout), remat=remat,
-                              unroll=unroll, images=images, layout=layout)[0]
+  return routed_rows(config, params, tokens, positions, segments, images, **how)[0]
+
+
+def routed_rows(config: ModelConfig, params, tokens, positions, segments, images=None, *,
+                layout: Layout | None = None, **how):
+  """As `forward_rows`, and the router logits [L, B, T, E] float32 (None without experts)."""
+  hidden, _, routing = bind(config, params).routed(
+      tokens, positions, attention.rows(segments, layout), images=images,
+      layout=layout, **how)
+  return hidden, routing
 
 
 def head(params):

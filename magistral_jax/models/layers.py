@@ -1,8 +1,7 @@
 """The pieces of a decoder layer. Weights of all layers are stacked: every array starts with L.
 
 Axes: L layers, B rows, T tokens, D width, N query heads, K kv heads, H head size, F ffn.
-A weight is declared once: its initial values and the names of its axes, from which sharding,
-checkpoints and conversion follow.
+A weight is declared once (parameters.py); sharding, checkpoints and conversion follow from that.
 """
 
 import math
@@ -12,13 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from magistral_jax.models.config import ModelConfig
-
-
-def weight(rngs, shape, axes, *, fan_in=None) -> nnx.Param:
-  """A weight drawn from N(0, 1 / fan_in), or ones where there is no fan_in (norms)."""
-  if fan_in is None:
-    return nnx.Param(jnp.ones(shape), axes=axes)
-  return nnx.Param(jax.random.normal(rngs.params(), shape) * fan_in ** -0.5, axes=axes)
+from magistral_jax.models.moe import Experts
+from magistral_jax.models.parameters import weight
 
 
 def project(x, w, inputs=1):
@@ -98,10 +92,16 @@ class Layers(nnx.Module):
     self.attention_norm = weight(rngs, (config.layers, config.dim), ('layers', None))
     self.attention = Attention(config, rngs=rngs)
     self.ffn_norm = weight(rngs, (config.layers, config.dim), ('layers', None))
-    self.ffn = FeedForward(config, rngs=rngs)
+    if config.experts:
+      self.moe = Experts(config, rngs=rngs)
+    else:
+      self.ffn = FeedForward(config, rngs=rngs)
 
-  def __call__(self, x, cos_sin, attend, layer, cache):
+  def __call__(self, x, cos_sin, attend, layer, cache, layout=None):
+    """Returns x [B, T, D], the cache, and router logits [B, T, E], None without experts."""
     out, cache = self.attention(rms_norm(x, self.attention_norm[...], self.eps), cos_sin, attend,
                                 layer, cache)
     x = x + out
-    return x + self.ffn(rms_norm(x, self.ffn_norm[...], self.eps)), cache
+    normed = rms_norm(x, self.ffn_norm[...], self.eps)
+    out, routing = (self.moe(normed, layout) if hasattr(self, 'moe') else (self.ffn(normed), None))
+    return x + out, cache, routing

@@ -76,9 +76,9 @@ class Engine:
   def __init__(self, config: ModelConfig, mesh, *, slots: int, pages: int, page_tokens: int,
                slot_pages: int, decode_steps: int, nucleus: bool, eos_id: int, seed: int):
     self.config, self.mesh = config, mesh
+    self._layout = sharding.Layout(mesh, sharding.SAMPLER)
     self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
     self.slot_pages, self.decode_steps = slot_pages, decode_steps
-    self._layout = sharding.Layout(mesh, sharding.SAMPLER)
     self._whole = sharding.named(mesh, sharding.SAMPLER, ())
     pool = sharding.named(mesh, sharding.SAMPLER, cache.AXES)
     state = self._places = DecodeState(
@@ -194,7 +194,7 @@ class Engine:
     place = jnp.arange(tokens.shape[1])[None]
     attend = attention.prefill((place < length).astype(jnp.int32), page_ids, self._layout)
     _, pages = decoder.bind(self.config, params)(
-        tokens, place, attend, state.pages, images=images)
+        tokens, place, attend, state.pages, images=images, layout=self._layout)
     return dataclasses.replace(state, pages=pages)
 
   def _seat(self, state, seats):
@@ -212,7 +212,8 @@ class Engine:
     def step(state, _):
       on = state.active & run
       attend = attention.decode(table, state.lengths, on, self._layout)
-      hidden, pages = model(state.token[:, None], state.lengths[:, None], attend, state.pages)
+      hidden, pages = model(state.token[:, None], state.lengths[:, None], attend, state.pages,
+                            layout=self._layout)
       key = sampling.keys(seed, state.ordinal, state.sample, state.drawn)
       token, logp = sampling.draw(decoder.logits(params, hidden[:, 0]), key, state.temperature,
                                   state.top_p, nucleus=nucleus)

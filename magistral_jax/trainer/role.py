@@ -10,6 +10,7 @@ from absl import logging
 
 from magistral_jax import sharding
 from magistral_jax.records import Batch, Rows
+from magistral_jax.trainer import routing
 from magistral_jax.trainer.state import TrainState
 from magistral_jax.trainer.step import METRICS, SUMS, Step
 
@@ -78,7 +79,9 @@ class Trainer:
       RuntimeError: as `train`.
     """
     metrics = _summary([self._update(self._step.supervise, rows, advance=True)])
-    return {key: metrics[key] for key in ('loss', 'entropy', 'tokens', 'grad_norm', 'skipped')}
+    return {key: value for key, value in metrics.items()
+            if key in ('loss', 'entropy', 'tokens', 'grad_norm', 'skipped')
+            or key.startswith('router_')}
 
   def score(self, rows: Rows) -> np.ndarray:
     """[R, T] log-probabilities of the targets under the current weights."""
@@ -92,7 +95,8 @@ class Trainer:
       grads, totals = accumulate(self.state.params, self.state.reference, grads, totals, part)
     one_or_none = jax.make_array_from_process_local_data(self._whole, np.int32(advance))
     self.state, values = self._step.apply(self.state, grads, totals, one_or_none)
-    report = dict(zip(METRICS, jax.device_get(values).tolist(), strict=True))
+    values, routes = jax.device_get(values)
+    report = dict(zip(METRICS, values.tolist(), strict=True)) | dict(routing=routes)
     self.version += advance
     self._count(bool(report['bad_step']))
     return report
@@ -128,13 +132,16 @@ def _summary(reports: list[dict[str, float]]) -> dict[str, float]:
   """
   skipped = sum(report['bad_step'] for report in reports)
   used = [report for report in reports if not report['bad_step']]
-  reports = used or [dict.fromkeys(METRICS, math.nan)]
+  reports = used or [dict.fromkeys(METRICS, math.nan) | dict(routing=None)]
   total = lambda key: sum(report[key] for report in reports)
   tokens = max(1.0, total('tokens'))
   # No ratios in supervised learning.
   squared = total('ratio_squared') or math.inf
+  routed = {}
+  if reports[0]['routing'] is not None:
+    routed = routing.report(total('routing'), minibatches=len(reports))
   return dict(
-      {key: total(key) / tokens for key in _MEANS},
+      {key: total(key) / tokens for key in _MEANS}, **routed,
       loss=total('loss') / len(reports), policy_loss=total('policy_loss') / len(reports),
       tokens=total('tokens'), skipped=skipped,
       effective_sample_size=total('ratio') ** 2 / (squared * tokens),

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from magistral_jax.trainer import losses
+from magistral_jax.models.config import ModelConfig
+from magistral_jax.trainer import losses, routing
 from magistral_jax.trainer.logprobs import token_logps
 from magistral_jax.trainer.state import TrainState, trained
 
@@ -35,70 +36,87 @@ class Step:
   zeros: Callable       # (params) -> (grads, totals): float32, sharded as the parameters.
   accumulate: Callable  # (params, reference, grads*, totals*, rows) -> (grads, totals).
   supervise: Callable   # The same for supervised learning; `reference` is not looked at.
-  apply: Callable       # (state*, grads, totals, advance) -> (state, [len(METRICS)] float32).
+  apply: Callable       # (state*, grads, totals, advance) -> (state, ([len(METRICS)] float32,
+                        # [L, E + 4] routing.sums or None without experts)).
   score: Callable       # (params, rows) -> ([B, T] logp, [B, T] entropy).
 
 
 def make_step(
     forward: Callable, head: Callable, optimizer: optax.GradientTransformation, state: TrainState,
     *, temperature: float, name: str, clip_low: float, clip_high: float, importance_cap: float,
-    kl_coef: float, kl_reference: str, kl_ema: float, entropy_coef: float, vocab_chunk: int,
-    vocab_shards: int = 1, frozen: Collection[str] = ()) -> Step:
+    kl_coef: float, kl_reference: str, kl_ema: float, entropy_coef: float, router_aux_coef: float,
+    vocab_chunk: int, vocab_shards: int = 1, frozen: Collection[str] = (),
+    routed: ModelConfig | None = None) -> Step:
   """Builds the jitted functions of one trainer.
 
   Args:
-    forward: (params, tokens, positions, segments[, images]) -> [B, T, D] hidden, each [B, T].
+    forward: (params, tokens, positions, segments[, images]) -> [B, T, D] hidden, each [B, T]; with
+      `routed` also the router logits [L, B, T, E].
     head: (params) -> [D, V] output matrix.
     state: the state to be trained, or its `abstract_state`. Only its shardings are read: each step
       returns the state exactly as it lay before, so that no second call compiles again.
     temperature: the sampler's; logits are divided by it before the log-softmax.
     vocab_shards: devices that the head's V axis is cut over.
     frozen: keys of the parameter tree that have no gradient and stay as they are.
+    routed: the model's shape if it has experts; `routing.balanced` says how they are balanced.
     The rest: config section `loss`, see `losses` and `logprobs`.
   Raises:
     ValueError: a key of `loss` that cannot work.
   """
   check_loss(name=name, temperature=temperature, clip_low=clip_low, clip_high=clip_high,
              kl_coef=kl_coef, kl_reference=kl_reference, kl_ema=kl_ema)
-  vocab = dict(vocab_chunk=vocab_chunk, vocab_shards=vocab_shards)
-
-  def logps(params, rows, temperature=temperature):
-    hidden = forward(params, *_read(rows))
-    return token_logps(hidden, head(params), rows['targets'], temperature=temperature, **vocab)
+  run = _runner(forward, head, routed, router_aux_coef, temperature,
+                dict(vocab_chunk=vocab_chunk, vocab_shards=vocab_shards))
 
   def policy(params, reference, rows):
     weight, mask = rows['weight'], rows['mask']
-    logp, entropy = logps(params, rows)
+    logp, entropy, balance, routes = run(params, rows)
     policy_loss, sums = losses.LOSSES[name](
         logp, rows['sampler_logp'], rows['advantage'], weight, mask, clip_low=clip_low,
         clip_high=clip_high, importance_cap=importance_cap)
-    loss, kl_sum = policy_loss, 0.0
+    loss, kl_sum = policy_loss + balance, 0.0
     if reference is not None:
-      kl, kl_sum = losses.reference_kl(logp, logps(reference, rows)[0], weight, mask)
+      kl, kl_sum = losses.reference_kl(logp, run(reference, rows)[0], weight, mask)
       loss += kl_coef * kl
     if entropy_coef:
       loss -= entropy_coef * jnp.sum(jnp.where(mask, weight * entropy, 0.0))
     drifts, gap = losses.drift(logp, rows['sampler_logp'], mask)
     return loss, dict(
         loss=loss, policy_loss=policy_loss, kl_reference=kl_sum, sampler_gap_max=gap,
-        **sums, **drifts, **_common(entropy, mask))
+        **sums, **drifts, **routes, **_common(entropy, mask))
 
   def supervised(params, reference, rows):
     del reference
-    logp, entropy = logps(params, rows, temperature=1.0)
-    loss = losses.supervised_loss(logp, rows['weight'], rows['mask'])
-    return loss, dict(loss=loss, **_common(entropy, rows['mask']))
+    logp, entropy, balance, routes = run(params, rows, temperature=1.0)
+    loss = losses.supervised_loss(logp, rows['weight'], rows['mask']) + balance
+    return loss, dict(loss=loss, **routes, **_common(entropy, rows['mask']))
 
   places = jax.tree.map(lambda x: x.sharding, state)
   # The step counter lies whole on every device, and so do the metrics.
   grads = trained(places.params, frozen), places.step
   return Step(
-      zeros=jax.jit(lambda params: _zeros(trained(params, frozen)), out_shardings=grads),
+      zeros=jax.jit(lambda params: _zeros(trained(params, frozen), routed), out_shardings=grads),
       accumulate=_accumulator(policy, grads, frozen),
       supervise=_accumulator(supervised, grads, frozen),
       apply=_applier(optimizer, kl_ema if kl_reference == 'ema' else None, (places, places.step),
                      frozen),
-      score=jax.jit(logps))
+      score=jax.jit(lambda params, rows: run(params, rows)[:2]))
+
+
+def _runner(forward, head, routed, router_aux_coef, temperature, vocab):
+  """The function that all others begin with."""
+
+  def run(params, rows, temperature=temperature):
+    """[B, T] log-probabilities and entropies; [] balance loss; what to record of the routers."""
+    hidden = forward(params, *_read(rows))
+    balance = 0.0, {}
+    if routed:
+      hidden, routers = hidden
+      balance = routing.balanced(routers, rows, routed.experts_per_token, router_aux_coef)
+    return *token_logps(hidden, head(params), rows['targets'], temperature=temperature,
+                        **vocab), *balance
+
+  return run
 
 
 def _accumulator(loss, out_shardings, frozen):
@@ -139,7 +157,8 @@ def _applier(optimizer, kl_ema, out_shardings, frozen):
           reference)
     state = TrainState(params, keep(opt_state, state.opt_state), state.step + advance, reference)
     metrics = dict(totals, grad_norm=norm, bad_step=1.0 - good)
-    return state, jnp.stack([metrics[key].astype(jnp.float32) for key in METRICS])
+    values = jnp.stack([metrics[key].astype(jnp.float32) for key in METRICS])
+    return state, (values, totals.get('routing'))
 
   return jax.jit(apply, donate_argnums=0, out_shardings=out_shardings)
 
@@ -150,9 +169,12 @@ def _read(rows):
   return [rows[name] for name in names if name in rows]
 
 
-def _zeros(params):
+def _zeros(params, routed):
   grads = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), params)
-  return grads, {key: jnp.float32(0.0) for key in SUMS + MAXIMA}
+  totals = {key: jnp.float32(0.0) for key in SUMS + MAXIMA}
+  if routed:
+    totals['routing'] = jnp.zeros((routed.layers, routed.experts + len(routing.COLUMNS)))
+  return grads, totals
 
 
 def _common(entropy, mask):

@@ -2,8 +2,9 @@ r"""Makes the golden files: tiny checkpoints, and their log-probabilities by tra
 
     pip install "torch>=2.6" "transformers>=4.50" && python tests/golden/make_golden.py
 
-Writes llama/ and mistral/ beside this file, each a checkpoint folder with scores.jsonl in the
-form that magistral_jax.score writes. The tests read them without torch. Made with torch 2.13.0
+Writes llama/, mistral/ and mixtral/ beside this file, each a checkpoint folder with scores.jsonl in
+the form that magistral_jax.score writes; mixtral/ also with what transformers decodes greedily and
+its router's balance loss. The tests read them without torch. Made with torch 2.13.0
 and transformers 5.12.1. Logits are computed in float64 from the stored weights, so that the file
 is the exact answer and what it is compared with carries all of the rounding.
 """
@@ -11,7 +12,15 @@ import json
 import pathlib
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 FOLDER = pathlib.Path(__file__).parent
 COMMON = dict(num_hidden_layers=2, hidden_size=32, intermediate_size=56, num_attention_heads=4,
@@ -30,7 +39,7 @@ def draw(model, seed):
       elif 'embed_tokens' in name:
         weight.copy_(0.7 * noise)
       else:
-        weight.copy_(1.5 * noise * weight.shape[1] ** -0.5)
+        weight.copy_(1.5 * noise * weight.shape[-1] ** -0.5)
   return model
 
 
@@ -51,9 +60,35 @@ def write(name, model, seed, dtype, **save):
   draw(model, seed).to(dtype).save_pretrained(folder, **save)
   (folder / 'generation_config.json').unlink(missing_ok=True)
   # Read back: a cast of the model in memory would also have rounded its rotary frequencies.
-  model = type(model).from_pretrained(folder, dtype=torch.float64)
+  model = type(model).from_pretrained(folder, dtype=torch.float64, experts_implementation='eager')
   lines = [json.dumps(line) for line in score(model, seed + 1)]
   (folder / 'scores.jsonl').write_text('\n'.join(lines) + '\n')
+  return model
+
+
+def decode(model, seed):
+  """Lines of random prompts and what follows them greedily."""
+  generator = torch.Generator().manual_seed(seed)
+  for length in (1, 5, 16, 23):
+    prompt = torch.randint(0, COMMON['vocab_size'], (1, length), generator=generator)
+    out = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False,
+                         max_new_tokens=24, eos_token_id=None, pad_token_id=0)
+    yield dict(prompt=prompt[0].tolist(), tokens=out[0, length:].tolist())
+
+
+def balance(model, seed):
+  """Padded sequences, their router logits [L, B, T, E], and each layer's balance loss by itself."""
+  generator = torch.Generator().manual_seed(seed)
+  tokens = torch.randint(0, COMMON['vocab_size'], (3, 20), generator=generator)
+  mask = (torch.arange(20) < torch.tensor([[20], [13], [4]])).long()
+  with torch.no_grad():
+    routers = model(tokens, attention_mask=mask, output_router_logits=True).router_logits
+  aux = [load_balancing_loss_func((layer,), model.config.num_local_experts,
+                                  model.config.num_experts_per_tok, mask).item()
+         for layer in routers]
+  routers = torch.stack(routers).reshape(len(routers), *tokens.shape, -1)
+  return dict(tokens=tokens.tolist(), lengths=mask.sum(1).tolist(), aux=aux,
+              routers=[[round(x, 6) for x in row] for row in routers.flatten(0, 2).tolist()])
 
 
 def main():
@@ -64,6 +99,14 @@ def main():
   mistral = MistralConfig(**COMMON, head_dim=6, tie_word_embeddings=False, sliding_window=None,
                           rms_norm_eps=1e-5, rope_theta=1e6)
   write('mistral', MistralForCausalLM(mistral), 2, torch.float32, max_shard_size='40KB')
+  # Experts narrower than the width.
+  mixtral = MixtralConfig(**COMMON | dict(intermediate_size=24), head_dim=10, num_local_experts=4,
+                          num_experts_per_tok=2, tie_word_embeddings=False, sliding_window=None,
+                          rms_norm_eps=1e-5, rope_theta=1e6)
+  model = write('mixtral', MixtralForCausalLM(mixtral), 4, torch.float32)
+  lines = [json.dumps(line) for line in decode(model, 6)]
+  (FOLDER / 'mixtral' / 'greedy.jsonl').write_text('\n'.join(lines) + '\n')
+  (FOLDER / 'mixtral' / 'balance.json').write_text(json.dumps(balance(model, 7)) + '\n')
 
 
 if __name__ == '__main__':

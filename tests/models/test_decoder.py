@@ -244,7 +244,7 @@ def test_bfloat16_is_computed_in_bfloat16_and_stays_near(params):
 
 
 @pytest.mark.parametrize('change, words', [
-    (dict(family='mixtral'), "model.family='mixtral' is unknown"),
+    (dict(family='gpt'), "model.family='gpt' is unknown"),
     (dict(dtype='float16'), "model.dtype='float16' is unknown"),
     (dict(layers=0), 'model.layers=0 must be at least 1'),
     (dict(kv_heads=3), 'model.heads=4 is no multiple of model.kv_heads=3'),

@@ -21,7 +21,8 @@ CONFIG = ModelConfig(family='mistral', layers=1, dim=16, heads=2, kv_heads=2, he
                      ffn_dim=16, vocab=16, rope_theta=1e4, norm_eps=1e-5, tied=True,
                      dtype='float32')
 LOSS = dict(name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0, kl_coef=0.0,
-            kl_reference='none', kl_ema=0.99, entropy_coef=0.0, vocab_chunk=0)
+            kl_reference='none', kl_ema=0.99, entropy_coef=0.0,
+            router_aux_coef=0.0, vocab_chunk=0)
 
 
 def lay_out(mesh):

@@ -1,0 +1,84 @@
+"""What the routers of a mixture of experts did, and a loss that keeps them balanced.
+
+Letters: L layers, B rows, T tokens, E experts, k experts of a token.
+Everything is counted over real tokens: padding is routed, too, but means nothing.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Columns of `sums` after the E counts of how often each expert was chosen.
+COLUMNS = ('pairs', 'repeat_first', 'repeat_any', 'aux')
+
+
+def balance_loss(logits, segments, k):
+  """[L]: E sum over experts of f_e P_e, for each layer.
+
+  f_e is the share of tokens that chose expert e (of k choices, so they sum to k; a constant), P_e
+  the mean probability that the router gives it. Perfect balance costs k, collapse onto k experts E.
+
+  Args:
+    logits: [L, B, T, E] of the routers; segments: [B, T], 0 is padding; k: experts of a token.
+  Reference: arXiv:2101.03961 eq. 4-6, there for k = 1. Each layer is balanced by itself, as there;
+    transformers takes f and P over the tokens of all layers together.
+  """
+  real = (segments > 0)[None, ..., None]
+  mean = lambda x: jnp.sum(jnp.where(real, x, 0.0), axis=(1, 2)) / jnp.maximum(1.0, jnp.sum(real))
+  often = jax.lax.stop_gradient(mean(_picked(logits, k)))
+  return logits.shape[-1] * jnp.sum(often * mean(jax.nn.softmax(logits, axis=-1)), axis=-1)
+
+
+def balanced(logits, rows, k, coef):
+  """What a microbatch adds to the loss, coef times its balance loss, and to the records.
+
+  It counts as much as its tokens weigh in the loss, so that microbatches add up to a mean.
+  """
+  aux = jnp.sum(rows['weight']) * balance_loss(logits, rows['segments'], k)
+  return coef * jnp.mean(aux), dict(routing=sums(logits, rows['segments'], k, aux))
+
+
+def sums(logits, segments, k, aux):
+  """[L, E + 4] what adds up over microbatches: counts of each expert, then COLUMNS.
+
+  Of each pair of neighbouring tokens of one sequence: do they have the same first choice, and do
+  they share any choice (arXiv:2401.04088 section 5, table 5)?
+
+  Args:
+    aux: [L] this microbatch's part of the balance loss.
+  """
+  logits = jax.lax.stop_gradient(logits)
+  picked, first = _picked(logits, k), jnp.argmax(logits, axis=-1)
+  real = segments > 0
+  pair = real[:, 1:] & (segments[:, 1:] == segments[:, :-1])
+  count = lambda x: jnp.sum(x, axis=(1, 2), dtype=jnp.float32)
+  shared = jnp.any((picked[:, :, 1:] > 0) & (picked[:, :, :-1] > 0), axis=-1)
+  columns = [count(jnp.broadcast_to(pair, shared.shape)),
+             count(pair & (first[:, :, 1:] == first[:, :, :-1])), count(pair & shared),
+             jax.lax.stop_gradient(aux)]
+  return jnp.concatenate([count(picked * real[..., None]), jnp.stack(columns, axis=-1)], axis=-1)
+
+
+def report(total, *, minibatches: int) -> dict[str, float]:
+  """Metrics of `sums` [L, E + 4] over a batch: shares of all choices, of all pairs, mean loss.
+
+  `router_usage_<e>` is expert e's share of the choices, mean of the layers; `router_usage_max` the
+  largest of any expert in any layer. An even router gives 1 / E, `router_repeat_first` 1 / E and,
+  for 2 of 8, `router_repeat_any` 0.464.
+  """
+  total = np.asarray(total, float)
+  counts, columns = total[:, :-len(COLUMNS)], dict(zip(COLUMNS, total[:, -len(COLUMNS):].T,
+                                                       strict=True))
+  usage = counts / np.maximum(1.0, counts.sum(-1, keepdims=True))
+  pairs = max(1.0, columns['pairs'].sum())
+  return dict(
+      {f'router_usage_{e}': float(share) for e, share in enumerate(usage.mean(0))},
+      router_usage_max=float(usage.max()), router_aux=float(columns['aux'].mean()) / minibatches,
+      router_repeat_first=float(columns['repeat_first'].sum() / pairs),
+      router_repeat_any=float(columns['repeat_any'].sum() / pairs))
+
+
+def _picked(logits, k):
+  """[L, B, T, E] float32: 1 where an expert is among the k chosen, as in models/moe.py."""
+  _, chosen = jax.lax.top_k(logits, k)
+  return jnp.sum(jax.nn.one_hot(chosen, logits.shape[-1], dtype=jnp.float32), axis=-2)

@@ -1,0 +1,99 @@
+"""The mixture of experts against its formula: one expert after the other, every token alone."""
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from magistral_jax import sharding
+from magistral_jax.models import moe
+from magistral_jax.sharding import SAMPLER, TRAINER, Layout
+
+B, T, D, F, E, K = 4, 10, 16, 24, 4, 2
+INNER = ('expert', 'expert_embed', 'expert_ffn')
+AXES = dict(x=('row', 'place', None), logits=('row', 'place', None), w1=INNER, w3=INNER,
+            w2=('expert', 'expert_ffn', 'expert_embed'))
+
+
+@pytest.fixture(scope='module')
+def arrays():
+  rng = np.random.default_rng(0)
+  normal = lambda scale, *shape: (scale * rng.normal(size=shape)).astype(np.float32)
+  return dict(x=normal(1, B, T, D), logits=normal(1, B, T, E), w1=normal(.3, E, D, F),
+              w3=normal(.3, E, D, F), w2=normal(.3, E, F, D))
+
+
+def formula(x, logits, w1, w3, w2):
+  """y = sum_i softmax(top2(g))_i SwiGLU_i(x), all but the two logits being -inf."""
+  least = jnp.sort(logits)[..., -K, None]
+  share = jax.nn.softmax(jnp.where(logits >= least, logits, -jnp.inf))
+  outputs = [(jax.nn.silu(x @ w1[e]) * (x @ w3[e])) @ w2[e] for e in range(E)]
+  return sum(share[..., e, None] * outputs[e] for e in range(E))
+
+
+def ours(x, logits, w1, w3, w2, layout=None):
+  return moe.mixture(x, *moe.route(logits, K), w1, w3, w2, layout)
+
+
+def value_and_gradients(function, arrays):
+  def loss(arrays):
+    out = function(**arrays)
+    return jnp.sum(jnp.sin(out)), out
+  return jax.jit(jax.grad(loss, has_aux=True))(arrays)
+
+
+@pytest.fixture(scope='module')
+def expected(arrays):
+  return value_and_gradients(formula, arrays)
+
+
+def assert_close(actual, expected):
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=5e-5, rtol=0), actual, expected)
+
+
+def test_output_and_gradients_are_the_formulas(arrays, expected):
+  assert_close(value_and_gradients(ours, arrays), expected)
+
+
+@pytest.mark.parametrize('rules, sizes', [
+    (TRAINER, dict(fsdp=2, expert=2, sequence=1, tensor=2)),
+    (TRAINER, dict(fsdp=1, expert=4, sequence=2, tensor=1)),
+    (SAMPLER, dict(expert=2, tensor=4)), (SAMPLER, dict(expert=4, tensor=1))])
+def test_devices_that_share_the_experts_are_one_device(arrays, expected, rules, sizes):
+  devices = np.prod(list(sizes.values()))
+  layout = Layout(sharding.make_mesh(jax.devices()[:devices], **sizes), rules)
+  cut = {name: jax.device_put(array, sharding.named(layout.mesh, rules, AXES[name]))
+         for name, array in arrays.items()}
+  assert cut['w1'].addressable_shards[0].data.size * devices == cut['w1'].size
+  assert_close(value_and_gradients(functools.partial(ours, layout=layout), cut), expected)
+
+
+def test_no_token_is_dropped_when_all_choose_the_same_experts(arrays):
+  """The worst routing there is, also for the devices that then have nothing to do."""
+  same = arrays | dict(logits=arrays['logits'] + np.array([0, 50, 0, 49], np.float32))
+  layout = Layout(sharding.make_mesh(jax.devices()[:4], expert=4, tensor=1), SAMPLER)
+  for where in (None, layout):
+    out = jax.jit(functools.partial(ours, layout=where))(**same)
+    np.testing.assert_allclose(out, formula(**same), atol=5e-5, rtol=0)
+
+
+def test_tokens_do_not_change_one_another(arrays):
+  """A token's output is the same among other tokens: what sampler and trainer rely on."""
+  alone = jax.jit(ours)(**arrays | dict(x=arrays['x'][:1, :1], logits=arrays['logits'][:1, :1]))
+  np.testing.assert_allclose(alone[0, 0], jax.jit(ours)(**arrays)[0, 0], atol=1e-6, rtol=0)
+
+
+def test_shares_are_a_softmax_over_the_chosen_in_float32():
+  logits = jnp.array([1.0, 3.0, 2.0, -1.0])
+  chosen, share = moe.route(logits.astype(jnp.bfloat16), 2)
+  assert chosen.tolist() == [1, 2] and share.dtype == jnp.float32
+  np.testing.assert_allclose(share, [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))], rtol=1e-6)
+
+
+def test_bfloat16_stays_bfloat16(arrays):
+  half = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), arrays)
+  out = jax.jit(ours)(**half)
+  assert out.dtype == jnp.bfloat16
+  logits = np.asarray(half['logits'], np.float32)   # The same choices on both sides.
+  np.testing.assert_allclose(out, formula(**arrays | dict(logits=logits)), atol=0.15, rtol=0)
