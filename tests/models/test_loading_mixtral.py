@@ -11,8 +11,6 @@ from magistral_jax.models import checkpoint, decoder, reading
 from tests.golden.test_golden import FOLDER
 from tests.published import pairs
 
-pytest.importorskip('magistral_jax.models.moe')
-
 GOLDEN = FOLDER / 'mixtral'
 LAYERS, HEADS, KV_HEADS, EXPERTS = 2, 4, 2, 4
 PARAMS = dict(dim=32, n_layers=LAYERS, head_dim=10, hidden_dim=24, n_heads=HEADS,

@@ -6,7 +6,6 @@ import jax
 import pytest
 
 from magistral_jax.models import checkpoint, decoder
-from magistral_jax.models.config import FAMILIES
 
 SMALL_TEXT = dict(
     attention_dropout=0.0, head_dim=128, hidden_act='silu', hidden_size=5120,
@@ -80,8 +79,6 @@ PUBLISHED = {
         norm_eps=1e-5, vocab_size=32000, rope_theta=1e6,
         moe=dict(num_experts_per_tok=2, num_experts=8)), 46_702_792_704),
 }
-if 'mixtral' not in FAMILIES:
-  PUBLISHED = {name: said for name, said in PUBLISHED.items() if 'Mixtral' not in name}
 MODELS = sorted({name.split(',')[0] for name in PUBLISHED if 'config.json' in name})
 
 
