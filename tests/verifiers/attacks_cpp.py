@@ -71,10 +71,6 @@ SLOW_COMPILING = [
      'constexpr int x = f(1);\nint main() { return x; }'),
     ('endless input', '#include "/dev/zero"\nint main() {}'),
     ('gigantic object', 'char a[1 << 30] = {1};\nint main() { return a[5]; }'),
-    ('explosion of types', 'template <class T, class U> struct P {};\n'
-     'template <int N> struct A { typedef P<typename A<N - 1>::t, P<typename A<N - 1>::t, A<N>>> t;'
-     ' };\ntemplate <> struct A<0> { typedef int t; };\nint main() { A<90>::t x; return '
-     'sizeof(x) + __PRETTY_FUNCTION__[0]; }\nvoid f(A<40>::t) {}'),
     ('explosion of macros', '#define A 1+1+1+1+1+1+1+1+1+1\n' + ''.join(
         f'#define {b} {a}+{a}+{a}+{a}+{a}+{a}+{a}+{a}+{a}+{a}\n'
         for a, b in zip('ABCDEFGH', 'BCDEFGHI', strict=True)) + 'int main() { return I; }'),
