@@ -108,7 +108,8 @@ class Cluster:
       RuntimeError, TimeoutError: no sampler has taken up the weights.
     """
     self._roles = [
-        RemoteSampler(handle, staged, slots=self._c.sampler.slots, deadline_s=self._deadline_s)
+        RemoteSampler(handle, staged, slots=self._c.sampler.slots, deadline_s=self._deadline_s,
+                      newest_only=self._c.runtime.mode == 'ray_lockstep')
         for handle, staged in zip(self._samplers, snapshots, strict=True)]
     began = time.monotonic()
     while not any(role.hungry for role in self._roles):
@@ -208,7 +209,11 @@ def start_here(*, trainers: int, samplers: int, verifier_hosts: int) -> None:
 
 
 class RemoteCheckpoints:
-  """The checkpoints of a folder, written by all trainer processes together; see Checkpoints."""
+  """The checkpoints of a folder, written by all trainer processes together; see Checkpoints.
+
+  If one of them is lost meanwhile, that checkpoint is: it is counted in `failed_saves`, and who
+  next asks the trainer for anything hears of the loss.
+  """
 
   def __init__(self, group: Group, folder: str, keep: int):
     self._group, self.folder, self.keep = group, folder, keep
@@ -219,13 +224,22 @@ class RemoteCheckpoints:
 
   def save(self, step: int, state: RemoteTrainer, record: dict, metric: float | None) -> bool:
     del state                # It never leaves its processes.
-    return self._group.all('save', self.folder, self.keep, step, record, metric)[0]
+    return bool(self._try('save', step, record, metric))
 
   def wait(self) -> None:
-    self.failed_saves = self._group.all('wait', self.folder, self.keep)[0]
+    self._try('wait')
 
   def close(self) -> None:
-    self._group.all('close', self.folder, self.keep)
+    self._try('close')
+
+  def _try(self, method: str, *args):
+    try:
+      return self._group.all(method, self.folder, self.keep, *args)[0]
+    except Lost as error:
+      self.failed_saves += 1
+      logging.error('The trainer was lost at a checkpoint (%s): the newest whole one in %s stands.',
+                    str(error).split('\n')[0][:300], self.folder)
+      return None
 
 
 def _where(handle: Handle) -> str:

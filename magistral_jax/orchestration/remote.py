@@ -56,12 +56,16 @@ class RemoteSampler:
 
   Args:
     slots: how many sequences it decodes at once.
+    newest_only: hands out no prompt before the newest weights have arrived (lockstep); otherwise
+      only those of exams wait for them.
     on_lost: called with the Orders it had open when it was lost; until the loop sets it, the new
       process gets them itself.
   """
 
-  def __init__(self, handle: Handle, staged: Staged, *, slots: int, deadline_s: float):
+  def __init__(self, handle: Handle, staged: Staged, *, slots: int, newest_only: bool,
+               deadline_s: float):
     self._handle, self._slots, self._deadline_s = handle, slots, deadline_s
+    self._newest_only = newest_only
     self._offered, self._taken = staged, None     # The newest; the last one sent.
     self._taking: ray.ObjectRef | None = None
     self._seated = False                          # The process has its first weights.
@@ -145,11 +149,11 @@ class RemoteSampler:
         self._lose(error)
 
   def _deliverable(self) -> list[Order]:
-    """The new orders; those of an exam wait until the newest weights have arrived."""
+    """The new orders, but for those that wait until the newest weights have arrived."""
     late = self._taking is not None or self._offered is not self._taken
-    held = [order for order in self._new if order.pinned and late]
-    orders = [order for order in self._new if not (order.pinned and late)]
-    self._new = held
+    waits = lambda order: late and (order.pinned or self._newest_only)
+    orders = [order for order in self._new if not waits(order)]
+    self._new = [order for order in self._new if waits(order)]
     return orders
 
   def _close(self, completion: Completion) -> bool:
