@@ -43,7 +43,7 @@ def get_config():
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=40960, length_cache=8192, length_penalty=0.1,
       language=0.1, language_model='', code_reward='all',
-      queue=4096, timeout_s=10.0, memory_mb=1024,
+      queue=4096, timeout_s=1.5, memory_mb=1024,
       sandbox='bubblewrap', code_tests=20, test_timeout_s=4.0, test_memory_mb=300)
   c.batching = dict(
       prompts_per_batch=128, minibatches=1, max_staleness=2, patience_batches=20,

@@ -39,7 +39,7 @@ def get_config():
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
       language=0.0, language_model='', code_reward='all',
-      queue=1024, timeout_s=5.0, memory_mb=1024,
+      queue=1024, timeout_s=1.5, memory_mb=1024,
       sandbox='bubblewrap', code_tests=20, test_timeout_s=4.0, test_memory_mb=300)
   c.batching = dict(
       prompts_per_batch=16, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=128,
