@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 
+import jax
 import psutil
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -136,9 +137,12 @@ def campaign(workdir: pathlib.Path, *, faults: int, seed: int, roles, overrides:
               place.verifier(), place)
     striker = Striker(run, place, health, faults=faults, seed=seed, most_s=most_s)
     striker.start()
+    guard = jax.config.jax_transfer_guard
     try:
       run.train()
     finally:
+      # A run sets it for its whole process, which here may have other things to do.
+      jax.config.update('jax_transfer_guard', guard)
       health.enough.set()
       run.close()
     striker.join(most_s)

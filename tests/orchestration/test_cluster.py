@@ -127,8 +127,13 @@ FAULTS = {
     'a trainer process is killed': ('trainer-1', signal.SIGKILL),
     'a trainer process freezes': ('trainer-0', signal.SIGSTOP)}
 
+SLOW = ('a verifier host freezes', 'a trainer process freezes')
 
-@pytest.mark.parametrize('name, number', FAULTS.values(), ids=FAULTS)
+
+# One that freezes stands for all by default: each costs its heartbeat's patience.
+@pytest.mark.parametrize('name, number', [
+    pytest.param(*fault, id=what, marks=[pytest.mark.long] if what in SLOW else [])
+    for what, fault in FAULTS.items()])
 def test_every_prompt_is_trained_once_though(tmp_path, name, number):
   with Cluster(tmp_path, trainers=2, samplers=2, verifier_hosts=2) as running:
     pids = [h.where.get('pid') for h in running.place.handles]
