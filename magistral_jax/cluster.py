@@ -32,8 +32,8 @@ from magistral_jax.orchestration.remote import (
   Staged,
 )
 
-# Where weights lie on their way, on this machine alone; a cluster's nodes have their own.
-OBJECT_STORE_BYTES = 1 << 30
+# Of shared memory beside the weights; a cluster's nodes are given theirs where they are started.
+STORE_BYTES = 256 << 20
 _ROOT = str(pathlib.Path(__file__).resolve().parent.parent)
 
 
@@ -43,11 +43,13 @@ class Cluster:
   Args:
     c: the config.
     workdir: where checkpoints go; every trainer process must see it under this name.
+    weight_bytes: of one version of the weights, which a store on this machine must hold three of.
     roles: has TrainerHost, SamplerHost and VerifierHost, each built from the config's JSON.
   """
 
-  def __init__(self, c, workdir, roles=hosts):
+  def __init__(self, c, workdir, *, weight_bytes: int = 0, roles=hosts):
     self._c, self._deadline_s = c, c.runtime.deadline_s
+    self._weight_bytes = weight_bytes
     self._checkpoints = str(pathlib.Path(workdir).resolve() / 'checkpoints')
     self._text = c.to_json_best_effort()
     self._owned = not ray.is_initialized()
@@ -67,7 +69,11 @@ class Cluster:
 
   def __enter__(self) -> Cluster:
     self._watch.__enter__()
-    self._group.wait_ready()
+    try:
+      self._group.wait_ready()
+    except BaseException:
+      self.__exit__()      # `with` does not, for what fails here.
+      raise
     return self
 
   def __exit__(self, *_) -> None:
@@ -179,7 +185,8 @@ class Cluster:
     if r.address:
       ray.init(address=r.address, log_to_driver=False, logging_level=logging.ERROR)
     else:
-      start_here(trainers=r.trainers, samplers=r.samplers, verifier_hosts=r.verifier_hosts)
+      start_here(trainers=r.trainers, samplers=r.samplers, verifier_hosts=r.verifier_hosts,
+                 store_bytes=3 * self._weight_bytes)
 
   def _start(self, kind: str, number: int, make) -> Handle:
     options = dict(num_cpus=0, resources={kind: 1},
@@ -199,12 +206,12 @@ class Cluster:
                 XLA_FLAGS=f'--xla_force_host_platform_device_count={devices}')
 
 
-def start_here(*, trainers: int, samplers: int, verifier_hosts: int) -> None:
-  """Starts Ray on this machine, with room for so many hosts."""
+def start_here(*, trainers: int, samplers: int, verifier_hosts: int, store_bytes: int = 0) -> None:
+  """Starts Ray on this machine, with room for so many hosts and bytes on their way."""
   # By default Ray's processes give way to all others, this one included.
   os.environ.setdefault('RAY_worker_niceness', '0')
   ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, num_cpus=1,
-           num_gpus=0, object_store_memory=OBJECT_STORE_BYTES,
+           num_gpus=0, object_store_memory=STORE_BYTES + store_bytes,
            resources=dict(trainer=trainers, sampler=samplers, verifier=verifier_hosts))
 
 
@@ -243,7 +250,9 @@ class RemoteCheckpoints:
 
 
 def _where(handle: Handle) -> str:
-  if not handle.where:
+  # Read once: other threads change both while a host is started again.
+  where, last = handle.where, handle.seen
+  if not where:
     return 'not started'
-  seen = 'now' if handle.seen is None else f'{time.monotonic() - handle.seen:.0f} s ago'
-  return f'{handle.where["node"]} pid {handle.where["pid"]}, heard of {seen}'
+  seen = 'now' if last is None else f'{time.monotonic() - last:.0f} s ago'
+  return f'{where["node"]} pid {where["pid"]}, heard of {seen}'

@@ -121,10 +121,11 @@ class SamplerHost:
     _, axes = decoder.definition(self._parts.config)
     self._shardings = sharding.tree_named(self._parts.meshes.samplers[0], sharding.SAMPLER, axes)
 
-  def take(self, lineage: int, manifest, references) -> dict[str, float]:
+  def take(self, lineage: int, manifest, references) -> dict[str, float] | None:
     """Fetches and checks weights, then offers them to the sampler; may be called beside `serve`.
 
-    Nothing is offered before every piece has been checked.
+    Nothing is offered before every piece has been checked. None: they went down with the trainer
+    that held them, and others will come.
 
     Raises:
       weights.manifest.WeightError: they are not what the manifest says.
@@ -132,8 +133,12 @@ class SamplerHost:
     began = time.monotonic()
     config = self._parts.config
     manifests.compare(manifest, decoder.abstract(config), config.dtype)
+    try:
+      arrays = ray.get(references)
+    except ray.exceptions.ObjectLostError:
+      return None
     params = manifests.assemble(
-        manifest, ray.get(references), decoder.abstract(config), self._shardings, config.dtype)
+        manifest, arrays, decoder.abstract(config), self._shardings, config.dtype)
     snapshot = WeightSnapshot(manifest.version, params, lineage)
     if self._sampler is None:
       self._sampler, = Local(self._c, self._parts).samplers([snapshot])

@@ -13,6 +13,7 @@ import signal
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 from absl import flags, logging
 from rich.console import Console
 
@@ -242,7 +243,8 @@ def _place(c, parts: check.Parts, workdir: Path):
     except ModuleNotFoundError as error:
       raise ValueError(f'runtime.mode={c.runtime.mode!r} needs {error.name}, which is not '
                        f'installed: pip install "magistral_jax[cluster]".') from None
-  return Cluster(c, workdir)
+  width = jnp.dtype(parts.config.dtype).itemsize
+  return Cluster(c, workdir, weight_bytes=parts.config.parameters * width)
 
 
 def main(_) -> None:
@@ -260,6 +262,7 @@ def main(_) -> None:
   health = Health(c.runtime.deadline_s)
   listen(health)
   with Display(c.total_steps, True) as display, _place(c, parts, workdir) as place:
+    listen(health)     # Once more: ray.init puts a handler of its own in place of ours.
     run = Run(c, workdir, display, health, parts, place.verifier(), place)
     try:
       run.train()

@@ -25,21 +25,15 @@ class Result:
 
 
 class Exam:
-  """Gathers the answers to held-out prompts; `result` when all are in.
+  """Gathers the answers to held-out prompts; `result` when all are in."""
 
-  Args:
-    since: version from which on answers count: older ones belong to an exam that was broken off.
-  """
-
-  def __init__(self, prompts: list[Prompt], samples: int, *, since: int | None = None):
-    self.prompts, self.samples, self.since = prompts, samples, since
+  def __init__(self, prompts: list[Prompt], samples: int):
+    self.prompts, self.samples = prompts, samples
     self.submitted = False        # Whether a sampler has it.
     self.answers: dict[tuple[int, int], tuple[Completion, Verdict]] = {}
 
   def add(self, completion: Completion, verdict: Verdict) -> None:
     """Takes one scored completion."""
-    if self.since is not None and completion.oldest_version < self.since:
-      return
     self.answers[completion.ordinal, completion.sample] = (completion, verdict)
 
   @property

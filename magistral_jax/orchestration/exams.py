@@ -24,7 +24,10 @@ def hold(prompts: list[Prompt], sampling: Sampling, sampler, verifier, *, deadli
   problems = {p.ordinal: p.problem for p in prompts}
   submit(exam, sampler, sampling)
   total, last = exam.open, time.monotonic()
-  while exam.open:
+  # Till the end of everything: a sampler that was lost meanwhile wrote some answers twice.
+  while exam.open or sampler.open or verifier.pending():
+    if not sampler.open and not verifier.pending():
+      submit(exam, sampler, sampling)
     for completion in sampler.step():
       verifier.put(completion, problems[completion.ordinal])
     scored = verifier.drain() if sampler.open else verifier.drain(1.0)

@@ -45,6 +45,7 @@ class Loop:
     self.patience = patience_batches * prompts_per_batch
     self.arrived = threading.Condition()      # Guards the batcher; notified at every group kept.
     self.exam: Exam | None = None             # The one that is open, in threads mode.
+    self._handed_in = {}     # Answers to the exam that is open; those to one broken off are others.
     self._places, self._transfers = places, transfers
     self._prompts: dict[int, Prompt] = {}     # On their way.
     self._lost = collections.Counter()        # How often a prompt was open in a lost sampler.
@@ -63,20 +64,22 @@ class Loop:
       return 0
     given = 0
     while (sampler.hungry if most is None else given < most):
-      ordinal = self.ledger.issue()
-      if ordinal is None:
-        break
-      self._prompts[ordinal] = prompt = self.stream.prompt(ordinal)
+      with self.arrived:     # Who restores the ledger sees both or neither.
+        ordinal = self.ledger.issue()
+        if ordinal is None:
+          break
+        self._prompts[ordinal] = prompt = self.stream.prompt(ordinal)
       sampler.submit(prompt, self.sampling)
       given += 1
     return given
 
   def open_exam(self) -> None:
     """Starts an exam on the newest weights; its prompts are taken up by the first sampler."""
-    for prompt in self.exam_prompts:
-      self._prompts[prompt.ordinal] = prompt
+    with self.arrived:
+      self._prompts |= {prompt.ordinal: prompt for prompt in self.exam_prompts}
+      self._handed_in = {}
     # Last: from here on a sampler may take it.
-    self.exam = Exam(self.exam_prompts, self.exam_sampling.samples, since=self.trainer.version)
+    self.exam = Exam(self.exam_prompts, self.exam_sampling.samples)
 
   def submit_exam(self, sampler) -> None:
     """Hands an open exam to a sampler, once."""
@@ -92,6 +95,8 @@ class Loop:
       self.health.progress()
     for completion in finished:
       prompt = self._prompts.get(completion.ordinal)
+      if completion.ordinal < 0:
+        self._handed_in[completion.ordinal, completion.sample] = completion
       # None: its group is complete already, from before its sampler was lost.
       if prompt is not None:
         self.verifier.put(completion, prompt.problem)
@@ -102,7 +107,8 @@ class Loop:
       self.health.progress()
     for completion, verdict in scored:
       if completion.ordinal < 0:
-        self.exam.add(completion, verdict)
+        if self._handed_in.get((completion.ordinal, completion.sample)) is completion:
+          self.exam.add(completion, verdict)
         continue
       with self.arrived:
         prompt = self._prompts.get(completion.ordinal)
@@ -195,15 +201,21 @@ class Loop:
     """
     began = time.monotonic()
     self.health.beat('trainer', 'starting again from the newest checkpoint')
-    record = self.trainer.recover(error)
     with self.arrived:
       for group in batch.groups:
         self.batcher.offer(group)
-      flying = {ordinal for ordinal in self._prompts if ordinal >= 0}
-      self.journal.restore(record, flying=flying, complete=self.batcher.waiting_ordinals)
-      self._since_update = 0
+    while True:
+      record = self.trainer.recover(error)
+      with self.arrived:
+        flying = {ordinal for ordinal in self._prompts if ordinal >= 0}
+        self.journal.restore(record, flying=flying, complete=self.batcher.waiting_ordinals)
+        self._since_update = 0
+      try:
+        self.publish()
+        break
+      except Lost as another:
+        error = another
     self._saved, self._whole = self.trainer.version, True
-    self.publish()
     self.display.note(f'The trainer was lost and is back at step {self.trainer.version} after '
                       f'{time.monotonic() - began:.0f} s. {str(error).splitlines()[0][:200]}')
 

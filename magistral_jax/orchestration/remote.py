@@ -27,6 +27,8 @@ from magistral_jax.orchestration.health import Lost
 from magistral_jax.orchestration.host import Handle
 from magistral_jax.records import Batch, Completion, Problem, Prompt, Rows, Verdict
 
+# Older than any.
+_NO_WEIGHTS = (-1, -1)
 # A sampler that is not ready yet is looked at again after this long.
 _LOOK_AGAIN_S = 0.02
 
@@ -49,6 +51,7 @@ class Order:
   prompt: Prompt
   sampling: object
   pinned: bool
+  wanted: tuple[int, int]   # The newest weights at the time: those of an exam wait for them.
 
 
 class RemoteSampler:
@@ -68,6 +71,7 @@ class RemoteSampler:
     self._newest_only = newest_only
     self._offered, self._taken = staged, None     # The newest; the last one sent.
     self._taking: ray.ObjectRef | None = None
+    self._asked, self._has = 0.0, _NO_WEIGHTS     # When for those; what it has.
     self._seated = False                          # The process has its first weights.
     self._new: list[Order] = []
     self._open: dict[int, tuple[Order, set[int]]] = {}
@@ -117,10 +121,12 @@ class RemoteSampler:
 
   def submit(self, prompt: Prompt, sampling, *, pinned: bool = False) -> None:
     """Queues the samples of a prompt for the next `step`."""
-    order = Order(prompt, sampling, pinned)
+    order = Order(prompt, sampling, pinned, _age(self._offered))
     self._new.append(order)
+    # What is left of it from before, if it comes again, is not waited for twice.
+    _, left = self._open.get(prompt.ordinal, (None, ()))
     self._open[prompt.ordinal] = order, set(range(sampling.samples))
-    self._count += sampling.samples
+    self._count += sampling.samples - len(left)
 
   def step(self) -> list[Completion]:
     """One dispatch there; what it finished, each completion once."""
@@ -151,7 +157,8 @@ class RemoteSampler:
   def _deliverable(self) -> list[Order]:
     """The new orders, but for those that wait until the newest weights have arrived."""
     late = self._taking is not None or self._offered is not self._taken
-    waits = lambda order: late and (order.pinned or self._newest_only)
+    waits = lambda order: (late and self._newest_only) or (order.pinned
+                                                           and self._has < order.wanted)
     orders = [order for order in self._new if not waits(order)]
     self._new = [order for order in self._new if waits(order)]
     return orders
@@ -174,12 +181,17 @@ class RemoteSampler:
         return False
       if self._taking is not None and ray.wait([self._taking], timeout=0)[0]:
         taking, self._taking = self._taking, None
-        self.transfers.update(self._handle.get(taking, self._deadline_s))
-        self._seated = True
+        report = self._handle.get(taking, self._deadline_s)
+        # None: the trainer that held them is gone; it goes on with what it has until others come.
+        if report is not None:
+          self.transfers.update(report)
+          self._has, self._seated = _age(self._taken), True
+      elif self._taking is not None and time.monotonic() - self._asked > self._deadline_s:
+        raise Lost(f'{self.name} did not get its weights within {self._deadline_s:.0f} s')
       with self._lock:
         offered = self._offered
       if self._taking is None and offered is not self._taken:
-        self._taken = offered
+        self._taken, self._asked = offered, time.monotonic()
         self._taking = self._handle.actor.aside.remote(
             'take', offered.lineage, offered.manifest, offered.pieces)
     except Lost as error:
@@ -190,6 +202,7 @@ class RemoteSampler:
     """Starts another process; what this one had open goes to `on_lost`."""
     self._counts_before, self._seated = +self.counts, False
     self._taken = self._taking = None
+    self._has = _NO_WEIGHTS
     orders = [order for order, _ in self._open.values()]
     self._new, self._open, self._count = [], {}, 0
     self._handle.restart(error)
@@ -282,6 +295,10 @@ class RemoteVerifier:
       self.put(completion, problem)
 
 
+def _age(staged: Staged) -> tuple[int, int]:
+  return staged.lineage, staged.version
+
+
 _NONE = np.zeros(0, np.float32)
 
 
@@ -300,6 +317,7 @@ class RemoteTrainer:
 
   def __init__(self, group: Group, version: int, lineage: int):
     self.group, self.version, self.lineage = group, version, lineage
+    self._furthest = version
 
   @property
   def params(self) -> RemoteTrainer:
@@ -317,7 +335,10 @@ class RemoteTrainer:
                     batch.oldest_version) for i in range(len(self.group))]
     metrics = self.group.each('train', [(share,) for share in shares])[0]
     self.version += 1
-    self.group.well()
+    # Doing again what was done before a failure is no sign of health.
+    if self.version > self._furthest and metrics.get('skipped', 0) < len(batch.minibatches):
+      self._furthest = self.version
+      self.group.well()
     return metrics
 
   def supervised(self, rows: Rows) -> dict[str, float]:

@@ -93,7 +93,7 @@ class Striker(threading.Thread):
     """Waits until every role lives and two more updates have been made."""
     until, version, seen = time.monotonic() + self._most_s, None, 0
     while time.monotonic() < until and not self._health.stopping.is_set():
-      self.pids |= {h.where['pid'] for h in self._place.handles if h.where}
+      self.pids |= {h.where.get('pid') for h in self._place.handles} - {None}
       now = getattr(getattr(self._run, 'trainer', None), 'version', None)
       if now is not None and now != version:
         version, seen = now, seen + 1
