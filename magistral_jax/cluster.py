@@ -24,13 +24,8 @@ import ray
 from magistral_jax import hosts
 from magistral_jax.orchestration.health import Lost
 from magistral_jax.orchestration.host import Handle, Watch
-from magistral_jax.orchestration.remote import (
-  Group,
-  RemoteSampler,
-  RemoteTrainer,
-  RemoteVerifier,
-  Staged,
-)
+from magistral_jax.orchestration.remote import RemoteSampler, RemoteVerifier, Staged
+from magistral_jax.orchestration.remote_trainer import Group, RemoteTrainer
 
 # Of shared memory beside the weights; a cluster's nodes are given theirs where they are started.
 STORE_BYTES = 256 << 20

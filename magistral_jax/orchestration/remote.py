@@ -1,14 +1,12 @@
-"""The roles as the loop sees them when they live in processes of their own.
+"""Samplers and verifiers as the loop sees them when they live in processes of their own.
 
 Each stands for a role and answers what the loop asks of that role (sampler/role.py,
-verifiers/role.py, trainer/role.py), so that threads.py and lockstep.py do not know the difference.
+verifiers/role.py), so that threads.py and lockstep.py do not know the difference.
 What a lost process had in hand is handed out again:
 
     sampler     its open prompts, under the same ordinals, to whoever has room; the batcher knows
                 duplicates. The new process gets the newest weights and nothing older.
     verifier    the completions it had not judged, to the other hosts
-    trainer     all of its processes start again from the newest checkpoint, while the samplers
-                keep what they are writing (Loop.recover)
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ import ray
 
 from magistral_jax.orchestration.health import Lost
 from magistral_jax.orchestration.host import Handle
-from magistral_jax.records import Batch, Completion, Problem, Prompt, Rows, Verdict
+from magistral_jax.records import Completion, Problem, Prompt, Verdict
 
 # Older than any.
 _NO_WEIGHTS = (-1, -1)
@@ -300,116 +298,3 @@ def _age(staged: Staged) -> tuple[int, int]:
 
 
 _NONE = np.zeros(0, np.float32)
-
-
-@dataclasses.dataclass(frozen=True)
-class Share:
-  """What one trainer process needs of a batch: its own rows of every microbatch.
-
-  Share(minibatches=(Rows(...),), oldest_version=11)
-  """
-  minibatches: tuple[Rows, ...]
-  oldest_version: int
-
-
-class RemoteTrainer:
-  """The trainer's processes, which act as one."""
-
-  def __init__(self, group: Group, version: int, lineage: int):
-    self.group, self.version, self.lineage = group, version, lineage
-    self._furthest = version
-
-  @property
-  def params(self) -> RemoteTrainer:
-    """Stands for the parameters, which never come here: publishers and places take it."""
-    return self
-
-  @property
-  def state(self) -> RemoteTrainer:
-    """Stands for the train state: checkpoints take it."""
-    return self
-
-  def train(self, batch: Batch) -> dict[str, float]:
-    """One batch on all processes; see trainer/role.py. Raises Lost."""
-    shares = [Share(tuple(self.group.rows_of(i, rows) for rows in batch.minibatches),
-                    batch.oldest_version) for i in range(len(self.group))]
-    metrics = self.group.each('train', [(share,) for share in shares])[0]
-    self.version += 1
-    # Doing again what was done before a failure is no sign of health.
-    if self.version > self._furthest and metrics.get('skipped', 0) < len(batch.minibatches):
-      self._furthest = self.version
-      self.group.well()
-    return metrics
-
-  def supervised(self, rows: Rows) -> dict[str, float]:
-    """One step of supervised learning on all processes. Raises Lost."""
-    metrics = self.group.each(
-        'supervised', [(self.group.rows_of(i, rows),) for i in range(len(self.group))])[0]
-    self.version += 1
-    self.group.well()
-    return metrics
-
-
-class Group:
-  """T trainer processes that compute together; if one is lost, all are.
-
-  Args:
-    microbatch_rows: rows of a microbatch, over all processes.
-  """
-
-  def __init__(self, handles: Sequence[Handle], *, deadline_s: float, microbatch_rows: int):
-    self._handles, self._deadline_s = list(handles), deadline_s
-    self._microbatch_rows = microbatch_rows
-    self._spans: list[tuple[int, int]] = []
-
-  def __len__(self) -> int:
-    return len(self._handles)
-
-  def each(self, method: str, arguments: Sequence[tuple]) -> list:
-    """Every process's answer to a method, each with arguments of its own. Raises Lost."""
-    asked = [handle.ask(method, *args)
-             for handle, args in zip(self._handles, arguments, strict=True)]
-    # The first that fails is the news; the others hang in a collective until they are killed.
-    left = dict(zip(asked, self._handles, strict=True))
-    began, answers = time.monotonic(), {}
-    while left:
-      done, _ = ray.wait(list(left), timeout=1.0)
-      for reference in done:
-        answers[reference] = left.pop(reference).get(reference, self._deadline_s)
-      if time.monotonic() - began > self._deadline_s:
-        names = ', '.join(handle.name for handle in left.values())
-        raise Lost(f'{names} gave no answer to {method} within {self._deadline_s:.0f} s')
-    return [answers[reference] for reference in asked]
-
-  def all(self, method: str, *args) -> list:
-    """Every process's answer to one and the same call. Raises Lost."""
-    return self.each(method, [args] * len(self))
-
-  def well(self) -> None:
-    for handle in self._handles:
-      handle.well()
-
-  def wait_ready(self) -> None:
-    """Returns when all processes have built their role and formed one mesh. Raises Lost."""
-    for handle in self._handles:
-      handle.wait_ready(self._deadline_s)
-    address = self._handles[0].call('address', timeout_s=self._deadline_s)
-    self.each('join', [(address, len(self), i, self._deadline_s) for i in range(len(self))])
-    self._spans = self.all('span')
-
-  def restart(self, error: Lost) -> None:
-    """New processes in place of all. Raises RuntimeError after too many."""
-    for handle in self._handles:
-      handle.kill()
-    for handle in self._handles:
-      handle.restart(error)
-    self.wait_ready()
-
-  def rows_of(self, process: int, rows: Rows) -> Rows:
-    """The rows of one process: its span of every microbatch, the last filled with empty rows."""
-    start, stop = self._spans[process]
-    size = self._microbatch_rows
-    missing = -len(rows) % size
-    places = np.concatenate([np.arange(first + start, first + stop)
-                             for first in range(0, len(rows) + missing, size)])
-    return rows.filled(len(rows) + missing)[places]
