@@ -177,7 +177,7 @@ def test_an_offer_that_arrives_while_another_is_taken_up_is_not_lost(tiny):
   sampler, _ = make(tiny)
 
   class Slow:
-    params = 1
+    params, lineage = 1, 0
 
     @property
     def version(self):
