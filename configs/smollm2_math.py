@@ -8,13 +8,14 @@ Run:    python -m magistral_jax.data.builders.stories --output=stories.jsonl
         python -m magistral_jax.train --config=configs/smollm2_math.py --workdir=runs/smollm2 \
             --config.model.checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
             --config.data.jsonl.path=stories.jsonl
-Result: held-out accuracy 0.000 as it comes, 0.270 +- 0.031 after the cold start, 0.525 +- 0.035
-        after 20 updates, 0.545 +- 0.035 after 26 (200 problems, temperature 0.7); mean reward of
-        the first five updates 0.350, of the last five 0.561. 51 minutes, cold start and exams
-        included, on 2 CPU cores that tests used at the same time (float32, jax 0.10.2), stopped by
-        SIGTERM at update 26 and resumed for the last exam; largest log-probability gap 5.5e-5,
-        staleness at most 1. With rows of 136 tokens (packing 0.77); those below are longer, for
-        fuller rows. 2026-11-22, commit ff60227.
+Result: held-out accuracy 0.000 as it comes, 0.365 +- 0.034 after the cold start, 0.490 +- 0.035
+        after 14 updates (200 problems, temperature 0.7). 64 minutes, cold start and exams included,
+        on 2 CPU cores that other programs kept busy at the same time (load about 10: 25 tokens/s
+        sampled where the idle machine gives 170), stopped by SIGTERM and resumed for the last exam;
+        largest log-probability gap 3.1e-5, staleness at most 1, packing 0.86. float32, jax 0.10.2,
+        2026-11-22, commit df73008.
+        An earlier run, 51 minutes, rows of 136 tokens: 0.270 after the cold start, 0.525 +- 0.035
+        after 20 updates, 0.545 +- 0.035 after 26 (ff60227).
         SVAMP itself is still too hard: 60 steps of imitating gsm8k_train left it at 0.010.
 
 Your own problems: --config.data.jsonl.path=svamp.jsonl --config.cold_start.path=gsm8k_train.jsonl
