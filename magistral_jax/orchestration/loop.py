@@ -47,7 +47,7 @@ class Loop:
     self.exam: Exam | None = None             # The one that is open, in threads mode.
     self._handed_in = {}     # Answers to the exam that is open; those to one broken off are others.
     self._places, self._transfers = places, transfers
-    self._prompts: dict[int, Prompt] = {}     # On their way.
+    self._prompts: dict[int, Prompt | None] = {}   # On their way; None: being made.
     self._lost = collections.Counter()        # How often a prompt was open in a lost sampler.
     self._since_update = 0                    # Complete groups.
     self._marks = (time.monotonic(), 0)       # Time and sampled tokens at the last update.
@@ -68,7 +68,9 @@ class Loop:
         ordinal = self.ledger.issue()
         if ordinal is None:
           break
-        self._prompts[ordinal] = prompt = self.stream.prompt(ordinal)
+        self._prompts[ordinal] = None
+      # Not under the lock: pictures take their time, and verdicts must not wait for them.
+      self._prompts[ordinal] = prompt = self.stream.prompt(ordinal)
       sampler.submit(prompt, self.sampling)
       given += 1
     return given
