@@ -12,7 +12,7 @@ are judged equal to an answer of another spelling are printed for a person to lo
 
 Measured on 2026-11-22, 2-core x86-64, no accelerator, beside other work:
 
-    1,063 cases           ours 0.997   math-verify 0.778   SymPy 0.616
+    1,286 cases           ours 0.998   math-verify 0.749   SymPy 0.579
     right called wrong         0             168               395
     wrong called right         3 *            68                13
     answers per second    2,238 (7,063 of numbers alone)   math-verify 40 (127)
