@@ -1,22 +1,25 @@
-"""Faults at random moments of a run on a cluster: kills, freezes and delays of every role.
+"""Faults at random moments of a run on a cluster: kills, freezes, delays, cuts of every role.
 
-    python tests/faults/campaign.py --faults=50 --seed=0
+    python tests/faults/campaign.py --faults=50 --seed=0 [--network]
 
 Trains the quickstart's model, smaller, with every role in a process of its own, and strikes one
 process after another: SIGKILL; SIGSTOP for good, which the watch must notice; SIGSTOP for a while,
-which nobody may take for a death. Afterwards each ordinal must have been trained once or be
-accounted for, accuracy must have been reached, and no process may be left. Prints what was struck,
-what came of it and what it cost, and one JSON object. --roles=fake has no model behind it, for the
-wires alone. Exit status 1 if anything does not hold.
+which nobody may take for a death; SIGSTOP most of the time, which makes it slow; with --network,
+its network cut for longer than the watch allows, and for less. Afterwards each ordinal must have
+been trained once or be accounted for, accuracy must have been reached, and no process may be left.
+Prints what was struck, what came of it and what it cost, and one JSON object. --roles=fake has no
+model behind it, for the wires alone. Exit status 1 if anything does not hold.
 """
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import pathlib
 import random
 import signal
+import statistics
 import sys
 import tempfile
 import threading
@@ -31,8 +34,10 @@ sys.path.insert(0, str(ROOT))
 from magistral_jax import check, cluster, entry, hosts, train  # noqa: E402
 from magistral_jax.orchestration.display import Display  # noqa: E402
 from magistral_jax.orchestration.health import Health  # noqa: E402
+from tests.faults import network  # noqa: E402
 
-KINDS = ('kill', 'freeze', 'delay')
+KINDS = ('kill', 'freeze', 'delay', 'slow')
+NETWORK = ('cut', 'flicker')
 OVERRIDES = {
     'total_steps': 10_000, 'data.max_prompt_tokens': 8, 'data.arithmetic.max_terms': 2,
     'model.layers': 2, 'model.dim': 96, 'model.heads': 3, 'model.kv_heads': 1, 'trainer.unroll': 1,
@@ -49,58 +54,88 @@ FAKE = {'cold_start.steps': 0, 'model.layers': 1, 'checkpoints.every': 3,
 class Striker(threading.Thread):
   """Strikes a process, waits until the run is well again, and strikes the next."""
 
-  def __init__(self, run, place, health, *, faults: int, seed: int, most_s: float):
+  def __init__(self, run, place, health, *, faults: int, seed: int, kinds, heartbeat_s: float,
+               most_s: float):
     super().__init__(name='striker', daemon=True)
     self._run, self._place, self._health = run, place, health
-    self._faults, self._rng, self._most_s = faults, random.Random(seed), most_s
+    self._faults, self._rng, self._kinds = faults, random.Random(seed), kinds
+    self._heartbeat_s, self._most_s = heartbeat_s, most_s
     self.struck: list[dict] = []
     self.failure: str | None = None
     self.pids: set[int] = set()
 
   def run(self) -> None:
-    for number in range(self._faults):
-      kind = KINDS[number % len(KINDS)]
-      if not self._well():
+    while len(self.struck) < self._faults and not self.failure:
+      usual_s = self._well()
+      if usual_s is None:
         self.failure = f'not well again within {self._most_s:.0f} s of {self.struck[-1:]}'
         break
       time.sleep(self._rng.uniform(0, 1.5))
+      kind = self._kinds[len(self.struck) % len(self._kinds)]
       handle = self._rng.choice(self._place.handles)
       pid, lost = handle.where.get('pid'), handle.lost
       if pid is None:
         continue
-      began, step = time.monotonic(), self._run.trainer.version
-      self._strike(pid, kind)
-      well = self._well()
-      self.struck.append(dict(
-          role=handle.name, kind=kind, at_step=step, seconds=time.monotonic() - began,
-          restarted=handle.lost > lost))
-      if not well:
-        self.failure = f'not well again within {self._most_s:.0f} s of {self.struck[-1]}'
-        break
+      strike = dict(role=handle.name, kind=kind, at_step=self._run.trainer.version)
+      began = time.monotonic()
+      with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+        self._strike(pid, kind)
+      well_s = self._well()
+      strike |= dict(seconds=time.monotonic() - began, restarted=handle.lost > lost)
+      if well_s is None:
+        self.failure = f'not well again within {self._most_s:.0f} s of {strike}'
+      # Two updates take their time without a fault too.
+      strike['lost_s'] = max(0.0, strike['seconds'] - usual_s)
+      self.struck.append(strike)
+      print(describe(strike), flush=True)
     # No more updates than the run has made: it ends, and holds its last exam.
     self._health.enough.set()
 
   def _strike(self, pid: int, kind: str) -> None:
-    try:
-      os.kill(pid, signal.SIGKILL if kind == 'kill' else signal.SIGSTOP)
-      if kind == 'delay':
-        time.sleep(self._rng.uniform(0.5, 3.0))
-        os.kill(pid, signal.SIGCONT)
-    except ProcessLookupError:
-      pass                    # It went down with the trainer's other process.
+    a_while = self._rng.uniform(0.5, 3.0)
+    if kind == 'kill':
+      os.kill(pid, signal.SIGKILL)
+    elif kind == 'freeze':
+      os.kill(pid, signal.SIGSTOP)
+    elif kind == 'delay':
+      stopped(pid, a_while)
+    elif kind == 'slow':
+      for _ in range(40):
+        stopped(pid, 0.2)
+        time.sleep(0.05)
+    else:
+      cut = network.Cut(pid)
+      try:
+        # Longer than the watch allows: it comes back when others have taken its place.
+        time.sleep(a_while + (1.5 * self._heartbeat_s if kind == 'cut' else 0))
+      finally:
+        cut.heal()
 
-  def _well(self) -> bool:
-    """Waits until every role lives and two more updates have been made."""
-    until, version, seen = time.monotonic() + self._most_s, None, 0
-    while time.monotonic() < until and not self._health.stopping.is_set():
+  def _well(self) -> float | None:
+    """Seconds until every role lives and two updates more than ever have been made; or None."""
+    began, first = time.monotonic(), None
+    while time.monotonic() - began < self._most_s and not self._health.stopping.is_set():
       self.pids |= {h.where.get('pid') for h in self._place.handles} - {None}
       now = getattr(getattr(self._run, 'trainer', None), 'version', None)
-      if now is not None and now != version:
-        version, seen = now, seen + 1
-      if seen > 2 and all(h.where for h in self._place.handles):
-        return True
+      # A trainer that starts again counts down: what it does again is not health.
+      first = now if first is None else first
+      if now is not None and now >= first + 2 and all(h.where for h in self._place.handles):
+        return time.monotonic() - began
       time.sleep(0.05)
-    return False
+    return None
+
+
+def stopped(pid: int, seconds: float) -> None:
+  """The process does nothing for a while."""
+  os.kill(pid, signal.SIGSTOP)
+  time.sleep(seconds)
+  os.kill(pid, signal.SIGCONT)
+
+
+def describe(strike: dict) -> str:
+  return (f'{strike["role"]:12} {strike["kind"]:7} at update {strike["at_step"]:4}: well again '
+          f'after {strike["seconds"]:5.1f} s, {strike["lost_s"]:5.1f} s of them lost'
+          f'{", restarted" if strike["restarted"] else ""}')
 
 
 class Enough(Health):
@@ -126,7 +161,7 @@ class Run(train.Run):
 
 
 def campaign(workdir: pathlib.Path, *, faults: int, seed: int, roles, overrides: dict,
-             most_s: float) -> dict:
+             most_s: float, kinds=KINDS) -> dict:
   """Runs it; returns what was struck and what holds."""
   c = entry.load_config(str(ROOT / 'configs' / 'quickstart.py'))
   c.update_from_flattened_dict(overrides)
@@ -135,7 +170,8 @@ def campaign(workdir: pathlib.Path, *, faults: int, seed: int, roles, overrides:
   with cluster.Cluster(c, workdir, roles=roles) as place:
     run = Run(c, workdir, Display(c.total_steps, False), health, check.prepare(c),
               place.verifier(), place)
-    striker = Striker(run, place, health, faults=faults, seed=seed, most_s=most_s)
+    striker = Striker(run, place, health, faults=faults, seed=seed, kinds=kinds,
+                      heartbeat_s=c.runtime.heartbeat_s, most_s=most_s)
     striker.start()
     guard = jax.config.jax_transfer_guard
     try:
@@ -197,6 +233,17 @@ def verdict(found: dict, least_accuracy: float) -> list[str]:
   return wrong
 
 
+def summarise(struck: list[dict]) -> None:
+  """Prints the time lost, for each kind of fault and of role."""
+  lost = collections.defaultdict(list)
+  for strike in struck:
+    lost[strike['kind'], strike['role'].split('-')[0]].append(strike['lost_s'])
+  print('fault    role      times   lost: median     most')
+  for (kind, role), seconds in sorted(lost.items()):
+    print(f'{kind:8} {role:9} {len(seconds):5} {statistics.median(seconds):12.1f} s '
+          f'{max(seconds):6.1f} s')
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -205,17 +252,19 @@ def main() -> None:
   parser.add_argument('--roles', choices=('real', 'fake'), default='real')
   parser.add_argument('--least_accuracy', type=float, default=0.8)
   parser.add_argument('--most_s', type=float, default=300.0, help='for one recovery')
+  parser.add_argument('--network', action='store_true', help='cut it too; needs root')
   args = parser.parse_args()
+  if args.network:
+    network.enter()
   roles, overrides = hosts, OVERRIDES
   if args.roles == 'fake':
     from tests.orchestration import fake_hosts as roles
     overrides, args.least_accuracy = OVERRIDES | FAKE, 0.0
   with tempfile.TemporaryDirectory() as workdir:
     found = campaign(pathlib.Path(workdir), faults=args.faults, seed=args.seed, roles=roles,
-                     overrides=overrides, most_s=args.most_s)
-  for strike in found['struck']:
-    print(f'{strike["role"]:12} {strike["kind"]:7} at update {strike["at_step"]:4}: well again '
-          f'after {strike["seconds"]:5.1f} s{", restarted" if strike["restarted"] else ""}')
+                     overrides=overrides, most_s=args.most_s,
+                     kinds=KINDS + NETWORK * args.network)
+  summarise(found['struck'])
   wrong = verdict(found, args.least_accuracy)
   print(json.dumps(found | dict(wrong=wrong)))
   sys.exit(bool(wrong))
