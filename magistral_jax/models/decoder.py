@@ -48,14 +48,15 @@ class Decoder(nnx.Module):
     """Hidden states [B, T, D] and the cache; arguments and more results: see `routed`."""
     return self.routed(tokens, positions, attend, cache, **how)[:2]
 
-  def routed(self, tokens, positions, attend, cache=None, *, layout: Layout | None = None,
-             remat='none', unroll=1, images=None):
+  def routed(self, tokens, positions, attend, cache=None, *, real=None,
+             layout: Layout | None = None, remat='none', unroll=1, images=None):
     """Hidden states after the final norm.
 
     Args:
       tokens, positions: [B, T] int32.
       attend: one of the forms in attention.py.
       cache: what `attend` carries from layer to layer, updated in place; None in training.
+      real: [B, T] bool, False for padding and idle slots, which experts then skip; None: all real.
       remat: which intermediate results the backward pass keeps: a key of REMAT.
       unroll: layers compiled one after another in a turn of the scan; more compile longer and,
         on CPUs, run faster.
@@ -76,12 +77,14 @@ class Decoder(nnx.Module):
     pin = lambda x: layout.pin(x, 'row', 'place', None) if layout else x
     x = pin(x)
     cos_sin = rotary(positions, c.head_dim, c.rope_theta)
+    real = jnp.ones(tokens.shape, bool) if real is None else real
     graphdef, stacked = nnx.split(self.layers)
 
     def layer(carry, xs):
       x, cache = carry
       index, weights = xs
-      x, cache, routing = nnx.merge(graphdef, weights)(x, cos_sin, attend, index, cache, layout)
+      x, cache, routing = nnx.merge(graphdef, weights)(
+          x, cos_sin, attend, index, cache, real, layout)
       return (pin(x), cache), routing
 
     if REMAT[remat] is not None:
@@ -145,7 +148,7 @@ def routed_rows(config: ModelConfig, params, tokens, positions, segments, images
                 layout: Layout | None = None, **how):
   """As `forward_rows`, and the router logits [L, B, T, E] float32 (None without experts)."""
   hidden, _, routing = bind(config, params).routed(
-      tokens, positions, attention.rows(segments, layout), images=images,
+      tokens, positions, attention.rows(segments, layout), images=images, real=segments > 0,
       layout=layout, **how)
   return hidden, routing
 

@@ -97,11 +97,16 @@ class Layers(nnx.Module):
     else:
       self.ffn = FeedForward(config, rngs=rngs)
 
-  def __call__(self, x, cos_sin, attend, layer, cache, layout=None):
-    """Returns x [B, T, D], the cache, and router logits [B, T, E], None without experts."""
+  def __call__(self, x, cos_sin, attend, layer, cache, real, layout=None):
+    """Returns x [B, T, D], the cache, and router logits [B, T, E], None without experts.
+
+    `real`: [B, T], False where experts have nothing to do.
+    """
     out, cache = self.attention(rms_norm(x, self.attention_norm[...], self.eps), cos_sin, attend,
                                 layer, cache)
     x = x + out
     normed = rms_norm(x, self.ffn_norm[...], self.eps)
-    out, routing = (self.moe(normed, layout) if hasattr(self, 'moe') else (self.ffn(normed), None))
+    if not hasattr(self, 'moe'):
+      return x + self.ffn(normed), cache, None
+    out, routing = self.moe(normed, real, layout)
     return x + out, cache, routing

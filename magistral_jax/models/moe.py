@@ -5,6 +5,7 @@ Axes: B rows, T tokens, n = B T, D width, E experts, F ffn, k experts of a token
 With g = x gate [E] and C the k largest of it:
     y = sum over e in C of softmax(g over C)_e  w2_e (silu(w1_e x) * w3_e x)
 Tokens are sorted by expert, so that one grouped product serves all experts; none is ever dropped.
+Padding and idle slots choose no expert: they are no rows of any product, and give zeros.
 
 Over several devices (sharding.py) each holds some of the experts, and of those a slice of F:
 
@@ -42,11 +43,16 @@ def route(logits, k):
   return chosen, jax.nn.softmax(top, axis=-1)
 
 
+def nobody(chosen, real, experts):
+  """The choices [B, T, k], with `experts`, which no device holds, where `real` [B, T] is not."""
+  return jnp.where(real[..., None], chosen, experts)
+
+
 def mixture(x, chosen, share, w1, w3, w2, layout: Layout | None):
   """[B, T, D]: the chosen experts' outputs, weighted and added up.
 
   Args:
-    x: [B, T, D]; chosen: [B, T, k] int32; share: [B, T, k] float32.
+    x: [B, T, D]; chosen: [B, T, k] int32, E where a token meets none; share: [B, T, k] float32.
     w1, w3: [E, D, F]; w2: [E, F, D].
     layout: the mesh that the arrays lie on; None for a single device.
   """
@@ -143,10 +149,14 @@ class Experts(nnx.Module):
                      ('layers', 'expert', 'expert_ffn', 'expert_embed'),
                      fan_in=2 * c.layers * c.ffn_dim)
 
-  def __call__(self, x, layout: Layout | None):
-    """x [B, T, D] of one layer's slices: the output [B, T, D], and router logits [B, T, E] f32."""
+  def __call__(self, x, real, layout: Layout | None):
+    """x [B, T, D] of one layer's slices: the output [B, T, D], and router logits [B, T, E] f32.
+
+    Where `real` [B, T] is not, the output is zero.
+    """
     logits = jnp.matmul(x.reshape(-1, x.shape[-1]), self.gate[...].astype(x.dtype),
                         preferred_element_type=jnp.float32).reshape(*x.shape[:2], -1)
     chosen, share = route(logits, self.k)
+    chosen = nobody(chosen, real, logits.shape[-1])
     w1, w3, w2 = (w[...].astype(x.dtype) for w in (self.w1, self.w3, self.w2))
     return mixture(x, chosen, share, w1, w3, w2, layout), logits

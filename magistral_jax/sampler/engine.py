@@ -192,9 +192,10 @@ class Engine:
 
   def _write_prompt(self, params, state, tokens, length, page_ids, images=None):
     place = jnp.arange(tokens.shape[1])[None]
-    attend = attention.prefill((place < length).astype(jnp.int32), page_ids, self._layout)
+    real = place < length
+    attend = attention.prefill(real.astype(jnp.int32), page_ids, self._layout)
     _, pages = decoder.bind(self.config, params)(
-        tokens, place, attend, state.pages, images=images, layout=self._layout)
+        tokens, place, attend, state.pages, real=real, images=images, layout=self._layout)
     return dataclasses.replace(state, pages=pages)
 
   def _seat(self, state, seats):
@@ -213,7 +214,7 @@ class Engine:
       on = state.active & run
       attend = attention.decode(table, state.lengths, on, self._layout)
       hidden, pages = model(state.token[:, None], state.lengths[:, None], attend, state.pages,
-                            layout=self._layout)
+                            real=on[:, None], layout=self._layout)
       key = sampling.keys(seed, state.ordinal, state.sample, state.drawn)
       token, logp = sampling.draw(decoder.logits(params, hidden[:, 0]), key, state.temperature,
                                   state.top_p, nucleus=nucleus)

@@ -1,7 +1,7 @@
 """What the routers of a mixture of experts did, and a loss that keeps them balanced.
 
 Letters: L layers, B rows, T tokens, E experts, k experts of a token.
-Everything is counted over real tokens: padding is routed, too, but means nothing.
+Everything is counted over real tokens: padding has router logits, but meets no expert.
 """
 
 import jax

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from magistral_jax import records, sharding
-from magistral_jax.models import checkpoint, decoder
+from magistral_jax.models import checkpoint, decoder, grouped
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.sampler.engine import Engine
 from magistral_jax.sampler.role import Sampler
@@ -133,6 +133,42 @@ def test_greedy_decoding_writes_what_transformers_writes(params, sizes):
   assert len(done) == 2 * len(golden)
   for completion in done:
     assert completion.tokens.tolist() == golden[completion.ordinal]['tokens']
+
+
+@pytest.fixture
+def dispatched(monkeypatch):
+  """Collects how many rows every grouped product has."""
+  found, product = [], grouped.product
+
+  def counting(x, w, sizes, kernel):
+    jax.debug.callback(lambda sizes: found.append(int(sizes.sum())), sizes)
+    return product(x, w, sizes, kernel)
+
+  monkeypatch.setattr(grouped, 'product', counting)
+  return found
+
+
+def test_padding_of_rows_takes_no_row_of_a_product(params, dispatched):
+  segments = np.array([[1, 1, 1, 2, 2, 0, 0, 0], [0] * 8, [1] * 7 + [0]])
+  jax.block_until_ready(jax.jit(row_logps)(params, np.ones_like(segments), segments))
+  jax.effects_barrier()
+  assert dispatched == [2 * 12] * 3 * CONFIG.layers
+
+
+def test_idle_slots_and_the_rest_of_a_bucket_take_no_row_of_a_product(params, dispatched):
+  engine = Engine(CONFIG, sharding.make_mesh(jax.devices()[:1], expert=1, tensor=1), slots=6,
+                  pages=100, page_tokens=4, slot_pages=12, decode_steps=1, nucleus=False,
+                  eos_id=-1, seed=0)
+  sampler = Sampler(engine, records.WeightSnapshot(0, jax.device_put(params)), decode=str,
+                    eos_id=-1)
+  # Nine tokens are prefilled, in a bucket of 16; then two samples take three steps.
+  sampler.submit(records.Prompt(0, records.Problem('', '', '', ''), np.arange(10, dtype=np.int32)),
+                 Sampling(2, 0.0, 1.0, 3))
+  while sampler.open:
+    sampler.step()
+  jax.effects_barrier()
+  per_forward = dispatched[::3 * CONFIG.layers]
+  assert per_forward[0] == 2 * 9 and set(per_forward[1:]) <= {0, 2 * 2} and 4 in per_forward
 
 
 def test_mixtral_has_its_published_size():

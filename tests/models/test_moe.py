@@ -84,6 +84,22 @@ def test_tokens_do_not_change_one_another(arrays):
   np.testing.assert_allclose(alone[0, 0], jax.jit(ours)(**arrays)[0, 0], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize('sizes', [None, dict(expert=2, tensor=2)])
+def test_padding_meets_no_expert(arrays, sizes):
+  """It gives zeros, and whatever stands there reaches neither others nor a gradient."""
+  layout = sizes and Layout(sharding.make_mesh(jax.devices()[:4], **sizes), SAMPLER)
+  real = np.arange(B * T).reshape(B, T) % 3 > 0
+
+  def masked(x, logits, w1, w3, w2):
+    chosen, share = moe.route(logits, K)
+    return moe.mixture(x, moe.nobody(chosen, real, E), share, w1, w3, w2, layout)
+
+  only = lambda **arrays: jnp.where(real[..., None], formula(**arrays), 0)
+  expected = value_and_gradients(only, arrays)
+  dirty = arrays | dict(x=np.where(real[..., None], arrays['x'], 1e30).astype(np.float32))
+  assert_close(value_and_gradients(masked, dirty), expected)
+
+
 def test_shares_are_a_softmax_over_the_chosen_in_float32():
   logits = jnp.array([1.0, 3.0, 2.0, -1.0])
   chosen, share = moe.route(logits.astype(jnp.bfloat16), 2)
