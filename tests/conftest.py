@@ -1,6 +1,19 @@
 """Eight virtual CPU devices for every test, set before JAX is imported."""
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ['XLA_FLAGS'] = (
     os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8').strip()
 os.environ['JAX_PLATFORMS'] = 'cpu'
+
+# Tests and the processes they start compile the same programs again and again, which is most of
+# their time: what took longer is kept until the last test has ended (tests/trainer: 181 s of CPU
+# without, 130 s with; 2026-11-22).
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+  _compiled = tempfile.mkdtemp(prefix='compiled-')
+  atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+  os.environ |= dict(JAX_COMPILATION_CACHE_DIR=_compiled,
+                     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0.2',
+                     JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES='0')

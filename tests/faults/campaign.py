@@ -38,6 +38,7 @@ from tests.faults import network  # noqa: E402
 
 KINDS = ('kill', 'freeze', 'delay', 'slow')
 NETWORK = ('cut', 'flicker')
+DEADLY = ('kill', 'freeze', 'cut')
 OVERRIDES = {
     'total_steps': 10_000, 'data.max_prompt_tokens': 8, 'data.arithmetic.max_terms': 2,
     'model.layers': 2, 'model.dim': 96, 'model.heads': 3, 'model.kv_heads': 1, 'trainer.unroll': 1,
@@ -80,7 +81,7 @@ class Striker(threading.Thread):
       began = time.monotonic()
       with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
         self._strike(pid, kind)
-      well_s = self._well()
+      well_s = self._well(until=lambda: kind not in DEADLY or handle.lost > lost)
       strike |= dict(seconds=time.monotonic() - began, restarted=handle.lost > lost)
       if well_s is None:
         self.failure = f'not well again within {self._most_s:.0f} s of {strike}'
@@ -111,15 +112,16 @@ class Striker(threading.Thread):
       finally:
         cut.heal()
 
-  def _well(self) -> float | None:
-    """Seconds until every role lives and two updates more than ever have been made; or None."""
+  def _well(self, until=lambda: True) -> float | None:
+    """Seconds until every role lives and two more updates have been made; or None."""
     began, first = time.monotonic(), None
     while time.monotonic() - began < self._most_s and not self._health.stopping.is_set():
       self.pids |= {h.where.get('pid') for h in self._place.handles} - {None}
       now = getattr(getattr(self._run, 'trainer', None), 'version', None)
       # A trainer that starts again counts down: what it does again is not health.
       first = now if first is None else first
-      if now is not None and now >= first + 2 and all(h.where for h in self._place.handles):
+      if (now is not None and now >= first + 2 and until()
+          and all(h.where for h in self._place.handles)):
         return time.monotonic() - began
       time.sleep(0.05)
     return None
