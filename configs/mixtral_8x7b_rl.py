@@ -61,6 +61,6 @@ def get_config():
       every=20, problems=200, samples=4, temperature=0.7, top_p=0.95, max_new_tokens=14336)
   c.checkpoints = dict(every=20, keep=2)
   c.runtime = dict(
-      mode='threads', address='', trainers=1, samplers=8, verifier_hosts=1, verifier_workers=16,
+      mode='ray', address='', trainers=16, samplers=8, verifier_hosts=1, verifier_workers=16,
       deadline_s=1800.0, heartbeat_s=30.0, restarts=3)
   return c

@@ -56,6 +56,6 @@ def get_config():
       every=20, problems=200, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=10240)
   c.checkpoints = dict(every=20, keep=2)
   c.runtime = dict(
-      mode='threads', address='', trainers=1, samplers=2, verifier_hosts=1, verifier_workers=8,
+      mode='ray', address='', trainers=4, samplers=2, verifier_hosts=1, verifier_workers=8,
       deadline_s=3600.0, heartbeat_s=30.0, restarts=3)
   return c

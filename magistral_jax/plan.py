@@ -69,8 +69,7 @@ def main(_) -> None:
   logging.set_verbosity(logging.ERROR)
   c = _CONFIG.value
   console = Console(width=None if sys.stdout.isatty() else 140)
-  note = (lambda name: None) if _JSON.value else (
-      lambda name: print(f'compiling: {name}', file=sys.stderr, flush=True))
+  note = lambda name: print(f'compiling: {name}', file=sys.stderr, flush=True)
   with entry.one_sentence():
     if not 0 <= _MARGIN.value < 1:
       raise ValueError(f'--margin={_MARGIN.value} must be at least 0 and below 1.')

@@ -9,9 +9,13 @@ import dataclasses
 import math
 
 import jax
+import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+# The axes of a mesh, the outermost first: neighbours along the last lie closest together.
+AXES = ('fsdp', 'expert', 'sequence', 'tensor')
 # A rule names one mesh axis, several (the first is the outermost cut), or None: kept whole.
 # Trainer mesh: fsdp x expert x sequence x tensor. Rows of tokens are cut over fsdp and expert,
 # which outside the experts is one more axis of data; the places of a row over sequence. A parameter
@@ -31,16 +35,44 @@ SAMPLER = dict(row=None, place=None, embed=None, heads=_BOTH, kv_heads=_BOTH, ff
 def make_mesh(devices, **sizes: int) -> Mesh:
   """A mesh of named axes over exactly `devices`, e.g. make_mesh(jax.devices(), fsdp=4, tensor=2).
 
+  The axes come in the order of AXES. On TPUs they follow the links of the torus as far as that
+  goes; along the first, devices of one process stand beside each other, so that a process's rows
+  are one stretch.
+
   Raises:
-    ValueError: the sizes do not multiply to the number of devices.
+    ValueError: an axis is unknown, or the sizes do not multiply to the number of devices, or do not
+      divide their torus.
   """
+  if not set(sizes) <= set(AXES):
+    raise ValueError(f'A mesh of {sizes} has an axis that is none of {AXES}.')
+  # A ConfigDict gives its keys in another order.
+  sizes = {name: sizes[name] for name in AXES if name in sizes}
   wanted = math.prod(sizes.values())
   if wanted != len(devices):
     raise ValueError(f'A mesh of {sizes} needs {wanted} devices and got {len(devices)}: change '
                      f'mesh.trainer or mesh.sampler.')
+  if len({getattr(device, 'slice_index', 0) for device in devices}) > 1:
+    raise ValueError(f'A mesh of {sizes} got devices of several TPU slices: a trainer and a '
+                     f'sampler take one slice each.')
+  try:
+    # An axis may take a part of a side of the torus: 2 of 4.
+    grid = mesh_utils.create_device_mesh(
+        tuple(sizes.values()), list(devices), allow_split_physical_axes=True)
+  except NotImplementedError as error:
+    raise ValueError(f'A mesh of {sizes} cannot be laid over these {len(devices)} devices: '
+                     f'change mesh.trainer or mesh.sampler ({error}).') from None
   # Auto axes: the compiler propagates shardings from the arrays' own; no annotation per operation.
-  return jax.make_mesh(tuple(sizes.values()), tuple(sizes), devices=devices,
-                       axis_types=(AxisType.Auto,) * len(sizes))
+  return Mesh(beside(grid), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
+
+
+def beside(grid: np.ndarray) -> np.ndarray:
+  """A grid of devices, its first axis put into an order where each process is one stretch.
+
+  A collective among all of an axis goes by the torus, in whatever order the axis counts.
+  """
+  hosts = [sorted({device.process_index for device in part})
+           for part in grid.reshape(len(grid), -1)]
+  return grid[np.array(sorted(range(len(grid)), key=hosts.__getitem__))]
 
 
 def mesh_axes(rules: dict, axis: str) -> tuple[str, ...]:
@@ -122,14 +154,18 @@ def check_divisible(abstract, shardings, what: str) -> None:
                          f'mesh section of the config.')
 
 
-def local_span(mesh: Mesh, rows: int) -> tuple[int, int]:
-  """The rows (start, stop) of an array cut along the trainer's 'row' that this process holds.
+def local_span(mesh: Mesh, rows: int, process: int | None = None) -> tuple[int, int]:
+  """The rows (start, stop) of an array cut along the trainer's 'row' that a process holds.
 
+  Args:
+    process: its number; None for this one.
   Raises:
     ValueError: they are not one stretch: the mesh's order of devices mixes the processes.
   """
-  spans = named(mesh, TRAINER, ('row',)).addressable_devices_indices_map((rows,)).values()
-  held = sorted({i for span, in spans for i in range(*span.indices(rows))})
+  process = jax.process_index() if process is None else process
+  spans = named(mesh, TRAINER, ('row',)).devices_indices_map((rows,))
+  held = sorted({i for device, (span,) in spans.items() if device.process_index == process
+                 for i in range(*span.indices(rows))})
   if held != list(range(held[0], held[-1] + 1)):
     raise ValueError(f'A process of the trainer holds rows {held} of {rows}, which are not one '
                      f'stretch: make mesh.trainer.fsdp x mesh.trainer.expert a multiple of '

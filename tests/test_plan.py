@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from magistral_jax import plan
-from magistral_jax.planning import chips, cost, programs, report
+from magistral_jax.planning import chips, cost, flops, programs, report
 from tests import tiny
 
 ROOT = tiny.CONFIGS.parent
@@ -83,10 +83,10 @@ def test_the_advice_for_a_sampler_is_a_number_of_pages_that_fits():
 def test_flops_of_the_mathematics_follow_from_the_shape():
   c = programs.model_config(tiny.load('magistral_small_rl'))
   assert c.parameters == 23_572_403_200
-  assert programs.matmul_parameters(c) == 23_572_403_200 - 131072 * 5120
+  assert flops.matmul_parameters(c) == 23_572_403_200 - 131072 * 5120
   tokens = 16 * 45056
   attention = 6 * 40 * 32 * 128 * 45056 * tokens
-  assert programs.training_flops(c, 16, 45056) == 6 * 22_901_314_560 * tokens + attention
+  assert flops.training(c, 16, 45056) == 6 * 22_901_314_560 * tokens + attention
 
 
 @pytest.mark.parametrize('name, arguments, words', [

@@ -1,7 +1,9 @@
 """The axis tables: where a named axis lies, in how many pieces, and what cannot be cut."""
 import math
+from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
@@ -58,3 +60,19 @@ def test_the_array_that_cannot_be_cut_is_named():
 def test_a_mesh_needs_exactly_its_devices():
   with pytest.raises(ValueError, match='needs 16 devices and got 8: change mesh.trainer'):
     mesh(fsdp=8, tensor=2)
+
+
+def test_axes_have_one_order_whoever_names_them():
+  """A ConfigDict gives them in another; rows must be cut over fsdp first all the same."""
+  assert mesh(tensor=2, expert=2, fsdp=2).axis_names == ('fsdp', 'expert', 'tensor')
+  with pytest.raises(ValueError, match='none of'):
+    mesh(data=8)
+
+
+def test_the_rows_of_a_process_stand_beside_each_other():
+  # As on v5p:2x2x4 with fsdp=8 x tensor=2: four hosts, whose rows the torus deals out in turn.
+  grid = np.array([[SimpleNamespace(process_index=i % 4, id=(i, j)) for j in range(2)]
+                   for i in range(8)])
+  found = sharding.beside(grid)
+  assert [device.process_index for device in found[:, 0]] == [0, 0, 1, 1, 2, 2, 3, 3]
+  assert [device.id for device in found[:3, 1]] == [(0, 1), (4, 1), (1, 1)]

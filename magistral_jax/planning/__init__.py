@@ -3,6 +3,7 @@
   chips.py     what the chips can do, as published; TPUs that are only described
   hlo.py       reads what the compiler made of a program
   cost.py      its FLOPs, bytes and collectives, loops counted as often as they turn
+  flops.py     what the mathematics asks for
   programs.py  the programs of a config, compiled
   report.py    what they amount to: memory, time, what binds, what to change
 """

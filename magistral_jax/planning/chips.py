@@ -33,11 +33,13 @@ class Chip:
     return int(self.hbm_gib * 2**30) // self.devices
 
 
-# HBM, peak and bandwidths: cloud.google.com/tpu/docs/v4, /v5e, /v5p, /v6e, /tpu7x (tables "system
-# architecture", read in November 2026). ICI is given there in Gbit/s one way (v4 2400, v5e 1600,
-# v5p 4800, v6e 3200) or in GB/s both ways (tpu7x 1200).
+# As published on docs.cloud.google.com/tpu/docs/v4, /v5e, /v5p, /v6e, /tpu7x (tables of
+# specifications, read on 2026-11-22). ICI is given there both ways together (v5e 400, v5p 1200,
+# v6e 800, tpu7x 1200 GB/s), of which a collective has half. For v4 it is not: its 1.1 PB/s of
+# all-reduce over a pod of 4096 chips are 268 GB/s of each, which for v5e (51.2 TB/s over 256) and
+# v6e (102.4) gives exactly that half.
 CHIPS = {chip.name: chip for chip in (
-    Chip('v4', 32, 275e12, 1228e9, 300e9, 4, options=(('chip_config_name', 'megacore'),)),
+    Chip('v4', 32, 275e12, 1200e9, 268e9, 4, options=(('chip_config_name', 'megacore'),)),
     Chip('v5e', 16, 197e12, 819e9, 200e9, 4),
     Chip('v5p', 95, 459e12, 2765e9, 600e9, 4),
     Chip('v6e', 32, 918e12, 1638e9, 400e9, 4),

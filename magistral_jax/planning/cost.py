@@ -53,12 +53,18 @@ class Cost:
                 sorted({*self.unknown, *other.unknown}))
 
 
-def of_program(text: str, *, devices: int, cached_tokens: float = 0.0, loops: bool = True) -> Cost:
+@dataclasses.dataclass(frozen=True)
+class Load:
+  """What only a run decides, and a kernel's shapes do not say."""
+  cached_tokens: float = 0.0    # In the pages that one call of the paged attention kernel reads.
+  routed: float = 1.0           # Rows that experts are given, of those that there is room for.
+
+
+def of_program(text: str, *, devices: int, load: Load = Load(), loops: bool = True) -> Cost:
   """The cost of a program from its optimized HLO.
 
   Args:
     devices: that it runs on, for collectives among all of them.
-    cached_tokens: tokens in the pages that one call of the paged attention kernel reads.
     loops: False counts the bodies of loops once, as XLA does.
   """
   computations, entry = hlo.parse(text)
@@ -66,7 +72,7 @@ def of_program(text: str, *, devices: int, cached_tokens: float = 0.0, loops: bo
   for name, (times, fused) in _times(computations, entry, total, loops).items():
     for instruction in computations[name].instructions.values():
       one = _instruction(computations, computations[name], instruction, fused=fused,
-                         devices=devices, cached_tokens=cached_tokens)
+                         devices=devices, load=load)
       if one:
         total = total.plus(one, times)
   return total
@@ -92,7 +98,7 @@ def _times(computations, entry, total, loops) -> dict[str, tuple[float, bool]]:
   return found
 
 
-def _instruction(computations, own, i, *, fused, devices, cached_tokens) -> Cost | None:
+def _instruction(computations, own, i, *, fused, devices, load) -> Cost | None:
   kind = i.opcode.removesuffix('-start')
   if i.opcode.endswith('-done') or i.opcode in _FREE:
     return None
@@ -102,7 +108,7 @@ def _instruction(computations, own, i, *, fused, devices, cached_tokens) -> Cost
   elif kind in COLLECTIVES:
     cost.collectives[kind] = [1, _sent(kind, own, i, hlo.group_size(i.text, devices))]
   elif 'custom_call_target="tpu_custom_call"' in i.text:
-    return _kernel(own, i, cached_tokens)
+    return _kernel(own, i, load)
   if not fused:
     cost.bytes = _moved(computations, own, i)
   return cost
@@ -222,14 +228,14 @@ def _behind(inner, name) -> str:
   return name
 
 
-def _kernel(own, i, cached_tokens) -> Cost:
+def _kernel(own, i, load) -> Cost:
   """The cost of a Pallas kernel, which XLA cannot see into."""
   named = re.search(r'op_name="[^"]*"', i.text)
   where = f'{i.name} {named[0] if named else ""}'
   shapes = [s[0] for s in _operands(own, i) if s]
   for name, cost in KERNELS.items():
     if name in where:
-      flops, moved = cost(shapes, i.shapes, cached_tokens)
+      flops, moved = cost(shapes, i.shapes, load)
       return Cost(flops=flops, bytes=moved, kernels={name: flops})
   moved = sum(a.bytes for a in [*shapes, *i.shapes])
   return Cost(bytes=moved, unknown=[f'kernel {re.sub(r"[.0-9]+$", "", i.name)} (FLOPs)'])
@@ -237,8 +243,8 @@ def _kernel(own, i, cached_tokens) -> Cost:
 
 def _splash(products):
   """Attention of queries [..., N, Tq, H] to keys [..., K, Tk, H], half of it masked."""
-  def cost(operands, results, cached_tokens):
-    del cached_tokens
+  def cost(operands, results, load):
+    del load
     wide = [a for a in operands if len(a.dims) >= 3 and a.dtype in ('bf16', 'f32')
             and a.dims[-1] % 128 == 0 and a.dims[-2] > 8]
     q, k = wide[0], wide[1]
@@ -251,24 +257,28 @@ def _splash(products):
   return cost
 
 
-def _paged(operands, results, cached_tokens):
+def _paged(operands, results, load):
   """One query a slot against all that is cached: 4 FLOPs a number of a query head."""
   del results
   q, pool = operands[-2], operands[-1]
   heads, width = q.dims[-2:]
-  return 4 * heads * width * cached_tokens, cached_tokens * pool.bytes / math.prod(pool.dims[:2])
+  return (4 * heads * width * load.cached_tokens,
+          load.cached_tokens * pool.bytes / math.prod(pool.dims[:2]))
 
 
-def _grouped(operands, results, cached_tokens):
-  """Rows [R, K] times the matrix of their group [E, K, N], or the transposed."""
-  del cached_tokens
+def _grouped(operands, results, load):
+  """Rows [R, K] times the matrix of their group [E, K, N], or the transposed.
+
+  Rows of no group are skipped, so that of the rows only `load.routed` cost anything.
+  """
   wide = [a for a in operands if a.dtype in ('bf16', 'f32') and len(a.dims) >= 2]
   out = results[0]
-  moved = sum(a.bytes for a in [*operands, *results] if a.space == 0)
+  moved = sum(a.bytes * (load.routed if len(a.dims) == 2 else 1)
+              for a in [*operands, *results] if a.space == 0)
   if len(out.dims) == 3:   # [E, K, N] of rows [K, R] and [R, N]: the gradient of the matrices.
-    return 2.0 * max(wide[0].dims) * math.prod(out.dims[1:]), moved
+    return 2.0 * load.routed * max(wide[0].dims) * math.prod(out.dims[1:]), moved
   inputs = next((d for d in wide[1].dims[-2:] if d != out.dims[-1]), wide[1].dims[-1])
-  return 2.0 * math.prod(out.dims) * inputs, moved
+  return 2.0 * load.routed * math.prod(out.dims) * inputs, moved
 
 
 # Products of [tokens, tokens, head] that a kernel does; what its HLO or its scope is called.

@@ -103,7 +103,10 @@ def parse(text: str) -> tuple[dict[str, Computation], str]:
 
 
 def trips(computations, loop: Instruction) -> int | None:
-  """How often a `while` turns: the bound of a condition that counts from 0; None if unknown."""
+  """How often a `while` turns: the bound of a condition that counts from 0, over what a turn adds.
+
+  The compiler unrolls loops that pass weights around a ring: a turn then does two. None if unknown.
+  """
   known = re.search(r'known_trip_count"?:\{"?n"?:"?(\d+)', loop.text)
   if known:
     return int(known[1])
@@ -114,7 +117,28 @@ def trips(computations, loop: Instruction) -> int | None:
   bounds = [i.constant for c in inside for i in c.instructions.values()
             if i.constant is not None]
   counts = len(compares) == 1 and 'direction=LT' in compares[0].text
-  return max(bounds) if counts and bounds else None
+  return -(-max(bounds) // _added(computations, loop)) if counts and bounds else None
+
+
+def _added(computations, loop: Instruction) -> int:
+  """What a turn of a loop adds to its counter; 1 where it cannot be seen."""
+  condition, body = (computations[loop.called()[key][0]] for key in ('condition', 'body'))
+  counters = [int(re.search(r'index=(\d+)', i.text)[1]) for i in condition.instructions.values()
+              if i.opcode == 'get-tuple-element' and not i.shapes[0].dims]
+  if len(counters) != 1 or body.root.opcode != 'tuple':
+    return 1
+  new, inside = body.instructions.get(body.root.operands[counters[0]]), body
+  while new and new.opcode in ('copy', 'bitcast', 'fusion'):
+    if new.opcode == 'fusion':
+      inside = computations[new.called()['calls'][0]]
+      new = inside.root
+    else:
+      new = inside.instructions.get(new.operands[0])
+  if not new or new.opcode != 'add':
+    return 1
+  steps = [inside.instructions[name].constant for name in new.operands
+           if name in inside.instructions]
+  return next((step for step in steps if step and step > 0), 1)
 
 
 def group_size(text: str, devices: int) -> int:

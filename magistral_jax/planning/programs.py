@@ -1,12 +1,13 @@
 """The programs that a run of a config consists of, compiled for TPUs that are only described.
 
 They are the very functions that train and sample (trainer/step.py, sampler/engine.py,
-weights/snapshot.py), given shapes instead of arrays; nothing is allocated.
+weights/staging.py), given shapes instead of arrays; nothing is allocated.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import time
@@ -18,11 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from magistral_jax import build, sharding
+from magistral_jax.limits import ON_CLUSTER
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
-from magistral_jax.planning import cost
+from magistral_jax.planning import cost, flops
 from magistral_jax.records import RowImages, Rows
-from magistral_jax.weights import snapshot
+from magistral_jax.weights import snapshot, staging
 
 # Token ids and the like; `mask` is bool, all other arrays of Rows are float32.
 _INTEGERS = ('tokens', 'targets', 'segments', 'positions')
@@ -68,6 +70,7 @@ def model_config(c) -> ModelConfig:
 def trainer(c, config: ModelConfig, devices, note: Callable) -> Side:
   """The trainer's side: gradient of a microbatch, update, publication of the weights."""
   mesh = sharding.make_mesh(devices, **c.mesh.trainer)
+  check_processes(c, mesh)
   opt, state, step = build.train_step(c, config, mesh)
   shardings = jax.tree.map(lambda x: x.sharding, state.params)
   sharding.check_divisible(state.params, shardings, 'model')
@@ -75,20 +78,29 @@ def trainer(c, config: ModelConfig, devices, note: Callable) -> Side:
   one = jax.ShapeDtypeStruct((), np.int32, sharding=state.step.sharding)
   rows = _rows(c, config, mesh)
   learn = step.supervise if _supervised(c) else step.accumulate
-  places = rows['tokens'].shape
-  run = lambda name, lower, flops: _compile(name, lower, mesh.size, flops, note)
+  room = build.patches(c, config)
+  wanted = flops.training(config, *rows['tokens'].shape, patches=room.row_patches if room else 0,
+                          tower_trained=c.model.vision == 'trained')
+  run = functools.partial(_compile, devices=mesh.size, note=note, load=cost.Load(
+      routed=_routed(config, mesh, sharding.TRAINER)))
   programs = [
       run('gradient of a microbatch',
-          lambda: learn.lower(state.params, state.reference, grads, totals, rows),
-          training_flops(config, *places)),
+          lambda: learn.lower(state.params, state.reference, grads, totals, rows), wanted),
       run('update', lambda: step.apply.lower(state, grads, totals, one), 0.0),
-      run('cast of the weights', lambda: snapshot.cast(config).lower(state.params), 0.0)]
-  gathered = _gather(c, config, mesh, state.params)
-  if gathered:
-    programs.append(run('reshard of the weights', gathered, 0.0))
+      _publication(c, config, state.params, run)]
   return Side(dict(parameters=_bytes(state.params), reference=_bytes(state.reference),
                    optimizer=_bytes((state.opt_state, state.step)),
                    gradients=_bytes((grads, totals))), programs)
+
+
+def check_processes(c, mesh) -> None:
+  """Raises ValueError unless the hosts of a pod can be the processes of its trainer."""
+  hosts = {device.process_index for device in mesh.devices.flat}
+  if c.runtime.mode in ON_CLUSTER and len(hosts) != c.runtime.trainers:
+    raise ValueError(f'runtime.trainers={c.runtime.trainers} and these {mesh.size} devices have '
+                     f'{len(hosts)} hosts: a trainer has one process on each, so make them equal.')
+  for host in hosts:
+    sharding.local_span(mesh, c.trainer.microbatch_rows, host)
 
 
 def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
@@ -98,19 +110,22 @@ def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
   params = abstract_weights(config, mesh)
   state = engine.abstract_state()
   longest = engine.slot_pages * engine.page_tokens
-  # A sequence that gave its pages back is prefilled again, at any length.
-  programs = engine.lower(params, [c.data.max_prompt_tokens, longest])
   cached = min(engine.pages * engine.page_tokens, engine.slots * longest)
-  step = decoding_flops(config, engine.slots, cached)
-  flops = dict(generate=engine.decode_steps * step, insert=0.0)
-  compiled = [
-      _compile(name, lower, mesh.size,
-               flops[name] if name in flops else prefill_flops(config, int(name.split()[1])), note,
-               cached_tokens=cached)
-      for name, lower in programs.items()]
+  wanted = dict(generate=engine.decode_steps * flops.decoding(config, engine.slots, cached),
+                insert=0.0)
+  run = functools.partial(_compile, devices=mesh.size, note=note, load=cost.Load(
+      cached, _routed(config, mesh, sharding.SAMPLER)))
+  # A sequence that gave its pages back is prefilled again, at any length.
+  programs = [
+      run(f'prefill {tokens}' + (f', {patches} patches' if patches else ''), lower,
+          flops.prefill(config, tokens, patches))
+      for tokens, patches, lower in engine.lower_prefills(
+          params, longest, c.data.max_prompt_tokens)]
+  programs += [run(name, lower, wanted[name])
+               for name, lower in engine.lower_steps(params).items()]
   return Side({'parameters': _bytes(params), 'parameters of the next version': _bytes(params),
                'KV pages': _bytes(state.pages), 'slots': _bytes(state) - _bytes(state.pages)},
-              compiled)
+              programs)
 
 
 def abstract_weights(config: ModelConfig, mesh):
@@ -123,34 +138,15 @@ def abstract_weights(config: ModelConfig, mesh):
       a.shape, jnp.dtype(config.dtype), sharding=s), weights, shardings)
 
 
-def training_flops(config: ModelConfig, rows: int, tokens: int) -> float:
-  """6 N a token, and attention to half a row: 6 L N H T a token."""
-  each = 6 * matmul_parameters(config) + 6 * _attention(config) * tokens
-  return float(rows * tokens * each)
+def _routed(config: ModelConfig, mesh, rules) -> float:
+  """Rows that a device's experts are given where all are chosen evenly, of those it has room for.
 
-
-def prefill_flops(config: ModelConfig, tokens: int) -> float:
-  """2 N a token without the head, whose logits nobody asks for, and attention."""
-  each = 2 * (matmul_parameters(config) - config.vocab * config.dim) + 2 * _attention(
-      config) * tokens
-  return float(tokens * each)
-
-
-def decoding_flops(config: ModelConfig, slots: int, cached_tokens: int) -> float:
-  """2 N a token, and attention to all that is cached."""
-  return float(2 * slots * matmul_parameters(config) + 4 * _attention(config) * cached_tokens)
-
-
-def matmul_parameters(config: ModelConfig) -> int:
-  """Parameters that a token of text is multiplied with: no embedding, no idle expert, no tower."""
-  active = getattr(config, 'active_parameters', config.parameters)
-  if config.vision:
-    active -= sum(config.vision.parameters(config.dim))
-  return active - (0 if config.tied else config.vocab * config.dim)
-
-
-def _attention(config) -> int:
-  return config.layers * config.heads * config.head_dim
+  It has room for the worst: all tokens choose its experts (models/moe.py).
+  """
+  if not config.experts:
+    return 1.0
+  here, k = config.experts // sharding.pieces(mesh, rules, 'expert'), config.experts_per_token
+  return k * here / config.experts / min(k, here)
 
 
 def _supervised(c) -> bool:
@@ -171,21 +167,20 @@ def _rows(c, config, mesh) -> dict:
                       rows.arrays())
 
 
-def _gather(c, config, mesh, params):
-  """Lays the cast weights out as a sampler has them, a complete copy on each block of devices.
-
-  So a trainer pod serves samplers on other hosts: each pulls from one block. None if the blocks do
-  not come out even.
-  """
-  sizes = dict(c.mesh.sampler)
-  count = math.prod(sizes.values())
-  if mesh.size % count:
-    return None
-  blocks = jax.sharding.Mesh(mesh.devices.reshape(-1, *sizes.values()), ('copy', *sizes))
-  target = jax.tree.map(lambda x: x.sharding, abstract_weights(config, blocks))
-  cast = jax.tree.map(lambda p: jax.ShapeDtypeStruct(
-      p.shape, jnp.dtype(config.dtype), sharding=p.sharding), params)
-  return lambda: jax.jit(lambda x: x, out_shardings=target).lower(cast)
+def _publication(c, config, params, run: Callable) -> Program:
+  """What brings new weights out of the trainer: piece by piece on a cluster, else in one copy."""
+  if c.runtime.mode not in ON_CLUSTER:
+    return run('copy of the weights', lambda: snapshot.cast(config).lower(params), 0.0)
+  # One piece of each leaf is compiled; the leaf costs as often as much as it has pieces.
+  parts = [(times, run(f'weights, piece of {leaf}', lower, 0.0))
+           for leaf, times, lower in staging.programs(params, config.dtype)]
+  programs = [program for _, program in parts]
+  total = functools.reduce(lambda sum, part: sum.plus(part[1].cost, part[0]), parts, cost.Cost())
+  return Program(
+      f'weights in {sum(math.ceil(times) for times, _ in parts)} pieces',
+      max(p.arguments for p in programs), max(p.results for p in programs),
+      max(p.temporary for p in programs), total, 0.0, sum(p.compile_s for p in programs),
+      refused=next((p.refused for p in programs if p.refused), ''))
 
 
 def _bytes(tree: Any) -> int:
@@ -194,7 +189,7 @@ def _bytes(tree: Any) -> int:
              for x in jax.tree.leaves(tree))
 
 
-def _compile(name, lower, devices, model_flops, note, *, cached_tokens=0) -> Program:
+def _compile(name, lower, model_flops, *, devices, note, load) -> Program:
   note(name)
   start = time.monotonic()
   try:
@@ -209,7 +204,7 @@ def _compile(name, lower, devices, model_flops, note, *, cached_tokens=0) -> Pro
       name, memory.argument_size_in_bytes,
       memory.output_size_in_bytes - memory.alias_size_in_bytes,
       memory.temp_size_in_bytes + memory.generated_code_size_in_bytes,
-      cost.of_program(compiled.as_text(), devices=devices, cached_tokens=cached_tokens),
+      cost.of_program(compiled.as_text(), devices=devices, load=load),
       model_flops, time.monotonic() - start)
 
 

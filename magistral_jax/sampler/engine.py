@@ -150,23 +150,39 @@ class Engine:
     """Programs compiled so far; constant in steady state."""
     return sum(f._cache_size() for f in (self._prefill, self._insert, self._generate))
 
-  def lower(self, params, prompts: list[int]) -> dict:
-    """{name: () -> the program traced, to be compiled} of all that a sampler runs; for planning.
+  def lower_prefills(self, params, longest: int, longest_prompt: int):
+    """(tokens, patches, () -> the prefill traced) for every bucket of tokens; for planning.
+
+    A model that reads images is also given, in every bucket, as many patches as a prompt can have.
 
     Args:
-      params: tree of shapes with shardings. prompts: lengths whose prefills are wanted.
+      params: tree of shapes with shardings.
+      longest: tokens of the longest sequence; longest_prompt: of the longest that has images.
     """
-    put = lambda *shapes: [jax.ShapeDtypeStruct(shape, dtype, sharding=self._whole)
-                           for shape, dtype in shapes]
+    state, vision = self.abstract_state(), self.config.vision
+    size, most = self.page_tokens, 1 << (longest_prompt - 1).bit_length()
+    while size <= self.bucket(longest):
+      arrays = self._shapes(((1, size), np.int32), ((), np.int32),
+                            ((size // self.page_tokens,), np.int32))
+      yield size, 0, functools.partial(self._prefill.lower, params, state, *arrays)
+      if vision and size >= SMALLEST_PICTURE:
+        patches = vision.merge ** 2 * min(size, most)
+        row = RowImages.empty(1, size, patches, 3 * vision.patch ** 2)
+        images = {name: self._shapes((x.shape, x.dtype))[0] for name, x in vars(row).items()}
+        yield size, patches, functools.partial(self._prefill.lower, params, state, *arrays, images)
+      size *= 2
+
+  def lower_steps(self, params) -> dict:
+    """{name: () -> the program traced} of what comes after a prefill; for planning."""
     state = self.abstract_state()
-    seats = dataclasses.astuple(Seats.empty(self.slots))
-    table = put(((self.slots, self.slot_pages), np.int32), ((self.slots,), bool))
-    prefill = lambda size: self._prefill.lower(params, state, *put(
-        ((1, size), np.int32), ((), np.int32), ((size // self.page_tokens,), np.int32)))
-    return {f'prefill {size}': functools.partial(prefill, size)
-            for size in sorted({self.bucket(n) for n in prompts})} | dict(
-        insert=lambda: self._insert.lower(state, tuple(put(*((x.shape, x.dtype) for x in seats)))),
-        generate=lambda: self._generate.lower(params, state, *table))
+    seats = self._shapes(*((x.shape, x.dtype)
+                           for x in dataclasses.astuple(Seats.empty(self.slots))))
+    table = self._shapes(((self.slots, self.slot_pages), np.int32), ((self.slots,), bool))
+    return dict(insert=lambda: self._insert.lower(state, tuple(seats)),
+                generate=lambda: self._generate.lower(params, state, *table))
+
+  def _shapes(self, *arrays):
+    return [jax.ShapeDtypeStruct(shape, dtype, sharding=self._whole) for shape, dtype in arrays]
 
   def abstract_state(self) -> DecodeState:
     """The state as shapes with shardings."""

@@ -6,7 +6,7 @@ Every process of the trainer takes part in bringing a piece together; the first 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,21 @@ def pieces(params, dtype: str, piece_bytes: int = PIECE_BYTES
     for start, stop in cuts(leaf.shape, itemsize, piece_bytes):
       piece = _gather(whole, dtype, stop - start if leaf.shape else None)(leaf, start)
       yield name, start, stop, np.asarray(piece.addressable_data(0))
+
+
+def programs(params, dtype: str, piece_bytes: int = PIECE_BYTES
+             ) -> Iterator[tuple[str, float, Callable]]:
+  """(leaf, how many such pieces it is, () -> the program of its largest, traced); for planning.
+
+  Args:
+    params: tree of shapes with shardings.
+  """
+  for name, leaf in leaves(params).items():
+    whole = NamedSharding(leaf.sharding.mesh, PartitionSpec())
+    start, stop = cuts(leaf.shape, jnp.dtype(dtype).itemsize, piece_bytes)[0]
+    run = _gather(whole, dtype, stop - start if leaf.shape else None)
+    rows = leaf.shape[0] if leaf.shape else 1
+    yield name, rows / (stop - start), functools.partial(run.lower, leaf, start)
 
 
 @functools.cache

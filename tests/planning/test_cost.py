@@ -94,6 +94,19 @@ def test_collectives_count_in_loops_and_by_their_groups(groups, devices):
   assert found.bytes == 5 * 2 * size and not found.unknown
 
 
+@pytest.mark.parametrize('counted', [
+    '  %n = s32[]{:T(128)} add(%i, %two)\n',
+    '  %n = s32[]{:T(128)} fusion(%i), kind=kLoop, calls=%more\n'])
+def test_a_loop_that_was_unrolled_turns_half_as_often(counted):
+  """Its counter goes 0 2 4: as the compiler writes products whose weights travel around a ring."""
+  text = LOOP.replace('GROUPS', 'replica_groups={}').replace('tuple(%i, %r)', 'tuple(%n, %r)')
+  text = text.replace('  %r = ', '  %two = s32[]{:T(128)} constant(2)\n' + counted + '  %r = ')
+  text = text.replace('%body (p', '%more (q: s32[]) -> s32[] {\n'
+                      '  %q = s32[]{:T(128)} parameter(0)\n  %by = s32[]{:T(128)} constant(2)\n'
+                      '  ROOT %sum = s32[]{:T(128)} add(%q, %by)\n}\n\n%body (p')
+  assert cost.of_program(text, devices=2).collectives['all-reduce'][0] == 3
+
+
 def test_a_loop_without_a_bound_is_told():
   text = LOOP.replace('constant(5)', 'add(%p, %p)')
   found = cost.of_program(text.replace('GROUPS', 'replica_groups={}'), devices=2)
@@ -133,6 +146,23 @@ def test_attention_kernels_are_counted_from_their_shapes():
     assert cost.of_program(call.format(name), devices=1).flops == products * product, name
   strange = cost.of_program(call.format('strange'), devices=1)
   assert strange.flops == 0 and strange.unknown == ['kernel strange (FLOPs)']
+
+
+@pytest.mark.parametrize('routed', [1.0, 0.25])
+def test_grouped_products_cost_the_rows_that_experts_are_given(routed):
+  """The buffer has room for all rows; those of other devices' experts are skipped."""
+  call = ('ENTRY %main () -> {0} {{\n'
+          '  %x = bf16[512,256]{{1,0}} parameter(0)\n'
+          '  %w = {1} parameter(1)\n'
+          '  ROOT %{2}.1 = {0} custom-call(%x, %w), custom_call_target="tpu_custom_call"\n}}\n')
+  product, load = 2 * 512 * 256 * 1024, cost.Load(routed=routed)
+  rows, matrices = 2 * 512 * (256 + 1024), 2 * 4 * 256 * 1024
+  texts = (call.format('bf16[512,1024]{1,0}', 'bf16[4,256,1024]{2,1,0}', 'gmm'),
+           call.replace('[512,256]', '[256,512]').format(
+               'bf16[4,256,1024]{2,1,0}', 'bf16[512,1024]{1,0}', 'tgmm'))
+  for text in texts:
+    found = cost.of_program(text, devices=1, load=load)
+    assert found.flops == routed * product and found.bytes == routed * rows + matrices
 
 
 def test_shapes_of_tuples_and_memories():
