@@ -19,6 +19,7 @@ import os
 import pathlib
 import time
 
+import jax
 import ray
 
 from magistral_jax import hosts
@@ -192,13 +193,16 @@ class Cluster:
   def _environment(self, kind: str) -> dict[str, str]:
     """Of a host's process. On one machine every process plays a host of its own."""
     path = os.pathsep.join(filter(None, [_ROOT, os.environ.get('PYTHONPATH', '')]))
+    shared = dict(PYTHONPATH=path)
+    if jax.config.jax_compilation_cache_dir:
+      shared['JAX_COMPILATION_CACHE_DIR'] = jax.config.jax_compilation_cache_dir
     if self._c.runtime.address:
-      return dict(PYTHONPATH=path) | (dict(JAX_PLATFORMS='cpu') if kind == 'verifier' else {})
+      return shared | (dict(JAX_PLATFORMS='cpu') if kind == 'verifier' else {})
     size = lambda mesh: math.prod(dict(mesh).values())
     devices = dict(trainer=size(self._c.mesh.trainer) // self._c.runtime.trainers,
                    sampler=size(self._c.mesh.sampler), verifier=1)[kind]
-    return dict(PYTHONPATH=path, JAX_PLATFORMS='cpu',
-                XLA_FLAGS=f'--xla_force_host_platform_device_count={devices}')
+    return shared | dict(JAX_PLATFORMS='cpu',
+                         XLA_FLAGS=f'--xla_force_host_platform_device_count={devices}')
 
 
 def start_here(*, trainers: int, samplers: int, verifier_hosts: int, store_bytes: int = 0) -> None:

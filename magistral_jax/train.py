@@ -233,6 +233,13 @@ def listen(health: Health) -> None:
   signal.signal(signal.SIGTERM, stop)
 
 
+def keep_compiled(workdir: Path) -> None:
+  """What XLA compiles stays in the workdir, so that a run or a role that starts again need not
+  wait for it; unless JAX_COMPILATION_CACHE_DIR names another folder."""
+  if not jax.config.jax_compilation_cache_dir:
+    jax.config.update('jax_compilation_cache_dir', str(workdir.resolve() / 'compiled'))
+
+
 def _place(c, parts: check.Parts, workdir: Path):
   """Where the roles of this config live."""
   if c.runtime.mode not in ON_CLUSTER:
@@ -259,6 +266,7 @@ def main(_) -> None:
       check.describe(c, parts, Console())
       return
     workdir = entry.folder('workdir', _WORKDIR.value)
+  keep_compiled(workdir)
   health = Health(c.runtime.deadline_s)
   listen(health)
   with Display(c.total_steps, True) as display, _place(c, parts, workdir) as place:
