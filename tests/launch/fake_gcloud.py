@@ -3,6 +3,7 @@
 The world is a JSON file: what exists, how often each slice was looked at, what was asked, and the
 script: what happens when the job's state is asked for the n-th time, such as
 {"2": "preempt small-sampler-1", "4": "succeed"}; "fail NAME" is a failure by a preemption.
+tpu7x is rented in another way, so a slice stands here as a group of hosts too.
 """
 import fcntl
 import json
@@ -21,21 +22,64 @@ def lookup(world, name):
   return world['slices'][name]
 
 
+def create(world, name):
+  if name in world['slices']:
+    sys.exit(f'ERROR: {name} already exists')
+  world['slices'][name] = dict(state='WAITING_FOR_RESOURCES', looks=0, installed=False, ray='')
+
+
+def look(world, name):
+  one = lookup(world, name)
+  one['looks'] += 1
+  if one['state'] == 'WAITING_FOR_RESOURCES' and one['looks'] > LOOKS_UNTIL_ACTIVE:
+    one['state'] = world['becomes']
+  return one['state']
+
+
 def queued_resources(world, action, name, flags):
   if action == 'create':
-    if name in world['slices']:
-      sys.exit(f'ERROR: {name} already exists')
-    world['slices'][name] = dict(state='WAITING_FOR_RESOURCES', looks=0, installed=False, ray='')
+    create(world, name)
   elif action == 'describe':
-    one = lookup(world, name)
-    one['looks'] += 1
-    if one['state'] == 'WAITING_FOR_RESOURCES' and one['looks'] > LOOKS_UNTIL_ACTIVE:
-      one['state'] = world['becomes']
-    print(one['state'])
+    print(look(world, name))
   elif action == 'delete':
     assert '--force' in flags
     lookup(world, name)
     del world['slices'][name]
+
+
+def group(world, action, name, flags):
+  """A managed instance group: nothing without its template."""
+  if action == 'create':
+    assert f'--template={name}' in flags and name in world['made']['instance-templates']
+    policy = [flag for flag in flags if flag.startswith('--workload-policy=')]
+    assert (name in world['made']['resource-policies']) == bool(policy)
+    create(world, name)
+  elif action == 'list-instances':
+    state = {'ACTIVE': 'RUNNING', 'SUSPENDED': 'TERMINATED'}.get(look(world, name), 'STAGING')
+    for host in hosts(world, name):
+      print(f'{host}\t{state}')
+  elif action == 'delete':
+    lookup(world, name)
+    del world['slices'][name]
+
+
+def hosts(world, name):
+  return [f'{name}-h{i}' for i in range(world['hosts'].get(name, 1))]
+
+
+def make(world, kind, action, name):
+  """A template or a policy, of which a second one of the same name cannot be."""
+  made = world['made'][kind]
+  if action == 'create':
+    if name in made:
+      sys.exit(f'ERROR: {name} already exists')
+    made.append(name)
+  else:
+    made.remove(name)
+
+
+def flag(flags, name):
+  return next(f.partition('=')[2] for f in flags if f.startswith(f'--{name}='))
 
 
 def ssh(world, name, script):
@@ -103,8 +147,18 @@ def main(argv):
       lookup(world, words[4])
       print(' '.join(f'10.0.0.{i}' for i in range(world['hosts'].get(words[4], 1))))
     elif words[:4] == ['compute', 'tpus', 'tpu-vm', 'ssh']:
-      script = next(f.partition('=')[2] for f in flags if f.startswith('--command='))
-      ssh(world, words[4], script)
+      ssh(world, words[4], flag(flags, 'command'))
+    elif words[:3] == ['compute', 'instance-groups', 'managed']:
+      group(world, words[3], words[4], flags)
+    elif words[:2] in (['compute', 'instance-templates'], ['compute', 'resource-policies']):
+      make(world, words[1], words[2], words[-1])
+    elif words[:3] == ['compute', 'instances', 'list']:
+      name = re.match(r'name~\^(.*)- AND zone:', flag(flags, 'filter'))[1]
+      lookup(world, name)
+      for i, host in enumerate(hosts(world, name)):
+        print(f'{host}\t10.0.0.{i}')
+    elif words[:2] == ['compute', 'ssh']:
+      ssh(world, words[2].rpartition('-h')[0], flag(flags, 'command'))
     else:
       sys.exit(f'ERROR: unknown command {argv}')
   finally:

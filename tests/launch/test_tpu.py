@@ -171,14 +171,15 @@ def cloud(tmp_path, monkeypatch):
   # Nothing of the size of the repository needs to be packed for a played cloud.
   monkeypatch.setattr(command, 'CODE', ('pyproject.toml',))
 
-  def play(script, *argv, action='run', becomes='ACTIVE', refusals=0, **kept):
+  def play(script, *argv, action='run', pod=POD, becomes='ACTIVE', refusals=0, **kept):
     if not world.exists():
       world.write_text(json.dumps(dict(
           slices={}, hosts={'small-trainer': 2}, script=script, becomes=becomes, job='', asked=0,
-          submitted=0, refusals=refusals, log=[])))
+          submitted=0, refusals=refusals, log=[],
+          made={'instance-templates': [], 'resource-policies': []})))
     elif kept or script:
       world.write_text(json.dumps(json.loads(world.read_text()) | kept | dict(script=script)))
-    status = command.main([action, *POD, *CLOUD, '--poll_s=0.01', *argv])
+    status = command.main([action, *pod, *CLOUD, '--poll_s=0.01', *argv])
     return status, json.loads(world.read_text())
   return play
 
@@ -187,25 +188,28 @@ def count(world, words):
   return sum(words in line for line in world['log'])
 
 
-def test_a_whole_life(cloud, capfd):
+@pytest.mark.parametrize('pod, kind', [(POD, 'queued-resources'), (IRONWOOD, 'managed')],
+                         ids=['v5p', 'tpu7x'])
+def test_a_whole_life(cloud, capfd, pod, kind):
   """Created, waited for; a sampler preempted, then the trainer; the job resumed, done; deleted."""
   status, world = cloud({'2': 'preempt small-sampler-1', '6': 'preempt small-trainer',
-                         '9': 'succeed'}, refusals=2)
+                         '9': 'succeed'}, pod=pod, refusals=2)
   said = capfd.readouterr().out
   assert status == 0 and world['job'] == 'SUCCEEDED'
-  assert count(world, 'queued-resources create small-trainer') == 2
-  assert count(world, 'queued-resources create small-sampler-0') == 1
-  assert count(world, 'queued-resources create small-sampler-1') == 2
-  assert count(world, 'queued-resources delete') == 2, 'what is left of the lost ones'
+  assert count(world, f'{kind} create small-trainer') == 2
+  assert count(world, f'{kind} create small-sampler-0') == 1
+  assert count(world, f'{kind} create small-sampler-1') == 2
+  assert count(world, f'{kind} delete') == 2, 'what is left of the lost ones'
   assert world['submitted'] == 2, 'once at the start, once after the trainer was lost'
   assert {one['ray'] for one in world['slices'].values()} == {'head', 'worker'}
   for words in ('small-trainer: WAITING', 'small-trainer: ACTIVE', 'the job goes on without it',
                 'small-trainer is lost, and the job with it', 'line of the job, attempt 2',
                 'the job has succeeded'):
     assert words in said
-  assert cloud({}, action='status')[0] == 0
+  assert cloud({}, action='status', pod=pod)[0] == 0
   assert 'job small' in capfd.readouterr().out
-  assert cloud({}, action='delete')[1]['slices'] == {}
+  world = cloud({}, action='delete', pod=pod)[1]
+  assert world['slices'] == {} and not any(world['made'].values()), 'nothing is left that costs'
 
 
 def test_running_again_takes_up_the_job_that_runs(cloud, capfd):
