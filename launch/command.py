@@ -121,8 +121,6 @@ def act(arguments, launcher: Launcher, shell: Shell) -> int:
 
 def act_gke(arguments, wanted, job: Job, shell: Shell) -> int:
   """Does what is asked through kubectl; the exit status."""
-  if not arguments.image and arguments.action in ('create', 'run'):
-    raise ValueError("--image='' must name an image with magistral_jax[tpu,cluster] in its Python.")
   file = f'{job.name}.jobset.yaml'
   if arguments.action in ('create', 'run'):
     text = jobset.manifest(wanted, job, image=arguments.image, tier=arguments.tier)
@@ -152,12 +150,15 @@ def main(argv) -> int:
     place = clouds.Place(arguments.project, arguments.zone, arguments.tier, arguments.wait_hours,
                          arguments.reservation)
     cloud = clouds.choose(wanted, place)
-    shell = DryShell() if arguments.dry_run else Shell()
-    if arguments.backend == 'gke':
-      return act_gke(arguments, wanted, job, shell)
+    if arguments.backend == 'gke' and arguments.action in ('create', 'run') and not arguments.image:
+      raise ValueError("--image='' must name an image with magistral_jax[tpu,cluster] in its "
+                       "Python.")
+  shell = DryShell() if arguments.dry_run else Shell()
   launcher = Launcher(cloud, wanted, job, shell, poll_s=arguments.poll_s,
                       wait_s=arguments.wait_hours * 3600, recoveries=arguments.recoveries)
   try:
+    if arguments.backend == 'gke':
+      return act_gke(arguments, wanted, job, shell)
     return act(arguments, launcher, shell)
   except CommandError as error:
     print(f'failed: {error}', file=sys.stderr)

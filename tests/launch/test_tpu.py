@@ -250,3 +250,30 @@ def test_a_job_that_fails_for_a_preemption_is_taken_up_again(cloud):
   assert status == 0 and world['submitted'] == 2
   assert count(world, 'queued-resources create small-sampler-0') == 2
   assert count(world, 'queued-resources create small-trainer') == 1
+
+
+def test_a_life_on_kubernetes(tmp_path, monkeypatch, capfd):
+  """Applied, looked at, followed, suspended, applied again, deleted: kubectl does it all."""
+  asked = tmp_path / 'asked'
+  (tmp_path / 'kubectl').write_text(f"""#!/bin/sh
+echo "$@" >> {asked}
+case "$1" in
+  apply) grep -q 'kind: JobSet' "${{2#--filename=}}" && echo jobset.jobset.x-k8s.io/small created;;
+  get) echo small-trainer-0-0-x7 Running;;
+  logs) echo step 1; exit 0;;
+  patch|delete) echo done;;
+esac
+""")
+  (tmp_path / 'kubectl').chmod(0o755)
+  monkeypatch.setenv('PATH', f'{tmp_path}{os.pathsep}{os.environ["PATH"]}')
+  monkeypatch.chdir(tmp_path)
+  gke = [*POD, *CLOUD, '--backend=gke', '--image=i']
+  words = dict(run='created', status='Running', logs='step 1', stop='done', delete='done')
+  for action in ('run', 'status', 'logs', 'stop', 'run', 'delete'):
+    assert command.main([action, *gke]) == 0
+    assert words[action] in capfd.readouterr().out
+  assert [line.split()[0] for line in asked.read_text().splitlines()] == [
+      'apply', 'get', 'logs', 'patch', 'apply', 'delete']
+  (tmp_path / 'kubectl').write_text('#!/bin/sh\necho no such cluster >&2; exit 1\n')
+  assert command.main(['status', *gke]) == 1
+  assert 'no such cluster' in capfd.readouterr().err
