@@ -39,18 +39,23 @@ class Tower(nnx.Module):
     self.norm_pre = weight(rngs, (config.dim,), (None,))
     self.layers = Layers(config, rngs=rngs)
 
-  def __call__(self, pixels, segments, places, *, remat=None, unroll=1):
-    """[B, S, W] of normalised pixels [B, S, C P P]; the rest as in `encode`."""
+  def __call__(self, pixels, segments, places, *, remat=None, unroll=1, pin=lambda x: x):
+    """[B, S, W] of normalised pixels [B, S, C P P]; the rest as in `encode`.
+
+    Args:
+      pin: keeps x [B, S, W] where its rows lie. It is said between all layers: else the compiler
+        gathers the patches of all rows on every device, the tower's weights being the smaller part.
+    """
     c = self.config
     x = project(pixels, self.patch[...].reshape(-1, c.dim))
-    x = rms_norm(x, self.norm_pre[...], c.norm_eps)
+    x = pin(rms_norm(x, self.norm_pre[...], c.norm_eps))
     cos_sin = rotary(places, c.head_dim, c.rope_theta)
     attend = attention.pictures(segments)
     graphdef, stacked = nnx.split(self.layers)
 
     def layer(x, xs):
       index, weights = xs
-      return nnx.merge(graphdef, weights)(x, cos_sin, attend, index, None)[0], None
+      return pin(nnx.merge(graphdef, weights)(x, cos_sin, attend, index, None, None)[0]), None
 
     if remat is not None:
       layer = jax.checkpoint(layer, policy=remat, prevent_cse=False)
