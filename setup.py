@@ -16,6 +16,7 @@ setup(
         'flax>=0.12.8,<0.13',            # nnx: a weight is declared once, with its axes.
         'optax>=0.2.8,<0.3',             # AdamW, clipping, schedules.
         'orbax-checkpoint>=0.12.8,<0.13',  # Atomic, asynchronous, resharding checkpoints.
+        'tensorstore>=0.1.84,<0.2',      # Reads parts of the arrays that Orbax wrote, for exports.
         'ml-collections>=1.1,<2',        # Experiment configs, overridden on the command line.
         'absl-py>=2.1,<3',               # Flags and logging of the entry points.
         'numpy>=2.0,<3',                 # Everything on the host.

@@ -267,6 +267,30 @@ def test_what_transformers_wrote_makes_the_round_trip(tmp_path, name):
       before['architectures'], before['model_type'])
 
 
+@pytest.mark.parametrize('name, patch, merge', [('pixtral', 4, 1), ('mistral3', 4, 2)])
+def test_how_pictures_are_cut_is_written_where_it_did_not_come_along(tmp_path, name, patch, merge):
+  tower = golden.CONFIGS[name].vision
+  assert (tower.patch, tower.merge) == (patch, merge)
+  convert.convert(golden_folder(name), str(tmp_path / 'bare'), 'mistral')
+  convert.convert(str(tmp_path / 'bare'), str(tmp_path / 'hf'), 'hf')
+  read = lambda path: json.loads(path.read_text())
+  pictures = read(tmp_path / 'hf/preprocessor_config.json')
+  assert pictures['size'] == dict(longest_edge=tower.side)
+  assert pictures['patch_size'] == dict(height=patch, width=patch)
+  assert pictures['image_mean'] == [0.48145466, 0.4578275, 0.40821073]
+  assert pictures['image_std'] == [0.26862954, 0.26130258, 0.27577711]
+  whole = read(tmp_path / 'hf/processor_config.json')
+  assert (whole['patch_size'], whole['spatial_merge_size']) == (patch, merge)
+  # In Mistral's layout params.json has it; what was published is copied and not replaced.
+  encoder = read(tmp_path / 'bare/params.json')['vision_encoder']
+  assert (encoder['patch_size'], encoder.get('spatial_merge_size', 1)) == (patch, merge)
+  (tmp_path / 'bare/preprocessor_config.json').write_text('{"published": true}')
+  for form in ('hf', 'mistral'):
+    convert.convert(str(tmp_path / 'bare'), str(tmp_path / f'kept-{form}'), form)
+    assert read(tmp_path / f'kept-{form}/preprocessor_config.json') == dict(published=True)
+    assert not (tmp_path / f'kept-{form}/processor_config.json').exists()
+
+
 @pytest.mark.parametrize('name, trained', [('pixtral', 'orbax'), ('mistral3', 'mistral')])
 def test_a_trained_language_model_goes_back_under_its_tower(tmp_path, name, trained):
   """Its numbers are new, those of tower and adapter the old ones; the format is the old one."""

@@ -59,7 +59,7 @@ def _umask() -> int:
 def write_huggingface(weights: reading.Weights, config: ModelConfig, folder: pathlib.Path, *,
                       kept: dict | None = None, dtype: str | None = None,
                       file_bytes: int | None = None) -> None:
-  """Writes config.json and model*.safetensors.
+  """Writes config.json, model*.safetensors and, with a tower, how pictures are cut for it.
 
   Args:
     kept: fields of config.json that the model's shape does not decide.
@@ -86,6 +86,15 @@ def write_huggingface(weights: reading.Weights, config: ModelConfig, folder: pat
         metadata=dict(total_size=sum(t.bytes for t in tensors)), weight_map=places))
   write_json(folder / huggingface.DESCRIPTION,
              huggingface_config.describe(config, kept or {}, str(tensors[0].dtype)))
+  _write_preprocessing(config, folder)
+
+
+def _write_preprocessing(config: ModelConfig, folder: pathlib.Path) -> None:
+  """How pictures are cut, unless files that came along with the checkpoint say so."""
+  files = huggingface_config.preprocessing(config.vision) if config.vision else {}
+  if not any((folder / name).exists() for name in files):
+    for name, fields in files.items():
+      write_json(folder / name, fields)
 
 
 def write_mistral(weights: reading.Weights, config: ModelConfig, folder: pathlib.Path, *,

@@ -8,6 +8,7 @@ import json
 import pathlib
 from collections.abc import Callable
 
+from magistral_jax.models import vision
 from magistral_jax.models.config import ModelConfig, VisionConfig
 
 # What transformers takes for a field that config.json leaves out.
@@ -213,3 +214,21 @@ def _describe_wrapper(tower: VisionConfig) -> dict:
                          spatial_merge_size=tower.merge)
   return fields | dict(architectures=['LlavaForConditionalGeneration'], model_type='llava',
                        vision_feature_select_strategy='full', image_seq_length=1)
+
+
+def preprocessing(tower: VisionConfig) -> dict[str, dict]:
+  """{file: its fields}: how pictures are cut for a tower, for transformers' PixtralProcessor.
+
+  Mistral's own layout says the same in params.json and tekken.json.
+  """
+  processor = dict(processor_class='PixtralProcessor')
+  return {
+      'preprocessor_config.json': processor | dict(
+          image_processor_type='PixtralImageProcessor', do_convert_rgb=True, do_resize=True,
+          size=dict(longest_edge=tower.side), resample=3,
+          patch_size=dict(height=tower.patch, width=tower.patch),
+          do_rescale=True, rescale_factor=1 / 255, do_normalize=True,
+          image_mean=list(vision.MEAN), image_std=list(vision.STD)),
+      'processor_config.json': processor | dict(
+          patch_size=tower.patch, spatial_merge_size=tower.merge, image_token='[IMG]',
+          image_break_token='[IMG_BREAK]', image_end_token='[IMG_END]')}

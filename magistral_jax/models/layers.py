@@ -97,10 +97,10 @@ class Layers(nnx.Module):
     else:
       self.ffn = FeedForward(config, rngs=rngs)
 
-  def __call__(self, x, cos_sin, attend, layer, cache, real, layout=None):
+  def __call__(self, x, cos_sin, attend, layer, cache, real=None, layout=None):
     """Returns x [B, T, D], the cache, and router logits [B, T, E], None without experts.
 
-    `real`: [B, T], False where experts have nothing to do.
+    `real`: [B, T], False where experts have nothing to do; only they read it.
     """
     out, cache = self.attention(rms_norm(x, self.attention_norm[...], self.eps), cos_sin, attend,
                                 layer, cache)

@@ -25,8 +25,7 @@ from magistral_jax.models.config import ModelConfig, VisionConfig
 from magistral_jax.models.layers import Layers, project, rms_norm, weight
 
 # Of each colour (red, green, blue) in 0 .. 1: what the tower was trained on.
-MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
-STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 class Tower(nnx.Module):
@@ -91,7 +90,7 @@ class Adapter(nnx.Module):
 
 def normalise(pixels, dtype):
   """Pixels [..., C P P] of 0 .. 255 as the tower was trained on them: less mean, over spread."""
-  repeat = lambda x: np.repeat(x, pixels.shape[-1] // 3)
+  repeat = lambda x: np.repeat(np.float32(x), pixels.shape[-1] // 3)
   x = pixels.astype(jnp.float32) / 255.0
   return ((x - repeat(MEAN)) / repeat(STD)).astype(dtype)
 

@@ -3,6 +3,9 @@
     runs/quickstart/experiment.json            {"model": {...}, "tokenizer": {...}, "config": {...}}
     runs/quickstart/checkpoints/120/state/     the train state, of which only `params` is read
     runs/quickstart/checkpoints/120/metrics/   {"value": 0.91}, which says which one is best
+
+On disk every tensor of a layer (and expert) is a piece of its own, so that a policy of any size can
+be exported tensor by tensor.
 """
 
 import dataclasses
@@ -12,6 +15,7 @@ import os
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
 
 from magistral_jax.models import decoder, layout
 from magistral_jax.models.config import ModelConfig, VisionConfig
@@ -133,33 +137,31 @@ def open_weights(path: str, config: ModelConfig, step: int) -> 'WorkdirWeights':
 
 
 class WorkdirWeights:
-  """A reading.Weights: one array of the tree at a time is in memory."""
+  """A reading.Weights: one tensor of one layer (and expert) at a time is in memory."""
 
   def __init__(self, path: str, config: ModelConfig, step: int):
-    self.path, self._step = path, step
-    self._leaves = {layout.leaf_name(keys): (keys, leaf) for keys, leaf in
-                    jax.tree.leaves_with_path(decoder.abstract(config))}
-    self._fetched = (None, None)
+    self.path, self._state = path, _state(path, step)
+    self._fetched = (None, None)      # The tensor read last, as it is read in blocks.
     self._saved = _saved(path, step)
-    for name, (_, leaf) in self._leaves.items():
-      if name not in self._saved or tuple(self._saved[name].shape) != leaf.shape:
+    for name, shape in layout.leaf_shapes(config).items():
+      if name not in self._saved or tuple(self._saved[name].shape) != shape:
         found = tuple(self._saved[name].shape) if name in self._saved else None
         raise ValueError(f'{path}: checkpoint {step} holds {name!r} of shape {found}, but '
-                         f'{EXPERIMENT} makes it {leaf.shape}.')
+                         f'{EXPERIMENT} makes it {shape}.')
 
   def dtype(self, leaf: str) -> np.dtype:
     return np.dtype(self._saved[leaf].dtype)
 
   def read(self, leaf: str, position: tuple[int, ...], index: tuple[slice, ...]) -> np.ndarray:
-    if self._fetched[0] != leaf:
+    if self._fetched[0] != (leaf, position):
       self._fetched = (None, None)      # Lets go of the last one before the next is read.
-      keys, abstract = self._leaves[leaf]
-      device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-      tree = jax.ShapeDtypeStruct(abstract.shape, self.dtype(leaf), sharding=device)
-      for key in reversed(keys):
-        tree = {key.key: tree}
-      self._fetched = leaf, np.asarray(jax.tree.leaves(_restore(self.path, self._step, tree))[0])
-    return self._fetched[1][(*position, *index)]
+      self._fetched = (leaf, position), self._open(leaf)[position].read().result()
+    return self._fetched[1][index]
+
+  def _open(self, leaf: str) -> tensorstore.TensorStore:
+    """The array on disk: Orbax itself only reads arrays whole."""
+    store = dict(driver='ocdbt', path=f'params.{leaf}/', base=f'file://{self._state}/')
+    return tensorstore.open(dict(driver='zarr', kvstore=store), read=True).result()
 
 
 def save(path: str, params, config: ModelConfig, tokenizer: dict, fields: dict) -> None:
@@ -175,4 +177,14 @@ def save(path: str, params, config: ModelConfig, tokenizer: dict, fields: dict) 
 def save_params(path: str, params, step: int) -> None:
   """Writes a checkpoint of the parameters alone."""
   with ocp.PyTreeCheckpointer() as writer:
-    writer.save(_state(path, step), args=ocp.args.PyTreeSave({'params': params}))
+    writer.save(_state(path, step), args=ocp.args.PyTreeSave(
+        {'params': params}, save_args={'params': pieces(params)}))
+
+
+def pieces(params):
+  """For Orbax: how each array of the parameter tree is cut on disk, along its stacked axes."""
+  def cut(keys, leaf):
+    name = layout.leaf_name(keys)
+    stacked = layout.stacked(name, leaf.shape) if 'layers.' in name else 0
+    return ocp.SaveArgs(shard_axes=tuple(range(stacked)))
+  return jax.tree.map_with_path(cut, params)

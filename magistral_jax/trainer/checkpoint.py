@@ -7,6 +7,7 @@ Orbax's names.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 
@@ -14,6 +15,7 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
+from magistral_jax.models import workdir
 from magistral_jax.trainer.state import TrainState
 
 _METRIC = 'value'
@@ -55,7 +57,8 @@ class Checkpoints:
       return self._manager.save(
           step, force=True, metrics={} if metric is None else {_METRIC: float(metric)},
           args=ocp.args.Composite(
-              state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)))
+              state=ocp.args.StandardSave(state, save_args=_pieces(state)),
+              record=ocp.args.JsonSave(record)))
     except OSError as error:
       self._failed(error)
       return False
@@ -152,6 +155,12 @@ class Checkpoints:
         os.replace(os.path.join(self._directory, str(step)),
                    _free(os.path.join(self._directory, 'damaged', str(step))))
     self._manager.reload()
+
+
+def _pieces(state: TrainState) -> TrainState:
+  """How every array is cut on disk: parameters so that they can be exported one by one."""
+  whole = jax.tree.map(lambda _: ocp.SaveArgs(), state)
+  return dataclasses.replace(whole, params=workdir.pieces(state.params))
 
 
 class _DifferentError(ValueError):

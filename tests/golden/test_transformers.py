@@ -26,6 +26,25 @@ def peer(path, dtype=torch.float32):
   return model.eval()
 
 
+@pytest.mark.parametrize('name', ['pixtral', 'mistral3'])
+def test_pictures_are_cut_as_the_files_say(tmp_path, name):
+  from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
+  convert.convert(str(FOLDER / name), str(tmp_path / 'out'), 'hf')
+  made = PixtralImageProcessorPil.from_pretrained(tmp_path / 'out')
+  tower = checkpoint.read_config(str(FOLDER / name), dtype='float32').vision
+  token = tower.patch * tower.merge
+  expected = PixtralImageProcessorPil(
+      size=dict(longest_edge=tower.side), patch_size=dict(height=token, width=token))
+  picture = np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8)
+  # PixtralProcessor hands this patch size over, from processor_config.json.
+  whole = json.loads((tmp_path / 'out/processor_config.json').read_text())
+  size = whole['patch_size'] * whole['spatial_merge_size']
+  pixels = [found['pixel_values'] for found in (
+      made([picture], patch_size=dict(height=size, width=size), return_tensors='np'),
+      expected([picture], return_tensors='np'))]
+  np.testing.assert_array_equal(*pixels)
+
+
 def logps(model, tokens):
   with torch.no_grad():
     found = torch.log_softmax(model(torch.tensor([tokens])).logits[0].double(), -1)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from magistral_jax import convert
+
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
 
 # Does something twice, and says how far the second time took memory above what it was before.
@@ -38,16 +40,17 @@ def measured(code, *arguments):
   """Bytes that `code` takes above what stood before it."""
   process = subprocess.run([sys.executable, '-c', MEASURE.replace('{code}', code), *arguments],
                            check=True, text=True, capture_output=True, timeout=240)
-  return int(process.stdout.splitlines()[-1])
+  above = int(process.stdout.splitlines()[-1])
+  print(f'{above / 1e6:.0f} MB above what stood before')     # Shown by pytest -rP.
+  return above
 
 
-@pytest.fixture(scope='module')
-def large(tmp_path_factory):
-  """A checkpoint of 268 MB whose tensors are cheap to make and not all zero."""
-  dim, ffn, layers = 1024, 4096, 2
+def write_model(path, dim, ffn, layers, vocab):
+  """A checkpoint whose tensors are cheap to make and not all zero: path, bytes, largest tensor."""
   matrix = np.arange(ffn * dim, dtype=np.float32).reshape(ffn, dim) % 251
-  tensors = {'tok_embeddings.weight': np.tile(matrix, (4, 1)), 'norm.weight': matrix[0],
-             'output.weight': np.tile(matrix, (4, 1))}
+  words = np.tile(matrix, (vocab // ffn, 1))
+  tensors = {'tok_embeddings.weight': words, 'norm.weight': matrix[0],
+             'output.weight': np.array(words)}
   for i in range(layers):
     heads = {f'attention.{name}': matrix[:dim] for name in ('wq', 'wk', 'wv', 'wo')}
     wide = {'feed_forward.w1': matrix, 'feed_forward.w3': matrix,
@@ -55,13 +58,19 @@ def large(tmp_path_factory):
     norms = dict(attention_norm=matrix[0], ffn_norm=matrix[0])
     tensors |= {f'layers.{i}.{name}.weight': np.array(array)
                 for name, array in (heads | wide | norms).items()}
-  path = tmp_path_factory.mktemp('large')
+  heads = dict(head_dim=64, n_heads=dim // 64, n_kv_heads=dim // 64)
   (path / 'params.json').write_text(json.dumps(dict(
-      dim=dim, n_layers=layers, head_dim=64, hidden_dim=ffn, n_heads=16, n_kv_heads=16,
-      norm_eps=1e-5, vocab_size=4 * ffn)))
+      dim=dim, n_layers=layers, hidden_dim=ffn, norm_eps=1e-5, vocab_size=vocab, **heads)))
   save_file(tensors, path / 'consolidated.safetensors')
   sizes = [array.nbytes for array in tensors.values()]
   return str(path), sum(sizes), max(sizes)
+
+
+@pytest.fixture(scope='module')
+def large(tmp_path_factory):
+  """268 MB, half of it in the largest two tensors."""
+  return write_model(tmp_path_factory.mktemp('large'), dim=1024, ffn=4096, layers=2,
+                     vocab=16384)
 
 
 @pytest.mark.parametrize('host', ['cpu', ''])
@@ -77,3 +86,13 @@ def test_converting_never_holds_a_model_twice(tmp_path, large, form):
   path, size, largest_tensor = large
   above = measured(CONVERT, path, form, str(tmp_path / 'out'))
   assert above < largest_tensor + (size if form == 'orbax' else 0)
+
+
+def test_a_run_is_exported_layer_by_layer(tmp_path):
+  """Its arrays hold all layers, 84 MB each; a tensor has 8 MB, and is there twice for a moment."""
+  (tmp_path / 'deep').mkdir()
+  path, size, largest_tensor = write_model(
+      tmp_path / 'deep', dim=256, ffn=8192, layers=10, vocab=8192)
+  convert.convert(path, str(tmp_path / 'run'), 'orbax')
+  above = measured(CONVERT, str(tmp_path / 'run'), 'hf', str(tmp_path / 'out'))
+  assert above < 6 * largest_tensor < size / 5
