@@ -41,9 +41,12 @@ class JsonlWriter:
     self._file = open(self.path, 'ab')
 
   def write(self, line: Mapping[str, Any]) -> None:
-    text = json.dumps(plain(line), ensure_ascii=False, allow_nan=False) + '\n'
+    try:
+      text = _json(line)
+    except (TypeError, ValueError):      # Arrays, nan: most lines have none and need no copy.
+      text = _json(plain(line))
     # A lone surrogate has no UTF-8 form; its backslash escape is valid JSON.
-    self._file.write(text.encode('utf-8', 'backslashreplace'))
+    self._file.write((text + '\n').encode('utf-8', 'backslashreplace'))
     self._file.flush()
 
   def position(self) -> int:
@@ -194,6 +197,10 @@ def plain(value: Any) -> Any:
   if isinstance(value, float) and not math.isfinite(value):
     return None
   return value
+
+
+def _json(line: Mapping[str, Any]) -> str:
+  return json.dumps(line, ensure_ascii=False, allow_nan=False)
 
 
 def _ends_line(path: Path, offset: int) -> bool:

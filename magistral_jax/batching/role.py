@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 from magistral_jax.batching.batch import make_batch
 from magistral_jax.batching.groups import make_group
 from magistral_jax.batching.packing import Patches
@@ -28,7 +30,9 @@ class Batcher:
         advantage_norm=advantage_norm, normalizer=normalizer, max_new_tokens=max_new_tokens,
         patches=patches)
     self._gathering: dict[int, dict[int, tuple[Completion, Verdict]]] = {}
-    self._waiting: list[Group] = []
+    # A heap, the stalest first: oldest version, ordinal, and when it came (no two are alike).
+    self._waiting: list[tuple[int, int, int, Group]] = []
+    self._came = 0
     self.duplicates = 0
 
   def add(self, prompt: Prompt, completion: Completion, verdict: Verdict) -> Group | None:
@@ -47,14 +51,14 @@ class Batcher:
 
   def offer(self, group: Group) -> None:
     """Puts a complete group that is worth training on into the next batch."""
-    self._waiting.append(group)
+    self._came += 1
+    heapq.heappush(self._waiting, (group.oldest_version, group.ordinal, self._came, group))
 
   def expire(self, version: int) -> list[Group]:
     """Removes and returns waiting groups with a token more than max_staleness versions old."""
-    fresh, stale = [], []
-    for group in self._waiting:
-      (stale if version - group.oldest_version > self._max_staleness else fresh).append(group)
-    self._waiting = fresh
+    stale = []
+    while self._waiting and version - self._waiting[0][0] > self._max_staleness:
+      stale.append(heapq.heappop(self._waiting)[-1])
     return stale
 
   def take(self) -> Batch | None:
@@ -65,10 +69,8 @@ class Batcher:
     """
     if len(self._waiting) < self._prompts_per_batch:
       return None
-    queue = sorted(self._waiting, key=lambda g: (g.oldest_version, g.ordinal))
-    self._waiting = queue[self._prompts_per_batch:]
-    chosen = sorted(queue[:self._prompts_per_batch], key=lambda g: g.ordinal)
-    return make_batch(chosen, **self._make)
+    stalest = [heapq.heappop(self._waiting)[-1] for _ in range(self._prompts_per_batch)]
+    return make_batch(sorted(stalest, key=lambda g: g.ordinal), **self._make)
 
   def forget(self, ordinal: int) -> None:
     """Drops what has come of a group that will not be completed."""
@@ -77,7 +79,7 @@ class Batcher:
   @property
   def waiting_ordinals(self) -> set[int]:
     """The groups that wait for a batch."""
-    return {group.ordinal for group in self._waiting}
+    return {ordinal for _, ordinal, _, _ in self._waiting}
 
   @property
   def waiting(self) -> int:

@@ -80,10 +80,8 @@ class Handle:
     Raises:
       Lost: it could not be built.
     """
-    if not self.where:
-      done, _ = ray.wait([self.built], timeout=0)
-      if done:
-        self.where = self.get(self.built, 1.0)
+    if not self.where and self.arrived(self.built):
+      self.where = self.get(self.built, 1.0)
     return bool(self.where)
 
   def wait_ready(self, timeout_s: float) -> None:
@@ -106,6 +104,10 @@ class Handle:
   def ask(self, method: str, *args):
     """The same without waiting: a Ray reference for `get`."""
     return self.actor.call.remote(method, *args)
+
+  def arrived(self, reference) -> bool:
+    """Whether there is something to `get`, an answer or a failure."""
+    return bool(ray.wait([reference], timeout=0)[0])
 
   def get(self, reference, timeout_s: float):
     """What a reference of this host stands for; raises as `call`."""
@@ -187,7 +189,7 @@ class Watch:
           asked[id(handle)] = handle.actor, handle.actor.ping.remote()
           handle.seen = None                    # Not started yet.
           continue
-        if ray.wait([ping], timeout=0)[0]:
+        if handle.arrived(ping):
           # Also when it is the news of a death: whoever calls that host hears of it.
           handle.seen = time.monotonic()
           asked[id(handle)] = handle.actor, handle.actor.ping.remote()

@@ -31,6 +31,9 @@ class Ledger:
     self._flying: set[int] = set()           # Issued; some completion is not scored yet.
     self._complete: set[int] = set()         # All scored and worth training on, not yet trained.
     self._settled: dict[int, str] = {}       # At or beyond the frontier.
+    # The oldest that is flying, or the next if none is; how many from there on are or may still be
+    # trained. Kept up to date, so that a question costs the same however wide the window is.
+    self._oldest = self._since = 0
     self.counts = collections.Counter(dict.fromkeys(FATES, 0))
 
   def issue(self) -> int | None:
@@ -40,9 +43,13 @@ class Ledger:
         return None
       if self._again:
         ordinal = self._again.popleft()
+        if ordinal < self._oldest:
+          self._since += sum(map(self._taught, range(ordinal, self._oldest)))
+          self._oldest = ordinal
       else:
         ordinal = self._next
         self._next += 1
+        self._since += 1
       self._flying.add(ordinal)
       return ordinal
 
@@ -50,7 +57,7 @@ class Ledger:
     """Notes that a group is complete and waits to be trained: it is not late any more."""
     with self._lock:
       self._check_flying(ordinal, 'complete')
-      self._flying.remove(ordinal)
+      self._land(ordinal)
       self._complete.add(ordinal)
 
   def settle(self, ordinal: int, fate: str) -> None:
@@ -64,9 +71,11 @@ class Ledger:
         raise ValueError(f'Prompt {ordinal} cannot be {fate!r}: a fate is one of {FATES}.')
       if ordinal not in self._complete:
         self._check_flying(ordinal, fate)
-      self._flying.discard(ordinal)
-      self._complete.discard(ordinal)
       self._settled[ordinal] = fate
+      if ordinal >= self._oldest and not self._taught(ordinal):
+        self._since -= 1
+      self._land(ordinal)
+      self._complete.discard(ordinal)
       self.counts[fate] += 1
       while self._frontier in self._settled:
         del self._settled[self._frontier]
@@ -77,14 +86,18 @@ class Ledger:
       raise ValueError(f'Prompt {ordinal} cannot be {what}: it is settled or was never issued.')
 
   def _may_issue(self) -> bool:
-    if self._window is None:
-      return True
-    if len(self._flying) + len(self._complete) >= self._window:
-      return False
-    if not self._flying:
-      return True
-    since = range(min(self._flying), self._next)
-    return sum(self._settled.get(o, 'trained') == 'trained' for o in since) < self._window
+    return self._window is None or (
+        len(self._flying) + len(self._complete) < self._window and self._since < self._window)
+
+  def _taught(self, ordinal: int) -> bool:
+    """Whether an ordinal, not before the oldest that is flying, is or may still be trained."""
+    return self._settled.get(ordinal, 'trained') == 'trained'
+
+  def _land(self, ordinal: int) -> None:
+    self._flying.discard(ordinal)
+    while self._oldest < self._next and self._oldest not in self._flying:
+      self._since -= self._taught(self._oldest)
+      self._oldest += 1
 
   @property
   def on_the_way(self) -> int:
@@ -102,7 +115,7 @@ class Ledger:
     """Hands out an ordinal once more, before all others: whoever had it is lost."""
     with self._lock:
       if ordinal in self._flying:
-        self._flying.remove(ordinal)
+        self._land(ordinal)
         self._again.appendleft(ordinal)
 
   def restore(self, record: dict, *, flying=(), complete=()) -> None:
@@ -119,6 +132,8 @@ class Ledger:
       known = self._settled.keys() | self._flying | self._complete
       self._again = collections.deque(
           o for o in range(self._frontier, self._next) if o not in known)
+      self._oldest = min(self._flying, default=self._next)
+      self._since = sum(map(self._taught, range(self._oldest, self._next)))
 
 
 def window_groups(max_staleness: int, prompts_per_batch: int) -> int:

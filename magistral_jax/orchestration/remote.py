@@ -73,6 +73,7 @@ class RemoteSampler:
     self._seated = False                          # The process has its first weights.
     self._new: list[Order] = []
     self._open: dict[int, tuple[Order, set[int]]] = {}
+    self._pinned: set[int] = set()                # Those of the open that are pinned.
     self._count = 0
     self._version, self._lock = staged.version, threading.Lock()
     self.on_lost: Callable[[list[Order]], None] = self._keep
@@ -102,7 +103,7 @@ class RemoteSampler:
   @property
   def pinned(self) -> bool:
     """True while an exam holds the weights still."""
-    return any(order.pinned for order, _ in self._open.values())
+    return bool(self._pinned)
 
   @property
   def idle(self) -> str:
@@ -124,6 +125,8 @@ class RemoteSampler:
     # What is left of it from before, if it comes again, is not waited for twice.
     _, left = self._open.get(prompt.ordinal, (None, ()))
     self._open[prompt.ordinal] = order, set(range(sampling.samples))
+    if pinned:
+      self._pinned.add(prompt.ordinal)
     self._count += sampling.samples - len(left)
 
   def step(self) -> list[Completion]:
@@ -145,7 +148,7 @@ class RemoteSampler:
 
   def abandon(self) -> None:
     """Drops everything submitted."""
-    self._new, self._open, self._count = [], {}, 0
+    self._forget()
     if self._ready():
       try:
         self._handle.call('abandon', timeout_s=self._deadline_s)
@@ -170,6 +173,7 @@ class RemoteSampler:
     self._count -= 1
     if not missing:
       del self._open[completion.ordinal]
+      self._pinned.discard(completion.ordinal)
     return True
 
   def _ready(self) -> bool:
@@ -177,7 +181,7 @@ class RemoteSampler:
     try:
       if not self._handle.ready():
         return False
-      if self._taking is not None and ray.wait([self._taking], timeout=0)[0]:
+      if self._taking is not None and self._handle.arrived(self._taking):
         taking, self._taking = self._taking, None
         report = self._handle.get(taking, self._deadline_s)
         # None: the trainer that held them is gone; it goes on with what it has until others come.
@@ -202,9 +206,12 @@ class RemoteSampler:
     self._taken = self._taking = None
     self._has = _NO_WEIGHTS
     orders = [order for order, _ in self._open.values()]
-    self._new, self._open, self._count = [], {}, 0
+    self._forget()
     self._handle.restart(error)
     self.on_lost(orders)
+
+  def _forget(self) -> None:
+    self._new, self._open, self._pinned, self._count = [], {}, set(), 0
 
   def _keep(self, orders: list[Order]) -> None:
     for order in orders:

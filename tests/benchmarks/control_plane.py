@@ -1,0 +1,274 @@
+"""What the control plane costs: completions per second when neither model nor chip is in the way.
+
+Run:  python tests/benchmarks/control_plane.py              # the roles in turn, the cost alone
+      python tests/benchmarks/control_plane.py --threads    # on threads, as a run has them
+
+The loop of a cluster run as it is: samplers and verifiers as the driver sees them, ledger, groups,
+the verifiers' queue, selection, packed batches, the run's files. Only the hosts are fake and in
+this process, so that a call of one is a call of a function: a sampler host finishes `--burst`
+completions at every call, their lives spread evenly over 1 : 5; a verifier host judges by the
+sample's number; the trainer counts.
+
+Counted are the completions trained after twice as many as are in flight have come, when lives are
+mixed. `us_per_completion` is CPU time of this process, the fakes included, which is what can be
+compared on a machine with other work; `lines` are lines of magistral_jax executed for a completion,
+from a run of their own, and do not depend on the machine. `completions_per_s` is by the clock.
+"""
+
+import argparse
+import contextlib
+import heapq
+import itertools
+import json
+import pathlib
+import sys
+import tempfile
+import time
+import types
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from magistral_jax.batching.role import Batcher  # noqa: E402
+from magistral_jax.orchestration import threads  # noqa: E402
+from magistral_jax.orchestration.display import Display  # noqa: E402
+from magistral_jax.orchestration.health import Health  # noqa: E402
+from magistral_jax.orchestration.journal import Journal  # noqa: E402
+from magistral_jax.orchestration.ledger import Ledger  # noqa: E402
+from magistral_jax.orchestration.loop import Loop  # noqa: E402
+from magistral_jax.orchestration.remote import RemoteSampler, RemoteVerifier, Staged  # noqa: E402
+from magistral_jax.records import Completion, Problem, Prompt, Verdict  # noqa: E402
+from magistral_jax.sampler.slots import Sampling  # noqa: E402
+
+GROUP, PROMPTS, TOKENS = 16, 32, 64
+# In flight at one number of hosts, then hosts at one number in flight.
+SWEEP = [(1024, 16), (4096, 16), (16384, 16), (65536, 16), (65536, 1), (65536, 64), (65536, 512)]
+DEADLINE_S = 300.0
+
+
+class Stream:
+  """Prompts of eight tokens."""
+
+  def __init__(self):
+    self._tokens = np.arange(8, dtype=np.int32)
+
+  def prompt(self, ordinal):
+    return Prompt(ordinal, Problem(f'p{ordinal}', f'problem {ordinal}', 'x', 'fake'), self._tokens)
+
+
+class SamplerHost:
+  """Finishes `burst` completions a call: those whose lives end first, by its own time."""
+
+  def __init__(self, burst: int, seed: int):
+    self._burst, self._rng = burst, np.random.default_rng(seed)
+    self._open, self._now, self._version, self._drawn = [], 0.0, 0, 0
+    self._tokens = np.arange(TOKENS, dtype=np.int32)
+    self._logp = np.zeros(TOKENS, np.float32)
+
+  def take(self, lineage, manifest, references):
+    self._version = manifest
+    return dict(weights=1)
+
+  def serve(self, orders):
+    for order in orders:
+      ends = self._now + self._rng.uniform(1, 5, order.sampling.samples)
+      for sample, end in enumerate(ends.tolist()):
+        heapq.heappush(self._open, (end, order.prompt.ordinal, sample, self._version))
+    finished = []
+    for _ in range(min(self._burst, len(self._open))):
+      self._now, ordinal, sample, version = heapq.heappop(self._open)
+      versions = ((0, version),)
+      if self._version != version:
+        versions += ((TOKENS // 2, self._version),)
+      finished.append(Completion(ordinal, sample, self._tokens, self._logp, versions, 'stop',
+                                 'an answer of some length ' * 8, 1.0))
+    self._drawn += TOKENS * len(finished)
+    return finished, dict(version=self._version, counts=dict(tokens=self._drawn))
+
+
+class VerifierHost:
+  """Judges what came with the call before: half of each group is right."""
+
+  def __init__(self):
+    self._waiting = []
+
+  def exchange(self, jobs, wait_s):
+    judged, self._waiting = self._waiting, [
+        (key, Verdict('correct' if c.sample % 2 else 'wrong', c.sample % 2, {}))
+        for key, c, _ in jobs]
+    return judged, dict(queue_depth=len(self._waiting))
+
+
+class Here:
+  """A host in this process, called as orchestration.host.Handle calls one in another."""
+  lost = 0
+
+  def __init__(self, name: str, role):
+    self.name, self._role = name, role
+    self.where, self.seen = dict(node='here', pid=0), time.monotonic()
+    call = lambda method, *args: getattr(self._role, method)(*args)
+    self.actor = types.SimpleNamespace(aside=types.SimpleNamespace(remote=call))
+    self.ask = call
+
+  def ready(self):
+    return True
+
+  def arrived(self, reference):
+    return True
+
+  def call(self, method, *args, timeout_s):
+    return self.ask(method, *args)
+
+  def get(self, reference, timeout_s):
+    return reference
+
+  def well(self):
+    pass
+
+
+class Trainer:
+  """Counts, and notes when: (completions, clock, CPU seconds) after every update."""
+  params = state = None
+
+  def __init__(self):
+    self.version, self.marks = 0, []
+
+  def train(self, batch):
+    self.version += 1
+    self.marks.append((time.perf_counter(), time.process_time()))
+    return dict(tokens=float(TOKENS * GROUP * PROMPTS), loss=0.0)
+
+
+class Publisher:
+  def snapshot(self, params, version):
+    return Staged(version, 0, version, ())
+
+
+def build(workdir, in_flight: int, hosts: list, judges: list):
+  """The loop around those hosts."""
+  # Wide enough that slots are the limit, as they should be: lives of 1 : 5 need 5 / 3 of them.
+  window = 2 * in_flight // GROUP
+  samplers = [RemoteSampler(host, Staged(0, 0, 0, ()), slots=in_flight // len(hosts),
+                            newest_only=False, deadline_s=DEADLINE_S) for host in hosts]
+  ledger = Ledger(window)
+  loop = Loop(
+      stream=Stream(), samplers=samplers,
+      verifier=RemoteVerifier(judges, most=4096, deadline_s=DEADLINE_S),
+      batcher=Batcher(group_size=GROUP, prompts_per_batch=PROMPTS, minibatches=1,
+                      max_staleness=2 * window // PROMPTS, row_tokens=1024, microbatch_rows=1,
+                      advantage_norm='minibatch', normalizer='group', max_new_tokens=TOKENS),
+      trainer=Trainer(), publishers=[Publisher()] * len(samplers), ledger=ledger,
+      journal=Journal(workdir, ledger), health=Health(DEADLINE_S), display=Display(1, False),
+      checkpoints=None, sampling=Sampling(GROUP, 1.0, 1.0, TOKENS), exam_sampling=None,
+      exam_prompts=[], exam_every=0, checkpoint_every=0, prompts_per_batch=PROMPTS,
+      patience_batches=10**6, places=lambda: {h.name: 'here, heard of now' for h in hosts})
+  return loop
+
+
+@contextlib.contextmanager
+def fakes(in_flight: int, number: int, *, burst: int, verifiers: int):
+  """The loop around so many hosts in this process, and its files for as long as it takes."""
+  with tempfile.TemporaryDirectory() as workdir:
+    hosts = [Here(f'sampler-{i}', SamplerHost(burst, i)) for i in range(number)]
+    judges = [Here(f'verifier-{i}', VerifierHost()) for i in range(verifiers)]
+    loop = build(workdir, in_flight, hosts, judges)
+    yield loop, hosts
+    loop.journal.close()
+
+
+def in_turn(loop, updates: int) -> None:
+  """The roles in turn until there have been so many updates."""
+  loop.start_clock()
+  samplers = itertools.cycle(loop.samplers)
+  while loop.trainer.version < updates:
+    sampler = next(samplers)
+    loop.admit(sampler)
+    loop.sample(sampler)
+    loop.judge(loop.verifier.drain())
+    while (batch := loop.next_batch()) is not None:
+      loop.update(batch)
+
+
+def on_threads(loop, hosts, updates: int) -> None:
+  """As a run does it, but that hosts are no faster than the rest: else all would wait in queues."""
+  behind = lambda: loop.verifier.pending() > 2048 or loop.batcher.waiting > 2 * PROMPTS
+  def held(serve):
+    def wait_and_serve(orders):
+      while behind() and not loop.ended.is_set():
+        time.sleep(0.001 * len(hosts))
+      return serve(orders)
+    return wait_and_serve
+  for host in hosts:
+    host._role.serve = held(host._role.serve)
+  threads.run(loop, updates)
+
+
+def measure(in_flight: int, number: int, *, completions: int, burst: int, verifiers: int,
+            threaded: bool) -> dict:
+  """One run."""
+  per_update = GROUP * PROMPTS
+  first, counted = 2 * in_flight // per_update, -(-completions // per_update)
+  with fakes(in_flight, number, burst=burst, verifiers=verifiers) as (loop, hosts):
+    if threaded:
+      on_threads(loop, hosts, first + counted)
+    else:
+      in_turn(loop, first + counted)
+  (clock, cpu), (clock_end, cpu_end) = loop.trainer.marks[first - 1], loop.trainer.marks[-1]
+  completions = counted * per_update
+  return dict(in_flight=in_flight, sampler_hosts=number,
+              completions_per_s=round(completions / (clock_end - clock)),
+              us_per_completion=round(1e6 * (cpu_end - cpu) / completions, 1))
+
+
+def lines(in_flight: int, number: int, *, updates: int, burst: int = 16,
+          verifiers: int = 4) -> float:
+  """Lines of magistral_jax executed for each completion, once lives are mixed."""
+  package, counts = str(ROOT / 'magistral_jax'), [0]
+  def local(frame, event, argument):
+    counts[0] += event == 'line'
+    return local
+  def trace(frame, event, argument):
+    return local if frame.f_code.co_filename.startswith(package) else None
+  per_update = GROUP * PROMPTS
+  first = 3 * in_flight // per_update
+  with fakes(in_flight, number, burst=burst, verifiers=verifiers) as (loop, _):
+    in_turn(loop, first)
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+      in_turn(loop, first + updates)
+    finally:
+      sys.settrace(before)
+  return counts[0] / (updates * per_update)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('--completions', type=int, default=65536, help='counted, default 65536')
+  parser.add_argument('--burst', type=int, default=16, help='finished at a call, default 16')
+  parser.add_argument('--verifiers', type=int, default=4, help='verifier hosts, default 4')
+  parser.add_argument('--repeats', type=int, default=3, help='default 3; the fastest stands')
+  parser.add_argument('--threads', action='store_true', help='the roles on threads')
+  parser.add_argument('--only', help='in flight, and hosts, as 65536x512; default a sweep')
+  args = parser.parse_args()
+  sweep = [tuple(map(int, args.only.split('x')))] if args.only else SWEEP
+  best = {}
+  for _, (in_flight, hosts) in itertools.product(range(args.repeats), sweep):
+    found = measure(in_flight, hosts, completions=args.completions, burst=args.burst,
+                    verifiers=args.verifiers, threaded=args.threads)
+    print(found, file=sys.stderr)
+    if (before := best.get((in_flight, hosts))) is None or (
+        found['us_per_completion'] < before['us_per_completion']):
+      best[in_flight, hosts] = found
+  for (in_flight, hosts), found in best.items():
+    found['lines'] = round(lines(in_flight, hosts, updates=8, burst=args.burst,
+                                 verifiers=args.verifiers), 1)
+  print(json.dumps(dict(benchmark='control_plane', **vars(args), runs=list(best.values())),
+                   indent=2))
+
+
+if __name__ == '__main__':
+  main()
