@@ -82,6 +82,47 @@ def test_a_restored_ledger_keeps_its_window():
   assert [restored.issue() for _ in range(4)] == [0, 2, 3, None]
 
 
+@pytest.mark.parametrize('seed', range(10))
+def test_the_window_is_as_its_definition_says_in_any_history(seed):
+  """Whoever counts at every question comes to the same answer; samplers and trainers get lost."""
+  rng, window = random.Random(seed), 7
+  ledger, state, saved = Ledger(window), {}, None
+  of = lambda what: {o for o, s in state.items() if s == what}
+  for _ in range(2000):
+    what, flying, complete = rng.random(), of('flying'), of('complete')
+    since = range(min(flying), max(state) + 1) if flying else ()
+    taught = sum(state[o] in ('flying', 'complete', 'again', 'trained') for o in since)
+    may = len(flying) + len(complete) < window and taught < window
+    if what < 0.45:
+      ordinal = ledger.issue()
+      assert (ordinal is not None) == may
+      if may:
+        assert ordinal in of('again') or (not of('again') and ordinal not in state)
+        state[ordinal] = 'flying'
+    elif what < 0.65 and flying:
+      ordinal = rng.choice(sorted(flying))
+      ledger.complete(ordinal)
+      state[ordinal] = 'complete'
+    elif what < 0.9 and flying | complete:
+      ordinal, fate = rng.choice(sorted(flying | complete)), rng.choice(FATES)
+      ledger.settle(ordinal, fate)
+      state[ordinal] = fate
+    elif what < 0.95 and flying:
+      ordinal = rng.choice(sorted(flying))
+      ledger.reissue(ordinal)
+      state[ordinal] = 'again'
+    elif what < 0.98:
+      saved = dict(state), ledger.record()
+    elif saved:
+      # What was settled since then is on its way again, but for what is still in other hands.
+      before, record = saved
+      settled = {o: s for o, s in before.items() if s in FATES}
+      keeps = dict(flying=flying - settled.keys(), complete=complete - settled.keys())
+      ledger.restore(record, **keeps)
+      state = {o: settled.get(o) or (state[o] if o in flying | complete else 'again')
+               for o in state.keys() | before.keys()}
+
+
 class Simulation:
   """The loop with random speeds: a group finishes, is filtered or waits, a trainer takes the
   stalest. Weights are published when an update ends; a group's oldest version is that at which it
