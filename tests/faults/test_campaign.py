@@ -19,4 +19,4 @@ def test_the_wires_survive_kills_freezes_and_delays(tmp_path):
 def test_a_model_learns_though_its_processes_are_struck(tmp_path):
   found = campaign.campaign(tmp_path, faults=6, seed=2, roles=hosts, most_s=300.0,
                             overrides=campaign.OVERRIDES)
-  assert campaign.verdict(found, least_accuracy=0.5) == []
+  assert campaign.verdict(found, least_accuracy=0.9) == []
