@@ -1,7 +1,7 @@
 """Does a config fit its TPU pod, and how fast can it be? Compiles it for one, without having one.
 
     python -m magistral_jax.plan --config=configs/magistral_small_rl.py [--topology=v5p:4x4x4] \
-        [--sampler_topology=v5p:2x2x1] [--json] [--margin=0.1]
+        [--sampler_topology=v5p:2x2x1] [--side=trainer] [--json] [--margin=0.1]
 
 The real TPU compiler (libtpu, `pip install "magistral_jax[plan]"`) compiles the programs that a run
 would run; the figures are its own for memory, and counted from its output for FLOPs, bytes and
@@ -9,9 +9,11 @@ collectives. Nothing is executed and no weight is allocated. Exit status: 0 all 
 command line or the config cannot work.
 """
 
+import datetime
 import json
 import math
 import sys
+from importlib import metadata
 
 from absl import flags, logging
 from rich.console import Console
@@ -24,16 +26,19 @@ _TOPOLOGY = flags.DEFINE_string('topology', None, 'Of the trainer; by default '
                                 'mesh.trainer_topology.')
 _SAMPLER = flags.DEFINE_string('sampler_topology', None, 'Of one sampler; by default '
                                'mesh.sampler_topology, or the usual shape of so many devices.')
+_SIDE = flags.DEFINE_enum('side', 'both', ['both', 'trainer', 'sampler'], 'What to compile.')
 _JSON = flags.DEFINE_bool('json', False, 'Print one JSON object instead of tables.')
 _MARGIN = flags.DEFINE_float('margin', 0.1, 'Share of HBM that must be left.')
 DOES_NOT_FIT = 3
 
 
-def plan(c, topology: str | None, sampler_topology: str | None, margin: float, note):
-  """(model's shape, the two verdicts) of a config.
+def plan(c, topology: str | None, sampler_topology: str | None, margin: float, note,
+         side: str = 'both'):
+  """(model's shape, the verdicts of trainer and sampler) of a config.
 
   Args:
     topology, sampler_topology: None for what the config says.
+    side: 'trainer' or 'sampler' to compile only that.
     note: called with the name of each program before it is compiled.
   Raises:
     ValueError: a topology or a config that cannot work, before anything is compiled.
@@ -53,7 +58,7 @@ def plan(c, topology: str | None, sampler_topology: str | None, margin: float, n
            ('sampler', sampler_topology, sampler_chip, sampler_devices, programs.sampler))
   return config, [
       report.verdict(name, shape, chip, len(devices), build(c, config, devices, note), margin)
-      for name, shape, chip, devices, build in sides]
+      for name, shape, chip, devices, build in sides if side in ('both', name)]
 
 
 def _devices(c, side: str, flag: str, topology: str):
@@ -74,10 +79,13 @@ def main(_) -> None:
     if not 0 <= _MARGIN.value < 1:
       raise ValueError(f'--margin={_MARGIN.value} must be at least 0 and below 1.')
     chips.prepare_environment()
-    config, verdicts = plan(c, _TOPOLOGY.value, _SAMPLER.value, _MARGIN.value, note)
+    config, verdicts = plan(c, _TOPOLOGY.value, _SAMPLER.value, _MARGIN.value, note,
+                            _SIDE.value)
   fits = all(v.fits for v in verdicts)
   if _JSON.value:
-    print(json.dumps(dict(parameters=config.parameters, fits=fits,
+    versions = {name: metadata.version(name) for name in ('jax', 'libtpu')}
+    print(json.dumps(dict(date=str(datetime.date.today()), **versions,
+                          parameters=config.parameters, fits=fits,
                           **{v.side: report.as_dict(v, c) for v in verdicts})))
   else:
     report.show(verdicts, c, config, console)

@@ -12,7 +12,10 @@ from magistral_jax.planning import chips, cost, flops, programs, report
 from tests import tiny
 
 ROOT = tiny.CONFIGS.parent
-PLANNED = ('magistral_small_rl', 'magistral_small_sft')
+PLANNED = ('magistral_small_rl', 'magistral_small_sft', 'mixtral_8x7b_rl', 'pixtral_12b_rl')
+# Pods of 8 devices for a trainer and of some for a sampler, one of each chip.
+PODS = {'v4': ('2x2x2', '2x2x1', 4), 'v5e': ('2x4', '2x2', 4), 'v5p': ('2x2x2', '2x2x1', 4),
+        'v6e': ('2x4', '2x2', 4), 'tpu7x': ('2x2x1', '2x2x1', 8)}
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec('libtpu') is None, reason='libtpu, of the extra [plan], is missing')
 # A model of whole tiles, so that the kernels are compiled: sequence and heads are cut.
@@ -20,7 +23,7 @@ SMALL = {
     'model.layers': 3, 'model.dim': 256, 'model.heads': 4, 'model.kv_heads': 4,
     'model.head_dim': 128, 'model.ffn_dim': 512, 'model.vocab': 1024, 'model.dtype': 'bfloat16',
     'data.max_prompt_tokens': 256, 'sampler.max_new_tokens': 768, 'sampler.slots': 16,
-    'sampler.page_tokens': 64, 'evaluation.max_new_tokens': 768, 'batching.row_tokens': 1024,
+    'sampler.page_tokens': 256, 'evaluation.max_new_tokens': 768, 'batching.row_tokens': 1024,
     'trainer.microbatch_rows': 2, 'cold_start.rows': 2, 'trainer.remat': 'attention',
     'trainer.unroll': 1, 'mesh.trainer.fsdp': 2, 'mesh.trainer.sequence': 2,
     'mesh.trainer.tensor': 2, 'mesh.sampler.tensor': 2}
@@ -30,7 +33,7 @@ def run(name, *arguments, **overrides):
   command = [sys.executable, '-m', 'magistral_jax.plan', f'--config={tiny.CONFIGS / name}.py',
              *arguments, *(f'--config.{key}={value}' for key, value in overrides.items())]
   return subprocess.run(command, cwd=ROOT, env=dict(os.environ, PYTHONPATH=str(ROOT), XLA_FLAGS=''),
-                        capture_output=True, text=True, timeout=900)
+                        capture_output=True, text=True, timeout=3000)
 
 
 def fake(side, *, gib, program=None):
@@ -141,6 +144,32 @@ def test_a_small_plan_is_compiled_for_tpus():
 
 @needs_libtpu
 @pytest.mark.long
+@pytest.mark.parametrize('family', ['mistral', 'mixtral'])
+@pytest.mark.parametrize('chip', PODS)
+def test_the_kernels_compile_for_every_chip(chip, family):
+  """Attention of rows and of pages, and grouped products with their gradients."""
+  trainer, sampler, devices = PODS[chip]
+  expert = 2 if family == 'mixtral' else 1
+  changed = SMALL | {'model.heads': 8, 'model.kv_heads': 8, 'trainer.microbatch_rows': 4,
+                     'cold_start.rows': 4, 'mesh.trainer.expert': expert,
+                     'mesh.trainer.sequence': 2 // expert, 'mesh.sampler.expert': expert,
+                     'mesh.sampler.tensor': devices // expert}
+  if expert > 1:
+    changed |= {'model.family': family, 'model.experts': 4, 'model.experts_per_token': 2}
+  done = run('quickstart', f'--topology={chip}:{trainer}', f'--sampler_topology={chip}:{sampler}',
+             '--json', **changed)
+  assert done.returncode == 0, done.stderr[-3000:]
+  found = json.loads(done.stdout)
+  wanted = {'splash_mha_fwd', 'splash_mha_dq', 'splash_mha_dkv'}
+  wanted |= {'gmm', 'tgmm'} if expert > 1 else set()
+  learn, generate = found['trainer']['programs'][0], found['sampler']['programs'][-1]
+  assert set(learn['kernels']) == wanted
+  assert 'ragged_paged_attention' in generate['kernels']
+  assert ('gmm' in generate['kernels']) == (expert > 1)
+
+
+@needs_libtpu
+@pytest.mark.long
 @pytest.mark.parametrize('name', PLANNED)
 def test_the_plans_of_the_configs_hold(name):
   done = run(name, '--json')
@@ -148,13 +177,18 @@ def test_the_plans_of_the_configs_hold(name):
   found = json.loads(done.stdout)
   for side in ('trainer', 'sampler'):
     assert found[side]['fits'] and found[side]['left'] >= 0.1
-  assert found['sampler']['full_length_tokens'] >= 40960
+    assert not any(p['not_counted'] for p in found[side]['programs'])
+  if name.startswith('magistral'):
+    assert found['sampler']['full_length_tokens'] >= 40960
 
 
 @needs_libtpu
 @pytest.mark.long
 def test_a_config_that_cannot_fit_is_told_so():
-  done = run('magistral_small_rl', '--topology=v5e:8x8', '--sampler_topology=v5e:2x2', '--json')
+  """Its pages alone are 146 GiB, cut over two chips of 16."""
+  done = run('quickstart', '--topology=v5e:2x4', '--sampler_topology=v5e:1x2', '--json',
+             **SMALL | {'sampler.pages': 100_000})
   assert done.returncode == plan.DOES_NOT_FIT, done.stderr[-3000:]
   found = json.loads(done.stdout)
-  assert not found['fits'] and not found['sampler']['fits'] and found['sampler']['advice']
+  assert not found['fits'] and found['trainer']['fits'] and not found['sampler']['fits']
+  assert 'Set sampler.pages=' in ' '.join(found['sampler']['advice'])

@@ -108,5 +108,5 @@ class Layers(nnx.Module):
     normed = rms_norm(x, self.ffn_norm[...], self.eps)
     if not hasattr(self, 'moe'):
       return x + self.ffn(normed), cache, None
-    out, routing = self.moe(normed, real, layout)
+    out, routing = self.moe(normed, real, layout, layer)
     return x + out, cache, routing

@@ -48,29 +48,33 @@ def nobody(chosen, real, experts):
   return jnp.where(real[..., None], chosen, experts)
 
 
-def mixture(x, chosen, share, w1, w3, w2, layout: Layout | None):
+def mixture(x, chosen, share, w1, w3, w2, layout: Layout | None, layer=None):
   """[B, T, D]: the chosen experts' outputs, weighted and added up.
 
   Args:
     x: [B, T, D]; chosen: [B, T, k] int32, E where a token meets none; share: [B, T, k] float32.
-    w1, w3: [E, D, F]; w2: [E, F, D].
+    w1, w3: [E, D, F]; w2: [E, F, D]; or those of all layers, [L, E, ...], which are read in place.
     layout: the mesh that the arrays lie on; None for a single device.
+    layer: [] int32, which of the L; None where there is only one.
   """
+  if layer is None:
+    w1, w3, w2, layer = w1[None], w3[None], w2[None], 0
   if layout is None:
-    return _local(x, chosen, share, w1, w3, w2, kernel=grouped.best_kernel(jax.default_backend()))
+    return _local(x, chosen, share, w1, w3, w2, layer,
+                  kernel=grouped.best_kernel(jax.default_backend()))
   tokens = layout.spec('row', 'place', None)
-  inner = layout.spec('expert', 'expert_embed', 'expert_ffn')
-  outer = layout.spec('expert', 'expert_ffn', 'expert_embed')
+  inner = layout.spec(None, 'expert', 'expert_embed', 'expert_ffn')
+  outer = layout.spec(None, 'expert', 'expert_ffn', 'expert_embed')
   body = functools.partial(_shared, layout=layout, kernel=grouped.best_kernel(layout.platform))
   # Sums are scattered, never replicated, so that the transpose of each is a plain gather and
   # nothing has to be known about what is equal on which devices (which kernels cannot say).
   return jax.shard_map(
-      body, mesh=layout.mesh, in_specs=(tokens, tokens, tokens, inner, inner, outer),
+      body, mesh=layout.mesh, in_specs=(tokens, tokens, tokens, inner, inner, outer, layout.spec()),
       out_specs=layout.spec('row', 'place', 'expert_out'),
-      check_vma=False)(x, chosen, share, w1, w3, w2)
+      check_vma=False)(x, chosen, share, w1, w3, w2, layer)
 
 
-def _shared(x, chosen, share, w1, w3, w2, *, layout, kernel):
+def _shared(x, chosen, share, w1, w3, w2, layer, *, layout, kernel):
   """What one device does: its own experts, for its own tokens and those of its expert axis."""
   together = [axis for axis in layout.cuts('expert') if axis in layout.cuts('row')]
   gather = lambda a, axes, axis: jax.lax.all_gather(
@@ -79,21 +83,21 @@ def _shared(x, chosen, share, w1, w3, w2, *, layout, kernel):
       a, tuple(axes), scatter_dimension=axis, tiled=True) if axes else a
   x, chosen, share = (gather(a, together, 0) for a in (x, chosen, share))
   embed = layout.cuts('expert_embed')
-  w1, w3, w2 = gather(w1, embed, 1), gather(w3, embed, 1), gather(w2, embed, 2)
+  w1, w3, w2 = gather(w1, embed, 2), gather(w3, embed, 2), gather(w2, embed, 3)
   if layout.cuts('expert'):
-    chosen = chosen - len(w1) * jax.lax.axis_index(layout.cuts('expert'))
-  out = _local(x, chosen, share, w1, w3, w2, kernel=kernel)
+    chosen = chosen - w1.shape[1] * jax.lax.axis_index(layout.cuts('expert'))
+  out = _local(x, chosen, share, w1, w3, w2, layer, kernel=kernel)
   # Over the one axis these are sums for other devices' tokens, over the other for the same tokens.
   return scatter(scatter(out, together, 0), layout.cuts('expert_out'), 2)
 
 
-def _local(x, chosen, share, w1, w3, w2, *, kernel):
-  """[B, T, D]: what the experts at hand, w1 [E', D, F], contribute.
+def _local(x, chosen, share, w1, w3, w2, layer, *, kernel):
+  """[B, T, D]: what the experts at hand, w1 [L, E', D, F] at `layer`, contribute.
 
   Args:
     chosen: [B, T, k], counted from the first expert at hand; others lie outside 0 .. E' - 1.
   """
-  (b, t, d), k, here = x.shape, chosen.shape[-1], len(w1)
+  (b, t, d), k, (layers, here) = x.shape, chosen.shape[-1], w1.shape[:2]
   expert = jnp.where((chosen >= 0) & (chosen < here), chosen, here).reshape(-1)
   # The experts of a token differ, so at most this many rows come, whatever the router does.
   rows = b * t * min(k, here)
@@ -101,6 +105,9 @@ def _local(x, chosen, share, w1, w3, w2, *, kernel):
   place = jnp.zeros_like(order).at[order].set(jnp.arange(len(order)), unique_indices=True)
   order = order[:rows]
   sizes = jnp.sum(expert[:, None] == jnp.arange(here), axis=0, dtype=jnp.int32)
+  # Other layers' experts have no rows, and so cost nothing.
+  sizes = jax.lax.dynamic_update_slice(jnp.zeros(layers * here, jnp.int32), sizes, [layer * here])
+  w1, w3, w2 = (w.reshape(-1, *w.shape[2:]) for w in (w1, w3, w2))
 
   product = functools.partial(grouped.product, sizes=sizes, kernel=kernel)
   h = _move(x.reshape(-1, d), order // k, place, k)
@@ -149,14 +156,15 @@ class Experts(nnx.Module):
                      ('layers', 'expert', 'expert_ffn', 'expert_embed'),
                      fan_in=2 * c.layers * c.ffn_dim)
 
-  def __call__(self, x, real, layout: Layout | None):
-    """x [B, T, D] of one layer's slices: the output [B, T, D], and router logits [B, T, E] f32.
+  def __call__(self, x, real, layout: Layout | None, layer):
+    """x [B, T, D] of layer `layer`: the output [B, T, D], and router logits [B, T, E] float32.
 
-    Where `real` [B, T] is not, the output is zero.
+    Where `real` [B, T] is not, the output is zero. The arrays are the layer's slices; the three
+    matrices may also be the stacks of all layers.
     """
     logits = jnp.matmul(x.reshape(-1, x.shape[-1]), self.gate[...].astype(x.dtype),
                         preferred_element_type=jnp.float32).reshape(*x.shape[:2], -1)
     chosen, share = route(logits, self.k)
     chosen = nobody(chosen, real, logits.shape[-1])
     w1, w3, w2 = (w[...].astype(x.dtype) for w in (self.w1, self.w3, self.w2))
-    return mixture(x, chosen, share, w1, w3, w2, layout), logits
+    return mixture(x, chosen, share, w1, w3, w2, layout, layer if w1.ndim == 4 else None), logits

@@ -6,4 +6,5 @@
   flops.py     what the mathematics asks for
   programs.py  the programs of a config, compiled
   report.py    what they amount to: memory, time, what binds, what to change
+  table.py     plans of several configs in one table
 """

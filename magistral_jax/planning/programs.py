@@ -77,7 +77,7 @@ def trainer(c, config: ModelConfig, devices, note: Callable) -> Side:
   grads, totals = step.zeros.lower(state.params).out_info
   one = jax.ShapeDtypeStruct((), np.int32, sharding=state.step.sharding)
   rows = _rows(c, config, mesh)
-  learn = step.supervise if _supervised(c) else step.accumulate
+  learn = step.supervise if supervised(c) else step.accumulate
   room = build.patches(c, config)
   wanted = flops.training(config, *rows['tokens'].shape, patches=room.row_patches if room else 0,
                           tower_trained=c.model.vision == 'trained')
@@ -149,7 +149,7 @@ def _routed(config: ModelConfig, mesh, rules) -> float:
   return k * here / config.experts / min(k, here)
 
 
-def _supervised(c) -> bool:
+def supervised(c) -> bool:
   """A config that only imitates."""
   return c.total_steps == 0 and c.cold_start.steps > 0
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from magistral_jax import build
+from magistral_jax.planning import programs
 from magistral_jax.planning.chips import Chip
 from magistral_jax.planning.programs import Program, Side
 
@@ -113,10 +114,10 @@ def advice(v: Verdict, c) -> list[str]:
 
 def as_dict(v: Verdict, c) -> dict:
   """The verdict for tools."""
-  programs = []
+  each = []
   for p in v.programs:
     limit, seconds = v.bound(p)
-    programs.append(dict(
+    each.append(dict(
         name=p.name, refused=p.refused, flops=p.cost.flops, bytes=p.cost.bytes,
         collectives={k: dict(count=n, bytes=size) for k, (n, size) in p.cost.collectives.items()},
         kernels=p.cost.kernels, not_counted=p.cost.unknown, seconds=v.times(p), limit=limit,
@@ -125,10 +126,22 @@ def as_dict(v: Verdict, c) -> dict:
         temporary=p.temporary, compile_seconds=p.compile_s))
   found = dict(fits=v.fits, topology=v.topology, chip=v.chip.name, devices=v.devices,
                hbm=v.chip.hbm_bytes, peak=v.peak, left=v.left, margin=v.margin,
-               memory=memory(v), programs=programs, advice=advice(v, c))
-  if v.side == 'sampler':
-    found |= sequences(v, c)
-  return found
+               mesh=dict(c.mesh[v.side]), memory=memory(v), programs=each, advice=advice(v, c))
+  return found | (sequences(v, c) if v.side == 'sampler' else update(v, c))
+
+
+def update(v: Verdict, c) -> dict[str, float]:
+  """The least seconds of one update, were every sequence of it as long as a row."""
+  learn, apply, publish = v.programs
+  if programs.supervised(c):
+    rows, steps = c.cold_start.rows, 1
+  else:
+    rows, steps = c.batching.prompts_per_batch * c.sampler.group_size, c.batching.minibatches
+  microbatches = steps * -(-rows // (steps * c.trainer.microbatch_rows))
+  return dict(
+      microbatch_rows=c.trainer.microbatch_rows, row_tokens=c.batching.row_tokens,
+      microbatches=microbatches, update_seconds=microbatches * v.bound(learn)[1]
+      + steps * v.bound(apply)[1] + v.bound(publish)[1])
 
 
 def memory(v: Verdict) -> dict[str, int]:
@@ -142,7 +155,8 @@ def memory(v: Verdict) -> dict[str, int]:
 def sequences(v: Verdict, c) -> dict[str, int]:
   """How many sequences the pages hold, at full length and at half of it."""
   full = build.slot_pages(c)
-  return dict(slots=c.sampler.slots, sequences_full_length=(build.pages(c) - 1) // full,
+  return dict(slots=c.sampler.slots, decode_steps=c.sampler.decode_steps,
+              sequences_full_length=(build.pages(c) - 1) // full,
               sequences_half_length=min(c.sampler.slots, 2 * (build.pages(c) - 1) // full),
               full_length_tokens=full * c.sampler.page_tokens)
 
@@ -166,6 +180,11 @@ def show(verdicts: list[Verdict], c, config, console: Console) -> None:
       s = sequences(v, c)
       console.print(f'The pages hold {s["sequences_full_length"]} sequences of the full '
                     f'{s["full_length_tokens"]:,} tokens; {s["slots"]} slots.', highlight=False)
+    else:
+      u = update(v, c)
+      console.print(f'An update is {u["microbatches"]} microbatches of {u["microbatch_rows"]} rows '
+                    f'if no two sequences share a row: at least {u["update_seconds"]:.0f} s.',
+                    highlight=False)
     for line in advice(v, c):
       console.print(line, highlight=False)
     console.print('fits' if v.fits else 'DOES NOT FIT', style='bold green' if v.fits else

@@ -78,6 +78,17 @@ def test_no_token_is_dropped_when_all_choose_the_same_experts(arrays):
     np.testing.assert_allclose(out, formula(**same), atol=5e-5, rtol=0)
 
 
+@pytest.mark.parametrize('sizes', [None, dict(expert=2, tensor=2)])
+def test_experts_are_read_out_of_the_stack_of_all_layers(arrays, sizes):
+  layout = sizes and Layout(sharding.make_mesh(jax.devices()[:4], **sizes), SAMPLER)
+  stack = lambda name: np.stack([np.full_like(arrays[name], 1e30), arrays[name],
+                                 np.full_like(arrays[name], -1e30)])
+  out = jax.jit(lambda layer: moe.mixture(
+      arrays['x'], *moe.route(arrays['logits'], K), *map(stack, ('w1', 'w3', 'w2')), layout,
+      layer))(1)
+  np.testing.assert_allclose(out, formula(**arrays), atol=5e-5, rtol=0)
+
+
 def test_tokens_do_not_change_one_another(arrays):
   """A token's output is the same among other tokens: what sampler and trainer rely on."""
   alone = jax.jit(ours)(**arrays | dict(x=arrays['x'][:1, :1], logits=arrays['logits'][:1, :1]))
