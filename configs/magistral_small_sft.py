@@ -67,5 +67,5 @@ def get_config():
   c.checkpoints = dict(every=10, keep=2)
   c.runtime = dict(
       mode='ray', address='', trainers=16, samplers=1, verifier_hosts=1,
-      verifier_workers=32, deadline_s=3600.0, heartbeat_s=30.0, restarts=3)
+      verifier_workers=32, deadline_s=3600.0, heartbeat_s=30.0, restarts=3, transport='device')
   return c

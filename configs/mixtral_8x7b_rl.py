@@ -62,5 +62,5 @@ def get_config():
   c.checkpoints = dict(every=20, keep=2)
   c.runtime = dict(
       mode='ray', address='', trainers=16, samplers=8, verifier_hosts=1, verifier_workers=16,
-      deadline_s=1800.0, heartbeat_s=30.0, restarts=3)
+      deadline_s=1800.0, heartbeat_s=30.0, restarts=3, transport='device')
   return c

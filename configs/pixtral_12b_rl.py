@@ -57,5 +57,5 @@ def get_config():
   c.checkpoints = dict(every=20, keep=2)
   c.runtime = dict(
       mode='ray', address='', trainers=4, samplers=2, verifier_hosts=1, verifier_workers=8,
-      deadline_s=3600.0, heartbeat_s=30.0, restarts=3)
+      deadline_s=3600.0, heartbeat_s=30.0, restarts=3, transport='device')
   return c

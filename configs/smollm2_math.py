@@ -70,5 +70,5 @@ def get_config():
   c.checkpoints = dict(every=10, keep=2)
   c.runtime = dict(
       mode='threads', address='', trainers=1, samplers=1, verifier_hosts=1, verifier_workers=1,
-      deadline_s=1800.0, heartbeat_s=30.0, restarts=3)
+      deadline_s=1800.0, heartbeat_s=30.0, restarts=3, transport='host')
   return c

@@ -131,8 +131,8 @@ class Cluster:
     """Stages the trainer's weights for all samplers, once for each version. Raises Lost."""
     wanted = trainer.lineage, version
     if self._staged is None or (self._staged.lineage, self._staged.version) != wanted:
-      manifest, pieces = self._group.all('stage', *wanted)[0]
-      self._staged = Staged(version, trainer.lineage, manifest, pieces)
+      manifest = self._group.all('stage', *wanted)[0]
+      self._staged = Staged(version, trainer.lineage, manifest, self._group.actors)
     return self._staged
 
   def recover(self, error: Lost) -> dict:
@@ -154,18 +154,24 @@ class Cluster:
 
   def places(self) -> dict[str, str]:
     """{role: where it lives, when it was last heard of, and what it has of weights}."""
-    versions = {role.name: f', version {role.version}, {role.open} open' for role in self._roles}
+    versions = {role.name: f', version {role.version} {role.way}, {role.open} open'
+                for role in self._roles}
     return {handle.name: _where(handle) + versions.get(handle.name, '')
             for handle in self._watch.handles}
 
   def transfers(self) -> dict[str, float]:
-    """Weights sent to samplers: bytes, seconds, and GB/s while they were on their way."""
+    """Weights sent to samplers: bytes, seconds, and GB/s while they were on their way.
+
+    In all and by each way (`weights_device_...`, `weights_host_...`), with failures and the seconds
+    from a failure until weights came again.
+    """
     total = {}
     for role in self._roles:
       for key, value in role.transfers.items():
         total[key] = total.get(key, 0.0) + value
-    if total.get('weights_s'):
-      total['weights_gb_per_s'] = total['weights_bytes'] / total['weights_s'] / 1e9
+    for part in ('weights', 'weights_device', 'weights_host'):
+      if total.get(f'{part}_s'):
+        total[f'{part}_gb_per_s'] = total[f'{part}_bytes'] / total[f'{part}_s'] / 1e9
     return total
 
   def _take_up(self, version: int) -> RemoteTrainer:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 
 import jax
 import ray
@@ -18,8 +17,9 @@ from magistral_jax import build, check, sharding
 from magistral_jax.models import decoder
 from magistral_jax.places import Local
 from magistral_jax.records import WeightSnapshot
-from magistral_jax.weights import manifest as manifests
-from magistral_jax.weights import staging
+from magistral_jax.weights import device, host
+from magistral_jax.weights.manifest import Gone, Manifest, WeightError
+from magistral_jax.weights.role import TRANSPORTS, Shelf, Taken, Taker
 
 
 def _parts(text: str, meshes_of) -> tuple[ConfigDict, check.Parts]:
@@ -54,6 +54,12 @@ class TrainerHost:
     self._c, self._parts = _parts(self._text, lambda c: build.Meshes(
         sharding.make_mesh(jax.devices(), **c.mesh.trainer), ()))
     self._place = Local(self._c, self._parts)
+    lenders = dict(device=device.Lender(ray.util.get_node_ip_address(), self._c.runtime.deadline_s),
+                   host=host.Lender(ray.put))
+    self._shelf = Shelf(
+        self._parts.config.dtype,
+        {way: lenders[way] for way in TRANSPORTS[self._c.runtime.transport]},
+        process=process, processes=processes)
 
   def span(self) -> tuple[int, int]:
     """The rows (start, stop) of a microbatch that lie on this process's devices."""
@@ -78,16 +84,13 @@ class TrainerHost:
   def supervised(self, rows) -> dict[str, float]:
     return self._trainer.supervised(rows)
 
-  def stage(self, lineage: int, version: int):
-    """(Manifest, object references of its pieces' bytes) on the first process, None on others."""
-    keeps = jax.process_index() == 0
-    announced, references = [], []
-    for leaf, start, stop, array in staging.pieces(
-        self._trainer.params, self._parts.config.dtype):
-      if keeps:
-        announced.append(manifests.piece(leaf, start, stop, array))
-        references.append(ray.put(manifests.to_bytes(array)))
-    return (manifests.Manifest(lineage, version, tuple(announced)), references) if keeps else None
+  def stage(self, lineage: int, version: int) -> Manifest:
+    """Copies the weights, for `lend`."""
+    return self._shelf.stage(self._trainer.params, lineage, version)
+
+  def lend(self, lineage: int, version: int, way: str):
+    """See weights/role.py; may be called beside the other methods."""
+    return self._shelf.lend(lineage, version, way)
 
   def latest(self, folder: str, keep: int) -> int | None:
     return self._open(folder, keep).latest()
@@ -118,33 +121,37 @@ class SamplerHost:
     self._c, self._parts = _parts(config, lambda c: build.Meshes(
         None, (sharding.make_mesh(jax.devices(), **c.mesh.sampler),)))
     self._sampler = None
-    _, axes = decoder.definition(self._parts.config)
-    self._shardings = sharding.tree_named(self._parts.meshes.samplers[0], sharding.SAMPLER, axes)
+    config, mesh = self._parts.config, self._parts.meshes.samplers[0]
+    _, axes = decoder.definition(config)
+    devices, self._patience_s = mesh.local_devices, self._c.runtime.heartbeat_s
+    fetchers = dict(
+        device=device.Fetcher(ray.util.get_node_ip_address(), self._patience_s, devices),
+        host=host.Fetcher(lambda references: answers(references, self._patience_s), devices))
+    self._taker = Taker(
+        decoder.abstract(config), sharding.tree_named(mesh, sharding.SAMPLER, axes), config.dtype,
+        {way: fetchers[way] for way in TRANSPORTS[self._c.runtime.transport]})
 
-  def take(self, lineage: int, manifest, references) -> dict[str, float] | None:
+  def take(self, manifest: Manifest, lenders) -> Taken:
     """Fetches and checks weights, then offers them to the sampler; may be called beside `serve`.
 
-    Nothing is offered before every piece has been checked. None: they went down with the trainer
-    that held them, and others will come.
+    Nothing is offered before every piece has been checked, and what is gone by then is not.
 
+    Args:
+      lenders: the actors of the TrainerHosts that hold them.
     Raises:
       weights.manifest.WeightError: they are not what the manifest says.
     """
-    began = time.monotonic()
-    config = self._parts.config
-    manifests.compare(manifest, decoder.abstract(config), config.dtype)
-    try:
-      arrays = ray.get(references)
-    except ray.exceptions.ObjectLostError:
-      return None
-    params = manifests.assemble(
-        manifest, arrays, decoder.abstract(config), self._shardings, config.dtype)
-    snapshot = WeightSnapshot(manifest.version, params, lineage)
+    ask = lambda way: answers([lender.aside.remote('lend', manifest.lineage, manifest.version, way)
+                               for lender in lenders], self._patience_s)
+    params, taken = self._taker.take(manifest, ask)
+    if not taken.way:
+      return taken
+    snapshot = WeightSnapshot(manifest.version, params, manifest.lineage)
     if self._sampler is None:
       self._sampler, = Local(self._c, self._parts).samplers([snapshot])
     else:
       self._sampler.offer(snapshot)
-    return dict(weights_bytes=manifest.bytes, weights_s=time.monotonic() - began, weights=1)
+    return taken
 
   def serve(self, orders) -> tuple[list, dict]:
     """Takes up orders and decodes one dispatch: (finished completions, status)."""
@@ -155,6 +162,23 @@ class SamplerHost:
 
   def abandon(self) -> None:
     self._sampler.abandon()
+
+
+def answers(references, timeout_s: float) -> list:
+  """What trainer processes lend or have put into the store.
+
+  Raises:
+    Gone: they died, or give no answer.
+    WeightError: they failed.
+  """
+  try:
+    return ray.get(references, timeout=timeout_s)
+  except ray.exceptions.RayTaskError as error:
+    cause = error.cause
+    raise (cause if isinstance(cause, WeightError) else WeightError(repr(cause))) from error
+  except ray.exceptions.RayError as error:
+    raise Gone(f'The trainer that had them gives no answer: {" ".join(str(error).split())[:300]}'
+               ) from error
 
 
 class VerifierHost:

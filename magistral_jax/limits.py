@@ -24,6 +24,7 @@ from magistral_jax.trainer.state import KL_REFERENCES
 from magistral_jax.verifiers.pool import MIN_MEMORY_MB
 from magistral_jax.verifiers.reward import CODE_REWARDS
 from magistral_jax.verifiers.sandbox import MODES as SANDBOXES
+from magistral_jax.weights.role import TRANSPORTS
 
 # The last two put every role in a process of its own; the two lockstep ones are reproducible.
 MODES = ('threads', 'lockstep', 'ray', 'ray_lockstep')
@@ -128,7 +129,7 @@ LIMITS = dict(
     runtime=dict(
         mode=choice(MODES), address=TEXT, trainers=whole(1), samplers=whole(1),
         verifier_hosts=whole(1), verifier_workers=whole(1), deadline_s=POSITIVE,
-        heartbeat_s=POSITIVE, restarts=whole(0)),
+        heartbeat_s=POSITIVE, restarts=whole(0), transport=choice(TRANSPORTS)),
 )
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import ray
+from absl import logging
 
 from magistral_jax.orchestration.health import Lost
 from magistral_jax.orchestration.host import Handle
@@ -29,18 +30,20 @@ from magistral_jax.records import Completion, Problem, Prompt, Verdict
 _NO_WEIGHTS = (-1, -1)
 # A sampler that is not ready yet is looked at again after this long.
 _LOOK_AGAIN_S = 0.02
+# Weights that were gone are asked for again after this long, if there are no newer ones by then.
+_ASK_AGAIN_S = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Staged:
-  """Weights on their way: what they are, and where their pieces lie.
+  """Weights on their way: what they are, and the processes that lend their pieces.
 
-  Staged(version=12, lineage=0, manifest=Manifest(...), pieces=[ObjectRef(...), ...])
+  Staged(version=12, lineage=0, manifest=Manifest(...), lenders=(ActorHandle(...), ...))
   """
   version: int
   lineage: int
   manifest: object
-  pieces: Sequence[ray.ObjectRef]
+  lenders: Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +73,8 @@ class RemoteSampler:
     self._offered, self._taken = staged, None     # The newest; the last one sent.
     self._taking: ray.ObjectRef | None = None
     self._asked, self._has = 0.0, _NO_WEIGHTS     # When for those; what it has.
+    self._gone: Staged | None = None              # What it asked for last and did not get.
+    self.way = ''                                 # How its weights came, for people.
     self._seated = False                          # The process has its first weights.
     self._new: list[Order] = []
     self._open: dict[int, tuple[Order, set[int]]] = {}
@@ -183,27 +188,38 @@ class RemoteSampler:
         return False
       if self._taking is not None and self._handle.arrived(self._taking):
         taking, self._taking = self._taking, None
-        report = self._handle.get(taking, self._deadline_s)
-        # None: the trainer that held them is gone; it goes on with what it has until others come.
-        if report is not None:
-          self.transfers.update(report)
-          self._has, self._seated = _age(self._taken), True
+        self._book(self._handle.get(taking, self._deadline_s))
       elif self._taking is not None and time.monotonic() - self._asked > self._deadline_s:
         raise Lost(f'{self.name} did not get its weights within {self._deadline_s:.0f} s')
       with self._lock:
         offered = self._offered
-      if self._taking is None and offered is not self._taken:
+      # What is gone, with its trainer or because newer ones come, is not asked for at once again.
+      again = time.monotonic() - self._asked > _ASK_AGAIN_S
+      if self._taking is None and offered is not self._taken and (
+          offered is not self._gone or again):
         self._taken, self._asked = offered, time.monotonic()
         self._taking = self._handle.actor.aside.remote(
-            'take', offered.lineage, offered.manifest, offered.pieces)
+            'take', offered.manifest, offered.lenders)
     except Lost as error:
       self._lose(error)
     return self._seated
 
+  def _book(self, taken) -> None:
+    """Notes what became of the weights that were asked for (weights/role.py: Taken)."""
+    self.transfers.update(taken.figures)
+    if taken.words and not (taken.way == '' and self._gone is self._taken):
+      logging.warning('Weights for %s: %s', self.name, taken.words)
+    if taken.way:
+      self.way = f'by {taken.way}' + (f' ({taken.words[:100]})' if taken.words else '')
+      self._has, self._seated, self._gone = _age(self._taken), True, None
+    else:
+      # It goes on with what it has.
+      self._gone, self._taken = self._taken, None
+
   def _lose(self, error: Lost) -> None:
     """Starts another process; what this one had open goes to `on_lost`."""
     self._counts_before, self._seated = +self.counts, False
-    self._taken = self._taking = None
+    self._taken = self._taking = self._gone = None
     self._has = _NO_WEIGHTS
     orders = [order for order, _ in self._open.values()]
     self._forget()

@@ -81,6 +81,11 @@ class Group:
   def __len__(self) -> int:
     return len(self._handles)
 
+  @property
+  def actors(self) -> tuple:
+    """The processes as they are now."""
+    return tuple(handle.actor for handle in self._handles)
+
   def each(self, method: str, arguments: Sequence[tuple]) -> list:
     """Every process's answer to a method, each with arguments of its own. Raises Lost."""
     asked = [handle.ask(method, *args)

@@ -6,14 +6,14 @@ over layers, so that nobody holds more than one piece twice.
     leaf 'layers.ffn.w1' of 40 layers, 335 MB each   ->   pieces [0, 1), [1, 2), ... [39, 40)
 
 A transfer that checks nothing (jax.experimental.transfer gives wrong values for another sharding
-or dtype of the same size) is made safe by it: shapes and dtypes are compared before anything is
-fetched, checksums after.
+or dtype of the same size) is made safe by this: shapes and dtypes are compared before anything is
+fetched, checksums after. With H processes on the trainer's side piece i lies with number i % H, so
+that all of them send.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections.abc import Sequence
 
 import jax
@@ -24,7 +24,11 @@ PIECE_BYTES = 256 << 20
 
 
 class WeightError(RuntimeError):
-  """Weights that arrived are not those that were announced; nothing of them may be used."""
+  """Weights did not arrive as they were announced, or not at all; nothing of them may be used."""
+
+
+class Gone(WeightError):
+  """Nobody has these weights any more: newer ones have taken their place, or their holder died."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Piece:
   stop: int
   shape: tuple[int, ...]
   dtype: str
-  checksum: int             # crc32 of its bytes in C order.
+  checksum: int             # checksum.py
 
   @property
   def bytes(self) -> int:
@@ -50,15 +54,20 @@ class Piece:
 class Manifest:
   """A version and its pieces, in the order of the parameter tree.
 
-  Manifest(lineage=0, version=12, pieces=(Piece('embed', ...), ...))
+  Manifest(lineage=0, version=12, holders=2, pieces=(Piece('embed', ...), ...))
   """
   lineage: int              # How often the trainer was set back to a checkpoint.
   version: int
+  holders: int              # Processes that hold pieces.
   pieces: tuple[Piece, ...]
 
   @property
   def bytes(self) -> int:
     return sum(piece.bytes for piece in self.pieces)
+
+  def of(self, holder: int) -> tuple[Piece, ...]:
+    """The pieces that lie with one of the holders."""
+    return self.pieces[holder::self.holders]
 
 
 def leaves(tree) -> dict[str, object]:
@@ -74,16 +83,6 @@ def cuts(shape: Sequence[int], itemsize: int, piece_bytes: int = PIECE_BYTES):
   row = int(np.prod(shape[1:])) * itemsize
   step = max(1, piece_bytes // max(row, 1))
   return [(start, min(start + step, shape[0])) for start in range(0, shape[0], step)]
-
-
-def to_bytes(array: np.ndarray) -> np.ndarray:
-  """The array's bytes, [n] uint8: what travels, since not every channel knows bfloat16."""
-  return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-
-
-def piece(leaf: str, start: int, stop: int, array: np.ndarray) -> Piece:
-  """What is said of a piece before it is sent."""
-  return Piece(leaf, start, stop, tuple(array.shape), str(array.dtype), zlib.crc32(to_bytes(array)))
 
 
 def compare(manifest: Manifest, abstract, dtype: str) -> None:
@@ -107,52 +106,3 @@ def compare(manifest: Manifest, abstract, dtype: str) -> None:
   for name, shape in wanted.items():
     if ends.get(name, 0) != (shape[0] if shape else 1):
       raise WeightError(f'Version {manifest.version} lacks {name!r} from {ends.get(name, 0)} on.')
-
-
-def check(piece: Piece, received: np.ndarray) -> np.ndarray:
-  """The array that was announced, out of the bytes [n] uint8 that came.
-
-  Raises:
-    WeightError: there are more or fewer, or one of them is another.
-  """
-  if received.nbytes != piece.bytes:
-    raise WeightError(f'{piece.leaf!r} from {piece.start} on arrived with {received.nbytes} bytes '
-                      f'instead of {piece.bytes}.')
-  if zlib.crc32(received) != piece.checksum:
-    raise WeightError(f'{piece.leaf!r} from {piece.start} on arrived damaged: its checksum is not '
-                      f'the one that was announced.')
-  return received.view(jax.numpy.dtype(piece.dtype)).reshape(piece.shape)
-
-
-def assemble(manifest: Manifest, arrays: Sequence[np.ndarray], abstract, shardings, dtype: str):
-  """The parameter tree on the sampler's devices, every piece checked before any of it is used.
-
-  Args:
-    arrays: the bytes of the pieces, in the manifest's order; only read.
-    abstract: the tree's shapes; shardings: the same tree with the sampler's shardings.
-  Raises:
-    WeightError: something is missing, left over, misshapen or damaged.
-  """
-  compare(manifest, abstract, dtype)
-  arrays = list(arrays)
-  if len(arrays) != len(manifest.pieces):
-    raise WeightError(f'{len(arrays)} of {len(manifest.pieces)} pieces of version '
-                      f'{manifest.version} arrived.')
-  parts: dict[str, list[tuple[Piece, np.ndarray]]] = {}
-  for piece, array in zip(manifest.pieces, arrays, strict=True):
-    parts.setdefault(piece.leaf, []).append((piece, check(piece, array)))
-  places = leaves(shardings)
-  found = {name: jax.make_array_from_callback(
-      leaf.shape, places[name], lambda index, n=name, s=leaf.shape: _cut_out(parts[n], index, s))
-      for name, leaf in leaves(abstract).items()}
-  return jax.block_until_ready(jax.tree.unflatten(jax.tree.structure(abstract), found.values()))
-
-
-def _cut_out(parts, index, shape) -> np.ndarray:
-  """The part `index` of a leaf, a copy: the pieces may lie in memory that is not ours to keep."""
-  if not shape:
-    return np.array(parts[0][1])
-  start, stop, _ = index[0].indices(shape[0])
-  rows = [array[max(start - p.start, 0):stop - p.start][(slice(None), *index[1:])]
-          for p, array in parts if p.start < stop and p.stop > start]
-  return np.concatenate(rows) if len(rows) > 1 else np.array(rows[0])

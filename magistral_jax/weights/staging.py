@@ -1,6 +1,10 @@
-"""The trainer's side of the host copy: parameters out of a mesh of processes, piece by piece.
+"""The trainer's side: parameters out of a mesh of processes, piece by piece.
 
-Every process of the trainer takes part in bringing a piece together; the first one keeps it.
+Every process takes part in bringing a piece together; one of them keeps it, on one of its devices:
+
+    piece       0     1     2     3     4     5  ...      2 processes of 2 devices each
+    process     0     1     0     1     0     1
+    its device  0     0     1     1     0     0
 """
 
 from __future__ import annotations
@@ -10,25 +14,35 @@ from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from magistral_jax.weights.manifest import PIECE_BYTES, cuts, leaves
+from magistral_jax.weights.checksum import checksum
+from magistral_jax.weights.manifest import PIECE_BYTES, Piece, cuts, leaves
 
 
-def pieces(params, dtype: str, piece_bytes: int = PIECE_BYTES
-           ) -> Iterator[tuple[str, int, int, np.ndarray]]:
-  """(leaf, start, stop, array in `dtype`) of all parameters, one at a time on every process.
+def pieces(params, dtype: str, piece_bytes: int = PIECE_BYTES) -> Iterator[tuple[Piece, jax.Array]]:
+  """Every piece of the parameters in `dtype`, whole on every device, one after another.
 
-  No process may skip one: they are gathered together. The device holds one piece beside the
-  parameters, and the host what the caller keeps.
+  No process may skip one: they are gathered together. A device holds one of them beside the
+  parameters, and what the caller keeps; nothing shares a buffer with the parameters, which the
+  next step donates.
   """
   itemsize = jnp.dtype(dtype).itemsize
   for name, leaf in leaves(params).items():
     whole = NamedSharding(leaf.sharding.mesh, PartitionSpec())
     for start, stop in cuts(leaf.shape, itemsize, piece_bytes):
-      piece = _gather(whole, dtype, stop - start if leaf.shape else None)(leaf, start)
-      yield name, start, stop, np.asarray(piece.addressable_data(0))
+      array, mark = _gather(whole, dtype, stop - start if leaf.shape else None)(leaf, start)
+      # Waits for the piece: what is asked for ahead of the device would all lie on it at once.
+      mark = int(jax.device_get(mark.addressable_data(0)))
+      yield Piece(name, start, stop, tuple(array.shape), dtype, mark), array
+
+
+def share(array: jax.Array, number: int, process: int, processes: int) -> jax.Array | None:
+  """The copy of piece `number` that a process keeps, on one of its devices; None: another's."""
+  if number % processes != process:
+    return None
+  copies = array.addressable_shards
+  return copies[number // processes % len(copies)].data
 
 
 def programs(params, dtype: str, piece_bytes: int = PIECE_BYTES
@@ -50,6 +64,8 @@ def programs(params, dtype: str, piece_bytes: int = PIECE_BYTES
 def _gather(whole, dtype: str, rows: int | None):
   """Compiled once for a number of rows, wherever they start."""
   def cut(leaf, start):
-    part = leaf if rows is None else jax.lax.dynamic_slice_in_dim(leaf, start, rows)
-    return part.astype(dtype)
+    # A copy even where nothing is cut off and the dtype is the same.
+    part = jnp.copy(leaf if rows is None else jax.lax.dynamic_slice_in_dim(leaf, start, rows))
+    part = jax.lax.with_sharding_constraint(part.astype(dtype), whole)
+    return part, checksum(part)
   return jax.jit(cut, out_shardings=whole)

@@ -6,6 +6,8 @@ import socket
 import time
 
 from magistral_jax.records import Verdict
+from magistral_jax.weights.manifest import Manifest
+from magistral_jax.weights.role import Taken
 from tests import fakes
 
 
@@ -38,7 +40,7 @@ class TrainerHost:
                 rows=float(sum(rows)))
 
   def stage(self, lineage, version):
-    return (lineage, version), []
+    return Manifest(lineage, version, self._processes, ())
 
   def _files(self, folder):
     found = pathlib.Path(folder).glob('*.json') if os.path.isdir(folder) else []
@@ -75,11 +77,12 @@ class SamplerHost:
     self._sampler = fakes.FakeSampler(slots=json.loads(config)['sampler']['slots'])
     self._lineage = -1
 
-  def take(self, lineage, manifest, references):
-    assert manifest[0] == lineage and lineage >= self._lineage, 'older weights than before'
-    self._lineage = lineage
-    self._sampler.offer(fakes.WeightSnapshot(manifest[1], None, lineage))
-    return dict(weights=1, weights_bytes=8, weights_s=0.001)
+  def take(self, manifest, lenders):
+    assert manifest.holders == len(lenders)
+    assert manifest.lineage >= self._lineage, 'older weights than before'
+    self._lineage = manifest.lineage
+    self._sampler.offer(fakes.WeightSnapshot(manifest.version, None, manifest.lineage))
+    return Taken('host', dict(weights=1, weights_bytes=8, weights_s=0.001))
 
   def serve(self, orders):
     for order in orders:

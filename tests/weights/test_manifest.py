@@ -9,8 +9,9 @@ import pytest
 from magistral_jax import sharding
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
-from magistral_jax.weights import manifest as manifests
-from magistral_jax.weights import staging
+from magistral_jax.weights import host, manifest
+from magistral_jax.weights.checksum import checksum
+from magistral_jax.weights.role import Shelf, Taker
 
 CONFIG = ModelConfig(
     family='mistral', layers=5, dim=16, heads=4, kv_heads=2, head_dim=8, ffn_dim=24, vocab=32,
@@ -33,14 +34,17 @@ def params():
 @pytest.fixture(scope='module')
 def sent(params):
   """(manifest, bytes of the pieces), in pieces of two layers at most."""
-  pieces = list(staging.pieces(params, 'bfloat16', piece_bytes=2 * 16 * 24 * 2))
-  return (manifests.Manifest(0, 7, tuple(manifests.piece(*p) for p in pieces)),
-          [manifests.to_bytes(p[3]) for p in pieces])
+  shelf = Shelf('bfloat16', dict(host=host.Lender(lambda array: array)), process=0, processes=1,
+                piece_bytes=2 * 16 * 24 * 2)
+  announced = shelf.stage(params, 0, 7)
+  return announced, shelf.lend(0, 7, 'host')
 
 
-def receive(manifest, arrays, dtype='bfloat16'):
+def receive(announced, arrays, dtype='bfloat16'):
   mesh = sharding.make_mesh(jax.devices()[:2], expert=1, tensor=2)
-  return manifests.assemble(manifest, arrays, ABSTRACT, laid_out(mesh, sharding.SAMPLER), dtype)
+  fetcher = host.Fetcher(lambda references: references, jax.devices()[:2])
+  taker = Taker(ABSTRACT, laid_out(mesh, sharding.SAMPLER), dtype, dict(host=fetcher))
+  return taker.take(announced, lambda way: [arrays])[0]
 
 
 def test_the_tree_arrives_bit_for_bit_in_the_samplers_layout(params, sent):
@@ -52,67 +56,94 @@ def test_the_tree_arrives_bit_for_bit_in_the_samplers_layout(params, sent):
 
 
 def test_no_piece_is_larger_than_asked_unless_it_is_one_row(sent):
-  manifest, _ = sent
-  w1 = [piece for piece in manifest.pieces if piece.leaf == 'layers.ffn.w1']
+  announced, _ = sent
+  w1 = [piece for piece in announced.pieces if piece.leaf == 'layers.ffn.w1']
   assert [(piece.start, piece.stop) for piece in w1] == [(0, 2), (2, 4), (4, 5)]
-  assert manifest.bytes == 2 * CONFIG.parameters
+  assert announced.bytes == 2 * CONFIG.parameters
 
 
 def test_what_arrives_outlives_what_was_sent(sent):
-  manifest, arrays = sent
+  announced, arrays = sent
   arrays = [array.copy() for array in arrays]
-  received = receive(manifest, arrays)
+  received = receive(announced, arrays)
   before = np.asarray(received['embed']).copy()
   for array in arrays:
     array[:] = 0
   np.testing.assert_array_equal(np.asarray(received['embed']), before)
 
 
-def flip_a_bit(manifest, arrays):
+def flip_a_bit(announced, arrays):
   arrays[3] = arrays[3].copy()
   arrays[3][5] ^= 1
-  return manifest, arrays
+  return announced, arrays
 
 
-def cut_short(manifest, arrays):
-  return manifest, [*arrays[:2], arrays[2][:-2], *arrays[3:]]
+def cut_short(announced, arrays):
+  return announced, [*arrays[:2], arrays[2][:-2], *arrays[3:]]
 
 
-def lose_one(manifest, arrays):
-  return manifest, arrays[:-1]
+def lose_one(announced, arrays):
+  return announced, arrays[:-1]
 
 
-def lose_one_and_its_word(manifest, arrays):
-  return dataclasses.replace(manifest, pieces=manifest.pieces[:-1]), arrays[:-1]
+def lose_one_and_its_word(announced, arrays):
+  return dataclasses.replace(announced, pieces=announced.pieces[:-1]), arrays[:-1]
 
 
-def swap_two(manifest, arrays):
-  first, second, *rest = manifest.pieces
-  return dataclasses.replace(manifest, pieces=(second, first, *rest)), arrays
+def swap_two(announced, arrays):
+  first, second, *rest = announced.pieces
+  return dataclasses.replace(announced, pieces=(second, first, *rest)), arrays
 
 
-def other_dtype(manifest, arrays):
+def other_dtype(announced, arrays):
   # Of the same size, which the device transfer would hand on as it is.
-  pieces = tuple(dataclasses.replace(p, dtype='float16') for p in manifest.pieces)
-  return dataclasses.replace(manifest, pieces=pieces), arrays
+  pieces = tuple(dataclasses.replace(p, dtype='float16') for p in announced.pieces)
+  return dataclasses.replace(announced, pieces=pieces), arrays
 
 
-def other_shape(manifest, arrays):
-  pieces = tuple(dataclasses.replace(p, shape=p.shape[::-1]) for p in manifest.pieces)
-  return dataclasses.replace(manifest, pieces=pieces), arrays
+def other_shape(announced, arrays):
+  pieces = tuple(dataclasses.replace(p, shape=p.shape[::-1]) for p in announced.pieces)
+  return dataclasses.replace(announced, pieces=pieces), arrays
 
 
-def of_another_model(manifest, arrays):
-  pieces = tuple(dataclasses.replace(p, leaf=f'vision.{p.leaf}') for p in manifest.pieces)
-  return dataclasses.replace(manifest, pieces=pieces), arrays
+def of_another_model(announced, arrays):
+  pieces = tuple(dataclasses.replace(p, leaf=f'vision.{p.leaf}') for p in announced.pieces)
+  return dataclasses.replace(announced, pieces=pieces), arrays
 
 
 @pytest.mark.parametrize('spoil, words', [
     (flip_a_bit, 'arrived damaged'), (cut_short, 'bytes instead of'),
-    (lose_one, 'pieces of version 7 arrived'), (lose_one_and_its_word, 'Version 7 lacks'),
+    (lose_one, 'pieces of version 7 were lent'), (lose_one_and_its_word, 'Version 7 lacks'),
     (swap_two, 'arrived'), (other_dtype, 'float16 and the sampler computes in bfloat16'),
     (other_shape, 'was due'), (of_another_model, 'which this model has not')])
 def test_what_is_not_as_announced_is_refused(sent, spoil, words):
-  manifest, arrays = sent
-  with pytest.raises(manifests.WeightError, match=words):
-    receive(*spoil(manifest, list(arrays)))
+  announced, arrays = sent
+  with pytest.raises(manifest.WeightError, match=words):
+    receive(*spoil(announced, list(arrays)))
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16, jnp.int8])
+def test_a_checksum_is_of_every_bit_and_its_place(dtype):
+  rng = np.random.default_rng(0)
+  array = jnp.asarray(rng.integers(1, 9, (3, 4, 5)), dtype)
+  mark = jax.jit(checksum)
+  marks = [int(mark(array))]
+  for place in range(8 * array.nbytes):
+    changed = np.asarray(array).copy()
+    changed.reshape(-1).view(np.uint8)[place // 8] ^= 1 << place % 8
+    marks.append(int(mark(changed)))
+  # Signs of two elements, exchanged rows.
+  for i in range(1, array.size):
+    changed = np.asarray(array).copy()
+    changed.reshape(-1)[[0, i]] *= -1
+    marks.append(int(mark(changed)))
+  marks += [int(mark(array[:, ::-1])), int(mark(array[::-1]))]
+  assert len(set(marks)) == len(marks)
+  assert int(mark(array)) == marks[0]
+
+
+def test_a_checksum_does_not_depend_on_the_sharding():
+  mesh = sharding.make_mesh(jax.devices(), fsdp=4, tensor=2)
+  array = jnp.arange(3 * 8 * 6, dtype=jnp.float32).reshape(3, 8, 6)
+  cut = jax.device_put(array, jax.NamedSharding(mesh, jax.P(None, 'fsdp', 'tensor')))
+  assert int(jax.jit(checksum)(cut)) == int(jax.jit(checksum)(array))

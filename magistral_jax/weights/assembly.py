@@ -1,0 +1,67 @@
+"""The sampler's side: pieces into a parameter tree in the sampler's layout, all of them checked."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from magistral_jax.weights.checksum import checksum
+from magistral_jax.weights.manifest import Manifest, WeightError, leaves
+
+
+def assemble(manifest: Manifest, arrays: Iterable[jax.Array], abstract, shardings):
+  """The parameter tree on the sampler's devices, every piece checked before any of it is used.
+
+  Beside the tree the devices hold the pieces that the iterable has made and one more.
+
+  Args:
+    manifest: agrees with `abstract` (manifest.compare).
+    arrays: the pieces in the manifest's order, each on one device; copied, none is kept.
+    abstract: the tree's shapes; shardings: the same tree with the sampler's shardings.
+  Raises:
+    WeightError: a piece is not the one that was announced.
+  """
+  places = leaves(shardings)
+  found, marks = {}, []
+  for piece, array in zip(manifest.pieces, arrays, strict=True):
+    place = places[piece.leaf]
+    if piece.leaf not in found:
+      shape = leaves(abstract)[piece.leaf].shape
+      found[piece.leaf] = _empty(place, shape, piece.dtype)()
+    found[piece.leaf], mark = _put(place)(
+        found[piece.leaf], jax.device_put(array, _uncut_in_front(place)), piece.start)
+    marks.append(mark)
+  for piece, mark in zip(manifest.pieces, jax.device_get(marks), strict=True):
+    if int(mark) != piece.checksum:
+      raise WeightError(f'{piece.leaf!r} from {piece.start} on arrived damaged: its checksum is '
+                        f'not the one that was announced.')
+  structure = jax.tree.structure(abstract)
+  return jax.block_until_ready(jax.tree.unflatten(structure, [found[n] for n in leaves(abstract)]))
+
+
+def _uncut_in_front(place: NamedSharding) -> NamedSharding:
+  """Where a piece of a leaf lies: cut as the leaf is, but for the axis that makes pieces."""
+  return NamedSharding(place.mesh, PartitionSpec(None, *place.spec[1:]) if place.spec else
+                       PartitionSpec())
+
+
+@functools.cache
+def _empty(place, shape, dtype):
+  return jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=place)
+
+
+@functools.cache
+def _put(place):
+  """(leaf, piece, start) -> the leaf with the piece in it, and the piece's checksum."""
+  def put(leaf, part, start):
+    if leaf.ndim:
+      filled = jax.lax.dynamic_update_slice_in_dim(leaf, part, start, 0)
+    else:
+      filled = jnp.copy(part)
+    return filled, checksum(part)
+  return jax.jit(put, donate_argnums=0,
+                 out_shardings=(place, NamedSharding(place.mesh, PartitionSpec())))

@@ -1,0 +1,31 @@
+"""A checksum of an array that its own device computes, whichever way the array came there."""
+
+import jax.numpy as jnp
+from jax import lax
+
+
+def checksum(array):
+  """[] uint32, of the bits of an array of elements of 1, 2 or 4 bytes, and of their order.
+
+  The sum modulo 2^32 of h(w ^ g i) over the elements, where i is an element's place in C order, w
+  its bits, and h the finalizer of MurmurHash3. For every i that is a bijection of w, so one changed
+  element is always noticed; of other damage about one case in 2^32 is not. How the array is cut
+  over devices does not count.
+
+  Reason: a checksum of bytes on the host (crc32) would bring every piece back from the device on
+  both sides. This one reads the array once where it lies, on an accelerator at the speed of its
+  memory and on a CPU faster than zlib's crc32, and it covers the way onto the device too.
+  """
+  bits = lax.bitcast_convert_type(array, {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[
+      array.dtype.itemsize]).astype(jnp.uint32)
+  place, stride = jnp.uint32(0), 1
+  for axis in reversed(range(bits.ndim)):
+    place += lax.broadcasted_iota(jnp.uint32, bits.shape, axis) * jnp.uint32(stride)
+    stride *= bits.shape[axis]
+  mixed = bits ^ (place * jnp.uint32(0x9E3779B9))
+  mixed = (mixed ^ (mixed >> 16)) * jnp.uint32(0x85EBCA6B)
+  mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
+  mixed = mixed ^ (mixed >> 16)
+  # The last axis last: a CPU adds up whole rows several times faster than a row's elements.
+  rows = jnp.sum(mixed, axis=tuple(range(bits.ndim - 1)), dtype=jnp.uint32)
+  return jnp.sum(rows, dtype=jnp.uint32)

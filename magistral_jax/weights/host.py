@@ -1,0 +1,73 @@
+"""Weights by way of the hosts: device > host > object store > host > device.
+
+The store is Ray's, or whatever `put` and `get` stand for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from magistral_jax.weights.manifest import Manifest, WeightError
+
+# Pieces that are fetched together.
+_TOGETHER = 4
+
+
+class Lender:
+  """Puts pieces into the store.
+
+  Args:
+    put: array [n] uint8 -> a reference to it.
+  """
+  for_one = False       # A lease is good for any number of samplers.
+
+  def __init__(self, put: Callable):
+    self._put = put
+
+  def lend(self, arrays: Sequence[jax.Array]) -> list:
+    """References of the pieces' bytes."""
+    return [self._put(to_bytes(jax.device_get(array))) for array in arrays]
+
+
+class Fetcher:
+  """Gets pieces out of the store.
+
+  Args:
+    get: references -> their arrays, whose memory need not be ours for long.
+    devices: where pieces are put, in turn.
+  """
+
+  def __init__(self, get: Callable, devices: Sequence):
+    self._get, self._devices = get, list(devices)
+
+  def fetch(self, leases: Sequence[list], manifest: Manifest) -> Iterator[jax.Array]:
+    """The pieces in the manifest's order.
+
+    Args:
+      leases: what `Lender.lend` gave on each of the manifest's holders.
+    Raises:
+      WeightError: a piece has more or fewer bytes than were announced.
+    """
+    total = len(manifest.pieces)
+    if sum(map(len, leases)) != total:
+      raise WeightError(f'{sum(map(len, leases))} of {total} pieces of version {manifest.version} '
+                        f'were lent.')
+    for first in range(0, total, _TOGETHER):
+      numbers = range(first, min(first + _TOGETHER, total))
+      arrays = self._get([leases[n % manifest.holders][n // manifest.holders] for n in numbers])
+      for number, array in zip(numbers, arrays, strict=True):
+        piece = manifest.pieces[number]
+        if array.nbytes != piece.bytes:
+          raise WeightError(f'{piece.leaf!r} from {piece.start} on arrived with {array.nbytes} '
+                            f'bytes instead of {piece.bytes}.')
+        array = array.view(jnp.dtype(piece.dtype)).reshape(piece.shape)
+        yield jax.device_put(array, self._devices[number % len(self._devices)])
+
+
+def to_bytes(array: np.ndarray) -> np.ndarray:
+  """The array's bytes, [n] uint8: what travels, since not every store knows bfloat16."""
+  return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
