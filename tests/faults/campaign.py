@@ -64,6 +64,9 @@ class Striker(threading.Thread):
     self.processes: set[psutil.Process] = set()
 
   def run(self) -> None:
+    # The cold start takes its time.
+    while getattr(self._run, 'trainer', None) is None and not self._health.enough.wait(0.1):
+      pass
     while len(self.struck) < self._faults and not self.failure:
       usual_s = self._well()
       if usual_s is None:
