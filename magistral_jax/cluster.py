@@ -13,6 +13,7 @@ them so); a sampler whose node comes later joins then.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import os
@@ -23,7 +24,8 @@ import jax
 import ray
 
 from magistral_jax import hosts
-from magistral_jax.orchestration.health import Lost
+from magistral_jax.orchestration import raylog
+from magistral_jax.orchestration.health import Lost, Standing
 from magistral_jax.orchestration.host import Handle, Watch
 from magistral_jax.orchestration.remote import RemoteSampler, RemoteVerifier, Staged
 from magistral_jax.orchestration.remote_trainer import Group, RemoteTrainer
@@ -38,7 +40,8 @@ class Cluster:
 
   Args:
     c: the config.
-    workdir: where checkpoints go; every trainer process must see it under this name.
+    workdir: where checkpoints go; every trainer process must see it under this name. Ray's own
+      messages go to ray.log there.
     weight_bytes: of one version of the weights, which a store on this machine must hold three of.
     roles: has TrainerHost, SamplerHost and VerifierHost, each built from the config's JSON.
   """
@@ -47,6 +50,7 @@ class Cluster:
     self._c, self._deadline_s = c, c.runtime.deadline_s
     self._weight_bytes = weight_bytes
     self._checkpoints = str(pathlib.Path(workdir).resolve() / 'checkpoints')
+    self._messages = raylog.kept(pathlib.Path(workdir) / 'ray.log')
     self._text = c.to_json_best_effort()
     self._owned = not ray.is_initialized()
     self._connect()
@@ -59,11 +63,13 @@ class Cluster:
         [self._start('trainer', i, roles.TrainerHost) for i in range(c.runtime.trainers)],
         deadline_s=self._deadline_s, microbatch_rows=c.trainer.microbatch_rows)
     self._trainer: RemoteTrainer | None = None
+    self._verifier: RemoteVerifier | None = None
     self._staged: Staged | None = None
     self._roles: list[RemoteSampler] = []
     self.publishers = [self] * c.runtime.samplers
 
   def __enter__(self) -> Cluster:
+    self._messages.__enter__()
     self._watch.__enter__()
     try:
       self._group.wait_ready()
@@ -78,6 +84,7 @@ class Cluster:
       handle.kill()
     if self._owned:
       ray.shutdown()
+    self._messages.__exit__(None, None, None)
 
   @property
   def handles(self) -> list[Handle]:
@@ -86,8 +93,9 @@ class Cluster:
 
   def verifier(self) -> RemoteVerifier:
     """The verifier hosts as one role."""
-    return RemoteVerifier(self._verifiers, most=self._c.verifiers.queue,
-                          deadline_s=self._deadline_s)
+    self._verifier = RemoteVerifier(self._verifiers, most=self._c.verifiers.queue,
+                                    deadline_s=self._deadline_s)
+    return self._verifier
 
   def trainer(self, weights: RemoteTrainer | None = None, **changed) -> RemoteTrainer:
     """See places.Local; `weights` is the trainer whose weights are kept."""
@@ -152,12 +160,20 @@ class Cluster:
       except Lost as another:
         error = another
 
-  def places(self) -> dict[str, str]:
-    """{role: where it lives, when it was last heard of, and what it has of weights}."""
-    versions = {role.name: f', version {role.version} {role.way}, {role.open} open'
-                for role in self._roles}
-    return {handle.name: _where(handle) + versions.get(handle.name, '')
-            for handle in self._watch.handles}
+  def places(self) -> dict[str, Standing]:
+    """{role: where it lives, when it was last heard of, what it has in hand and of weights}."""
+    more = {role.name: dict(queue=role.open, version=role.version) for role in self._roles}
+    if self._verifier:
+      more |= {name: dict(queue=queue) for name, queue in self._verifier.in_hand().items()}
+    if self._trainer:
+      more |= {f'trainer-{i}': dict(version=self._trainer.version)
+               for i in range(len(self._group))}
+    found = {handle.name: Standing(**handle.place, **more.get(handle.name, {}))
+             for handle in self._watch.handles}
+    for role in self._roles:
+      place = found[role.name]
+      found[role.name] = dataclasses.replace(place, where=f'{place.where}, weights {role.way}')
+    return found
 
   def transfers(self) -> dict[str, float]:
     """Weights sent to samplers: bytes, seconds, and GB/s while they were on their way.
@@ -252,12 +268,3 @@ class RemoteCheckpoints:
       logging.error('The trainer was lost at a checkpoint (%s): the newest whole one in %s stands.',
                     str(error).split('\n')[0][:300], self.folder)
       return None
-
-
-def _where(handle: Handle) -> str:
-  # Read once: other threads change both while a host is started again.
-  where, last = handle.where, handle.seen
-  if not where:
-    return 'not started'
-  seen = 'now' if last is None else f'{time.monotonic() - last:.0f} s ago'
-  return f'{where["node"]} pid {where["pid"]}, heard of {seen}'

@@ -62,8 +62,8 @@ class Local:
   def on_lost(self, reissue) -> None:
     """Names whom to tell of the prompts of a lost sampler: none is lost alone here."""
 
-  def places(self) -> dict[str, str]:
-    """{role: where it lives}: all of them here, so there is nothing to say."""
+  def places(self) -> dict:
+    """{role: Standing} of roles in other processes: there are none."""
     return {}
 
   def transfers(self) -> dict[str, float]:

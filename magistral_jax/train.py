@@ -57,6 +57,7 @@ class Run:
 
   def train(self) -> None:
     """From the newest checkpoint, or from the start, to the report or to a request to stop."""
+    self.display.watch(self.place.places)
     with entry.one_sentence():
       self.trainer = self._resume()
     write_experiment(str(self.workdir), self.config, build.tokenizer_place(self.c),
@@ -215,6 +216,7 @@ class Run:
       sampler.abandon()
     exams.discard(self.verifier, self.health.deadline_s)
     loop.publish()
+    self.display.watch(self.place.places)
     self._examine('final')
     self.samples = self.samples[:3]
     report.finish(self.workdir, self.journal.summary(), self.samples)

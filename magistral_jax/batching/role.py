@@ -76,6 +76,10 @@ class Batcher:
     """Drops what has come of a group that will not be completed."""
     self._gathering.pop(ordinal, None)
 
+  def members(self, ordinal: int) -> int:
+    """How many completions have come of a group that is not complete."""
+    return len(self._gathering.get(ordinal, ()))
+
   @property
   def waiting_ordinals(self) -> set[int]:
     """The groups that wait for a batch."""

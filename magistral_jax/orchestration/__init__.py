@@ -7,5 +7,6 @@
   lockstep.py  the roles in turn, bit for bit reproducible
   threads.py   the roles on threads of one process, nobody waiting for another
   health.py    who was last seen doing what; the first failure
-  display.py   progress in the terminal        report.py  what a finished run leaves behind
+  display.py   progress in the terminal        roster.py  its table of roles
+  report.py    what a finished run leaves behind
 """

@@ -7,7 +7,7 @@ Nothing here is kept: the numbers that last are in metrics.jsonl.
     | =======>--------------------   37/120    1:12 gone, 2:41 left |
     | reward       0.742  ..::--==++**##                          |
     | staleness    1.3 updates, at most 3                         |
-    | trainer      waiting for batch (3 of 16 groups)             |
+    | trainer      waiting for batch (3 of 16 groups)   3  37  0s |
     +------------------------------------------------------------+
 """
 
@@ -25,9 +25,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from magistral_jax.orchestration import roster
+from magistral_jax.orchestration.health import Standing
+
 BLOCKS = '▁▂▃▄▅▆▇█'
 ASCII_BLOCKS = '_.-=+*%#'
-PANEL_WIDTH = 84
+PANEL_WIDTH = 100
 SPARKLINE_WIDTH = 40
 
 
@@ -35,7 +38,8 @@ class Display:
   """Shows the newest numbers of a run until it is left; safe to update from several threads.
 
   with Display(120, True) as display:
-    display.update(dict(step=1, reward=.3, waits={'trainer': 'waiting for batch'}))
+    display.watch(lambda: {'trainer': Standing('waiting for batch')})
+    display.update(dict(step=1, reward=.3))
 
   Args:
     total_steps: steps of the first phase.
@@ -49,6 +53,7 @@ class Display:
     self._enabled, self._clock = enabled, clock
     self._console = console or Console()
     self._shown: dict[str, Any] = {}
+    self._roles: Callable[[], Mapping[str, Standing]] = dict
     self._rewards: list[float] = []
     self._live: Live | None = None
     self._lock = threading.Lock()
@@ -73,10 +78,18 @@ class Display:
       self._started, self._first_step = self._clock(), None
       self._shown = {key: self._shown[key] for key in ('held_out',) if key in self._shown}
 
-  def update(self, metrics: Mapping[str, Any]) -> None:
-    """Takes in any of the numbers named in metrics.py, `step` and `waits` ({role: what for}).
+  def watch(self, roles: Callable[[], Mapping[str, Standing]]) -> None:
+    """Shows how every role stands, whenever it draws.
 
-    A number, or a role's wait, that is not given keeps its last value: a role can report alone.
+    It asks no more often than that: with hundreds of roles each look costs.
+    """
+    with self._lock:
+      self._roles = roles
+
+  def update(self, metrics: Mapping[str, Any]) -> None:
+    """Takes in any of the numbers named in metrics.py, `step` and `waits` ({who: what for}).
+
+    A number, or a wait, that is not given keeps its last value.
     """
     with self._lock:
       before, self._shown = self._shown, merge(self._shown, metrics)
@@ -89,8 +102,9 @@ class Display:
       if metrics.get('reward') is not None:
         self._rewards.append(float(metrics['reward']))
       if self._enabled and self._live is None:
-        line = {**metrics, 'waits': self._shown.get('waits')}
-        self._print(plain_line(self._phase, self._total_steps, line))
+        waits = [f'{who} {doing}' for who, doing in (self._shown.get('waits') or {}).items()]
+        waits += filter(None, [roster.sentence(self._roles())])
+        self._print(plain_line(self._phase, self._total_steps, metrics, waits))
 
   def note(self, sentence: str) -> None:
     """Prints a sentence that stays: above the panel, or between the lines of a log."""
@@ -110,10 +124,12 @@ class Display:
     waits = shown.get('waits') or {}
     if waits:
       table.add_row('', '')
-    for role, doing in waits.items():
-      table.add_row(role, Text(str(doing), 'yellow' if 'waiting' in str(doing) else 'green'))
+    for who, doing in waits.items():
+      table.add_row(who, Text(str(doing), 'yellow' if 'waiting' in str(doing) else 'green'))
+    roles = self._roles()
+    parts = [self._progress(), Text(), table] + ([Text(), roster.table(roles)] if roles else [])
     return Panel(
-        Group(self._progress(), Text(), table), title=f'[bold]{self._phase}[/]',
+        Group(*parts), title=f'[bold]{self._phase}[/]',
         title_align='left', border_style='cyan', padding=(1, 2),
         width=min(PANEL_WIDTH, self._console.width))
 
@@ -178,7 +194,8 @@ def metric_rows(
   return rows
 
 
-def plain_line(phase: str, total_steps: int, shown: Mapping[str, Any]) -> str:
+def plain_line(phase: str, total_steps: int, shown: Mapping[str, Any],
+               waits: Sequence[str] = ()) -> str:
   """One step as one line of text, for where no panel can be redrawn."""
   formats = (
       ('loss', 'loss {:.4f}'), ('reward', 'reward {:.3f}'), ('accuracy', 'accuracy {:.3f}'),
@@ -187,7 +204,6 @@ def plain_line(phase: str, total_steps: int, shown: Mapping[str, Any]) -> str:
   width = len(str(total_steps))
   parts = [f'{phase}  step {shown["step"]:>{width}}/{total_steps}']
   parts += [form.format(shown[key]) for key, form in formats if shown.get(key) is not None]
-  waits = [f'{role} {doing}' for role, doing in (shown.get('waits') or {}).items()]
   return '  '.join(parts) + (f'  | {"; ".join(waits)}' if waits else '')
 
 

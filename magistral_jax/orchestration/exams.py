@@ -18,12 +18,12 @@ def hold(prompts: list[Prompt], sampling: Sampling, sampler, verifier, *, deadli
   """Runs an exam to its end with a sampler that nobody else drives.
 
   Raises:
-    TimeoutError: nothing came back for `deadline_s`.
+    TimeoutError: no token was drawn and nothing scored for `deadline_s`; says who has the rest.
   """
   exam = Exam(prompts, sampling.samples)
   problems = {p.ordinal: p.problem for p in prompts}
   submit(exam, sampler, sampling)
-  total, last = exam.open, time.monotonic()
+  total, last, drawn = exam.open, time.monotonic(), sampler.counts['tokens']
   # Till the end of everything: a sampler that was lost meanwhile wrote some answers twice.
   while exam.open or sampler.open or verifier.pending():
     if not sampler.open and not verifier.pending():
@@ -34,10 +34,14 @@ def hold(prompts: list[Prompt], sampling: Sampling, sampler, verifier, *, deadli
     for completion, verdict in scored:
       exam.add(completion, verdict)
       last = time.monotonic()
+    if sampler.counts['tokens'] != drawn:
+      last, drawn = time.monotonic(), sampler.counts['tokens']
     progress(total - exam.open, total)
     if time.monotonic() - last > deadline_s:
-      raise TimeoutError(f'An exam stands still: no completion was scored for {deadline_s:.0f} s '
-                         f'(runtime.deadline_s) and {exam.open} of {total} are missing.')
+      raise TimeoutError(f'An exam stands still: no token was drawn and no completion scored for '
+                         f'{deadline_s:.0f} s (runtime.deadline_s). {exam.open} of {total} are '
+                         f'missing: the sampler has {sampler.open}, {verifier.pending()} wait for '
+                         f'a verdict.')
   return exam.result(), exam
 
 

@@ -1,8 +1,22 @@
 """Who was last seen doing what, and the first failure: no wait goes on in silence."""
 
 import contextlib
+import dataclasses
 import threading
 import time
+
+
+@dataclasses.dataclass(frozen=True)
+class Standing:
+  """How a role stands, as the table of roles shows it; what is not known is None.
+
+  Standing('decoding 128 sequences', where='10.0.0.7 pid 4711', heard_s=.4, queue=128, version=12)
+  """
+  doing: str | None = None
+  where: str | None = None      # None: in the process that asks.
+  heard_s: float | None = None  # Seconds since its last sign of life.
+  queue: int | None = None      # Sequences a sampler or a verifier has in hand; groups that wait
+  version: int | None = None    # for the trainer. Of its weights.
 
 
 class Lost(RuntimeError):
@@ -35,10 +49,12 @@ class Health:
     self._progress = time.monotonic()
 
   @property
-  def doing(self) -> dict[str, str]:
-    """What each role was doing when last seen."""
+  def standings(self) -> dict[str, Standing]:
+    """What each role was doing when last seen, and when that was."""
+    now = time.monotonic()
     with self._lock:
-      return {role: doing for role, (_, doing) in self._seen.items()}
+      return {role: Standing(doing, heard_s=now - then)
+              for role, (then, doing) in self._seen.items()}
 
   @contextlib.contextmanager
   def watching(self, role: str):
@@ -56,7 +72,33 @@ class Health:
       role, error = self._failure
       raise RuntimeError(f'The {role} failed: {type(error).__name__}: {error}') from error
 
-  def overdue(self, what: str, waited_s: float) -> None:
+  @contextlib.contextmanager
+  def minding(self, say, *roles: str):
+    """Tells `say`, once for each deadline, while none of `roles` gives a sign of life.
+
+    They are those the calling thread speaks for: when it hangs in a call, nobody else would.
+    """
+    ended = threading.Event()
+    def mind():
+      said = time.monotonic()
+      while not ended.wait(min(1.0, self.deadline_s / 10)):
+        now = time.monotonic()
+        with self._lock:
+          heard = max((then for role, (then, _) in self._seen.items() if role in roles),
+                      default=said)
+        if now - max(heard, said) >= self.deadline_s:
+          said = now
+          say(f'Nothing is heard of {" and ".join(roles)} for {now - heard:.0f} s '
+              f'(runtime.deadline_s={self.deadline_s:.0f}). {self._last_words(now)}')
+    thread = threading.Thread(target=mind, name='minding', daemon=True)
+    thread.start()
+    try:
+      yield
+    finally:
+      ended.set()
+      thread.join(self.deadline_s)
+
+  def overdue(self, what: str, waited_s: float, held=lambda: '') -> None:
     """Raises TimeoutError naming every role if a wait has passed the deadline without progress.
 
     A long completion is no stall: as long as tokens are drawn the deadline starts anew.
@@ -64,8 +106,11 @@ class Health:
     waited_s = min(waited_s, time.monotonic() - self._progress)
     if waited_s < self.deadline_s:
       return
-    now = time.monotonic()
+    raise TimeoutError(f'No {what} for {waited_s:.0f} s (runtime.deadline_s). '
+                       f'{self._last_words(time.monotonic())} {held()}'.rstrip())
+
+  def _last_words(self, now: float) -> str:
     with self._lock:
       roles = '; '.join(f'{role}: {doing}, seen {now - then:.0f} s ago'
                         for role, (then, doing) in sorted(self._seen.items()))
-    raise TimeoutError(f'No {what} for {waited_s:.0f} s (runtime.deadline_s). {roles}.')
+    return f'{roles}.'

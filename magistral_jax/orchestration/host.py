@@ -84,6 +84,16 @@ class Handle:
       self.where = self.get(self.built, 1.0)
     return bool(self.where)
 
+  @property
+  def place(self) -> dict[str, Any]:
+    """Where it lives and when it was last heard of, as `Standing` takes them."""
+    # Read once: other threads change both while a host is started again.
+    where, seen = self.where, self.seen
+    if not where:
+      return dict(where='not started')
+    return dict(where=f'{where["node"]} pid {where["pid"]}',
+                heard_s=0.0 if seen is None else time.monotonic() - seen)
+
   def wait_ready(self, timeout_s: float) -> None:
     """Returns when the role is built.
 

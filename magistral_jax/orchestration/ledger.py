@@ -100,6 +100,12 @@ class Ledger:
       self._oldest += 1
 
   @property
+  def oldest(self) -> int | None:
+    """The lowest ordinal that was issued and has a completion that is not scored yet."""
+    with self._lock:
+      return self._oldest if self._flying else None
+
+  @property
   def on_the_way(self) -> int:
     """Ordinals issued and not settled."""
     with self._lock:

@@ -9,13 +9,17 @@ from magistral_jax.orchestration import exams
 def run(loop, total_steps: int) -> None:
   """Trains until `total_steps`, until asked to stop, or until no group has anything to teach."""
   loop.start_clock()
-  while loop.trainer.version < total_steps and not loop.health.stopping.is_set():
-    batch = _gather(loop)
-    if batch is None:
-      return
-    loop.update(batch)
-    if loop.exam_every and loop.trainer.version % loop.exam_every == 0:
-      _examine(loop)
+  loop.display.watch(loop.roles)
+  with loop.health.minding(loop.display.note, *_roles(loop)):
+    while loop.trainer.version < total_steps and not loop.health.stopping.is_set():
+      batch = _gather(loop)
+      if batch is None:
+        return
+      loop.health.beat('trainer', f'training on {len(batch.groups)} groups')
+      loop.update(batch)
+      loop.health.beat('trainer', 'waiting for a batch')
+      if loop.exam_every and loop.trainer.version % loop.exam_every == 0:
+        _examine(loop)
 
 
 def _gather(loop):
@@ -28,27 +32,31 @@ def _gather(loop):
       loop.admit(loop.samplers[i % len(loop.samplers)], most=1)
     last, scored = time.monotonic(), []
     while any(sampler.open for sampler in loop.samplers) or loop.verifier.pending():
-      for sampler in loop.samplers:
-        _report(loop, 'sampler', f'decoding {sampler.open} sequences')
+      for i, sampler in enumerate(loop.samplers):
+        loop.health.beat(f'sampler-{i}', f'decoding {sampler.open} sequences' if sampler.open else
+                         'waiting for the others')
         loop.sample(sampler)
       busy = any(sampler.open for sampler in loop.samplers)
       found = loop.verifier.drain() if busy else loop.verifier.drain(1.0)
       scored += found
-      last = time.monotonic() if found or busy else last
+      # While tokens are drawn nothing is overdue; a sampler that draws none is.
+      last = time.monotonic() if found else last
       loop.health.overdue('verdict', time.monotonic() - last)
     # Workers finish in any order; groups and files must not depend on it.
     loop.judge(sorted(scored, key=lambda pair: (pair[0].ordinal, pair[0].sample)))
-  _report(loop, 'sampler', 'waiting for the trainer')
+  for i in range(len(loop.samplers)):
+    loop.health.beat(f'sampler-{i}', 'waiting for the trainer')
   return batch
 
 
 def _examine(loop) -> None:
   result, _ = exams.hold(loop.exam_prompts, loop.exam_sampling, loop.samplers[0], loop.verifier,
-                         deadline_s=loop.health.deadline_s)
+                         deadline_s=loop.health.deadline_s, progress=lambda done, total:
+                         loop.health.beat('sampler-0', f'exam: {done} of {total} scored'))
   loop.journal.note(held_out_accuracy=result.accuracy)
   loop.display.update(dict(held_out_accuracy=result.accuracy))
 
 
-def _report(loop, role: str, doing: str) -> None:
-  loop.health.beat(role, doing)
-  loop.display.update(dict(waits=loop.doing()))
+def _roles(loop) -> list[str]:
+  """Those that one thread speaks for here."""
+  return ['trainer', *(f'sampler-{i}' for i in range(len(loop.samplers)))]

@@ -5,13 +5,14 @@
 """
 
 import collections
+import dataclasses
 import threading
 import time
 
 from magistral_jax.batching.groups import settle
 from magistral_jax.evaluation.exam import Exam
 from magistral_jax.orchestration import exams
-from magistral_jax.orchestration.health import Lost
+from magistral_jax.orchestration.health import Lost, Standing
 from magistral_jax.records import Prompt
 from magistral_jax.sampler.slots import Sampling
 
@@ -27,7 +28,7 @@ class Loop:
     sampling, exam_sampling: how prompts are sampled for training and for exams.
     exam_prompts: held-out prompts; exam_every: updates between exams, 0 for none.
     patience_batches: how many batches' worth of groups may pass without one update.
-    places: {role: where it lives}, for the display; {} where all is in one process.
+    places: {role: Standing} of roles in other processes; {} where all is in one.
     transfers: what the transport of weights has measured so far.
   """
 
@@ -48,6 +49,8 @@ class Loop:
     self._handed_in = {}     # Answers to the exam that is open; those to one broken off are others.
     self._places, self._transfers = places, transfers
     self._prompts: dict[int, Prompt | None] = {}   # On their way; None: being made.
+    self._given: dict[int, str] = {}          # To which sampler each of them went.
+    self._names = {id(sampler): f'sampler-{i}' for i, sampler in enumerate(samplers)}
     self._lost = collections.Counter()        # How often a prompt was open in a lost sampler.
     self._since_update = 0                    # Complete groups.
     self._marks = (time.monotonic(), 0)       # Time and sampled tokens at the last update.
@@ -68,7 +71,7 @@ class Loop:
         ordinal = self.ledger.issue()
         if ordinal is None:
           break
-        self._prompts[ordinal] = None
+        self._prompts[ordinal], self._given[ordinal] = None, self._names[id(sampler)]
       # Not under the lock: pictures take their time, and verdicts must not wait for them.
       self._prompts[ordinal] = prompt = self.stream.prompt(ordinal)
       sampler.submit(prompt, self.sampling)
@@ -117,7 +120,7 @@ class Loop:
         group = prompt and self.batcher.add(prompt, completion, verdict)
         if group is None:
           continue
-        del self._prompts[completion.ordinal]
+        del self._prompts[completion.ordinal], self._given[completion.ordinal]
         self._lost.pop(completion.ordinal, None)
         self._since_update += 1
         self.journal.complete(group)
@@ -140,6 +143,7 @@ class Loop:
         # None: its group is complete, by what came from it before.
         if self._prompts.pop(ordinal, None) is None:
           continue
+        del self._given[ordinal]
         self.batcher.forget(ordinal)
         if self._lost[ordinal] < LOST_TOO_OFTEN:
           self.ledger.reissue(ordinal)
@@ -149,11 +153,36 @@ class Loop:
     if any(order.pinned for order in orders):
       self.open_exam()
 
-  def doing(self) -> dict[str, str]:
-    """What each role does or waits for, and on a cluster where it lives."""
-    doing, places = self.health.doing, self._places()
-    return {role: '; '.join(filter(None, [doing.get(role), places.get(role)]))
-            for role in doing | places}
+  def roles(self) -> dict[str, Standing]:
+    """How every role stands; costs a look at each of them."""
+    found = self.health.standings
+    own = dict(trainer=dict(queue=self.batcher.waiting, version=self.trainer.version),
+               verifier=dict(queue=self.verifier.pending()))
+    for i, sampler in enumerate(self.samplers):
+      own[f'sampler-{i}'] = dict(queue=sampler.open, version=sampler.version)
+    found = {role: dataclasses.replace(standing, **own.get(role, {}))
+             for role, standing in found.items()}
+    places = self._places()
+    for role, place in places.items():
+      # What the thread here that speaks for a role last said is what that role is at.
+      kind = role.rsplit('-', 1)[0]
+      speaks = found.get(role) or found.get(kind)
+      found[role] = dataclasses.replace(
+          place, doing=speaks and speaks.doing,
+          queue=speaks.queue if place.queue is None and speaks else place.queue)
+    for kind in {role.rsplit('-', 1)[0] for role in places} - places.keys():
+      found.pop(kind, None)
+    return found
+
+  def held(self) -> str:
+    """Where the oldest prompt on its way is: whoever holds up a run that stands still has it."""
+    with self.arrived:
+      oldest = self.ledger.oldest
+      if oldest is None:
+        return 'No prompt is on its way.'
+      return (f'Prompt {oldest} is the oldest on its way: {self._given.get(oldest, "nobody")} has '
+              f'it, {self.batcher.members(oldest)} of its {self.sampling.samples} completions are '
+              f'scored, and {self.verifier.pending()} of all wait for a verdict.')
 
   def next_batch(self):
     """A batch, or None while there are too few groups. Stale groups are booked as such first."""

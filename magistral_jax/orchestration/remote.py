@@ -287,6 +287,11 @@ class RemoteVerifier:
     with self._lock:
       return sum(map(len, self._queued.values())) + sum(map(len, self._sent.values()))
 
+  def in_hand(self) -> dict[str, int]:
+    """{host: completions that were given to it and are not judged}."""
+    with self._lock:
+      return {name: len(self._queued[name]) + len(sent) for name, sent in self._sent.items()}
+
   def stats(self) -> dict[str, float]:
     """Sums over the hosts; latencies are the worst host's."""
     total = {}

@@ -31,17 +31,18 @@ def run(loop, total_steps: int) -> None:
   ended = threading.Event()
   loop.ended = ended
   loop.start_clock()
+  loop.display.watch(loop.roles)
   for thread in threads:
     thread.start()
   try:
-    while loop.trainer.version < total_steps:
-      batch = _next_batch(loop)
-      if batch is None:
-        break
-      loop.health.beat('trainer', f'training on {len(batch.groups)} groups')
-      loop.display.update(dict(waits=loop.doing()))
-      loop.update(batch)
-      _open_exam(loop, total_steps)
+    with loop.health.minding(loop.display.note, 'trainer'):
+      while loop.trainer.version < total_steps:
+        batch = _next_batch(loop)
+        if batch is None:
+          break
+        loop.health.beat('trainer', f'training on {len(batch.groups)} groups')
+        loop.update(batch)
+        _open_exam(loop, total_steps)
   finally:
     ended.set()
     for thread in threads:
@@ -62,8 +63,7 @@ def _next_batch(loop):
       doing = f'waiting for a batch ({loop.batcher.waiting} of {loop.prompts_per_batch} groups)'
       loop.health.beat('trainer', doing)
       loop.arrived.wait(POLL_S)
-    loop.display.update(dict(waits=loop.doing()))
-    loop.health.overdue('batch', time.monotonic() - began)
+    loop.health.overdue('batch', time.monotonic() - began, loop.held)
 
 
 def _open_exam(loop, total_steps) -> None:

@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 from magistral_jax.batching.role import Batcher  # noqa: E402
 from magistral_jax.orchestration import threads  # noqa: E402
 from magistral_jax.orchestration.display import Display  # noqa: E402
-from magistral_jax.orchestration.health import Health  # noqa: E402
+from magistral_jax.orchestration.health import Health, Standing  # noqa: E402
 from magistral_jax.orchestration.journal import Journal  # noqa: E402
 from magistral_jax.orchestration.ledger import Ledger  # noqa: E402
 from magistral_jax.orchestration.loop import Loop  # noqa: E402
@@ -163,7 +163,8 @@ def build(workdir, in_flight: int, hosts: list, judges: list):
       journal=Journal(workdir, ledger), health=Health(DEADLINE_S), display=Display(1, False),
       checkpoints=None, sampling=Sampling(GROUP, 1.0, 1.0, TOKENS), exam_sampling=None,
       exam_prompts=[], exam_every=0, checkpoint_every=0, prompts_per_batch=PROMPTS,
-      patience_batches=10**6, places=lambda: {h.name: 'here, heard of now' for h in hosts})
+      patience_batches=10**6,
+      places=lambda: {host.name: Standing(where='here', heard_s=0.0) for host in hosts})
   return loop
 
 

@@ -163,9 +163,17 @@ class Poisoned(fakes.FakeStream):
     return Prompt(ordinal, problem, super().prompt(ordinal).tokens)
 
 
-def test_a_prompt_that_kills_every_sampler_is_dropped_and_counted(tmp_path):
+def test_a_prompt_that_kills_every_sampler_is_dropped_and_counted(tmp_path, capfd):
   with Cluster(tmp_path, samplers=1, restarts=5) as running:
     loop = running.run(6, stream=Poisoned())
+    roles = loop.roles()
+  # What Ray has to say of the deaths is not printed over the display.
+  assert 'raylet' not in ''.join(capfd.readouterr())
+  assert 'A worker died or was killed' in (tmp_path / 'ray.log').read_text()
+  assert set(roles) == {'trainer-0', 'sampler-0', 'verifier-0'}
+  for role, standing in roles.items():
+    assert standing.doing and 'pid' in standing.where and standing.heard_s < DEADLINE_S
+    assert standing.queue >= 0 and (standing.version == 6 or role == 'verifier-0')
   assert loop.ledger.counts['failed'] >= 1
   lines = accounted(tmp_path, 6)
   assert 5 not in {line['ordinal'] for line in lines}

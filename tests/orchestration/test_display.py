@@ -4,7 +4,8 @@ import io
 import pytest
 from rich.console import Console
 
-from magistral_jax.orchestration import display
+from magistral_jax.orchestration import display, roster
+from magistral_jax.orchestration.health import Standing
 
 STEP = dict(
     reward=0.5, accuracy=0.45, completion_tokens_mean=41.3, completion_tokens_p10=22.0,
@@ -104,3 +105,50 @@ def test_sparkline(values, expected):
     (0, '0:00'), (65.9, '1:05'), (3599, '59:59'), (7265, '2:01:05')])
 def test_minutes(seconds, expected):
   assert display.minutes(seconds) == expected
+
+
+def roles(**changed):
+  """A cluster's, as `Loop.roles` tells of them."""
+  return dict(
+      {'trainer-0': Standing('training on 16 groups', '10.0.0.1 pid 11', 0.2, 3, 41),
+       'sampler-10': Standing('decoding 128 sequences', '10.0.0.2 pid 12', 2.4, 128, 40),
+       'sampler-2': Standing('waiting for its first weights', 'not started', None, 0, None),
+       'verifier-0': Standing('scoring 12', '10.0.0.3 pid 13', 1.0, 12, None)}, **changed)
+
+
+def test_the_table_of_roles_says_where_what_when_how_much_and_which_version():
+  console = Console(file=io.StringIO(), width=110, color_system=None)
+  console.print(roster.table(roles()))
+  rows = [' '.join(line.split()) for line in console.file.getvalue().splitlines()]
+  assert rows == [
+      'queue version heard where',
+      'sampler-2 waiting for its first weights 0 not started',
+      'sampler-10 decoding 128 sequences 128 40 2s 10.0.0.2 pid 12',
+      'trainer-0 training on 16 groups 3 41 0s 10.0.0.1 pid 11',
+      'verifier-0 scoring 12 12 1s 10.0.0.3 pid 13']
+
+
+def test_the_panel_and_the_lines_of_a_log_show_the_roles():
+  shown, out = make(terminal=True, width=110)
+  with shown:
+    shown.watch(roles)
+    shown.update(dict(step=1, **STEP))
+  for words in ('decoding 128 sequences', '10.0.0.2 pid 12', 'version', 'heard', 'queue'):
+    assert words in out.getvalue(), words
+  shown, out = make(terminal=False)
+  with shown:
+    shown.watch(roles)
+    shown.update(dict(step=1, loss=0.5))
+  assert out.getvalue() == (
+      'training  step 1/4  loss 0.5000  | sampler-2 waiting for its first weights; sampler-10 '
+      'decoding 128 sequences; trainer-0 training on 16 groups; verifier-0 scoring 12\n')
+
+
+def test_of_hundreds_of_roles_the_one_silent_longest_stands_for_those_alike():
+  many = {f'sampler-{i}': Standing(f'decoding {i} sequences', 'n', i / 100, i, 40)
+          for i in range(500)}
+  many['sampler-7'] = Standing('waiting for the trainer', 'n', 0.5, 0, 40)
+  console = Console(file=io.StringIO(), width=110, color_system=None)
+  console.print(roster.table(roles(**many)))
+  rows = [line.split('  ')[0] for line in console.file.getvalue().splitlines()]
+  assert rows[1:] == ['499 samplers, sampler-499', 'sampler-7', 'trainer-0', 'verifier-0']

@@ -1,8 +1,11 @@
 """Heartbeats, the first failure, deadlines."""
+import ast
+import pathlib
+
 import pytest
 
 from magistral_jax.orchestration import health as health_module
-from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.health import Health, Standing
 
 
 @pytest.fixture
@@ -20,7 +23,8 @@ def test_only_time_that_is_not_spent_waiting_is_busy(clock):
     clock[0] = at
     health.beat('trainer', doing)
   assert health.busy == dict(trainer=7 + 2 + 1)
-  assert health.doing == dict(trainer='waiting')
+  clock[0] = 120
+  assert health.standings == dict(trainer=Standing('waiting', heard_s=6))
 
 
 def test_the_first_failure_is_the_one_that_is_told():
@@ -70,3 +74,12 @@ def test_progress_starts_the_deadline_anew(clock):
   clock[0] += 60.0
   with pytest.raises(TimeoutError, match='No batch for 62 s'):
     health.overdue('batch', 121.0)
+
+
+def test_no_deadline_looks_at_a_clock_that_can_be_set():
+  """`time.time` and `datetime` jump when a clock is set right; `time.monotonic` does not."""
+  package = pathlib.Path(health_module.__file__).parents[1]
+  for path in package.rglob('*.py'):
+    for node in ast.walk(ast.parse(path.read_text())):
+      name = ast.unparse(node) if isinstance(node, ast.Attribute) else ''
+      assert name not in ('time.time', 'time.time_ns', 'datetime.now', 'datetime.utcnow'), path

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from magistral_jax import metrics
-from magistral_jax.orchestration import threads
+from magistral_jax.orchestration import lockstep, threads
 from magistral_jax.records import Verdict
 from tests import fakes
 
@@ -224,3 +224,46 @@ def test_a_narrow_verifier_slows_the_run_down_and_does_not_stop_it(make_loop):
   assert loop.trainer.version == 20
   # At most what waited when a group was begun, that group, and what was being written.
   assert verifier.longest <= 8 + 4 + 8
+
+
+class Idler(fakes.FakeSampler):
+  """Answers whenever it is asked, and draws nothing."""
+
+  def step(self):
+    return []
+
+
+@pytest.mark.parametrize('run', [threads.run, lockstep.run])
+def test_a_sampler_that_answers_and_finishes_nothing_is_named(make_loop, run):
+  loop = make_loop(samplers=[fakes.FakeSampler(), Idler()], deadline_s=0.5,
+                   paced=run is threads.run)
+  with pytest.raises(TimeoutError) as caught:
+    run(loop, total_steps=100_000)
+  holds = dict(threads=r'Prompt \d+ is the oldest on its way: sampler-1 has it, 0 of its 4 '
+                       r'completions are scored, and 0 of all wait for a verdict',
+               lockstep='sampler-0: waiting for the others, .*sampler-1: decoding 8 sequences')
+  assert re.search(holds[run.__module__.rsplit('.', 1)[1]], str(caught.value))
+
+
+def test_a_verifier_that_never_judges_is_named(make_loop):
+  verifier = fakes.FakeVerifier()
+  verifier.drain = lambda wait_s=0.0: []
+  loop = make_loop(verifier=verifier, deadline_s=0.5)
+  with pytest.raises(TimeoutError) as caught:
+    threads.run(loop, total_steps=1)
+  message = str(caught.value)
+  assert 'verifier: scoring 24, seen' in message
+  assert 'Prompt 0 is the oldest on its way: sampler-0 has it, 0 of its 4' in message
+  assert '24 of all wait for a verdict' in message
+
+
+@pytest.mark.parametrize('run', [threads.run, lockstep.run])
+def test_of_a_trainer_that_never_returns_the_run_says_so(make_loop, run):
+  """Nobody can end its call; but a person reads who it is."""
+  said, released = [], threading.Event()
+  loop = make_loop(trainer=fakes.FakeTrainer(before_train=lambda version: released.wait()),
+                   deadline_s=0.5, paced=run is threads.run)
+  loop.display.note = lambda sentence: (said.append(sentence), released.set())
+  run(loop, total_steps=1)
+  assert 'Nothing is heard of' in said[0]
+  assert 'trainer: training on 4 groups, seen' in said[0]
