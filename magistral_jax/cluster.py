@@ -27,8 +27,9 @@ from magistral_jax import hosts
 from magistral_jax.orchestration import raylog
 from magistral_jax.orchestration.health import Lost, Standing
 from magistral_jax.orchestration.host import Handle, Watch
-from magistral_jax.orchestration.remote import RemoteSampler, RemoteVerifier, Staged
+from magistral_jax.orchestration.remote import RemoteSampler, Staged
 from magistral_jax.orchestration.remote_trainer import Group, RemoteTrainer
+from magistral_jax.orchestration.remote_verifier import RemoteVerifier
 
 # Of shared memory beside the weights; a cluster's nodes are given theirs where they are started.
 STORE_BYTES = 256 << 20
@@ -143,6 +144,22 @@ class Cluster:
       self._staged = Staged(version, trainer.lineage, manifest, self._group.actors)
     return self._staged
 
+  def restart(self, error: Lost) -> None:
+    """Starts the trainer's processes again, without a trainer in them yet.
+
+    Raises:
+      RuntimeError: they were lost too often in a row.
+    """
+    while True:
+      try:
+        self._group.restart(error)
+        break
+      except Lost as another:
+        error = another
+    if self._trainer:
+      # What samplers hold may be newer by its number and is of another line.
+      self._trainer.lineage += 1
+
   def recover(self, error: Lost) -> dict:
     """Starts the trainer again from the newest checkpoint; returns the checkpoint's record.
 
@@ -151,11 +168,9 @@ class Cluster:
     """
     trainer, keep = self._trainer, self._c.checkpoints.keep
     while True:
+      self.restart(error)
       try:
-        self._group.restart(error)
         trainer.version, record = self._group.all('restored', self._checkpoints, keep, {})[0]
-        # What samplers hold may be newer by its number and is of another line.
-        trainer.lineage += 1
         return record
       except Lost as another:
         error = another
@@ -239,23 +254,28 @@ def start_here(*, trainers: int, samplers: int, verifier_hosts: int, store_bytes
 class RemoteCheckpoints:
   """The checkpoints of a folder, written by all trainer processes together; see Checkpoints.
 
-  If one of them is lost meanwhile, that checkpoint is: it is counted in `failed_saves`, and who
-  next asks the trainer for anything hears of the loss.
+  If one of them is lost meanwhile, that checkpoint is, and who next asks the trainer for anything
+  hears of the loss. `failed_saves` counts those, and those that could not be written.
   """
 
   def __init__(self, group: Group, folder: str, keep: int):
     self._group, self.folder, self.keep = group, folder, keep
-    self.failed_saves = 0
+    self._lost, self._failed = 0, 0    # Of the processes that run now.
+
+  @property
+  def failed_saves(self) -> int:
+    return self._lost + self._failed
 
   def latest(self) -> int | None:
     return self._group.all('latest', self.folder, self.keep)[0]
 
   def save(self, step: int, state: RemoteTrainer, record: dict, metric: float | None) -> bool:
     del state                # It never leaves its processes.
-    return bool(self._try('save', step, record, metric))
+    saved, self._failed = self._try('save', step, record, metric) or (False, self._failed)
+    return saved
 
   def wait(self) -> None:
-    self._try('wait')
+    self._failed = self._try('wait') or self._failed
 
   def close(self) -> None:
     self._try('close')
@@ -264,7 +284,8 @@ class RemoteCheckpoints:
     try:
       return self._group.all(method, self.folder, self.keep, *args)[0]
     except Lost as error:
-      self.failed_saves += 1
+      # Those of the processes that follow are counted anew.
+      self._lost, self._failed = self.failed_saves + 1, 0
       logging.error('The trainer was lost at a checkpoint (%s): the newest whole one in %s stands.',
                     str(error).split('\n')[0][:300], self.folder)
       return None

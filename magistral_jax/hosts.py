@@ -95,8 +95,11 @@ class TrainerHost:
   def latest(self, folder: str, keep: int) -> int | None:
     return self._open(folder, keep).latest()
 
-  def save(self, folder: str, keep: int, step: int, record: dict, metric: float | None) -> bool:
-    return self._open(folder, keep).save(step, self._trainer.state, record, metric)
+  def save(self, folder: str, keep: int, step: int, record: dict, metric: float | None):
+    """(Whether it is being written, how many saves have failed before or now)."""
+    checkpoints = self._open(folder, keep)
+    saved = checkpoints.save(step, self._trainer.state, record, metric)
+    return saved, checkpoints.failed_saves
 
   def wait(self, folder: str, keep: int) -> int:
     """Returns when nothing is being written there: how many saves have failed."""

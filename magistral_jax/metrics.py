@@ -46,8 +46,11 @@ class JsonlWriter:
     except (TypeError, ValueError):      # Arrays, nan: most lines have none and need no copy.
       text = _json(plain(line))
     # A lone surrogate has no UTF-8 form; its backslash escape is valid JSON.
-    self._file.write((text + '\n').encode('utf-8', 'backslashreplace'))
-    self._file.flush()
+    try:
+      self._file.write((text + '\n').encode('utf-8', 'backslashreplace'))
+      self._file.flush()
+    except OSError as error:     # A full disk; the system does not say which file it was.
+      raise OSError(error.errno, error.strerror, str(self.path)) from error
 
   def position(self) -> int:
     """Bytes written so far, all of them on the disk: what a checkpoint may rely on."""

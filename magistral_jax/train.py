@@ -10,6 +10,7 @@ import json
 import random
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import jax
@@ -23,7 +24,7 @@ from magistral_jax.limits import ON_CLUSTER
 from magistral_jax.models.workdir import write_experiment
 from magistral_jax.orchestration import cold_start, exams, lockstep, report, threads
 from magistral_jax.orchestration.display import Display
-from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.health import Health, Lost
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger, window_groups
 from magistral_jax.orchestration.loop import Loop
@@ -70,8 +71,9 @@ class Run:
     loop = self._loop()
     loop.save()
     self.checkpoints.wait()
-    # The checkpoint above is past the cold start.
-    shutil.rmtree(self.workdir / 'cold_start', ignore_errors=True)
+    if not self.checkpoints.failed_saves:
+      # The checkpoint above is past the cold start.
+      shutil.rmtree(self.workdir / 'cold_start', ignore_errors=True)
     # From here on every byte between host and device is moved on purpose, in all threads.
     jax.config.update('jax_transfer_guard', 'disallow')
     try:
@@ -103,12 +105,24 @@ class Run:
     return self._restored(self.checkpoints)
 
   def _start(self):
-    """Fresh weights, examined before and after the cold start; None if asked to stop in it."""
+    """The trainer that the loop begins with; None if asked to stop in the cold start."""
+    while True:
+      try:
+        return self._warmed_up()
+      except Lost as error:
+        began = time.monotonic()
+        self.place.restart(error)
+        self.display.note(f'The trainer was lost before the loop and is back after '
+                          f'{time.monotonic() - began:.0f} s. {str(error).splitlines()[0][:200]}')
+
+  def _warmed_up(self):
+    """Fresh weights, examined before and after the cold start, which goes on where it was left."""
     c = self.c
     if not c.cold_start.steps:
       trainer = self._new_trainer()
       self._seat_samplers(trainer)
-      self._examine('start')
+      if self.journal.measured('accuracy_start') is None:
+        self._examine('start')
       self.journal.note(accuracy_cold_start=None)
       return trainer
     saved = self.place.checkpoints(str(self.workdir / 'cold_start'), keep=1)

@@ -168,6 +168,8 @@ class FakePublisher:
 class FakeCheckpoints:
   """What was saved, as JSON gives it back."""
 
+  failed_saves = 0
+
   def __init__(self):
     self.saved = {}
 

@@ -5,6 +5,9 @@ import dataclasses
 import threading
 import time
 
+# What was open this often in a role that was lost may be what killed it.
+LOST_TOO_OFTEN = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class Standing:

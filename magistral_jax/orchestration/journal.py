@@ -1,8 +1,9 @@
 """What a run writes down: one line per update, one per completion, and the totals of the summary.
 
-Lines and ledger change together under one lock, so that a checkpoint sees both at one moment. The
-checkpoint keeps the files' lengths; a resumed run cuts them there, for what came after belongs to
-updates that will be made again.
+Lines, totals and ledger change together under one lock, when a prompt's fate is booked, so that a
+checkpoint sees all of them at one moment and they always tell the same: what is counted is what
+stands in rollouts.jsonl. The checkpoint keeps the files' lengths; a resumed run cuts them there,
+for what came after belongs to updates that will be made again.
 """
 
 import collections
@@ -14,7 +15,7 @@ import numpy as np
 
 from magistral_jax.metrics import JsonlWriter, MetricsWriter, percentiles, rollout_line
 from magistral_jax.orchestration.ledger import Ledger
-from magistral_jax.records import Batch, Group
+from magistral_jax.records import Batch, Completion, Group, Verdict
 
 # Rewards at either end of a run are means over this many updates: one batch alone is noise.
 ENDS = 5
@@ -32,7 +33,8 @@ class Journal:
     self._rewards: list[float] = []
     self._measured: dict[str, float] = {}
     self._wall_before, self._began = 0.0, time.monotonic()
-    self._recent: list[Group] = []          # Complete groups since the last update.
+    # Groups booked since the last update, a dict of plain figures for each of their completions.
+    self._recent: list[list[dict]] = []
 
   @property
   def wall_s(self) -> float:
@@ -47,15 +49,6 @@ class Journal:
   def measured(self, name: str):
     """A figure kept by `note`, or None."""
     return self._measured.get(name)
-
-  def complete(self, group: Group) -> None:
-    """Counts a group all of whose completions are scored."""
-    with self._lock:
-      self._recent.append(group)
-      self._totals.update(
-          completions=len(group.completions),
-          sampled_tokens=sum(len(c.tokens) for c in group.completions),
-          completions_spanning_versions=sum(len(c.versions) > 1 for c in group.completions))
 
   def settle(self, group: Group, fate: str) -> None:
     """Books a group that is not trained: filtered, stale or failed."""
@@ -72,11 +65,9 @@ class Journal:
       completions = [c for g in batch.groups for c in g.completions]
       # Not below 0: after a trainer's death its versions are counted from the checkpoint on.
       staleness = [max(0, step - 1 - c.oldest_version) for c in completions]
-      # Nothing may have come since the last update: this batch was waiting by then.
-      sampled = _all_groups(self._recent) or _all_groups(batch.groups)
-      line = sampled | _trained_groups(batch, staleness) | metrics
       for group in batch.groups:
         self._book(group, 'trained', step)
+      line = _all_groups(self._recent) | _trained_groups(batch, staleness) | metrics
       self._recent = []
       t = self._totals
       t.update(trained=len(completions), staleness=sum(staleness), steps=1,
@@ -96,16 +87,19 @@ class Journal:
     with self._lock:
       return dict(
           ledger=self._ledger.record(), totals=dict(self._totals),
-          rewards=list(self._rewards), measured=dict(self._measured), wall_s=self.wall_s,
+          rewards=list(self._rewards), recent=list(self._recent), measured=dict(self._measured),
+          wall_s=self.wall_s,
           rollouts_bytes=self._rollouts.position(), metrics_bytes=self._metrics.position())
 
   def restore(self, record: dict, *, flying=(), complete=()) -> None:
     """Takes up a `record` and cuts the files back to it; see `Ledger.restore`."""
     with self._lock:
+      if record['wall_s'] > self.wall_s:       # Where this process made it, its time is not lost.
+        self._wall_before, self._began = record['wall_s'], time.monotonic()
       self._ledger.restore(record['ledger'], flying=flying, complete=complete)
       self._totals = collections.Counter(record['totals'])
       self._rewards, self._measured = list(record['rewards']), dict(record['measured'])
-      self._wall_before, self._began = record['wall_s'], time.monotonic()
+      self._recent = list(record['recent'])
       self._rollouts.truncate(record['rollouts_bytes'])
       self._metrics.truncate(record['metrics_bytes'])
 
@@ -148,32 +142,44 @@ class Journal:
 
   def _book(self, group, fate, step) -> None:
     self._ledger.settle(group.ordinal, fate)
+    self._recent.append([_figures(c, v) for c, v in zip(
+        group.completions, group.verdicts, strict=True)])
+    self._totals.update(
+        completions=len(group.completions),
+        sampled_tokens=sum(len(c.tokens) for c in group.completions),
+        completions_spanning_versions=sum(len(c.versions) > 1 for c in group.completions))
     for completion, verdict, advantage in zip(
         group.completions, group.verdicts, group.advantages, strict=True):
       self._rollouts.write(rollout_line(group.prompt, completion, verdict, advantage, fate, step))
 
 
-def _all_groups(groups: list[Group]) -> dict:
-  """Figures over everything sampled since the last update, filtered groups included.
+def _figures(completion: Completion, verdict: Verdict) -> dict:
+  """What a line of metrics.jsonl needs of a completion, as JSON has it."""
+  return dict(status=verdict.status, reward=float(verdict.reward), parts=dict(verdict.parts),
+              seconds=verdict.seconds, finish=completion.finish, tokens=len(completion.tokens))
+
+
+def _all_groups(groups: list[list[dict]]) -> dict:
+  """Figures over all groups booked since the last update, filtered ones included.
 
   A verifier's failure is no reward and is left out of the means.
   """
-  pairs = [(c, v) for g in groups for c, v in zip(g.completions, g.verdicts, strict=True)]
-  judged = [(c, v) for c, v in pairs if v.status != 'error']
+  completions = [c for group in groups for c in group]
+  judged = [c for c in completions if c['status'] != 'error']
   if not judged:
     return {}
-  share = lambda test: float(np.mean([test(c, v) for c, v in judged]))
-  solved = [np.mean([v.status == 'correct' for v in g.verdicts]) for g in groups]
-  parts = {name for _, v in judged for name in v.parts}
+  share = lambda of: float(np.mean([of(c) for c in judged]))
+  solved = [np.mean([c['status'] == 'correct' for c in group]) for group in groups]
+  parts = {name for c in judged for name in c['parts']}
   return dict(
-      reward=share(lambda c, v: v.reward), accuracy=share(lambda c, v: v.status == 'correct'),
-      bad_format=share(lambda c, v: v.status == 'bad_format'),
-      truncated=share(lambda c, v: c.finish == 'length'),
-      verifier_errors=len(pairs) - len(judged), verifier_s=share(lambda c, v: v.seconds),
+      reward=share(lambda c: c['reward']), accuracy=share(lambda c: c['status'] == 'correct'),
+      bad_format=share(lambda c: c['status'] == 'bad_format'),
+      truncated=share(lambda c: c['finish'] == 'length'),
+      verifier_errors=len(completions) - len(judged), verifier_s=share(lambda c: c['seconds']),
       groups_all_correct=float(np.mean([s == 1 for s in solved])),
       groups_none_correct=float(np.mean([s == 0 for s in solved])),
-      **{f'part_{name}': share(lambda c, v: v.parts.get(name, 0.0)) for name in sorted(parts)},
-      **percentiles('completion_tokens', [len(c.tokens) for c, _ in judged]))
+      **{f'part_{name}': share(lambda c: c['parts'].get(name, 0.0)) for name in sorted(parts)},
+      **percentiles('completion_tokens', [c['tokens'] for c in judged]))
 
 
 def _trained_groups(batch: Batch, staleness: list[int]) -> dict:

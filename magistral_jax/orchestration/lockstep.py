@@ -16,10 +16,9 @@ def run(loop, total_steps: int) -> None:
       if batch is None:
         return
       loop.health.beat('trainer', f'training on {len(batch.groups)} groups')
-      loop.update(batch)
+      due = loop.exam_every and (loop.trainer.version + 1) % loop.exam_every == 0
+      loop.update(batch, *[lambda: _examine(loop)] * bool(due))
       loop.health.beat('trainer', 'waiting for a batch')
-      if loop.exam_every and loop.trainer.version % loop.exam_every == 0:
-        _examine(loop)
 
 
 def _gather(loop):
@@ -49,12 +48,11 @@ def _gather(loop):
   return batch
 
 
-def _examine(loop) -> None:
+def _examine(loop) -> dict:
   result, _ = exams.hold(loop.exam_prompts, loop.exam_sampling, loop.samplers[0], loop.verifier,
                          deadline_s=loop.health.deadline_s, progress=lambda done, total:
                          loop.health.beat('sampler-0', f'exam: {done} of {total} scored'))
-  loop.journal.note(held_out_accuracy=result.accuracy)
-  loop.display.update(dict(held_out_accuracy=result.accuracy))
+  return loop.held_out(result)
 
 
 def _roles(loop) -> list[str]:

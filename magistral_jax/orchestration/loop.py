@@ -12,12 +12,9 @@ import time
 from magistral_jax.batching.groups import settle
 from magistral_jax.evaluation.exam import Exam
 from magistral_jax.orchestration import exams
-from magistral_jax.orchestration.health import Lost, Standing
+from magistral_jax.orchestration.health import LOST_TOO_OFTEN, Lost, Standing
 from magistral_jax.records import Prompt
 from magistral_jax.sampler.slots import Sampling
-
-# A prompt that was open this often in a sampler that was lost may be what killed it.
-LOST_TOO_OFTEN = 3
 
 
 class Loop:
@@ -123,7 +120,6 @@ class Loop:
         del self._prompts[completion.ordinal], self._given[completion.ordinal]
         self._lost.pop(completion.ordinal, None)
         self._since_update += 1
-        self.journal.complete(group)
         fate = settle(group)
         if fate == 'keep':
           self.ledger.complete(group.ordinal)
@@ -196,8 +192,12 @@ class Loop:
     """True when groups keep coming and none has anything to teach."""
     return self._since_update >= self.patience
 
-  def update(self, batch) -> None:
-    """Trains on a batch, publishes the weights, writes everything down."""
+  def update(self, batch, examine=dict) -> None:
+    """Trains on a batch, publishes the weights, writes everything down.
+
+    Args:
+      examine: gives the figures of an exam to be held on the new weights, for the same line.
+    """
     self._whole = False
     began = time.monotonic()
     try:
@@ -212,13 +212,17 @@ class Loop:
     sampled = sum(s.counts['tokens'] for s in self.samplers)
     then, before = self._marks
     self._marks, self._since_update = (published, sampled), 0
+    exam = examine()
+    if exam:
+      self.start_clock()       # Its tokens are not sampled for training, nor its time.
     self.journal.add_rl_seconds(published - then)
     line = self.journal.trained(step, batch, metrics | dict(
         train_s=trained - began, publish_s=published - trained,
         sampled_tokens_per_s=(sampled - before) / (published - then),
         trained_tokens_per_s=metrics['tokens'] / (trained - began),
         verifier=self.verifier.stats(), open_sequences=sum(s.open for s in self.samplers),
-        **self._transfers(), **self._exam_result()))
+        failed_saves=self.checkpoints.failed_saves, **self._transfers(), **exam,
+        **self._exam_result()))
     self._whole = True
     self.display.update(line)
     if self.checkpoint_every and step % self.checkpoint_every == 0:
@@ -256,7 +260,7 @@ class Loop:
       sampler.offer(publisher.snapshot(self.trainer.params, self.trainer.version))
 
   def start_clock(self) -> None:
-    """Sampling and training begin now."""
+    """Sampling and training begin now, or go on."""
     self._marks = (time.monotonic(), sum(s.counts['tokens'] for s in self.samplers))
 
   def save(self) -> None:
@@ -275,6 +279,10 @@ class Loop:
     if self.exam is None or self.exam.open:
       return {}
     result, self.exam = self.exam.result(), None
+    return self.held_out(result)
+
+  def held_out(self, result) -> dict:
+    """The figures of an exam, kept for the summary too."""
     self.journal.note(held_out_accuracy=result.accuracy)
     return dict(held_out_accuracy=result.accuracy, held_out_accuracy_se=result.accuracy_se,
                 held_out_version=result.version, held_out_tokens_mean=result.mean_tokens)

@@ -1,30 +1,25 @@
-"""Samplers and verifiers as the loop sees them when they live in processes of their own.
+"""A sampler as the loop sees it when it lives in a process of its own.
 
-Each stands for a role and answers what the loop asks of that role (sampler/role.py,
-verifiers/role.py), so that threads.py and lockstep.py do not know the difference.
-What a lost process had in hand is handed out again:
-
-    sampler     its open prompts, under the same ordinals, to whoever has room; the batcher knows
-                duplicates. The new process gets the newest weights and nothing older.
-    verifier    the completions it had not judged, to the other hosts
+It answers what the loop asks of that role (sampler/role.py), so that threads.py and lockstep.py do
+not know the difference. What a lost process had open is handed out again, under the same ordinals,
+to whoever has room; the batcher knows duplicates. The new process gets the newest weights and
+nothing older.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import ray
 from absl import logging
 
 from magistral_jax.orchestration.health import Lost
 from magistral_jax.orchestration.host import Handle
-from magistral_jax.records import Completion, Problem, Prompt, Verdict
+from magistral_jax.records import Completion, Prompt
 
 # Older than any.
 _NO_WEIGHTS = (-1, -1)
@@ -234,95 +229,5 @@ class RemoteSampler:
       self.submit(order.prompt, order.sampling, pinned=order.pinned)
 
 
-class RemoteVerifier:
-  """Several verifier hosts; a completion goes to the one with the least to do.
-
-  Args:
-    most: completions per host that may wait before it is `full`.
-  """
-
-  def __init__(self, handles: Sequence[Handle], *, most: int, deadline_s: float):
-    self._handles, self._most, self._deadline_s = list(handles), most, deadline_s
-    self._queued = {handle.name: [] for handle in handles}
-    self._sent: dict[str, dict[int, tuple[Completion, Problem]]] = {
-        handle.name: {} for handle in handles}
-    self._numbers = itertools.count()             # No job has the number of another, ever.
-    self._stats: dict[str, dict] = {}
-    self._lock = threading.Lock()
-
-  def put(self, completion: Completion, problem: Problem) -> None:
-    """Sends a completion to be judged; never blocks."""
-    with self._lock:
-      load = lambda h: (not h.where, len(self._queued[h.name]) + len(self._sent[h.name]))
-      self._queued[min(self._handles, key=load).name].append((completion, problem))
-
-  def drain(self, wait_s: float = 0.0) -> list[tuple[Completion, Verdict]]:
-    """All that has been judged since the last call; waits up to `wait_s` if there is nothing."""
-    asked = []
-    for handle in self._handles:
-      with self._lock:
-        queued, self._queued[handle.name] = self._queued[handle.name], []
-        sent, new = self._sent[handle.name], {next(self._numbers): pair for pair in queued}
-        sent |= new
-      # Log-probabilities stay here: a verdict depends on text and length alone.
-      jobs = [(number, dataclasses.replace(c, sampler_logp=_NONE), p)
-              for number, (c, p) in new.items()]
-      try:
-        # Asked of idle hosts too: that is how the start of a new process is noticed.
-        if handle.ready() and sent or jobs:
-          asked.append((handle, handle.ask('exchange', jobs, wait_s)))
-      except Lost as error:
-        self._lose(handle, error)
-    if not asked and wait_s:
-      time.sleep(wait_s)
-    return [pair for handle, reference in asked for pair in self._receive(handle, reference)]
-
-  @property
-  def full(self) -> bool:
-    """Whether so many wait for a worker that no new prompts should be started."""
-    return self.pending() > self._most * len(self._handles)
-
-  def pending(self) -> int:
-    """Completions put and not yet drained."""
-    with self._lock:
-      return sum(map(len, self._queued.values())) + sum(map(len, self._sent.values()))
-
-  def in_hand(self) -> dict[str, int]:
-    """{host: completions that were given to it and are not judged}."""
-    with self._lock:
-      return {name: len(self._queued[name]) + len(sent) for name, sent in self._sent.items()}
-
-  def stats(self) -> dict[str, float]:
-    """Sums over the hosts; latencies are the worst host's."""
-    total = {}
-    for stats in list(self._stats.values()):
-      for key, value in stats.items():
-        worst = 'latency' in key or key.endswith('_s')
-        total[key] = max(total.get(key, 0), value) if worst else total.get(key, 0) + value
-    return total | dict(hosts_lost=sum(handle.lost for handle in self._handles))
-
-  def _receive(self, handle: Handle, reference):
-    try:
-      verdicts, self._stats[handle.name] = handle.get(reference, self._deadline_s)
-    except Lost as error:
-      self._lose(handle, error)
-      return []
-    if verdicts:
-      handle.well()
-    with self._lock:
-      return [(self._sent[handle.name].pop(key)[0], verdict) for key, verdict in verdicts]
-
-  def _lose(self, handle: Handle, error: Lost) -> None:
-    handle.restart(error)
-    with self._lock:
-      again = [*self._sent[handle.name].values(), *self._queued[handle.name]]
-      self._sent[handle.name], self._queued[handle.name] = {}, []
-    for completion, problem in again:
-      self.put(completion, problem)
-
-
 def _age(staged: Staged) -> tuple[int, int]:
   return staged.lineage, staged.version
-
-
-_NONE = np.zeros(0, np.float32)

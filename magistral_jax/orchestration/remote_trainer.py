@@ -33,7 +33,6 @@ class RemoteTrainer:
 
   def __init__(self, group: Group, version: int, lineage: int):
     self.group, self.version, self.lineage = group, version, lineage
-    self._furthest = version
 
   @property
   def params(self) -> RemoteTrainer:
@@ -51,10 +50,8 @@ class RemoteTrainer:
                     batch.oldest_version) for i in range(len(self.group))]
     metrics = self.group.each('train', [(share,) for share in shares])[0]
     self.version += 1
-    # Doing again what was done before a failure is no sign of health.
-    if self.version > self._furthest and metrics.get('skipped', 0) < len(batch.minibatches):
-      self._furthest = self.version
-      self.group.well()
+    if metrics.get('skipped', 0) < len(batch.minibatches):
+      self.group.well('update', self.version)
     return metrics
 
   def supervised(self, rows: Rows) -> dict[str, float]:
@@ -62,7 +59,7 @@ class RemoteTrainer:
     metrics = self.group.each(
         'supervised', [(self.group.rows_of(i, rows),) for i in range(len(self.group))])[0]
     self.version += 1
-    self.group.well()
+    self.group.well('cold start', self.version)
     return metrics
 
 
@@ -77,6 +74,7 @@ class Group:
     self._handles, self._deadline_s = list(handles), deadline_s
     self._microbatch_rows = microbatch_rows
     self._spans: list[tuple[int, int]] = []
+    self._furthest: dict[str, int] = {}
 
   def __len__(self) -> int:
     return len(self._handles)
@@ -106,9 +104,12 @@ class Group:
     """Every process's answer to one and the same call. Raises Lost."""
     return self.each(method, [args] * len(self))
 
-  def well(self) -> None:
-    for handle in self._handles:
-      handle.well()
+  def well(self, phase: str, version: int) -> None:
+    """Notes a step of a phase; one that was done before a failure is no sign of health."""
+    if version > self._furthest.get(phase, 0):
+      self._furthest[phase] = version
+      for handle in self._handles:
+        handle.well()
 
   def wait_ready(self) -> None:
     """Returns when all processes have built their role and formed one mesh. Raises Lost."""

@@ -59,7 +59,10 @@ class Checkpoints:
           args=ocp.args.Composite(
               state=ocp.args.StandardSave(state, save_args=_pieces(state)),
               record=ocp.args.JsonSave(record)))
-    except OSError as error:
+    except (OSError, ValueError) as error:
+      # The arrays' writer tells of a full disk by a ValueError that quotes the system's error.
+      if isinstance(error, ValueError) and 'os_error_code' not in str(error):
+        raise
       self._failed(error)
       return False
 
@@ -107,9 +110,9 @@ class Checkpoints:
     """Returns when nothing is being written."""
     try:
       self._manager.wait_until_finished()
-    except OSError as error:
+    except (OSError, ValueError) as error:
+      # Nothing but writing is done in the background.
       self._failed(error)
-      self._manager = self._open()
 
   def close(self) -> None:
     """Finishes what is being written and stops the threads."""
@@ -129,10 +132,12 @@ class Checkpoints:
             # What a killed run left half written.
             cleanup_tmp_directories=True))
 
-  def _failed(self, error: OSError) -> None:
+  def _failed(self, error: OSError | ValueError) -> None:
     self.failed_saves += 1
+    # One that has failed keeps what it had begun, and saves nothing more.
+    self._manager = self._open()
     logging.error('A checkpoint could not be written to %s (%s): the run goes on, and would resume '
-                  'from step %s.', self._directory, error, self._manager.latest_step())
+                  'from step %s.', self._directory, str(error)[:500], self._manager.latest_step())
 
   def _compare(self, step: int, abstract_state: TrainState) -> None:
     """Raises _DifferentError naming the first array that checkpoint and config do not share."""

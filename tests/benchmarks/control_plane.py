@@ -2,12 +2,14 @@
 
 Run:  python tests/benchmarks/control_plane.py              # the roles in turn, the cost alone
       python tests/benchmarks/control_plane.py --threads    # on threads, as a run has them
+      python tests/benchmarks/control_plane.py --ray --only=4096x16    # hosts are Ray actors too
 
 The loop of a cluster run as it is: samplers and verifiers as the driver sees them, ledger, groups,
-the verifiers' queue, selection, packed batches, the run's files. Only the hosts are fake and in
-this process, so that a call of one is a call of a function: a sampler host finishes `--burst`
-completions at every call, their lives spread evenly over 1 : 5; a verifier host judges by the
-sample's number; the trainer counts.
+the verifiers' queue, selection, packed batches, the run's files. Only the hosts are fake and, but
+for --ray, in this process, so that a call of one is a call of a function: a sampler host finishes
+`--burst` completions at every call, their lives spread evenly over 1 : 5; a verifier host judges by
+the sample's number; the trainer counts. With --ray every host is a process, and they share the
+machine with this one: `us_per_completion` is still of this process alone.
 
 Counted are the completions trained after twice as many as are in flight have come, when lives are
 mixed. `us_per_completion` is CPU time of this process, the fakes included, which is what can be
@@ -27,18 +29,22 @@ import time
 import types
 
 import numpy as np
+import ray
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from magistral_jax import cluster  # noqa: E402
 from magistral_jax.batching.role import Batcher  # noqa: E402
 from magistral_jax.orchestration import threads  # noqa: E402
 from magistral_jax.orchestration.display import Display  # noqa: E402
 from magistral_jax.orchestration.health import Health, Standing  # noqa: E402
+from magistral_jax.orchestration.host import Handle, Watch  # noqa: E402
 from magistral_jax.orchestration.journal import Journal  # noqa: E402
 from magistral_jax.orchestration.ledger import Ledger  # noqa: E402
 from magistral_jax.orchestration.loop import Loop  # noqa: E402
-from magistral_jax.orchestration.remote import RemoteSampler, RemoteVerifier, Staged  # noqa: E402
+from magistral_jax.orchestration.remote import RemoteSampler, Staged  # noqa: E402
+from magistral_jax.orchestration.remote_verifier import RemoteVerifier  # noqa: E402
 from magistral_jax.records import Completion, Problem, Prompt, Verdict  # noqa: E402
 from magistral_jax.sampler.slots import Sampling  # noqa: E402
 
@@ -161,7 +167,8 @@ def build(workdir, in_flight: int, hosts: list, judges: list):
                       advantage_norm='minibatch', normalizer='group', max_new_tokens=TOKENS),
       trainer=Trainer(), publishers=[Publisher()] * len(samplers), ledger=ledger,
       journal=Journal(workdir, ledger), health=Health(DEADLINE_S), display=Display(1, False),
-      checkpoints=None, sampling=Sampling(GROUP, 1.0, 1.0, TOKENS), exam_sampling=None,
+      checkpoints=types.SimpleNamespace(failed_saves=0), exam_sampling=None,
+      sampling=Sampling(GROUP, 1.0, 1.0, TOKENS),
       exam_prompts=[], exam_every=0, checkpoint_every=0, prompts_per_batch=PROMPTS,
       patience_batches=10**6,
       places=lambda: {host.name: Standing(where='here', heard_s=0.0) for host in hosts})
@@ -169,14 +176,35 @@ def build(workdir, in_flight: int, hosts: list, judges: list):
 
 
 @contextlib.contextmanager
-def fakes(in_flight: int, number: int, *, burst: int, verifiers: int):
-  """The loop around so many hosts in this process, and its files for as long as it takes."""
-  with tempfile.TemporaryDirectory() as workdir:
-    hosts = [Here(f'sampler-{i}', SamplerHost(burst, i)) for i in range(number)]
-    judges = [Here(f'verifier-{i}', VerifierHost()) for i in range(verifiers)]
+def fakes(in_flight: int, number: int, *, burst: int, verifiers: int, actors: bool = False):
+  """The loop around so many hosts, in this process or not, and its files while it lasts."""
+  with tempfile.TemporaryDirectory() as workdir, contextlib.ExitStack() as stack:
+    make = stack.enter_context(_actors(number, verifiers)) if actors else (
+        lambda name, role, *args: Here(name, role(*args)))
+    hosts = [make(f'sampler-{i}', SamplerHost, burst, i) for i in range(number)]
+    judges = [make(f'verifier-{i}', VerifierHost) for i in range(verifiers)]
+    for host in hosts + judges if actors else ():
+      host.wait_ready(DEADLINE_S)
     loop = build(workdir, in_flight, hosts, judges)
     yield loop, hosts
     loop.journal.close()
+
+
+@contextlib.contextmanager
+def _actors(samplers: int, verifiers: int):
+  """Makes hosts that are Ray actors, watched as those of a run are."""
+  cluster.start_here(trainers=0, samplers=samplers, verifier_hosts=verifiers)
+  with Watch(60.0) as watch:
+    def make(name, role, *args):
+      options = dict(num_cpus=0, resources={name.split('-')[0]: 1},
+                     runtime_env=dict(env_vars=dict(PYTHONPATH=str(ROOT), JAX_PLATFORMS='cpu')))
+      return watch.add(Handle(name, role, args, options=options, restarts=0))
+    try:
+      yield make
+    finally:
+      for handle in watch.handles:
+        handle.kill()
+      ray.shutdown()
 
 
 def in_turn(loop, updates: int) -> None:
@@ -207,12 +235,14 @@ def on_threads(loop, hosts, updates: int) -> None:
 
 
 def measure(in_flight: int, number: int, *, completions: int, burst: int, verifiers: int,
-            threaded: bool) -> dict:
+            threaded: bool, actors: bool) -> dict:
   """One run."""
   per_update = GROUP * PROMPTS
   first, counted = 2 * in_flight // per_update, -(-completions // per_update)
-  with fakes(in_flight, number, burst=burst, verifiers=verifiers) as (loop, hosts):
-    if threaded:
+  with fakes(in_flight, number, burst=burst, verifiers=verifiers, actors=actors) as (loop, hosts):
+    if actors:
+      threads.run(loop, first + counted)
+    elif threaded:
       on_threads(loop, hosts, first + counted)
     else:
       in_turn(loop, first + counted)
@@ -253,18 +283,19 @@ def main() -> None:
   parser.add_argument('--verifiers', type=int, default=4, help='verifier hosts, default 4')
   parser.add_argument('--repeats', type=int, default=3, help='default 3; the fastest stands')
   parser.add_argument('--threads', action='store_true', help='the roles on threads')
+  parser.add_argument('--ray', action='store_true', help='threads, and the hosts as Ray actors')
   parser.add_argument('--only', help='in flight, and hosts, as 65536x512; default a sweep')
   args = parser.parse_args()
   sweep = [tuple(map(int, args.only.split('x')))] if args.only else SWEEP
   best = {}
   for _, (in_flight, hosts) in itertools.product(range(args.repeats), sweep):
     found = measure(in_flight, hosts, completions=args.completions, burst=args.burst,
-                    verifiers=args.verifiers, threaded=args.threads)
+                    verifiers=args.verifiers, threaded=args.threads, actors=args.ray)
     print(found, file=sys.stderr)
     if (before := best.get((in_flight, hosts))) is None or (
         found['us_per_completion'] < before['us_per_completion']):
       best[in_flight, hosts] = found
-  for (in_flight, hosts), found in best.items():
+  for (in_flight, hosts), found in (() if args.ray else best.items()):
     found['lines'] = round(lines(in_flight, hosts, updates=8, burst=args.burst,
                                  verifiers=args.verifiers), 1)
   print(json.dumps(dict(benchmark='control_plane', **vars(args), runs=list(best.values())),

@@ -1,4 +1,5 @@
 """Hosts without a model: the roles of tests/fakes.py, in processes that Ray starts."""
+import dataclasses
 import json
 import os
 import pathlib
@@ -39,6 +40,11 @@ class TrainerHost:
     return dict(tokens=float(sum(int(r.mask.sum()) for r in share.minibatches)), loss=0.0,
                 rows=float(sum(rows)))
 
+  def supervised(self, rows):
+    time.sleep(0.01)
+    self._version += 1
+    return dict(loss=1.0)
+
   def stage(self, lineage, version):
     return Manifest(lineage, version, self._processes, ())
 
@@ -56,7 +62,7 @@ class TrainerHost:
       half = pathlib.Path(folder) / f'{step}.half'
       half.write_text(json.dumps(record))
       half.rename(half.with_suffix('.json'))
-    return True
+    return True, 0
 
   def restored(self, folder, keep, changed):
     newest = self._files(folder)[-1]
@@ -88,6 +94,8 @@ class SamplerHost:
     for order in orders:
       if order.prompt.problem.text == 'poison':
         os._exit(1)
+      if order.prompt.problem.text == 'hang':
+        time.sleep(10_000)
       self._sampler.submit(order.prompt, order.sampling, pinned=order.pinned)
     time.sleep(0.002)
     finished = self._sampler.step()
@@ -112,3 +120,88 @@ class VerifierHost:
     return judged, dict(queue_depth=len(self._waiting), restarts=0)
 
 
+# Roles with faults of their own; `Roles` says which take part.
+
+
+class FaultyTrainer(TrainerHost):
+  """Dies once in the cold start, between two of its checkpoints, when a checkpoint is there."""
+
+  def supervised(self, rows):
+    died = self._folder and pathlib.Path(self._folder).parent / 'died'
+    if died and self._version == 7 and not died.exists():
+      died.touch()
+      os._exit(1)
+    return super().supervised(rows)
+
+  _folder = None
+
+  def save(self, folder, *args):
+    self._folder = folder
+    return super().save(folder, *args)
+
+
+class DyingTrainer(TrainerHost):
+  """Dies in every update."""
+
+  def train(self, share):
+    raise ArithmeticError('the chip is on fire')
+
+
+class HangingTrainer(TrainerHost):
+  """Answers pings, and never ends an update."""
+
+  def train(self, share):
+    time.sleep(10_000)
+
+
+class IdleSampler(SamplerHost):
+  """Answers, and never finishes anything."""
+
+  def serve(self, orders):
+    time.sleep(0.01)
+    return [], dict(version=0, counts={})
+
+
+class LateSampler(SamplerHost):
+  """Answers late twice: its network was slow."""
+  late = 2
+
+  def serve(self, orders):
+    if self.late:
+      self.late -= 1
+      time.sleep(3.0)
+    return super().serve(orders)
+
+
+class IdleVerifier(VerifierHost):
+  """Takes everything, and never judges."""
+
+  def exchange(self, jobs, wait_s):
+    time.sleep(0.01)
+    return [], dict(queue_depth=0)
+
+
+class FragileVerifier(VerifierHost):
+  """Dies of one completion, whenever it gets it."""
+
+  def exchange(self, jobs, wait_s):
+    if any((c.ordinal, c.sample) == (5, 1) for _, c, _ in jobs):
+      os._exit(1)
+    return super().exchange(jobs, wait_s)
+
+
+class DyingVerifier(VerifierHost):
+  """Dies of every completion."""
+
+  def exchange(self, jobs, wait_s):
+    if jobs:
+      raise OSError('no memory left')
+    return [], {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Roles:
+  """Stands for this module where some role is another."""
+  TrainerHost: type = TrainerHost
+  SamplerHost: type = SamplerHost
+  VerifierHost: type = VerifierHost

@@ -6,13 +6,16 @@ Where a fault falls in the run depends on the machine: the checks hold wherever 
 import collections
 import json
 import os
+import re
 import signal
 import threading
 import time
 
+import jax
 import psutil
 import pytest
 
+from magistral_jax import check, train
 from magistral_jax.batching.role import Batcher
 from magistral_jax.orchestration import lockstep, threads
 from magistral_jax.orchestration.display import Display
@@ -44,13 +47,14 @@ def on_this_machine():
 class Cluster:
   """A cluster of fake hosts and the loop that drives it."""
 
-  def __init__(self, workdir, mode='ray', **runtime):
+  def __init__(self, workdir, mode='ray', roles=fake_hosts, stall_s=DEADLINE_S,
+               call_s=DEADLINE_S, **runtime):
     c = tiny.shrink(tiny.load(), **{
         'runtime.mode': mode, 'runtime.deadline_s': DEADLINE_S, 'runtime.heartbeat_s': HEARTBEAT_S,
         'runtime.restarts': 3, 'sampler.slots': 32, 'checkpoints.every': 3,
         'trainer.microbatch_rows': 2, **{f'runtime.{key}': n for key, n in runtime.items()}})
-    self.c, self.workdir = c, workdir
-    self.place = cluster.Cluster(c, workdir, roles=fake_hosts)
+    self.c, self.workdir, self.stall_s, self.call_s = c, workdir, stall_s, call_s
+    self.place = cluster.Cluster(c, workdir, roles=roles)
 
   def __enter__(self):
     self.place.__enter__()
@@ -73,7 +77,7 @@ class Cluster:
     self.loop = Loop(
         stream=stream or fakes.FakeStream(), samplers=samplers, verifier=place.verifier(),
         batcher=batcher, trainer=trainer, publishers=place.publishers, ledger=ledger,
-        journal=journal, health=Health(DEADLINE_S), display=Display(1, False),
+        journal=journal, health=Health(self.stall_s), display=Display(1, False),
         checkpoints=place.checkpoints(str(self.workdir / 'checkpoints'), keep=2),
         sampling=Sampling(GROUP, 1.0, 1.0, 128), exam_sampling=Sampling(2, 0.0, 1.0, 128),
         exam_prompts=fakes.FakeStream().held_out(3), exam_every=exam_every,
@@ -81,6 +85,9 @@ class Cluster:
         places=place.places, transfers=place.transfers)
     place.on_lost(self.loop.reissue)
     self.loop.save()
+    # From here on a call may take no longer than that; starting may.
+    for role in (place._group, *samplers):
+      role._deadline_s = self.call_s
     (lockstep if c.runtime.mode == 'ray_lockstep' else threads).run(self.loop, steps)
     return self.loop
 
@@ -109,13 +116,16 @@ def alive(pid):
     return False
 
 
-def accounted(workdir, steps):
-  """Checks that each ordinal has one fate and each update its prompts."""
+def accounted(workdir, steps, summary=None):
+  """Checks that each ordinal has one fate, each update its prompts, and totals are sums."""
   lines = [json.loads(line) for line in (workdir / 'rollouts.jsonl').read_text().splitlines()]
   seen = collections.Counter((line['ordinal'], line['sample']) for line in lines)
   assert set(seen.values()) == {1}
   trained = collections.Counter(line['step'] for line in lines if line['fate'] == 'trained')
   assert trained == dict.fromkeys(range(1, steps + 1), PROMPTS * GROUP)
+  if summary:
+    assert summary['completions'] == len(lines)
+    assert summary['completions_spanning_versions'] == sum(len(x['versions']) > 1 for x in lines)
   return lines
 
 
@@ -145,7 +155,7 @@ def test_every_prompt_is_trained_once_though(tmp_path, name, number):
     pids += [h.where.get('pid') for h in running.place.handles]
     lost = {h.name for h in running.place.handles if h.lost}
     assert name in lost and {n.split('-')[0] for n in lost} == {name.split('-')[0]}
-  accounted(tmp_path, 40)
+  accounted(tmp_path, 40, loop.journal.summary())
   assert loop.trainer.version == 40 and loop.ledger.counts['trained'] == 40 * PROMPTS
   until = time.monotonic() + DEADLINE_S
   while any(map(alive, pids)) and time.monotonic() < until:
@@ -195,3 +205,101 @@ def test_rows_go_to_the_process_that_holds_them(tmp_path):
     loop = running.run(3)
   assert loop.trainer.version == 3
   accounted(tmp_path, 3)
+
+
+def test_a_completion_that_kills_every_verifier_host_is_dropped_and_counted(tmp_path):
+  roles = fake_hosts.Roles(VerifierHost=fake_hosts.FragileVerifier)
+  with Cluster(tmp_path, roles=roles, verifier_hosts=2, restarts=3) as running:
+    loop = running.run(6)
+  assert loop.ledger.counts['failed'] == 1
+  lines = accounted(tmp_path, 6, loop.journal.summary())
+  assert {line['fate'] for line in lines if line['ordinal'] == 5} == {'failed'}
+  assert [line['status'] for line in lines if line['ordinal'] == 5].count('error') >= 1
+
+
+@pytest.mark.parametrize('role, kind, restarts, words', [
+    ('TrainerHost', 'DyingTrainer', 1, 'trainer-0 was lost 2 times in a row .*runtime.restarts=1.*'
+                                       "ArithmeticError.*the chip is on fire"),
+    pytest.param(
+        'VerifierHost', 'DyingVerifier', 1, 'verifier-0 was lost 2 times in a row .*no memory left',
+        marks=pytest.mark.long),
+    pytest.param(
+        'TrainerHost', 'HangingTrainer', 0, 'trainer-0 was lost 1 times in a row .*'
+        'trainer-0 gave no answer to train within 3 s', marks=pytest.mark.long)])
+def test_a_role_that_fails_whatever_is_done_stops_the_run_with_its_name_and_last_words(
+    tmp_path, role, kind, restarts, words):
+  roles = fake_hosts.Roles(**{role: getattr(fake_hosts, kind)})
+  call_s = 3.0 if kind == 'HangingTrainer' else DEADLINE_S
+  with Cluster(tmp_path, roles=roles, restarts=restarts, call_s=call_s) as running:
+    with pytest.raises(RuntimeError) as caught:
+      running.run(6)
+    cause = caught.value.__cause__ if 'failed: ' in str(caught.value) else None
+    assert re.search(words, f'{caught.value} {cause}', re.DOTALL)
+
+
+@pytest.mark.parametrize('role, kind, words', [
+    ('SamplerHost', 'IdleSampler', 'Prompt 0 is the oldest on its way: sampler-0 has it, 0 of its'),
+    pytest.param(
+        'VerifierHost', 'IdleVerifier', r'0 of its 4 completions are scored, and \d\d of all wait',
+        marks=pytest.mark.long)])
+def test_a_host_that_answers_and_does_nothing_is_named(tmp_path, role, kind, words):
+  roles = fake_hosts.Roles(**{role: getattr(fake_hosts, kind)})
+  with (Cluster(tmp_path, roles=roles, stall_s=3.0) as running,
+        pytest.raises(TimeoutError, match=words)):
+    running.run(6)
+
+
+class Cut(fakes.FakeStream):
+  """A prompt whose first answer never comes back."""
+  cut = False
+
+  def prompt(self, ordinal):
+    prompt = super().prompt(ordinal)
+    if ordinal != 5 or self.cut:
+      return prompt
+    self.cut = True
+    return Prompt(ordinal, Problem('p5', 'hang', 'x', 'fake'), prompt.tokens)
+
+
+def test_a_call_that_never_answers_costs_its_sampler_and_no_prompt(tmp_path):
+  with Cluster(tmp_path, samplers=2, call_s=4.0) as running:
+    loop = running.run(10, stream=Cut())
+    lost = {h.name for h in running.place.handles if h.lost}
+  assert lost and lost <= {'sampler-0', 'sampler-1'}
+  lines = accounted(tmp_path, 10, loop.journal.summary())
+  assert 5 in {line['ordinal'] for line in lines}
+
+
+@pytest.mark.long
+def test_a_network_that_is_slow_for_a_while_costs_nobody_his_place(tmp_path):
+  roles = fake_hosts.Roles(SamplerHost=fake_hosts.LateSampler)
+  with Cluster(tmp_path, roles=roles, samplers=2) as running:
+    loop = running.run(10)
+    assert not any(h.lost for h in running.place.handles)
+  accounted(tmp_path, 10, loop.journal.summary())
+
+
+def test_a_trainer_lost_in_the_cold_start_goes_on_from_its_newest_checkpoint(tmp_path):
+  c = tiny.shrink(tiny.load(), **{
+      'runtime.mode': 'ray', 'runtime.deadline_s': DEADLINE_S, 'runtime.heartbeat_s': HEARTBEAT_S,
+      'checkpoints.every': 3, 'cold_start.steps': 10, 'cold_start.examples': 64, 'total_steps': 3,
+      'batching.row_tokens': 128, 'evaluation.problems': 2, 'runtime.restarts': 2})
+  roles = fake_hosts.Roles(TrainerHost=fake_hosts.FaultyTrainer)
+  said, guard = [], jax.config.jax_transfer_guard
+  with cluster.Cluster(c, tmp_path, roles=roles) as place:
+    display = Display(c.total_steps, False)
+    display.note = said.append
+    run = train.Run(c, tmp_path, display, Health(DEADLINE_S), check.prepare(c), place.verifier(),
+                    place)
+    try:
+      run.train()
+    finally:
+      jax.config.update('jax_transfer_guard', guard)
+      run.close()
+    assert next(h for h in place.handles if h.name == 'trainer-0').lost == 1
+  lost = next(i for i, note in enumerate(said) if note.startswith('The trainer was lost before'))
+  assert said[lost + 1].startswith('Resumed at step 6 of')
+  assert (tmp_path / 'died').exists() and not (tmp_path / 'cold_start').exists()
+  summary = json.loads((tmp_path / 'summary.json').read_text())
+  assert summary['steps'] == 3
+  assert [key for key in summary if key.startswith('accuracy') and summary[key] is not None]

@@ -130,3 +130,70 @@ def test_a_group_is_booked_once(make_loop):
   loop.update(batch)
   with pytest.raises(ValueError, match='it is settled or was never issued'):
     loop.journal.settle(dataclasses.replace(batch.groups[0]), 'stale')
+
+
+def test_totals_are_the_sums_of_what_stands_in_the_files(make_loop, tmp_path):
+  """Whatever became of a group, and though some wait for a batch."""
+  def judge(completion):
+    if completion.ordinal % 3 == 0:
+      return Verdict('wrong', 0.0, {})
+    if completion.ordinal % 5 == 0:
+      return Verdict('error', 0.0, {})
+    return fakes.every_other(completion)
+  loop = make_loop(verifier=fakes.FakeVerifier(judge))
+  for _ in range(3):
+    fakes.fill(loop, 5)
+    loop.update(loop.next_batch())
+  lines = metrics.read_lines(tmp_path / 'rollouts.jsonl')
+  summary = loop.journal.summary()
+  assert summary['completions'] == len(lines)
+  assert summary['completions_spanning_versions'] == sum(len(x['versions']) > 1 for x in lines)
+  assert {x['fate'] for x in lines} == {'trained', 'filtered', 'failed'}
+
+
+def test_a_line_counts_what_was_filtered_before_a_stop_and_nothing_twice(make_loop, tmp_path):
+  """A stop between two updates: what has a fate keeps it, what waits is sampled again."""
+  flat = lambda completion: completion.ordinal % 2 == 0
+  judge = lambda completion: (Verdict('wrong', 0.0, {}) if flat(completion)
+                              else fakes.every_other(completion))
+  parts = lambda: dict(verifier=fakes.FakeVerifier(judge), prompts_per_batch=2, samplers=[
+      fakes.FakeSampler(length=lambda ordinal, sample: 4 + 4 * ordinal)])
+  loop = make_loop(**parts())
+  fakes.fill(loop, 1)
+  filtered = loop.ledger.counts['filtered']
+  assert filtered and loop.batcher.waiting
+  record = json.loads(json.dumps(loop.journal.record()))
+  loop.journal.close()
+  again = make_loop(record=record, **parts())
+  fakes.fill(again, 2)
+  again.update(again.next_batch())
+  line, = metrics.read_lines(tmp_path / 'metrics.jsonl')
+  groups = again.ledger.counts['filtered'] + 2
+  assert line['reward'] == pytest.approx(0.5 * 2 / groups)
+  assert again.journal.summary()['completions'] == 4 * groups
+  assert len(metrics.read_lines(tmp_path / 'rollouts.jsonl')) == 4 * groups
+
+
+def test_a_full_disk_is_told_with_the_file_s_name(make_loop, monkeypatch):
+  loop = make_loop()
+  fakes.fill(loop, 4)
+  batch = loop.next_batch()
+  class Full:
+    def write(self, text):
+      raise OSError(28, 'No space left on device')
+  monkeypatch.setattr(loop.journal._rollouts, '_file', Full())
+  with pytest.raises(OSError, match="No space left on device: .*rollouts.jsonl"):
+    loop.update(batch)
+  loop.save()
+  assert not loop.checkpoints.saved       # Half an update is no checkpoint.
+  monkeypatch.undo()
+
+
+def test_a_run_that_is_recovered_here_keeps_its_clock(make_loop, monkeypatch):
+  loop = make_loop()
+  fakes.fill(loop, 4)
+  loop.update(loop.next_batch())
+  record = loop.journal.record()
+  before = loop.journal.wall_s
+  loop.journal.restore(record | dict(wall_s=before / 2), complete=loop.batcher.waiting_ordinals)
+  assert loop.journal.wall_s >= before

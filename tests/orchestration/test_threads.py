@@ -1,4 +1,5 @@
 """The roles on threads, with roles that have no model."""
+import dataclasses
 import re
 import threading
 
@@ -6,8 +7,9 @@ import numpy as np
 import pytest
 
 from magistral_jax import metrics
+from magistral_jax.data.finite import FiniteSource
 from magistral_jax.orchestration import lockstep, threads
-from magistral_jax.records import Verdict
+from magistral_jax.records import Problem, Verdict
 from tests import fakes
 
 
@@ -267,3 +269,34 @@ def test_of_a_trainer_that_never_returns_the_run_says_so(make_loop, run):
   run(loop, total_steps=1)
   assert 'Nothing is heard of' in said[0]
   assert 'trainer: training on 4 groups, seen' in said[0]
+
+
+class Epochs(fakes.FakeStream):
+  """Five problems, dealt out epoch after epoch."""
+
+  def __init__(self):
+    self.source = FiniteSource(0, [Problem(f'q{i}', f'{i}?', str(i), 'fake') for i in range(5)], ())
+
+  def prompt(self, ordinal):
+    return dataclasses.replace(super().prompt(ordinal), problem=self.source.problem(ordinal))
+
+
+def test_at_the_end_of_an_epoch_the_next_begins_and_each_problem_stands_once_in_each(
+    make_loop, tmp_path):
+  loop = make_loop()
+  loop.stream = Epochs()
+  threads.run(loop, total_steps=10)
+  asked = {x['ordinal']: x['prompt'] for x in rollouts(tmp_path)}
+  epochs = loop.journal.record()['ledger']['frontier'] // 5
+  assert epochs >= 6
+  for epoch in range(epochs):
+    assert sorted(asked[o] for o in range(5 * epoch, 5 * epoch + 5)) == [f'{i}?' for i in range(5)]
+
+
+@pytest.mark.parametrize('run', [threads.run, lockstep.run])
+def test_after_the_last_step_nothing_is_trained(make_loop, tmp_path, run):
+  loop = make_loop(trainer=fakes.FakeTrainer(version=5), paced=run is threads.run, exam_every=5)
+  run(loop, total_steps=5)
+  assert loop.trainer.batches == [] and loop.trainer.version == 5
+  assert metrics.read_lines(tmp_path / 'metrics.jsonl') == []
+  assert none_left()
