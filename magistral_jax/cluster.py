@@ -186,8 +186,9 @@ class Cluster:
     found = {handle.name: Standing(**handle.place, **more.get(handle.name, {}))
              for handle in self._watch.handles}
     for role in self._roles:
-      place = found[role.name]
-      found[role.name] = dataclasses.replace(place, where=f'{place.where}, weights {role.way}')
+      if role.way:
+        where = f'{found[role.name].where}, weights {role.way}'
+        found[role.name] = dataclasses.replace(found[role.name], where=where)
     return found
 
   def transfers(self) -> dict[str, float]:

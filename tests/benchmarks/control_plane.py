@@ -47,6 +47,7 @@ from magistral_jax.orchestration.remote import RemoteSampler, Staged  # noqa: E4
 from magistral_jax.orchestration.remote_verifier import RemoteVerifier  # noqa: E402
 from magistral_jax.records import Completion, Problem, Prompt, Verdict  # noqa: E402
 from magistral_jax.sampler.slots import Sampling  # noqa: E402
+from magistral_jax.weights.role import Taken  # noqa: E402
 
 GROUP, PROMPTS, TOKENS = 16, 32, 64
 # In flight at one number of hosts, then hosts at one number in flight.
@@ -73,9 +74,9 @@ class SamplerHost:
     self._tokens = np.arange(TOKENS, dtype=np.int32)
     self._logp = np.zeros(TOKENS, np.float32)
 
-  def take(self, lineage, manifest, references):
+  def take(self, manifest, lenders):
     self._version = manifest
-    return dict(weights=1)
+    return Taken('host', dict(weights=1))
 
   def serve(self, orders):
     for order in orders:
