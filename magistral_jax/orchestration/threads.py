@@ -14,6 +14,8 @@ import time
 
 # How long a role sleeps before it looks again for work or for the request to stop.
 POLL_S = 0.05
+# Hundreds of idle samplers look more rarely, so that all together look no more often than this.
+POLLS_PER_S = 640
 
 
 def run(loop, total_steps: int) -> None:
@@ -86,7 +88,7 @@ def _sampling(loop, index: int) -> None:
       else:
         loop.health.beat(role, 'waiting for the verifiers: as many completions wait as may be'
                          if loop.verifier.full else sampler.idle)
-        time.sleep(POLL_S)
+        time.sleep(max(POLL_S, len(loop.samplers) / POLLS_PER_S))
 
 
 def _judging(loop) -> None:
