@@ -195,17 +195,18 @@ def fakes(in_flight: int, number: int, *, burst: int, verifiers: int, actors: bo
 def _actors(samplers: int, verifiers: int):
   """Makes hosts that are Ray actors, watched as those of a run are."""
   cluster.start_here(trainers=0, samplers=samplers, verifier_hosts=verifiers)
-  with Watch(60.0) as watch:
+  watch = Watch(60.0)
+  try:
     def make(name, role, *args):
       options = dict(num_cpus=0, resources={name.split('-')[0]: 1},
                      runtime_env=dict(env_vars=dict(PYTHONPATH=str(ROOT), JAX_PLATFORMS='cpu')))
       return watch.add(Handle(name, role, args, options=options, restarts=0))
-    try:
+    with watch:
       yield make
-    finally:
-      for handle in watch.handles:
-        handle.kill()
-      ray.shutdown()
+  finally:
+    for handle in watch.handles:
+      handle.kill()
+    ray.shutdown()
 
 
 def in_turn(loop, updates: int) -> None:
