@@ -261,8 +261,9 @@ class Cut(fakes.FakeStream):
     return Prompt(ordinal, Problem('p5', 'hang', 'x', 'fake'), prompt.tokens)
 
 
+@pytest.mark.long
 def test_a_call_that_never_answers_costs_its_sampler_and_no_prompt(tmp_path):
-  with Cluster(tmp_path, samplers=2, call_s=4.0) as running:
+  with Cluster(tmp_path, samplers=2, call_s=15.0) as running:
     loop = running.run(10, stream=Cut())
     lost = {h.name for h in running.place.handles if h.lost}
   assert lost and lost <= {'sampler-0', 'sampler-1'}
