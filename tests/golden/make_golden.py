@@ -3,10 +3,10 @@ r"""Makes the golden files: tiny checkpoints, and their log-probabilities by tra
     pip install "torch>=2.6" "transformers>=4.50" && python tests/golden/make_golden.py
 
 Writes llama/, mistral/ and mixtral/ beside this file, each a checkpoint folder with scores.jsonl in
-the form that magistral_jax.score writes; mixtral/ also with what transformers decodes greedily and
-its router's balance loss. The tests read them without torch. Made with torch 2.13.0
-and transformers 5.12.1. Logits are computed in float64 from the stored weights, so that the file
-is the exact answer and what it is compared with carries all of the rounding.
+the form that magistral_jax.score writes and what transformers decodes greedily (greedy.jsonl);
+mixtral/ also with its routers' balance loss. The tests read them without torch. Made with torch
+2.13.0 and transformers 5.12.1. Logits are computed in float64 from the stored weights, so that the
+file is the exact answer and what it is compared with carries all of the rounding.
 """
 import json
 import pathlib
@@ -63,6 +63,8 @@ def write(name, model, seed, dtype, **save):
   model = type(model).from_pretrained(folder, dtype=torch.float64, experts_implementation='eager')
   lines = [json.dumps(line) for line in score(model, seed + 1)]
   (folder / 'scores.jsonl').write_text('\n'.join(lines) + '\n')
+  lines = [json.dumps(line) for line in decode(model, seed + 2)]
+  (folder / 'greedy.jsonl').write_text('\n'.join(lines) + '\n')
   return model
 
 
@@ -104,8 +106,6 @@ def main():
                           num_experts_per_tok=2, tie_word_embeddings=False, sliding_window=None,
                           rms_norm_eps=1e-5, rope_theta=1e6)
   model = write('mixtral', MixtralForCausalLM(mixtral), 4, torch.float32)
-  lines = [json.dumps(line) for line in decode(model, 6)]
-  (FOLDER / 'mixtral' / 'greedy.jsonl').write_text('\n'.join(lines) + '\n')
   (FOLDER / 'mixtral' / 'balance.json').write_text(json.dumps(balance(model, 7)) + '\n')
 
 

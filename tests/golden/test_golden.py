@@ -6,8 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from magistral_jax import score
+from magistral_jax import convert, records, score, sharding
 from magistral_jax.models import checkpoint
+from magistral_jax.sampler.engine import Engine
+from magistral_jax.sampler.role import Sampler
+from magistral_jax.sampler.slots import Sampling
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -25,3 +28,27 @@ def test_log_probabilities_are_those_of_transformers(name, fsdp, tensor):
     np.testing.assert_allclose(ours, np.array(line['logprobs'][1:], np.float32), atol=2e-5, rtol=0)
   assert min(logp.min() for logp in logps if len(logp)) < -8    # Sharp enough to tell models apart.
   assert len(jax.devices()) == 8
+
+
+@pytest.mark.parametrize('name, form', [('llama', 'hf'), ('mistral', 'mistral'),
+                                        ('mixtral', 'mistral')])
+def test_greedy_decoding_writes_what_transformers_writes(name, form, tmp_path):
+  """From files of either layout, through pages and slots; mixtral/ as it is: test_mixtral.py."""
+  path = str(FOLDER / name)
+  if form != 'hf':
+    convert.convert(path, path := str(tmp_path / name), form)
+  config = checkpoint.read_config(path, dtype='float32')
+  engine = Engine(config, sharding.make_mesh(jax.devices()[:1], expert=1, tensor=1), slots=3,
+                  pages=40, page_tokens=4, slot_pages=12, decode_steps=4, nucleus=False, eos_id=-1,
+                  seed=0)
+  sampler = Sampler(engine, records.WeightSnapshot(0, checkpoint.load(path, config)), decode=str,
+                    eos_id=-1)
+  lines = [json.loads(line) for line in (FOLDER / name / 'greedy.jsonl').read_text().splitlines()]
+  for ordinal, line in enumerate(lines):
+    sampler.submit(records.Prompt(ordinal, records.Problem('', '', '', ''),
+                                  np.array(line['prompt'], np.int32)), Sampling(1, 0.0, 1.0, 24))
+  done = []
+  while sampler.open:
+    done += sampler.step()
+  assert {c.ordinal: c.tokens.tolist() for c in done} == {
+      i: line['tokens'] for i, line in enumerate(lines)}
