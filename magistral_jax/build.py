@@ -208,7 +208,7 @@ def train_step(c, config: ModelConfig, mesh, **changed):
                         unroll=c.trainer.unroll, layout=sharding.Layout(mesh, sharding.TRAINER)),
       decoder.head, opt, template, temperature=c.sampler.temperature,
       vocab_shards=sharding.pieces(mesh, sharding.TRAINER, 'vocab'), frozen=frozen(c),
-      routed=config if config.experts else None, **c.loss)
+      routed=config if config.experts else None, whole_rows=mesh.size == 1, **c.loss)
   return opt, template, step
 
 

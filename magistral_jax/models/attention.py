@@ -23,6 +23,8 @@ from magistral_jax.sharding import Layout
 
 # Tokens of cache read at once while decoding: large enough that a block is a real matrix product.
 BLOCK_TOKENS = 64
+# Queries of a row that are taken at once, at least, and into how many parts a row is cut at most.
+BLOCK_QUERIES, MOST_BLOCKS = 96, 8
 # Patches whose scores are held at once: those of a whole large picture would take a gigabyte.
 BLOCK_PATCHES = 1024
 
@@ -77,13 +79,22 @@ def takes_kernels(layout: Layout | None, head_dim: int, *, tokens: int | None = 
 
 
 def rows(segments, layout: Layout | None = None):
-  """Attention of packed rows; segments: [B, T], 0 is padding."""
-  mask = causal_mask(segments)
+  """Attention of packed rows; segments: [B, T], 0 is padding.
+
+  Without a kernel, queries are taken in parts, each over the keys up to its own end: what lies
+  behind all of them need not be computed to be masked. Not where a row's places are cut over
+  devices, which then have parts of their own.
+  """
+  mask, t = causal_mask(segments), segments.shape[1]
+  size = t if layout and layout.cuts('place') else max(BLOCK_QUERIES, -(-t // MOST_BLOCKS))
   def attend(layer, q, k, v, cache):
     del layer
-    if takes_kernels(layout, q.shape[-1], tokens=q.shape[1]):
+    if takes_kernels(layout, q.shape[-1], tokens=t):
       return kernels.rows(q, k, v, segments, layout), cache
-    return masked_attention(q, k, v, mask), cache
+    ends = [(start, min(start + size, t)) for start in range(0, t, size)]
+    parts = [masked_attention(q[:, start:end], k[:, :end], v[:, :end], mask[:, start:end, :end])
+             for start, end in ends]
+    return jnp.concatenate(parts, axis=1), cache
   return attend
 
 

@@ -12,6 +12,7 @@ C ids out of every piece. So each device multiplies with its own columns and not
 """
 
 import functools
+import math
 
 import chex
 import jax
@@ -19,6 +20,9 @@ import jax.numpy as jnp
 
 # Finite, so that differences of two of them are 0 and not nan; exp of it is 0 all the same.
 _NEVER = -1e30
+# Blocks that `trained_logps` cuts a microbatch into, and the places that one has at least: fewer
+# make slow products.
+_BLOCKS, _LEAST_PLACES = 8, 128
 
 
 def token_logps(hidden, head, targets, *, temperature, vocab_chunk, vocab_shards=1):
@@ -55,6 +59,106 @@ def token_logps(hidden, head, targets, *, temperature, vocab_chunk, vocab_shards
   chosen = jnp.arange(head.shape[1]) == targets[..., None]
   logp = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1) - norm
   return logp, norm - jnp.sum(jnp.exp(logits - norm[..., None]) * logits, axis=-1)
+
+
+def trained_logps(hidden, head, targets, mask, *, temperature, vocab_chunk):
+  """`token_logps` where `mask` [B, T] is, and zeros elsewhere, mostly without computing there.
+
+  The places of all rows are put in order, trained ones first, and taken block by block as far as
+  there are any. Logits are held of one block only, of about as many numbers as chunks of the
+  vocabulary would have, and computed again for the gradient.
+
+      mask  . 1 1 . | . . 1 1      4 of 8 places: two blocks of two
+
+  For rows that lie on one device: places would have to be exchanged otherwise.
+  """
+  flat = lambda x: x.reshape(-1, *x.shape[2:])
+  size = _block_places(mask.size, head.shape[1], vocab_chunk)
+  # Ids first, as a tied head lies: the products with it then need no copy.
+  found = _blocked(*map(flat, (hidden, targets, mask)), head.astype(hidden.dtype).T, temperature,
+                   size)
+  return tuple(x.reshape(mask.shape) for x in found)
+
+
+def _block_places(places, vocab, vocab_chunk):
+  share = vocab_chunk / vocab if vocab_chunk else 1 / _BLOCKS
+  return min(places, max(_LEAST_PLACES, math.ceil(share * places)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _blocked(hidden, targets, mask, head, temperature, size):
+  return _blocked_forward(hidden, targets, mask, head, temperature, size)[0]
+
+
+def _blocked_forward(hidden, targets, mask, head, temperature, size):
+  order, blocks = _order(mask, size)
+  hidden, targets = _take(hidden, order), _take(targets, order)
+
+  def block(i, out):
+    h, t = _cut_block((hidden, targets), i, size)
+    z = jnp.einsum('nd,vd->nv', h, head, preferred_element_type=jnp.float32) / temperature
+    norm = jax.nn.logsumexp(z, axis=-1)
+    logp = jnp.take_along_axis(z, t[:, None], axis=1)[:, 0] - norm
+    return _put_block(out, (logp, norm - jnp.sum(jnp.exp(z - norm[:, None]) * z, -1), norm), i)
+
+  zeros = jnp.zeros(order.shape, jnp.float32)
+  logp, entropy, norm = jax.lax.fori_loop(0, blocks, block, (zeros, zeros, zeros))
+  # The last block may have taken places that are not trained.
+  found = tuple(jnp.where(mask, _take(x, _back(order, mask)), 0.0) for x in (logp, entropy))
+  return found, (hidden, targets, mask, head, norm, entropy)
+
+
+def _blocked_backward(temperature, size, saved, gradients):
+  """The derivatives of `_backward`, block by block of places."""
+  hidden, targets, mask, head, norm, entropy = saved
+  order, blocks = _order(mask, size)
+  gradients = (_take(jnp.where(mask, g, 0.0), order) for g in gradients)
+  arrays = hidden, targets, norm, entropy, *gradients
+
+  def block(i, carry):
+    d_hidden, d_head = carry
+    h, t, *columns = _cut_block(arrays, i, size)
+    n, e, d_logp, d_entropy = (x[:, None] for x in columns)
+    z = jnp.einsum('nd,vd->nv', h, head, preferred_element_type=jnp.float32) / temperature
+    p = jnp.exp(z - n)
+    hit = jnp.arange(len(head)) == t[:, None]
+    d_z = (d_logp * (hit - p) - d_entropy * p * (z - n + e)) / temperature
+    d_h = jnp.matmul(d_z, head, preferred_element_type=jnp.float32)
+    d_head += jnp.einsum('nv,nd->vd', d_z, h, preferred_element_type=jnp.float32)
+    return _put_block((d_hidden,), (d_h,), i)[0], d_head
+
+  zeros = lambda x: jnp.zeros(x.shape, jnp.float32)
+  d_hidden, d_head = jax.lax.fori_loop(0, blocks, block, (zeros(hidden), zeros(head)))
+  d_hidden = _take(d_hidden, _back(order, mask)).astype(hidden.dtype)
+  return d_hidden, None, None, d_head.astype(head.dtype)
+
+
+_blocked.defvjp(_blocked_forward, _blocked_backward)
+
+
+def _order(mask, size):
+  """Places [n] up to whole blocks, those of `mask` first; and how many blocks have any of them."""
+  order = jnp.argsort(~jnp.pad(mask, (0, -len(mask) % size)), stable=True)
+  return order, -(-jnp.sum(mask, dtype=jnp.int32) // size)
+
+
+def _back(order, mask):
+  """Where in `order` each place of `mask` stands."""
+  return jnp.argsort(order)[:len(mask)]
+
+
+def _take(x, order):
+  """x [n, ...] in another order of places; zeros for places beyond the last."""
+  return x.at[order].get(mode='fill', fill_value=0)
+
+
+def _cut_block(arrays, i, size):
+  return tuple(jax.lax.dynamic_slice_in_dim(x, i * size, size) for x in arrays)
+
+
+def _put_block(arrays, parts, i):
+  return tuple(jax.lax.dynamic_update_slice_in_dim(x, part, i * len(part), axis=0)
+               for x, part in zip(arrays, parts, strict=True))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))

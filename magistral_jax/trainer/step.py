@@ -14,7 +14,7 @@ import optax
 
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.trainer import losses, routing
-from magistral_jax.trainer.logprobs import token_logps
+from magistral_jax.trainer.logprobs import token_logps, trained_logps
 from magistral_jax.trainer.state import TrainState, trained
 
 # Accumulated over microbatches: sums (over trained tokens, but for the two losses) and a maximum.
@@ -46,27 +46,27 @@ def make_step(
     *, temperature: float, name: str, clip_low: float, clip_high: float, importance_cap: float,
     kl_coef: float, kl_reference: str, kl_ema: float, entropy_coef: float, router_aux_coef: float,
     vocab_chunk: int, vocab_shards: int = 1, frozen: Collection[str] = (),
-    routed: ModelConfig | None = None) -> Step:
+    routed: ModelConfig | None = None, whole_rows: bool = False) -> Step:
   """Builds the jitted functions of one trainer.
 
   Args:
     forward: (params, tokens, positions, segments[, images]) -> [B, T, D] hidden, each [B, T]; with
       `routed` also the router logits [L, B, T, E].
-    head: (params) -> [D, V] output matrix.
+    head: (params) -> [D, V].
     state: the state to be trained, or its `abstract_state`. Only its shardings are read: each step
       returns the state exactly as it lay before, so that no second call compiles again.
     temperature: the sampler's; logits are divided by it before the log-softmax.
     vocab_shards: devices that the head's V axis is cut over.
     frozen: keys of the parameter tree that have no gradient and stay as they are.
+    whole_rows: rows and head lie on one device, so that prompts need not pass the head.
     routed: the model's shape if it has experts; `routing.balanced` says how they are balanced.
-    The rest: config section `loss`, see `losses` and `logprobs`.
-  Raises:
-    ValueError: a key of `loss` that cannot work.
+    The rest: config section `loss`, see `losses` and `logprobs`; a key that cannot work raises
+      ValueError.
   """
   check_loss(name=name, temperature=temperature, clip_low=clip_low, clip_high=clip_high,
              kl_coef=kl_coef, kl_reference=kl_reference, kl_ema=kl_ema)
   run = _runner(forward, head, routed, router_aux_coef, temperature,
-                dict(vocab_chunk=vocab_chunk, vocab_shards=vocab_shards))
+                dict(vocab_chunk=vocab_chunk, vocab_shards=vocab_shards), whole_rows)
 
   def policy(params, reference, rows):
     weight, mask = rows['weight'], rows['mask']
@@ -100,19 +100,25 @@ def make_step(
       supervise=_accumulator(supervised, grads, frozen),
       apply=_applier(optimizer, kl_ema if kl_reference == 'ema' else None, (places, places.step),
                      frozen),
-      score=jax.jit(lambda params, rows: run(params, rows)[:2]))
+      score=jax.jit(lambda params, rows: run(params, rows, everywhere=True)[:2]))
 
 
-def _runner(forward, head, routed, router_aux_coef, temperature, vocab):
+def _runner(forward, head, routed, router_aux_coef, temperature, vocab, whole_rows):
   """The function that all others begin with."""
 
-  def run(params, rows, temperature=temperature):
-    """[B, T] log-probabilities and entropies; [] balance loss; what to record of the routers."""
+  def run(params, rows, temperature=temperature, everywhere=False):
+    """[B, T] log-probabilities and entropies; [] balance loss; what to record of the routers.
+
+    Those of places that are not trained mean nothing, but `everywhere` is asked for.
+    """
     hidden = forward(params, *_read(rows))
     balance = 0.0, {}
     if routed:
       hidden, routers = hidden
       balance = routing.balanced(routers, rows, routed.experts_per_token, router_aux_coef)
+    if whole_rows and not everywhere:
+      return *trained_logps(hidden, head(params), rows['targets'], rows['mask'],
+                            temperature=temperature, vocab_chunk=vocab['vocab_chunk']), *balance
     return *token_logps(hidden, head(params), rows['targets'], temperature=temperature,
                         **vocab), *balance
 

@@ -24,7 +24,7 @@ import workers
 
 CONFIG = pathlib.Path(__file__).parents[2] / 'configs' / 'smollm2_math.py'
 PEERS = dict(transformers='torch, transformers')
-DEFAULTS = dict(sequences=16, prompt_tokens=56, shortest=8, longest=128, row_tokens=368,
+DEFAULTS = dict(sequences=16, prompt_tokens=56, shortest=8, longest=128, row_tokens=366,
                 microbatch_rows=4, repeats=3)
 ADAMW = dict(learning_rate=1e-5, beta1=0.9, beta2=0.95, eps=1e-8, clip_norm=1.0)
 

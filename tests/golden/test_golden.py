@@ -30,8 +30,9 @@ def test_log_probabilities_are_those_of_transformers(name, fsdp, tensor):
   assert len(jax.devices()) == 8
 
 
-@pytest.mark.parametrize('name, form', [('llama', 'hf'), ('mistral', 'mistral'),
-                                        ('mixtral', 'mistral')])
+@pytest.mark.parametrize('name, form', [
+    ('llama', 'hf'), ('mistral', 'mistral'),
+    pytest.param('mixtral', 'mistral', marks=pytest.mark.long)])
 def test_greedy_decoding_writes_what_transformers_writes(name, form, tmp_path):
   """From files of either layout, through pages and slots; mixtral/ as it is: test_mixtral.py."""
   path = str(FOLDER / name)

@@ -96,6 +96,24 @@ def test_decode_is_prefill_is_full_forward(params, prompt, bucket):
   close(logps[2], full_logps(params, other)[-1])
 
 
+def test_rows_taken_in_parts_are_rows_whole(monkeypatch):
+  """In values and gradients; the last part is shorter, and segments cross all borders."""
+  keys, t = jax.random.split(jax.random.key(0), 3), 30
+  q = jax.random.normal(keys[0], (2, t, CONFIG.heads, 8))
+  k, v = (jax.random.normal(key, (2, t, CONFIG.kv_heads, 8)) for key in keys[1:])
+  segments = np.array([[1] * 13 + [2] * 14 + [0] * 3, [1] * 30])
+  def run(whole):
+    monkeypatch.setattr(attention, 'BLOCK_QUERIES', t if whole else 8)
+    attend = attention.rows(jnp.array(segments))
+    def total(*qkv):
+      out, _ = attend(0, *qkv, None)
+      return jnp.sum(jnp.sin(out)), out
+    return jax.jit(jax.grad(total, (0, 1, 2), has_aux=True))(q, k, v)
+  parts, whole = run(False), run(True)
+  jax.tree.map(close, parts, whole)
+  close(parts[1], attention.masked_attention(q, k, v, attention.causal_mask(segments)))
+
+
 def test_paged_attention_is_dense_attention():
   """Slots of unlike lengths, more pages than one block holds; an idle slot reads nothing."""
   slots, pages, heads, size = 4, 40, CONFIG.heads, CONFIG.head_dim

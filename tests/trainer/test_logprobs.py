@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from magistral_jax import sharding
-from magistral_jax.trainer.logprobs import token_logps
+from magistral_jax.trainer import logprobs
+from magistral_jax.trainer.logprobs import token_logps, trained_logps
 
 B, T, D, V = 2, 5, 8, 40
 CASES = [(0, 1), (8, 1), (7, 1), (1, 1), (40, 1), (64, 1), (16, 2), (12, 4), (6, 8), (3, 8)]
@@ -39,6 +40,32 @@ def test_values_and_gradients_are_those_of_log_softmax(chunk, shards):
   got = jax.grad(mixed(ours), (0, 1))(hidden, head)
   want = jax.grad(mixed(reference), (0, 1))(hidden, head)
   jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-5), got, want)
+
+
+MASKS = dict(
+    some=[[0, 1, 1, 0, 0, 1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]],
+    none=np.zeros((B, 11)), all=np.ones((B, 11)))
+
+
+@pytest.mark.parametrize('name, chunk, size, blocks', [
+    ('some', 0, 3, 3), ('some', 8, 5, 2), ('none', 0, 3, 0), ('all', 8, 5, 5)])
+def test_trained_places_alone_are_the_same(monkeypatch, name, chunk, size, blocks):
+  """In blocks of three or five places, of which the last runs over the end."""
+  monkeypatch.setattr(logprobs, '_LEAST_PLACES', 2)
+  mask, rng = np.array(MASKS[name], bool), np.random.default_rng(0)
+  shapes = (B, 11, D), (B, 11), (B, 11)
+  hidden, a, b = (jnp.array(rng.normal(size=shape), jnp.float32) for shape in shapes)
+  head, targets = arrays()[1], jnp.array(rng.integers(0, V, (B, 11)), jnp.int32)
+  assert logprobs._block_places(mask.size, V, chunk) == size
+  order, count = logprobs._order(mask.reshape(-1), size)
+  assert len(order) % size == 0 and int(count) == blocks
+  ours = lambda h, w: trained_logps(h, w, targets, mask, temperature=0.7, vocab_chunk=chunk)
+  reference = lambda h, w: [jnp.where(mask, x, 0) for x in plain(h, w, targets, 0.7)]
+  mixed = lambda f: lambda h, w: jnp.sum(a * f(h, w)[0] + b * f(h, w)[1])
+  close = lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-5)
+  jax.tree.map(close, list(ours(hidden, head)), reference(hidden, head))
+  got, want = (jax.jit(jax.grad(mixed(f), (0, 1)))(hidden, head) for f in (ours, reference))
+  jax.tree.map(close, got, want)
 
 
 def test_gradient_agrees_with_finite_differences_in_float64():
