@@ -7,7 +7,8 @@ tokenizer.json, the problems as JSONL with `problem` and `answer`.
 Run:    python -m magistral_jax.train --config=configs/mixtral_8x7b_rl.py --workdir=runs/mixtral \
             --config.model.checkpoint=Mixtral-8x7B-Instruct-v0.1 \
             --config.data.jsonl.path=problems.jsonl
-Result: not measured yet.
+Plan:   python -m magistral_jax.plan --config=configs/mixtral_8x7b_rl.py
+Result: planned (configs/README.md), not measured on hardware.
 
 The router is trained with everything else and without a balance loss: the advantages have no reason
 to unbalance it, and `router_usage_max` in the metrics says whether they do. Then set

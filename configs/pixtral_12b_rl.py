@@ -7,7 +7,9 @@ for problems of text alone. A picture of 1024 x 1024 pixels is 4160 tokens of it
 
 Run:    python -m magistral_jax.train --config=configs/pixtral_12b_rl.py --workdir=runs/pixtral \
             --config.model.checkpoint=Pixtral-12B-2409 --config.data.jsonl.path=problems.jsonl
-Result: not measured yet: no TPU has run it. 16 TPU v5p chips for the trainer, 4 for each sampler.
+Plan:   python -m magistral_jax.plan --config=configs/pixtral_12b_rl.py
+Result: planned (configs/README.md), not measured on hardware: 16 TPU v5p chips for the trainer, 4
+        for each sampler.
 """
 import ml_collections as mlc
 

@@ -2,9 +2,12 @@
 import importlib.util
 import json
 import os
+import runpy
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from magistral_jax import plan
@@ -121,6 +124,21 @@ def test_a_mesh_of_another_size_than_the_topology_is_a_mistake(monkeypatch):
   with pytest.raises(ValueError, match=r'--topology=v5p:2x4x4 has 32 devices and mesh.trainer=.* '
                                        r'takes 64'):
     plan.plan(tiny.load('magistral_small_rl'), 'v5p:2x4x4', None, 0.1, print)
+
+
+@pytest.mark.parametrize('side, hosts, words', [
+    ('trainer', 8, 'runtime.trainers=16 and the 64 devices of mesh.trainer have 8 hosts'),
+    ('sampler', 2, 'mesh.sampler have 2 hosts, and a sampler is one process')])
+def test_hosts_of_a_pod_are_the_processes_of_a_run(side, hosts, words):
+  devices = np.array([SimpleNamespace(process_index=i % hosts) for i in range(64)])
+  mesh = SimpleNamespace(devices=devices, size=64)
+  with pytest.raises(ValueError, match=words):
+    programs.check_hosts(shipped(), side, mesh)
+
+
+def shipped():
+  """The shipped config as it stands: tests elsewhere shrink it."""
+  return runpy.run_path(str(tiny.CONFIGS / 'magistral_small_rl.py'))['get_config']()
 
 
 @needs_libtpu

@@ -70,7 +70,7 @@ def model_config(c) -> ModelConfig:
 def trainer(c, config: ModelConfig, devices, note: Callable) -> Side:
   """The trainer's side: gradient of a microbatch, update, publication of the weights."""
   mesh = sharding.make_mesh(devices, **c.mesh.trainer)
-  check_processes(c, mesh)
+  check_hosts(c, 'trainer', mesh)
   opt, state, step = build.train_step(c, config, mesh)
   shardings = jax.tree.map(lambda x: x.sharding, state.params)
   sharding.check_divisible(state.params, shardings, 'model')
@@ -93,19 +93,28 @@ def trainer(c, config: ModelConfig, devices, note: Callable) -> Side:
                    gradients=_bytes((grads, totals))), programs)
 
 
-def check_processes(c, mesh) -> None:
-  """Raises ValueError unless the hosts of a pod can be the processes of its trainer."""
+def check_hosts(c, side: str, mesh) -> None:
+  """Raises ValueError unless the hosts of a pod can be the processes of a trainer or sampler."""
   hosts = {device.process_index for device in mesh.devices.flat}
-  if c.runtime.mode in ON_CLUSTER and len(hosts) != c.runtime.trainers:
-    raise ValueError(f'runtime.trainers={c.runtime.trainers} and these {mesh.size} devices have '
-                     f'{len(hosts)} hosts: a trainer has one process on each, so make them equal.')
-  for host in hosts:
-    sharding.local_span(mesh, c.trainer.microbatch_rows, host)
+  if c.runtime.mode not in ON_CLUSTER:
+    return
+  if side == 'sampler' and len(hosts) > 1:
+    raise ValueError(f'The {mesh.size} devices of mesh.sampler have {len(hosts)} hosts, and a '
+                     f'sampler is one process: take a topology of one host and raise '
+                     f'runtime.samplers.')
+  if side == 'trainer':
+    if len(hosts) != c.runtime.trainers:
+      raise ValueError(f'runtime.trainers={c.runtime.trainers} and the {mesh.size} devices of '
+                       f'mesh.trainer have {len(hosts)} hosts: a trainer has one process on each, '
+                       f'so make them equal.')
+    for host in hosts:
+      sharding.local_span(mesh, c.trainer.microbatch_rows, host)
 
 
 def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
   """One sampler's side: the prefills of prompts, seating, and decoding with every page in use."""
   mesh = sharding.make_mesh(devices, **c.mesh.sampler)
+  check_hosts(c, 'sampler', mesh)
   engine = build.engine(c, config, mesh, eos_id=2)
   params = abstract_weights(config, mesh)
   state = engine.abstract_state()
@@ -175,7 +184,9 @@ def _publication(c, config, params, run: Callable) -> Program:
   parts = [(times, run(f'weights, piece of {leaf}', lower, 0.0))
            for leaf, times, lower in staging.programs(params, config.dtype)]
   programs = [program for _, program in parts]
-  total = functools.reduce(lambda sum, part: sum.plus(part[1].cost, part[0]), parts, cost.Cost())
+  total = cost.Cost()
+  for times, program in parts:
+    total = total.plus(program.cost, times)
   return Program(
       f'weights in {sum(math.ceil(times) for times, _ in parts)} pieces',
       max(p.arguments for p in programs), max(p.results for p in programs),
