@@ -24,7 +24,7 @@ from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.planning import cost, flops
 from magistral_jax.records import RowImages, Rows
-from magistral_jax.weights import snapshot, staging
+from magistral_jax.weights import device, manifest, snapshot, staging
 
 # Token ids and the like; `mask` is bool, all other arrays of Rows are float32.
 _INTEGERS = ('tokens', 'targets', 'segments', 'positions')
@@ -90,7 +90,8 @@ def trainer(c, config: ModelConfig, devices, note: Callable) -> Side:
       _publication(c, config, state.params, run)]
   return Side(dict(parameters=_bytes(state.params), reference=_bytes(state.reference),
                    optimizer=_bytes((state.opt_state, state.step)),
-                   gradients=_bytes((grads, totals))), programs)
+                   gradients=_bytes((grads, totals)),
+                   **_on_their_way(c, config, state.params, mesh, 'trainer')), programs)
 
 
 def check_hosts(c, side: str, mesh) -> None:
@@ -133,8 +134,8 @@ def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
   programs += [run(name, lower, wanted[name])
                for name, lower in engine.lower_steps(params).items()]
   return Side({'parameters': _bytes(params), 'parameters of the next version': _bytes(params),
-               'KV pages': _bytes(state.pages), 'slots': _bytes(state) - _bytes(state.pages)},
-              programs)
+               'KV pages': _bytes(state.pages), 'slots': _bytes(state) - _bytes(state.pages),
+               **_on_their_way(c, config, params, mesh, 'sampler')}, programs)
 
 
 def abstract_weights(config: ModelConfig, mesh):
@@ -192,6 +193,23 @@ def _publication(c, config, params, run: Callable) -> Program:
       max(p.arguments for p in programs), max(p.results for p in programs),
       max(p.temporary for p in programs), total, 0.0, sum(p.compile_s for p in programs),
       refused=next((p.refused for p in programs if p.refused), ''))
+
+
+def _on_their_way(c, config: ModelConfig, params, mesh, side: str) -> dict[str, int]:
+  """Pieces of new weights that a device holds where they travel from device to device.
+
+  The trainer's devices keep them, in turn, until all samplers have them; a sampler's devices take
+  them in turn, and each is then cut over all.
+  """
+  if c.runtime.mode not in ON_CLUSTER or c.runtime.transport != 'device':
+    return {}
+  itemsize = jnp.dtype(config.dtype).itemsize
+  sizes = [(stop - start) * math.prod(leaf.shape[1:]) * itemsize
+           for leaf in manifest.leaves(params).values()
+           for start, stop in manifest.cuts(leaf.shape, itemsize)]
+  if side == 'trainer':
+    return {'weights lent to samplers': max(sum(sizes[i::mesh.size]) for i in range(mesh.size))}
+  return {'pieces on their way': max(sizes) * (-(-(device.AHEAD + 1) // mesh.size) + 1)}
 
 
 def _bytes(tree: Any) -> int:

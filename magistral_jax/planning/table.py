@@ -19,11 +19,12 @@ from magistral_jax import entry
 
 BEGIN, END = '<!-- plans: begin -->', '<!-- plans: end -->'
 GIB = 2**30
-TRAINER = ('config', 'trainer pod and mesh', 'parameters', 'optimizer', 'gradients',
+TRAINER = ('config', 'trainer pod and mesh', 'parameters', 'optimizer', 'gradients', 'lent',
            'most beside them', 'left', 'a microbatch', 'seconds', 'limit', 'MFU at most',
            'FLOP / model', 'links, GB a chip', 'an update, s')
-SAMPLER = ('config', 'sampler pod and mesh', 'weights, two versions', 'pages', 'most beside them',
-           'left', 'sequences in the pages', 'longest prefill, s', 'a decode step, ms', 'limit')
+SAMPLER = ('config', 'sampler pod and mesh', 'weights, two versions', 'arriving', 'pages',
+           'most beside them', 'left', 'sequences in the pages', 'longest prefill, s',
+           'a decode step, ms', 'limit')
 
 
 def make(config: str, folder: pathlib.Path) -> dict:
@@ -77,7 +78,7 @@ def _trainer(name: str, side: dict) -> list[str]:
   sent = {kind: c['bytes'] for kind, c in learn['collectives'].items() if c['bytes'] > 1e8}
   size = lambda part: f'{memory.get(part, 0) / GIB:.1f}'
   return [f'`{name}`', _pod(side), size('parameters'), size('optimizer'), size('gradients'),
-          _rest(memory), _left(side),
+          size('weights lent to samplers'), _rest(memory), _left(side),
           f'{side["microbatch_rows"]} x {side["row_tokens"]:,}', f'{learn["least_seconds"]:.2f}',
           learn['limit'], f'{learn["mfu"]:.0%}', f'{learn["flops_over_model"]:.2f}',
           ', '.join(f'{kind} {bytes / 1e9:.0f}' for kind, bytes in sent.items()),
@@ -90,7 +91,8 @@ def _sampler(name: str, side: dict) -> list[str]:
                 key=lambda p: p['least_seconds'])
   decode = programs['generate']
   return [f'`{name}`', _pod(side), f'{2 * memory["parameters"] / GIB:.1f}',
-          f'{memory["KV pages"] / GIB:.1f}', _rest(memory), _left(side),
+          f'{memory.get("pieces on their way", 0) / GIB:.1f}', f'{memory["KV pages"] / GIB:.1f}',
+          _rest(memory), _left(side),
           f'{side["sequences_full_length"]} of {side["full_length_tokens"]:,}, {side["slots"]} '
           f'slots', f'{longest["least_seconds"]:.2f} ({longest["name"].removeprefix("prefill ")})',
           f'{1e3 * decode["least_seconds"] / side["decode_steps"]:.1f}', decode['limit']]

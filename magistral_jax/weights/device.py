@@ -24,7 +24,7 @@ from jax.sharding import SingleDeviceSharding
 from magistral_jax.weights.manifest import Manifest, Piece, WeightError
 
 # Pieces on their way at once; each stands on a device of the sampler beside its tree.
-_AHEAD = 4
+AHEAD = 4
 # A server copies between device and network in parts of this size, and so many at a time.
 _STREAMS, _PART_BYTES, _PARTS = 4, 16 << 20, 8
 _CONNECT_S = 5.0
@@ -121,7 +121,7 @@ class Fetcher:
         lease = leases[number % manifest.holders]
         waiting.append((piece, lease.address, self._ask(
             lease, number // manifest.holders, piece, self._devices[number % len(self._devices)])))
-        if len(waiting) > _AHEAD:
+        if len(waiting) > AHEAD:
           yield self._wait(*waiting.popleft())
       while waiting:
         yield self._wait(*waiting.popleft())

@@ -16,7 +16,8 @@ def plan(*, fits=True):
       topology='v5p:4x4x4', mesh=dict(fsdp=16, expert=1, sequence=4, tensor=1), fits=fits,
       left=0.25, programs=[program], microbatch_rows=16, row_tokens=45056, microbatches=128,
       update_seconds=257.0, memory={
-          'parameters': GIB, 'optimizer': 2 * GIB, 'gradients': GIB, 'activations (gradient)': GIB})
+          'parameters': GIB, 'optimizer': 2 * GIB, 'gradients': GIB,
+          'weights lent to samplers': GIB // 2, 'activations (gradient)': GIB})
   prefill = lambda tokens, seconds: dict(
       name=f'prefill {tokens}', least_seconds=seconds, limit='compute')
   sampler = dict(
@@ -32,11 +33,12 @@ def plan(*, fits=True):
 def test_the_table_says_what_the_plans_say():
   rows = [line for line in table.render(dict(small=plan())).splitlines() if '`small`' in line]
   assert [cell.strip() for cell in rows[0].strip('|').split('|')] == [
-      '`small`', 'v5p:4x4x4: fsdp 16, sequence 4', '1.0', '2.0', '1.0', '1.0 (gradient)', '25%',
-      '16 x 45,056', '2.00', 'compute', '50%', '1.25', 'all-gather 4', '257 (128 microbatches)']
+      '`small`', 'v5p:4x4x4: fsdp 16, sequence 4', '1.0', '2.0', '1.0', '0.5', '1.0 (gradient)',
+      '25%', '16 x 45,056', '2.00', 'compute', '50%', '1.25', 'all-gather 4',
+      '257 (128 microbatches)']
   # A dispatch of 16 steps takes 0.4 s.
   assert [cell.strip() for cell in rows[1].strip('|').split('|')] == [
-      '`small`', 'v5p:2x2x1: tensor 4', '22.0', '50.0', '0.5 (prefill 256)', '50%',
+      '`small`', 'v5p:2x2x1: tensor 4', '22.0', '0.0', '50.0', '0.5 (prefill 256)', '50%',
       '29 of 45,056, 128 slots', '1.50 (256)', '25.0', 'hbm']
   assert 'jax 0.10.2 and libtpu 0.0.42 on 2026-11-22' in table.render(dict(small=plan()))
   assert 'DOES NOT FIT' in table.render(dict(small=plan(fits=False)))
