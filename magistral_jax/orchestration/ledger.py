@@ -9,9 +9,18 @@ generation cursor, so nothing that was on its way is lost.
 """
 
 import collections
+import dataclasses
 import threading
 
 from magistral_jax.records import FATES
+
+
+@dataclasses.dataclass
+class _Issue:
+  """That an ordinal was handed out, once."""
+  ordinal: int
+  flying: bool = True
+  counted: bool = True       # It is or may still be trained, and no older one has landed yet.
 
 
 class Ledger:
@@ -20,7 +29,7 @@ class Ledger:
   Args:
     window: paces admission, see `window_groups`. An ordinal is handed out only while
       fewer than `window` groups are unsettled, and fewer than `window` groups that are or may
-      still be trained were issued since the oldest one that is flying. None: no limit.
+      still be trained were issued since the oldest issue that is flying. None: no limit.
   """
 
   def __init__(self, window: int | None):
@@ -28,12 +37,14 @@ class Ledger:
     self._lock = threading.Lock()
     self._next, self._frontier = 0, 0
     self._again: collections.deque[int] = collections.deque()
-    self._flying: set[int] = set()           # Issued; some completion is not scored yet.
-    self._complete: set[int] = set()         # All scored and worth training on, not yet trained.
+    self._flying: dict[int, _Issue] = {}     # Issued; some completion is not scored yet.
+    self._complete: dict[int, _Issue] = {}   # All scored and worth training on, not yet trained.
     self._settled: dict[int, str] = {}       # At or beyond the frontier.
-    # The oldest that is flying, or the next if none is; how many from there on are or may still be
-    # trained. Kept up to date, so that a question costs the same however wide the window is.
-    self._oldest = self._since = 0
+    # From the oldest that is flying on, in the order of their issue, which is not that of the
+    # ordinals once some were lost; and how many of them count. Kept up to date, so that a question
+    # costs the same however wide the window is.
+    self._line: collections.deque[_Issue] = collections.deque()
+    self._since = 0
     self.counts = collections.Counter(dict.fromkeys(FATES, 0))
 
   def issue(self) -> int | None:
@@ -43,22 +54,18 @@ class Ledger:
         return None
       if self._again:
         ordinal = self._again.popleft()
-        if ordinal < self._oldest:
-          self._since += sum(map(self._taught, range(ordinal, self._oldest)))
-          self._oldest = ordinal
       else:
         ordinal = self._next
         self._next += 1
-        self._since += 1
-      self._flying.add(ordinal)
+      self._flying[ordinal] = self._append(ordinal)
       return ordinal
 
   def complete(self, ordinal: int) -> None:
     """Notes that a group is complete and waits to be trained: it is not late any more."""
     with self._lock:
       self._check_flying(ordinal, 'complete')
-      self._land(ordinal)
-      self._complete.add(ordinal)
+      self._complete[ordinal] = self._flying.pop(ordinal)
+      self._land(self._complete[ordinal])
 
   def settle(self, ordinal: int, fate: str) -> None:
     """Books the fate of an ordinal that is on its way.
@@ -69,14 +76,15 @@ class Ledger:
     with self._lock:
       if fate not in FATES:
         raise ValueError(f'Prompt {ordinal} cannot be {fate!r}: a fate is one of {FATES}.')
-      if ordinal not in self._complete:
+      one = self._complete.pop(ordinal, None)
+      if one is None:
         self._check_flying(ordinal, fate)
+        one = self._flying.pop(ordinal)
       self._settled[ordinal] = fate
-      if ordinal >= self._oldest and not self._taught(ordinal):
-        self._since -= 1
-      self._land(ordinal)
-      self._complete.discard(ordinal)
       self.counts[fate] += 1
+      if fate != 'trained':
+        self._discount(one)
+      self._land(one)
       while self._frontier in self._settled:
         del self._settled[self._frontier]
         self._frontier += 1
@@ -89,21 +97,25 @@ class Ledger:
     return self._window is None or (
         len(self._flying) + len(self._complete) < self._window and self._since < self._window)
 
-  def _taught(self, ordinal: int) -> bool:
-    """Whether an ordinal, not before the oldest that is flying, is or may still be trained."""
-    return self._settled.get(ordinal, 'trained') == 'trained'
+  def _append(self, ordinal: int) -> _Issue:
+    self._line.append(_Issue(ordinal))
+    self._since += 1
+    return self._line[-1]
 
-  def _land(self, ordinal: int) -> None:
-    self._flying.discard(ordinal)
-    while self._oldest < self._next and self._oldest not in self._flying:
-      self._since -= self._taught(self._oldest)
-      self._oldest += 1
+  def _discount(self, one: _Issue) -> None:
+    self._since -= one.counted
+    one.counted = False
+
+  def _land(self, one: _Issue) -> None:
+    one.flying = False
+    while self._line and not self._line[0].flying:
+      self._discount(self._line.popleft())
 
   @property
   def oldest(self) -> int | None:
-    """The lowest ordinal that was issued and has a completion that is not scored yet."""
+    """The ordinal issued first of those with a completion that is not scored yet."""
     with self._lock:
-      return self._oldest if self._flying else None
+      return self._line[0].ordinal if self._line else None
 
   @property
   def on_the_way(self) -> int:
@@ -121,7 +133,9 @@ class Ledger:
     """Hands out an ordinal once more, before all others: whoever had it is lost."""
     with self._lock:
       if ordinal in self._flying:
-        self._land(ordinal)
+        one = self._flying.pop(ordinal)
+        self._discount(one)
+        self._land(one)
         self._again.appendleft(ordinal)
 
   def restore(self, record: dict, *, flying=(), complete=()) -> None:
@@ -134,12 +148,17 @@ class Ledger:
       self._next = max(self._next, record['next'])
       self._frontier, self._settled = record['frontier'], dict(record['settled'])
       self.counts = collections.Counter(record['counts'])
-      self._flying, self._complete = set(flying), set(complete)
-      known = self._settled.keys() | self._flying | self._complete
+      place = {one.ordinal: number for number, one in enumerate(self._line)}
+      self._line, self._since = collections.deque(), 0
+      kept = {ordinal: self._append(ordinal) for ordinal in sorted(
+          {*flying, *complete}, key=lambda ordinal: (place.get(ordinal, -1), ordinal))}
+      self._flying = {ordinal: kept[ordinal] for ordinal in flying}
+      self._complete = {ordinal: kept[ordinal] for ordinal in complete}
+      for one in self._complete.values():
+        self._land(one)
+      known = self._settled.keys() | kept.keys()
       self._again = collections.deque(
           o for o in range(self._frontier, self._next) if o not in known)
-      self._oldest = min(self._flying, default=self._next)
-      self._since = sum(map(self._taught, range(self._oldest, self._next)))
 
 
 def window_groups(max_staleness: int, prompts_per_batch: int) -> int:
