@@ -272,12 +272,14 @@ def memory(c, config: ModelConfig) -> list[tuple[str, int]]:
   kept = 1 if c.trainer.remat == 'full' else 16
   chunk = c.loss.vocab_chunk or config.vocab
   n = c.runtime.samplers
+  shelf = width * parameters if c.runtime.mode in ON_CLUSTER else 0
   return [
       ('trainer: parameters', 4 * parameters * copies),
       ('trainer: optimizer moments', 8 * trained),
       ('trainer: gradients', 4 * trained),
       ('trainer: activations (estimate)', places * config.layers * config.dim * width * kept),
       ('trainer: logits of a vocabulary chunk', 4 * places * chunk),
+      ('trainer: weights for samplers', shelf),
       (f'samplers: parameters x {n}', n * width * parameters),
       (f'samplers: pages x {n}', n * config.kv_bytes_per_token * c.sampler.page_tokens
        * build.pages(c)),

@@ -247,8 +247,9 @@ def start_here(*, trainers: int, samplers: int, verifier_hosts: int, store_bytes
   """Starts Ray on this machine, with room for so many hosts and bytes on their way."""
   # By default Ray's processes give way to all others, this one included.
   os.environ.setdefault('RAY_worker_niceness', '0')
-  ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, num_cpus=1,
-           num_gpus=0, object_store_memory=STORE_BYTES + store_bytes,
+  # Local: another cluster of this machine may be somebody else's.
+  ray.init('local', include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
+           num_cpus=1, num_gpus=0, object_store_memory=STORE_BYTES + store_bytes,
            resources=dict(trainer=trainers, sampler=samplers, verifier=verifier_hosts))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
 
 import jax
 import ray
@@ -54,7 +55,9 @@ class TrainerHost:
     self._c, self._parts = _parts(self._text, lambda c: build.Meshes(
         sharding.make_mesh(jax.devices(), **c.mesh.trainer), ()))
     self._place = Local(self._c, self._parts)
-    lenders = dict(device=device.Lender(ray.util.get_node_ip_address(), self._c.runtime.deadline_s),
+    # A sampler that is alive pulls without a pause; what a dead one had on loan is freed soon.
+    lenders = dict(device=device.Lender(ray.util.get_node_ip_address(),
+                                        10 * self._c.runtime.heartbeat_s),
                    host=host.Lender(ray.put))
     self._shelf = Shelf(
         self._parts.config.dtype,
@@ -144,9 +147,7 @@ class SamplerHost:
     Raises:
       weights.manifest.WeightError: they are not what the manifest says.
     """
-    ask = lambda way: answers([lender.aside.remote('lend', manifest.lineage, manifest.version, way)
-                               for lender in lenders], self._patience_s)
-    params, taken = self._taker.take(manifest, ask)
+    params, taken = self._taker.take(manifest, asking(lenders, manifest, self._patience_s))
     if not taken.way:
       return taken
     snapshot = WeightSnapshot(manifest.version, params, manifest.lineage)
@@ -165,6 +166,12 @@ class SamplerHost:
 
   def abandon(self) -> None:
     self._sampler.abandon()
+
+
+def asking(lenders, manifest: Manifest, timeout_s: float) -> Callable[[str], list]:
+  """The function way -> leases of a version, from the actors that hold it; raises as `answers`."""
+  return lambda way: answers([lender.aside.remote('lend', manifest.lineage, manifest.version, way)
+                              for lender in lenders], timeout_s)
 
 
 def answers(references, timeout_s: float) -> list:

@@ -25,13 +25,12 @@ def assemble(manifest: Manifest, arrays: Iterable[jax.Array], abstract, sharding
   Raises:
     WeightError: a piece is not the one that was announced.
   """
-  places = leaves(shardings)
+  places, wanted = leaves(shardings), leaves(abstract)
   found, marks = {}, []
   for piece, array in zip(manifest.pieces, arrays, strict=True):
     place = places[piece.leaf]
     if piece.leaf not in found:
-      shape = leaves(abstract)[piece.leaf].shape
-      found[piece.leaf] = _empty(place, shape, piece.dtype)()
+      found[piece.leaf] = _empty(place, wanted[piece.leaf].shape, piece.dtype)()
     found[piece.leaf], mark = _put(place)(
         found[piece.leaf], jax.device_put(array, _uncut_in_front(place)), piece.start)
     marks.append(mark)
@@ -39,8 +38,8 @@ def assemble(manifest: Manifest, arrays: Iterable[jax.Array], abstract, sharding
     if int(mark) != piece.checksum:
       raise WeightError(f'{piece.leaf!r} from {piece.start} on arrived damaged: its checksum is '
                         f'not the one that was announced.')
-  structure = jax.tree.structure(abstract)
-  return jax.block_until_ready(jax.tree.unflatten(structure, [found[n] for n in leaves(abstract)]))
+  return jax.block_until_ready(
+      jax.tree.unflatten(jax.tree.structure(abstract), [found[name] for name in wanted]))
 
 
 def _uncut_in_front(place: NamedSharding) -> NamedSharding:

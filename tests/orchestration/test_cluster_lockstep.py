@@ -46,13 +46,15 @@ def run(workdir, **overrides):
 
 
 @pytest.mark.long
-def test_two_trainers_two_samplers_two_verifiers_have_the_losses_of_one_process(tmp_path):
+@pytest.mark.parametrize('transport', ['host', 'device'])
+def test_two_trainers_two_samplers_two_verifiers_have_the_losses_of_one_process(
+    tmp_path, transport):
   start = tmp_path / 'start'
   start.mkdir()
   run(start, **{'runtime.mode': 'lockstep', 'total_steps': 0})
   for name in ('one', 'many'):
     shutil.copytree(start, tmp_path / name)
   one = run(tmp_path / 'one', **{'runtime.mode': 'lockstep', 'total_steps': STEPS})
-  many = run(tmp_path / 'many', **SPREAD, total_steps=STEPS)
+  many = run(tmp_path / 'many', **SPREAD | {'runtime.transport': transport}, total_steps=STEPS)
   assert len(one) == len(many) == STEPS
   assert many == pytest.approx(one, abs=1e-5)

@@ -29,22 +29,23 @@ def laid_out(mesh, rules):
 
 
 def trainer_params(devices):
-  """The same weights in every process, cut over four devices."""
-  mesh = sharding.make_mesh(devices, fsdp=2, expert=1, sequence=1, tensor=2)
+  """The same weights in every process, cut over one device or four."""
+  cuts = 2 if len(devices) == 4 else 1
+  mesh = sharding.make_mesh(devices, fsdp=cuts, expert=1, sequence=1, tensor=cuts)
   rng = np.random.default_rng(3)
   draw = lambda leaf: rng.standard_normal(leaf.shape).astype(leaf.dtype)
   return jax.device_put(jax.tree.map(draw, ABSTRACT), laid_out(mesh, sharding.TRAINER))
 
 
 def sampler_mesh():
-  return sharding.make_mesh(jax.devices()[:2], expert=1, tensor=2)
+  devices = jax.devices()[:2]
+  return sharding.make_mesh(devices, expert=1, tensor=len(devices))
 
 
-def taker(dtype='bfloat16', ways=('device', 'host'), deadline_s=DEADLINE_S):
-  """A Taker on two devices; the store of the host transport is the pipe."""
+def taker(dtype='bfloat16', ways=('device', 'host'), deadline_s=DEADLINE_S, get=list):
+  """A Taker on two devices; the store of the host transport is the pipe, or what `get` asks."""
   devices = sampler_mesh().local_devices
-  fetchers = dict(device=device.Fetcher(IP, deadline_s, devices),
-                  host=host.Fetcher(lambda arrays: arrays, devices))
+  fetchers = dict(device=device.Fetcher(IP, deadline_s, devices), host=host.Fetcher(get, devices))
   return Taker(ABSTRACT, laid_out(sampler_mesh(), sharding.SAMPLER), dtype,
                {way: fetchers[way] for way in ways})
 
