@@ -58,6 +58,7 @@ class Load:
   """What only a run decides, and a kernel's shapes do not say."""
   cached_tokens: float = 0.0    # In the pages that one call of the paged attention kernel reads.
   routed: float = 1.0           # Rows that experts are given, of those that there is room for.
+  experts: int = 1              # Whose matrices a grouped product reads, out of a stack of layers.
 
 
 def of_program(text: str, *, devices: int, load: Load = Load(), loops: bool = True) -> Cost:
@@ -269,12 +270,14 @@ def _paged(operands, results, load):
 def _grouped(operands, results, load):
   """Rows [R, K] times the matrix of their group [E, K, N], or the transposed.
 
-  Rows of no group are skipped, so that of the rows only `load.routed` cost anything.
+  Rows of no group are skipped, so that of the rows only `load.routed` cost anything; of a stack of
+  all layers' matrices, one layer's are read.
   """
   wide = [a for a in operands if a.dtype in ('bf16', 'f32') and len(a.dims) >= 2]
   out = results[0]
-  moved = sum(a.bytes * (load.routed if len(a.dims) == 2 else 1)
-              for a in [*operands, *results] if a.space == 0)
+  share = lambda a: {2: load.routed, 3: min(1, load.experts / a.dims[0])}.get(
+      len(a.dims), 1) if a.dims else 1
+  moved = sum(a.bytes * share(a) for a in [*operands, *results] if a.space == 0)
   if len(out.dims) == 3:   # [E, K, N] of rows [K, R] and [R, N]: the gradient of the matrices.
     return 2.0 * load.routed * max(wide[0].dims) * math.prod(out.dims[1:]), moved
   inputs = next((d for d in wide[1].dims[-2:] if d != out.dims[-1]), wide[1].dims[-1])

@@ -81,8 +81,8 @@ def trainer(c, config: ModelConfig, devices, note: Callable) -> Side:
   room = build.patches(c, config)
   wanted = flops.training(config, *rows['tokens'].shape, patches=room.row_patches if room else 0,
                           tower_trained=c.model.vision == 'trained')
-  run = functools.partial(_compile, devices=mesh.size, note=note, load=cost.Load(
-      routed=_routed(config, mesh, sharding.TRAINER)))
+  run = functools.partial(_compile, devices=mesh.size, note=note,
+                          load=_load(config, mesh, sharding.TRAINER))
   programs = [
       run('gradient of a microbatch',
           lambda: learn.lower(state.params, state.reference, grads, totals, rows), wanted),
@@ -123,8 +123,8 @@ def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
   cached = min(engine.pages * engine.page_tokens, engine.slots * longest)
   wanted = dict(generate=engine.decode_steps * flops.decoding(config, engine.slots, cached),
                 insert=0.0)
-  run = functools.partial(_compile, devices=mesh.size, note=note, load=cost.Load(
-      cached, _routed(config, mesh, sharding.SAMPLER)))
+  run = functools.partial(_compile, devices=mesh.size, note=note,
+                          load=_load(config, mesh, sharding.SAMPLER, cached))
   # A sequence that gave its pages back is prefilled again, at any length.
   programs = [
       run(f'prefill {tokens}' + (f', {patches} patches' if patches else ''), lower,
@@ -148,15 +148,15 @@ def abstract_weights(config: ModelConfig, mesh):
       a.shape, jnp.dtype(config.dtype), sharding=s), weights, shardings)
 
 
-def _routed(config: ModelConfig, mesh, rules) -> float:
-  """Rows that a device's experts are given where all are chosen evenly, of those it has room for.
+def _load(config: ModelConfig, mesh, rules, cached_tokens: float = 0.0) -> cost.Load:
+  """What kernels meet, where all experts are chosen evenly.
 
-  It has room for the worst: all tokens choose its experts (models/moe.py).
+  A device has room for the worst, that all tokens choose its own experts (models/moe.py).
   """
   if not config.experts:
-    return 1.0
+    return cost.Load(cached_tokens)
   here, k = config.experts // sharding.pieces(mesh, rules, 'expert'), config.experts_per_token
-  return k * here / config.experts / min(k, here)
+  return cost.Load(cached_tokens, k * here / config.experts / min(k, here), here)
 
 
 def supervised(c) -> bool:

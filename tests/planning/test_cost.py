@@ -155,7 +155,7 @@ def test_grouped_products_cost_the_rows_that_experts_are_given(routed):
           '  %x = bf16[512,256]{{1,0}} parameter(0)\n'
           '  %w = {1} parameter(1)\n'
           '  ROOT %{2}.1 = {0} custom-call(%x, %w), custom_call_target="tpu_custom_call"\n}}\n')
-  product, load = 2 * 512 * 256 * 1024, cost.Load(routed=routed)
+  product, load = 2 * 512 * 256 * 1024, cost.Load(routed=routed, experts=4)
   rows, matrices = 2 * 512 * (256 + 1024), 2 * 4 * 256 * 1024
   texts = (call.format('bf16[512,1024]{1,0}', 'bf16[4,256,1024]{2,1,0}', 'gmm'),
            call.replace('[512,256]', '[256,512]').format(
@@ -163,6 +163,9 @@ def test_grouped_products_cost_the_rows_that_experts_are_given(routed):
   for text in texts:
     found = cost.of_program(text, devices=1, load=load)
     assert found.flops == routed * product and found.bytes == routed * rows + matrices
+  # The same four experts, read out of the stack of three layers.
+  stack = cost.of_program(texts[0].replace('[4,256', '[12,256'), devices=1, load=load)
+  assert stack.bytes == routed * rows + matrices
 
 
 def test_shapes_of_tuples_and_memories():
