@@ -126,6 +126,18 @@ def test_a_mesh_of_another_size_than_the_topology_is_a_mistake(monkeypatch):
     plan.plan(tiny.load('magistral_small_rl'), 'v5p:2x4x4', None, 0.1, print)
 
 
+@pytest.mark.parametrize('side, wanted', [
+    ('both', ['trainer', 'sampler']), ('trainer', ['trainer']), ('sampler', ['sampler'])])
+def test_one_side_can_be_planned_alone(monkeypatch, side, wanted):
+  devices = dict(topology=64, sampler_topology=4)
+  monkeypatch.setattr(chips, 'describe', lambda flag, name: (
+      chips.CHIPS['v5p'], [None] * devices[flag]))
+  for name in ('trainer', 'sampler'):
+    monkeypatch.setattr(programs, name, lambda *_: programs.Side({}, []))
+  _, verdicts = plan.plan(shipped(), None, None, 0.1, print, side)
+  assert [v.side for v in verdicts] == wanted
+
+
 @pytest.mark.parametrize('side, hosts, words', [
     ('trainer', 8, 'runtime.trainers=16 and the 64 devices of mesh.trainer have 8 hosts'),
     ('sampler', 2, 'mesh.sampler have 2 hosts, and a sampler is one process')])
