@@ -13,10 +13,13 @@ as what rounding costs without any choice, for both of 2:
   gap_mean, gap_p99, gap_max   |difference of the log-probability|, nats, of all tokens, of those
                    without (`kept`) and of those with (`flipped`) a layer that differs
 
-Result, 8 layers of width 256, 2,048 sampled tokens, 2-core x86-64, jax 0.10.2, 2026-11-22:
-  bfloat16, 2 of 8   4.0 % of choices and 17.8 % of tokens differ; gap_mean 0.152 of all tokens,
-                     0.062 of those kept (99th percentile 0.30), 0.566 of those flipped (2.3)
-  float32, 2 of 8    none differ; gap_max 1.4e-5
+Result with --new=32, 8 layers of width 256, 1,024 sampled tokens, 2-core x86-64, jax 0.10.2,
+2026-11-22 (with --new=64: 4.0 % and 17.8 %):
+  bfloat16, 2 of 8   3.2 % of choices and 14.5 % of tokens differ; gap_mean 0.125 of all tokens,
+                     0.055 of those kept (99th percentile 0.29), 0.54 of those flipped (2.4)
+  bfloat16, 2 of 2   gap_mean 0.027 (99th percentile 0.10): rounding alone. What is kept above has
+                     more, since earlier tokens that flipped stand in its context
+  float32, 2 of 8    none differ; gap_max 1.3e-5
 The routers' logits are float32 sums over the same bfloat16 numbers in sampler and trainer, weights
 rounded alike: what differs is the residual stream that they read, which no float32 router cures.
 What a gap of nats does to an update is bounded by the clip of the ratio, and by loss.importance_cap
