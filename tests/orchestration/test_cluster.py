@@ -29,7 +29,7 @@ from tests import fakes, tiny
 
 ray = pytest.importorskip('ray', reason='the extra [cluster] is not installed')
 from magistral_jax import cluster  # noqa: E402
-from tests.orchestration import fake_hosts  # noqa: E402
+from tests.orchestration import fake_hosts, lending_hosts  # noqa: E402
 
 GROUP, PROMPTS, MAX_STALENESS = 4, 4, 2
 # For a slow machine; nothing is measured by it.
@@ -52,7 +52,8 @@ class Cluster:
     c = tiny.shrink(tiny.load(), **{
         'runtime.mode': mode, 'runtime.deadline_s': DEADLINE_S, 'runtime.heartbeat_s': HEARTBEAT_S,
         'runtime.restarts': 3, 'sampler.slots': 32, 'checkpoints.every': 3,
-        'trainer.microbatch_rows': 2, **{f'runtime.{key}': n for key, n in runtime.items()}})
+        'trainer.microbatch_rows': 2, 'mesh.trainer.fsdp': runtime.get('trainers', 1),
+        **{f'runtime.{key}': n for key, n in runtime.items()}})
     self.c, self.workdir, self.stall_s, self.call_s = c, workdir, stall_s, call_s
     self.place = cluster.Cluster(c, workdir, roles=roles)
 
@@ -304,3 +305,21 @@ def test_a_trainer_lost_in_the_cold_start_goes_on_from_its_newest_checkpoint(tmp
   summary = json.loads((tmp_path / 'summary.json').read_text())
   assert summary['steps'] == 3
   assert [key for key in summary if key.startswith('accuracy') and summary[key] is not None]
+
+
+@pytest.mark.parametrize('trainer, way', [
+    ('Trainer', 'device'), pytest.param('SpoiledTrainer', 'host', marks=pytest.mark.long)])
+def test_weights_go_by_device_or_where_that_fails_by_the_host(tmp_path, trainer, way):
+  roles = fake_hosts.Roles(TrainerHost=getattr(lending_hosts, trainer),
+                           SamplerHost=lending_hosts.Sampler)
+  with Cluster(tmp_path, roles=roles, trainers=2) as running:
+    running.run(6)
+    assert f'by {way}' in str(running.place.places()['sampler-0'])
+  accounted(tmp_path, 6)
+  lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+  figures = lines[-1]
+  assert figures[f'weights_{way}'] == figures['weights'] >= 1
+  assert figures[f'weights_{way}_gb_per_s'] > 0
+  if way == 'host':
+    assert figures['weights_device_failures'] >= 1 and figures['weights_recovery_s'] > 0
+    assert 'weights_device' not in figures
