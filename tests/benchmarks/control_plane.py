@@ -16,20 +16,21 @@ mixed. `us_per_completion` is CPU time of this process, the fakes included, whic
 compared on a machine with other work; `lines` are lines of magistral_jax executed for a completion,
 from a run of their own, and do not depend on the machine. `completions_per_s` is by the clock.
 
-Result (2026-11-22, 2-core x86-64 (hyperthreads of one), load 6 to 10 of other jobs all the while;
-one repeat each, two where there are two figures; roles in turn):
+Result (2026-11-22, 2-core x86-64 (hyperthreads of one), load about 6 of other jobs; --repeats=2
+--completions=16384, the faster of the two by CPU time; `lines` from a run apart):
 
   in flight  sampler hosts  lines  us_per_completion  completions_per_s
-       1024             16    197         56, 58          5,000 - 5,700
-       4096             16    195         63              5,300
-      16384             16    194         82              3,400
-      65536             16    195         94, 77          2,800 - 7,000
-      65536              1      -         60              7,300
-      65536            512    202         78              5,100
+       1024             16    197               47.6             21,100
+       4096             16    195               52.4             18,100
+      16384             16    194               55.2             14,200
+      65536             16    195               61.4             11,100
+      65536              1      -               67.2              8,000
+      65536             64      -               56.1             16,300
+      65536            512    202               69.2             14,300
 
-The work is flat; its time is not: 64k in flight cost 1.3 to 1.6 times what 1k do. With Python's
-garbage collector off it was 44 and 58 us (with it, minutes apart, 51 and 81), so a part is full
-collections over more objects, and the rest reads from a larger memory.
+The work is flat within 4 %; its time is not within 20 %: 64k in flight cost 1.3 times what 1k do.
+With Python's garbage collector off it was 44 and 58 us (with it, minutes apart, 51 and 81), so a
+part is collections over more objects, the rest probably reads from a larger memory.
 With --ray --only=4096x8 --completions=8192: 2,500 completions/s, 170 us of this process for each.
 """
 
