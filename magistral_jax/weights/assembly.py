@@ -31,9 +31,10 @@ def assemble(manifest: Manifest, arrays: Iterable[jax.Array], abstract, sharding
     place = places[piece.leaf]
     if piece.leaf not in found:
       found[piece.leaf] = _empty(place, wanted[piece.leaf].shape, piece.dtype)()
-    found[piece.leaf], mark = _put(place)(
+    # Where it arrived: once it is cut, its checksum would gather it again.
+    marks.append(_mark(array))
+    found[piece.leaf] = _put(place)(
         found[piece.leaf], jax.device_put(array, _uncut_in_front(place)), piece.start)
-    marks.append(mark)
   for piece, mark in zip(manifest.pieces, jax.device_get(marks), strict=True):
     if int(mark) != piece.checksum:
       raise WeightError(f'{piece.leaf!r} from {piece.start} on arrived damaged: its checksum is '
@@ -55,12 +56,12 @@ def _empty(place, shape, dtype):
 
 @functools.cache
 def _put(place):
-  """(leaf, piece, start) -> the leaf with the piece in it, and the piece's checksum."""
+  """(leaf, piece, start) -> the leaf with the piece in it."""
   def put(leaf, part, start):
-    if leaf.ndim:
-      filled = jax.lax.dynamic_update_slice_in_dim(leaf, part, start, 0)
-    else:
-      filled = jnp.copy(part)
-    return filled, checksum(part)
-  return jax.jit(put, donate_argnums=0,
-                 out_shardings=(place, NamedSharding(place.mesh, PartitionSpec())))
+    if not leaf.ndim:
+      return jnp.copy(part)
+    return jax.lax.dynamic_update_slice_in_dim(leaf, part, start, 0)
+  return jax.jit(put, donate_argnums=0, out_shardings=place)
+
+
+_mark = jax.jit(checksum)
