@@ -97,7 +97,7 @@ def test_an_exam_holds_the_weights_still_until_it_is_over():
 def test_an_exam_that_stands_still_ends_with_its_key():
   verifier = fakes.FakeVerifier()
   verifier.drain = lambda wait_s=0.0: []
-  with pytest.raises(TimeoutError, match=r'for 0 s \(runtime.deadline_s\) and 4 of 4 are missing'):
+  with pytest.raises(TimeoutError, match=r'for 0 s \(runtime.deadline_s\)\. 4 of 4 are missing'):
     exams.hold(fakes.FakeStream().held_out(2), Sampling(2, 0.0, 1.0, 128), fakes.FakeSampler(),
                verifier, deadline_s=0.1)
   verifier.pending = lambda: 3
