@@ -13,8 +13,9 @@ def checksum(array):
   over devices does not count.
 
   Reason: a checksum of bytes on the host (crc32) would bring every piece back from the device on
-  both sides. This one reads the array once where it lies, on an accelerator at the speed of its
-  memory and on a CPU faster than zlib's crc32, and it covers the way onto the device too.
+  both sides. This one reads the array once where it lies, and it covers the way onto the device
+  too. On a CPU it is no gain: 0.3 GB/s of bfloat16 beside 0.5 of zlib's crc32 (64 Mi elements, 2
+  busy cores, 2026-11-22).
   """
   # Two axes, the last one summed last: a CPU adds up whole rows faster than a row's elements.
   array = array.reshape(-1, array.shape[-1] if array.ndim else 1)
