@@ -204,6 +204,54 @@ def test_a_role_that_cannot_be_kept_alive_stops_the_run_with_its_name(tmp_path):
     running.run(6, stream=Deadly())
 
 
+class Tenant:
+  """Takes the place of a sampler."""
+
+  def here(self):
+    return True
+
+
+def until(holds):
+  """Returns once `holds()` is true."""
+  end = time.monotonic() + DEADLINE_S
+  while not holds():
+    assert time.monotonic() < end
+    time.sleep(0.02)
+
+
+def test_a_sampler_joins_when_there_is_room_and_may_leave_for_good(tmp_path):
+  """As where a preempted node comes late, and where one goes and none comes in its place."""
+  take_place = lambda: ray.remote(num_cpus=0, resources=dict(sampler=1))(Tenant).remote()
+  tenant = take_place()
+  assert ray.get(tenant.here.remote(), timeout=DEADLINE_S)
+  joined = []
+
+  def come_and_go():
+    loop = running.loop
+    late = next(h for h in running.place.handles if h.name.startswith('sampler') and not h.where)
+    role = loop.samplers[int(late.name[-1])]
+    ray.kill(tenant)
+    until(lambda: role.counts['tokens'] > 0)
+    joined.append((late.name, role.version))
+    # First in the queue for the place that the sampler is about to lose.
+    another = take_place()
+    os.kill(late.where['pid'], signal.SIGKILL)
+    assert ray.get(another.here.remote(), timeout=DEADLINE_S)
+    version = loop.trainer.version
+    until(lambda: loop.trainer.version > version + 3)
+    joined.append((late.name, late.where))
+    loop.health.stopping.set()
+    ray.kill(another)
+
+  with Cluster(tmp_path, samplers=2) as running:
+    thread = once_something_is_trained(running, come_and_go)
+    loop = running.run(100_000)
+    thread.join()
+  (name, version), (_, where) = joined
+  assert name in ('sampler-0', 'sampler-1') and version >= 2 and not where
+  accounted(tmp_path, loop.trainer.version, loop.journal.summary())
+
+
 def test_rows_go_to_the_process_that_holds_them(tmp_path):
   with Cluster(tmp_path, mode='ray_lockstep', trainers=2) as running:
     loop = running.run(3)
