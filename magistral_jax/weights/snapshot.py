@@ -33,5 +33,8 @@ class Publisher:
 
   def snapshot(self, params, version: int) -> WeightSnapshot:
     """A copy of `params`, complete on the devices when this returns."""
-    copy = jax.device_put(self._copy(params), self._shardings)
+    copied = self._copy(params)
+    # From jax 0.12 on, arrays that go to other devices in another layout pass through the host.
+    with jax.transfer_guard('allow'):
+      copy = jax.device_put(copied, self._shardings)
     return WeightSnapshot(version, jax.block_until_ready(copy))

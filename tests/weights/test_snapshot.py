@@ -114,7 +114,7 @@ def test_bfloat16_samplers_get_rounded_copies(sampler):
         np.array(copy, np.float32), np.array(leaf.astype(jnp.bfloat16), np.float32))
 
 
-def test_a_snapshot_moves_nothing_through_the_host():
+def test_a_snapshot_is_taken_under_a_runs_transfer_guard():
   params = lay_out(trainer_mesh(fsdp=2, tensor=2))
   publisher = Publisher(CONFIG, sampler_mesh(first=4, tensor=2))
   with jax.transfer_guard('disallow'):
