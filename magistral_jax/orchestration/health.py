@@ -18,8 +18,8 @@ class Standing:
   doing: str | None = None
   where: str | None = None      # None: in the process that asks.
   heard_s: float | None = None  # Seconds since its last sign of life.
-  queue: int | None = None      # Sequences a sampler or a verifier has in hand; groups that wait
-  version: int | None = None    # for the trainer. Of its weights.
+  queue: int | None = None      # Completions it has in hand; of the trainer: groups that wait.
+  version: int | None = None    # Of its weights.
 
 
 class Lost(RuntimeError):

@@ -1,6 +1,7 @@
 """The roles in turn: sample a batch, score it, train on it. Staleness is 0 and a run with the same
 seed is the same bit for bit, resumed or not, because nothing depends on who was faster."""
 
+import functools
 import time
 
 from magistral_jax.orchestration import exams
@@ -17,7 +18,7 @@ def run(loop, total_steps: int) -> None:
         return
       loop.health.beat('trainer', f'training on {len(batch.groups)} groups')
       due = loop.exam_every and (loop.trainer.version + 1) % loop.exam_every == 0
-      loop.update(batch, *[lambda: _examine(loop)] * bool(due))
+      loop.update(batch, functools.partial(_examine, loop) if due else dict)
       loop.health.beat('trainer', 'waiting for a batch')
 
 

@@ -31,17 +31,10 @@ ray = pytest.importorskip('ray', reason='the extra [cluster] is not installed')
 from magistral_jax import cluster  # noqa: E402
 from tests.orchestration import fake_hosts, lending_hosts  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures('ray_here')
 GROUP, PROMPTS, MAX_STALENESS = 4, 4, 2
 # For a slow machine; nothing is measured by it.
 DEADLINE_S, HEARTBEAT_S = 120.0, 6.0
-
-
-@pytest.fixture(scope='module', autouse=True)
-def on_this_machine():
-  """One Ray for all of these tests; Cluster uses what it finds."""
-  cluster.start_here(trainers=2, samplers=2, verifier_hosts=2)
-  yield
-  ray.shutdown()
 
 
 class Cluster:

@@ -14,7 +14,7 @@ from tests import tiny
 pytest.importorskip('ray', reason='the extra [cluster] is not installed')
 from magistral_jax import cluster  # noqa: E402
 
-STEPS = 8
+STEPS = 20
 # A model that is right now and then after its cold start, so that there is something to train on.
 OVERRIDES = {
     'data.arithmetic.max_terms': 2, 'data.max_prompt_tokens': 8, 'model.layers': 1, 'model.dim': 64,

@@ -10,20 +10,14 @@ from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.records import Completion, Problem, Prompt, Verdict
 from tests import tiny
 
-ray = pytest.importorskip('ray', reason='the extra [cluster] is not installed')
+pytest.importorskip('ray', reason='the extra [cluster] is not installed')
 from magistral_jax import cluster  # noqa: E402
 from magistral_jax.orchestration.host import Handle, Watch  # noqa: E402
 from magistral_jax.orchestration.remote_trainer import Group, RemoteTrainer  # noqa: E402
 from tests.orchestration import telling_hosts  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures('ray_here')
 DEVICES, DEADLINE_S = 4, 300.0
-
-
-@pytest.fixture(scope='module', autouse=True)
-def on_this_machine():
-  cluster.start_here(trainers=2, samplers=0, verifier_hosts=0)
-  yield
-  ray.shutdown()
 
 
 @contextlib.contextmanager
