@@ -19,6 +19,8 @@ from magistral_jax import entry
 
 BEGIN, END = '<!-- plans: begin -->', '<!-- plans: end -->'
 GIB = 2**30
+# For one plan: a compiler that takes longer than this will not end.
+DEADLINE_S = 6 * 3600.0
 TRAINER = ('config', 'trainer pod and mesh', 'parameters', 'optimizer', 'gradients', 'lent',
            'most beside them', 'left', 'a microbatch', 'seconds', 'limit', 'MFU at most',
            'FLOP / model', 'links, GB a chip', 'an update, s')
@@ -36,7 +38,10 @@ def make(config: str, folder: pathlib.Path) -> dict:
   kept = folder / f'{pathlib.Path(config).stem}.json'
   if not kept.exists():
     command = [sys.executable, '-m', 'magistral_jax.plan', '--json', f'--config={config}']
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    try:
+      done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=DEADLINE_S)
+    except subprocess.TimeoutExpired as error:
+      raise ValueError(f'{" ".join(command[1:])} did not end within {DEADLINE_S:.0f} s.') from error
     if not done.stdout:
       raise ValueError(f'{" ".join(command[1:])} ended with status {done.returncode}.')
     partial = kept.with_suffix('.partial')
