@@ -180,7 +180,10 @@ def test_a_prompt_that_kills_every_sampler_is_dropped_and_counted(tmp_path, capf
   assert set(roles) == {'trainer-0', 'sampler-0', 'verifier-0'}
   for role, standing in roles.items():
     assert standing.doing and 'pid' in standing.where and standing.heard_s < DEADLINE_S
-    assert standing.queue >= 0 and (standing.version == 6 or role == 'verifier-0')
+    assert standing.queue >= 0
+  # The run ends when the last weights are made; whether the sampler has them yet depends.
+  assert roles['trainer-0'].version == 6 and 1 <= roles['sampler-0'].version <= 6
+  assert roles['verifier-0'].version is None
   assert loop.ledger.counts['failed'] >= 1
   lines = accounted(tmp_path, 6)
   assert 5 not in {line['ordinal'] for line in lines}
