@@ -178,7 +178,7 @@ def test_a_prompt_that_kills_every_sampler_is_dropped_and_counted(tmp_path, capf
       time.sleep(0.1)
     assert 'raylet' not in ''.join(capfd.readouterr())
   assert set(roles) == {'trainer-0', 'sampler-0', 'verifier-0'}
-  for role, standing in roles.items():
+  for standing in roles.values():
     assert standing.doing and 'pid' in standing.where and standing.heard_s < DEADLINE_S
     assert standing.queue >= 0
   # The run ends when the last weights are made; whether the sampler has them yet depends.
