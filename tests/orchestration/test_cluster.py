@@ -89,6 +89,14 @@ class Cluster:
     return next(h for h in self.place.handles if h.name == name)
 
 
+def until(holds):
+  """Returns once `holds()` is true."""
+  end = time.monotonic() + DEADLINE_S
+  while not holds():
+    assert time.monotonic() < end
+    time.sleep(0.02)
+
+
 def once_something_is_trained(running, fault):
   """A thread that waits for the second update and then does `fault`."""
   def wait():
@@ -151,10 +159,7 @@ def test_every_prompt_is_trained_once_though(tmp_path, name, number):
     assert name in lost and {n.split('-')[0] for n in lost} == {name.split('-')[0]}
   accounted(tmp_path, 40, loop.journal.summary())
   assert loop.trainer.version == 40 and loop.ledger.counts['trained'] == 40 * PROMPTS
-  until = time.monotonic() + DEADLINE_S
-  while any(map(alive, pids)) and time.monotonic() < until:
-    time.sleep(0.1)
-  assert not any(map(alive, pids))
+  until(lambda: not any(map(alive, pids)))
 
 
 class Poisoned(fakes.FakeStream):
@@ -172,10 +177,8 @@ def test_a_prompt_that_kills_every_sampler_is_dropped_and_counted(tmp_path, capf
     loop = running.run(6, stream=Poisoned())
     roles = loop.roles()
     # What Ray has to say of the deaths, sooner or later, is not printed over the display.
-    told, until = tmp_path / 'ray.log', time.monotonic() + DEADLINE_S
-    while not (told.exists() and 'A worker died or was killed' in told.read_text()):
-      assert time.monotonic() < until
-      time.sleep(0.1)
+    told = tmp_path / 'ray.log'
+    until(lambda: told.exists() and 'A worker died or was killed' in told.read_text())
     assert 'raylet' not in ''.join(capfd.readouterr())
   assert set(roles) == {'trainer-0', 'sampler-0', 'verifier-0'}
   for standing in roles.values():
@@ -205,14 +208,6 @@ class Tenant:
 
   def here(self):
     return True
-
-
-def until(holds):
-  """Returns once `holds()` is true."""
-  end = time.monotonic() + DEADLINE_S
-  while not holds():
-    assert time.monotonic() < end
-    time.sleep(0.02)
 
 
 def test_a_sampler_joins_when_there_is_room_and_may_leave_for_good(tmp_path):
