@@ -100,11 +100,8 @@ def until(holds):
 def once_something_is_trained(running, fault):
   """A thread that waits for the second update and then does `fault`."""
   def wait():
-    until = time.monotonic() + DEADLINE_S
-    while time.monotonic() < until:
-      if hasattr(running, 'loop') and running.loop.trainer.version >= 2:
-        return fault()
-      time.sleep(0.01)
+    until(lambda: hasattr(running, 'loop') and running.loop.trainer.version >= 2)
+    fault()
   thread = threading.Thread(target=wait)
   thread.start()
   return thread
