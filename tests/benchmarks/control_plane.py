@@ -16,27 +16,28 @@ mixed. `us_per_completion` is CPU time of this process, the fakes included, whic
 compared on a machine with other work; `lines` are lines of magistral_jax executed for a completion,
 from a run of their own, and do not depend on the machine. `completions_per_s` is by the clock.
 
-Result (2026-11-22, 2-core x86-64 (hyperthreads of one), load about 6 of other jobs; --repeats=2
---completions=16384, the faster of the two by CPU time; `lines` from a run apart):
+Result (2026-11-22, 2-core x86-64 (hyperthreads of one), nothing else running; --repeats=5
+--completions=32768, the fastest of the five by CPU time):
 
   in flight  sampler hosts  lines  us_per_completion  completions_per_s
-       1024             16    197               47.6             21,100
-       4096             16    195               52.4             18,100
-      16384             16    194               55.2             14,200
-      65536             16    195               61.4             11,100
-      65536              1      -               67.2              8,000
-      65536             64      -               56.1             16,300
-      65536            512    202               69.2             14,300
+       1024             16    197               51.8             19,500
+       4096             16    195               52.3             19,300
+      16384             16    196               59.5             17,100
+      65536             16    196               58.8             17,200
+      65536              1    198               59.9             16,800
+      65536             64    202               61.7             16,500
+      65536            512    201               61.9             16,400
 
-The work is flat within 4 %; its time is not within 20 %: 64k in flight cost 1.3 times what 1k do.
-With Python's garbage collector off it was 44 and 58 us (with it, minutes apart, 51 and 81), so a
-part is collections over more objects, the rest probably reads from a larger memory.
-With --ray --only=4096x8 --completions=8192: 2,500 completions/s, 170 us of this process for each.
+Flat within 4 % in lines; 64k in flight cost 1.14 times what 1k do, 1.19 with 512 hosts (by the
+medians of the five: 1.19, 1.21). What is left is neither the garbage collector (the same with it
+off) nor one function (each that meets a completion again is slower, a look-up most): memory further
+away. Beside other jobs (load 6) it was 1.29 and 1.45.
+With --ray, hosts being processes on the same two threads: 32 hosts (--only=4096x32) 3,300
+completions/s and 236 us of this process for each; 64 hosts (--only=16384x64) 1,900 and 348.
 """
 
 import argparse
 import contextlib
-import heapq
 import itertools
 import json
 import pathlib
@@ -83,11 +84,16 @@ class Stream:
 
 
 class SamplerHost:
-  """Finishes `burst` completions a call: those whose lives end first, by its own time."""
+  """Finishes `burst` completions a call: those whose lives end first, by its own time.
 
-  def __init__(self, burst: int, seed: int):
+  Its time is a wheel of ticks, as many as it has slots, so that what it costs itself does not grow
+  with them: a life is the way from the tick that it starts at to where it ends, 1 : 5 of the wheel.
+  """
+
+  def __init__(self, burst: int, slots: int, seed: int):
     self._burst, self._rng = burst, np.random.default_rng(seed)
-    self._open, self._now, self._version, self._drawn = [], 0.0, 0, 0
+    self._wheel, self._now, self._open = [[] for _ in range(slots)], 0, 0
+    self._version, self._drawn = 0, 0
     self._tokens = np.arange(TOKENS, dtype=np.int32)
     self._logp = np.zeros(TOKENS, np.float32)
 
@@ -96,20 +102,27 @@ class SamplerHost:
     return Taken('host', dict(weights=1))
 
   def serve(self, orders):
+    slots = len(self._wheel)
     for order in orders:
-      ends = self._now + self._rng.uniform(1, 5, order.sampling.samples)
-      for sample, end in enumerate(ends.tolist()):
-        heapq.heappush(self._open, (end, order.prompt.ordinal, sample, self._version))
-    finished = []
-    for _ in range(min(self._burst, len(self._open))):
-      self._now, ordinal, sample, version = heapq.heappop(self._open)
-      versions = ((0, version),)
-      if self._version != version:
-        versions += ((TOKENS // 2, self._version),)
-      finished.append(Completion(ordinal, sample, self._tokens, self._logp, versions, 'stop',
-                                 'an answer of some length ' * 8, 1.0))
+      lives = self._rng.integers(-(-slots // 5), slots, order.sampling.samples)
+      for sample, life in enumerate(lives.tolist()):
+        end = (self._now + life) % slots
+        self._wheel[end].append((order.prompt.ordinal, sample, self._version))
+      self._open += order.sampling.samples
+    finished = [self._finish() for _ in range(min(self._burst, self._open))]
     self._drawn += TOKENS * len(finished)
     return finished, dict(version=self._version, counts=dict(tokens=self._drawn))
+
+  def _finish(self) -> Completion:
+    while not self._wheel[self._now]:
+      self._now = (self._now + 1) % len(self._wheel)
+    ordinal, sample, version = self._wheel[self._now].pop()
+    self._open -= 1
+    versions = ((0, version),)
+    if self._version != version:
+      versions += ((TOKENS // 2, self._version),)
+    return Completion(ordinal, sample, self._tokens, self._logp, versions, 'stop',
+                      'an answer of some length ' * 8, 1.0)
 
 
 class VerifierHost:
@@ -199,7 +212,8 @@ def fakes(in_flight: int, number: int, *, burst: int, verifiers: int, actors: bo
   with tempfile.TemporaryDirectory() as workdir, contextlib.ExitStack() as stack:
     make = stack.enter_context(_actors(number, verifiers)) if actors else (
         lambda name, role, *args: Here(name, role(*args)))
-    hosts = [make(f'sampler-{i}', SamplerHost, burst, i) for i in range(number)]
+    slots = in_flight // number
+    hosts = [make(f'sampler-{i}', SamplerHost, burst, slots, i) for i in range(number)]
     judges = [make(f'verifier-{i}', VerifierHost) for i in range(verifiers)]
     for host in hosts + judges if actors else ():
       host.wait_ready(DEADLINE_S)
