@@ -59,21 +59,11 @@ class Run:
   def train(self) -> None:
     """From the newest checkpoint, or from the start, to the report or to a request to stop."""
     self.display.watch(self.place.places)
-    with entry.one_sentence():
-      self.trainer = self._resume()
-    write_experiment(str(self.workdir), self.config, build.tokenizer_place(self.c),
-                     json.loads(self.c.to_json_best_effort()))
-    self.trainer = self.trainer or self._start()
+    self.trainer = self._begin()
     if self.trainer is None:
       self.display.note('Stopped in the cold start; the same command goes on from there.')
       return
-    self._seat_samplers(self.trainer)
     loop = self._loop()
-    loop.save()
-    self.checkpoints.wait()
-    if not self.checkpoints.failed_saves:
-      # The checkpoint above is past the cold start.
-      shutil.rmtree(self.workdir / 'cold_start', ignore_errors=True)
     # From here on every byte between host and device is moved on purpose, in all threads.
     jax.config.update('jax_transfer_guard', 'disallow')
     try:
@@ -97,23 +87,43 @@ class Run:
     self.journal.close()
     self.checkpoints.close()
 
-  def _resume(self):
-    if self.checkpoints.latest() is None:
-      self.journal.start_over()
-      self.journal.note(seed=self.c.seed)
-      return None
-    return self._restored(self.checkpoints)
-
-  def _start(self):
-    """The trainer that the loop begins with; None if asked to stop in the cold start."""
+  def _begin(self):
+    """The trainer that the loop begins with, a checkpoint of it on disk and its weights in the
+    samplers; None if asked to stop in the cold start."""
     while True:
       try:
-        return self._warmed_up()
+        trainer = self._resumed()
+        write_experiment(str(self.workdir), self.config, build.tokenizer_place(self.c),
+                         json.loads(self.c.to_json_best_effort()))
+        trainer = trainer or self._warmed_up()
+        if trainer is not None:
+          self._save_first(trainer)
+        return trainer
       except Lost as error:
         began = time.monotonic()
         self.place.restart(error)
         self.display.note(f'The trainer was lost before the loop and is back after '
                           f'{time.monotonic() - began:.0f} s. {str(error).splitlines()[0][:200]}')
+
+  def _resumed(self):
+    """The trainer and the journal of the newest checkpoint; None if there is none yet."""
+    if self.checkpoints.latest() is None:
+      if self.journal.measured('seed') is None:
+        self.journal.start_over()
+        self.journal.note(seed=self.c.seed)
+      return None
+    with entry.one_sentence():
+      trainer = self._restored(self.checkpoints)
+    self._seat_samplers(trainer)
+    return trainer
+
+  def _save_first(self, trainer) -> None:
+    """Saves what the loop begins with, which the cold start is not needed for any more."""
+    self.checkpoints.save(trainer.version, trainer.state, self.journal.record(), None)
+    self.checkpoints.wait()
+    # If the trainer was lost meanwhile, it is this that raises Lost; if the disk is full, None.
+    if self.checkpoints.latest() is not None:
+      shutil.rmtree(self.workdir / 'cold_start', ignore_errors=True)
 
   def _warmed_up(self):
     """Fresh weights, examined before and after the cold start, which goes on where it was left."""
@@ -134,8 +144,7 @@ class Run:
     saved.close()
     if self.health.stopping.is_set():
       return None
-    for sampler, publisher in zip(self.samplers, self.place.publishers, strict=True):
-      sampler.offer(publisher.snapshot(trainer.params, 0))
+    self._seat_samplers(trainer, version=0)
     self._examine('cold_start')
     # Another optimizer: its moments and its step count start afresh. Released first, for memory.
     weights, trainer = trainer.params, None
@@ -182,10 +191,12 @@ class Run:
   def _seat_samplers(self, trainer, version: int | None = None) -> None:
     """Makes the samplers, or gives those there are the trainer's weights."""
     version = trainer.version if version is None else version
-    if self.samplers:
+    snapshots = (publisher.snapshot(trainer.params, version) for publisher in self.place.publishers)
+    if not self.samplers:
+      self.samplers = self.place.samplers(snapshots)
       return
-    self.samplers = self.place.samplers(
-        publisher.snapshot(trainer.params, version) for publisher in self.place.publishers)
+    for sampler, snapshot in zip(self.samplers, snapshots, strict=True):
+      sampler.offer(snapshot)
 
   def _examine(self, stage: str) -> None:
     """Holds an exam with the samplers' newest weights and keeps its result for the summary."""

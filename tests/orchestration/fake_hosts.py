@@ -126,18 +126,32 @@ class VerifierHost:
 class FaultyTrainer(TrainerHost):
   """Dies once in the cold start, between two of its checkpoints, when a checkpoint is there."""
 
-  def supervised(self, rows):
-    died = self._folder and pathlib.Path(self._folder).parent / 'died'
-    if died and self._version == 7 and not died.exists():
-      died.touch()
-      os._exit(1)
-    return super().supervised(rows)
-
   _folder = None
+
+  def supervised(self, rows):
+    if self._folder and self._version == 7:
+      _die_once(self._folder)
+    return super().supervised(rows)
 
   def save(self, folder, *args):
     self._folder = folder
     return super().save(folder, *args)
+
+
+class UnsavedTrainer(TrainerHost):
+  """Dies once before the first checkpoint of the loop is written."""
+
+  def save(self, folder, *args):
+    if pathlib.Path(folder).name == 'checkpoints':
+      _die_once(folder)
+    return super().save(folder, *args)
+
+
+def _die_once(folder):
+  died = pathlib.Path(folder).parent / 'died'
+  if not died.exists():
+    died.touch()
+    os._exit(1)
 
 
 class DyingTrainer(TrainerHost):

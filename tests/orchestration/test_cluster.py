@@ -320,12 +320,14 @@ def test_a_network_that_is_slow_for_a_while_costs_nobody_his_place(tmp_path):
   accounted(tmp_path, 10, loop.journal.summary())
 
 
-def test_a_trainer_lost_in_the_cold_start_goes_on_from_its_newest_checkpoint(tmp_path):
+@pytest.mark.parametrize('trainer, step', [('FaultyTrainer', 6), ('UnsavedTrainer', 9)])
+def test_a_trainer_lost_before_the_loop_goes_on_from_its_newest_checkpoint(
+    tmp_path, trainer, step):
   c = tiny.shrink(tiny.load(), **{
       'runtime.mode': 'ray', 'runtime.deadline_s': DEADLINE_S, 'runtime.heartbeat_s': HEARTBEAT_S,
       'checkpoints.every': 3, 'cold_start.steps': 10, 'cold_start.examples': 64, 'total_steps': 3,
       'batching.row_tokens': 128, 'evaluation.problems': 2, 'runtime.restarts': 2})
-  roles = fake_hosts.Roles(TrainerHost=fake_hosts.FaultyTrainer)
+  roles = fake_hosts.Roles(TrainerHost=getattr(fake_hosts, trainer))
   said, guard = [], jax.config.jax_transfer_guard
   with cluster.Cluster(c, tmp_path, roles=roles) as place:
     display = Display(c.total_steps, False)
@@ -339,7 +341,7 @@ def test_a_trainer_lost_in_the_cold_start_goes_on_from_its_newest_checkpoint(tmp
       run.close()
     assert next(h for h in place.handles if h.name == 'trainer-0').lost == 1
   lost = next(i for i, note in enumerate(said) if note.startswith('The trainer was lost before'))
-  assert said[lost + 1].startswith('Resumed at step 6 of')
+  assert said[lost + 1].startswith(f'Resumed at step {step} of')
   assert (tmp_path / 'died').exists() and not (tmp_path / 'cold_start').exists()
   summary = json.loads((tmp_path / 'summary.json').read_text())
   assert summary['steps'] == 3
