@@ -73,7 +73,10 @@ class Cluster:
     self._messages.__enter__()
     self._watch.__enter__()
     try:
-      self._group.wait_ready()
+      try:
+        self._group.wait_ready()
+      except Lost as error:
+        self.restart(error)
     except BaseException:
       self.__exit__()      # `with` does not, for what fails here.
       raise
@@ -117,6 +120,7 @@ class Cluster:
 
     Raises:
       RuntimeError, TimeoutError: no sampler has taken up the weights.
+      Lost: the trainer was, which has them.
     """
     self._roles = [
         RemoteSampler(handle, staged, slots=self._c.sampler.slots, deadline_s=self._deadline_s,
@@ -124,6 +128,7 @@ class Cluster:
         for handle, staged in zip(self._samplers, snapshots, strict=True)]
     began = time.monotonic()
     while not any(role.hungry for role in self._roles):
+      self.check_trainer()
       if time.monotonic() - began > self._deadline_s:
         doing = '; '.join(f'{role.name} is {role.idle}' for role in self._roles)
         raise TimeoutError(f'No sampler has taken up the first weights within '
@@ -135,6 +140,10 @@ class Cluster:
     """From here on the open prompts of a lost sampler are given to `reissue`."""
     for role in self._roles:
       role.on_lost = reissue
+
+  def check_trainer(self) -> None:
+    """Raises Lost if one of the trainer's processes has died; never waits."""
+    self._group.check()
 
   def snapshot(self, trainer: RemoteTrainer, version: int) -> Staged:
     """Stages the trainer's weights for all samplers, once for each version. Raises Lost."""
@@ -199,7 +208,8 @@ class Cluster:
     """
     total = {}
     for role in self._roles:
-      for key, value in role.transfers.items():
+      # A copy: the thread of that sampler may add to it.
+      for key, value in dict(role.transfers).items():
         total[key] = total.get(key, 0.0) + value
     for part in ('weights', 'weights_device', 'weights_host'):
       if total.get(f'{part}_s'):
@@ -262,11 +272,13 @@ class RemoteCheckpoints:
 
   def __init__(self, group: Group, folder: str, keep: int):
     self._group, self.folder, self.keep = group, folder, keep
-    self._lost, self._failed = 0, 0    # Of the processes that run now.
+    self._actors = group.actors
+    self._failed, self._before = 0, 0  # By the processes that run now, and by those before them.
+    self._writing: int | None = None   # The step that may not be on disk yet.
 
   @property
   def failed_saves(self) -> int:
-    return self._lost + self._failed
+    return self._failed + self._before
 
   def latest(self) -> int | None:
     return self._group.all('latest', self.folder, self.keep)[0]
@@ -274,20 +286,33 @@ class RemoteCheckpoints:
   def save(self, step: int, state: RemoteTrainer, record: dict, metric: float | None) -> bool:
     del state                # It never leaves its processes.
     saved, self._failed = self._try('save', step, record, metric) or (False, self._failed)
+    self._writing = step if saved else self._writing
     return saved
 
   def wait(self) -> None:
-    self._failed = self._try('wait') or self._failed
+    failed = self._try('wait')
+    if failed is not None:
+      self._failed, self._writing = failed, None
 
   def close(self) -> None:
     self._try('close')
 
   def _try(self, method: str, *args):
     try:
+      self._count_anew()
       return self._group.all(method, self.folder, self.keep, *args)[0]
     except Lost as error:
-      # Those of the processes that follow are counted anew.
-      self._lost, self._failed = self.failed_saves + 1, 0
+      if method == 'save':
+        self._before += 1
       logging.error('The trainer was lost at a checkpoint (%s): the newest whole one in %s stands.',
                     str(error).split('\n')[0][:300], self.folder)
       return None
+
+  def _count_anew(self) -> None:
+    """New processes begin to count at 0, and do not know what was being written."""
+    if self._actors == self._group.actors:
+      return
+    self._before, self._failed, self._actors = self.failed_saves, 0, self._group.actors
+    writing, self._writing = self._writing, None
+    if writing is not None and (self.latest() or 0) < writing:
+      self._before += 1

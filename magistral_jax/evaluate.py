@@ -93,7 +93,7 @@ def evaluate(c, path: str, data: str, output: str) -> Result:
   with build.pool(c) as pool, Progress(console=console) as bar:
     task = bar.add_task('completions', total=len(exam_prompts) * sampling.samples)
     result, exam = exams.hold(
-        exam_prompts, sampling, sampler, build.verifier(c, pool), deadline_s=c.runtime.deadline_s,
+        exam_prompts, sampling, [sampler], build.verifier(c, pool), deadline_s=c.runtime.deadline_s,
         progress=lambda done, total: bar.update(task, completed=done))
   show(result, console)
   if output:

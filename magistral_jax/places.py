@@ -62,6 +62,9 @@ class Local:
   def on_lost(self, reissue) -> None:
     """Names whom to tell of the prompts of a lost sampler: none is lost alone here."""
 
+  def check_trainer(self) -> None:
+    """Raises Lost if the trainer has died: it cannot, alone."""
+
   def places(self) -> dict:
     """{role: Standing} of roles in other processes: there are none."""
     return {}

@@ -66,13 +66,19 @@ class Run:
     loop = self._loop()
     # From here on every byte between host and device is moved on purpose, in all threads.
     jax.config.update('jax_transfer_guard', 'disallow')
-    try:
-      self.display.phase('reinforcement learning', self.c.total_steps)
-      MODES[self.c.runtime.mode](loop, self.c.total_steps)
-    finally:
-      # Also after a failure: what was trained is kept.
-      loop.save()
-      self.checkpoints.wait()
+    self.display.phase('reinforcement learning', self.c.total_steps)
+    while True:
+      try:
+        MODES[self.c.runtime.mode](loop, self.c.total_steps)
+      finally:
+        # Also after a failure: what was trained is kept.
+        loop.save()
+        self.checkpoints.wait()
+      try:
+        self.checkpoints.latest()    # Tells whether the trainer was lost at that.
+        break
+      except Lost as error:
+        loop.recover(error)
     if self.health.stopping.is_set():
       self.display.note(f'Stopped at step {self.trainer.version} and saved; the same command '
                         f'goes on from there.')
@@ -204,8 +210,9 @@ class Run:
       return
     self.display.phase(f'exam: {stage}', len(self.exam_prompts) * self.exam_sampling.samples)
     result, exam = exams.hold(
-        self.exam_prompts, self.exam_sampling, self.samplers[0], self.verifier,
-        deadline_s=self.health.deadline_s, progress=lambda done, total: self.display.update(
+        self.exam_prompts, self.exam_sampling, self.samplers, self.verifier,
+        deadline_s=self.health.deadline_s, check=self.place.check_trainer,
+        progress=lambda done, total: self.display.update(
             dict(waits={'exam': f'{done} of {total} completions scored'})))
     self.journal.note(**{f'accuracy_{stage}': result.accuracy,
                          f'accuracy_{stage}_se': result.accuracy_se})
@@ -232,7 +239,8 @@ class Run:
         exam_prompts=self.exam_prompts, exam_every=c.evaluation.every,
         checkpoint_every=c.checkpoints.every, prompts_per_batch=b.prompts_per_batch,
         patience_batches=b.patience_batches, places=self.place.places,
-        transfers=self.place.transfers)
+        transfers=self.place.transfers, check_trainer=self.place.check_trainer,
+        afresh=c.runtime.mode in ('lockstep', 'ray_lockstep'))
     self.place.on_lost(loop.reissue)
     return loop
 
@@ -240,9 +248,14 @@ class Run:
     for sampler in self.samplers:
       sampler.abandon()
     exams.discard(self.verifier, self.health.deadline_s)
-    loop.publish()
     self.display.watch(self.place.places)
-    self._examine('final')
+    while True:
+      try:
+        loop.publish()
+        self._examine('final')
+        break
+      except Lost as error:
+        loop.recover(error)
     self.samples = self.samples[:3]
     report.finish(self.workdir, self.journal.summary(), self.samples)
 

@@ -49,7 +49,7 @@ class FakeSampler:
   def __init__(self, *, slots=32, decode_steps=4, length=spread_length, before_step=lambda: None):
     self._slots, self._decode_steps, self._length = slots, decode_steps, length
     self.before_step = before_step
-    self.version, self._offered = 0, None
+    self.version, self._lineage, self._offered = 0, 0, None
     self._seated, self._waiting = [], collections.deque()
     self.pinned_open = 0
     self.finished, self.counts = [], collections.Counter()
@@ -69,7 +69,7 @@ class FakeSampler:
   idle = 'waiting for the trainer'
 
   def offer(self, snapshot):
-    self._offered = snapshot.version
+    self._offered = snapshot.lineage, snapshot.version
 
   def submit(self, prompt, sampling, *, pinned=False):
     sequences = [Sequence(prompt, i, sampling) for i in range(sampling.samples)]
@@ -107,7 +107,7 @@ class FakeSampler:
 
   def _take_offer(self):
     if self._offered is not None:
-      self.version = max(self.version, self._offered)
+      self._lineage, self.version = max((self._lineage, self.version), self._offered)
       self._offered = None
 
 
@@ -185,7 +185,7 @@ def trained(batches):
 
 def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, group_size=4,
               prompts_per_batch=4, max_staleness=2, patience_batches=20, deadline_s=60.0,
-              paced=True, exam_every=0, checkpoint_every=0, record=None):
+              paced=True, exam_every=0, checkpoint_every=0, record=None, **more):
   """A Loop of fakes around the real ledger, journal, batcher and health."""
   ledger = Ledger(window_groups(max_staleness, prompts_per_batch) if paced else None)
   journal = Journal(workdir, ledger)
@@ -204,7 +204,7 @@ def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, group_size
       checkpoints=FakeCheckpoints(), sampling=sampling, exam_sampling=Sampling(2, 0.0, 1.0, 128),
       exam_prompts=FakeStream().held_out(3), exam_every=exam_every,
       checkpoint_every=checkpoint_every, prompts_per_batch=prompts_per_batch,
-      patience_batches=patience_batches)
+      patience_batches=patience_batches, **more)
 
 
 def fill(loop, groups):

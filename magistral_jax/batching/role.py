@@ -76,6 +76,11 @@ class Batcher:
     """Drops what has come of a group that will not be completed."""
     self._gathering.pop(ordinal, None)
 
+  def clear(self) -> None:
+    """Drops everything that has come and is in no batch yet."""
+    self._gathering.clear()
+    self._waiting.clear()
+
   def members(self, ordinal: int) -> int:
     """How many completions have come of a group that is not complete."""
     return len(self._gathering.get(ordinal, ()))

@@ -3,8 +3,12 @@
 import time
 
 from magistral_jax.evaluation.exam import Exam, Result
+from magistral_jax.orchestration.health import Lost
 from magistral_jax.records import Prompt
 from magistral_jax.sampler.slots import Sampling
+
+# While there is nothing to sample, verdicts and samplers are looked after this often.
+_LOOK_AGAIN_S = 0.2
 
 
 def submit(exam: Exam, sampler, sampling: Sampling) -> None:
@@ -13,36 +17,56 @@ def submit(exam: Exam, sampler, sampling: Sampling) -> None:
     sampler.submit(prompt, sampling, pinned=True)
 
 
-def hold(prompts: list[Prompt], sampling: Sampling, sampler, verifier, *, deadline_s: float,
-         progress=lambda done, total: None) -> tuple[Result, Exam]:
-  """Runs an exam to its end with a sampler that nobody else drives.
+def hold(prompts: list[Prompt], sampling: Sampling, samplers, verifier, *, deadline_s: float,
+         progress=lambda done, total: None, check=lambda: None) -> tuple[Result, Exam]:
+  """Runs an exam to its end, with the first sampler that is ready of those nobody else drives.
 
+  If that one is lost, the exam begins anew with one that is not.
+
+  Args:
+    check: raises Lost if the trainer, whose weights a sampler may still wait for, was lost.
   Raises:
     TimeoutError: no token was drawn and nothing scored for `deadline_s`; says who has the rest.
+    Lost: by `check`; what was open is dropped.
   """
   exam = Exam(prompts, sampling.samples)
   problems = {p.ordinal: p.problem for p in prompts}
-  submit(exam, sampler, sampling)
-  total, last, drawn = exam.open, time.monotonic(), sampler.counts['tokens']
+  total, sampler, drawn, last = exam.open, None, 0, time.monotonic()
   # Till the end of everything: a sampler that was lost meanwhile wrote some answers twice.
-  while exam.open or sampler.open or verifier.pending():
-    if not sampler.open and not verifier.pending():
-      submit(exam, sampler, sampling)
-    for completion in sampler.step():
+  while exam.open or (sampler and sampler.open) or verifier.pending():
+    try:
+      check()
+    except Lost:
+      for one in samplers:
+        one.abandon()
+      discard(verifier, deadline_s)
+      raise
+    if not (sampler and sampler.open) and not verifier.pending():
+      sampler = _submitted(exam, samplers, sampling)
+    for completion in sampler.step() if sampler else ():
       verifier.put(completion, problems[completion.ordinal])
-    scored = verifier.drain() if sampler.open else verifier.drain(1.0)
+    scored = verifier.drain(0.0 if sampler and sampler.open else _LOOK_AGAIN_S)
     for completion, verdict in scored:
       exam.add(completion, verdict)
       last = time.monotonic()
-    if sampler.counts['tokens'] != drawn:
+    if sampler and sampler.counts['tokens'] != drawn:
       last, drawn = time.monotonic(), sampler.counts['tokens']
     progress(total - exam.open, total)
     if time.monotonic() - last > deadline_s:
+      held = f'the sampler has {sampler.open}' if sampler else 'no sampler is ready'
       raise TimeoutError(f'An exam stands still: no token was drawn and no completion scored for '
                          f'{deadline_s:.0f} s (runtime.deadline_s). {exam.open} of {total} are '
-                         f'missing: the sampler has {sampler.open}, {verifier.pending()} wait for '
-                         f'a verdict.')
+                         f'missing: {held}, {verifier.pending()} wait for a verdict.')
   return exam.result(), exam
+
+
+def _submitted(exam: Exam, samplers, sampling: Sampling):
+  """The first sampler that is ready, which has the exam now; None if none is."""
+  for sampler in samplers:
+    if sampler.hungry:
+      submit(exam, sampler, sampling)
+      return sampler
+  return None
 
 
 def discard(verifier, deadline_s: float) -> None:

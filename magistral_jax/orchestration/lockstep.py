@@ -25,6 +25,7 @@ def run(loop, total_steps: int) -> None:
 def _gather(loop):
   """Samples exactly the prompts that a batch still needs, again until it is full."""
   while (batch := loop.next_batch()) is None:
+    loop.mind_trainer()
     if loop.health.stopping.is_set() or loop.exhausted:
       return None
     missing = loop.prompts_per_batch - loop.batcher.waiting
@@ -32,6 +33,8 @@ def _gather(loop):
       loop.admit(loop.samplers[i % len(loop.samplers)], most=1)
     last, scored = time.monotonic(), []
     while any(sampler.open for sampler in loop.samplers) or loop.verifier.pending():
+      # Samplers may be waiting for its weights.
+      loop.mind_trainer()
       for i, sampler in enumerate(loop.samplers):
         loop.health.beat(f'sampler-{i}', f'decoding {sampler.open} sequences' if sampler.open else
                          'waiting for the others')
@@ -50,8 +53,9 @@ def _gather(loop):
 
 
 def _examine(loop) -> dict:
-  result, _ = exams.hold(loop.exam_prompts, loop.exam_sampling, loop.samplers[0], loop.verifier,
-                         deadline_s=loop.health.deadline_s, progress=lambda done, total:
+  result, _ = exams.hold(loop.exam_prompts, loop.exam_sampling, loop.samplers, loop.verifier,
+                         deadline_s=loop.health.deadline_s, check=loop.check_trainer,
+                         progress=lambda done, total:
                          loop.health.beat('sampler-0', f'exam: {done} of {total} scored'))
   return loop.held_out(result)
 

@@ -27,12 +27,16 @@ class Loop:
     patience_batches: how many batches' worth of groups may pass without one update.
     places: {role: Standing} of roles in other processes; {} where all is in one.
     transfers: what the transport of weights has measured so far.
+    check_trainer: raises Lost if the trainer has died.
+    afresh: nothing outlives a lost trainer, so that all comes again as it was (lockstep); else what
+      samplers are writing and what waits for a batch does.
   """
 
   def __init__(self, *, stream, samplers, verifier, batcher, trainer, publishers, ledger, journal,
                health, display, checkpoints, sampling: Sampling, exam_sampling: Sampling,
                exam_prompts: list[Prompt], exam_every: int, checkpoint_every: int,
-               prompts_per_batch: int, patience_batches: int, places=dict, transfers=dict):
+               prompts_per_batch: int, patience_batches: int, places=dict, transfers=dict,
+               check_trainer=lambda: None, afresh: bool = False):
     self.stream, self.samplers, self.verifier = stream, samplers, verifier
     self.batcher, self.trainer, self.publishers = batcher, trainer, publishers
     self.ledger, self.journal, self.health = ledger, journal, health
@@ -45,6 +49,7 @@ class Loop:
     self.exam: Exam | None = None             # The one that is open, in threads mode.
     self._handed_in = {}     # Answers to the exam that is open; those to one broken off are others.
     self._places, self._transfers = places, transfers
+    self.check_trainer, self._afresh = check_trainer, afresh
     self._prompts: dict[int, Prompt | None] = {}   # On their way; None: being made.
     self._given: dict[int, str] = {}          # To which sampler each of them went.
     self._names = {id(sampler): f'sampler-{i}' for i, sampler in enumerate(samplers)}
@@ -53,6 +58,7 @@ class Loop:
     self._marks = (time.monotonic(), 0)       # Time and sampled tokens at the last update.
     self._saved: int | None = None
     self._whole = True                        # False in the middle of an update.
+    self._forked = -1        # The last version of a lost trainer: others have those numbers now.
 
   def admit(self, sampler, most: int | None = None) -> int:
     """Gives a sampler prompts while it has free slots (or `most`); returns how many it got."""
@@ -76,18 +82,23 @@ class Loop:
     return given
 
   def open_exam(self) -> None:
-    """Starts an exam on the newest weights; its prompts are taken up by the first sampler."""
+    """Starts an exam on the newest weights; its prompts go to the first sampler that is well."""
     with self.arrived:
       self._prompts |= {prompt.ordinal: prompt for prompt in self.exam_prompts}
       self._handed_in = {}
-    # Last: from here on a sampler may take it.
-    self.exam = Exam(self.exam_prompts, self.exam_sampling.samples)
+      # Last: from here on a sampler may take it.
+      self.exam = Exam(self.exam_prompts, self.exam_sampling.samples)
 
   def submit_exam(self, sampler) -> None:
-    """Hands an open exam to a sampler, once."""
-    if self.exam is not None and not self.exam.submitted:
-      self.exam.submitted = True
-      exams.submit(self.exam, sampler, self.exam_sampling)
+    """Hands an open exam to a sampler, once; not to one that is down or starting."""
+    if self.exam is None or not (sampler.open or sampler.hungry):
+      return
+    with self.arrived:
+      exam = self.exam
+      if exam is None or exam.submitted:
+        return
+      exam.submitted = True
+    exams.submit(exam, sampler, self.exam_sampling)
 
   def sample(self, sampler) -> None:
     """One dispatch of a sampler; what it finished goes to the verifier at once."""
@@ -109,8 +120,9 @@ class Loop:
       self.health.progress()
     for completion, verdict in scored:
       if completion.ordinal < 0:
-        if self._handed_in.get((completion.ordinal, completion.sample)) is completion:
-          self.exam.add(completion, verdict)
+        with self.arrived:   # Another exam may take the place of one that was broken off.
+          if self._handed_in.get((completion.ordinal, completion.sample)) is completion:
+            self.exam.add(completion, verdict)
         continue
       with self.arrived:
         prompt = self._prompts.get(completion.ordinal)
@@ -205,14 +217,16 @@ class Loop:
       step = self.trainer.version
       trained = time.monotonic()
       self.publish()
+      published = time.monotonic()
+      sampled = sum(s.counts['tokens'] for s in self.samplers)
+      exam = examine()
     except Lost as error:
-      self._recover(batch, error)
+      self.recover(error, batch.groups)
       return
-    published = time.monotonic()
-    sampled = sum(s.counts['tokens'] for s in self.samplers)
     then, before = self._marks
     self._marks, self._since_update = (published, sampled), 0
-    exam = examine()
+    if step - 1 <= self._forked:
+      metrics.pop('logprob_gap_max', None)     # Its tokens may be of weights that are gone.
     if exam:
       self.start_clock()       # Its tokens are not sampled for training, nor its time.
     self.journal.add_rl_seconds(published - then)
@@ -228,17 +242,31 @@ class Loop:
     if self.checkpoint_every and step % self.checkpoint_every == 0:
       self.save()
 
-  def _recover(self, batch, error: Lost) -> None:
+  def mind_trainer(self) -> None:
+    """Recovers from a death of the trainer while nobody has called it."""
+    try:
+      self.check_trainer()
+    except Lost as error:
+      self.recover(error)
+
+  def recover(self, error: Lost, groups=()) -> None:
     """The trainer again, from the newest checkpoint; the samplers keep what they are writing.
 
-    What was trained since then is sampled again. The batch that was in its hands, the groups that
-    waited and the prompts on their way stay what they are.
+    What was trained since then is sampled again. The groups that waited and the prompts on their
+    way stay what they are, but for `afresh`.
+
+    Args:
+      groups: those of the batch that was in its hands.
     """
     began = time.monotonic()
     self.health.beat('trainer', 'starting again from the newest checkpoint')
-    with self.arrived:
-      for group in batch.groups:
-        self.batcher.offer(group)
+    if self._afresh:
+      self._drop_all()
+    else:
+      self._forked = max(self._forked, self.trainer.version)
+      with self.arrived:
+        for group in groups:
+          self.batcher.offer(group)
     while True:
       record = self.trainer.recover(error)
       with self.arrived:
@@ -253,6 +281,14 @@ class Loop:
     self._saved, self._whole = self.trainer.version, True
     self.display.note(f'The trainer was lost and is back at step {self.trainer.version} after '
                       f'{time.monotonic() - began:.0f} s. {str(error).splitlines()[0][:200]}')
+
+  def _drop_all(self) -> None:
+    for sampler in self.samplers:
+      sampler.abandon()
+    exams.discard(self.verifier, self.health.deadline_s)
+    with self.arrived:
+      self._prompts, self._given = {}, {}
+      self.batcher.clear()
 
   def publish(self) -> None:
     """A copy of the trainer's weights for every sampler."""

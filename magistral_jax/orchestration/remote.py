@@ -57,8 +57,8 @@ class RemoteSampler:
     slots: how many sequences it decodes at once.
     newest_only: hands out no prompt before the newest weights have arrived (lockstep); otherwise
       only those of exams wait for them.
-    on_lost: called with the Orders it had open when it was lost; until the loop sets it, the new
-      process gets them itself.
+    on_lost: called with the Orders it had open when it was lost. Until the loop sets it there are
+      only those of exams, which are begun anew by who holds them.
   """
 
   def __init__(self, handle: Handle, staged: Staged, *, slots: int, newest_only: bool,
@@ -76,7 +76,7 @@ class RemoteSampler:
     self._pinned: set[int] = set()                # Those of the open that are pinned.
     self._count = 0
     self._version, self._lock = staged.version, threading.Lock()
-    self.on_lost: Callable[[list[Order]], None] = self._keep
+    self.on_lost: Callable[[list[Order]], None] = lambda orders: None
     self.counts = collections.Counter()
     self._counts_before = collections.Counter()   # Of the processes that were lost.
     self.transfers = collections.Counter()
@@ -158,8 +158,9 @@ class RemoteSampler:
   def _deliverable(self) -> list[Order]:
     """The new orders, but for those that wait until the newest weights have arrived."""
     late = self._taking is not None or self._offered is not self._taken
-    waits = lambda order: (late and self._newest_only) or (order.pinned
-                                                           and self._has < order.wanted)
+    # All of an exam waits for the same weights, also when newer ones came while it was submitted.
+    wanted = max((order.wanted for order in self._new if order.pinned), default=_NO_WEIGHTS)
+    waits = lambda order: (late and self._newest_only) or (order.pinned and self._has < wanted)
     orders = [order for order in self._new if not waits(order)]
     self._new = [order for order in self._new if waits(order)]
     return orders
@@ -223,10 +224,6 @@ class RemoteSampler:
 
   def _forget(self) -> None:
     self._new, self._open, self._pinned, self._count = [], {}, set(), 0
-
-  def _keep(self, orders: list[Order]) -> None:
-    for order in orders:
-      self.submit(order.prompt, order.sampling, pinned=order.pinned)
 
 
 def _age(staged: Staged) -> tuple[int, int]:

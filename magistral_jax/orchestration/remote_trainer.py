@@ -75,6 +75,7 @@ class Group:
     self._microbatch_rows = microbatch_rows
     self._spans: list[tuple[int, int]] = []
     self._furthest: dict[str, int] = {}
+    self._pings: dict[Handle, ray.ObjectRef] = {}
 
   def __len__(self) -> int:
     return len(self._handles)
@@ -111,6 +112,18 @@ class Group:
       for handle in self._handles:
         handle.well()
 
+  def check(self) -> None:
+    """Raises Lost if it is known by now that one of the processes is dead; never waits.
+
+    For those who wait for something that comes from the trainer without a call of it.
+    """
+    for handle in self._handles:
+      ping = self._pings.get(handle)
+      if ping is None or handle.arrived(ping):
+        self._pings[handle] = handle.actor.ping.remote()
+        if ping is not None:
+          handle.get(ping, self._deadline_s)
+
   def wait_ready(self) -> None:
     """Returns when all processes have built their role and formed one mesh. Raises Lost."""
     for handle in self._handles:
@@ -125,6 +138,7 @@ class Group:
       handle.kill()
     for handle in self._handles:
       handle.restart(error)
+    self._pings.clear()
     self.wait_ready()
 
   def rows_of(self, process: int, rows: Rows) -> Rows:

@@ -55,6 +55,8 @@ def run(loop, total_steps: int) -> None:
 def _next_batch(loop):
   began = time.monotonic()
   while True:
+    # Samplers may be waiting for its weights.
+    loop.mind_trainer()
     loop.health.check()
     if loop.health.stopping.is_set():
       return None
@@ -79,8 +81,7 @@ def _sampling(loop, index: int) -> None:
   sampler, role = loop.samplers[index], f'sampler-{index}'
   with loop.health.watching(role):
     while not (loop.ended.is_set() or loop.health.stopping.is_set()):
-      if index == 0:
-        loop.submit_exam(sampler)
+      loop.submit_exam(sampler)
       loop.admit(sampler)
       if sampler.open:
         loop.health.beat(role, f'decoding {sampler.open} sequences')

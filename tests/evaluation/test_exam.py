@@ -4,6 +4,7 @@ import pytest
 
 from magistral_jax.evaluation.exam import Exam
 from magistral_jax.orchestration import exams
+from magistral_jax.orchestration.health import Lost
 from magistral_jax.records import Completion, Problem, Prompt, Verdict
 from magistral_jax.sampler.slots import Sampling
 from tests import fakes
@@ -75,7 +76,7 @@ def test_an_exam_of_its_own_goes_through_sampler_and_verifier():
   sampler, verifier, seen = fakes.FakeSampler(slots=4), fakes.FakeVerifier(), []
   prompts = fakes.FakeStream().held_out(5)
   result, exam = exams.hold(
-      prompts, Sampling(2, 0.0, 1.0, 128), sampler, verifier, deadline_s=60.0,
+      prompts, Sampling(2, 0.0, 1.0, 128), [sampler], verifier, deadline_s=60.0,
       progress=lambda done, total: seen.append((done, total)))
   assert (result.accuracy, result.accuracy_se, result.version) == (0.5, 0.0, 0)
   assert len(exam.answers) == 10 and seen[-1] == (10, 10)
@@ -87,18 +88,56 @@ def test_an_exam_holds_the_weights_still_until_it_is_over():
   sampler.offer(fakes.FakePublisher().snapshot(None, 1))
   sampler.before_step = lambda: sampler.offer(
       fakes.FakePublisher().snapshot(None, sampler.version + 1))
-  result, _ = exams.hold(fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), sampler,
+  result, _ = exams.hold(fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), [sampler],
                          verifier, deadline_s=60.0)
   assert result.version == sampler.version == 1
   sampler.step()
   assert sampler.version == 2
 
 
+class Flickering(fakes.FakeSampler):
+  """Not ready at first, or lost in its third dispatch and not ready again after that."""
+
+  def __init__(self, lost_at=None):
+    super().__init__(slots=4)
+    self.ready, self._dispatches, self._lost_at = lost_at is not None, 0, lost_at
+
+  hungry = property(lambda self: self.ready)
+
+  def step(self):
+    self._dispatches += 1
+    if self._dispatches == self._lost_at:
+      self.ready = False
+      self.abandon()
+    return super().step()
+
+
+def test_an_exam_goes_to_a_sampler_that_is_ready_and_from_one_that_is_lost_to_another():
+  late, lost, well = Flickering(), Flickering(lost_at=3), fakes.FakeSampler(slots=4)
+  result, exam = exams.hold(
+      fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), [late, lost, well],
+      fakes.FakeVerifier(), deadline_s=60.0)
+  assert len(exam.answers) == 10 and result.accuracy == 0.5
+  assert not late.counts['tokens'] and lost.counts['tokens']
+  assert len(well.finished) == 10 and not well.open
+
+
+def test_an_exam_whose_trainer_is_lost_leaves_nothing_behind():
+  sampler, verifier, lives = fakes.FakeSampler(slots=4), fakes.FakeVerifier(), iter(range(4))
+  def check():
+    if next(lives) == 3:
+      raise Lost('trainer-0 died')
+  with pytest.raises(Lost, match='trainer-0'):
+    exams.hold(fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), [sampler], verifier,
+               deadline_s=60.0, check=check)
+  assert sampler.counts['tokens'] and not sampler.open and not verifier.pending()
+
+
 def test_an_exam_that_stands_still_ends_with_its_key():
   verifier = fakes.FakeVerifier()
   verifier.drain = lambda wait_s=0.0: []
   with pytest.raises(TimeoutError, match=r'for 0 s \(runtime.deadline_s\)\. 4 of 4 are missing'):
-    exams.hold(fakes.FakeStream().held_out(2), Sampling(2, 0.0, 1.0, 128), fakes.FakeSampler(),
+    exams.hold(fakes.FakeStream().held_out(2), Sampling(2, 0.0, 1.0, 128), [fakes.FakeSampler()],
                verifier, deadline_s=0.1)
   verifier.pending = lambda: 3
   with pytest.raises(TimeoutError, match='3 completions were not scored within 0 s'):

@@ -4,7 +4,10 @@ import json
 import os
 import pathlib
 import socket
+import threading
 import time
+
+import ray
 
 from magistral_jax.records import Verdict
 from magistral_jax.weights.manifest import Manifest
@@ -129,8 +132,10 @@ class FaultyTrainer(TrainerHost):
   _folder = None
 
   def supervised(self, rows):
-    if self._folder and self._version == 7:
-      _die_once(self._folder)
+    died = self._folder and pathlib.Path(self._folder).parent / 'died'
+    if died and self._version == 7 and not died.exists():
+      died.touch()
+      os._exit(1)
     return super().supervised(rows)
 
   def save(self, folder, *args):
@@ -138,20 +143,32 @@ class FaultyTrainer(TrainerHost):
     return super().save(folder, *args)
 
 
-class UnsavedTrainer(TrainerHost):
-  """Dies once before the first checkpoint of the loop is written."""
+class MortalTrainer(TrainerHost):
+  """Dies wherever somebody waits for it, once in each of its lives: before its first weights have
+  been fetched, at the first checkpoint, again before weights have been fetched, in an update, and
+  at the last checkpoint, of update 6."""
 
-  def save(self, folder, *args):
-    if pathlib.Path(folder).name == 'checkpoints':
-      _die_once(folder)
-    return super().save(folder, *args)
+  def stage(self, lineage, version):
+    self._life = lineage
+    if (lineage, version) in UNFETCHED:
+      threading.Timer(0.3, os._exit, (1,)).start()
+    return super().stage(lineage, version)
+
+  def save(self, folder, keep, step, *args):
+    self._die_if(step, {1: 0, 4: 6})
+    return super().save(folder, keep, step, *args)
+
+  def train(self, share):
+    self._die_if(self._version, {3: 4})
+    return super().train(share)
+
+  def _die_if(self, moment, deadly):
+    if deadly.get(self._life) == moment:
+      os._exit(1)
 
 
-def _die_once(folder):
-  died = pathlib.Path(folder).parent / 'died'
-  if not died.exists():
-    died.touch()
-    os._exit(1)
+# (lineage, version) of weights that their trainer takes with it.
+UNFETCHED = {(0, -1), (2, 2)}
 
 
 class DyingTrainer(TrainerHost):
@@ -166,6 +183,20 @@ class HangingTrainer(TrainerHost):
 
   def train(self, share):
     time.sleep(10_000)
+
+
+class FetchingSampler(SamplerHost):
+  """Gets its weights from the trainer, which may be dead by then."""
+
+  def take(self, manifest, lenders):
+    end = time.monotonic() + 60.0
+    try:
+      ray.get([lender.ping.remote() for lender in lenders], timeout=60.0)
+      while (manifest.lineage, manifest.version) in UNFETCHED and time.monotonic() < end:
+        ray.get([lender.ping.remote() for lender in lenders], timeout=60.0)
+    except ray.exceptions.RayActorError:
+      return Taken('', {}, 'the trainer is gone')
+    return super().take(manifest, lenders)
 
 
 class IdleSampler(SamplerHost):

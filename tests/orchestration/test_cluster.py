@@ -76,7 +76,8 @@ class Cluster:
         sampling=Sampling(GROUP, 1.0, 1.0, 128), exam_sampling=Sampling(2, 0.0, 1.0, 128),
         exam_prompts=fakes.FakeStream().held_out(3), exam_every=exam_every,
         checkpoint_every=c.checkpoints.every, prompts_per_batch=PROMPTS, patience_batches=20,
-        places=place.places, transfers=place.transfers)
+        places=place.places, transfers=place.transfers, check_trainer=place.check_trainer,
+        afresh=c.runtime.mode == 'ray_lockstep')
     place.on_lost(self.loop.reissue)
     self.loop.save()
     # From here on a call may take no longer than that; starting may.
@@ -115,11 +116,17 @@ def alive(pid):
     return False
 
 
-def accounted(workdir, steps, summary=None):
-  """Checks that each ordinal has one fate, each update its prompts, and totals are sums."""
+def accounted_lines(workdir):
+  """What became of all completions; each has one fate."""
   lines = [json.loads(line) for line in (workdir / 'rollouts.jsonl').read_text().splitlines()]
   seen = collections.Counter((line['ordinal'], line['sample']) for line in lines)
   assert set(seen.values()) == {1}
+  return lines
+
+
+def accounted(workdir, steps, summary=None):
+  """Checks that each ordinal has one fate, each update its prompts, and totals are sums."""
+  lines = accounted_lines(workdir)
   trained = collections.Counter(line['step'] for line in lines if line['fate'] == 'trained')
   assert trained == dict.fromkeys(range(1, steps + 1), PROMPTS * GROUP)
   if summary:
@@ -223,17 +230,22 @@ def test_a_sampler_joins_when_there_is_room_and_may_leave_for_good(tmp_path):
     joined.append((late.name, role.version))
     # First in the queue for the place that the sampler is about to lose.
     another = take_place()
-    os.kill(late.where['pid'], signal.SIGKILL)
+    leaving = running.handle('sampler-0')
+    os.kill(leaving.where['pid'], signal.SIGKILL)
     assert ray.get(another.here.remote(), timeout=DEADLINE_S)
     version = loop.trainer.version
-    until(lambda: loop.trainer.version > version + 3)
-    joined.append((late.name, late.where))
+    until(lambda: loop.trainer.version > version + 3 and max(examined()) > version + 3)
+    joined.append((leaving.name, leaving.where))
     loop.health.stopping.set()
     ray.kill(another)
 
+  def examined():
+    lines = (tmp_path / 'metrics.jsonl').read_text().split('\n')[:-1]
+    return [json.loads(line).get('held_out_version', 0) for line in lines]
+
   with Cluster(tmp_path, samplers=2) as running:
     thread = once_something_is_trained(running, come_and_go)
-    loop = running.run(100_000)
+    loop = running.run(100_000, exam_every=1)
     thread.join()
   (name, version), (_, where) = joined
   assert name in ('sampler-0', 'sampler-1') and version >= 2 and not where
@@ -320,32 +332,52 @@ def test_a_network_that_is_slow_for_a_while_costs_nobody_his_place(tmp_path):
   accounted(tmp_path, 10, loop.journal.summary())
 
 
-@pytest.mark.parametrize('trainer, step', [('FaultyTrainer', 6), ('UnsavedTrainer', 9)])
-def test_a_trainer_lost_before_the_loop_goes_on_from_its_newest_checkpoint(
-    tmp_path, trainer, step):
+def run_to_the_end(workdir, roles, **changed):
+  """Everything that a run does, cold start and exams too: what it said, and its handles."""
   c = tiny.shrink(tiny.load(), **{
       'runtime.mode': 'ray', 'runtime.deadline_s': DEADLINE_S, 'runtime.heartbeat_s': HEARTBEAT_S,
-      'checkpoints.every': 3, 'cold_start.steps': 10, 'cold_start.examples': 64, 'total_steps': 3,
-      'batching.row_tokens': 128, 'evaluation.problems': 2, 'runtime.restarts': 2})
-  roles = fake_hosts.Roles(TrainerHost=getattr(fake_hosts, trainer))
+      'checkpoints.every': 3, 'cold_start.steps': 10, 'cold_start.examples': 64,
+      'batching.row_tokens': 128, 'evaluation.problems': 2, 'runtime.restarts': 2, **changed})
   said, guard = [], jax.config.jax_transfer_guard
-  with cluster.Cluster(c, tmp_path, roles=roles) as place:
+  with cluster.Cluster(c, workdir, roles=roles) as place:
     display = Display(c.total_steps, False)
     display.note = said.append
-    run = train.Run(c, tmp_path, display, Health(DEADLINE_S), check.prepare(c), place.verifier(),
+    run = train.Run(c, workdir, display, Health(DEADLINE_S), check.prepare(c), place.verifier(),
                     place)
     try:
       run.train()
     finally:
       jax.config.update('jax_transfer_guard', guard)
       run.close()
-    assert next(h for h in place.handles if h.name == 'trainer-0').lost == 1
-  lost = next(i for i, note in enumerate(said) if note.startswith('The trainer was lost before'))
-  assert said[lost + 1].startswith(f'Resumed at step {step} of')
+    lost = {handle.name: handle.lost for handle in place.handles}
+  return said, lost, json.loads((workdir / 'summary.json').read_text())
+
+
+def test_a_trainer_lost_in_the_cold_start_goes_on_from_its_newest_checkpoint(tmp_path):
+  said, lost, summary = run_to_the_end(
+      tmp_path, fake_hosts.Roles(TrainerHost=fake_hosts.FaultyTrainer), total_steps=3)
+  assert lost['trainer-0'] == 1
+  note = next(i for i, note in enumerate(said) if note.startswith('The trainer was lost before'))
+  assert said[note + 1].startswith('Resumed at step 6 of')
   assert (tmp_path / 'died').exists() and not (tmp_path / 'cold_start').exists()
-  summary = json.loads((tmp_path / 'summary.json').read_text())
   assert summary['steps'] == 3
   assert [key for key in summary if key.startswith('accuracy') and summary[key] is not None]
+
+
+def test_in_lockstep_all_is_as_if_the_trainer_had_not_died_whoever_waited_for_it(tmp_path):
+  said, lost, summary = run_to_the_end(
+      tmp_path, fake_hosts.Roles(TrainerHost=fake_hosts.MortalTrainer,
+                                 SamplerHost=fake_hosts.FetchingSampler),
+      **{'runtime.mode': 'ray_lockstep', 'runtime.restarts': 5, 'total_steps': 6})
+  assert lost['trainer-0'] == 5
+  assert sum(note.startswith('The trainer was lost before') for note in said) == 2
+  assert summary['steps'] == 6 and summary['max_staleness'] == 0
+  assert sorted(int(path.stem) for path in (tmp_path / 'checkpoints').glob('*.json'))[-1] == 6
+  prompts, lines = tiny.shrink(tiny.load()).batching.prompts_per_batch, accounted_lines(tmp_path)
+  assert ({(line['step'], line['ordinal']) for line in lines}
+          == {(ordinal // prompts + 1, ordinal) for ordinal in range(6 * prompts)})
+  assert ({(line['step'], *line['versions'][0]) for line in lines}
+          == {(step, 0, step - 1) for step in range(1, 7)})
 
 
 @pytest.mark.parametrize('trainer, way', [

@@ -2,6 +2,7 @@
 import pytest
 
 from magistral_jax import metrics
+from magistral_jax.orchestration.health import Lost
 from tests import fakes
 
 
@@ -59,6 +60,82 @@ def test_a_finished_exam_is_reported_once_with_the_next_update(make_loop, tmp_pa
   assert (first['held_out_accuracy'], first['held_out_version']) == (0.5, 0)
   assert 'held_out_accuracy' not in second
   assert loop.journal.measured('held_out_accuracy') == 0.5
+
+
+def test_an_exam_is_not_given_to_a_sampler_that_is_down(make_loop):
+  class Down(fakes.FakeSampler):
+    hungry = False
+  loop = make_loop(samplers=[Down(), fakes.FakeSampler()])
+  down, well = loop.samplers
+  loop.open_exam()
+  loop.submit_exam(down)
+  assert not loop.exam.submitted
+  loop.submit_exam(well)
+  assert well.open == 3 * 2 and not down.open
+
+
+class Recovering(fakes.FakeTrainer):
+  """Goes back to version 0 when it is lost, which it is at the next call once `lost` is set."""
+
+  def __init__(self, record):
+    super().__init__()
+    self.record, self.lost = record, False
+
+  def train(self, batch):
+    if self.lost:
+      raise Lost('trainer-0 died')
+    metrics = super().train(batch)
+    on_policy = batch.oldest_version == self.version - 1
+    return metrics | (dict(logprob_gap_max=0.5) if on_policy else {})
+
+  def recover(self, error):
+    self.version, self.lost = 0, False
+    return self.record
+
+
+@pytest.mark.parametrize('afresh', [False, True])
+def test_what_a_lost_trainer_leaves_to_be_done(make_loop, tmp_path, afresh):
+  trainer = Recovering(None)
+  loop = make_loop(trainer=trainer, afresh=afresh, paced=not afresh)
+  trainer.record = loop.journal.record()
+  for _ in range(2):
+    fakes.fill(loop, 4)
+    loop.update(loop.next_batch())
+  fakes.fill(loop, 4)
+  loop.admit(loop.samplers[0], most=2)
+  in_hand = loop.next_batch()
+  trainer.lost = True
+  loop.update(in_hand)
+  assert trainer.version == 0 and not metrics.read_lines(tmp_path / 'metrics.jsonl')
+  if afresh:           # All comes again, in its order, and is new.
+    assert not loop.batcher.waiting and not loop.samplers[0].open
+    assert loop.ledger.on_the_way == 0 and loop.ledger.issue() == 0
+    loop.ledger.reissue(0)
+  else:                # What was in its hands comes first.
+    ordinals = [group.ordinal for group in in_hand.groups]
+    assert sorted(loop.batcher.waiting_ordinals)[:4] == ordinals
+  for _ in range(4):
+    fakes.fill(loop, 4)
+    loop.update(loop.next_batch())
+  gaps = ['logprob_gap_max' in line for line in metrics.read_lines(tmp_path / 'metrics.jsonl')]
+  # Versions 1 and 2 were there twice: no gap to them is one "under the same weights".
+  assert not any(gaps[:3]) if not afresh else any(gaps)
+
+
+def test_a_trainer_that_dies_while_nobody_calls_it_is_recovered(make_loop):
+  deaths = iter([None, Lost('trainer-0 died'), None])
+  def check():
+    if (death := next(deaths)) is not None:
+      raise death
+  trainer = Recovering(None)
+  loop = make_loop(trainer=trainer, check_trainer=check)
+  trainer.record = loop.journal.record()
+  fakes.fill(loop, 4)
+  loop.update(loop.next_batch())
+  loop.mind_trainer()
+  assert trainer.version == 1
+  loop.mind_trainer()
+  assert trainer.version == 0
 
 
 def test_groups_that_grew_stale_are_booked_and_dropped(make_loop, tmp_path):
