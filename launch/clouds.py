@@ -19,6 +19,8 @@ QUEUED_STATES = {
     'ACTIVE': ACTIVE, 'SUSPENDING': LOST, 'SUSPENDED': LOST, 'FAILED': LOST, 'DELETING': LOST}
 TPU7X_IMAGE = ('--image-family=ubuntu-accel-2404-amd64-tpu-tpu7x',
                '--image-project=ubuntu-os-accelerator-images')
+# A host that is gone says nothing: ssh then ends after a minute, not when TCP gives up.
+SSH_FLAGS = ('--ssh-flag=-oConnectTimeout=30', '--ssh-flag=-oServerAliveInterval=15')
 DISK_GB = 200                # Environment, code, compilation cache; checkpoints lie in the bucket.
 
 
@@ -67,7 +69,7 @@ class QueuedResources:
 
   def hosts(self, one: Slice) -> list[str]:
     return ['gcloud', 'compute', 'tpus', 'tpu-vm', 'describe', one.name, *self.place.flags,
-            '--format=value[separator=" "](networkEndpoints[].ipAddress)']
+            '--format=value[delimiter=" "](networkEndpoints[].ipAddress)']
 
   def addresses(self, answer: str) -> list[tuple[str, str]]:
     """(what `ssh` takes, internal address) of the hosts, in their order."""
@@ -77,7 +79,7 @@ class QueuedResources:
     """Commands, to be run at the same time, that run the script on some hosts."""
     worker = 'all' if len(workers) == one.hosts else ','.join(workers)
     return [['gcloud', 'compute', 'tpus', 'tpu-vm', 'ssh', one.name, *self.place.flags, '--quiet',
-             f'--worker={worker}', f'--command={script}']]
+             *SSH_FLAGS, f'--worker={worker}', f'--command={script}']]
 
   def delete(self, one: Slice) -> list[list[str]]:
     return [['gcloud', 'compute', 'tpus', 'queued-resources', 'delete', one.name,
@@ -136,7 +138,7 @@ class InstanceGroups:
     return [tuple(line.split()) for line in answer.splitlines() if line.strip()]
 
   def ssh(self, one: Slice, workers: Sequence[str], script: str) -> list[list[str]]:
-    return [['gcloud', 'compute', 'ssh', worker, *self.place.flags, '--quiet',
+    return [['gcloud', 'compute', 'ssh', worker, *self.place.flags, '--quiet', *SSH_FLAGS,
              f'--command={script}'] for worker in workers]
 
   def delete(self, one: Slice) -> list[list[str]]:

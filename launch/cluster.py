@@ -125,7 +125,7 @@ class Launcher:
 
   def logs(self) -> None:
     """Follows the job's output until the job ends or the user goes."""
-    self._shell.follow(self._logs()).wait()
+    self._shell.follow_to_end(self._logs())
 
   def stop(self) -> None:
     """Asks the job to save and end; the slices stay."""
@@ -195,10 +195,11 @@ class Launcher:
 
   def _bring_up(self) -> None:
     """Installs where nothing is installed, and makes one Ray cluster of all hosts."""
-    if not self._ray_is_up():
+    alive = self._in_ray()
+    self._joined = {one for one in self._slices if one not in self._renewed and alive
+                    and alive.issuperset(address for _, address in self._hosts(one))}
+    if self._trainer not in self._joined:   # Nor is there a head, then, that others were joined to.
       self._joined.clear()
-    elif not self._joined:   # Another `run` has left it working.
-      self._joined.update(one for one in self._slices if one not in self._renewed)
     fresh = [one for one in self._slices if one not in self._joined]
     if fresh:
       self._install(fresh)
@@ -258,11 +259,14 @@ class Launcher:
     return self._shell.run(self._cloud.ssh(self._trainer, [head], script)[0], timeout_s=SSH_S,
                            answer=answer)
 
-  def _ray_is_up(self) -> bool:
+  def _in_ray(self) -> set[str]:
+    """Addresses of the hosts in the Ray cluster that another `run` may have left working."""
     if self._shell.dry or self._trainer in self._renewed:
-      return False
-    ask = f'{RAY} status >/dev/null 2>&1 && echo up || echo down'
-    return 'up' in self._patiently([self._trainer], lambda: self._on_head(ask))
+      return set()
+    answer = self._patiently([self._trainer], lambda: self._on_head(
+        f'if {RAY} status >/dev/null 2>&1; then {RAY} list nodes --filter=state=ALIVE '
+        f'--limit=10000 --format=json; else echo down; fi'))
+    return set(re.findall(r'"node_ip": *"([^"]+)"', answer))
 
   def _submit(self) -> None:
     # An ended job of this name keeps the name until it is deleted.
@@ -311,9 +315,7 @@ class Launcher:
           logs = self._shell.follow(self._logs())
       return 'SUCCEEDED'
     finally:
-      if logs.poll() is None:
-        logs.terminate()
-      logs.wait()
+      self._shell.end(logs)
 
   def _tend(self, one: Slice) -> None:
     """One look at a sampler's slice: asks for it again if it is lost, lets it join if it is new."""

@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import sys
 import tempfile
 
@@ -130,7 +131,7 @@ def act_gke(arguments, wanted, job: Job, shell: Shell) -> int:
       pathlib.Path(file).write_text(text, 'utf-8')
       shell.say(f'{file} is written')
   if arguments.action == 'logs':
-    return shell.follow(jobset.commands('logs', job.name, file)).wait()
+    return shell.follow_to_end(jobset.commands('logs', job.name, file))
   if arguments.action != 'create':
     shell.say(shell.run(jobset.commands(arguments.action, job.name, file), timeout_s=120).strip())
   return 0
@@ -170,4 +171,6 @@ def main(argv) -> int:
 
 
 if __name__ == '__main__':
+  for number in (signal.SIGTERM, signal.SIGHUP):   # A closed window is as good as Control-C.
+    signal.signal(number, signal.default_int_handler)
   sys.exit(main(sys.argv[1:]))

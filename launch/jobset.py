@@ -34,6 +34,7 @@ def manifest(slices: Sequence[Slice], job: Job, *, image: str, tier: str) -> str
       apiVersion='jobset.x-k8s.io/v1alpha2', kind='JobSet',
       metadata=dict(name=job.name),
       spec=dict(
+          suspend=False,   # Written out: `apply` leaves alone what a manifest does not name.
           network=dict(enableDNSHostnames=True, subdomain=job.name, publishNotReadyAddresses=True),
           failurePolicy=dict(maxRestarts=RESTARTS, rules=[
               dict(action='FailJobSet', onJobFailureReasons=['PodFailurePolicy'])]),

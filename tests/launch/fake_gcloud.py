@@ -25,7 +25,9 @@ def lookup(world, name):
 def create(world, name):
   if name in world['slices']:
     sys.exit(f'ERROR: {name} already exists')
-  world['slices'][name] = dict(state='WAITING_FOR_RESOURCES', looks=0, installed=False, ray='')
+  world['created'] += 1
+  world['slices'][name] = dict(
+      state='WAITING_FOR_RESOURCES', looks=0, installed=False, ray='', net=world['created'])
 
 
 def look(world, name):
@@ -67,6 +69,16 @@ def hosts(world, name):
   return [f'{name}-h{i}' for i in range(world['hosts'].get(name, 1))]
 
 
+def addresses(world, name):
+  return [f'10.0.{lookup(world, name)["net"]}.{i}' for i in range(len(hosts(world, name)))]
+
+
+def one_column(flags, items):
+  """A list as `--format=value` writes it: `separator` is between columns, not between items."""
+  found = re.search(r'[[,]delimiter="(.)"', flag(flags, 'format'))
+  return (found[1] if found else ';').join(items)
+
+
 def make(world, kind, action, name):
   """A template or a policy, of which a second one of the same name cannot be."""
   made = world['made'][kind]
@@ -100,8 +112,10 @@ def ssh(world, name, script):
     elif one['ray'] != 'head':
       assert any(other['ray'] == 'head' for other in world['slices'].values()), 'no head to join'
       one['ray'] = 'worker'
-  if 'ray status' in script:
-    print('up' if one['ray'] == 'head' else 'down')
+  if 'ray list nodes' in script:
+    nodes = [dict(node_ip=address, state='ALIVE') for other, two in world['slices'].items()
+             if two['ray'] and two['state'] == 'ACTIVE' for address in addresses(world, other)]
+    print(json.dumps(nodes) if one['ray'] == 'head' else 'down')
   if 'job submit' in script:
     world['job'] = 'RUNNING'
     world['submitted'] += 1
@@ -145,7 +159,8 @@ def main(argv):
       queued_resources(world, words[3], words[4], flags)
     elif words[:4] == ['compute', 'tpus', 'tpu-vm', 'describe']:
       lookup(world, words[4])
-      print(' '.join(f'10.0.0.{i}' for i in range(world['hosts'].get(words[4], 1))))
+      assert flag(flags, 'format').endswith('(networkEndpoints[].ipAddress)')
+      print(one_column(flags, addresses(world, words[4])))
     elif words[:4] == ['compute', 'tpus', 'tpu-vm', 'ssh']:
       ssh(world, words[4], flag(flags, 'command'))
     elif words[:3] == ['compute', 'instance-groups', 'managed']:
@@ -154,9 +169,8 @@ def main(argv):
       make(world, words[1], words[2], words[-1])
     elif words[:3] == ['compute', 'instances', 'list']:
       name = re.match(r'name~\^(.*)- AND zone:', flag(flags, 'filter'))[1]
-      lookup(world, name)
-      for i, host in enumerate(hosts(world, name)):
-        print(f'{host}\t10.0.0.{i}')
+      for host, address in zip(hosts(world, name), addresses(world, name), strict=True):
+        print(f'{host}\t{address}')
     elif words[:2] == ['compute', 'ssh']:
       ssh(world, words[2].rpartition('-h')[0], flag(flags, 'command'))
     else:

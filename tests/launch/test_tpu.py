@@ -175,7 +175,7 @@ def cloud(tmp_path, monkeypatch):
     if not world.exists():
       world.write_text(json.dumps(dict(
           slices={}, hosts={'small-trainer': 2}, script=script, becomes=becomes, job='', asked=0,
-          submitted=0, refusals=refusals, log=[],
+          submitted=0, refusals=refusals, log=[], created=0,
           made={'instance-templates': [], 'resource-policies': []})))
     elif kept or script:
       world.write_text(json.dumps(json.loads(world.read_text()) | kept | dict(script=script)))
@@ -221,6 +221,18 @@ def test_running_again_takes_up_the_job_that_runs(cloud, capfd):
   assert count(world, 'queued-resources create') == 3, 'slices were there'
 
 
+def test_a_sampler_granted_while_nobody_looked_joins(cloud):
+  world = cloud({'1': 'succeed'})[1]
+  world['slices']['small-sampler-1'] |= dict(installed=False, ray='')
+  status, world = cloud({'2': 'succeed'}, slices=world['slices'], job='RUNNING', asked=0, log=[])
+  assert status == 0 and world['slices']['small-sampler-1']['ray'] == 'worker'
+  assert world['submitted'] == 1, 'the job that runs is left alone'
+  world['slices']['small-trainer']['ray'] = ''
+  status, world = cloud({'2': 'succeed'}, slices=world['slices'], job='RUNNING', asked=0)
+  assert status == 0 and world['submitted'] == 2
+  assert [one['ray'] for one in world['slices'].values()] == ['head', 'worker', 'worker']
+
+
 def test_create_waits_and_run_installs(cloud):
   status, world = cloud({}, action='create')
   assert status == 0 and {one['state'] for one in world['slices'].values()} == {'ACTIVE'}
@@ -254,14 +266,17 @@ def test_a_job_that_fails_for_a_preemption_is_taken_up_again(cloud):
 
 def test_a_life_on_kubernetes(tmp_path, monkeypatch, capfd):
   """Applied, looked at, followed, suspended, applied again, deleted: kubectl does it all."""
-  asked = tmp_path / 'asked'
+  asked, suspended = tmp_path / 'asked', tmp_path / 'suspended'
   (tmp_path / 'kubectl').write_text(f"""#!/bin/sh
 echo "$@" >> {asked}
 case "$1" in
-  apply) grep -q 'kind: JobSet' "${{2#--filename=}}" && echo jobset.jobset.x-k8s.io/small created;;
+  apply) grep -q 'kind: JobSet' "${{2#--filename=}}" && echo jobset.jobset.x-k8s.io/small created
+    # What a manifest does not name stays as it was patched.
+    if grep -q '^  suspend: false' "${{2#--filename=}}"; then rm -f {suspended}; fi;;
   get) echo small-trainer-0-0-x7 Running;;
   logs) echo step 1; exit 0;;
-  patch|delete) echo done;;
+  patch) touch {suspended}; echo done;;
+  delete) echo done;;
 esac
 """)
   (tmp_path / 'kubectl').chmod(0o755)
@@ -272,6 +287,7 @@ esac
   for action in ('run', 'status', 'logs', 'stop', 'run', 'delete'):
     assert command.main([action, *gke]) == 0
     assert words[action] in capfd.readouterr().out
+    assert suspended.exists() == (action == 'stop')
   assert [line.split()[0] for line in asked.read_text().splitlines()] == [
       'apply', 'get', 'logs', 'patch', 'apply', 'delete']
   (tmp_path / 'kubectl').write_text('#!/bin/sh\necho no such cluster >&2; exit 1\n')
