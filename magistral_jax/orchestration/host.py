@@ -12,7 +12,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -118,6 +118,13 @@ class Handle:
   def arrived(self, reference) -> bool:
     """Whether there is something to `get`, an answer or a failure."""
     return bool(ray.wait([reference], timeout=0)[0])
+
+  def arrivals(self, references: Sequence, wait_s: float) -> list[bool]:
+    """The same for each of several, of any hosts; waits up to `wait_s` for the first."""
+    if wait_s:
+      ray.wait(references, timeout=wait_s)
+    there = set(ray.wait(references, num_returns=len(references), timeout=0)[0])
+    return [reference in there for reference in references]
 
   def get(self, reference, timeout_s: float):
     """What a reference of this host stands for; raises as `call`."""
