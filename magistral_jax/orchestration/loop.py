@@ -312,10 +312,12 @@ class Loop:
 
   def _exam_result(self) -> dict:
     """The finished exam's figures, once."""
-    if self.exam is None or self.exam.open:
-      return {}
-    result, self.exam = self.exam.result(), None
-    return self.held_out(result)
+    with self.arrived:
+      exam = self.exam
+      if exam is None or exam.open:
+        return {}
+      self.exam = None
+    return self.held_out(exam.result())
 
   def held_out(self, result) -> dict:
     """The figures of an exam, kept for the summary too."""
