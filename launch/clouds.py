@@ -64,6 +64,10 @@ class QueuedResources:
     return ['gcloud', 'compute', 'tpus', 'queued-resources', 'describe', one.name,
             *self.place.flags, '--format=value(state.state)']
 
+  def list(self) -> list[str]:
+    return ['gcloud', 'compute', 'tpus', 'queued-resources', 'list', *self.place.flags,
+            '--format=value(name.basename())']
+
   def state(self, one: Slice, answer: str) -> str:
     return QUEUED_STATES.get(answer.strip(), WAITING)
 
@@ -122,6 +126,10 @@ class InstanceGroups:
     return ['gcloud', 'compute', 'instance-groups', 'managed', 'list-instances', one.name,
             *self.place.flags, '--format=value(instance.basename(),instanceStatus)']
 
+  def list(self) -> list[str]:
+    return ['gcloud', 'compute', 'instance-groups', 'managed', 'list',
+            f'--project={self.place.project}', f'--zones={self.place.zone}', '--format=value(name)']
+
   def state(self, one: Slice, answer: str) -> str:
     states = [line.split()[-1] for line in answer.splitlines() if line.strip()]
     if any(state in ('STOPPING', 'SUSPENDED', 'TERMINATED', 'STOPPED') for state in states):
@@ -143,14 +151,13 @@ class InstanceGroups:
 
   def delete(self, one: Slice) -> list[list[str]]:
     project = f'--project={self.place.project}'
-    policy = [] if one.hosts == 1 else [
-        ['gcloud', 'compute', 'resource-policies', 'delete', one.name, project,
-         f'--region={self.place.region}', '--quiet']]
     return [
         ['gcloud', 'compute', 'instance-groups', 'managed', 'delete', one.name, *self.place.flags,
          '--quiet'],
         ['gcloud', 'compute', 'instance-templates', 'delete', one.name, project, '--quiet'],
-        *policy]
+        # There is none if the slice had one host.
+        ['gcloud', 'compute', 'resource-policies', 'delete', one.name, project,
+         f'--region={self.place.region}', '--quiet']]
 
 
 def choose(slices: Sequence[Slice], place: Place):

@@ -21,43 +21,19 @@ import time
 from collections.abc import Sequence
 
 from launch.clouds import ACTIVE, LOST, MISSING
+from launch.hosts import HOME, RAY, Job, install_script, start_script
 from launch.shell import CommandError, Shell
 from launch.slices import Slice
 
-HOME = '~/magistral_jax'             # On every host.
-RAY = f'{HOME}/.venv/bin/ray'
-MOUNTS = '/mnt/gcs'                  # Buckets are folders here, by gcsfuse.
-GCSFUSE = ('https://github.com/GoogleCloudPlatform/gcsfuse/releases/download/v2.7.0/'
-           'gcsfuse_2.7.0_amd64.deb')
-# A checkpoint is finished by renaming its folder, which gcsfuse refuses without a limit.
-MOUNT_OPTIONS = ('implicit-dirs', 'rename-dir-limit=1000000')
-PORT = 6379
 DASHBOARD = '--address=http://127.0.0.1:8265'
-RESOURCES = {'trainer': {'trainer': 1}, 'sampler': {'sampler': 1, 'verifier': 1}}
 ENDED = ('SUCCEEDED', 'FAILED', 'STOPPED')
 # Seconds that a command may take.
 ASK_S, CHANGE_S, INSTALL_S, SSH_S = 120, 900, 1800, 300
 SSH_ATTEMPTS = 5
 MOST_FAILURES = 10                   # So many failed looks in a row are no passing fault.
+WHY = ('quota and zone are the usual reasons; the describe command that --dry_run prints shows '
+       'what the cloud says.')
 STOP_S = 600                         # What a stopped job may take to save.
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-  """What runs, under which name. Job('small', 'gs://bucket/small', 'python -m ...', ('-e',))"""
-  name: str
-  workdir: str              # gs://BUCKET/RUN: all that outlives the slices.
-  command: str              # Run in HOME on the head, its python being the environment's.
-  upload: tuple[str, ...]   # Makes the archive of the code, on this machine.
-  archive: str              # Where that command puts it.
-
-  @property
-  def bucket(self) -> str:
-    return self.workdir.removeprefix('gs://').split('/')[0]
-
-  @property
-  def code(self) -> str:
-    return f'{self.workdir.rstrip("/")}/code.tgz'
 
 
 class Lost(CommandError):
@@ -85,10 +61,14 @@ class Launcher:
     self._trainer, *self._samplers = self._slices
     self._joined: set[Slice] = set()     # Those that are in the Ray cluster.
     self._renewed: set[Slice] = set()    # Those that were asked for since, and are not in it yet.
+    self._granted: set[Slice] = set()    # Those that were active since they were asked for.
+    self._given_up: set[Slice] = set()   # Samplers whose request failed.
 
-  def create(self) -> None:
-    """Asks for slices that are missing or lost, and waits until all are active.
+  def create(self, *, whole: bool = True) -> list[Slice]:
+    """Asks for slices that are missing or lost, and waits; those that are active.
 
+    Args:
+      whole: wait for all of them; else for what a job needs, the trainer's and one sampler's.
     Raises:
       Refused: a request failed, or was not filled in time.
     """
@@ -96,14 +76,13 @@ class Launcher:
       state = self._state(one, answer='')
       if state in (LOST, MISSING) or (one in self._joined and state != ACTIVE):
         self._renew(one, state)
-    self._wait()
+    return self._wait(whole)
 
   def run(self) -> str:
     """Runs the job to its end, over as many losses as `recoveries` allows; how it ended."""
     while True:
       try:
-        self.create()
-        self._bring_up()
+        self._bring_up(self.create(whole=False))
         if self.job_state() not in ('PENDING', 'RUNNING'):
           self._submit()
         return self._watch()
@@ -111,14 +90,15 @@ class Launcher:
         raise
       except CommandError as error:
         # A slice that is preempted while it is being set up shows as a failed command.
-        states = [self._state(one, answer=ACTIVE) for one in self._slices]
-        if not isinstance(error, Lost) and set(states) == {ACTIVE}:
+        if not isinstance(error, Lost) and all(
+            self._state(one, answer=ACTIVE) == ACTIVE for one in self._granted.copy()):
           raise
         self._spend(str(error))
 
   def status(self) -> list[tuple[str, str]]:
     """(name, state) of every slice, and of the job if the trainer's is active."""
-    rows = [(one.name, self._state(one, answer=ACTIVE)) for one in self._slices]
+    slices = self._slices + [one for one in self.found() if one not in self._slices]
+    rows = [(one.name, self._state(one, answer=ACTIVE)) for one in slices]
     if rows[0][1] == ACTIVE:
       rows.append((f'job {self._job.name}', self.job_state()))
     return rows
@@ -131,10 +111,21 @@ class Launcher:
     """Asks the job to save and end; the slices stay."""
     self._on_head(f'{RAY} job stop {DASHBOARD} --no-wait {self._job.name}')
 
-  def delete(self) -> None:
-    """Deletes every slice; checkpoints and logs stay in the bucket."""
-    for one in self._slices:
+  def found(self) -> list[Slice]:
+    """What there is of this job in the zone, more samplers than the config asks for included."""
+    names = self._shell.run(self._cloud.list(), timeout_s=ASK_S).split()
+    if self._shell.dry:
+      return self._slices
+    pattern = re.compile(rf'{self._job.name}-(trainer|sampler-\d+)')
+    return [dataclasses.replace(self._slices[match[1] != 'trainer'], name=match[0])
+            for match in map(pattern.fullmatch, sorted(names)) if match]
+
+  def delete(self) -> list[Slice]:
+    """Deletes what there is, and names it; checkpoints and logs stay in the bucket."""
+    found = self.found()
+    for one in found:
       self._delete(one)
+    return found
 
   def job_state(self) -> str:
     """PENDING, RUNNING, one of ENDED, or MISSING."""
@@ -147,11 +138,15 @@ class Launcher:
                            tolerate=('not_found', 'not found'), answer=answer)
     if self._shell.dry:
       return answer or MISSING
-    return self._cloud.state(one, said) if said.strip() else MISSING
+    state = self._cloud.state(one, said) if said.strip() else MISSING
+    if state == ACTIVE:
+      self._granted.add(one)
+    return state
 
   def _renew(self, one: Slice, state: str) -> None:
     """Asks for a slice again; what is left of the old one goes first."""
-    self._joined.discard(one)
+    for kept in (self._joined, self._granted, self._given_up):
+      kept.discard(one)
     self._renewed.add(one)
     if state != MISSING:
       self._shell.say(f'{one.name} is lost: deleting what is left of it')
@@ -172,7 +167,7 @@ class Launcher:
     self._left -= 1
     self._shell.say(f'{why}\n{self._left} recoveries are left')
 
-  def _wait(self) -> None:
+  def _wait(self, whole: bool) -> list[Slice]:
     deadline = time.monotonic() + self._wait_s
     shown: dict[str, str] = {}
     while True:
@@ -180,27 +175,28 @@ class Launcher:
       for name, state in states.items():
         if state != shown.get(name):
           self._shell.say(f'{name}: {state}')
-      if set(states.values()) == {ACTIVE}:
-        return
-      for name, state in states.items():
-        if state == LOST and shown.get(name) == ACTIVE:
-          raise Lost(f'{name} is lost while others are waited for')
-        if state == LOST:
-          raise Refused(f'the request for {name} failed. Look at it with the describe command that '
-                        f'--dry_run prints; quota and zone are the usual reasons.')
+      active = [one for one in self._slices if states[one.name] == ACTIVE]
+      if len(active) == len(states) or not whole and len(active) > 1 and self._trainer in active:
+        return active
+      alone = all(states[one.name] == LOST for one in self._samplers)
+      for one in self._slices:
+        if states[one.name] == LOST and one in self._granted:
+          raise Lost(f'{one.name} is lost while others are waited for')
+        if states[one.name] == LOST and (whole or one == self._trainer or alone):
+          raise Refused(f'the request for {one.name} failed: {WHY}')
       if time.monotonic() > deadline:
         raise Refused(f'slices are not active after {self._wait_s / 3600:.1f} hours: {states}')
       shown = states
       time.sleep(self._poll_s)
 
-  def _bring_up(self) -> None:
-    """Installs where nothing is installed, and makes one Ray cluster of all hosts."""
+  def _bring_up(self, slices: Sequence[Slice]) -> None:
+    """Installs where nothing is installed, and makes one Ray cluster of these slices."""
     alive = self._in_ray()
-    self._joined = {one for one in self._slices if one not in self._renewed and alive
+    self._joined = {one for one in slices if one not in self._renewed and alive
                     and alive.issuperset(address for _, address in self._hosts(one))}
     if self._trainer not in self._joined:   # Nor is there a head, then, that others were joined to.
       self._joined.clear()
-    fresh = [one for one in self._slices if one not in self._joined]
+    fresh = [one for one in slices if one not in self._joined]
     if fresh:
       self._install(fresh)
       self._start(fresh)
@@ -320,7 +316,11 @@ class Launcher:
   def _tend(self, one: Slice) -> None:
     """One look at a sampler's slice: asks for it again if it is lost, lets it join if it is new."""
     state = self._state(one, answer=ACTIVE)
-    if one in self._joined and state != ACTIVE or state in (LOST, MISSING):
+    if state == LOST and one not in self._granted:   # Asking again would not help.
+      if one not in self._given_up:
+        self._given_up.add(one)
+        self._shell.say(f'the request for {one.name} failed, and the job goes on without it: {WHY}')
+    elif one in self._joined and state != ACTIVE or state in (LOST, MISSING):
       self._spend(f'{one.name} is lost; the job goes on without it')
       self._renew(one, state)
     elif one not in self._joined and state == ACTIVE:
@@ -334,30 +334,3 @@ class Launcher:
   def _delete(self, one: Slice) -> None:
     for argv in self._cloud.delete(one):
       self._shell.run(argv, timeout_s=CHANGE_S, tolerate=('not_found', 'not found'))
-
-
-def mounted(workdir: str) -> str:
-  """Where a folder of a bucket is on every host: gs://BUCKET/RUN -> /mnt/gcs/BUCKET/RUN."""
-  return f'{MOUNTS}/{workdir.removeprefix("gs://")}'
-
-
-def install_script(job: Job) -> str:
-  """Puts code, environment and the mounted bucket on a host, whatever Python its image has."""
-  place = f'{MOUNTS}/{job.bucket}'
-  return (
-      f'set -e; mkdir -p {HOME}; cd {HOME}; gcloud storage cp {shlex.quote(job.code)} code.tgz; '
-      f'tar xzf code.tgz; export PATH=$HOME/.local/bin:$PATH; '
-      f'command -v uv >/dev/null || curl -LsSf https://astral.sh/uv/install.sh | sh; '
-      f'[ -x .venv/bin/python ] || uv venv --quiet --python 3.12 .venv; '
-      f"uv pip install --quiet --python .venv/bin/python -e '.[tpu,cluster]'; "
-      f'command -v gcsfuse >/dev/null || {{ curl -fsSLo gcsfuse.deb {GCSFUSE}; '
-      f'sudo apt-get install -y -qq ./gcsfuse.deb; }}; '
-      f'mountpoint -q {place} || {{ sudo mkdir -p {place}; sudo chown $(id -u) {place}; '
-      f'gcsfuse {" ".join("--" + option for option in MOUNT_OPTIONS)} {job.bucket} {place}; }}')
-
-
-def start_script(role: str, head: str) -> str:
-  """Starts Ray on a host: as the head if `head` is '', else as a worker of the head there."""
-  place = f'--address={head}:{PORT}' if head else f'--head --port={PORT}'
-  resources = shlex.quote(json.dumps(RESOURCES[role]))
-  return f'{RAY} start {place} --resources={resources} --disable-usage-stats'

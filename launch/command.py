@@ -17,7 +17,8 @@ import sys
 import tempfile
 
 from launch import clouds, jobset, slices
-from launch.cluster import Job, Launcher, mounted
+from launch.cluster import Launcher, Refused
+from launch.hosts import Job, mounted
 from launch.shell import CommandError, DryShell, Shell
 from magistral_jax import entry
 from magistral_jax.limits import check_limits
@@ -29,7 +30,7 @@ ACTIONS = {
     'status': 'what state the slices and the job are in',
     'logs': 'follow the output of the job',
     'stop': 'let the job save and end; the slices stay, and cost',
-    'delete': 'delete the slices; what is in the bucket stays',
+    'delete': 'delete all slices of this name; what is in the bucket stays',
 }
 # What travels to the hosts.
 CODE = ('magistral_jax', 'configs', 'setup.py', 'pyproject.toml', 'README.md')
@@ -56,6 +57,8 @@ def parse(argv):
   parser.add_argument('--wait_hours', type=float, default=24.0, help='for slices to be there')
   parser.add_argument('--poll_s', type=float, default=30.0, help='seconds between two looks')
   parser.add_argument('--recoveries', type=int, default=50, help='slices to replace at most')
+  parser.add_argument('--afterwards', default='delete', choices=['delete', 'keep'],
+                      help='the slices of a `run` that has succeeded, failed or been refused')
   parser.add_argument('--dry_run', action='store_true', help='print every command, run none')
   arguments, left = parser.parse_known_args(argv)
   for text in left:
@@ -106,12 +109,45 @@ def make_job(arguments, config_path: str, overrides, trainers: int) -> Job:
   return Job(name, arguments.workdir, command, upload, archive)
 
 
-def act(arguments, launcher: Launcher, shell: Shell) -> int:
-  """Does what is asked through gcloud; the exit status."""
-  if arguments.action == 'run':
+def run(arguments, launcher: Launcher, shell: Shell, delete: str) -> int:
+  """Runs the job to its end, and says what goes on costing, however it ends; the exit status."""
+  over = False
+  try:
     end = launcher.run()
     shell.say(f'the job has {end.lower()}')
+    over = end != 'STOPPED'
     return int(end == 'FAILED')
+  except Refused as error:
+    print(f'failed: {error}', file=sys.stderr)
+    over = True
+    return 1
+  finally:
+    left = [f'whatever there is of {arguments.name}']
+    try:
+      if over and arguments.afterwards == 'delete':
+        delete_found(arguments, launcher, shell)
+        left = []
+      else:
+        left = [one.name for one in launcher.found()]
+    finally:
+      if left:
+        shell.say(f'{", ".join(left)}: this goes on costing until you run\n{delete}')
+
+
+def delete_found(arguments, launcher: Launcher, shell: Shell) -> bool:
+  """Deletes what there is, and says so; whether there was anything."""
+  found = [one.name for one in launcher.delete()]
+  shell.say(f'deleted {len(found)}: {", ".join(found)}' if found else
+            f'nothing of --name={arguments.name} was found in {arguments.zone}')
+  return bool(found)
+
+
+def act(arguments, launcher: Launcher, shell: Shell, delete: str) -> int:
+  """Does what is asked through gcloud; the exit status. `delete` is the command that deletes."""
+  if arguments.action == 'run':
+    return run(arguments, launcher, shell, delete)
+  if arguments.action == 'delete':
+    return int(not delete_found(arguments, launcher, shell))
   if arguments.action == 'status':
     for name, state in launcher.status():
       shell.say(f'{name:40} {state}')
@@ -146,6 +182,7 @@ def main(argv) -> int:
         raise ValueError(f'--{flag} is missing: name the {flag} of Google Cloud.')
     # Names are made twice: the job's is checked before slices are called after it.
     job = make_job(arguments, path, overrides, trainers=1)
+    arguments.name = job.name
     wanted = slices.from_config(c, job.name)
     job = make_job(arguments, path, overrides, trainers=wanted[0].hosts)
     place = clouds.Place(arguments.project, arguments.zone, arguments.tier, arguments.wait_hours,
@@ -160,7 +197,9 @@ def main(argv) -> int:
   try:
     if arguments.backend == 'gke':
       return act_gke(arguments, wanted, job, shell)
-    return act(arguments, launcher, shell)
+    place = argv.index(arguments.action)
+    delete = shlex.join(['python', 'launch/tpu.py', *argv[:place], 'delete', *argv[place + 1:]])
+    return act(arguments, launcher, shell, delete)
   except CommandError as error:
     print(f'failed: {error}', file=sys.stderr)
     return 1

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 import yaml
 
-from launch.cluster import MOUNT_OPTIONS, MOUNTS, PORT, RESOURCES, STOP_S, Job
+from launch.cluster import STOP_S
+from launch.hosts import MOUNT_OPTIONS, MOUNTS, PORT, RESOURCES, Job
 from launch.slices import GENERATIONS, Slice
 
 RESTARTS = 100

@@ -3,6 +3,7 @@
 The world is a JSON file: what exists, how often each slice was looked at, what was asked, and the
 script: what happens when the job's state is asked for the n-th time, such as
 {"2": "preempt small-sampler-1", "4": "succeed"}; "fail NAME" is a failure by a preemption.
+Requests become ACTIVE, or what `becomes` and, by name, `never` say.
 tpu7x is rented in another way, so a slice stands here as a group of hosts too.
 """
 import fcntl
@@ -34,13 +35,16 @@ def look(world, name):
   one = lookup(world, name)
   one['looks'] += 1
   if one['state'] == 'WAITING_FOR_RESOURCES' and one['looks'] > LOOKS_UNTIL_ACTIVE:
-    one['state'] = world['becomes']
+    one['state'] = world['never'].get(name, world['becomes'])
   return one['state']
 
 
 def queued_resources(world, action, name, flags):
   if action == 'create':
     create(world, name)
+  elif action == 'list':
+    assert flag(flags, 'format') == 'value(name.basename())'
+    print('\n'.join(world['slices']))
   elif action == 'describe':
     print(look(world, name))
   elif action == 'delete':
@@ -56,6 +60,9 @@ def group(world, action, name, flags):
     policy = [flag for flag in flags if flag.startswith('--workload-policy=')]
     assert (name in world['made']['resource-policies']) == bool(policy)
     create(world, name)
+  elif action == 'list':
+    assert flag(flags, 'zones') == 'us-east5-a' and flag(flags, 'format') == 'value(name)'
+    print('\n'.join(world['slices']))
   elif action == 'list-instances':
     state = {'ACTIVE': 'RUNNING', 'SUSPENDED': 'TERMINATED'}.get(look(world, name), 'STAGING')
     for host in hosts(world, name):
@@ -86,6 +93,8 @@ def make(world, kind, action, name):
     if name in made:
       sys.exit(f'ERROR: {name} already exists')
     made.append(name)
+  elif name not in made:
+    sys.exit(f'ERROR: The resource {name} was not found')
   else:
     made.remove(name)
 
@@ -138,8 +147,10 @@ def job_status(world):
       if 'trainer' in name:   # This very host is gone.
         world['job'] = ''
         sys.exit('ERROR: ssh: connection closed by remote host')
-    elif what in ('succeed', 'fail'):
-      world['job'] = {'succeed': 'SUCCEEDED', 'fail': 'FAILED'}[what]
+    elif what == 'grant':
+      world['slices'][name]['state'] = 'ACTIVE'
+    elif what in ('succeed', 'fail', 'stop'):
+      world['job'] = {'succeed': 'SUCCEEDED', 'fail': 'FAILED', 'stop': 'STOPPED'}[what]
       if name:
         world['slices'][name]['state'] = 'SUSPENDED'
   print(f"Status for job 'x': {world['job']}" if world['job'] else "Job 'x' does not exist.")
@@ -156,7 +167,7 @@ def main(argv):
     if words[:2] == ['storage', 'cp']:
       assert os.path.exists(words[2])
     elif words[:3] == ['compute', 'tpus', 'queued-resources']:
-      queued_resources(world, words[3], words[4], flags)
+      queued_resources(world, *[*words[3:5], ''][:2], flags)
     elif words[:4] == ['compute', 'tpus', 'tpu-vm', 'describe']:
       lookup(world, words[4])
       assert flag(flags, 'format').endswith('(networkEndpoints[].ipAddress)')
@@ -164,7 +175,7 @@ def main(argv):
     elif words[:4] == ['compute', 'tpus', 'tpu-vm', 'ssh']:
       ssh(world, words[4], flag(flags, 'command'))
     elif words[:3] == ['compute', 'instance-groups', 'managed']:
-      group(world, words[3], words[4], flags)
+      group(world, *[*words[3:5], ''][:2], flags)
     elif words[:2] in (['compute', 'instance-templates'], ['compute', 'resource-policies']):
       make(world, words[1], words[2], words[-1])
     elif words[:3] == ['compute', 'instances', 'list']:

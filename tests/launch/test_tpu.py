@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from launch import clouds, command, slices
-from launch.cluster import Job, install_script, mounted, start_script
+from launch.hosts import Job, install_script, mounted, start_script
 from launch.slices import Slice
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -171,15 +171,16 @@ def cloud(tmp_path, monkeypatch):
   # Nothing of the size of the repository needs to be packed for a played cloud.
   monkeypatch.setattr(command, 'CODE', ('pyproject.toml',))
 
-  def play(script, *argv, action='run', pod=POD, becomes='ACTIVE', refusals=0, **kept):
+  def play(script, *argv, action='run', pod=POD, becomes='ACTIVE', never=(), refusals=0, **kept):
     if not world.exists():
       world.write_text(json.dumps(dict(
-          slices={}, hosts={'small-trainer': 2}, script=script, becomes=becomes, job='', asked=0,
+          slices={}, hosts={'small-trainer': 2}, script=script, becomes=becomes,
+          never=dict(never), job='', asked=0,
           submitted=0, refusals=refusals, log=[], created=0,
           made={'instance-templates': [], 'resource-policies': []})))
     elif kept or script:
       world.write_text(json.dumps(json.loads(world.read_text()) | kept | dict(script=script)))
-    status = command.main([action, *pod, *CLOUD, '--poll_s=0.01', *argv])
+    status = command.main([action, *pod, *CLOUD, '--poll_s=0.01', '--afterwards=keep', *argv])
     return status, json.loads(world.read_text())
   return play
 
@@ -208,8 +209,13 @@ def test_a_whole_life(cloud, capfd, pod, kind):
     assert words in said
   assert cloud({}, action='status', pod=pod)[0] == 0
   assert 'job small' in capfd.readouterr().out
-  world = cloud({}, action='delete', pod=pod)[1]
+  # Of a config with fewer samplers, too.
+  fewer = [text.replace('samplers=2', 'samplers=1') for text in pod]
+  status, world = cloud({}, action='delete', pod=fewer)
   assert world['slices'] == {} and not any(world['made'].values()), 'nothing is left that costs'
+  assert status == 0 and 'deleted 3: small-sampler-0' in capfd.readouterr().out
+  status, _ = cloud({}, action='delete', pod=pod)
+  assert status == 1 and 'nothing of --name=small was found' in capfd.readouterr().out
 
 
 def test_running_again_takes_up_the_job_that_runs(cloud, capfd):
@@ -231,6 +237,30 @@ def test_a_sampler_granted_while_nobody_looked_joins(cloud):
   status, world = cloud({'2': 'succeed'}, slices=world['slices'], job='RUNNING', asked=0)
   assert status == 0 and world['submitted'] == 2
   assert [one['ray'] for one in world['slices'].values()] == ['head', 'worker', 'worker']
+
+
+def test_slices_end_with_the_job_or_are_named(cloud, capfd):
+  costs = 'small-sampler-0, small-sampler-1, small-trainer: this goes on costing'
+  for script, afterwards, left in [({'1': 'succeed'}, 'keep', 3), ({'2': 'stop'}, 'delete', 3),
+                                   ({'3': 'fail'}, 'delete', 0)]:
+    world = cloud(script, f'--afterwards={afterwards}')[1]
+    said = capfd.readouterr().out
+    assert len(world['slices']) == left and (costs in said) == bool(left)
+    assert ('launch/tpu.py delete --config=' in said) == bool(left)
+
+
+def test_a_job_starts_with_one_sampler_and_the_others_join(cloud):
+  status, world = cloud({'2': 'grant small-sampler-0', '5': 'succeed'},
+                        never={'small-sampler-0': 'WAITING_FOR_RESOURCES'})
+  assert status == 0 and world['submitted'] == 1
+  assert world['slices']['small-sampler-0']['ray'] == 'worker'
+
+
+def test_a_sampler_that_cannot_be_had_does_not_end_the_job(cloud, capfd):
+  status, world = cloud({'4': 'succeed'}, never={'small-sampler-1': 'FAILED'})
+  said = capfd.readouterr().out
+  assert status == 0 and said.count('the request for small-sampler-1 failed') == 1
+  assert count(world, 'create small-sampler-1') == 1
 
 
 def test_create_waits_and_run_installs(cloud):
