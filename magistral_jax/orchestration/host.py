@@ -4,11 +4,19 @@ Ray starts the process where its resources are, carries calls and notices deaths
 notice, a process that is alive and does nothing (SIGSTOP, a hung driver, a cut network), the watch
 does: every host answers pings from a thread of its own, whatever its role is busy with, and one
 that has not answered for `heartbeat_s` is killed, so that whoever waits for it wakes up.
+
+How long a start may take is counted from the process's first answer, for before it a host may be
+waiting for its node, which takes as long as it takes. A process that hangs in building its role
+(its chip still held by the one before it, a file system that does not answer) is lost after
+`start_s`, one that freezes there after `heartbeat_s`. Not covered is one that freezes between its
+birth and its first answer, while it imports this module: without Ray's dashboard it cannot be told
+from one that waits for its node. It is shown as not started, and the others do its work.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -56,12 +64,13 @@ class Handle:
     make, args: build the role in the host's process.
     options: Ray's for the actor: resources, runtime_env.
     restarts: how often in a row it may be lost without `well` having been called in between.
+    start_s: how long after its process's first answer the role may take to be built.
   """
 
   def __init__(self, name: str, make: Callable, args: tuple, *, options: Mapping[str, Any],
-               restarts: int):
+               restarts: int, start_s: float = math.inf):
     self.name, self._make, self._args = name, make, args
-    self._options, self._restarts = dict(options), restarts
+    self._options, self._restarts, self._start_s = dict(options), restarts, start_s
     self.lost_in_a_row = self.lost = 0
     self.where: dict[str, Any] = {}
     self.seen = time.monotonic()
@@ -70,19 +79,36 @@ class Handle:
   def start(self) -> None:
     """Asks for a process and for the role in it; waits for neither."""
     actor = ray.remote(max_restarts=0, concurrency_groups=dict(side=1, health=1))(Host)
-    self.actor = actor.options(**self._options).remote()
-    self.built = self.actor.build.remote(self._make, *self._args)
+    actor = actor.options(**self._options).remote()
+    # Asked first, so that it is answered whatever happens in the building; and there before the
+    # actor is, so that the watch never takes the one before's for it.
+    self.greeting, self._answered = actor.ping.remote(), None
+    self.actor = actor
+    self.built = actor.build.remote(self._make, *self._args)
     self.where, self.seen = {}, time.monotonic()
 
   def ready(self) -> bool:
-    """True once the role is built.
+    """True once the role is built; whoever waits for that asks again and again.
 
     Raises:
-      Lost: it could not be built.
+      Lost: it could not be built, or not within `start_s` of the process's first answer.
     """
-    if not self.where and self.arrived(self.built):
+    if self.where:
+      return True
+    if self.arrived(self.built):
       self.where = self.get(self.built, 1.0)
+    elif self._answered is None:
+      # Noted by the one who may start it again, so that it is never the one before that answered.
+      self._answered = time.monotonic() if self.arrived(self.greeting) else None
+    elif time.monotonic() - self._answered > self._start_s:
+      raise Lost(f'{self.name} answers, but its role was not built within {self._start_s:.0f} s '
+                 f'(runtime.deadline_s)')
     return bool(self.where)
+
+  @property
+  def answers(self) -> bool:
+    """Whether its process is known to have started; what `ready` has found."""
+    return bool(self.where) or self._answered is not None
 
   @property
   def place(self) -> dict[str, Any]:
@@ -90,7 +116,7 @@ class Handle:
     # Read once: other threads change both while a host is started again.
     where, seen = self.where, self.seen
     if not where:
-      return dict(where='not started')
+      return dict(where='starting' if self.answers else 'not started')
     return dict(where=f'{where["node"]} pid {where["pid"]}',
                 heard_s=0.0 if seen is None else time.monotonic() - seen)
 
@@ -203,7 +229,7 @@ class Watch:
       for handle in self.handles:
         actor, ping = asked.get(id(handle), (None, None))
         if actor is not handle.actor:
-          asked[id(handle)] = handle.actor, handle.actor.ping.remote()
+          asked[id(handle)] = handle.actor, handle.greeting
           handle.seen = None                    # Not started yet.
           continue
         if handle.arrived(ping):

@@ -244,6 +244,15 @@ class DyingVerifier(VerifierHost):
     return [], {}
 
 
+def stuck(config, times, folder):
+  """A sampler host, the first so many times one whose constructor never returns."""
+  starts = len(list(pathlib.Path(folder).iterdir()))
+  (pathlib.Path(folder) / str(starts)).touch()
+  if starts < times:
+    time.sleep(10_000)
+  return SamplerHost(config)
+
+
 @dataclasses.dataclass(frozen=True)
 class Roles:
   """Stands for this module where some role is another."""
