@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 
-from launch import clouds, jobset, slices
+from launch import clouds, jobset, paths, slices
 from launch.cluster import Launcher, Refused
 from launch.hosts import Job, mounted
 from launch.shell import CommandError, DryShell, Shell
@@ -184,7 +184,11 @@ def main(argv) -> int:
     job = make_job(arguments, path, overrides, trainers=1)
     arguments.name = job.name
     wanted = slices.from_config(c, job.name)
-    job = make_job(arguments, path, overrides, trainers=wanted[0].hosts)
+    named: dict[str, str] = {}
+    if arguments.action in ('create', 'run'):
+      paths.check_job(c, wanted[0].hosts)
+      named = paths.in_bucket(c, job.bucket)
+    job = make_job(arguments, path, paths.on_hosts(overrides, named), trainers=wanted[0].hosts)
     place = clouds.Place(arguments.project, arguments.zone, arguments.tier, arguments.wait_hours,
                          arguments.reservation)
     cloud = clouds.choose(wanted, place)
@@ -197,8 +201,11 @@ def main(argv) -> int:
   try:
     if arguments.backend == 'gke':
       return act_gke(arguments, wanted, job, shell)
+    for uri in named.values():
+      shell.run(['gcloud', 'storage', 'ls', uri], timeout_s=120)
     place = argv.index(arguments.action)
-    delete = shlex.join(['python', 'launch/tpu.py', *argv[:place], 'delete', *argv[place + 1:]])
+    delete = shlex.join(['python', 'launch/tpu.py', *argv[:place], 'delete',
+                         *(text for text in argv[place + 1:] if text != '--dry_run')])
     return act(arguments, launcher, shell, delete)
   except CommandError as error:
     print(f'failed: {error}', file=sys.stderr)

@@ -166,6 +166,9 @@ def main(argv):
   try:
     if words[:2] == ['storage', 'cp']:
       assert os.path.exists(words[2])
+    elif words[:2] == ['storage', 'ls']:
+      if words[2] not in world['bucket']:
+        sys.exit('ERROR: (gcloud.storage.ls) One or more URLs matched no objects.')
     elif words[:3] == ['compute', 'tpus', 'queued-resources']:
       queued_resources(world, *[*words[3:5], ''][:2], flags)
     elif words[:4] == ['compute', 'tpus', 'tpu-vm', 'describe']:

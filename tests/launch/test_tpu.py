@@ -115,6 +115,12 @@ def test_slices_that_cannot_be_are_refused(trainer, sampler, fsdp, tensor, words
     (['begin', *POD, *CLOUD], 'invalid choice'),
     (['run', *POD, *CLOUD, '--config.mesh.trainer_topologie=x'], 'a key that the config does not'),
     (['run', *POD, *CLOUD, '--backend=gke'], '--image'),
+    (['run', *POD, *CLOUD, '--config.tokenizer.kind=tekken'], 'is read from a file and none'),
+    (['create', *POD, *CLOUD, '--config.model.checkpoint=/home/me/Mistral'], 'gcloud storage cp'),
+    (['run', *POD, *CLOUD, '--config.data.source=jsonl'], "data.jsonl.path='' names no problems"),
+    (['run', *POD, *CLOUD, '--config.batching.row_tokens=8'], 'batching.row_tokens=8 is too short'),
+    (['create', *POD, *CLOUD, '--backend=gke', '--image=i',
+      '--config.cold_start.path=gs://other/traces.jsonl'], 'set --config.cold_start.path=gs://bucket/'),
 ])
 def test_mistakes_are_one_sentence(argv, words, capsys):
   with pytest.raises(SystemExit) as error:
@@ -122,6 +128,18 @@ def test_mistakes_are_one_sentence(argv, words, capsys):
   said = capsys.readouterr()
   assert error.value.code == 2 and words in said.err and said.err.count('\n') == 1
   assert 'gcloud' not in said.out
+
+
+def test_files_are_in_the_bucket_and_named_as_the_hosts_see_them(cloud, capfd):
+  problems = ['--config.data.source=jsonl', '--config.data.jsonl.held_out=2']
+  status, world = cloud({}, *problems, '--config.data.jsonl.path=gs://bucket/missing.jsonl')
+  assert status == 1 and 'matched no objects' in capfd.readouterr().err and world['slices'] == {}
+  cloud({}, *problems, '--config.data.jsonl.path=gs://bucket/problems.jsonl', '--dry_run')
+  said = capfd.readouterr().out
+  assert 'gcloud storage ls gs://bucket/problems.jsonl' in said
+  submitted = next(line for line in said.splitlines() if 'job submit' in line)
+  assert '--config.data.jsonl.path=/mnt/gcs/bucket/problems.jsonl' in submitted
+  assert 'gs:' not in submitted
 
 
 def test_a_config_must_travel_with_the_code(tmp_path, capsys):
@@ -176,7 +194,7 @@ def cloud(tmp_path, monkeypatch):
       world.write_text(json.dumps(dict(
           slices={}, hosts={'small-trainer': 2}, script=script, becomes=becomes,
           never=dict(never), job='', asked=0,
-          submitted=0, refusals=refusals, log=[], created=0,
+          submitted=0, refusals=refusals, log=[], created=0, bucket=['gs://bucket/problems.jsonl'],
           made={'instance-templates': [], 'resource-policies': []})))
     elif kept or script:
       world.write_text(json.dumps(json.loads(world.read_text()) | kept | dict(script=script)))

@@ -1,0 +1,49 @@
+"""What a config must have before anything is rented: files that the hosts can see, and sense.
+
+Hosts see one bucket, that of --workdir, as a folder: gs://BUCKET/sft becomes /mnt/gcs/BUCKET/sft.
+"""
+from __future__ import annotations
+
+from launch.hosts import mounted
+from magistral_jax.check import check
+
+PATHS = ('tokenizer.path', 'data.jsonl.path', 'data.jsonl.held_out_path', 'data.tfds.path',
+         'model.checkpoint', 'cold_start.path')
+
+
+def in_bucket(c, bucket: str) -> dict[str, str]:
+  """{key: gs://BUCKET/...} of every file that the config names.
+
+  Raises:
+    ValueError: one lies elsewhere, or the source of problems has none.
+  """
+  named = {key: value for key in PATHS if (value := _value(c, key))}
+  for key, value in named.items():
+    if not value.startswith(f'gs://{bucket}/'):
+      raise ValueError(f'{key}={value!r} is not where the hosts could read it: copy it to the '
+                       f"bucket of --workdir with 'gcloud storage cp --recursive', and set "
+                       f'--config.{key}=gs://{bucket}/...')
+  source = c.data.source
+  if not c.data[source].get('path', 'none needed'):
+    raise ValueError(f"data.{source}.path='' names no problems for data.source={source!r}: set "
+                     f'--config.data.{source}.path=gs://{bucket}/...')
+  return named
+
+
+def on_hosts(overrides, named) -> list[str]:
+  """The overrides of the job: every file as the hosts see it."""
+  kept = [text for text in overrides
+          if text.partition('=')[0].removeprefix('--config.') not in named]
+  return kept + [f'--config.{key}={mounted(value)}' for key, value in named.items()]
+
+
+def check_job(c, trainers: int) -> None:
+  """Raises the ValueError that training would raise on the hosts before it reads any file."""
+  c.runtime.update(mode='ray', address='auto', trainers=trainers)
+  check(c)
+
+
+def _value(c, key: str) -> str:
+  for name in key.split('.'):
+    c = c[name]
+  return c
