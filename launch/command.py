@@ -54,6 +54,8 @@ def parse(argv):
   parser.add_argument('--reservation', default='', help='tpu7x: name of the reservation')
   parser.add_argument('--backend', default='gcloud', choices=['gcloud', 'gke'])
   parser.add_argument('--image', default='', help='gke: an image with magistral_jax[tpu,cluster]')
+  parser.add_argument('--service_account', default='default',
+                      help='gke: a Kubernetes service account that may use the bucket')
   parser.add_argument('--wait_hours', type=float, default=24.0, help='for slices to be there')
   parser.add_argument('--poll_s', type=float, default=30.0, help='seconds between two looks')
   parser.add_argument('--recoveries', type=int, default=50, help='slices to replace at most')
@@ -160,7 +162,8 @@ def act_gke(arguments, wanted, job: Job, shell: Shell) -> int:
   """Does what is asked through kubectl; the exit status."""
   file = f'{job.name}.jobset.yaml'
   if arguments.action in ('create', 'run'):
-    text = jobset.manifest(wanted, job, image=arguments.image, tier=arguments.tier)
+    text = jobset.manifest(wanted, job, image=arguments.image, tier=arguments.tier,
+                           account=arguments.service_account)
     if arguments.dry_run:
       print(text, end='')
     else:

@@ -4,8 +4,8 @@ One replicated job for the trainer's slice and one for the samplers'. The first 
 is the head of Ray and runs the training; all others are workers. If a pod is lost the JobSet starts
 all of them again, and the same workdir goes on from the newest checkpoint.
 
-Needs a cluster with JobSet installed, node pools of these topologies, and an image that has
-magistral_jax[tpu,cluster] in its Python.
+Needs a cluster with JobSet installed, node pools of these topologies, an image that has
+magistral_jax[tpu,cluster] in its Python, and a service account that may use the bucket.
 """
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from launch.slices import GENERATIONS, Slice
 RESTARTS = 100
 
 
-def manifest(slices: Sequence[Slice], job: Job, *, image: str, tier: str) -> str:
-  """The JobSet as YAML."""
+def manifest(slices: Sequence[Slice], job: Job, *, image: str, tier: str, account: str) -> str:
+  """The JobSet as YAML; `account` is a Kubernetes service account that may use the bucket."""
+  common = dict(image=image, tier=tier, account=account, bucket=job.bucket)
   trainer, *samplers = slices
   head = f'{job.name}-trainer-0-0.{job.name}'
   lead = (
@@ -41,9 +42,8 @@ def manifest(slices: Sequence[Slice], job: Job, *, image: str, tier: str) -> str
               dict(action='FailJobSet', onJobFailureReasons=['PodFailurePolicy'])]),
           successPolicy=dict(operator='All', targetReplicatedJobs=['trainer']),
           replicatedJobs=[
-              _replicated('trainer', trainer, 1, first, image, tier, job.bucket),
-              _replicated('sampler', samplers[0], len(samplers), sample, image, tier,
-                          job.bucket)]))
+              _replicated('trainer', trainer, 1, first, **common),
+              _replicated('sampler', samplers[0], len(samplers), sample, **common)]))
   return yaml.safe_dump(content, sort_keys=False, width=10_000)
 
 
@@ -74,16 +74,16 @@ def _worker(head: str, role: str) -> str:
           f'--disable-usage-stats --resources={_resources(role)}; ! {reach}')
 
 
-def _replicated(name: str, one: Slice, replicas: int, script: str, image: str, tier: str,
-                bucket: str) -> dict:
+def _replicated(name: str, one: Slice, replicas: int, script: str, *, image: str, tier: str,
+                account: str, bucket: str) -> dict:
   spot = {'cloud.google.com/gke-spot': 'true'} if tier == 'spot' else {}
   tolerations = [dict(key='google.com/tpu', operator='Exists', effect='NoSchedule')]
   if spot:
     tolerations.append(dict(key='cloud.google.com/gke-spot', operator='Equal', value='true',
                             effect='NoSchedule'))
   pod = dict(
-      restartPolicy='Never', hostNetwork=True, dnsPolicy='ClusterFirstWithHostNet',
-      terminationGracePeriodSeconds=STOP_S,
+      # Not hostNetwork: there the bucket's driver cannot reach the account's token by itself.
+      restartPolicy='Never', serviceAccountName=account, terminationGracePeriodSeconds=STOP_S,
       nodeSelector={
           'cloud.google.com/gke-tpu-accelerator': GENERATIONS[one.generation].gke,
           'cloud.google.com/gke-tpu-topology': one.topology, **spot},

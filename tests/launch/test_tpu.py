@@ -61,7 +61,8 @@ def test_the_script_runs_from_any_folder(tmp_path):
 
 
 def test_a_jobset_says_who_computes_where(capsys):
-  command.main(['create', *POD, *CLOUD, '--backend=gke', '--image=i', '--dry_run'])
+  command.main(['create', *POD, *CLOUD, '--backend=gke', '--image=i',
+                '--service_account=runner', '--dry_run'])
   jobset = yaml.safe_load(capsys.readouterr().out)
   assert jobset['kind'] == 'JobSet' and jobset['metadata']['name'] == 'small'
   trainer, sampler = jobset['spec']['replicatedJobs']
@@ -71,6 +72,8 @@ def test_a_jobset_says_who_computes_where(capsys):
     pod = job['template']['spec']['template']['spec']
     assert pod['nodeSelector']['cloud.google.com/gke-tpu-topology'] == topology
     assert pod['nodeSelector']['cloud.google.com/gke-tpu-accelerator'] == 'tpu-v5p-slice'
+    # On the host's network the bucket could not be mounted with the account's rights.
+    assert pod['serviceAccountName'] == 'runner' and 'hostNetwork' not in pod
     assert pod['containers'][0]['resources']['limits'] == {'google.com/tpu': 4}
     script = pod['containers'][0]['command'][2]
     assert subprocess.run(['bash', '-n', '-c', script], timeout=20).returncode == 0
