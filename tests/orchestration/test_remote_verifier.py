@@ -250,3 +250,15 @@ def test_a_completion_that_comes_twice_has_a_verdict_for_each(clock):
   role.drain()
   host.judge()
   assert ordinals(role.drain()) == [7] and role.pending() == 0
+
+
+def test_a_host_whose_start_fails_is_started_again_while_the_others_judge(clock, monkeypatch):
+  (broken, other), role = verifier(2)
+  broken.where = {}
+  put(role, 0)
+  def fail():
+    raise Lost('verifier-0 was not built')
+  monkeypatch.setattr(broken, 'ready', fail)
+  assert role.drain() == [] and broken.lost == 1 and not broken.answers
+  other.judge()
+  assert ordinals(role.drain()) == [0] and broken.lost == 2 and other.lost == 0
