@@ -236,7 +236,7 @@ class Cluster:
     options = dict(num_cpus=0, resources={kind: 1},
                    runtime_env=dict(env_vars=self._environment(kind)))
     return self._watch.add(Handle(f'{kind}-{number}', make, (self._text,), options=options,
-                                  restarts=self._c.runtime.restarts))
+                                  restarts=self._c.runtime.restarts, start_s=self._deadline_s))
 
   def _environment(self, kind: str) -> dict[str, str]:
     """Of a host's process. On one machine every process plays a host of its own."""
