@@ -1,6 +1,10 @@
 """Real roles in processes of their own compute what one process computes."""
 import json
+import os
 import shutil
+import signal
+import threading
+import time
 
 import jax
 import pytest
@@ -27,8 +31,9 @@ SPREAD = {'runtime.mode': 'ray_lockstep', 'runtime.trainers': 2, 'runtime.sample
           'runtime.verifier_hosts': 2, 'mesh.trainer.fsdp': 4}
 
 
-def run(workdir, **overrides):
-  """The losses of a run that is resumed in, or begun in, `workdir`."""
+def run(workdir, kill_at=None, **overrides):
+  """The losses of a run that is resumed in, or begun in, `workdir`; of its trainer's processes one
+  is killed once there have been `kill_at` updates."""
   c = tiny.load(**OVERRIDES | overrides)
   guard = jax.config.jax_transfer_guard
   parts = check.prepare(c)
@@ -36,25 +41,37 @@ def run(workdir, **overrides):
   with (cluster.Cluster(c, workdir) if on_cluster else Local(c, parts)) as place:
     one = train.Run(c, workdir, Display(c.total_steps, False), Health(c.runtime.deadline_s), parts,
                     place.verifier(), place)
+    killer = threading.Thread(target=kill, args=(one, place, kill_at), daemon=True)
+    if kill_at:
+      killer.start()
     try:
       one.train()
     finally:
       one.close()
       jax.config.update('jax_transfer_guard', guard)
+    assert not kill_at or sum(handle.lost for handle in place.handles) == 2    # Both trainers.
   lines = (workdir / 'metrics.jsonl').read_text().splitlines()
   return [json.loads(line)['loss'] for line in lines]
 
 
+def kill(one, place, update):
+  trainer = next(handle for handle in place.handles if handle.name == 'trainer-1')
+  while getattr(getattr(one, 'trainer', None), 'version', 0) < update:
+    time.sleep(0.02)
+  os.kill(trainer.where['pid'], signal.SIGKILL)
+
+
 @pytest.mark.long
-@pytest.mark.parametrize('transport', ['host', 'device'])
+@pytest.mark.parametrize('transport, kill_at', [('host', None), ('device', None), ('host', 10)])
 def test_two_trainers_two_samplers_two_verifiers_have_the_losses_of_one_process(
-    tmp_path, transport):
+    tmp_path, transport, kill_at):
   start = tmp_path / 'start'
   start.mkdir()
   run(start, **{'runtime.mode': 'lockstep', 'total_steps': 0})
   for name in ('one', 'many'):
     shutil.copytree(start, tmp_path / name)
   one = run(tmp_path / 'one', **{'runtime.mode': 'lockstep', 'total_steps': STEPS})
-  many = run(tmp_path / 'many', **SPREAD | {'runtime.transport': transport}, total_steps=STEPS)
+  many = run(tmp_path / 'many', kill_at=kill_at, **SPREAD | {
+      'runtime.transport': transport, 'checkpoints.every': 4, 'total_steps': STEPS})
   assert len(one) == len(many) == STEPS
   assert many == pytest.approx(one, abs=1e-5)
