@@ -19,6 +19,7 @@ QUEUED_STATES = {
     'ACTIVE': ACTIVE, 'SUSPENDING': LOST, 'SUSPENDED': LOST, 'FAILED': LOST, 'DELETING': LOST}
 TPU7X_IMAGE = ('--image-family=ubuntu-accel-2404-amd64-tpu-tpu7x',
                '--image-project=ubuntu-os-accelerator-images')
+LABEL = 'magistral'          # Its value says what was asked for.
 # A host that is gone says nothing: ssh then ends after a minute, not when TCP gives up.
 SSH_FLAGS = ('--ssh-flag=-oConnectTimeout=30', '--ssh-flag=-oServerAliveInterval=15')
 DISK_GB = 200                # Environment, code, compilation cache; checkpoints lie in the bucket.
@@ -41,6 +42,10 @@ class Place:
   def flags(self) -> list[str]:
     return [f'--project={self.project}', f'--zone={self.zone}']
 
+  def label(self, one: Slice) -> str:
+    """What is asked for, as slices are labelled with it: 'v5p-2x2x2-spot'."""
+    return f'{one.generation}-{one.topology}-{self.tier}'
+
 
 class QueuedResources:
   """One queued resource with one node of the same name for each slice."""
@@ -58,7 +63,15 @@ class QueuedResources:
     return [['gcloud', 'compute', 'tpus', 'queued-resources', 'create', one.name,
              f'--node-id={one.name}', *self.place.flags, *shape,
              f'--runtime-version={kind.runtime}',
-             f'--valid-until-duration={round(self.place.wait_hours * 3600)}s', *tier]]
+             f'--valid-until-duration={round(self.place.wait_hours * 3600)}s',
+             f'--labels={LABEL}={self.place.label(one)}', *tier]]
+
+  def leftovers(self, one: Slice) -> list[list[str]]:
+    return []
+
+  def label(self, one: Slice) -> list[str]:
+    return ['gcloud', 'compute', 'tpus', 'queued-resources', 'describe', one.name,
+            *self.place.flags, f'--format=value(tpu.nodeSpec[0].node.labels.{LABEL})']
 
   def describe(self, one: Slice) -> list[str]:
     return ['gcloud', 'compute', 'tpus', 'queued-resources', 'describe', one.name,
@@ -114,13 +127,21 @@ class InstanceGroups:
         'gcloud', 'compute', 'instance-templates', 'create', one.name, project,
         '--machine-type=tpu7x-standard-4t', *TPU7X_IMAGE, f'--boot-disk-size={DISK_GB}GB',
         '--boot-disk-type=hyperdisk-balanced', '--maintenance-policy=TERMINATE',
-        '--scopes=cloud-platform', *tier]
+        '--scopes=cloud-platform', f'--labels={LABEL}={place.label(one)}', *tier]
     group = [
         'gcloud', 'compute', 'instance-groups', 'managed', 'create', one.name, *place.flags,
         f'--template={one.name}', f'--size={one.hosts}',
         # A slice is whole or nothing: one host that the group repairs by itself has no links.
         '--default-action-on-vm-failure=do-nothing', *link]
     return [*policy, template, group]
+
+  def leftovers(self, one: Slice) -> list[list[str]]:
+    """Commands that delete what another tier or topology may have left where no group is."""
+    return self.delete(one)[1:]
+
+  def label(self, one: Slice) -> list[str]:
+    return ['gcloud', 'compute', 'instance-templates', 'describe', one.name,
+            f'--project={self.place.project}', f'--format=value(properties.labels.{LABEL})']
 
   def describe(self, one: Slice) -> list[str]:
     return ['gcloud', 'compute', 'instance-groups', 'managed', 'list-instances', one.name,

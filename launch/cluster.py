@@ -71,11 +71,15 @@ class Launcher:
       whole: wait for all of them; else for what a job needs, the trainer's and one sampler's.
     Raises:
       Refused: a request failed, or was not filled in time.
+      CommandError: there is a slice of this name that was asked for otherwise.
     """
-    for one in self._slices:
-      state = self._state(one, answer='')
+    states = {one: self._state(one, answer='') for one in self._slices}
+    for one, state in states.items():   # Before anything is asked for.
+      if state not in (LOST, MISSING):
+        self._compare(one)
+    for one, state in states.items():
       if state in (LOST, MISSING) or (one in self._joined and state != ACTIVE):
-        self._renew(one, state)
+        self._renew(one, state, needed=whole or one == self._trainer)
     return self._wait(whole)
 
   def run(self) -> str:
@@ -127,6 +131,14 @@ class Launcher:
       self._delete(one)
     return found
 
+  def working(self) -> bool:
+    """Whether the job runs, or may run for all that can be seen."""
+    try:
+      return (self._state(self._trainer, answer=ACTIVE) == ACTIVE
+              and self.job_state() in ('PENDING', 'RUNNING'))
+    except CommandError:
+      return True
+
   def job_state(self) -> str:
     """PENDING, RUNNING, one of ENDED, or MISSING."""
     answer = self._on_head(f'{RAY} job status {DASHBOARD} {self._job.name} 2>&1 || true')
@@ -143,8 +155,20 @@ class Launcher:
       self._granted.add(one)
     return state
 
-  def _renew(self, one: Slice, state: str) -> None:
-    """Asks for a slice again; what is left of the old one goes first."""
+  def _compare(self, one: Slice) -> None:
+    """Raises CommandError if what is there was asked for otherwise; unlabelled it is trusted."""
+    wanted = self._cloud.place.label(one)
+    found = self._shell.run(self._cloud.label(one), timeout_s=ASK_S, answer=wanted).strip()
+    if found not in ('', wanted):
+      raise CommandError(f'{one.name} is there as {found} and {wanted} is asked for: delete it '
+                         f'first, choose another --name, or ask for what there is.')
+
+  def _renew(self, one: Slice, state: str, *, needed: bool = False) -> None:
+    """Asks for a slice again; what is left of the old one goes first.
+
+    Raises:
+      Refused: it is needed and cannot be asked for; the job does without another.
+    """
     for kept in (self._joined, self._granted, self._given_up):
       kept.discard(one)
     self._renewed.add(one)
@@ -153,10 +177,18 @@ class Launcher:
       self._delete(one)
     self._shell.say(f'asking for {one.name}: {one.generation}:{one.topology}, {one.hosts} hosts')
     try:
+      if state == MISSING:
+        self._change(self._cloud.leftovers(one))
       for argv in self._cloud.create(one):
-        self._shell.run(argv, timeout_s=CHANGE_S, tolerate=('already exists',))
+        self._shell.run(argv, timeout_s=CHANGE_S)
     except CommandError as error:
-      raise Refused(str(error)) from None
+      if needed:
+        raise Refused(str(error)) from None
+      self._give_up(one, str(error))
+
+  def _give_up(self, one: Slice, why: str) -> None:
+    self._given_up.add(one)
+    self._shell.say(f'the request for {one.name} failed, and the job goes on without it: {why}')
 
   def _spend(self, why: str) -> None:
     """Counts a loss; CommandError when there have been too many."""
@@ -178,11 +210,11 @@ class Launcher:
       active = [one for one in self._slices if states[one.name] == ACTIVE]
       if len(active) == len(states) or not whole and len(active) > 1 and self._trainer in active:
         return active
-      alone = all(states[one.name] == LOST for one in self._samplers)
-      for one in self._slices:
-        if states[one.name] == LOST and one in self._granted:
+      failed = [one for one in self._slices if states[one.name] == LOST or one in self._given_up]
+      for one in failed:
+        if one in self._granted:
           raise Lost(f'{one.name} is lost while others are waited for')
-        if states[one.name] == LOST and (whole or one == self._trainer or alone):
+        if whole or one == self._trainer or not set(self._samplers).difference(failed):
           raise Refused(f'the request for {one.name} failed: {WHY}')
       if time.monotonic() > deadline:
         raise Refused(f'slices are not active after {self._wait_s / 3600:.1f} hours: {states}')
@@ -316,10 +348,10 @@ class Launcher:
   def _tend(self, one: Slice) -> None:
     """One look at a sampler's slice: asks for it again if it is lost, lets it join if it is new."""
     state = self._state(one, answer=ACTIVE)
+    if one in self._given_up:
+      return
     if state == LOST and one not in self._granted:   # Asking again would not help.
-      if one not in self._given_up:
-        self._given_up.add(one)
-        self._shell.say(f'the request for {one.name} failed, and the job goes on without it: {WHY}')
+      self._give_up(one, WHY)
     elif one in self._joined and state != ACTIVE or state in (LOST, MISSING):
       self._spend(f'{one.name} is lost; the job goes on without it')
       self._renew(one, state)
@@ -332,5 +364,8 @@ class Launcher:
                            f'{RAY} job logs --follow {DASHBOARD} {self._job.name}')[0]
 
   def _delete(self, one: Slice) -> None:
-    for argv in self._cloud.delete(one):
+    self._change(self._cloud.delete(one))
+
+  def _change(self, commands: Sequence[Sequence[str]]) -> None:
+    for argv in commands:
       self._shell.run(argv, timeout_s=CHANGE_S, tolerate=('not_found', 'not found'))

@@ -121,7 +121,7 @@ def run(arguments, launcher: Launcher, shell: Shell, delete: str) -> int:
     return int(end == 'FAILED')
   except Refused as error:
     print(f'failed: {error}', file=sys.stderr)
-    over = True
+    over = not launcher.working()
     return 1
   finally:
     left = [f'whatever there is of {arguments.name}']

@@ -23,12 +23,13 @@ def lookup(world, name):
   return world['slices'][name]
 
 
-def create(world, name):
+def create(world, name, flags):
   if name in world['slices']:
     sys.exit(f'ERROR: {name} already exists')
   world['created'] += 1
   world['slices'][name] = dict(
-      state='WAITING_FOR_RESOURCES', looks=0, installed=False, ray='', net=world['created'])
+      state='WAITING_FOR_RESOURCES', looks=0, installed=False, ray='', net=world['created'],
+      label=next((f.rpartition('=')[2] for f in flags if f.startswith('--labels=')), ''))
 
 
 def look(world, name):
@@ -41,7 +42,11 @@ def look(world, name):
 
 def queued_resources(world, action, name, flags):
   if action == 'create':
-    create(world, name)
+    if name == world['refused']:
+      sys.exit('ERROR: Quota exceeded')
+    create(world, name, flags)
+  elif action == 'describe' and 'labels' in flag(flags, 'format'):
+    print(lookup(world, name)['label'])
   elif action == 'list':
     assert flag(flags, 'format') == 'value(name.basename())'
     print('\n'.join(world['slices']))
@@ -59,7 +64,7 @@ def group(world, action, name, flags):
     assert f'--template={name}' in flags and name in world['made']['instance-templates']
     policy = [flag for flag in flags if flag.startswith('--workload-policy=')]
     assert (name in world['made']['resource-policies']) == bool(policy)
-    create(world, name)
+    create(world, name, flags)
   elif action == 'list':
     assert flag(flags, 'zones') == 'us-east5-a' and flag(flags, 'format') == 'value(name)'
     print('\n'.join(world['slices']))
@@ -86,17 +91,19 @@ def one_column(flags, items):
   return (found[1] if found else ';').join(items)
 
 
-def make(world, kind, action, name):
+def make(world, kind, action, name, flags):
   """A template or a policy, of which a second one of the same name cannot be."""
   made = world['made'][kind]
   if action == 'create':
     if name in made:
       sys.exit(f'ERROR: {name} already exists')
-    made.append(name)
+    made[name] = flag(flags, 'labels' if kind == 'instance-templates' else 'accelerator-topology')
   elif name not in made:
     sys.exit(f'ERROR: The resource {name} was not found')
+  elif action == 'describe':
+    print(made[name].rpartition('=')[2])
   else:
-    made.remove(name)
+    del made[name]
 
 
 def flag(flags, name):
@@ -180,7 +187,7 @@ def main(argv):
     elif words[:3] == ['compute', 'instance-groups', 'managed']:
       group(world, *[*words[3:5], ''][:2], flags)
     elif words[:2] in (['compute', 'instance-templates'], ['compute', 'resource-policies']):
-      make(world, words[1], words[2], words[-1])
+      make(world, words[1], words[2], words[-1], flags)
     elif words[:3] == ['compute', 'instances', 'list']:
       name = re.match(r'name~\^(.*)- AND zone:', flag(flags, 'filter'))[1]
       for host, address in zip(hosts(world, name), addresses(world, name), strict=True):

@@ -192,15 +192,17 @@ def cloud(tmp_path, monkeypatch):
   # Nothing of the size of the repository needs to be packed for a played cloud.
   monkeypatch.setattr(command, 'CODE', ('pyproject.toml',))
 
-  def play(script, *argv, action='run', pod=POD, becomes='ACTIVE', never=(), refusals=0, **kept):
+  def play(script, *argv, action='run', pod=POD, becomes='ACTIVE', never=(), refusals=0,
+           refused='', **kept):
     if not world.exists():
       world.write_text(json.dumps(dict(
           slices={}, hosts={'small-trainer': 2}, script=script, becomes=becomes,
-          never=dict(never), job='', asked=0,
+          never=dict(never), refused=refused, job='', asked=0,
           submitted=0, refusals=refusals, log=[], created=0, bucket=['gs://bucket/problems.jsonl'],
-          made={'instance-templates': [], 'resource-policies': []})))
+          made={'instance-templates': {}, 'resource-policies': {}})))
     elif kept or script:
-      world.write_text(json.dumps(json.loads(world.read_text()) | kept | dict(script=script)))
+      kept |= dict(script=script, refused=refused)
+      world.write_text(json.dumps(json.loads(world.read_text()) | kept))
     status = command.main([action, *pod, *CLOUD, '--poll_s=0.01', '--afterwards=keep', *argv])
     return status, json.loads(world.read_text())
   return play
@@ -282,6 +284,29 @@ def test_a_sampler_that_cannot_be_had_does_not_end_the_job(cloud, capfd):
   said = capfd.readouterr().out
   assert status == 0 and said.count('the request for small-sampler-1 failed') == 1
   assert count(world, 'create small-sampler-1') == 1
+
+
+@pytest.mark.parametrize('pod', [POD, IRONWOOD], ids=['v5p', 'tpu7x'])
+def test_a_slice_that_was_asked_for_otherwise_is_not_taken(cloud, capfd, pod):
+  kind = pod[-1].rpartition('=')[2].partition(':')[0]
+  slices = cloud({}, action='create', pod=pod)[1]['slices']
+  capfd.readouterr()
+  status, world = cloud({'1': 'succeed'}, '--tier=on-demand', '--afterwards=delete', pod=pod)
+  said = capfd.readouterr().err
+  assert status == 1 and f'is there as {kind}-2x2x2-spot and {kind}-2x2x2-on-demand is' in said
+  assert world['slices'].keys() == slices.keys(), 'what is there may be in use'
+  # Templates and policies whose groups are gone are made anew.
+  status, world = cloud({'1': 'succeed'}, '--tier=on-demand', pod=pod, slices={})
+  assert status == 0
+  assert all(text.endswith('on-demand') for text in world['made']['instance-templates'].values())
+
+
+def test_a_sampler_refused_at_once_does_not_end_the_job(cloud, capfd):
+  status, world = cloud({'3': 'succeed'}, refused='small-sampler-1')
+  assert status == 0 and len(world['slices']) == 2
+  assert 'request for small-sampler-1 failed, and the job goes on' in capfd.readouterr().out
+  status, world = cloud({}, '--afterwards=delete', refused='small-trainer', slices={})
+  assert status == 1 and world['slices'] == {} and 'Quota' in capfd.readouterr().err
 
 
 def test_create_waits_and_run_installs(cloud):
