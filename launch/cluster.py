@@ -27,6 +27,7 @@ from launch.slices import Slice
 
 DASHBOARD = '--address=http://127.0.0.1:8265'
 ENDED = ('SUCCEEDED', 'FAILED', 'STOPPED')
+GONE = ('not_found', 'not found')    # What gcloud says of what is not there.
 # Seconds that a command may take.
 ASK_S, CHANGE_S, INSTALL_S, SSH_S = 120, 900, 1800, 300
 SSH_ATTEMPTS = 5
@@ -127,8 +128,9 @@ class Launcher:
   def delete(self) -> list[Slice]:
     """Deletes what there is, and names it; checkpoints and logs stay in the bucket."""
     found = self.found()
-    for one in found:
-      self._delete(one)
+    # All at the same time, and none is spared because another cannot be deleted.
+    for commands in zip(*map(self._cloud.delete, found), strict=True):
+      self._shell.run_together(commands, timeout_s=CHANGE_S, tolerate=GONE)
     return found
 
   def working(self) -> bool:
@@ -146,8 +148,8 @@ class Launcher:
     return found.group() if found else MISSING
 
   def _state(self, one: Slice, *, answer: str) -> str:
-    said = self._shell.run(self._cloud.describe(one), timeout_s=ASK_S,
-                           tolerate=('not_found', 'not found'), answer=answer)
+    said = self._shell.run(self._cloud.describe(one), timeout_s=ASK_S, tolerate=GONE,
+                           answer=answer)
     if self._shell.dry:
       return answer or MISSING
     state = self._cloud.state(one, said) if said.strip() else MISSING
@@ -368,4 +370,4 @@ class Launcher:
 
   def _change(self, commands: Sequence[Sequence[str]]) -> None:
     for argv in commands:
-      self._shell.run(argv, timeout_s=CHANGE_S, tolerate=('not_found', 'not found'))
+      self._shell.run(argv, timeout_s=CHANGE_S, tolerate=GONE)

@@ -55,6 +55,8 @@ def queued_resources(world, action, name, flags):
   elif action == 'delete':
     assert '--force' in flags
     lookup(world, name)
+    if name == world['stuck']:
+      sys.exit(f'ERROR: {name} is in use')
     del world['slices'][name]
 
 

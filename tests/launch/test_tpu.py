@@ -197,11 +197,11 @@ def cloud(tmp_path, monkeypatch):
     if not world.exists():
       world.write_text(json.dumps(dict(
           slices={}, hosts={'small-trainer': 2}, script=script, becomes=becomes,
-          never=dict(never), refused=refused, job='', asked=0,
+          never=dict(never), refused=refused, job='', stuck='', asked=0,
           submitted=0, refusals=refusals, log=[], created=0, bucket=['gs://bucket/problems.jsonl'],
           made={'instance-templates': {}, 'resource-policies': {}})))
     elif kept or script:
-      kept |= dict(script=script, refused=refused)
+      kept |= dict(script=script, refused=refused, never=dict(never))
       world.write_text(json.dumps(json.loads(world.read_text()) | kept))
     status = command.main([action, *pod, *CLOUD, '--poll_s=0.01', '--afterwards=keep', *argv])
     return status, json.loads(world.read_text())
@@ -307,6 +307,21 @@ def test_a_sampler_refused_at_once_does_not_end_the_job(cloud, capfd):
   assert 'request for small-sampler-1 failed, and the job goes on' in capfd.readouterr().out
   status, world = cloud({}, '--afterwards=delete', refused='small-trainer', slices={})
   assert status == 1 and world['slices'] == {} and 'Quota' in capfd.readouterr().err
+
+
+def test_what_a_job_runs_on_is_not_deleted_for_what_is_refused(cloud):
+  world = cloud({'1': 'succeed'})[1]
+  trainer = {'small-trainer': world['slices']['small-trainer']}
+  status, world = cloud({'9': 'succeed'}, '--afterwards=delete', slices=trainer, job='RUNNING',
+                        asked=0, never={f'small-sampler-{i}': 'FAILED' for i in range(2)})
+  assert status == 1 and world['job'] == 'RUNNING' and 'small-trainer' in world['slices']
+
+
+def test_one_that_cannot_be_deleted_does_not_spare_the_others(cloud, capfd):
+  cloud({}, action='create')
+  status, world = cloud({}, action='delete', stuck='small-sampler-0')
+  assert status == 1 and list(world['slices']) == ['small-sampler-0']
+  assert 'in use' in capfd.readouterr().err
 
 
 def test_create_waits_and_run_installs(cloud):
