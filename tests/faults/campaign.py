@@ -1,6 +1,6 @@
 """Faults at random moments of a run on a cluster: kills, freezes, delays, cuts of every role.
 
-    python tests/faults/campaign.py --faults=50 --seed=0 [--network]
+    python tests/faults/campaign.py --faults=50 --seed=0 [--network] [--transport=device]
 
 Trains the quickstart with every role in a process of its own, and strikes one process after
 another: SIGKILL; SIGSTOP for good, which the watch must notice; SIGSTOP for a while,
@@ -256,14 +256,15 @@ def main() -> None:
   parser.add_argument('--roles', choices=('real', 'fake'), default='real')
   parser.add_argument('--least_accuracy', type=float, default=0.9)
   parser.add_argument('--most_s', type=float, default=300.0, help='for one recovery')
+  parser.add_argument('--transport', choices=('host', 'device'), default='host')
   parser.add_argument('--network', action='store_true', help='cut it too; needs root')
   args = parser.parse_args()
   if args.network:
     network.enter()
-  roles, overrides = hosts, OVERRIDES
+  roles, overrides = hosts, OVERRIDES | {'runtime.transport': args.transport}
   if args.roles == 'fake':
     from tests.orchestration import fake_hosts as roles
-    overrides, args.least_accuracy = OVERRIDES | FAKE, 0.0
+    overrides, args.least_accuracy = overrides | FAKE, 0.0
   with tempfile.TemporaryDirectory() as workdir:
     train.keep_compiled(pathlib.Path(workdir))
     found = campaign(pathlib.Path(workdir), faults=args.faults, seed=args.seed, roles=roles,
