@@ -11,15 +11,16 @@ repeat measures, in turns and on the same bytes:
                          sampler; laying them out and comparing checksums
     take                 all three as the sampler does it, overlapping where they can
 
-2 CPU cores shared with other programs, 2026-11-22, --megabytes=256 --repeats=2, medians in GB/s:
+2 CPU cores (hyperthreads of one), 2026-11-22, nothing else running, --megabytes=256 --repeats=3,
+medians in GB/s:
 
-    memory copy 7.99, stage 0.15
-    device   lend 74    fetch 0.85   place 0.25   take 0.22
-    host     lend 4.2   fetch 129    place 0.26   take 0.27
+    memory copy 11.84, stage 0.33
+    device   lend 122   fetch 1.30   place 0.68   take 0.44
+    host     lend 8.3   fetch 202    place 0.65   take 0.61
 
-So configs for CPUs say runtime.transport='host'. By far the most of either is stage and place. The
-checksums, 0.5 GB/s of bfloat16 then, have become 1.5 times as fast; the gather between two devices
-of a process, 0.2 GB/s, has not. On a TPU nothing of this has been measured.
+So configs for CPUs say runtime.transport='host'. By far the most of either is stage and place: the
+gather between two devices of a process, and the checksums. On a TPU nothing of this has been
+measured.
 
 Table: medians of GB/s; after it one JSON object with all repeats. What is compiled is compiled by a
 repeat that does not count.
