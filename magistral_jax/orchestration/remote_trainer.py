@@ -17,6 +17,9 @@ from magistral_jax.orchestration.health import Lost
 from magistral_jax.orchestration.host import Handle
 from magistral_jax.records import Batch, Rows
 
+# Whoever waits looks often; the processes of a pod are asked this often.
+_ASK_AGAIN_S = 0.5
+
 
 @dataclasses.dataclass(frozen=True)
 class Share:
@@ -75,7 +78,8 @@ class Group:
     self._microbatch_rows = microbatch_rows
     self._spans: list[tuple[int, int]] = []
     self._furthest: dict[str, int] = {}
-    self._pings: dict[Handle, ray.ObjectRef] = {}
+    self._pings: dict[Handle, ray.ObjectRef] = {}    # Not answered, and when they were sent.
+    self._asked = 0.0
 
   def __len__(self) -> int:
     return len(self._handles)
@@ -117,12 +121,11 @@ class Group:
 
     For those who wait for something that comes from the trainer without a call of it.
     """
-    for handle in self._handles:
-      ping = self._pings.get(handle)
-      if ping is None or handle.arrived(ping):
-        self._pings[handle] = handle.actor.ping.remote()
-        if ping is not None:
-          handle.get(ping, self._deadline_s)
+    for handle in [one for one, ping in self._pings.items() if one.arrived(ping)]:
+      handle.get(self._pings.pop(handle), self._deadline_s)
+    if not self._pings and time.monotonic() - self._asked > _ASK_AGAIN_S:
+      self._asked = time.monotonic()
+      self._pings = {handle: handle.actor.ping.remote() for handle in self._handles}
 
   def wait_ready(self) -> None:
     """Returns when all processes have built their role and formed one mesh. Raises Lost."""
