@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import pathlib
+import shutil
 
 import jax
 import orbax.checkpoint as ocp
@@ -34,7 +36,8 @@ class Checkpoints:
       raise ValueError(f'checkpoints.keep is {keep}: keep at least 1.')
     self._directory, self._keep = os.path.abspath(directory), keep
     self.failed_saves = 0
-    self._manager = self._open()
+    # What a killed run left half written goes first; nobody writes it any more.
+    self._manager = self._open(cleanup=True)
 
   def save(self, step: int, state: TrainState, record: dict, metric: float | None) -> bool:
     """Copies the state to the host, then writes it in the background.
@@ -51,6 +54,8 @@ class Checkpoints:
     """
     # A background failure of the save before this one surfaces here, and is not this save's.
     self.wait()
+    if self.failed_saves:
+      self._sweep()
     if step in self._manager.all_steps():
       return False
     try:
@@ -119,7 +124,7 @@ class Checkpoints:
     self.wait()
     self._manager.close()
 
-  def _open(self) -> ocp.CheckpointManager:
+  def _open(self, *, cleanup: bool) -> ocp.CheckpointManager:
     policies = ocp.checkpoint_managers
     kept = policies.AnyPreservationPolicy([
         policies.LatestN(self._keep),
@@ -128,16 +133,25 @@ class Checkpoints:
     handlers = dict(state=ocp.StandardCheckpointHandler(), record=ocp.JsonCheckpointHandler())
     return ocp.CheckpointManager(
         self._directory, item_handlers=handlers, options=ocp.CheckpointManagerOptions(
-            best_fn=_metric, preservation_policy=kept,
-            # What a killed run left half written.
-            cleanup_tmp_directories=True))
+            best_fn=_metric, preservation_policy=kept, cleanup_tmp_directories=cleanup))
 
   def _failed(self, error: OSError | ValueError) -> None:
     self.failed_saves += 1
-    # One that has failed keeps what it had begun, and saves nothing more.
-    self._manager = self._open()
+    # One that has failed keeps what it had begun, and saves nothing more. Some of its threads may
+    # write on for a while: a cleanup by the new one would meet them, fail, and cost the next save.
+    self._manager = self._open(cleanup=False)
+    self._sweep()
     logging.error('A checkpoint could not be written to %s (%s): the run goes on, and would resume '
                   'from step %s.', self._directory, str(error)[:500], self._manager.latest_step())
+
+  def _sweep(self) -> None:
+    """Frees the room that failed saves take, as far as their writers let go of it."""
+    if jax.process_index() == 0:
+      for half in pathlib.Path(self._directory).glob('*.orbax-checkpoint-tmp*'):
+        try:
+          shutil.rmtree(half)
+        except OSError as error:
+          logging.warning('%s cannot be removed yet (%s); the next save tries again.', half, error)
 
   def _compare(self, step: int, abstract_state: TrainState) -> None:
     """Raises _DifferentError naming the first array that checkpoint and config do not share."""
