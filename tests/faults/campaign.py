@@ -3,7 +3,8 @@
     python tests/faults/campaign.py --faults=50 --seed=0 [--network] [--transport=device]
 
 Trains the quickstart with every role in a process of its own, and strikes one process after
-another: SIGKILL; SIGSTOP for good, which the watch must notice; SIGSTOP for a while,
+another, first in the exams and the cold start before the loop, then in the loop, at last in the
+last exam: SIGKILL; SIGSTOP for good, which the watch must notice; SIGSTOP for a while,
 which nobody may take for a death; SIGSTOP most of the time, which makes it slow; with --network,
 its network cut for longer than the watch allows, and for less. Afterwards each ordinal must have
 been trained once or be accounted for, accuracy must have been reached, and no process may be left.
@@ -39,8 +40,10 @@ from tests.faults import network  # noqa: E402
 KINDS = ('kill', 'freeze', 'delay', 'slow')
 NETWORK = ('cut', 'flicker')
 DEADLY = ('kill', 'freeze', 'cut')
+BEFORE = ('exam: start', 'cold start', 'cold start', 'exam: cold_start')
+AFTER = ('exam: final',)
 OVERRIDES = {
-    'batching.patience_batches': 10_000, 'evaluation.every': 0, 'checkpoints.every': 5,
+    'batching.patience_batches': 10_000, 'evaluation.every': 20, 'checkpoints.every': 5,
     'mesh.trainer.fsdp': 4, 'runtime.mode': 'ray', 'runtime.trainers': 2, 'runtime.samplers': 2,
     'runtime.verifier_hosts': 2, 'runtime.heartbeat_s': 8.0, 'runtime.restarts': 5}
 FAKE = {
@@ -53,45 +56,62 @@ FAKE = {
 class Striker(threading.Thread):
   """Strikes a process, waits until the run is well again, and strikes the next."""
 
-  def __init__(self, run, place, health, *, faults: int, seed: int, kinds, heartbeat_s: float,
-               most_s: float):
+  def __init__(self, run, place, health, *, faults: int, seed: int, kinds, phases,
+               heartbeat_s: float, most_s: float):
     super().__init__(name='striker', daemon=True)
     self._run, self._place, self._health = run, place, health
     self._faults, self._rng, self._kinds = faults, random.Random(seed), kinds
+    self._before, self._after = phases
     self._heartbeat_s, self._most_s = heartbeat_s, most_s
     self.struck: list[dict] = []
     self.failure: str | None = None
     self.processes: set[psutil.Process] = set()
 
   def run(self) -> None:
-    # The cold start takes its time.
-    while getattr(self._run, 'trainer', None) is None and not self._health.enough.wait(0.1):
-      pass
-    while len(self.struck) < self._faults and not self.failure:
+    for phase in self._before:
+      self._await(phase)
+      self._fault(0.0, 0.5)
+    self._await('reinforcement learning')
+    while len(self.struck) < self._faults - len(self._after) and not self.failure:
       usual_s = self._well()
       if usual_s is None:
         self.failure = f'not well again within {self._most_s:.0f} s of {self.struck[-1:]}'
         break
-      time.sleep(self._rng.uniform(0, 1.5))
-      kind = self._kinds[len(self.struck) % len(self._kinds)]
-      handle = self._rng.choice(self._place.handles)
-      pid, lost = handle.where.get('pid'), handle.lost
-      if pid is None:
-        continue
-      strike = dict(role=handle.name, kind=kind, at_step=self._run.trainer.version)
-      began = time.monotonic()
-      with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
-        self._strike(pid, kind)
-      well_s = self._well(until=lambda: kind not in DEADLY or handle.lost > lost)
-      strike |= dict(seconds=time.monotonic() - began, restarted=handle.lost > lost)
-      if well_s is None:
-        self.failure = f'not well again within {self._most_s:.0f} s of {strike}'
       # An update takes its time without a fault too.
-      strike['lost_s'] = max(0.0, strike['seconds'] - usual_s)
-      self.struck.append(strike)
-      print(describe(strike), flush=True)
+      self._fault(usual_s, 1.5)
     # No more updates than the run has made: it ends, and holds its last exam.
     self._health.enough.set()
+    for phase in self._after:
+      self._await(phase)
+      self._fault(0.0, 0.5)
+
+  def _await(self, phase: str) -> None:
+    """Returns when the run has come to this phase, or is over."""
+    while phase not in self._run.display.phases and not self._over():
+      time.sleep(0.05)
+
+  def _over(self) -> bool:
+    return bool(self.failure or self._health.stopping.is_set() or self._run.over.is_set())
+
+  def _fault(self, usual_s: float, pause_s: float) -> None:
+    """Strikes one process after a pause of at most so long, and waits until the run is well."""
+    time.sleep(self._rng.uniform(0, pause_s))
+    kind = self._kinds[len(self.struck) % len(self._kinds)]
+    handle = self._rng.choice([h for h in self._place.handles if h.where] or [None])
+    if handle is None or self._over():
+      return
+    lost = handle.lost
+    strike = dict(role=handle.name, kind=kind, at=self._run.display.place())
+    began = time.monotonic()
+    with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+      self._strike(handle.where['pid'], kind)
+    well_s = self._well(until=lambda: kind not in DEADLY or handle.lost > lost)
+    strike |= dict(seconds=time.monotonic() - began, restarted=handle.lost > lost)
+    if well_s is None:
+      self.failure = f'not well again within {self._most_s:.0f} s of {strike}'
+    strike['lost_s'] = max(0.0, strike['seconds'] - usual_s)
+    self.struck.append(strike)
+    print(describe(strike), flush=True)
 
   def _strike(self, pid: int, kind: str) -> None:
     a_while = self._rng.uniform(0.5, 3.0)
@@ -114,24 +134,45 @@ class Striker(threading.Thread):
         cut.heal()
 
   def _well(self, until=lambda: True) -> float | None:
-    """Seconds until every role lives and one more update has been made; or None.
+    """Seconds until every role lives and the run has come further by one; or None.
 
-    One, so that 50 faults fit into the updates in which there is something to learn: where nearly
-    all is solved an update takes minutes.
+    By one update, so that 50 faults fit into the updates in which there is something to learn:
+    where nearly all is solved an update takes minutes.
     """
-    began, first = time.monotonic(), None
+    began, first = time.monotonic(), self._run.display.reached
     while time.monotonic() - began < self._most_s and not self._health.stopping.is_set():
       for pid in {h.where.get('pid') for h in self._place.handles} - {None}:
         with contextlib.suppress(psutil.NoSuchProcess):
           self.processes.add(psutil.Process(pid))   # Knows it from a later one of that number.
-      now = getattr(getattr(self._run, 'trainer', None), 'version', None)
-      # A trainer that starts again counts down: what it does again is not health.
-      first = now if first is None else first
-      if (now is not None and now > first and until()
-          and all(h.where for h in self._place.handles)):
+      if self._run.over.is_set() or (self._run.display.reached > first and until()
+                                     and all(h.where for h in self._place.handles)):
         return time.monotonic() - began
       time.sleep(0.05)
     return None
+
+
+class Watched(Display):
+  """A display that shows nothing and knows how far the run has come."""
+
+  def __init__(self, total_steps: int):
+    self.phases: list[str] = []
+    self.reached = 0
+    super().__init__(total_steps, False)
+
+  def phase(self, name: str, total_steps: int) -> None:
+    super().phase(name, total_steps)
+    self._best = 0
+    self.phases.append(name)
+
+  def update(self, metrics) -> None:
+    super().update(metrics)
+    # Of an exam, the number of answers. What is done again after a loss is not health.
+    done = metrics.get('step') or int(metrics.get('waits', {}).get('exam', '0').split()[0])
+    if done > self._best:
+      self._best, self.reached = done, self.reached + 1
+
+  def place(self) -> str:
+    return f'{self.phases[-1]} {self._best}'
 
 
 def stopped(pid: int, seconds: float) -> None:
@@ -142,7 +183,7 @@ def stopped(pid: int, seconds: float) -> None:
 
 
 def describe(strike: dict) -> str:
-  return (f'{strike["role"]:12} {strike["kind"]:7} at update {strike["at_step"]:4}: well again '
+  return (f'{strike["role"]:12} {strike["kind"]:7} at {strike["at"]:26}: well again '
           f'after {strike["seconds"]:5.1f} s, {strike["lost_s"]:5.1f} s of them lost'
           f'{", restarted" if strike["restarted"] else ""}')
 
@@ -170,7 +211,7 @@ class Run(train.Run):
 
 
 def campaign(workdir: pathlib.Path, *, faults: int, seed: int, roles, overrides: dict,
-             most_s: float, kinds=KINDS) -> dict:
+             most_s: float, kinds=KINDS, phases=((), ())) -> dict:
   """Runs it; returns what was struck and what holds."""
   c = entry.load_config(str(ROOT / 'configs' / 'quickstart.py'))
   c.update_from_flattened_dict(overrides)
@@ -178,11 +219,11 @@ def campaign(workdir: pathlib.Path, *, faults: int, seed: int, roles, overrides:
   health = Enough(c.runtime.deadline_s)
   began = time.monotonic()
   with cluster.Cluster(c, workdir, roles=roles) as place:
-    run = Run(c, workdir, Display(c.total_steps, False), health, check.prepare(c),
+    run = Run(c, workdir, Watched(c.total_steps), health, check.prepare(c),
               place.verifier(), place)
-    run.least_steps = least_steps
+    run.least_steps, run.over = least_steps, threading.Event()
     striker = Striker(run, place, health, faults=faults, seed=seed, kinds=kinds,
-                      heartbeat_s=c.runtime.heartbeat_s, most_s=most_s)
+                      phases=phases, heartbeat_s=c.runtime.heartbeat_s, most_s=most_s)
     striker.start()
     guard = jax.config.jax_transfer_guard
     try:
@@ -191,6 +232,7 @@ def campaign(workdir: pathlib.Path, *, faults: int, seed: int, roles, overrides:
       # A run sets it for its whole process, which here may have other things to do.
       jax.config.update('jax_transfer_guard', guard)
       health.enough.set()
+      run.over.set()
       run.close()
     striker.join(most_s)
   summary = json.loads((workdir / 'summary.json').read_text())
@@ -261,15 +303,16 @@ def main() -> None:
   args = parser.parse_args()
   if args.network:
     network.enter()
-  roles, overrides = hosts, OVERRIDES | {'runtime.transport': args.transport}
+  roles, phases = hosts, (BEFORE, AFTER)
+  overrides = OVERRIDES | {'runtime.transport': args.transport}
   if args.roles == 'fake':
     from tests.orchestration import fake_hosts as roles
-    overrides, args.least_accuracy = overrides | FAKE, 0.0
+    overrides, phases, args.least_accuracy = overrides | FAKE, ((), ()), 0.0
   with tempfile.TemporaryDirectory() as workdir:
     train.keep_compiled(pathlib.Path(workdir))
     found = campaign(pathlib.Path(workdir), faults=args.faults, seed=args.seed, roles=roles,
                      overrides=overrides, most_s=args.most_s,
-                     kinds=KINDS + NETWORK * args.network)
+                     kinds=KINDS + NETWORK * args.network, phases=phases)
   summarise(found['struck'])
   wrong = verdict(found, args.least_accuracy)
   print(json.dumps(found | dict(wrong=wrong)))

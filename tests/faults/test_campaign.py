@@ -17,6 +17,7 @@ def test_the_wires_survive_kills_freezes_and_delays(tmp_path):
 
 @pytest.mark.long
 def test_a_model_learns_though_its_processes_are_struck(tmp_path):
-  found = campaign.campaign(tmp_path, faults=6, seed=2, roles=hosts, most_s=300.0,
+  found = campaign.campaign(tmp_path, faults=10, seed=2, roles=hosts, most_s=300.0,
+                            phases=(campaign.BEFORE, campaign.AFTER),
                             overrides=campaign.OVERRIDES)
   assert campaign.verdict(found, least_accuracy=0.9) == []
