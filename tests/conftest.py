@@ -5,7 +5,9 @@ import shutil
 import tempfile
 
 os.environ['XLA_FLAGS'] = (
-    os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8').strip()
+    os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+    # Where eight devices share two busy cores, 40 s without one of them are no deadlock.
+    ' --xla_cpu_collective_call_terminate_timeout_seconds=600').strip()
 os.environ['JAX_PLATFORMS'] = 'cpu'
 
 # Tests and the processes they start compile the same programs again and again, which is most of

@@ -19,7 +19,7 @@ STATEFUL = {'threading', 'queue', 'time'}
 # These own processes, and the device transport watches its pulls.
 MAY_BE_STATEFUL = {
     'verifiers.pool', 'verifiers.process', 'verifiers.nursery', 'verifiers.worker',
-    'verifiers.supervise', 'weights.device'}
+    'verifiers.supervise', 'weights.device', 'trainer.checkpoint'}
 MOST_FUNCTION_LINES, MOST_MODULE_LINES = 60, 400
 
 

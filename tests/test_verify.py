@@ -1,5 +1,6 @@
 """The command that scores files: what goes in comes out in order, once, however it is disturbed."""
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -177,7 +178,8 @@ def test_killing_workers_changes_nothing(tmp_path, monkeypatch):
   def kill_and_write(self, one, verdict):
     if one.id % 5 == 0:            # While others are being scored.
       for pid in pools[0].pids():
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):     # It may have been replaced just now.
+          os.kill(pid, signal.SIGKILL)
     write(self, one, verdict)
   monkeypatch.setattr(verify.Output, 'write', kill_and_write)
   found = run(tmp_path, rows, '--workers=2')

@@ -12,6 +12,8 @@ import math
 import os
 import pathlib
 import shutil
+import threading
+import time
 
 import jax
 import orbax.checkpoint as ocp
@@ -21,6 +23,7 @@ from magistral_jax.models import workdir
 from magistral_jax.trainer.state import TrainState
 
 _METRIC = 'value'
+_SETTLE_S = 60.0
 
 
 class Checkpoints:
@@ -137,8 +140,9 @@ class Checkpoints:
 
   def _failed(self, error: OSError | ValueError) -> None:
     self.failed_saves += 1
-    # One that has failed keeps what it had begun, and saves nothing more. Some of its threads may
-    # write on for a while: a cleanup by the new one would meet them, fail, and cost the next save.
+    _settle()
+    # One that has failed keeps what it had begun, and saves nothing more. Should a thread of it
+    # write on all the same, a cleanup by the new one would fail and cost the next save.
     self._manager = self._open(cleanup=False)
     self._sweep()
     logging.error('A checkpoint could not be written to %s (%s): the run goes on, and would resume '
@@ -174,6 +178,16 @@ class Checkpoints:
         os.replace(os.path.join(self._directory, str(step)),
                    _free(os.path.join(self._directory, 'damaged', str(step))))
     self._manager.reload()
+
+
+def _settle() -> None:
+  """Lets Orbax's writers end, for at most `_SETTLE_S`: one of them failing ends the save, and the
+  others would write on, into the next save of that step if there is one."""
+  until = time.monotonic() + _SETTLE_S
+  for thread in threading.enumerate():
+    if type(thread).__name__ == '_SignalingThread':
+      # Its own `join` raises what the thread failed of, which has been told.
+      threading.Thread.join(thread, max(0.0, until - time.monotonic()))
 
 
 def _pieces(state: TrainState) -> TrainState:

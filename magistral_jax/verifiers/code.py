@@ -195,12 +195,14 @@ def _assertion(files, control, judge, sandbox):
     socket.send_fds(control, [b'.'], [judge_end.fileno()])
     judge_end.close()
     outcome = program.watch(until=control.fileno())
-    said = _verdict(control, _SLACK_S if outcome.status == 'stopped' else 1.0)
+    # The judge of a program that has ended hears of it, however late it starts; one whose program
+    # used up its time may itself be what hangs.
+    said = _verdict(control, 1.0 if outcome.status == 'timeout' else _SLACK_S)
     if said and said[0] == 'gone' and outcome.status == 'stopped':
       outcome = program.watch()
   if said is None:
-    if outcome.status == 'timeout':
-      return 'timeout', outcome.detail
+    if outcome.status in ('timeout', 'memory', 'output_limit'):
+      return outcome.status, outcome.detail
     judge.kill()
     return 'error', f'the judge of the tests is gone: {judge.last_words()}'
   status, detail = said

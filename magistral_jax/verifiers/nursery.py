@@ -37,11 +37,16 @@ class Nursery:
   def __init__(self, settings: str):
     self._stderr = tempfile.TemporaryFile()
     self._channel, theirs = socket.socketpair()
-    with theirs:
-      self._popen = subprocess.Popen(
-          [sys.executable, '-P', '-m', 'magistral_jax.verifiers.worker', str(theirs.fileno()),
-           settings], stdin=subprocess.DEVNULL, stdout=self._stderr, stderr=self._stderr,
-          pass_fds=[theirs.fileno()], env=_environment(), start_new_session=True)
+    try:
+      with theirs:
+        self._popen = subprocess.Popen(
+            [sys.executable, '-P', '-m', 'magistral_jax.verifiers.worker', str(theirs.fileno()),
+             settings], stdin=subprocess.DEVNULL, stdout=self._stderr, stderr=self._stderr,
+            pass_fds=[theirs.fileno()], env=_environment(), start_new_session=True)
+    except BaseException:
+      self._channel.close()
+      self._stderr.close()
+      raise
     self._lock = threading.Lock()
 
   def ready(self, timeout_s: float) -> None:

@@ -250,8 +250,8 @@ class Pool:
 
   def _ready(self, seat: int) -> Process:
     """The worker, started if there is none alive. Raises WorkerDied when several starts fail."""
-    words = ''
-    for _ in range(START_ATTEMPTS):
+    words, failed, killed = '', 0, 0
+    while failed < START_ATTEMPTS and killed < KILLED_ATTEMPTS:
       process = self._processes.get(seat)
       if process and process.alive():
         return process
@@ -268,7 +268,10 @@ class Pool:
         return process
       except (WorkerDied, TimeoutError) as e:
         words = process.last_words() or repr(e)
-        self._drop(seat)
+        if self._drop(seat) == -signal.SIGKILL and isinstance(e, WorkerDied):
+          killed += 1
+        else:
+          failed += 1
     raise WorkerDied(words)
 
   def _drop(self, seat: int) -> int:

@@ -59,10 +59,12 @@ class Process:
       if (message := self._message()) is not None:
         return message
       left = deadline - time.monotonic()
-      if left <= 0:
-        raise TimeoutError
       try:
-        for pipe, _ in poll.poll(left * 1000):
+        ready = poll.poll(max(0.0, left) * 1000)
+        # What is there counts, if nobody had the time to look before the deadline.
+        if left <= 0 and self._out not in dict(ready):
+          raise TimeoutError
+        for pipe, _ in ready:
           if pipe == self._out:
             data = os.read(self._out, 65536)
             if not data:

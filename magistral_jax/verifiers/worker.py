@@ -9,7 +9,7 @@ the Unix socket FD (`ORDER`, `REPLY`):
 
   -> 0 once, when it is loaded
   <- FORK, seat and three files (jobs, replies, stderr)    -> the process id of a new worker
-  <- BURY, process id                                      -> kills and reaps it; its exit code
+  <- BURY, process id                        -> kills and reaps it and its jails; its exit code
 
 Only the nursery reaps, and only on order, so that a process id it gave never means another process.
 A worker reads and writes messages: a length (4 bytes, big-endian) and JSON of that length.
@@ -67,8 +67,12 @@ def _die_with(parent: int) -> None:
 def nursery(channel: socket.socket, settings: dict) -> None:
   """Serves orders until the channel closes."""
   _die_with(settings['parent'])
-  from magistral_jax.verifiers import language, reward, symbolic
+  from magistral_jax.verifiers import language, reward, supervise, symbolic
   from magistral_jax.verifiers.sandbox import Limits, Sandbox
+  if sys.platform == 'linux':
+    # A jail ties itself to its worker only milliseconds after it was started. If the worker dies
+    # before that, the jail falls to this process, which ends it.
+    supervise.adopt_orphans()
   symbolic.preload()
   # Made by each worker, at its first program: each takes a user id of its own.
   sandbox = functools.cache(
@@ -81,19 +85,24 @@ def nursery(channel: socket.socket, settings: dict) -> None:
   gc.collect()
   gc.freeze()
   channel.sendall(REPLY.pack(0))
+  workers: set[int] = set()
   while True:
     order, files, _, _ = socket.recv_fds(channel, ORDER.size, 3)
     if len(order) < ORDER.size:
       return
     kind, number = ORDER.unpack(order)
     if kind == BURY:
-      channel.sendall(REPLY.pack(_bury(number)))
+      code = _bury(number)
+      workers.discard(number)
+      _end_orphans(workers)
+      channel.sendall(REPLY.pack(code))
       continue
     here = os.getpid()
     pid = os.fork()
     if pid == 0:
       channel.close()
       _work(*files, settings, score, here)
+    workers.add(pid)
     for file in files:
       os.close(file)
     channel.sendall(REPLY.pack(pid))
@@ -106,6 +115,21 @@ def _bury(pid: int) -> int:
     with contextlib.suppress(ProcessLookupError, PermissionError):
       kill(pid, signal.SIGKILL)
   return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _end_orphans(workers: set[int]) -> None:
+  """Kills what fell to this process from dead workers, until no more falls to it."""
+  while strays := _children() - workers:
+    for pid in strays:
+      os.kill(pid, signal.SIGKILL)     # Its number is its own: nobody else reaps it.
+      os.waitpid(pid, 0)
+
+
+def _children() -> set[int]:
+  if sys.platform != 'linux':
+    return set()
+  with open(f'/proc/self/task/{os.getpid()}/children') as children:
+    return set(map(int, children.read().split()))
 
 
 def _work(jobs: int, replies: int, stderr: int, settings: dict, score, parent: int) -> None:

@@ -10,7 +10,7 @@ from tests.orchestration import fake_hosts  # noqa: E402
 def test_the_wires_survive_kills_freezes_and_delays(tmp_path):
   found = campaign.campaign(
       tmp_path, faults=4, seed=1, roles=fake_hosts, most_s=180.0,
-      overrides=campaign.OVERRIDES | campaign.FAKE | {'runtime.heartbeat_s': 5.0})
+      overrides=campaign.OVERRIDES | campaign.FAKE | {'runtime.heartbeat_s': 8.0})
   assert campaign.verdict(found, least_accuracy=0.0) == []
   assert {strike['kind'] for strike in found['struck']} == set(campaign.KINDS)
 

@@ -77,7 +77,7 @@ def large(tmp_path_factory):
 def test_loading_takes_less_than_a_tensor_more_than_the_parameters(large, host):
   """Put together on the host, and, as on accelerators, block by block on the device."""
   path, size, largest_tensor = large
-  assert 0.8 * size < measured(LOAD, path, host) < size + largest_tensor
+  assert 0.5 * size < measured(LOAD, path, host) < size + largest_tensor
 
 
 @pytest.mark.parametrize('form', ['hf', pytest.param('orbax', marks=pytest.mark.long)])

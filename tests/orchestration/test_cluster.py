@@ -33,8 +33,8 @@ from tests.orchestration import fake_hosts, lending_hosts  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures('ray_here')
 GROUP, PROMPTS, MAX_STALENESS = 4, 4, 2
-# For a slow machine; nothing is measured by it.
-DEADLINE_S, HEARTBEAT_S = 120.0, 6.0
+# For a slow machine; nothing is measured by it. The shorter one where something freezes.
+DEADLINE_S, HEARTBEAT_S, FROZEN_S = 120.0, 60.0, 10.0
 
 
 class Cluster:
@@ -151,7 +151,8 @@ SLOW = ('a verifier host freezes', 'a trainer process freezes')
     pytest.param(*fault, id=what, marks=[pytest.mark.long] if what in SLOW else [])
     for what, fault in FAULTS.items()])
 def test_every_prompt_is_trained_once_though(tmp_path, name, number):
-  with Cluster(tmp_path, trainers=2, samplers=2, verifier_hosts=2) as running:
+  with Cluster(tmp_path, trainers=2, samplers=2, verifier_hosts=2,
+               heartbeat_s=FROZEN_S if number == signal.SIGSTOP else HEARTBEAT_S) as running:
     pids = [h.where.get('pid') for h in running.place.handles]
     fault = once_something_is_trained(
         running, lambda: os.kill(running.handle(name).where['pid'], number))
@@ -326,7 +327,7 @@ def test_a_call_that_never_answers_costs_its_sampler_and_no_prompt(tmp_path):
 @pytest.mark.long
 def test_a_network_that_is_slow_for_a_while_costs_nobody_his_place(tmp_path):
   roles = fake_hosts.Roles(SamplerHost=fake_hosts.LateSampler)
-  with Cluster(tmp_path, roles=roles, samplers=2) as running:
+  with Cluster(tmp_path, roles=roles, samplers=2, heartbeat_s=6.0) as running:
     loop = running.run(10)
     assert not any(h.lost for h in running.place.handles)
   accounted(tmp_path, 10, loop.journal.summary())

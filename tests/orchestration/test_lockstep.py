@@ -100,7 +100,7 @@ def test_a_request_to_stop_ends_the_run_between_two_updates(make_loop):
 
 
 def test_a_verdict_that_never_comes_ends_the_run(make_loop):
-  loop = make_loop(paced=False, deadline_s=0.1)
+  loop = make_loop(paced=False, deadline_s=1.5)
   loop.verifier.drain = lambda wait_s=0.0: []
   with pytest.raises(TimeoutError, match=r'No verdict for .*sampler-0: waiting for the others'):
     lockstep.run(loop, total_steps=1)

@@ -56,6 +56,21 @@ def test_time_is_limited(jails):
     assert judge(short, source).status == 'timeout'
 
 
+def test_a_judge_that_starts_late_is_waited_for(jails, monkeypatch):
+  harness = code._harness
+  def late(*names):
+    files = harness(*names)
+    return files | {k: b'import time; time.sleep(1.5)\n' + files[k] for k in names
+                    if k == 'judge.py'}
+  monkeypatch.setattr(code, '_harness', late)
+  tests = dict(entry_point='f', tests=[{'assert': 'assert f(1) == 2'}])
+  assert judge(jails, 'def f(x): return x + 1', tests).status == 'correct'
+  # A program that is over by then has no right to an 'error', which would drop its group.
+  assert judge(jails, 'import os\nos._exit(0)', tests).status == 'runtime_error'
+  assert judge(jails, 'x = [bytearray(10**7) for _ in range(10**6)]', tests).status in (
+      'memory', 'runtime_error')
+
+
 def test_a_block_in_another_language_is_wrong(jails):
   found = code.check('int main() {}', 'cpp', ADD, language='python', sandbox=jails)
   assert found == code.CodeResult('wrong', 0, 3, 'cpp instead of python')

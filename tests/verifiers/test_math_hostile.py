@@ -1,6 +1,4 @@
 """Hostile answers (hostile_answers.py): cheap to refuse, and no worker or neighbour suffers."""
-import pathlib
-import sys
 import time
 
 import psutil
@@ -8,25 +6,12 @@ import pytest
 
 from magistral_jax.verifiers import math, symbolic
 from magistral_jax.verifiers.pool import Pool
+from tests.verifiers.hostile_answers import ANSWERS
+from tests.verifiers.pools import LIMITS, WAIT_S, job, started
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from hostile_answers import ANSWERS  # noqa: E402
-
-REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
-               language=0.0, code_reward='all')
-# Far more than the 2 s that a verdict may take, so that only what truly hangs is told on a machine
-# with other work; how cheap a check is, is measured in CPU time below.
-LIMITS = dict(timeout_s=60.0, memory_mb=1024, queue=10**6, language_model='', rewards=REWARDS,
-              sandbox='bubblewrap', test_timeout_s=4.0, test_memory_mb=300)
-WAIT_S = 300.0
-CPU_S, GROWN_MB = 1.5, 150
+CPU_S, GROWN_MB = 5.0, 150     # The dearest takes 0.4 s here (2-core x86-64, 2026-11-22).
 NEIGHBOURS = [('5', '5', True), (r'\sqrt{8}', r'2\sqrt{2}', True), ('x+1', 'x', False),
               ('1,2', '2,1', True), (r'\frac{1}{3}', '0.333', False)]
-
-
-def job(box, gold):
-  return dict(response=f'<think>a</think>\\boxed{{{box}}}', answer=gold, domain='math', n_tokens=9,
-              language='en', problem='?')
 
 
 def test_there_are_many_and_no_two_are_alike():
@@ -46,11 +31,7 @@ def test_a_hostile_answer_is_refused_in_bounded_time(name, gold, box):
 
 def test_they_cost_no_worker_and_their_neighbours_scores_do_not_change():
   with Pool(2, **LIMITS) as pool:
-    assert pool.submit(job('5', '5')).result(WAIT_S).status == 'correct'
-    until = time.monotonic() + WAIT_S     # One worker may do all jobs before the other is there.
-    while len(workers := pool.pids()) < 2:
-      assert time.monotonic() < until
-      time.sleep(0.01)
+    workers = started(pool, 2)
     before = sum(psutil.Process(p).memory_info().rss for p in workers) >> 20
     hostile, neighbours = [], []
     for i, (_, gold, box) in enumerate(ANSWERS):

@@ -1,5 +1,6 @@
 """The pool: nothing lost, nothing judged twice, whatever happens to the processes."""
 import collections
+import contextlib
 import os
 import random
 import signal
@@ -13,38 +14,9 @@ import pytest
 from magistral_jax.verifiers import nursery, process, reward
 from magistral_jax.verifiers import pool as pool_module
 from magistral_jax.verifiers.pool import Pool
-
-REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
-               language=0.0, code_reward='all')
-LIMITS = dict(timeout_s=60.0, memory_mb=1024, queue=10**6, language_model='', rewards=REWARDS,
-              sandbox='bubblewrap', test_timeout_s=4.0, test_memory_mb=300)
-WAIT_S = 120.0            # For what must come, however loaded the machine is.
-
-
-def job(box, answer='5'):
-  return dict(response=f'<think>a</think>\\boxed{{{box}}}', answer=answer, domain='math',
-              n_tokens=9, language='en', problem='2+3=?')
-
-
-def alive(pid):
-  try:
-    with open(f'/proc/{pid}/stat') as f:
-      return f.read().rsplit(')', 1)[1].split()[0] != 'Z'
-  except FileNotFoundError:
-    return False
-
-
-def eventually(condition):
-  deadline = time.monotonic() + WAIT_S
-  while not condition():
-    assert time.monotonic() < deadline, 'waited in vain'
-    time.sleep(0.01)
-
-
-def started(pool):
-  """The pids, once every worker has answered something."""
-  assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
-  return pool.pids()
+from magistral_jax.verifiers.worker import pack
+from tests.verifiers import pools
+from tests.verifiers.pools import LIMITS, REWARDS, WAIT_S, alive, eventually, job, started
 
 
 @pytest.fixture(scope='module')
@@ -85,6 +57,19 @@ def test_a_job_that_hangs_costs_one_worker_and_nothing_else():
     assert (pool.stats()['restarts'], pool.stats()['timeouts']) == (1, 1)
 
 
+def test_a_reply_that_is_there_counts_although_nobody_looked_before_the_deadline():
+  def fork(seat, files):
+    os.write(files[1], pack({'verdict': 'there'}))
+    return 0
+  past, one = time.monotonic() - 1.0, process.Process(0, fork, lambda pid: 0)
+  assert one.exchange(b'', past) == {'verdict': 'there'}
+  one.bury()
+  silent = process.Process(0, lambda seat, files: None, lambda pid: 0)
+  with pytest.raises((TimeoutError, process.WorkerDied)):
+    silent.exchange(b'', past)
+  silent.bury()
+
+
 def test_a_job_that_needs_too_much_memory():
   with Pool(1, **(LIMITS | dict(memory_mb=256))) as pool:
     started(pool)
@@ -97,38 +82,39 @@ def test_an_idle_worker_that_died_is_replaced():
   with Pool(1, **LIMITS) as pool:
     pid, = started(pool)
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: pool.pids() and pid not in pool.pids() and alive(pool.pids()[0]))
+    eventually(lambda: (pids := pool.pids()) and pid not in pids and alive(pids[0]))
     assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
     assert pool.stats()['restarts'] == 1
 
 
-def parent(pid):
-  return psutil.Process(pid).ppid()
-
-
 def nurseries():
-  return {p.pid for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE}
+  found = set()
+  for child in psutil.Process().children():
+    with contextlib.suppress(psutil.NoSuchProcess):
+      if child.status() != psutil.STATUS_ZOMBIE:
+        found.add(child.pid)
+  return found
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='needs the kernel to tell the worker')
 def test_a_nursery_that_died_is_replaced_by_the_one_in_waiting():
   others = nurseries()
   with Pool(2, **LIMITS) as pool:
-    before = started(pool)
+    first, = set(pools.parents(started(pool, 2)))
     eventually(lambda: len(nurseries() - others) == 2)
-    futures = [pool.submit(job(str(i), str(i))) for i in range(500)]
-    first = parent(before[0])
     second, = nurseries() - others - {first}
+    futures = [pool.submit(job(str(i), str(i))) for i in range(500)]
     os.kill(first, signal.SIGKILL)
     assert [f.result(WAIT_S).status for f in futures] == ['correct'] * 500
-    assert [parent(pid) for pid in pool.pids()] == [second] * 2
+    eventually(lambda: pools.parents(pool.pids()) == [second] * 2)
     eventually(lambda: len(nurseries() - others) == 2)
   assert nurseries() == others
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
 def test_a_nursery_has_one_thread_and_so_may_fork(pool):
-  assert os.listdir(f'/proc/{parent(started(pool)[0])}/task') == [str(parent(pool.pids()[0]))]
+  its_pid, = pools.parents(started(pool))
+  assert os.listdir(f'/proc/{its_pid}/task') == [str(its_pid)]
 
 
 def test_a_pool_may_be_closed_before_it_is_loaded():
@@ -258,14 +244,15 @@ def test_what_becomes_of_a_job(monkeypatch, script, status, restarts, why):
 def test_killing_workers_at_random_loses_nothing_and_judges_nothing_twice():
   seen, rng = collections.Counter(), random.Random(0)
   with Pool(2, **LIMITS) as pool:
-    started(pool)
+    started(pool, 2)
     futures = [pool.submit(job(str(i), str(i))) for i in range(3000)]
     for i, future in enumerate(futures):
       future.add_done_callback(lambda f, i=i: seen.update([(i, f.result().answer)]))
     for _ in range(12):
       time.sleep(rng.random() * 0.2)
       if pids := pool.pids():
-        os.kill(rng.choice(pids), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):     # It may have been replaced just now.
+          os.kill(rng.choice(pids), signal.SIGKILL)
     verdicts = [f.result(WAIT_S) for f in futures]
     stats = pool.stats()
   assert seen == collections.Counter((i, str(i)) for i in range(3000))
@@ -275,7 +262,7 @@ def test_killing_workers_at_random_loses_nothing_and_judges_nothing_twice():
 
 def test_close_leaves_no_process_and_cancels_what_waits():
   pool = Pool(2, **LIMITS)
-  pids = started(pool)
+  pids = started(pool, 2)
   for pid in pids:
     os.kill(pid, signal.SIGSTOP)
   futures = [pool.submit(job('5')) for _ in range(10)]
@@ -333,41 +320,6 @@ def test_a_job_of_an_unknown_domain_is_refused_at_the_door(pool):
     pool.submit(job('5') | dict(domain='chess'))
 
 
-TESTS = dict(kind='stdin', language='python', checker='tokens', tolerance=0.0,
-             cases=[dict(stdin='2 3', stdout='5'), dict(stdin='4 5', stdout='9')])
-
-
-def program(source):
-  return dict(response=source, bare=True, tests=TESTS, domain='code', n_tokens=9, language='en',
-              problem='Add.')
-
-
-def test_programs_and_answers_share_the_workers(jails):
-  del jails                  # Skips where there are none.
-  right, wrong = 'print(sum(map(int, input().split())))', 'print(5)'
-  with Pool(2, **LIMITS) as pool:
-    jobs = [program(right), job('5'), program(wrong), job('6'), program('def'), program(right)]
-    futures = [pool.submit(one) for one in jobs]
-    assert [f.result(WAIT_S).status for f in futures] == [
-        'correct', 'correct', 'wrong', 'wrong', 'compile_error', 'correct']
-    assert pool.stats()['code_service_p50_s'] > 0
-
-
-def test_a_program_is_judged_although_its_workers_are_killed(jails):
-  del jails
-  wait = 'import time; time.sleep(1); print(sum(map(int, input().split())))'
-  with Pool(2, **LIMITS) as pool:
-    started(pool)
-    futures = [pool.submit(program(wait)) for _ in range(2)]
-    eventually(lambda: pool.stats()['in_flight'] == 2)
-    victims = pool.pids()
-    for pid in victims:
-      os.kill(pid, signal.SIGKILL)
-    assert [f.result(WAIT_S).status for f in futures] == ['correct'] * 2
-    assert pool.stats()['restarts'] == 2
-  eventually(lambda: not any(map(alive, victims)))
-
-
 def test_programs_have_their_own_time(monkeypatch):
   seen = []
   class Timed(ScriptedProcess):
@@ -381,6 +333,6 @@ def test_programs_have_their_own_time(monkeypatch):
   SCRIPT.extend([VERDICT, VERDICT])
   with Pool(1, **(LIMITS | dict(timeout_s=2.0, test_timeout_s=1000.0))) as pool:
     assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
-    assert pool.submit(program('x')).result(WAIT_S).status == 'correct'
+    assert pool.submit(pools.program('x')).result(WAIT_S).status == 'correct'
   assert seen[0] <= 2.0
   assert 2000 < seen[1] < 10000    # Two tests, 1000 s of processor time each, and some slack.
