@@ -21,12 +21,14 @@ import time
 from collections.abc import Sequence
 
 from launch.clouds import ACTIVE, LOST, MISSING
-from launch.hosts import HOME, RAY, Job, install_script, start_script
+from launch.hosts import HOME, Job, install_script, ray, start_script
 from launch.shell import CommandError, Shell
 from launch.slices import Slice
 
 DASHBOARD = '--address=http://127.0.0.1:8265'
-ENDED = ('SUCCEEDED', 'FAILED', 'STOPPED')
+# As `ray job status` says it, and as states are called.
+SAID = re.compile(r"Status for job '.*': (PENDING|RUNNING)|Job '.*' (succeeded|failed|was stopped)")
+ENDED = {'succeeded': 'SUCCEEDED', 'failed': 'FAILED', 'was stopped': 'STOPPED'}
 GONE = ('not_found', 'not found')    # What gcloud says of what is not there.
 # Seconds that a command may take.
 ASK_S, CHANGE_S, INSTALL_S, SSH_S = 120, 900, 1800, 300
@@ -60,7 +62,9 @@ class Launcher:
     self._cloud, self._slices, self._job, self._shell = cloud, list(slices), job, shell
     self._poll_s, self._wait_s, self._left = poll_s, wait_s, recoveries
     self._trainer, *self._samplers = self._slices
-    self._joined: set[Slice] = set()     # Those that are in the Ray cluster.
+    self._ray = ray(job)
+    self._joined: dict[Slice, list[tuple[str, str]]] = {}   # In the Ray cluster, with their hosts.
+    self._silent: set[str] = set()       # Addresses of theirs that were not in it at the last look.
     self._renewed: set[Slice] = set()    # Those that were asked for since, and are not in it yet.
     self._granted: set[Slice] = set()    # Those that were active since they were asked for.
     self._given_up: set[Slice] = set()   # Samplers whose request failed.
@@ -114,7 +118,7 @@ class Launcher:
 
   def stop(self) -> None:
     """Asks the job to save and end; the slices stay."""
-    self._on_head(f'{RAY} job stop {DASHBOARD} --no-wait {self._job.name}')
+    self._on_head(f'{self._ray} job stop {DASHBOARD} --no-wait {self._job.name}')
 
   def found(self) -> list[Slice]:
     """What there is of this job in the zone, more samplers than the config asks for included."""
@@ -143,9 +147,9 @@ class Launcher:
 
   def job_state(self) -> str:
     """PENDING, RUNNING, one of ENDED, or MISSING."""
-    answer = self._on_head(f'{RAY} job status {DASHBOARD} {self._job.name} 2>&1 || true')
-    found = re.search(r'\b(PENDING|RUNNING|SUCCEEDED|FAILED|STOPPED)\b', answer)
-    return found.group() if found else MISSING
+    answer = self._on_head(f'{self._ray} job status {DASHBOARD} {self._job.name} 2>&1 || true')
+    found = SAID.search(answer)
+    return found[1] or ENDED[found[2]] if found else MISSING
 
   def _state(self, one: Slice, *, answer: str) -> str:
     said = self._shell.run(self._cloud.describe(one), timeout_s=ASK_S, tolerate=GONE,
@@ -171,12 +175,13 @@ class Launcher:
     Raises:
       Refused: it is needed and cannot be asked for; the job does without another.
     """
-    for kept in (self._joined, self._granted, self._given_up):
+    self._joined.pop(one, None)
+    for kept in (self._granted, self._given_up):
       kept.discard(one)
     self._renewed.add(one)
     if state != MISSING:
       self._shell.say(f'{one.name} is lost: deleting what is left of it')
-      self._delete(one)
+      self._change(self._cloud.delete(one))
     self._shell.say(f'asking for {one.name}: {one.generation}:{one.topology}, {one.hosts} hosts')
     try:
       if state == MISSING:
@@ -226,8 +231,9 @@ class Launcher:
   def _bring_up(self, slices: Sequence[Slice]) -> None:
     """Installs where nothing is installed, and makes one Ray cluster of these slices."""
     alive = self._in_ray()
-    self._joined = {one for one in slices if one not in self._renewed and alive
-                    and alive.issuperset(address for _, address in self._hosts(one))}
+    found = {one: self._hosts(one) for one in slices if alive and one not in self._renewed}
+    self._joined = {one: hosts for one, hosts in found.items()
+                    if alive.issuperset(address for _, address in hosts)}
     if self._trainer not in self._joined:   # Nor is there a head, then, that others were joined to.
       self._joined.clear()
     fresh = [one for one in slices if one not in self._joined]
@@ -259,14 +265,40 @@ class Launcher:
     hosts = {one: self._hosts(one) for one in {self._trainer: 0} | dict.fromkeys(slices)}
     (head, address), *others = hosts[self._trainer]
     joining = {one: hosts[one] for one in slices}
-    self._ssh_all(joining, lambda one: f'{RAY} stop --force', SSH_S)
+    self._stop_ray(joining)
     if self._trainer in slices:
-      self._shell.run_together(
-          self._cloud.ssh(self._trainer, [head], start_script('trainer', '')), timeout_s=SSH_S)
+      script = start_script('trainer', '', self._job)
+      self._shell.run_together(self._cloud.ssh(self._trainer, [head], script), timeout_s=SSH_S)
       joining[self._trainer] = others
-    self._ssh_all(joining, lambda one: start_script(one.role, address), SSH_S)
-    self._joined.update(slices)
+    self._start_workers(joining, address)
+    self._joined.update({one: hosts[one] for one in slices})
     self._renewed.difference_update(slices)
+
+  def _rejoin(self) -> None:
+    """Starts Ray again on hosts of working slices that two looks did not find in the cluster.
+
+    The head gives up a host that it cannot reach for half a minute; its Ray then ends by itself.
+    """
+    alive = self._in_ray()
+    silent = {one: [host for host in hosts[one is self._trainer:] if host[1] not in alive]
+              for one, hosts in self._joined.items() if alive}
+    again = {one: [host for host in hosts if host[1] in self._silent]
+             for one, hosts in silent.items()}
+    self._silent = {address for hosts in silent.values() for _, address in hosts}
+    names = [f'{one.name} ({address})' for one, hosts in again.items() for _, address in hosts]
+    if names:
+      self._shell.say(f'{", ".join(names)} left the Ray cluster: starting Ray there again')
+      try:
+        self._stop_ray(again)
+        self._start_workers(again, self._joined[self._trainer][0][1])
+      except CommandError as error:   # Still out of reach; the job goes on without it.
+        self._shell.say(f'{error}')
+
+  def _stop_ray(self, hosts) -> None:
+    self._ssh_all(hosts, lambda one: f'{self._ray} stop --force', SSH_S)
+
+  def _start_workers(self, hosts, head: str) -> None:
+    self._ssh_all(hosts, lambda one: start_script(one.role, head, self._job), SSH_S)
 
   def _ssh_all(self, hosts, script, timeout_s: float) -> None:
     """Runs script(slice) on the hosts of each slice, all at the same time."""
@@ -294,17 +326,17 @@ class Launcher:
     if self._shell.dry or self._trainer in self._renewed:
       return set()
     answer = self._patiently([self._trainer], lambda: self._on_head(
-        f'if {RAY} status >/dev/null 2>&1; then {RAY} list nodes --filter=state=ALIVE '
+        f'if {self._ray} status >/dev/null 2>&1; then {self._ray} list nodes --filter=state=ALIVE '
         f'--limit=10000 --format=json; else echo down; fi'))
     return set(re.findall(r'"node_ip": *"([^"]+)"', answer))
 
   def _submit(self) -> None:
     # An ended job of this name keeps the name until it is deleted.
-    self._on_head(f'{RAY} job delete {DASHBOARD} {self._job.name} >/dev/null 2>&1 || true')
+    self._on_head(f'{self._ray} job delete {DASHBOARD} {self._job.name} >/dev/null 2>&1 || true')
     # Ray's own patience with a job that is stopped is three seconds.
     patience = json.dumps({'env_vars': {'RAY_JOB_STOP_WAIT_TIME_S': str(STOP_S)}})
     self._on_head(
-        f'{RAY} job submit {DASHBOARD} --submission-id={self._job.name} --no-wait '
+        f'{self._ray} job submit {DASHBOARD} --submission-id={self._job.name} --no-wait '
         f'--runtime-env-json={shlex.quote(patience)} -- '
         f'bash -c {shlex.quote(f"cd {HOME} && exec .venv/bin/{self._job.command}")}')
 
@@ -315,7 +347,7 @@ class Launcher:
       Lost: the trainer's slice or the head of Ray is gone.
     """
     logs = self._shell.follow(self._logs())
-    failures = 0
+    failures = missed = 0
     try:
       while not self._shell.dry:
         time.sleep(self._poll_s)
@@ -323,17 +355,19 @@ class Launcher:
           if self._state(self._trainer, answer=ACTIVE) != ACTIVE:
             raise Lost(f'{self._trainer.name} is lost, and the job with it')
           state = self.job_state()
-          if state == MISSING:
+          missed = missed + 1 if state == MISSING else 0
+          if missed > 1:   # Once may be a passing fault.
             self._joined.clear()
             raise Lost('Ray has forgotten the job: its head has come up anew')
           if state == 'FAILED':   # Of its own accord, or for what is dying under it?
             time.sleep(self._poll_s)
             if any(self._state(one, answer=ACTIVE) != ACTIVE for one in self._joined):
               raise Lost('the job failed while slices were lost')
-          if state in ENDED:
+          if state in ENDED.values():
             return state
           for one in self._samplers:
             self._tend(one)
+          self._rejoin()
           failures = 0
         except Lost:
           raise
@@ -363,10 +397,7 @@ class Launcher:
 
   def _logs(self) -> list[str]:
     return self._cloud.ssh(self._trainer, [self._hosts(self._trainer)[0][0]],
-                           f'{RAY} job logs --follow {DASHBOARD} {self._job.name}')[0]
-
-  def _delete(self, one: Slice) -> None:
-    self._change(self._cloud.delete(one))
+                           f'{self._ray} job logs --follow {DASHBOARD} {self._job.name}')[0]
 
   def _change(self, commands: Sequence[Sequence[str]]) -> None:
     for argv in commands:

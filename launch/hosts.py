@@ -6,7 +6,6 @@ import json
 import shlex
 
 HOME = '~/magistral_jax'             # On every host.
-RAY = f'{HOME}/.venv/bin/ray'
 MOUNTS = '/mnt/gcs'                  # Buckets are folders here, by gcsfuse.
 GCSFUSE = ('https://github.com/GoogleCloudPlatform/gcsfuse/releases/download/v2.7.0/'
            'gcsfuse_2.7.0_amd64.deb')
@@ -54,8 +53,35 @@ def install_script(job: Job) -> str:
       f'gcsfuse {" ".join("--" + option for option in MOUNT_OPTIONS)} {job.bucket} {place}; }}')
 
 
-def start_script(role: str, head: str) -> str:
+def key(job: Job) -> str:
+  """The file with the secret that all hosts of a job share: who reads the bucket may join.
+
+  Without one Ray obeys whoever reaches its ports; and where one of a user's own lies on the head,
+  it obeys nobody else, the other hosts included.
+  """
+  return f'{mounted(job.workdir).rstrip("/")}/ray_token'
+
+
+def auth(job: Job) -> dict[str, str]:
+  """What Ray's programs need in their environment to take part."""
+  return dict(RAY_AUTH_MODE='token', RAY_AUTH_TOKEN_PATH=key(job))
+
+
+def ray(job: Job) -> str:
+  """Ray's program on a host, as bash has it."""
+  return ' '.join(f'{k}={shlex.quote(v)}' for k, v in auth(job).items()) + f' {HOME}/.venv/bin/ray'
+
+
+def make_key(job: Job) -> str:
+  """Bash for the head: makes the secret, unless the job has one."""
+  file = shlex.quote(key(job))
+  return (f'[ -s {file} ] || {{ mkdir -p {shlex.quote(mounted(job.workdir))} && '
+          f"od -An -N32 -tx1 /dev/urandom | tr -d ' \\n' > {file}; }}")
+
+
+def start_script(role: str, head: str, job: Job) -> str:
   """Starts Ray on a host: as the head if `head` is '', else as a worker of the head there."""
   place = f'--address={head}:{PORT}' if head else f'--head --port={PORT}'
   resources = shlex.quote(json.dumps(RESOURCES[role]))
-  return f'{RAY} start {place} --resources={resources} --disable-usage-stats'
+  first = '' if head else f'{make_key(job)} && '
+  return f'{first}{ray(job)} start {place} --resources={resources} --disable-usage-stats'

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import yaml
 
 from launch.cluster import STOP_S
-from launch.hosts import MOUNT_OPTIONS, MOUNTS, PORT, RESOURCES, Job
+from launch.hosts import MOUNT_OPTIONS, MOUNTS, PORT, RESOURCES, Job, auth, make_key
 from launch.slices import GENERATIONS, Slice
 
 RESTARTS = 100
@@ -24,12 +24,13 @@ RESTARTS = 100
 
 def manifest(slices: Sequence[Slice], job: Job, *, image: str, tier: str, account: str) -> str:
   """The JobSet as YAML; `account` is a Kubernetes service account that may use the bucket."""
-  common = dict(image=image, tier=tier, account=account, bucket=job.bucket)
+  common = dict(image=image, tier=tier, account=account, bucket=job.bucket,
+                env=auth(job))
   trainer, *samplers = slices
   head = f'{job.name}-trainer-0-0.{job.name}'
   lead = (
-      f'ray start --head --port={PORT} --disable-usage-stats --resources={_resources("trainer")} '
-      f'&& exec {job.command}')
+      f'{make_key(job)} && ray start --head --port={PORT} --disable-usage-stats '
+      f'--resources={_resources("trainer")} && exec {job.command}')
   first = f'if [ "$JOB_COMPLETION_INDEX" = 0 ]; then {lead}; else {_worker(head, "trainer")}; fi'
   sample = _worker(head, 'sampler')
   content = dict(
@@ -75,7 +76,7 @@ def _worker(head: str, role: str) -> str:
 
 
 def _replicated(name: str, one: Slice, replicas: int, script: str, *, image: str, tier: str,
-                account: str, bucket: str) -> dict:
+                account: str, bucket: str, env: dict[str, str]) -> dict:
   spot = {'cloud.google.com/gke-spot': 'true'} if tier == 'spot' else {}
   tolerations = [dict(key='google.com/tpu', operator='Exists', effect='NoSchedule')]
   if spot:
@@ -90,6 +91,7 @@ def _replicated(name: str, one: Slice, replicas: int, script: str, *, image: str
       tolerations=tolerations,
       containers=[dict(
           name='magistral', image=image, command=['bash', '-c', script],
+          env=[dict(name=key, value=value) for key, value in env.items()],
           ports=[dict(containerPort=port) for port in (PORT, 8471, 8080)],
           securityContext=dict(privileged=True),
           resources=dict(limits={'google.com/tpu': one.host_chips}),

@@ -97,8 +97,10 @@ class Cluster:
 
   def verifier(self) -> RemoteVerifier:
     """The verifier hosts as one role."""
+    # An answer takes as long as it is waited for, not as long as judging does. Who holds it back is
+    # lost before the run, which waits for its verdicts, gives up by the same deadline.
     self._verifier = RemoteVerifier(self._verifiers, most=self._c.verifiers.queue,
-                                    deadline_s=self._deadline_s)
+                                    deadline_s=self._deadline_s / 2)
     return self._verifier
 
   def trainer(self, weights: RemoteTrainer | None = None, **changed) -> RemoteTrainer:

@@ -2,7 +2,8 @@
 
 The world is a JSON file: what exists, how often each slice was looked at, what was asked, and the
 script: what happens when the job's state is asked for the n-th time, such as
-{"2": "preempt small-sampler-1", "4": "succeed"}; "fail NAME" is a failure by a preemption.
+{"2": "preempt small-sampler-1", "4": "succeed"}; "fail NAME" is a failure by a preemption, "cut
+NAME" a network that fails for a while.
 Requests become ACTIVE, or what `becomes` and, by name, `never` say.
 tpu7x is rented in another way, so a slice stands here as a group of hosts too.
 """
@@ -158,11 +159,17 @@ def job_status(world):
         sys.exit('ERROR: ssh: connection closed by remote host')
     elif what == 'grant':
       world['slices'][name]['state'] = 'ACTIVE'
+    elif what == 'cut':       # For so long that Ray gives it up.
+      world['slices'][name]['ray'] = ''
     elif what in ('succeed', 'fail', 'stop'):
       world['job'] = {'succeed': 'SUCCEEDED', 'fail': 'FAILED', 'stop': 'STOPPED'}[what]
       if name:
         world['slices'][name]['state'] = 'SUSPENDED'
-  print(f"Status for job 'x': {world['job']}" if world['job'] else "Job 'x' does not exist.")
+  print({'': "RuntimeError: Request failed with status code 404: Job x does not exist.",
+         'SUCCEEDED': "SUCC cli.py:67 -- \x1b[32mJob 'x' succeeded\x1b[39m",
+         'FAILED': "ERR cli.py:75 -- \x1b[31mJob 'x' failed\x1b[39m\nStatus message: RUNNING",
+         'STOPPED': "WARN cli.py:85 -- \x1b[33mJob 'x' was stopped\x1b[39m",
+         }.get(world['job'], f"INFO cli.py:92 -- Status for job 'x': {world['job']}"))
 
 
 def main(argv):

@@ -155,7 +155,8 @@ def test_a_config_must_travel_with_the_code(tmp_path, capsys):
 def test_scripts_of_hosts_are_bash():
   job = Job('small', 'gs://bucket/runs/small', 'python -m x', ('true',), 'x.tgz')
   assert mounted(job.workdir) == '/mnt/gcs/bucket/runs/small'
-  for script in (install_script(job), start_script('trainer', ''), start_script('sampler', 'h')):
+  for script in (install_script(job), start_script('trainer', '', job),
+                 start_script('sampler', 'h', job)):
     done = subprocess.run(['bash', '-n', '-c', script], timeout=20, capture_output=True)
     assert done.returncode == 0, done.stderr
 
@@ -260,6 +261,15 @@ def test_a_sampler_granted_while_nobody_looked_joins(cloud):
   status, world = cloud({'2': 'succeed'}, slices=world['slices'], job='RUNNING', asked=0)
   assert status == 0 and world['submitted'] == 2
   assert [one['ray'] for one in world['slices'].values()] == ['head', 'worker', 'worker']
+
+
+def test_hosts_that_ray_gave_up_are_started_again(cloud, capfd):
+  status, world = cloud({'2': 'cut small-sampler-1', '6': 'succeed'})
+  assert status == 0 and world['submitted'] == 1
+  assert [one['ray'] for one in world['slices'].values()] == ['head', 'worker', 'worker']
+  said = capfd.readouterr().out
+  assert said.count('left the Ray cluster') == 1 and 'small-sampler-1 (' in said
+  assert count(world, 'queued-resources create') == 3, 'nothing is lost that costs'
 
 
 def test_slices_end_with_the_job_or_are_named(cloud, capfd):

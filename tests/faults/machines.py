@@ -1,0 +1,280 @@
+"""A pod, played on one machine: `launch/` brings up the quickstart on it, and parts of it fail.
+
+    python tests/faults/machines.py [--steps=110] [--transport=host]
+
+Every host has a network address, a name, processes and shared memory of its own (Linux namespaces,
+joined by a bridge); in common they have a folder, as the hosts of a pod have a bucket. The launcher
+is the real one, with the scripts that it sends to hosts, Ray's head, workers and jobs; only what
+rents machines is played, and what installs programs on them:
+
+    trainer's slice: head, trainer-1      sampler-0 + verifier-0      sampler-1 + verifier-1
+
+In the middle of the run the power of a sampler's machine fails, and the launcher has to bring
+another; then the cable of the other sampler's is pulled for longer than Ray believes in it, and
+put back. Prints what was seen and one JSON object; exit status 1 if anything does not hold. Needs
+root, `unshare`, `nsenter`, `ip` and the extra [cluster].
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import psutil
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from launch import clouds, hosts  # noqa: E402
+from launch.cluster import Launcher  # noqa: E402
+from launch.shell import Shell  # noqa: E402
+from launch.slices import Slice  # noqa: E402
+from tests.faults.campaign import accounts  # noqa: E402
+
+HEARTBEAT_S = 10.0
+CUT_S = 60.0                                # Ray gives a silent host up after half of that.
+START_S, PATIENCE_S = 1200.0, 300.0         # The cold start and compiling, on a busy machine.
+JOB_FLAGS = {
+    'batching.patience_batches': 10_000, 'checkpoints.every': 10, 'mesh.trainer.fsdp': 4,
+    'runtime.mode': 'ray', 'runtime.address': 'auto', 'runtime.trainers': 2, 'runtime.samplers': 2,
+    'runtime.verifier_hosts': 2, 'runtime.heartbeat_s': HEARTBEAT_S}
+BUCKET, RUN = 'gs://played/run', '/mnt/gcs/played/run'
+TRAINER = Slice('played-trainer', 'trainer', 'v5p', '2x2x2')           # Two hosts.
+SAMPLERS = [Slice(f'played-sampler-{i}', 'sampler', 'v5p', '2x2x1') for i in range(2)]
+_INSIDE = 'MAGISTRAL_JAX_BRIDGE'
+
+
+def missing() -> str:
+  """What is needed and not here; '' if nothing is."""
+  tools = [tool for tool in ('unshare', 'nsenter', 'ip') if not shutil.which(tool)]
+  return ', '.join(tools + ['root'] * bool(os.geteuid()))
+
+
+def enter() -> None:
+  """Runs this program again where a bridge can be made that nothing else of the machine sees."""
+  if not os.environ.get(_INSIDE):
+    if missing():
+      sys.exit(f'No machines can be played here: {missing()} missing.')
+    os.execvpe('unshare', ['unshare', '--net', '--mount', sys.executable, *sys.argv],
+               os.environ | {_INSIDE: '1'})
+  for words in ('link set lo up', 'link add bridge0 type bridge', 'link set bridge0 up'):
+    _ip(words)
+
+
+class Machine:
+  """A host with programs and a bucket, till `power_off`."""
+  _numbers = itertools.count()
+
+  def __init__(self, role: str, bucket: pathlib.Path):
+    number = next(self._numbers)
+    self.address, self._cable = f'10.77.0.{number + 1}', f'cable{number}'
+    self._home = pathlib.Path(tempfile.mkdtemp(prefix='machine-'))
+    code = self._home / 'magistral_jax'
+    code.mkdir()
+    for name, target in (('.venv', sys.prefix), ('configs', ROOT / 'configs')):
+      (code / name).symlink_to(target)
+    (self._home / 'hosts').write_text(f'127.0.0.1 localhost\n{self.address} host{number}\n')
+    # Ray keeps sockets under fixed names in /tmp/ray, and finds its own address by the host's name.
+    script = f"""set -e; hostname host{number}; mount --bind {self._home}/hosts /etc/hosts
+        mount -t tmpfs tmpfs /dev/shm; mkdir -p /tmp/ray; mount --bind {self._home} /tmp/ray
+        mount -t tmpfs tmpfs /mnt; mkdir -p {RUN}; mount --bind {bucket} {RUN}
+        echo here; exec sleep infinity"""
+    self._holder = subprocess.Popen(
+        ['unshare', '--net', '--mount', '--pid', '--uts', '--ipc', '--fork', '--kill-child',
+         '--mount-proc', 'bash', '-c', script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if not self._holder.stdout.readline():
+      raise RuntimeError('A namespace could not be made.')
+    self._first, = psutil.Process(self._holder.pid).children()
+    # What a TPU host has by itself: its number of devices.
+    devices = 2 if role == 'trainer' else 1
+    self._environment = dict(
+        HOME=str(self._home), PATH=os.environ['PATH'], PYTHONPATH=str(ROOT), LANG='C.UTF-8',
+        JAX_PLATFORMS='cpu', XLA_FLAGS=f'--xla_force_host_platform_device_count={devices}',
+        RAY_worker_niceness='0', RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES='300000000')
+    _ip(f'link add {self._cable} type veth peer name eth0 netns {self._first.pid}')
+    _ip(f'link set {self._cable} master bridge0 up')
+    for words in ('link set lo up', f'addr add {self.address}/24 dev eth0', 'link set eth0 up'):
+      subprocess.run(self.ssh(f'ip {words}'), check=True, timeout=60)
+
+  def ssh(self, script: str) -> list[str]:
+    """The command that runs a script there."""
+    environment = [f'{name}={value}' for name, value in self._environment.items()]
+    return ['nsenter', '--all', f'--target={self._first.pid}', 'env', '--ignore-environment',
+            *environment, 'bash', '-c', script]
+
+  @property
+  def alive(self) -> bool:
+    return self._holder.poll() is None
+
+  def power_off(self) -> None:
+    """All its processes end at once, and nobody is told."""
+    if self.alive:
+      # First the cable: else the kernel closes the connections, which is news.
+      self.unplug()
+      self._first.kill()
+      self._holder.wait(30)
+      self._holder.stdout.close()
+      shutil.rmtree(self._home)
+
+  def unplug(self) -> None:
+    _ip(f'link set {self._cable} down')
+
+  def plug_in(self) -> None:
+    _ip(f'link set {self._cable} up')
+
+
+class Cloud:
+  """Rents out machines at once; speaks to the launcher as QueuedResources does."""
+  place = clouds.Place('played', 'here', 'on-demand', 1.0)
+
+  def __init__(self, bucket: pathlib.Path):
+    self._bucket = bucket
+    self.machines: dict[str, list[Machine]] = {}
+
+  def create(self, one: Slice) -> list[list[str]]:
+    self.machines[one.name] = [Machine(one.role, self._bucket) for _ in range(one.hosts)]
+    return [['true']]
+
+  def leftovers(self, one: Slice) -> list[list[str]]:
+    return []
+
+  def describe(self, one: Slice) -> list[str]:
+    if one.name not in self.machines:
+      return ['true']
+    return ['echo', clouds.ACTIVE if all(m.alive for m in self.machines[one.name]) else clouds.LOST]
+
+  def label(self, one: Slice) -> list[str]:
+    return ['echo', self.place.label(one)]
+
+  def list(self) -> list[str]:
+    return ['echo', *self.machines]
+
+  def state(self, one: Slice, answer: str) -> str:
+    return answer.strip()
+
+  def hosts(self, one: Slice) -> list[str]:
+    return ['echo', *(machine.address for machine in self.machines[one.name])]
+
+  addresses = clouds.QueuedResources.addresses
+
+  def ssh(self, one: Slice, workers, script: str) -> list[list[str]]:
+    # All that they need is there.
+    script = 'true' if 'apt-get install' in script else script
+    return [self.machines[one.name][int(worker)].ssh(script) for worker in workers]
+
+  def delete(self, one: Slice) -> list[list[str]]:
+    for machine in self.machines.pop(one.name):
+      machine.power_off()
+    return [['true']]
+
+
+def _ip(words: str) -> None:
+  subprocess.run(['ip', *words.split()], check=True, timeout=10)
+
+
+def lines(path: pathlib.Path) -> list[dict]:
+  """Of a file that is still being written."""
+  return [json.loads(line) for line in path.read_text().split('\n')[:-1]] if path.exists() else []
+
+
+class Striker(threading.Thread):
+  """Strikes, and keeps how long the run took to be well again."""
+
+  def __init__(self, cloud: Cloud, log: pathlib.Path):
+    super().__init__(name='striker', daemon=True)
+    self._cloud, self._log = cloud, log
+    self.over = threading.Event()
+    self.struck: list[dict] = []
+    self.wrong: list[str] = []
+
+  def run(self) -> None:
+    try:
+      self._await(5, START_S)
+      machine, = self._cloud.machines[SAMPLERS[0].name]
+      self._lose('power failure', machine.power_off)
+      self._lose('pulled cable', self._cut)
+    except TimeoutError as error:
+      self.wrong.append(str(error))
+
+  def _cut(self) -> None:
+    machine, = self._cloud.machines[SAMPLERS[1].name]
+    machine.unplug()
+    time.sleep(CUT_S)
+    machine.plug_in()
+
+  def _lose(self, what: str, strike) -> None:
+    at, began = len(lines(self._log)), time.monotonic()
+    strike()
+    # Both samplers work again when both have taken up weights that were made since.
+    self._await(at + 5, PATIENCE_S)
+    self.struck.append(dict(what=what, at=at, seconds=time.monotonic() - began))
+    print(f'{what} at update {at}: 5 updates further after {self.struck[-1]["seconds"]:.0f} s',
+          flush=True)
+
+  def _await(self, update: int, patience_s: float) -> None:
+    until = time.monotonic() + patience_s
+    while len(lines(self._log)) < update:
+      if time.monotonic() > until or self.over.is_set():
+        raise TimeoutError(f'Update {update} did not come within {patience_s:.0f} s.')
+      time.sleep(0.1)
+
+
+def train(cloud: Cloud, overrides: dict) -> str:
+  """The launcher's `run`; how the job ended."""
+  flags = [f'--config.{key}={value}' for key, value in (JOB_FLAGS | overrides).items()]
+  command = shlex.join(['python', '-m', 'magistral_jax.train', '--config=configs/quickstart.py',
+                        *flags, f'--workdir={RUN}'])
+  job = hosts.Job('played', BUCKET, command, ('true',), '/dev/null')
+  launcher = Launcher(cloud, [TRAINER, *SAMPLERS], job, Shell(), poll_s=5.0, wait_s=60.0,
+                      recoveries=2)
+  return launcher.run()
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('--steps', type=int, default=110)
+  parser.add_argument('--least_accuracy', type=float, default=0.9)
+  parser.add_argument('--transport', choices=('host', 'device'), default='device')
+  args = parser.parse_args()
+  enter()
+  with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as programs:
+    # What copies the code into the bucket.
+    pathlib.Path(programs, 'gcloud').symlink_to(shutil.which('true'))
+    os.environ['PATH'] = f'{programs}:{os.environ["PATH"]}'
+    workdir = pathlib.Path(name)
+    cloud = Cloud(workdir)
+    striker = Striker(cloud, workdir / 'metrics.jsonl')
+    striker.start()
+    try:
+      end = train(cloud, {'runtime.transport': args.transport, 'total_steps': args.steps})
+    finally:
+      striker.over.set()
+      striker.join(PATIENCE_S)
+      for machine in itertools.chain(*cloud.machines.values()):
+        machine.power_off()
+    wrong = striker.wrong + [f'the job has {end}'] * (end != 'SUCCEEDED')
+    summary = workdir / 'summary.json'
+    found = json.loads(summary.read_text()) if summary.exists() else {}
+    last = (lines(workdir / 'metrics.jsonl') or [{}])[-1]
+    if found:
+      wrong += accounts(workdir, found['steps'])
+  if found.get('accuracy_final', 0.0) < args.least_accuracy:
+    wrong.append(f'accuracy {found.get("accuracy_final")} is not {args.least_accuracy}')
+  weights = {key: value for key, value in last.items() if key.startswith('weights')}
+  print(json.dumps(dict(struck=striker.struck, summary=found, weights=weights, wrong=wrong)))
+  sys.exit(bool(wrong))
+
+
+if __name__ == '__main__':
+  main()
