@@ -74,6 +74,8 @@ def prepare(c, *, problems: bool = True) -> Parts:
   _check_checkpoint(c)
   tok = build.tokenizer(c)
   config = build.model_config(c, tok.vocab_size)
+  if c.model.checkpoint:
+    checkpoint.open_weights(c.model.checkpoint, config)    # Names, shapes and sizes; no weights.
   _check_vocabulary(c, tok, config)
   if c.loss.router_aux_coef and not config.experts:
     raise ValueError(f'loss.router_aux_coef={c.loss.router_aux_coef} must be 0: the model has no '

@@ -18,6 +18,7 @@ import logging
 import math
 import os
 import pathlib
+import socket
 import time
 
 import jax
@@ -253,6 +254,18 @@ class Cluster:
                    sampler=size(self._c.mesh.sampler), verifier=1)[kind]
     return shared | dict(JAX_PLATFORMS='cpu',
                          XLA_FLAGS=f'--xla_force_host_platform_device_count={devices}')
+
+
+def check_address(address: str) -> None:
+  """ValueError if nobody answers at runtime.address; Ray would try for minutes."""
+  host, colon, port = address.rpartition(':')
+  if not colon or '://' in address:
+    return                           # 'auto', or a form of Ray's own.
+  try:
+    socket.create_connection((host, int(port)), 10.0).close()
+  except (OSError, ValueError) as error:
+    raise ValueError(f'runtime.address={address!r} does not answer ({error}): start Ray there '
+                     f'(ray start --head), or correct it.') from None
 
 
 def start_here(*, trainers: int, samplers: int, verifier_hosts: int, store_bytes: int = 0) -> None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import errno
+import fcntl
 import functools
+import io
 import os
 import pathlib
 import re
@@ -18,7 +21,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from magistral_jax.limits import did_you_mean, keys
@@ -46,7 +49,15 @@ def run(main, *, parse=None) -> None:
     flags.FLAGS(argv[:1])  # absl asks that its own flags be parsed in any case.
     return parse(argv)
 
-  app.run(main, flags_parser=parse_others if parse else parse_flags)
+  # A terminal that knows fewer letters shows others in their place.
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors='replace')
+  try:
+    app.run(main, flags_parser=parse_others if parse else parse_flags)
+  except KeyboardInterrupt:
+    print('Interrupted.', file=sys.stderr)
+    raise SystemExit(130) from None
 
 
 @contextlib.contextmanager
@@ -77,6 +88,33 @@ def folder(flag: str, path: str | None) -> pathlib.Path:
     raise ValueError(f'--{flag}={path!r} cannot be made ({error.strerror}): name another '
                      f'folder.') from None
   return pathlib.Path(path)
+
+
+@contextlib.contextmanager
+def claimed(flag: str, path: pathlib.Path):
+  """Keeps other runs out of a folder for as long as this one is in it, however it ends.
+
+  Raises:
+    ValueError: another run is in it, or its files cannot be written.
+  """
+  try:
+    lock = open(path / '.lock', 'a')
+    for file in filter(pathlib.Path.is_file, path.iterdir()):
+      if not os.access(file, os.W_OK):
+        lock.close()
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file.name)
+  except OSError as error:
+    raise ValueError(f'--{flag}={str(path)!r} cannot be written ({error.strerror}: '
+                     f'{error.filename}): name another folder.') from None
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise ValueError(f'--{flag}={str(path)!r} is in use by another run: wait for its end, or '
+                       f'name another folder.') from None
+    except OSError as error:     # Some network disks know no locks.
+      logging.warning('%s cannot be kept from other runs (%s).', path, error)
+    yield
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -157,6 +195,15 @@ def read_config(argv: Sequence[str]) -> ConfigDict | None:
                        parser.parse(text) if parser else text)
   config.update_from_flattened_dict(changes)
   return config
+
+
+def flat(tree, path: str = ''):
+  """(dotted key, value) of every leaf of nested dicts."""
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      yield from flat(value, f'{path}{key}.')
+    else:
+      yield f'{path}{key}', value
 
 
 def _check_override(config: ConfigDict, key: str, text: str | None) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from rich import progress
 
 from magistral_jax import entry, sharding
@@ -250,6 +251,7 @@ def parse(argv: Sequence[str]):
 
 
 def main(args) -> None:
+  logging.set_verbosity(logging.ERROR)     # Orbax tells of every array.
   with entry.one_sentence():
     config = checkpoint.read_config(args.checkpoint, dtype=args.dtype)
     sequences, found = read_sequences(args.input, make_encode(args.checkpoint), config)

@@ -6,10 +6,12 @@ The same command again resumes; Ctrl-C or SIGTERM saves and ends. --dry_run prin
 config and the memory of each part, and ends.
 """
 
+import contextlib
 import json
 import random
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from rich.console import Console
 from magistral_jax import build, check, entry
 from magistral_jax.batching.role import Batcher
 from magistral_jax.limits import ON_CLUSTER
-from magistral_jax.models.workdir import write_experiment
+from magistral_jax.models.workdir import EXPERIMENT, read_experiment, write_experiment
 from magistral_jax.orchestration import cold_start, exams, lockstep, report, threads
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health, Lost
@@ -36,6 +38,10 @@ _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print config and memory, and end
 
 MODES = dict(threads=threads.run, lockstep=lockstep.run, ray=threads.run,
              ray_lockstep=lockstep.run)
+
+
+class UnsavedError(RuntimeError):
+  """A run has come to its end, and its last weights are not on disk."""
 
 
 class Run:
@@ -75,14 +81,20 @@ class Run:
         loop.save()
         self.checkpoints.wait()
       try:
-        self.checkpoints.latest()    # Tells whether the trainer was lost at that.
+        saved = self.checkpoints.latest()    # Tells whether the trainer was lost at that.
         break
       except Lost as error:
         loop.recover(error)
-    if self.health.stopping.is_set():
-      self.display.note(f'Stopped at step {self.trainer.version} and saved; the same command '
-                        f'goes on from there.')
-      return
+    if not self.health.stopping.is_set():
+      self._end(loop)
+    elif saved == self.trainer.version:
+      self.display.note(f'Stopped at step {saved} and saved; the same command goes on from there.')
+    if saved != self.trainer.version:
+      raise UnsavedError(f'the weights of step {self.trainer.version} could not be saved in '
+                         f'{self.workdir}, whose newest checkpoint is of step {saved}: make room '
+                         f'there, then the same command goes on from that one.')
+
+  def _end(self, loop) -> None:
     if loop.exhausted:
       self.display.note(f'Ended at step {self.trainer.version}: {loop.patience} groups gave not '
                         f'one batch of groups with different rewards. All is solved, or nothing '
@@ -99,6 +111,7 @@ class Run:
     while True:
       try:
         trainer = self._resumed()
+        self._note_changes()
         write_experiment(str(self.workdir), self.config, build.tokenizer_place(self.c),
                          json.loads(self.c.to_json_best_effort()))
         trainer = trainer or self._warmed_up()
@@ -110,6 +123,16 @@ class Run:
         self.place.restart(error)
         self.display.note(f'The trainer was lost before the loop and is back after '
                           f'{time.monotonic() - began:.0f} s. {str(error).splitlines()[0][:200]}')
+
+  def _note_changes(self) -> None:
+    """Says what the config has otherwise than the run before this one in the same workdir."""
+    if self.checkpoints.latest() is None or not (self.workdir / EXPERIMENT).exists():
+      return
+    before = dict(entry.flat(read_experiment(str(self.workdir))['config']))
+    now = dict(entry.flat(json.loads(self.c.to_json_best_effort())))
+    for key in sorted(now.keys() & before.keys()):
+      if now[key] != before[key]:
+        self.display.note(f'Changed since the last time: {key} was {before[key]}, is {now[key]}.')
 
   def _resumed(self):
     """The trainer and the journal of the newest checkpoint; None if there is none yet."""
@@ -257,6 +280,7 @@ class Run:
       except Lost as error:
         loop.recover(error)
     self.samples = self.samples[:3]
+    self.journal.note(failed_saves=self.checkpoints.failed_saves)
     report.finish(self.workdir, self.journal.summary(), self.samples)
 
 
@@ -286,10 +310,11 @@ def _place(c, parts: check.Parts, workdir: Path):
     return Local(c, parts)
   with entry.one_sentence():
     try:
-      from magistral_jax.cluster import Cluster
+      from magistral_jax.cluster import Cluster, check_address
     except ModuleNotFoundError as error:
       raise ValueError(f'runtime.mode={c.runtime.mode!r} needs {error.name}, which is not '
                        f'installed: pip install "magistral_jax[cluster]".') from None
+    check_address(c.runtime.address)
   width = jnp.dtype(parts.config.dtype).itemsize
   return Cluster(c, workdir, weight_bytes=parts.config.parameters * width)
 
@@ -306,6 +331,14 @@ def main(_) -> None:
       check.describe(c, parts, Console())
       return
     workdir = entry.folder('workdir', _WORKDIR.value)
+  with contextlib.ExitStack() as stack:
+    with entry.one_sentence():
+      stack.enter_context(entry.claimed('workdir', workdir))
+    train(c, workdir, parts)
+
+
+def train(c, workdir: Path, parts: check.Parts) -> None:
+  """A run in a workdir that is its own."""
   keep_compiled(workdir)
   health = Health(c.runtime.deadline_s)
   listen(health)
@@ -314,6 +347,9 @@ def main(_) -> None:
     run = Run(c, workdir, display, health, parts, place.verifier(), place)
     try:
       run.train()
+    except UnsavedError as error:
+      print(f'error: {error}', file=sys.stderr)
+      raise SystemExit(1) from None
     finally:
       run.close()
 

@@ -1,4 +1,6 @@
 """The checkpoints of a trainer of several processes: those that were not written are counted."""
+import socket
+
 import pytest
 
 from magistral_jax.orchestration.health import Lost
@@ -78,3 +80,15 @@ def test_a_save_that_nobody_took_up_is_counted_and_a_wait_for_nothing_is_not(gro
   group.restart()
   assert save(checkpoints, 3)
   assert checkpoints.failed_saves == 1
+
+
+def test_an_address_that_does_not_answer_is_told_at_once():
+  with socket.socket() as taken:
+    taken.bind(('127.0.0.1', 0))     # Nobody listens.
+    address = f'127.0.0.1:{taken.getsockname()[1]}'
+    with pytest.raises(ValueError, match=f"runtime.address='{address}' does not answer"):
+      cluster.check_address(address)
+    taken.listen()
+    cluster.check_address(address)
+  for other in ('', 'auto', 'ray://head:10001'):
+    cluster.check_address(other)

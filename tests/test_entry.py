@@ -1,4 +1,5 @@
 """A mistake on the command line is one sentence and exit status 2."""
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,35 @@ def test_a_config_is_read_without_absl():
     entry.read_config(['verify', '--config.seed=7'])
   with pytest.raises(ValueError, match='must be a whole number'):
     entry.read_config(['verify', f'--config={ROOT}/configs/quickstart.py', '--config.seed=x'])
+
+
+def test_a_folder_is_kept_from_others_until_it_is_left(tmp_path, monkeypatch):
+  with (entry.claimed('workdir', tmp_path), pytest.raises(ValueError, match='is in use by another'),
+        entry.claimed('workdir', tmp_path)):
+    raise AssertionError('two are in it')
+  with entry.claimed('workdir', tmp_path):
+    (tmp_path / 'metrics.jsonl').write_text('')
+  monkeypatch.setattr(entry.os, 'access', lambda file, mode: file.name != 'metrics.jsonl')
+  with (pytest.raises(ValueError, match=r'cannot be written \(Permission denied: metrics.jsonl\)'),
+        entry.claimed('workdir', tmp_path)):
+    raise AssertionError('it cannot be written')
+
+
+def test_leaves_of_nested_dicts_have_dotted_names():
+  assert dict(entry.flat({'a': 1, 'b': {'c': 2, 'd': {'e': 3}}})) == {'a': 1, 'b.c': 2, 'b.d.e': 3}
+
+
+def test_an_interrupted_program_says_so_and_no_more():
+  code = ('import os, signal\nfrom magistral_jax import entry\n'
+          'entry.run(lambda _: os.kill(os.getpid(), signal.SIGINT), parse=lambda argv: argv)')
+  done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,
+                        timeout=240)
+  assert (done.returncode, done.stderr) == (130, 'Interrupted.\n')
+
+
+def test_letters_that_a_terminal_does_not_know_end_nothing():
+  code = ('from magistral_jax import entry\n'
+          'entry.run(lambda _: print("0.5 \\u00b1 0.1"), parse=lambda argv: argv)')
+  done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,
+                        timeout=240, env=os.environ | dict(PYTHONIOENCODING='ascii'))
+  assert (done.returncode, done.stdout) == (0, '0.5 ? 0.1\n')

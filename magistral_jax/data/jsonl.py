@@ -136,7 +136,7 @@ def parse_line(line: bytes, number: int, name: str, folder: str = '') -> Problem
 def read_object(line: bytes) -> dict[str, Any]:
   """The JSON object of a line; ValueError without the place if it holds none."""
   try:
-    row = json.loads(line.decode('utf-8-sig'))
+    row = json.loads(line.decode('utf-8-sig').rstrip('\r\n'))
   except UnicodeDecodeError as error:
     raise ValueError(f'this is not UTF-8 (byte {error.start}); save the file as UTF-8.') from None
   except json.JSONDecodeError as error:

@@ -1,0 +1,48 @@
+"""What a run says of its disk and its config at the end, and when it goes on."""
+import json
+
+import jax
+import pytest
+
+from magistral_jax import check, train
+from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration.health import Health
+from magistral_jax.trainer.checkpoint import Checkpoints
+from tests import fakes, tiny
+
+
+def one_run(workdir, **overrides):
+  """A run whose notes can be read: (the Run, its notes)."""
+  c = tiny.shrink(tiny.load(), **{'total_steps': 2, 'evaluation.problems': 0} | overrides)
+  guard, said = jax.config.jax_transfer_guard, []
+  display = Display(c.total_steps, False)
+  display.note = said.append
+  run = train.Run(c, workdir, display, Health(c.runtime.deadline_s), check.prepare(c),
+                  fakes.FakeVerifier(tiny.by_tokens))
+  try:
+    run.train()
+  finally:
+    run.close()
+    jax.config.update('jax_transfer_guard', guard)
+  return run, said
+
+
+def test_a_run_whose_last_weights_are_not_on_disk_is_no_success(tmp_path, monkeypatch):
+  save = Checkpoints.save
+  def full(self, step, *rest):
+    if step < 2:
+      return save(self, step, *rest)
+    self.failed_saves += 1
+    return False
+  with monkeypatch.context() as patch:
+    patch.setattr(Checkpoints, 'save', full)
+    with pytest.raises(train.UnsavedError, match='weights of step 2 could not be saved.*of step'):
+      one_run(tmp_path)
+  assert json.loads((tmp_path / 'summary.json').read_text())['failed_saves'] >= 1
+  # With room again, the same command goes on and ends well, and says what was changed.
+  run, said = one_run(tmp_path, **{'optimizer.learning_rate': 1e-5})
+  assert run.checkpoints.latest() == run.trainer.version == 2
+  assert json.loads((tmp_path / 'summary.json').read_text())['failed_saves'] == 0
+  changed = [note for note in said if note.startswith('Changed since')]
+  assert len(changed) == 1 and 'optimizer.learning_rate was' in changed[0]
+  assert changed[0].endswith('is 1e-05.')
