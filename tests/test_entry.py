@@ -147,7 +147,9 @@ def test_leaves_of_nested_dicts_have_dotted_names():
 
 
 def test_an_interrupted_program_says_so_and_no_more():
+  # In the background of a shell that has no job control, programs are born deaf to it.
   code = ('import os, signal\nfrom magistral_jax import entry\n'
+          'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
           'entry.run(lambda _: os.kill(os.getpid(), signal.SIGINT), parse=lambda argv: argv)')
   done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,
                         timeout=240)

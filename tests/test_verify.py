@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+from math import fsum
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_lines_are_scored_in_order(tmp_path, capsys):
   for (_, status, reward), record in zip(CASES, found, strict=True):
     assert (record['status'], record['reward']) == (status, pytest.approx(reward)), record
     assert list(record) == ['id', 'status', 'reward', 'parts', 'detail', 'seconds']
-    assert sum(record['parts'].values()) == record['reward']
+    assert fsum(record['parts'].values()) == record['reward']
     assert record['status'] in STATUSES and record['seconds'] >= 0
   out = capsys.readouterr().out
   summary = json.loads(out.splitlines()[-1])

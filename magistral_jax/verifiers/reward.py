@@ -12,6 +12,7 @@ Reference: arXiv:2506.10910 section 2.2; the share of tests is an ablation there
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import fsum
 
 from magistral_jax.records import Verdict
 from magistral_jax.verifiers import code, echo, format, length, math
@@ -137,5 +138,5 @@ def _verdict(status, share, gate, job, detail, identify, rewards) -> Verdict:
         parts['language'] = rewards['language'] if agreed else 0.0
         details.append(why)
   return Verdict(
-      status=status, reward=sum(parts.values()), parts=parts, answer=gate.box[:1000],
+      status=status, reward=fsum(parts.values()), parts=parts, answer=gate.box[:1000],
       detail='; '.join(filter(None, details))[:1000])

@@ -1,4 +1,6 @@
 """Reward composition: hand-computed sums of parts."""
+from math import fsum
+
 import pytest
 
 from magistral_jax.records import STATUSES
@@ -29,7 +31,7 @@ def test_score(response, n_tokens, status, total):
   verdict = reward.score(job(response, n_tokens=n_tokens), **REWARDS)
   assert (verdict.status, verdict.reward) == (status, pytest.approx(total))
   assert set(verdict.parts) == {'format', 'correct', 'length', 'language'}
-  assert sum(verdict.parts.values()) == verdict.reward
+  assert fsum(verdict.parts.values()) == verdict.reward
   assert verdict.status in STATUSES
 
 
@@ -100,7 +102,7 @@ def test_a_bare_response_is_paid_for_correctness_alone(identify, response, statu
   one = job(response, n_tokens=500) | dict(bare=True)
   verdict = reward.score(one, identify=identify, **FULL)
   assert (verdict.status, verdict.reward, verdict.parts['correct']) == (status, total, total)
-  assert sum(verdict.parts.values()) == verdict.reward
+  assert fsum(verdict.parts.values()) == verdict.reward
 
 
 TESTS = dict(kind='stdin', language='python', checker='tokens', tolerance=0.0,
