@@ -21,14 +21,11 @@ import time
 from collections.abc import Sequence
 
 from launch.clouds import ACTIVE, LOST, MISSING
-from launch.hosts import HOME, Job, install_script, ray, start_script
+from launch.hosts import ENDED, HOME, Job, install_script, ray, start_script, state_of_job
 from launch.shell import CommandError, Shell
 from launch.slices import Slice
 
 DASHBOARD = '--address=http://127.0.0.1:8265'
-# As `ray job status` says it, and as states are called.
-SAID = re.compile(r"Status for job '.*': (PENDING|RUNNING)|Job '.*' (succeeded|failed|was stopped)")
-ENDED = {'succeeded': 'SUCCEEDED', 'failed': 'FAILED', 'was stopped': 'STOPPED'}
 GONE = ('not_found', 'not found')    # What gcloud says of what is not there.
 # Seconds that a command may take.
 ASK_S, CHANGE_S, INSTALL_S, SSH_S = 120, 900, 1800, 300
@@ -148,8 +145,7 @@ class Launcher:
   def job_state(self) -> str:
     """PENDING, RUNNING, one of ENDED, or MISSING."""
     answer = self._on_head(f'{self._ray} job status {DASHBOARD} {self._job.name} 2>&1 || true')
-    found = SAID.search(answer)
-    return found[1] or ENDED[found[2]] if found else MISSING
+    return state_of_job(answer) or MISSING
 
   def _state(self, one: Slice, *, answer: str) -> str:
     said = self._shell.run(self._cloud.describe(one), timeout_s=ASK_S, tolerate=GONE,

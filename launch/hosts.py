@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 
 HOME = '~/magistral_jax'             # On every host.
@@ -12,6 +13,8 @@ GCSFUSE = ('https://github.com/GoogleCloudPlatform/gcsfuse/releases/download/v2.
 # A checkpoint is finished by renaming its folder, which gcsfuse refuses without a limit.
 MOUNT_OPTIONS = ('implicit-dirs', 'rename-dir-limit=1000000')
 PORT = 6379
+# How `ray job status` says that a job has ended, and what that state is called.
+ENDED = {'succeeded': 'SUCCEEDED', 'failed': 'FAILED', 'was stopped': 'STOPPED'}
 RESOURCES = {'trainer': {'trainer': 1}, 'sampler': {'sampler': 1, 'verifier': 1}}
 
 
@@ -85,3 +88,9 @@ def start_script(role: str, head: str, job: Job) -> str:
   resources = shlex.quote(json.dumps(RESOURCES[role]))
   first = '' if head else f'{make_key(job)} && '
   return f'{first}{ray(job)} start {place} --resources={resources} --disable-usage-stats'
+
+
+def state_of_job(answer: str) -> str:
+  """PENDING, RUNNING or how it ended, out of what `ray job status` prints; '' if it names none."""
+  found = re.search(rf"Status for job '.*': (PENDING|RUNNING)|Job '.*' ({'|'.join(ENDED)})", answer)
+  return (found[1] or ENDED[found[2]]) if found else ''
