@@ -18,6 +18,7 @@ root, `unshare`, `nsenter`, `ip` and the extra [cluster].
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -126,6 +127,21 @@ class Machine:
       self._holder.stdout.close()
       shutil.rmtree(self._home)
 
+  def roles(self, since: float) -> int:
+    """How many of a run's processes there began later than this (seconds since 1970)."""
+    found = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+      for process in self._first.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+          found += process.create_time() > since and 'ray::Host' in ' '.join(process.cmdline())
+    return found
+
+  def cut(self) -> None:
+    """Nobody reaches it for a while."""
+    self.unplug()
+    time.sleep(CUT_S)
+    self.plug_in()
+
   def unplug(self) -> None:
     _ip(f'link set {self._cable} down')
 
@@ -199,34 +215,33 @@ class Striker(threading.Thread):
 
   def run(self) -> None:
     try:
-      self._await(5, START_S)
-      machine, = self._cloud.machines[SAMPLERS[0].name]
-      self._lose('power failure', machine.power_off)
-      self._lose('pulled cable', self._cut)
+      self._updates(5, START_S)
+      self._lose('power failure', SAMPLERS[0].name, Machine.power_off)
+      self._lose('pulled cable', SAMPLERS[1].name, Machine.cut)
     except TimeoutError as error:
       self.wrong.append(str(error))
 
-  def _cut(self) -> None:
-    machine, = self._cloud.machines[SAMPLERS[1].name]
-    machine.unplug()
-    time.sleep(CUT_S)
-    machine.plug_in()
+  def _lose(self, what: str, name: str, strike) -> None:
+    at, began, struck_at = len(lines(self._log)), time.monotonic(), time.time()
+    strike(*self._cloud.machines[name])
+    self._await(f'the roles of {name} after a {what}', PATIENCE_S, lambda: sum(
+        machine.roles(since=struck_at) for machine in self._cloud.machines.get(name, ())) == 2)
+    back_s = time.monotonic() - began
+    now = len(lines(self._log))
+    self._updates(now + 5, PATIENCE_S)
+    self.struck.append(dict(what=what, at=at, meanwhile=now - at, back_s=back_s))
+    print(f'{what} at update {at}: its roles are back after {back_s:.0f} s and {now - at} updates, '
+          f'and the run goes on', flush=True)
 
-  def _lose(self, what: str, strike) -> None:
-    at, began = len(lines(self._log)), time.monotonic()
-    strike()
-    # Both samplers work again when both have taken up weights that were made since.
-    self._await(at + 5, PATIENCE_S)
-    self.struck.append(dict(what=what, at=at, seconds=time.monotonic() - began))
-    print(f'{what} at update {at}: 5 updates further after {self.struck[-1]["seconds"]:.0f} s',
-          flush=True)
+  def _updates(self, update: int, patience_s: float) -> None:
+    self._await(f'update {update}', patience_s, lambda: len(lines(self._log)) >= update)
 
-  def _await(self, update: int, patience_s: float) -> None:
+  def _await(self, what: str, patience_s: float, there) -> None:
     until = time.monotonic() + patience_s
-    while len(lines(self._log)) < update:
+    while not there():
       if time.monotonic() > until or self.over.is_set():
-        raise TimeoutError(f'Update {update} did not come within {patience_s:.0f} s.')
-      time.sleep(0.1)
+        raise TimeoutError(f'{what} did not come within {patience_s:.0f} s, or before the end.')
+      time.sleep(0.2)
 
 
 def train(cloud: Cloud, overrides: dict) -> str:
