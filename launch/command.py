@@ -20,8 +20,8 @@ from launch import clouds, jobset, paths, slices
 from launch.cluster import Launcher, Refused
 from launch.hosts import Job, mounted
 from launch.shell import CommandError, DryShell, Shell
-from magistral_jax import entry
-from magistral_jax.limits import check_limits
+from magistral_jax.experiment import cli
+from magistral_jax.experiment.schema import check_limits
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ACTIONS = {
@@ -43,7 +43,7 @@ def parse(argv):
     ValueError: a config that cannot be loaded or an argument that is not known.
     SystemExit: other mistakes, told in one sentence.
   """
-  parser = entry.ArgumentParser(
+  parser = cli.ArgumentParser(
       prog='launch/tpu.py', epilog='; '.join(f'{k}: {v}' for k, v in ACTIONS.items()))
   parser.add_argument('action', choices=list(ACTIONS))
   parser.add_argument('--project', default='', help='Google Cloud project')
@@ -66,10 +66,10 @@ def parse(argv):
   for text in left:
     if not re.match(r'--config(\.[^=]+)?=', text):
       parser.error(f'{text!r} is no argument (overrides are written --config.KEY=VALUE)')
-  entry.check_overrides(left)
+  cli.check_overrides(left)
   flags = dict(text.split('=', 1) for text in left)
   path = flags.pop('--config')
-  c = entry.load_config(path)
+  c = cli.load_config(path)
   c.update_from_flattened_dict({
       key: _value(c, key, text) for key, text in
       ((flag.removeprefix('--config.'), text) for flag, text in flags.items())})
@@ -80,7 +80,7 @@ def _value(c, key: str, text: str):
   """The text of an override as a value of the type that the config gave the key."""
   for name in key.split('.'):
     c = c[name]
-  parser, _ = entry.PARSERS.get(type(c), (None, ''))
+  parser, _ = cli.PARSERS.get(type(c), (None, ''))
   return parser.parse(text) if parser else text
 
 
@@ -177,7 +177,7 @@ def act_gke(arguments, wanted, job: Job, shell: Shell) -> int:
 
 
 def main(argv) -> int:
-  with entry.one_sentence():
+  with cli.one_sentence():
     arguments, c, path, overrides = parse(argv)
     check_limits(c)
     for flag in ('project', 'zone'):

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 import jax
 from absl import logging
 
-from magistral_jax import entry
-from magistral_jax.models import checkpoint, companions, export, layout, reading, workdir
+from magistral_jax.experiment import cli
 from magistral_jax.models.config import DTYPES
+from magistral_jax.models.formats import checkpoint, companions, export, layout, reading, workdir
 
 FORMATS = {'hf': 'huggingface', 'mistral': 'mistral', 'orbax': 'workdir'}
 
@@ -103,7 +103,7 @@ def _write(weights, config, source: str, target: str, form: str, dtype: str | No
 
 def parse(argv: Sequence[str]):
   """The command line; argparse, because absl flags of two entry points clash in one process."""
-  parser = entry.ArgumentParser(
+  parser = cli.ArgumentParser(
       description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--from', dest='source', help='GGUF file, published folder or workdir')
   parser.add_argument('--to', required=True, help='a folder that does not exist, or is empty')
@@ -134,7 +134,7 @@ def main(args) -> None:
   # All of it is copying: accelerators stay free, and no array has to fit one of them.
   jax.config.update('jax_platforms', 'cpu')
   logging.set_verbosity(logging.ERROR)     # Orbax tells of every array.
-  with entry.one_sentence():
+  with cli.one_sentence():
     check(args)
     options = dict(dtype=args.dtype, step=args.step)
     try:
@@ -148,4 +148,4 @@ def main(args) -> None:
 
 
 if __name__ == '__main__':
-  entry.run(main, parse=parse)
+  cli.run(main, parse=parse)

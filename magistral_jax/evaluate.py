@@ -14,16 +14,17 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from magistral_jax import build, check, entry, sharding
+from magistral_jax import sharding
 from magistral_jax.data.jsonl import read_files
 from magistral_jax.data.stream import make_prompt
 from magistral_jax.evaluation.exam import Exam, Result
+from magistral_jax.experiment import build, checks, cli
 from magistral_jax.metrics import JsonlWriter, rollout_line
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.orchestration import exams
 from magistral_jax.records import Prompt, WeightSnapshot
 
-_CONFIG = entry.define_config()
+_CONFIG = cli.define_config()
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir, GGUF file or HF folder.')
 _DATA = flags.DEFINE_string('data', '', 'JSONL of problems; empty: the held-out ones.')
 _OUTPUT = flags.DEFINE_string('output', '', 'JSONL of completions, if wanted.')
@@ -67,7 +68,7 @@ def show(result, console: Console) -> None:
 def main(_) -> None:
   logging.set_verbosity(logging.WARNING)
   c = _CONFIG.value
-  with entry.one_sentence():
+  with cli.one_sentence():
     if not _CHECKPOINT.value:
       raise ValueError('--checkpoint is missing: name a workdir, a GGUF file or a folder.')
   evaluate(c, _CHECKPOINT.value, _DATA.value, _OUTPUT.value)
@@ -79,12 +80,12 @@ def evaluate(c, path: str, data: str, output: str) -> Result:
   Args:
     path: the checkpoint. data: JSONL of problems; '' for the held-out problems of the config.
   """
-  with entry.one_sentence():
+  with cli.one_sentence():
     c.model.checkpoint = path
-    parts = check.prepare(c, problems=False)
+    parts = checks.prepare(c, problems=False)
     tok, config, mesh = parts.tokenizer, parts.config, parts.meshes.samplers[0]
     exam_prompts = read_prompts(c, tok, config, data)
-    check.check_domains(c, [p.problem for p in exam_prompts],
+    checks.check_domains(c, [p.problem for p in exam_prompts],
                         f'--data={data!r}' if data else f'data.source={c.data.source!r}')
     params = build.params(c, config, mesh, sharding.SAMPLER, dtype=config.dtype)
   sampler = build.sampler(c, config, mesh, tok, WeightSnapshot(0, params))
@@ -117,4 +118,4 @@ def write(exam: Exam, path: str) -> None:
 
 
 if __name__ == '__main__':
-  entry.run(main)
+  cli.run(main)

@@ -18,10 +18,10 @@ from importlib import metadata
 from absl import flags, logging
 from rich.console import Console
 
-from magistral_jax import check, entry
+from magistral_jax.experiment import checks, cli
 from magistral_jax.planning import chips, programs, report
 
-_CONFIG = entry.define_config()
+_CONFIG = cli.define_config()
 _TOPOLOGY = flags.DEFINE_string('topology', None, 'Of the trainer; by default '
                                 'mesh.trainer_topology.')
 _SAMPLER = flags.DEFINE_string('sampler_topology', None, 'Of one sampler; by default '
@@ -43,7 +43,7 @@ def plan(c, topology: str | None, sampler_topology: str | None, margin: float, n
   Raises:
     ValueError: a topology or a config that cannot work, before anything is compiled.
   """
-  check.check_values(c)
+  checks.check_values(c)
   config = programs.model_config(c)
   topology = topology or c.mesh.trainer_topology
   if not topology:
@@ -75,7 +75,7 @@ def main(_) -> None:
   c = _CONFIG.value
   console = Console(width=None if sys.stdout.isatty() else 140)
   note = lambda name: print(f'compiling: {name}', file=sys.stderr, flush=True)
-  with entry.one_sentence():
+  with cli.one_sentence():
     if not 0 <= _MARGIN.value < 1:
       raise ValueError(f'--margin={_MARGIN.value} must be at least 0 and below 1.')
     chips.prepare_environment()
@@ -93,4 +93,4 @@ def main(_) -> None:
 
 
 if __name__ == '__main__':
-  entry.run(main)
+  cli.run(main)

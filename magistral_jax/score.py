@@ -24,11 +24,13 @@ import numpy as np
 from absl import logging
 from rich import progress
 
-from magistral_jax import entry, sharding
+from magistral_jax import sharding
 from magistral_jax.data import images, templates
 from magistral_jax.data.templates import IMAGE, Grid
-from magistral_jax.models import checkpoint, decoder, workdir
+from magistral_jax.experiment import cli
+from magistral_jax.models import decoder
 from magistral_jax.models.config import DTYPES, ModelConfig
+from magistral_jax.models.formats import checkpoint, workdir
 from magistral_jax.records import RowImages
 from magistral_jax.tokens import load_tokenizer
 
@@ -239,7 +241,7 @@ def load_scorer(path: str, config: ModelConfig, *, fsdp: int, tensor: int) -> Sc
 
 def parse(argv: Sequence[str]):
   """The command line; argparse, because absl flags of two entry points clash in one process."""
-  parser = entry.ArgumentParser(description='Log-probabilities of given texts.')
+  parser = cli.ArgumentParser(description='Log-probabilities of given texts.')
   parser.add_argument('--checkpoint', required=True,
                       help='GGUF file, published folder or workdir')
   parser.add_argument('--input', required=True, help='JSON lines with "text" or "tokens"')
@@ -252,7 +254,7 @@ def parse(argv: Sequence[str]):
 
 def main(args) -> None:
   logging.set_verbosity(logging.ERROR)     # Orbax tells of every array.
-  with entry.one_sentence():
+  with cli.one_sentence():
     config = checkpoint.read_config(args.checkpoint, dtype=args.dtype)
     sequences, found = read_sequences(args.input, make_encode(args.checkpoint), config)
     if not any(found):
@@ -268,4 +270,4 @@ def main(args) -> None:
 
 
 if __name__ == '__main__':
-  entry.run(main, parse=parse)
+  cli.run(main, parse=parse)

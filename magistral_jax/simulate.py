@@ -19,8 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from magistral_jax import entry
-from magistral_jax.limits import check_limits
+from magistral_jax.experiment import cli
+from magistral_jax.experiment.schema import check_limits
 from magistral_jax.orchestration.ledger import window_groups
 from magistral_jax.simulation import measured, plots
 from magistral_jax.simulation.events import Simulation
@@ -36,7 +36,7 @@ FACTORS = (0.5, 1, 2)                    # Of what the config says, for n_async 
 
 
 def parse(argv):
-  parser = entry.ArgumentParser(description=__doc__, allow_abbrev=False,
+  parser = cli.ArgumentParser(description=__doc__, allow_abbrev=False,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--config', help='the experiment')
   parser.add_argument('--run', type=Path, help='the workdir of a run to measure by')
@@ -57,7 +57,7 @@ def parse(argv):
 
 
 def main(args) -> None:
-  with entry.one_sentence():
+  with cli.one_sentence():
     system, law, step_s = _described(args)
     found = dict(asynchronous=_run(system, law, args), synchronous=_run(as_one(system), law, args))
     if args.sweep:
@@ -68,7 +68,7 @@ def main(args) -> None:
       found['measured_step_s'] = step_s
       found['predicted_over_measured'] = found[mode]['step_s_median'] / step_s
     if args.output:
-      folder = entry.folder('output', str(args.output))
+      folder = cli.folder('output', str(args.output))
       (folder / 'table.json').write_text(json.dumps(found, indent=2) + '\n')
       plots.draw(found, folder / 'simulation.png')
   if args.json:
@@ -94,7 +94,7 @@ def _described(args):
             None if given or args.lengths else step_s)
   if not args.config or not args.lengths or args.token_s is None or args.train_s is None:
     raise ValueError('Without --run give --config, --lengths, --token_s and --train_s.')
-  c = entry.load_config(args.config)
+  c = cli.load_config(args.config)
   check_limits(c)
   system = System(
       samplers=c.runtime.samplers, slots=c.sampler.slots, decode_steps=c.sampler.decode_steps,
@@ -183,4 +183,4 @@ def show(found: dict, console: Console) -> None:
 
 
 if __name__ == '__main__':
-  entry.run(main, parse=parse)
+  cli.run(main, parse=parse)

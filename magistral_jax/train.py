@@ -20,19 +20,19 @@ import jax.numpy as jnp
 from absl import flags, logging
 from rich.console import Console
 
-from magistral_jax import build, check, entry
 from magistral_jax.batching.role import Batcher
-from magistral_jax.limits import ON_CLUSTER
-from magistral_jax.models.workdir import EXPERIMENT, read_experiment, write_experiment
+from magistral_jax.experiment import build, checks, cli
+from magistral_jax.experiment.schema import ON_CLUSTER
+from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment, write_experiment
 from magistral_jax.orchestration import cold_start, exams, lockstep, report, threads
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health, Lost
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger, window_groups
 from magistral_jax.orchestration.loop import Loop
-from magistral_jax.places import Local
+from magistral_jax.runtime.local import Local
 
-_CONFIG = entry.define_config()
+_CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run keeps its files.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print config and memory, and end.')
 
@@ -47,7 +47,7 @@ class UnsavedError(RuntimeError):
 class Run:
   """One run in one workdir: builds the parts, then cold start, loop, report."""
 
-  def __init__(self, c, workdir: Path, display: Display, health: Health, parts: check.Parts,
+  def __init__(self, c, workdir: Path, display: Display, health: Health, parts: checks.Parts,
                verifier, place=None):
     self.c, self.workdir, self.display, self.health = c, workdir, display, health
     self.tok, self.config, self.verifier = parts.tokenizer, parts.config, verifier
@@ -128,8 +128,8 @@ class Run:
     """Says what the config has otherwise than the run before this one in the same workdir."""
     if self.checkpoints.latest() is None or not (self.workdir / EXPERIMENT).exists():
       return
-    before = dict(entry.flat(read_experiment(str(self.workdir))['config']))
-    now = dict(entry.flat(json.loads(self.c.to_json_best_effort())))
+    before = dict(cli.flat(read_experiment(str(self.workdir))['config']))
+    now = dict(cli.flat(json.loads(self.c.to_json_best_effort())))
     for key in sorted(now.keys() & before.keys()):
       if now[key] != before[key]:
         self.display.note(f'Changed since the last time: {key} was {before[key]}, is {now[key]}.')
@@ -141,7 +141,7 @@ class Run:
         self.journal.start_over()
         self.journal.note(seed=self.c.seed)
       return None
-    with entry.one_sentence():
+    with cli.one_sentence():
       trainer = self._restored(self.checkpoints)
     self._seat_samplers(trainer)
     return trainer
@@ -185,12 +185,12 @@ class Run:
     changed = {k: c.cold_start[k] for k in ('learning_rate', 'warmup_steps')}
     if saved.latest() is None:
       return self._new_trainer(**changed)
-    with entry.one_sentence():
+    with cli.one_sentence():
       return self._restored(saved, **changed)
 
   def _new_trainer(self, **changed):
     # The files of a checkpoint are looked into only here.
-    with entry.one_sentence():
+    with cli.one_sentence():
       return self.place.trainer(**changed)
 
   def _restored(self, checkpoints, **changed):
@@ -304,13 +304,13 @@ def keep_compiled(workdir: Path) -> None:
     jax.config.update('jax_compilation_cache_dir', str(workdir.resolve() / 'compiled'))
 
 
-def _place(c, parts: check.Parts, workdir: Path):
+def _place(c, parts: checks.Parts, workdir: Path):
   """Where the roles of this config live."""
   if c.runtime.mode not in ON_CLUSTER:
     return Local(c, parts)
-  with entry.one_sentence():
+  with cli.one_sentence():
     try:
-      from magistral_jax.cluster import Cluster, check_address
+      from magistral_jax.runtime.ray_cluster import Cluster, check_address
     except ModuleNotFoundError as error:
       raise ValueError(f'runtime.mode={c.runtime.mode!r} needs {error.name}, which is not '
                        f'installed: pip install "magistral_jax[cluster]".') from None
@@ -325,19 +325,19 @@ def main(_) -> None:
   if c.runtime.mode in ON_CLUSTER:
     # This process drives the others; the accelerators are theirs.
     jax.config.update('jax_platforms', 'cpu')
-  with entry.one_sentence():
-    parts = check.prepare(c)
+  with cli.one_sentence():
+    parts = checks.prepare(c)
     if _DRY_RUN.value:
-      check.describe(c, parts, Console())
+      checks.describe(c, parts, Console())
       return
-    workdir = entry.folder('workdir', _WORKDIR.value)
+    workdir = cli.folder('workdir', _WORKDIR.value)
   with contextlib.ExitStack() as stack:
-    with entry.one_sentence():
-      stack.enter_context(entry.claimed('workdir', workdir))
+    with cli.one_sentence():
+      stack.enter_context(cli.claimed('workdir', workdir))
     train(c, workdir, parts)
 
 
-def train(c, workdir: Path, parts: check.Parts) -> None:
+def train(c, workdir: Path, parts: checks.Parts) -> None:
   """A run in a workdir that is its own."""
   keep_compiled(workdir)
   health = Health(c.runtime.deadline_s)
@@ -355,4 +355,4 @@ def train(c, workdir: Path, parts: check.Parts) -> None:
 
 
 if __name__ == '__main__':
-  entry.run(main)
+  cli.run(main)

@@ -46,11 +46,13 @@ from rich import progress
 from rich.console import Console
 from rich.table import Table
 
-from magistral_jax import build, cases, check, entry
+from magistral_jax import code_tests
 from magistral_jax.data.jsonl import read_object
+from magistral_jax.experiment import build, checks, cli
 from magistral_jax.records import Verdict
-from magistral_jax.verifiers import code, cpp, sandbox
+from magistral_jax.verifiers.code import cpp, judge
 from magistral_jax.verifiers.reward import VERIFIERS
+from magistral_jax.verifiers.sandbox import sandbox
 
 # The reward of the paper and its limits; what the paper does not print is ours.
 DEFAULTS = dict(
@@ -110,15 +112,15 @@ def parse_line(line: bytes, number: int, *, length_max: int, code_tests: int) ->
              problem=_text(row, 'problem', ''), n_tokens=_tokens(row, bare, length_max))
   if domain == 'code':
     # Seed 0: lines with the same tests are judged by the same ones.
-    return Line(id_, job | dict(tests=code.draw(_tests(row, bare), 0, code_tests), language=''))
+    return Line(id_, job | dict(tests=judge.draw(_tests(row, bare), 0, code_tests), language=''))
   return Line(id_, job | dict(answer=_answer(row), language=_text(row, 'language', '')))
 
 
 def _tests(row: Mapping, bare: bool) -> dict[str, Any]:
   if 'tests' not in row:
     raise ValueError('"tests" is missing; a program is judged by its tests.')
-  asked = code.language_of(_text(row, 'language', ''))
-  tests = cases.read({**row, 'language': asked})
+  asked = judge.language_of(_text(row, 'language', ''))
+  tests = code_tests.read({**row, 'language': asked})
   if bare and tests['language'] == 'any':
     raise ValueError('"language" is missing; a bare program does not say what it is written in.')
   return tests
@@ -272,14 +274,15 @@ def probe(console: Console) -> bool:
   say = functools.partial(console.print, markup=False, highlight=False)
   found = sandbox.probe()
   if not found.ok:
-    say(f'Programs cannot be isolated here: {check.no_isolation(found)}')
+    say(f'Programs cannot be isolated here: {checks.no_isolation(found)}')
     return False
   say(f'Programs are isolated by {found.words}.')
-  jail, tests = sandbox.Sandbox(), cases.read(dict(tests=[dict(stdin='20 22\n', stdout='42\n')]))
+  jail = sandbox.Sandbox()
+  tests = code_tests.read(dict(tests=[dict(stdin='20 22\n', stdout='42\n')]))
   results = {}
   for language, source in PROGRAMS.items():
     began = time.monotonic()
-    results[language] = code.check(source, language, tests, language=language, sandbox=jail)
+    results[language] = judge.check(source, language, tests, language=language, sandbox=jail)
     say(f'{language}: {results[language].status} in {time.monotonic() - began:.2f} s. '
         f'{results[language].detail}')
   return results['python'].status == 'correct'
@@ -287,7 +290,7 @@ def probe(console: Console) -> bool:
 
 def parse(argv: Sequence[str]):
   """The command line; what begins with --config is the config's."""
-  parser = entry.ArgumentParser(
+  parser = cli.ArgumentParser(
       description='Scores completions offline.', allow_abbrev=False,
       epilog='--config=FILE and --config.verifiers.KEY=VALUE: rewards and limits.')
   parser.add_argument('--input', help='JSON lines to score')
@@ -303,8 +306,8 @@ def parse(argv: Sequence[str]):
   for flag in ('input', 'output'):
     if not args.probe and not getattr(args, flag):
       parser.error(f'the following arguments are required: --{flag}')
-  with entry.one_sentence():
-    args.config = entry.read_config(argv)
+  with cli.one_sentence():
+    args.config = cli.read_config(argv)
   return args
 
 
@@ -314,8 +317,8 @@ def settings(args) -> ConfigDict:
   if c is None:
     c = ConfigDict(DEFAULTS)
   else:
-    check.check_limits(c)
-  check.check_verifiers(c)
+    checks.check_limits(c)
+  checks.check_verifiers(c)
   if args.workers is not None:
     c.runtime.verifier_workers = args.workers
   return c
@@ -325,7 +328,7 @@ def main(args) -> None:
   console = Console()
   if args.probe:
     raise SystemExit(0 if probe(console) else 1)
-  with entry.one_sentence():
+  with cli.one_sentence():
     if os.path.realpath(args.input) == os.path.realpath(args.output):
       raise ValueError(f'--output={args.output!r} is the file of --input: name another one.')
     c = settings(args)
@@ -334,14 +337,14 @@ def main(args) -> None:
     # By the language that programs are asked for in; None for mathematics.
     kinds = collections.Counter(line.job.get('tests', {}).get('language') for line in read())
     if programs := kinds.total() - kinds[None]:
-      check.check_sandbox(c, f'--input={args.input!r} holds {programs} programs')
+      checks.check_sandbox(c, f'--input={args.input!r} holds {programs} programs')
       if programs > kinds['python']:
         cpp.check_compiler()
     with open(args.input, 'rb') as file:
       digest = hashlib.file_digest(file, 'sha256').hexdigest()
     pool = build.pool(c)
   with pool:
-    with entry.one_sentence():
+    with cli.one_sentence():
       output = open_output(
           args.output, json.dumps(dict(input_sha256=digest, verifiers=v.to_dict())))
     if output.done:
@@ -374,4 +377,4 @@ def write_all(scored, output: Output, count: int, console: Console) -> Tally:
 
 
 if __name__ == '__main__':
-  entry.run(main, parse=parse)
+  cli.run(main, parse=parse)

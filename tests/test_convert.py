@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from magistral_jax import convert, tokens
-from magistral_jax.models import checkpoint, companions, export, reading, workdir
+from magistral_jax.models.formats import checkpoint, companions, export, reading, workdir
 from tests.golden import vision as golden
 from tests.published import (
   CONFIG,

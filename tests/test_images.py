@@ -5,8 +5,10 @@ import jax
 import numpy as np
 import pytest
 
-from magistral_jax import check, evaluate
-from magistral_jax.models import decoder, workdir
+from magistral_jax import evaluate
+from magistral_jax.experiment import checks
+from magistral_jax.models import decoder
+from magistral_jax.models.formats import workdir
 from tests import tiny
 from tests.golden import vision as golden
 
@@ -47,8 +49,8 @@ def test_a_run_with_images(mode, tmp_path, capsys):
 def test_a_text_only_run_leaves_the_tower_out(tmp_path):
   c = config(tmp_path, **{'model.vision': 'off'})
   with pytest.raises(ValueError, match=r'has images and the model reads none: set model\.vision'):
-    check.prepare(c)
-  assert check.prepare(c, problems=False).config.vision is None
+    checks.prepare(c)
+  assert checks.prepare(c, problems=False).config.vision is None
 
 
 @pytest.mark.parametrize('overrides, words', [
@@ -61,4 +63,4 @@ def test_a_text_only_run_leaves_the_tower_out(tmp_path):
 ])
 def test_what_cannot_work_is_told(overrides, words, tmp_path):
   with pytest.raises(ValueError, match=words):
-    check.prepare(config(tmp_path, **overrides))
+    checks.prepare(config(tmp_path, **overrides))

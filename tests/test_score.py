@@ -11,8 +11,9 @@ from jax.extend import core
 from tokenizers import models, pre_tokenizers, processors
 
 from magistral_jax import score, sharding
-from magistral_jax.models import checkpoint, decoder
+from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
+from magistral_jax.models.formats import checkpoint
 
 CONFIG = ModelConfig(
     family='mistral', layers=1, dim=16, heads=2, kv_heads=2, head_dim=8, ffn_dim=24, vocab=40,

@@ -8,9 +8,10 @@ from math import fsum
 
 import pytest
 
-from magistral_jax import check, limits, verify
+from magistral_jax import verify
+from magistral_jax.experiment import checks, schema
 from magistral_jax.records import STATUSES
-from magistral_jax.verifiers import sandbox
+from magistral_jax.verifiers.sandbox import sandbox
 from tests import tiny
 
 ENGLISH = 'First we add both of the numbers, and then we take one away again.'
@@ -261,9 +262,9 @@ def test_the_probe_tells_and_tries(capsys):
 
 
 def test_defaults_have_every_key_and_are_the_rewards_of_the_paper():
-  assert set(verify.DEFAULTS['verifiers']) == set(limits.LIMITS['verifiers'])
+  assert set(verify.DEFAULTS['verifiers']) == set(schema.LIMITS['verifiers'])
   c = verify.settings(verify.parse(['verify', '--input=a', '--output=b', '--workers=3']))
-  check.check_limits(c.verifiers, limits.LIMITS['verifiers'])
+  checks.check_limits(c.verifiers, schema.LIMITS['verifiers'])
   assert c.runtime.verifier_workers == 3
   assert [c.verifiers[k] for k in ('format', 'correct', 'language', 'length_max')] == [
       0.1, 0.9, 0.1, 0]

@@ -8,10 +8,12 @@ import tokenizers
 from PIL import Image
 from tokenizers import models, pre_tokenizers
 
-from magistral_jax import check, train
-from magistral_jax.entry import load_config
-from magistral_jax.models import checkpoint, decoder
+from magistral_jax import train
+from magistral_jax.experiment import checks
+from magistral_jax.experiment.cli import load_config
+from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
+from magistral_jax.models.formats import checkpoint
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.records import Verdict
@@ -144,7 +146,7 @@ def run(c, workdir):
   guard = jax.config.jax_transfer_guard
   workdir.mkdir(exist_ok=True)
   one = train.Run(c, workdir, Display(c.total_steps, False), Health(c.runtime.deadline_s),
-                  check.prepare(c), fakes.FakeVerifier(by_tokens))
+                  checks.prepare(c), fakes.FakeVerifier(by_tokens))
   try:
     one.train()
   finally:

@@ -9,7 +9,7 @@ about n_async / n_batch updates (arXiv:2506.10910, section 3): lengths spread fi
 
 import argparse
 
-from magistral_jax import entry
+from magistral_jax.experiment import cli
 from magistral_jax.simulation import plots
 from magistral_jax.simulation.events import Simulation
 from magistral_jax.simulation.system import System, law_of
@@ -41,8 +41,8 @@ def table(rows: list[dict]) -> str:
 
 
 def main(args) -> None:
-  with entry.one_sentence():
-    folder = entry.folder('output', args.output)
+  with cli.one_sentence():
+    folder = cli.folder('output', args.output)
   rows = simulate()
   (folder / 'versions.md').write_text(table(rows))
   plots.draw_versions(rows, folder / 'versions.png')
@@ -50,11 +50,11 @@ def main(args) -> None:
 
 
 def parse(argv):
-  parser = entry.ArgumentParser(description=__doc__, allow_abbrev=False,
+  parser = cli.ArgumentParser(description=__doc__, allow_abbrev=False,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--output', required=True, help='a folder')
   return parser.parse_args(argv[1:])
 
 
 if __name__ == '__main__':
-  entry.run(main, parse=parse)
+  cli.run(main, parse=parse)

@@ -21,7 +21,7 @@ from typing import Any
 
 from absl import logging
 
-from magistral_jax import cases
+from magistral_jax import code_tests
 from magistral_jax.data import images
 from magistral_jax.data.finite import FiniteSource, permutation, split, without_texts
 from magistral_jax.records import Problem
@@ -123,7 +123,7 @@ def parse_line(line: bytes, number: int, name: str, folder: str = '') -> Problem
   if not isinstance(meta, dict):
     raise ValueError(f'"meta" must be an object, this is {_kind(meta)}.')
   domain = _text(row, 'domain', 'code' if 'tests' in row else 'math')
-  tests = cases.read(row) if domain == 'code' else None
+  tests = code_tests.read(row) if domain == 'code' else None
   text = _text(row, 'problem')
   return Problem(
       id=_text(row, 'id', f'{name}-{number}'), text=text,

@@ -18,8 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from magistral_jax import build, sharding
-from magistral_jax.limits import ON_CLUSTER
+from magistral_jax import sharding
+from magistral_jax.experiment import build
+from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.planning import cost, flops

@@ -7,7 +7,7 @@ import dataclasses
 from rich.console import Console
 from rich.table import Table
 
-from magistral_jax import build
+from magistral_jax.experiment import build
 from magistral_jax.planning import programs
 from magistral_jax.planning.chips import Chip
 from magistral_jax.planning.programs import Program, Side

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from magistral_jax import entry
+from magistral_jax.experiment import cli
 
 BEGIN, END = '<!-- plans: begin -->', '<!-- plans: end -->'
 GIB = 2**30
@@ -124,7 +124,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def parse(argv: Sequence[str]):
   """The command line."""
-  parser = entry.ArgumentParser(description='Plans of several configs in one table.')
+  parser = cli.ArgumentParser(description='Plans of several configs in one table.')
   parser.add_argument('--plans', required=True, help='folder of the plans, made or to be made')
   parser.add_argument('--into', required=True, help='Markdown file with the two marks')
   parser.add_argument('configs', nargs='+', help='files of configs')
@@ -132,8 +132,8 @@ def parse(argv: Sequence[str]):
 
 
 def main(args) -> None:
-  with entry.one_sentence():
-    folder, into = entry.folder('plans', args.plans), pathlib.Path(args.into)
+  with cli.one_sentence():
+    folder, into = cli.folder('plans', args.plans), pathlib.Path(args.into)
     old = into.read_text(encoding='utf-8')
     replace(old, '')    # Before the hours that plans take.
     plans = {pathlib.Path(config).stem: make(config, folder) for config in args.configs}
@@ -141,4 +141,4 @@ def main(args) -> None:
 
 
 if __name__ == '__main__':
-  entry.run(main, parse=parse)
+  cli.run(main, parse=parse)

@@ -19,7 +19,7 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
-from magistral_jax.models import workdir
+from magistral_jax.models.formats import workdir
 from magistral_jax.trainer.state import TrainState
 
 _METRIC = 'value'

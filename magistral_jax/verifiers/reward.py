@@ -15,9 +15,11 @@ from collections.abc import Callable, Mapping
 from math import fsum
 
 from magistral_jax.records import Verdict
-from magistral_jax.verifiers import code, echo, format, length, math
+from magistral_jax.verifiers import format, length
 from magistral_jax.verifiers import language as languages
-from magistral_jax.verifiers.sandbox import Sandbox
+from magistral_jax.verifiers.code import judge
+from magistral_jax.verifiers.math import echo, equivalence
+from magistral_jax.verifiers.sandbox.sandbox import Sandbox
 
 CODE_REWARDS = ('all', 'share')
 PARTS = ('format', 'correct', 'length', 'language')
@@ -25,14 +27,14 @@ PARTS = ('format', 'correct', 'length', 'language')
 
 def _math(gate: format.Gate, job: Mapping, sandbox, every: bool) -> tuple[str, float, str]:
   del sandbox, every
-  status, detail = math.check(gate.box, job['answer'])
+  status, detail = equivalence.check(gate.box, job['answer'])
   if status == 'correct' and echo.echoes(gate.box, job['answer'], job['problem']):
     status, detail = 'wrong', 'only repeats an expression of the problem'
   return status, 0.0, detail
 
 
 def _code(gate: format.Gate, job: Mapping, sandbox, every: bool) -> tuple[str, float, str]:
-  found = code.check(gate.box, gate.language, job['tests'], language=job['tests']['language'],
+  found = judge.check(gate.box, gate.language, job['tests'], language=job['tests']['language'],
                      sandbox=sandbox(), every=every)
   return found.status, found.passed / found.total, found.detail
 

@@ -6,8 +6,8 @@ import queue
 import threading
 
 from magistral_jax.records import Completion, Problem, Verdict
-from magistral_jax.verifiers import code
-from magistral_jax.verifiers.pool import Pool
+from magistral_jax.verifiers.code import judge
+from magistral_jax.verifiers.workers.pool import Pool
 
 
 class Verifier:
@@ -29,7 +29,7 @@ class Verifier:
   def put(self, completion: Completion, problem: Problem) -> None:
     """Sends a completion to be judged; never blocks."""
     # Drawn anew for each completion, but from the prompt's ordinal: the same for all of a group.
-    tests = problem.tests and code.draw(problem.tests, completion.ordinal, self._code_tests)
+    tests = problem.tests and judge.draw(problem.tests, completion.ordinal, self._code_tests)
     future = self._pool.submit(dict(
         response=completion.text, answer=problem.answer, domain=problem.domain,
         n_tokens=len(completion.tokens), language=problem.language, problem=problem.text,

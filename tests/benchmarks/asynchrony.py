@@ -27,7 +27,8 @@ import tempfile
 import jax
 import numpy as np
 
-from magistral_jax import build, check, train
+from magistral_jax import train
+from magistral_jax.experiment import build, checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.records import Verdict
@@ -116,7 +117,7 @@ def measure(args, mode: str) -> dict:
   SpreadSampler.spread = args.spread
   with tempfile.TemporaryDirectory() as workdir:
     run = Measured(c, pathlib.Path(workdir), Display(c.total_steps, False), Health(600.0),
-                   check.prepare(c), FreeVerifier())
+                   checks.prepare(c), FreeVerifier())
     sampler = run.train()
     run.close()
     lines = [json.loads(line) for line in

@@ -13,8 +13,9 @@ import json
 import pathlib
 import time
 
-from magistral_jax import cases
-from magistral_jax.verifiers import code, sandbox
+from magistral_jax import code_tests
+from magistral_jax.verifiers.code import judge
+from magistral_jax.verifiers.sandbox import sandbox
 
 
 def mutants(source):
@@ -83,12 +84,12 @@ def run(path, box, args):
   rows = [row for row in problems(path) if not ids or row['id'] in ids]
   rows = rows[args.skip::args.every][:args.limit or None]
   for row in rows:
-    tests = code.draw(cases.read(row), 0)
+    tests = judge.draw(code_tests.read(row), 0)
     source = row['reference_solution']
     variants = mutants(source) if args.mutants else dict(reference=source)
     for kind, variant in variants.items():
       programs += 1
-      found = code.check(variant, 'python', tests, language='any', sandbox=box)
+      found = judge.check(variant, 'python', tests, language='any', sandbox=box)
       expected = (found.status == 'correct') == (kind == 'reference')
       counts[kind, found.status] += 1
       if not expected or found.status == 'error':

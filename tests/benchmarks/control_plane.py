@@ -53,18 +53,18 @@ import ray
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from magistral_jax import cluster  # noqa: E402
 from magistral_jax.batching.role import Batcher  # noqa: E402
 from magistral_jax.orchestration import threads  # noqa: E402
 from magistral_jax.orchestration.display import Display  # noqa: E402
 from magistral_jax.orchestration.health import Health, Standing  # noqa: E402
-from magistral_jax.orchestration.host import Handle, Watch  # noqa: E402
 from magistral_jax.orchestration.journal import Journal  # noqa: E402
 from magistral_jax.orchestration.ledger import Ledger  # noqa: E402
 from magistral_jax.orchestration.loop import Loop  # noqa: E402
-from magistral_jax.orchestration.remote import RemoteSampler, Staged  # noqa: E402
-from magistral_jax.orchestration.remote_verifier import RemoteVerifier  # noqa: E402
 from magistral_jax.records import Completion, Problem, Prompt, Verdict  # noqa: E402
+from magistral_jax.runtime import ray_cluster  # noqa: E402
+from magistral_jax.runtime.actor_handle import Handle, Watch  # noqa: E402
+from magistral_jax.runtime.sampler_proxy import RemoteSampler, Staged  # noqa: E402
+from magistral_jax.runtime.verifier_proxy import RemoteVerifier  # noqa: E402
 from magistral_jax.sampler.slots import Sampling  # noqa: E402
 from magistral_jax.weights.role import Taken  # noqa: E402
 
@@ -229,7 +229,7 @@ def fakes(in_flight: int, number: int, *, burst: int, verifiers: int, actors: bo
 @contextlib.contextmanager
 def _actors(samplers: int, verifiers: int):
   """Makes hosts that are Ray actors, watched as those of a run are."""
-  cluster.start_here(trainers=0, samplers=samplers, verifier_hosts=verifiers)
+  ray_cluster.start_here(trainers=0, samplers=samplers, verifier_hosts=verifiers)
   watch = Watch(60.0)
   try:
     def make(name, role, *args):

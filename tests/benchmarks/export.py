@@ -5,7 +5,7 @@
 
 import sys
 
-from magistral_jax.models import checkpoint
+from magistral_jax.models.formats import checkpoint
 
 
 def main(path: str, folder: str) -> None:

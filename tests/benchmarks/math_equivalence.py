@@ -3,8 +3,8 @@ r"""Who tells right answers from wrong ones: ours, math-verify alone, SymPy's pa
     python tests/benchmarks/math_equivalence.py                 # the table of cases, side by side
     python tests/benchmarks/math_equivalence.py --golds=DIR     # the gold answers of JSONL files
 
-The cases are tests/verifiers/math_cases.tsv. The peers run in child processes that are killed when
-a case takes longer than --timeout seconds, and a case cut short counts as 'different'.
+The cases are tests/verifiers/math/math_cases.tsv. The peers run in child processes that are killed
+when a case takes longer than --timeout seconds, and a case cut short counts as 'different'.
 
 With --golds every answer of DIR/*.jsonl (objects with `id` and `answer`) must equal itself, itself
 in a box and itself with spaces, must be readable, and must differ from other answers: those that
@@ -53,12 +53,13 @@ def read_cases():
 
 
 def ours():
-  from magistral_jax.verifiers import format, math, symbolic
+  from magistral_jax.verifiers import format
+  from magistral_jax.verifiers.math import equivalence, symbolic
   symbolic.preload()
 
   def same(gold, response):
     box = format.last_box(response)
-    return box is not None and math.check(box, gold)[0] == 'correct'
+    return box is not None and equivalence.check(box, gold)[0] == 'correct'
   return same
 
 
@@ -199,7 +200,7 @@ def throughput(judges, repeats=3):
 
 def check_golds(folder, others):
   """Checks the answers of JSONL files; returns how many of them failed."""
-  from magistral_jax.verifiers import math
+  from magistral_jax.verifiers.math import equivalence
   golds = {}
   for path in sorted(pathlib.Path(folder).glob('*.jsonl')):
     with path.open(encoding='utf-8') as lines:     # A row may have U+2028 in it.
@@ -210,14 +211,14 @@ def check_golds(folder, others):
   began, comparisons, equal = time.perf_counter(), 0, set()
   for i, gold in enumerate(shuffled):
     for variant in (gold, f' {gold} ', f'{gold}.'):
-      status, detail = math.check(variant, f'\\boxed{{{gold}}}')
+      status, detail = equivalence.check(variant, f'\\boxed{{{gold}}}')
       if status != 'correct':
         failures += 1
         print(f'{golds[gold]}: {gold!r} against {variant!r}: {status} {detail}')
     near = names[max(0, names.index(gold) - 1)]
     for other in {*shuffled[i + 1:i + 1 + others], near, r'\sqrt{7}', 'zebra', '1,2'} - {gold}:
       comparisons += 1
-      status, detail = math.check(other, gold)
+      status, detail = equivalence.check(other, gold)
       if status == 'gold_unparsable':
         unreadable[gold] = detail
       elif status == 'correct':

@@ -31,7 +31,7 @@ def ours(folder, prompts, new_tokens, decode_steps, page_tokens):
   import numpy as np
 
   from magistral_jax import sharding
-  from magistral_jax.models import checkpoint
+  from magistral_jax.models.formats import checkpoint
   from magistral_jax.records import Problem, Prompt, WeightSnapshot
   from magistral_jax.sampler.engine import Engine
   from magistral_jax.sampler.role import Sampler

@@ -10,7 +10,8 @@ import resource
 import subprocess
 import time
 
-from magistral_jax.verifiers import code, jail, sandbox
+from magistral_jax.verifiers.code import judge
+from magistral_jax.verifiers.sandbox import jail, sandbox
 
 PRINT = 'print(int(input()) + 1)'
 CPP = '#include <bits/stdc++.h>\nint main() { int n; std::cin >> n; std::cout << n + 1; }'
@@ -44,7 +45,7 @@ def main():
   bare = lambda *argv: subprocess.run(argv, input=b'1', capture_output=True, check=True)
   python = [box.python, '-I', '-S', '-B', '-c']
   tests = dict(tests=[dict(stdin='1', stdout='2')] * 20)
-  check = lambda source, language, tests: lambda: code.check(
+  check = lambda source, language, tests: lambda: judge.check(
       source, language, tests, language=language, sandbox=box)
   measure('/bin/true', lambda: bare('/bin/true'), runs)
   measure('python -I -S, no jail', lambda: bare(*python, PRINT), runs)

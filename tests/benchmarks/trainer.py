@@ -47,8 +47,9 @@ def ours(folder, examples, microbatch_rows, row_tokens, packed=False):
   import jax
   import numpy as np
 
-  from magistral_jax import build, sharding
+  from magistral_jax import sharding
   from magistral_jax.batching.packing import evenly_weighted, pack_examples
+  from magistral_jax.experiment import build
   from magistral_jax.records import Rows
 
   spec = importlib.util.spec_from_file_location('config', CONFIG)

@@ -33,10 +33,12 @@ import math_verify
 from rich.console import Console
 from rich.table import Table
 
-from magistral_jax import cases
-from magistral_jax.verifiers import code, language, math, reward, symbolic
-from magistral_jax.verifiers.pool import Pool
-from magistral_jax.verifiers.sandbox import Sandbox, probe
+from magistral_jax import code_tests
+from magistral_jax.verifiers import language, reward
+from magistral_jax.verifiers.code import judge
+from magistral_jax.verifiers.math import equivalence, symbolic
+from magistral_jax.verifiers.sandbox.sandbox import Sandbox, probe
+from magistral_jax.verifiers.workers.pool import Pool
 
 REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
                language=0.1, code_reward='all')
@@ -70,12 +72,12 @@ def pairs(kinds, seed):
     yield make(r, n, n if r.random() < 0.5 else n + r.randint(1, 9))
 
 
-def per_cpu_second(judge, stream, seconds):
+def per_cpu_second(call, stream, seconds):
   """Items judged per second of processor time."""
   count, began = 0, time.process_time()
   while (spent := time.process_time() - began) < seconds:
     for item in itertools.islice(stream, 20):
-      judge(item)
+      call(item)
     count += 20
   return count / spent
 
@@ -89,15 +91,15 @@ def mathematics(seconds):
   """Answers per second of one core, ours and math-verify's, in turns of a third each."""
   symbolic.preload()
   of_math_verify(('1', r'\sqrt{2}'))
-  judges = {'ours': lambda pair: math.check(pair[1], pair[0]), 'math-verify': of_math_verify}
+  judges = {'ours': lambda pair: equivalence.check(pair[1], pair[0]), 'math-verify': of_math_verify}
   found = {}
   for name, kinds in (('fast paths', FAST), ('SymPy paths', SYMBOLIC)):
-    turns = {judge: [] for judge in judges}
+    turns = {grader: [] for grader in judges}
     for turn in range(3):
-      for judge, call in judges.items():
-        turns[judge].append(per_cpu_second(call, pairs(kinds, turn), seconds / 3))
-    for judge in judges:
-      found[f'answers/s, {name}, {judge}'] = statistics.median(turns[judge])
+      for grader, call in judges.items():
+        turns[grader].append(per_cpu_second(call, pairs(kinds, turn), seconds / 3))
+    for grader in judges:
+      found[f'answers/s, {name}, {grader}'] = statistics.median(turns[grader])
   identify = language.load()
   whole = lambda pair: reward.score(job(pair), identify=identify, **REWARDS)
   found['whole rewards/s, fast paths, 1200 characters of thoughts'] = per_cpu_second(
@@ -143,7 +145,7 @@ CPP = ('#include <bits/stdc++.h>\nint main() {{ int a, b; std::cin >> a >> b; '
 
 
 def tests(count):
-  return cases.read(dict(tests=[
+  return code_tests.read(dict(tests=[
       dict(stdin=f'{i} {i + 1}\n', stdout=f'{2 * i + 1}\n') for i in range(count)]))
 
 
@@ -156,10 +158,10 @@ def programs(workers, rounds):
       began = time.monotonic()
       result = call(i)
       spent.append(time.monotonic() - began)
-      if isinstance(result, code.CodeResult) and result.status != 'correct':
+      if isinstance(result, judge.CodeResult) and result.status != 'correct':
         raise RuntimeError(f'{result}')
     return 1e3 * statistics.median(spent)
-  check = lambda source, name, n: code.check(source, name, tests(n), language=name, sandbox=jail)
+  check = lambda source, name, n: judge.check(source, name, tests(n), language=name, sandbox=jail)
   found['ms, a Python process without a jail'] = timed(
       lambda i: subprocess.run([jail.python, '-I', '-S', '-c', 'pass'], check=True), rounds)
   check(PYTHON.format('first'), 'python', 1)

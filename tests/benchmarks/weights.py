@@ -44,7 +44,7 @@ import rich.console
 import rich.table
 
 from magistral_jax import sharding
-from magistral_jax.cluster import start_here
+from magistral_jax.runtime.ray_cluster import start_here
 from magistral_jax.weights import assembly, device, host
 from magistral_jax.weights.role import Shelf, Taker
 

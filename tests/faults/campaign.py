@@ -32,9 +32,11 @@ import psutil
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from magistral_jax import check, cluster, entry, hosts, train  # noqa: E402
+from magistral_jax import train  # noqa: E402
+from magistral_jax.experiment import checks, cli  # noqa: E402
 from magistral_jax.orchestration.display import Display  # noqa: E402
 from magistral_jax.orchestration.health import Health  # noqa: E402
+from magistral_jax.runtime import actors, ray_cluster  # noqa: E402
 from tests.faults import network  # noqa: E402
 
 KINDS = ('kill', 'freeze', 'delay', 'slow')
@@ -213,13 +215,13 @@ class Run(train.Run):
 def campaign(workdir: pathlib.Path, *, faults: int, seed: int, roles, overrides: dict,
              most_s: float, kinds=KINDS, phases=((), ())) -> dict:
   """Runs it; returns what was struck and what holds."""
-  c = entry.load_config(str(ROOT / 'configs' / 'quickstart.py'))
+  c = cli.load_config(str(ROOT / 'configs' / 'quickstart.py'))
   c.update_from_flattened_dict(overrides)
   least_steps, c.total_steps = c.total_steps, 100_000
   health = Enough(c.runtime.deadline_s)
   began = time.monotonic()
-  with cluster.Cluster(c, workdir, roles=roles) as place:
-    run = Run(c, workdir, Watched(c.total_steps), health, check.prepare(c),
+  with ray_cluster.Cluster(c, workdir, roles=roles) as place:
+    run = Run(c, workdir, Watched(c.total_steps), health, checks.prepare(c),
               place.verifier(), place)
     run.least_steps, run.over = least_steps, threading.Event()
     striker = Striker(run, place, health, faults=faults, seed=seed, kinds=kinds,
@@ -303,10 +305,10 @@ def main() -> None:
   args = parser.parse_args()
   if args.network:
     network.enter()
-  roles, phases = hosts, (BEFORE, AFTER)
+  roles, phases = actors, (BEFORE, AFTER)
   overrides = OVERRIDES | {'runtime.transport': args.transport}
   if args.roles == 'fake':
-    from tests.orchestration import fake_hosts as roles
+    from tests.runtime import fake_actors as roles
     overrides, phases, args.least_accuracy = overrides | FAKE, ((), ()), 0.0
   with tempfile.TemporaryDirectory() as workdir:
     train.keep_compiled(pathlib.Path(workdir))

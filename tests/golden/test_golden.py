@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from magistral_jax import convert, records, score, sharding
-from magistral_jax.models import checkpoint
+from magistral_jax.models.formats import checkpoint
 from magistral_jax.sampler.engine import Engine
 from magistral_jax.sampler.role import Sampler
 from magistral_jax.sampler.slots import Sampling

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from magistral_jax import convert, score
-from magistral_jax.models import checkpoint, decoder, workdir
+from magistral_jax.models import decoder
+from magistral_jax.models.formats import checkpoint, workdir
 
 torch = pytest.importorskip('torch')
 transformers = pytest.importorskip('transformers')

@@ -7,8 +7,9 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from magistral_jax.data import images
-from magistral_jax.models import decoder, huggingface, layout
+from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig, VisionConfig
+from magistral_jax.models.formats import huggingface, layout
 from magistral_jax.records import Problem, Prompt
 
 FOLDER = pathlib.Path(__file__).parent

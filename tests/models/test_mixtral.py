@@ -10,8 +10,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from magistral_jax import records, sharding
-from magistral_jax.models import checkpoint, decoder, grouped
+from magistral_jax.models import decoder, grouped
 from magistral_jax.models.config import ModelConfig
+from magistral_jax.models.formats import checkpoint
 from magistral_jax.sampler.engine import Engine
 from magistral_jax.sampler.role import Sampler
 from magistral_jax.sampler.slots import Sampling

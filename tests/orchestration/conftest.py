@@ -1,4 +1,4 @@
-"""Loops of fakes, their files closed afterwards; a Ray to start hosts on."""
+"""Loops of fakes, their files closed afterwards."""
 import pytest
 
 from tests import fakes
@@ -13,13 +13,3 @@ def make_loop(tmp_path):
   yield make
   for loop in loops:
     loop.journal.close()
-
-
-@pytest.fixture(scope='module')
-def ray_here():
-  """One Ray for all tests of a module; Cluster uses what it finds."""
-  ray = pytest.importorskip('ray', reason='the extra [cluster] is not installed')
-  from magistral_jax import cluster
-  cluster.start_here(trainers=2, samplers=2, verifier_hosts=2)
-  yield
-  ray.shutdown()

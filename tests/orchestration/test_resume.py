@@ -5,7 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from magistral_jax import check, metrics, train
+from magistral_jax import metrics, train
+from magistral_jax.experiment import checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.records import Verdict
@@ -44,7 +45,7 @@ def run(workdir, kill_at=None, *, saves=True):
     return judge(completion)
   c = config()
   jax.config.update('jax_transfer_guard', 'allow')
-  one = train.Run(c, workdir, Display(STEPS, False), Health(60.0), check.prepare(c),
+  one = train.Run(c, workdir, Display(STEPS, False), Health(60.0), checks.prepare(c),
                   fakes.FakeVerifier(judge_or_die))
   try:
     one.train()

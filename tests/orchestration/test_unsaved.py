@@ -4,7 +4,8 @@ import json
 import jax
 import pytest
 
-from magistral_jax import check, train
+from magistral_jax import train
+from magistral_jax.experiment import checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.trainer.checkpoint import Checkpoints
@@ -17,7 +18,7 @@ def one_run(workdir, **overrides):
   guard, said = jax.config.jax_transfer_guard, []
   display = Display(c.total_steps, False)
   display.note = said.append
-  run = train.Run(c, workdir, display, Health(c.runtime.deadline_s), check.prepare(c),
+  run = train.Run(c, workdir, display, Health(c.runtime.deadline_s), checks.prepare(c),
                   fakes.FakeVerifier(tiny.by_tokens))
   try:
     run.train()

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from magistral_jax.verifiers import sandbox
+from magistral_jax.verifiers.sandbox import sandbox
 
 
 @pytest.fixture(scope='session')

@@ -4,7 +4,8 @@ from math import fsum
 import pytest
 
 from magistral_jax.records import STATUSES
-from magistral_jax.verifiers import code, language, reward
+from magistral_jax.verifiers import language, reward
+from magistral_jax.verifiers.code import judge
 
 REWARDS = dict(format=0.1, correct=0.9, length_max=100, length_cache=20, length_penalty=0.1,
                language=0.0, code_reward='all')
@@ -124,7 +125,7 @@ def test_a_program_is_paid_for_all_tests_or_for_its_share(
   asked = []
   def check(source, block_language, tests, *, language, sandbox, every):
     asked.append((source, block_language, tests, language, sandbox, every))
-    return code.CodeResult(status, passed, total=4, detail='why')
+    return judge.CodeResult(status, passed, total=4, detail='why')
   monkeypatch.setattr(reward.code, 'check', check)
   response = 'print(input())' if bare else (
       '<think>Easy.</think>So\n```py\nprint(input())\n```')
@@ -149,7 +150,7 @@ def test_a_program_that_is_none_is_not_run(response, bare, status):
 
 def test_an_error_of_the_sandbox_pays_nothing(monkeypatch):
   monkeypatch.setattr(reward.code, 'check',
-                      lambda *_, **__: code.CodeResult('error', 3, total=4))
+                      lambda *_, **__: judge.CodeResult('error', 3, total=4))
   verdict = reward.score(program('x', bare=True), sandbox=lambda: None,
                          **(REWARDS | dict(code_reward='share')))
   assert (verdict.status, verdict.reward) == ('error', 0.0)

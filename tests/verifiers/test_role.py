@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from magistral_jax.records import Completion, Problem
-from magistral_jax.verifiers.pool import Pool
 from magistral_jax.verifiers.role import Verifier
+from magistral_jax.verifiers.workers.pool import Pool
 
 REWARDS = dict(format=0.1, correct=0.9, length_max=8, length_cache=4, length_penalty=0.1,
                language=0.0, code_reward='all')

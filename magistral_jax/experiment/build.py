@@ -1,0 +1,274 @@
+"""From a config to the parts of a run. With check.py the only library code that sees ConfigDict."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from magistral_jax import sharding
+from magistral_jax.batching.packing import Patches
+from magistral_jax.data import images, traces
+from magistral_jax.data.sources import SOURCES
+from magistral_jax.data.stream import PromptStream, make_example
+from magistral_jax.models import decoder
+from magistral_jax.models.config import ModelConfig, VisionConfig
+from magistral_jax.models.formats import checkpoint, workdir
+from magistral_jax.records import WeightSnapshot
+from magistral_jax.sampler.engine import Engine
+from magistral_jax.sampler.role import Sampler
+from magistral_jax.sampler.slots import Sampling
+from magistral_jax.tokens import load_tokenizer
+from magistral_jax.trainer.optimizer import make_optimizer
+from magistral_jax.trainer.role import Trainer
+from magistral_jax.trainer.state import abstract_state, init_state, trained
+from magistral_jax.trainer.step import make_step
+from magistral_jax.verifiers.role import Verifier
+from magistral_jax.verifiers.workers.pool import Pool
+
+# Keys of the config section `verifiers` that are not a reward.
+VERIFIER_LIMITS = ('language_model', 'queue', 'timeout_s', 'memory_mb', 'sandbox', 'code_tests',
+                   'test_timeout_s', 'test_memory_mb')
+
+
+@dataclasses.dataclass(frozen=True)
+class Meshes:
+  """Where the trainer and each sampler compute."""
+  trainer: Any
+  samplers: tuple[Any, ...]
+
+
+def meshes(c) -> Meshes:
+  """Disjoint meshes for trainer and samplers; on a machine with one device they share it.
+
+  Raises:
+    ValueError: there are fewer devices than the meshes need.
+  """
+  devices, train, sample = jax.devices(), dict(c.mesh.trainer), dict(c.mesh.sampler)
+  size = lambda axes: math.prod(axes.values())
+  need = size(train) + c.runtime.samplers * size(sample)
+  if len(devices) == 1 and size(train) == size(sample) == 1:
+    parts = [devices] * (1 + c.runtime.samplers)
+  elif len(devices) >= need:
+    starts = [size(train) + i * size(sample) for i in range(c.runtime.samplers)]
+    parts = [devices[:size(train)]] + [devices[s:s + size(sample)] for s in starts]
+  else:
+    raise ValueError(
+        f'mesh.trainer={train} and {c.runtime.samplers} x mesh.sampler={sample} need {need} '
+        f'devices and there are {len(devices)}: make the meshes smaller or runtime.samplers less.')
+  return Meshes(sharding.make_mesh(parts[0], **train),
+                tuple(sharding.make_mesh(part, **sample) for part in parts[1:]))
+
+
+def tokenizer_place(c) -> dict[str, str]:
+  """{kind, path} of the tokenizer; a checkpoint brings its own unless tokenizer.path says else."""
+  path = c.tokenizer.path or c.model.checkpoint
+  if path and not c.tokenizer.path and checkpoint.kind(path) == 'workdir':
+    return workdir.read_experiment(path)['tokenizer']
+  return dict(kind=c.tokenizer.kind, path=path)
+
+
+def tokenizer(c):
+  """The tokenizer of the config."""
+  return load_tokenizer(**tokenizer_place(c))
+
+
+def source(c):
+  """The source of problems."""
+  if c.data.source not in SOURCES:
+    raise ValueError(f'data.source={c.data.source!r} is unknown: choose one of {sorted(SOURCES)}.')
+  return SOURCES[c.data.source](c.seed, **c.data[c.data.source])
+
+
+def rendering(c, config: ModelConfig) -> dict:
+  """How problems become prompts: arguments of `stream.make_prompt`."""
+  v = config.vision
+  return dict(template=c.data.template, system_prompt=c.data.system_prompt,
+              cutting=v and images.Cutting(patch=v.patch, merge=v.merge, side=v.side))
+
+
+def stream(c, tok, config: ModelConfig) -> PromptStream:
+  """The endless stream of prompts."""
+  return PromptStream(source(c), tok, max_prompt_tokens=c.data.max_prompt_tokens,
+                      **rendering(c, config))
+
+
+def patches(c, config: ModelConfig) -> Patches | None:
+  """Room for images in a row, if the model reads any."""
+  v = config.vision
+  return v and Patches(row_patches=c.batching.row_patches, pixels=3 * v.patch ** 2)
+
+
+def cold_start_source(c, prompts: PromptStream):
+  """Where the cold start's examples come from: a file of its own, or the training problems."""
+  if not c.cold_start.path:
+    return prompts.source
+  return SOURCES['jsonl'](c.seed, path=c.cold_start.path, held_out_path='', held_out=0)
+
+
+def cold_start_examples(c, tok, config: ModelConfig, prompts: PromptStream) -> list[tuple]:
+  """(prompt tokens, completion tokens, images) of every example that fits into a row.
+
+  The images of all of them are held in memory, as bytes of colour.
+
+  Raises:
+    ValueError: there is nothing to imitate, or none of it fits.
+  """
+  pairs = traces.cold_start_examples(
+      cold_start_source(c, prompts), examples=c.cold_start.examples,
+      mistakes=c.cold_start.mistakes, seed=c.seed)
+  examples = [make_example(problem, response, tok, **rendering(c, config))
+              for problem, response in pairs]
+  lengths = [len(prompt) + len(response) - 1 for prompt, response, _ in examples]
+  row = c.batching.row_tokens
+  if min(lengths) > row:
+    raise ValueError(f'batching.row_tokens={row} is too short for every one of the '
+                     f'{len(examples)} cold-start examples, of {min(lengths)} tokens and more: '
+                     f'raise it, or set cold_start.steps=0.')
+  fit = [example for example, n in zip(examples, lengths, strict=True) if n <= row]
+  most = max(sum(len(image.pixels) for image in example[2]) for example in fit)
+  if most > c.batching.row_patches:
+    raise ValueError(f'batching.row_patches={c.batching.row_patches} is too little for the images '
+                     f'of a cold-start example, of {most} patches: raise it.')
+  return fit
+
+
+def model_config(c, vocab: int) -> ModelConfig:
+  """The model's shape: from its checkpoint if there is one, else from the config.
+
+  Args:
+    vocab: of the tokenizer; counts where model.vocab is 0.
+  """
+  m = dict(c.model)
+  path, mode, tower = (m.pop(key) for key in ('checkpoint', 'vision', 'tower'))
+  if not path:
+    m |= dict(vocab=m['vocab'] or vocab, vision=None if mode == 'off' else VisionConfig(**tower))
+    return ModelConfig(**m)
+  config = checkpoint.read_config(path, dtype=m['dtype'], vision=mode != 'off')
+  if mode != 'off' and config.vision is None:
+    raise ValueError(f'model.vision={mode!r} needs a model that reads images, and '
+                     f"model.checkpoint={path!r} has no vision tower: set model.vision='off'.")
+  return config
+
+
+def frozen(c) -> tuple[str, ...]:
+  """Keys of the parameter tree that are not trained."""
+  return ('vision', 'adapter') if c.model.vision == 'frozen' else ()
+
+
+def params(c, config: ModelConfig, mesh, rules, *, dtype: str = 'float32'):
+  """Parameters on `mesh`: read from the checkpoint, or freshly drawn.
+
+  Args:
+    dtype: float32 for training; a sampler alone needs no more than what it computes in.
+  """
+  _, axes = decoder.definition(config)
+  shardings = sharding.tree_named(mesh, rules, axes)
+  sharding.check_divisible(decoder.abstract(config), shardings, 'model')
+  if c.model.checkpoint:
+    return checkpoint.load(c.model.checkpoint, config, shardings, param_dtype=dtype)
+  draw = lambda: jax.tree.map(lambda x: x.astype(dtype), decoder.init(config, c.seed))
+  return jax.jit(draw, out_shardings=shardings)()
+
+
+def abstract_params(config: ModelConfig, mesh):
+  """Shapes and trainer shardings of the parameters, nothing allocated."""
+  _, axes = decoder.definition(config)
+  shardings = sharding.tree_named(mesh, sharding.TRAINER, axes)
+  return jax.tree.map(
+      lambda a, s: jax.ShapeDtypeStruct(a.shape, jnp.float32, sharding=s),
+      decoder.abstract(config), shardings)
+
+
+def optimizer(c, config: ModelConfig, **changed):
+  """The optimizer; weight decay leaves norms alone."""
+  o = dict(c.optimizer) | changed
+  o.pop('max_bad_steps')
+  decayed = jax.tree_util.tree_map_with_path(
+      lambda path, _: 'norm' not in jax.tree_util.keystr(path),
+      trained(decoder.abstract(config), frozen(c)))
+  return make_optimizer(**o, decayed=decayed)
+
+
+def train_step(c, config: ModelConfig, mesh, **changed):
+  """(optimizer, state as shapes on the mesh, compiled functions) of a trainer; nothing allocated.
+
+  Args:
+    changed: keys of config section `optimizer` to replace, for the cold start.
+  """
+  opt = optimizer(c, config, **changed)
+  how = dict(kl_reference=c.loss.kl_reference, frozen=frozen(c))
+  template = abstract_state(abstract_params(config, mesh), opt, **how)
+  forward = decoder.routed_rows if config.experts else decoder.forward_rows
+  step = make_step(
+      functools.partial(forward, config, remat=c.trainer.remat,
+                        unroll=c.trainer.unroll, layout=sharding.Layout(mesh, sharding.TRAINER)),
+      decoder.head, opt, template, temperature=c.sampler.temperature,
+      vocab_shards=sharding.pieces(mesh, sharding.TRAINER, 'vocab'), frozen=frozen(c),
+      routed=config if config.experts else None, whole_rows=mesh.size == 1, **c.loss)
+  return opt, template, step
+
+
+def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **changed) -> Trainer:
+  """A trainer that starts from `weights`, or from the state that `restore` makes of a template.
+
+  Args:
+    changed: as in `train_step`.
+  """
+  opt, template, step = train_step(c, config, mesh, **changed)
+  if restore is not None:
+    state = restore(template)
+  else:
+    state = init_state(weights, opt, kl_reference=c.loss.kl_reference, frozen=frozen(c))
+  return Trainer(state, step, mesh=mesh, microbatch_rows=c.trainer.microbatch_rows,
+                 max_bad_steps=c.optimizer.max_bad_steps)
+
+
+def slot_pages(c) -> int:
+  """Pages of the longest sequence."""
+  longest = c.data.max_prompt_tokens + max(c.sampler.max_new_tokens, c.evaluation.max_new_tokens)
+  return -(-longest // c.sampler.page_tokens)
+
+
+def pages(c) -> int:
+  """Pages of the pool: sampler.pages, or enough for every slot at full length."""
+  return c.sampler.pages or c.sampler.slots * slot_pages(c) + 2 * slot_pages(c) + 1
+
+
+def engine(c, config: ModelConfig, mesh, eos_id: int) -> Engine:
+  """The decode engine of one sampler."""
+  return Engine(
+      config, mesh, slots=c.sampler.slots, pages=pages(c), page_tokens=c.sampler.page_tokens,
+      slot_pages=slot_pages(c), decode_steps=c.sampler.decode_steps,
+      nucleus=min(c.sampler.top_p, c.evaluation.top_p) < 1, eos_id=eos_id, seed=c.seed)
+
+
+def sampler(c, config: ModelConfig, mesh, tok, snapshot: WeightSnapshot) -> Sampler:
+  """A sampler with its engine."""
+  return Sampler(engine(c, config, mesh, tok.eos_id), snapshot, decode=tok.decode,
+                 eos_id=tok.eos_id)
+
+
+def pool(c) -> Pool:
+  """The pool of verifier workers; a context manager."""
+  rewards = dict(c.verifiers)
+  limits = {key: rewards.pop(key) for key in VERIFIER_LIMITS}
+  del limits['code_tests']     # The role's.
+  return Pool(c.runtime.verifier_workers, rewards=rewards, **limits)
+
+
+def verifier(c, pool: Pool) -> Verifier:
+  """The verifier as a role of the loop."""
+  return Verifier(pool, c.verifiers.code_tests)
+
+
+def samplings(c) -> tuple[Sampling, Sampling]:
+  """How prompts are sampled for training, and for exams."""
+  e = c.evaluation
+  return (Sampling(c.sampler.group_size, c.sampler.temperature, c.sampler.top_p,
+                   c.sampler.max_new_tokens),
+          Sampling(e.samples, e.temperature, e.top_p, e.max_new_tokens))

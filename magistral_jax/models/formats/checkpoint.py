@@ -1,0 +1,86 @@
+"""Checkpoints by what stands at a path: a GGUF file, a folder as published, a run's workdir.
+
+    config = read_config('SmolLM2-135M-Instruct.Q4_1.gguf', dtype='float32')
+    params = load(path, config, tree_named(mesh, TRAINER, definition(config)[1]))
+
+A format is a module with `read_config(path, *, dtype, vision)` and `open_weights(path, config)`,
+one entry in FORMATS and a line in `kind` that recognises it.
+"""
+
+import os
+
+from magistral_jax.models.config import ModelConfig
+from magistral_jax.models.formats import export, gguf, huggingface, mistral_layout, reading, workdir
+
+FORMATS = {
+    'gguf': gguf,
+    'huggingface': huggingface,
+    'mistral': mistral_layout,
+    'workdir': workdir,
+}
+
+
+def kind(path: str) -> str:
+  """Which of FORMATS stands at `path`.
+
+  Many published folders hold the same model twice. The layout whose description and weights are
+  both there is taken; where that is true of both, Hugging Face's.
+
+  Raises:
+    ValueError: nothing is there, or nothing that is known.
+  """
+  if os.path.isfile(path):
+    with open(path, 'rb') as file:
+      if file.read(4) == b'GGUF':
+        return 'gguf'
+    raise ValueError(f'model.checkpoint={path!r} is a file but no GGUF file: for safetensors give '
+                     f'the folder that also holds config.json or params.json.')
+  has = lambda name: os.path.isfile(os.path.join(path, name))
+  if has(workdir.EXPERIMENT):
+    return 'workdir'
+  described = [name for name, module in FORMATS.items()
+               if hasattr(module, 'DESCRIPTION') and has(module.DESCRIPTION)]
+  if not described:
+    found = 'is a folder without' if os.path.isdir(path) else 'does not exist: there is no'
+    raise ValueError(f'model.checkpoint={path!r} {found} config.json or params.json: give a GGUF '
+                     f'file, a folder as published, or the workdir of a run.')
+  return next((name for name in described if FORMATS[name].has_weights(path)), described[0])
+
+
+def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
+  """The shape of the model at `path`, to be computed in `dtype`; reads no weights.
+
+  Args:
+    vision: False takes the language model alone out of a multimodal checkpoint.
+  """
+  return FORMATS[kind(path)].read_config(path, dtype=dtype, vision=vision)
+
+
+def open_weights(path: str, config: ModelConfig, *, step: str = 'newest') -> reading.Weights:
+  """The parameters at `path`, compared with the config, not read yet.
+
+  Args:
+    step: of a workdir, which of its checkpoints: newest, best or a number.
+  """
+  if kind(path) == 'workdir':
+    return workdir.open_weights(path, config, workdir.choose_step(path, step))
+  return FORMATS[kind(path)].open_weights(path, config)
+
+
+def load(path: str, config: ModelConfig, shardings=None, *, param_dtype: str | None = 'float32'):
+  """The parameters at `path`, each array read straight into its sharding.
+
+  Args:
+    config: what `read_config` gave.
+    shardings: tree of shardings like the parameters; None is all on one device.
+    param_dtype: of the arrays, whatever the file holds: float32 for a trainer's master weights.
+      None: what the file holds.
+  Raises:
+    ValueError: a tensor is missing, left over or of another shape than the config says.
+  """
+  if kind(path) == 'workdir':
+    return workdir.load(path, config, shardings, param_dtype, workdir.choose_step(path))
+  return reading.load(open_weights(path, config), config, shardings, param_dtype)
+
+
+save_huggingface = export.save_huggingface

@@ -1,0 +1,156 @@
+"""Hugging Face folders: their files, and the names of the tensors.
+
+    folder/config.json
+    folder/model.safetensors                  or several, with model.safetensors.index.json
+
+Read are MistralForCausalLM and LlamaForCausalLM, which compute the same function here,
+MixtralForCausalLM, and, with Pixtral's image tower, LlavaForConditionalGeneration (Pixtral) and
+Mistral3ForConditionalGeneration (Mistral Small 3.1, Magistral Small 1.2).
+"""
+
+import dataclasses
+import pathlib
+import re
+
+import numpy as np
+
+from magistral_jax.models.config import ModelConfig
+from magistral_jax.models.formats import layout, reading, safetensors
+from magistral_jax.models.formats.huggingface_config import kept, parse, read_json
+
+DESCRIPTION = 'config.json'
+INDEX = 'model.safetensors.index.json'
+SINGLE = 'model.safetensors'
+
+
+@dataclasses.dataclass(frozen=True)
+class Prefixes:
+  """Where in the names the parts of a model stand."""
+  text: str = 'model.'
+  head: str = 'lm_head.'
+  tower: str | None = None
+  adapter: str | None = None
+
+
+CAUSAL = Prefixes()
+# What is published, and what transformers writes.
+MULTIMODAL = Prefixes('language_model.model.', 'language_model.lm_head.', 'vision_tower.',
+                      'multi_modal_projector.')
+# What transformers names its own modules since 4.52; some files have it.
+REROOTED = Prefixes('model.language_model.', 'lm_head.', 'model.vision_tower.',
+                    'model.multi_modal_projector.')
+
+TEXT = {
+    'embed': 'embed_tokens.weight',
+    'layers.attention_norm': 'layers.{layer}.input_layernorm.weight',
+    'layers.attention.q': 'layers.{layer}.self_attn.q_proj.weight',
+    'layers.attention.k': 'layers.{layer}.self_attn.k_proj.weight',
+    'layers.attention.v': 'layers.{layer}.self_attn.v_proj.weight',
+    'layers.attention.o': 'layers.{layer}.self_attn.o_proj.weight',
+    'layers.ffn_norm': 'layers.{layer}.post_attention_layernorm.weight',
+    'layers.ffn.w1': 'layers.{layer}.mlp.gate_proj.weight',
+    'layers.ffn.w3': 'layers.{layer}.mlp.up_proj.weight',
+    'layers.ffn.w2': 'layers.{layer}.mlp.down_proj.weight',
+    'layers.moe.gate': 'layers.{layer}.block_sparse_moe.gate.weight',
+    'layers.moe.w1': 'layers.{layer}.block_sparse_moe.experts.{expert}.w1.weight',
+    'layers.moe.w3': 'layers.{layer}.block_sparse_moe.experts.{expert}.w3.weight',
+    'layers.moe.w2': 'layers.{layer}.block_sparse_moe.experts.{expert}.w2.weight',
+    'norm': 'norm.weight',
+}
+TOWER = {
+    'vision.patch': 'patch_conv.weight',
+    'vision.norm_pre': 'ln_pre.weight',
+    'vision.layers.attention_norm': 'transformer.layers.{layer}.attention_norm.weight',
+    'vision.layers.attention.q': 'transformer.layers.{layer}.attention.q_proj.weight',
+    'vision.layers.attention.k': 'transformer.layers.{layer}.attention.k_proj.weight',
+    'vision.layers.attention.v': 'transformer.layers.{layer}.attention.v_proj.weight',
+    'vision.layers.attention.o': 'transformer.layers.{layer}.attention.o_proj.weight',
+    'vision.layers.ffn_norm': 'transformer.layers.{layer}.ffn_norm.weight',
+    'vision.layers.ffn.w1': 'transformer.layers.{layer}.feed_forward.gate_proj.weight',
+    'vision.layers.ffn.w3': 'transformer.layers.{layer}.feed_forward.up_proj.weight',
+    'vision.layers.ffn.w2': 'transformer.layers.{layer}.feed_forward.down_proj.weight',
+}
+ADAPTER = {
+    'adapter.norm': 'norm.weight', 'adapter.merger': 'patch_merger.merging_layer.weight',
+    'adapter.w1': 'linear_1.weight', 'adapter.b1': 'linear_1.bias',
+    'adapter.w2': 'linear_2.weight', 'adapter.b2': 'linear_2.bias',
+}
+# Old exports store what rope_theta already says.
+DERIVED = r'.*rotary_emb\.inv_freq'
+
+
+def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
+  """The shape of the model in a folder; `vision` False leaves an image tower out."""
+  folder = pathlib.Path(path)
+  has_head = lambda: any(name.endswith('lm_head.weight')
+                         for name in safetensors.Files(path, _files(folder)).shapes)
+  return parse(folder / DESCRIPTION, dtype, vision, has_head)
+
+
+def fields(path: str) -> dict:
+  """What config.json says beside the shape."""
+  return kept(pathlib.Path(path) / DESCRIPTION)
+
+
+def has_weights(path: str) -> bool:
+  """Whether a folder holds tensors in this layout."""
+  return any((pathlib.Path(path) / name).exists() for name in (SINGLE, INDEX))
+
+
+def open_weights(path: str, config: ModelConfig) -> reading.FileWeights:
+  """The tensors of a folder, compared with the config, not read yet."""
+  source = safetensors.Files(path, _files(pathlib.Path(path)))
+  form = form_of(config, _prefixes(source.shapes, config))
+  if config.tied:
+    _drop_tied_head(source, form.names['output'], form.names['embed'])
+  return reading.FileWeights(source, form, config)
+
+
+def form_of(config: ModelConfig, prefixes: Prefixes) -> layout.Layout:
+  """The names of a model's tensors, in one of the three generations."""
+  names = {leaf: prefixes.text + name for leaf, name in TEXT.items()}
+  names['output'] = prefixes.head + 'weight'
+  unread = [DERIVED]
+  if prefixes.tower and config.vision:
+    names |= {leaf: prefixes.tower + name for leaf, name in TOWER.items()}
+    names |= {leaf: prefixes.adapter + name for leaf, name in ADAPTER.items()}
+  elif prefixes.tower:
+    unread += [re.escape(prefix) + '.*' for prefix in (prefixes.tower, prefixes.adapter)]
+  return layout.Layout(names, unread='|'.join(unread))
+
+
+def _prefixes(names, config: ModelConfig) -> Prefixes:
+  """The generation that a file's names belong to."""
+  for prefixes in (MULTIMODAL, REROOTED):
+    if any(name.startswith(prefixes.text) for name in names):
+      return prefixes
+  return MULTIMODAL if config.vision else CAUSAL
+
+
+def _drop_tied_head(source: safetensors.Files, head: str, embed: str) -> None:
+  """Forgets a head that is written although it is tied; it must be what it is tied to."""
+  if head not in source.shapes or source.shapes[head] != source.shapes.get(embed):
+    return
+  rows, width = source.shapes[head]
+  step = max(1, reading.BLOCK_BYTES // (4 * width))
+  for start in range(0, rows, step):
+    block = slice(start, start + step)
+    if not np.array_equal(source.rows(head, block), source.rows(embed, block)):
+      raise ValueError(f'{source.path}: tensor {head!r} differs from {embed!r} although '
+                       f'config.json says tie_word_embeddings=true: set it to false.')
+  del source.shapes[head]
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+  if not (folder / INDEX).exists():
+    if not (folder / SINGLE).exists():
+      pickled = sorted(folder.glob('*.bin'))
+      raise ValueError(f'{folder}: there is neither {SINGLE} nor {INDEX}' + (
+          f': {pickled[0].name} is a pickle, which can run any program and is never opened.'
+          if pickled else '.'))
+    return [folder / SINGLE]
+  files = sorted({folder / name for name in read_json(folder / INDEX)['weight_map'].values()})
+  for file in files:
+    if not file.exists():
+      raise ValueError(f'{file}: missing, although {INDEX} names it.')
+  return files

@@ -1,0 +1,206 @@
+"""Mistral's own files: params.json to ModelConfig and back, and the names of the tensors.
+
+    folder/params.json
+    folder/consolidated.safetensors           or several consolidated*.safetensors
+
+The layout in which Mistral publishes its models, and which mistral-inference and vLLM read. The
+heads of q and k are in rotary pairs (layout.py). Quantized, low-rank, window and scaled-position
+variants are refused by the name of their key.
+"""
+
+import pathlib
+import re
+
+from magistral_jax.models.config import ModelConfig, VisionConfig
+from magistral_jax.models.formats import layout, reading, safetensors
+from magistral_jax.models.formats.huggingface_config import read_json
+
+DESCRIPTION = 'params.json'
+SINGLE = 'consolidated.safetensors'
+INDEX = 'consolidated.safetensors.index.json'
+
+TEXT = {
+    'embed': 'tok_embeddings.weight',
+    'layers.attention_norm': 'layers.{layer}.attention_norm.weight',
+    'layers.attention.q': 'layers.{layer}.attention.wq.weight',
+    'layers.attention.k': 'layers.{layer}.attention.wk.weight',
+    'layers.attention.v': 'layers.{layer}.attention.wv.weight',
+    'layers.attention.o': 'layers.{layer}.attention.wo.weight',
+    'layers.ffn_norm': 'layers.{layer}.ffn_norm.weight',
+    'layers.ffn.w1': 'layers.{layer}.feed_forward.w1.weight',
+    'layers.ffn.w3': 'layers.{layer}.feed_forward.w3.weight',
+    'layers.ffn.w2': 'layers.{layer}.feed_forward.w2.weight',
+    'layers.moe.gate': 'layers.{layer}.feed_forward.gate.weight',
+    'layers.moe.w1': 'layers.{layer}.feed_forward.experts.{expert}.w1.weight',
+    'layers.moe.w3': 'layers.{layer}.feed_forward.experts.{expert}.w3.weight',
+    'layers.moe.w2': 'layers.{layer}.feed_forward.experts.{expert}.w2.weight',
+    'norm': 'norm.weight',
+    'output': 'output.weight',
+}
+TOWER = {
+    'vision.patch': 'vision_encoder.patch_conv.weight',
+    'vision.norm_pre': 'vision_encoder.ln_pre.weight',
+    # An image tower's layers are named as the decoder's are.
+    **{f'vision.{leaf}': f'vision_encoder.transformer.{name}' for leaf, name in TEXT.items()
+       if leaf.startswith('layers.')},
+    'adapter.norm': 'pre_mm_projector_norm.weight',
+    'adapter.merger': 'patch_merger.merging_layer.weight',
+    'adapter.w1': 'vision_language_adapter.w_in.weight',
+    'adapter.b1': 'vision_language_adapter.w_in.bias',
+    'adapter.w2': 'vision_language_adapter.w_out.weight',
+    'adapter.b2': 'vision_language_adapter.w_out.bias',
+}
+PAIRS = frozenset(f'{of}layers.attention.{name}' for of in ('', 'vision.') for name in 'qk')
+MULTIMODAL = r'(vision_encoder|vision_language_adapter|patch_merger|pre_mm_projector_norm)\..*'
+
+# key of params.json: field of ModelConfig.
+SHAPE = {'n_layers': 'layers', 'dim': 'dim', 'n_heads': 'heads', 'n_kv_heads': 'kv_heads',
+         'head_dim': 'head_dim', 'hidden_dim': 'ffn_dim', 'vocab_size': 'vocab',
+         'norm_eps': 'norm_eps'}
+EXPERTS = {'num_experts': 'experts', 'num_experts_per_tok': 'experts_per_token'}
+TOWER_SHAPE = {'num_hidden_layers': 'layers', 'hidden_size': 'dim', 'num_attention_heads': 'heads',
+               'intermediate_size': 'ffn_dim', 'patch_size': 'patch', 'image_size': 'side'}
+# What mistral-inference takes where a key is absent, and what it has in the code.
+ROPE_THETA, TOWER_NORM_EPS = 1e6, 1e-5
+TOWER_DEFAULTS = dict(rope_theta=1e4, adapter_bias=True, image_token_id=10)
+
+# Keys that say nothing of the computation, or that are looked at elsewhere.
+KNOWN = {*SHAPE, 'rope_theta', 'tied_embeddings', 'sliding_window', 'max_position_embeddings',
+         'max_seq_len', 'max_batch_size', 'vision_encoder', 'moe'}
+# Keys that would change the computation, and the only values they may have.
+ONLY = {'use_biases': (False,), 'causal': (True,), 'model_type': ('transformer',),
+        'activation': ('silu',)}
+TOWER_KNOWN = {*TOWER_SHAPE, *TOWER_DEFAULTS, 'max_image_size', 'spatial_merge_size',
+               'add_pre_mm_projector_layer_norm', 'image_break_token_id', 'image_end_token_id'}
+TOWER_ONLY = {'num_channels': (3,), 'mm_projector_id': ('patch_merge', '')}
+
+
+def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
+  """The shape of the model in a folder.
+
+  Args:
+    vision: False leaves an image tower out.
+  Raises:
+    ValueError: names the key that is missing or unsupported.
+  """
+  file = pathlib.Path(path) / DESCRIPTION
+  params = read_json(file)
+  _refuse(file, params, KNOWN, ONLY)
+  longest = params.get('max_position_embeddings') or params.get('max_seq_len')
+  window = params.get('sliding_window')
+  if window is not None and not (longest and int(window) >= longest):
+    raise ValueError(f'{file}: sliding_window={window} is unsupported: attention here sees every '
+                     f'earlier token. Where the model has no window, write null.')
+  tower, moe = params.get('vision_encoder'), params.get('moe') or {}
+  _refuse(file, moe, set(EXPERTS), {})
+  return ModelConfig(
+      family='mixtral' if moe else 'mistral', **_shape(file, params, SHAPE), dtype=dtype,
+      **_shape(file, moe, EXPERTS if moe else {}),
+      rope_theta=float(params.get('rope_theta') or ROPE_THETA),
+      tied=bool(params.get('tied_embeddings', False)),
+      vision=_tower(file, tower) if tower and vision else None)
+
+
+def _tower(file, params: dict) -> VisionConfig:
+  _refuse(file, params, TOWER_KNOWN, TOWER_ONLY)
+  merges = params.get('mm_projector_id') == 'patch_merge'
+  if merges != bool(params.get('add_pre_mm_projector_layer_norm')):
+    raise ValueError(f'{file}: vision_encoder has only one of mm_projector_id="patch_merge" and '
+                     f'add_pre_mm_projector_layer_norm=true, which is unsupported.')
+  params = TOWER_DEFAULTS | params
+  shape = _shape(file, params, TOWER_SHAPE | ({'spatial_merge_size': 'merge'} if merges else {}))
+  shape['side'] = params.get('max_image_size') or shape['side']
+  return VisionConfig(
+      **dict(merge=1) | shape, head_dim=shape['dim'] // shape['heads'],
+      norm_eps=TOWER_NORM_EPS, rope_theta=float(params['rope_theta']),
+      biases=params['adapter_bias'], image_token=params['image_token_id'])
+
+
+def _shape(file, params: dict, table: dict) -> dict:
+  for key in table:
+    if params.get(key) is None:
+      raise ValueError(f'{file}: the key {key!r} is missing.')
+  return {field: params[key] for key, field in table.items()}
+
+
+def _refuse(file, params: dict, known: set, only: dict) -> None:
+  """Raises ValueError for a key that would change the computation."""
+  for key, value in params.items():
+    if key in only and value not in (None, *only[key]):
+      raise ValueError(f'{file}: {key}={value!r} is unsupported: only {only[key][0]!r}.')
+    # What is switched off changes nothing.
+    if key not in known and key not in only and value not in (None, False, {}, []):
+      raise ValueError(f'{file}: {key}={value!r} is unsupported: it is none of the keys of a plain '
+                       f'model of this kind, and may change what it computes.')
+
+
+def has_weights(path: str) -> bool:
+  """Whether a folder holds tensors in this layout."""
+  return any(pathlib.Path(path).glob('consolidated*'))
+
+
+def open_weights(path: str, config: ModelConfig) -> reading.FileWeights:
+  """The tensors of a folder, compared with the config, not read yet."""
+  source = safetensors.Files(path, files(pathlib.Path(path)))
+  return reading.FileWeights(source, form_of(config), config)
+
+
+def form_of(config: ModelConfig) -> layout.Layout:
+  """The names of a model's tensors."""
+  if config.vision:
+    return layout.Layout(TEXT | TOWER, pairs=PAIRS)
+  return layout.Layout(TEXT, pairs=PAIRS, unread=MULTIMODAL)
+
+
+def files(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The files of a folder, in order.
+
+  Raises:
+    ValueError: there are none, one is missing, or the weights are pickled.
+  """
+  found = sorted(folder.glob('consolidated*.safetensors'))
+  if not found:
+    pickled = sorted(folder.glob('consolidated*.pt*'))
+    raise ValueError(f'{folder}: there is no consolidated*.safetensors' + (
+        f': {pickled[0].name} is a pickle, which can run any program and is never opened; take '
+        f'the safetensors files.' if pickled else '.'))
+  if (folder / INDEX).exists():
+    wanted = {folder / name for name in read_json(folder / INDEX)['weight_map'].values()}
+  else:
+    # consolidated-00001-of-00003.safetensors tells how many there are.
+    counts = {int(m[1]) for file in found if (m := re.search(r'-of-(\d+)\.', file.name))}
+    wanted = {folder / f'consolidated-{i + 1:05}-of-{n:05}.safetensors'
+              for n in counts for i in range(n)}
+  for file in sorted(wanted):
+    if not file.exists():
+      raise ValueError(f'{file}: missing; {len(wanted)} files make the model.')
+  return sorted(wanted) or found
+
+
+def fields(path: str) -> dict:
+  """What params.json says beside the shape, in the words of config.json."""
+  params = read_json(pathlib.Path(path) / DESCRIPTION)
+  longest = params.get('max_position_embeddings') or params.get('max_seq_len')
+  return dict(max_position_embeddings=longest) if longest else {}
+
+
+def describe(config: ModelConfig, kept: dict) -> dict:
+  """params.json of a model; `kept`: fields in the words of config.json."""
+  params = {key: getattr(config, field) for key, field in SHAPE.items()}
+  params['rope_theta'] = config.rope_theta
+  if config.tied:
+    params['tied_embeddings'] = True
+  if 'max_position_embeddings' in kept:
+    params['max_position_embeddings'] = kept['max_position_embeddings']
+  if config.family == 'mixtral':
+    params['moe'] = {key: getattr(config, field) for key, field in EXPERTS.items()}
+  tower = config.vision
+  if tower:
+    params['vision_encoder'] = dict(
+        {key: getattr(tower, field) for key, field in TOWER_SHAPE.items()}, num_channels=3,
+        rope_theta=tower.rope_theta, adapter_bias=tower.biases, image_token_id=tower.image_token)
+    if tower.merge > 1:
+      params['vision_encoder'] |= dict(
+          spatial_merge_size=tower.merge, mm_projector_id='patch_merge',
+          add_pre_mm_projector_layer_norm=True, max_image_size=tower.side)
+  return params

@@ -1,0 +1,191 @@
+"""The policy in a run's workdir: experiment.json and a checkpoint, by default the newest.
+
+    runs/quickstart/experiment.json            {"model": {...}, "tokenizer": {...}, "config": {...}}
+    runs/quickstart/checkpoints/120/state/     the train state, of which only `params` is read
+    runs/quickstart/checkpoints/120/metrics/   {"value": 0.91}, which says which one is best
+
+On disk every tensor of a layer (and expert) is a piece of its own, so that a policy of any size can
+be exported tensor by tensor.
+"""
+
+import dataclasses
+import json
+import os
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore
+
+from magistral_jax.models import decoder
+from magistral_jax.models.config import ModelConfig, VisionConfig
+from magistral_jax.models.formats import layout
+
+EXPERIMENT = 'experiment.json'
+
+
+def write_experiment(path: str, config: ModelConfig, tokenizer: dict, everything: dict,
+                     **more) -> None:
+  """Writes experiment.json: the model's shape, its tokenizer, and the whole config."""
+  # Absolute: the workdir may be read from another folder.
+  place = tokenizer['path'] and os.path.abspath(tokenizer['path'])
+  tokenizer = dict(tokenizer, path=place)
+  record = dict(model=dataclasses.asdict(config), tokenizer=tokenizer, config=everything, **more)
+  with open(os.path.join(path, EXPERIMENT), 'w', encoding='utf-8') as file:
+    json.dump(record, file, indent=2)
+    file.write('\n')
+
+
+def read_experiment(path: str) -> dict:
+  """What `write_experiment` wrote."""
+  with open(os.path.join(path, EXPERIMENT), encoding='utf-8') as file:
+    return json.load(file)
+
+
+def steps(path: str) -> list[int]:
+  """The steps of the checkpoints in a workdir, oldest first.
+
+  Raises:
+    ValueError: there are none.
+  """
+  folder = os.path.join(path, 'checkpoints')
+  names = os.listdir(folder) if os.path.isdir(folder) else []
+  found = sorted(int(name) for name in names if name.isdigit())
+  if not found:
+    raise ValueError(f'model.checkpoint={path!r} is a workdir without a checkpoint: let the run '
+                     f'reach its first one, checkpoints.every updates.')
+  return found
+
+
+def choose_step(path: str, which: str = 'newest') -> int:
+  """The step of one checkpoint: 'newest', 'best' (by held-out accuracy), or a number.
+
+  Raises:
+    ValueError: there is no such checkpoint.
+  """
+  found = steps(path)
+  if which == 'newest':
+    return found[-1]
+  if which == 'best':
+    scored = [(value, step) for step in found if (value := _metric(path, step)) is not None]
+    if not scored:
+      raise ValueError(f'{path}: none of the checkpoints of steps {found} has been measured, so '
+                       f'that none is best: choose newest or a step.')
+    return max(scored)[1]
+  if not which.isdigit() or int(which) not in found:
+    raise ValueError(f'{path}: there is no checkpoint {which!r}: choose newest, best or one of the '
+                     f'steps {found}.')
+  return int(which)
+
+
+def _metric(path: str, step: int) -> float | None:
+  file = os.path.join(path, 'checkpoints', str(step), 'metrics', 'metrics')
+  if not os.path.isfile(file):
+    return None
+  with open(file, encoding='utf-8') as lines:
+    return json.load(lines).get('value')
+
+
+def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
+  """The shape of the run's model, to be computed in `dtype`, without a tower if `vision` is not."""
+  model = read_experiment(path)['model'] | dict(dtype=dtype)
+  tower = model.pop('vision', None)
+  return ModelConfig(**model, vision=VisionConfig(**tower) if tower and vision else None)
+
+
+def load(path: str, config: ModelConfig, shardings, param_dtype: str | None, step: int):
+  """The parameters of one checkpoint, each array read straight into its sharding.
+
+  Args:
+    param_dtype: of the arrays; None: what the checkpoint holds.
+  """
+  abstract = decoder.abstract(config)
+  if shardings is None:
+    whole = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shardings = jax.tree.map(lambda _: whole, abstract)
+  saved = _saved(path, step) if param_dtype is None else None
+
+  def wanted(keys, leaf, sharding):
+    dtype = param_dtype or saved[layout.leaf_name(keys)].dtype
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)
+
+  return _restore(path, step, jax.tree.map_with_path(wanted, abstract, shardings))
+
+
+def _restore(path: str, step: int, wanted):
+  """The part of the parameter tree that `wanted` names, a tree of jax.ShapeDtypeStruct."""
+  args = jax.tree.map(lambda a: ocp.ArrayRestoreArgs(sharding=a.sharding, dtype=a.dtype), wanted)
+  with ocp.PyTreeCheckpointer() as reader:
+    found = reader.restore(_state(path, step), args=ocp.args.PyTreeRestore(
+        item={'params': wanted}, restore_args={'params': args}, partial_restore=True))
+  return found['params']
+
+
+def _saved(path: str, step: int) -> dict:
+  """{'layers.attention.q': metadata with shape and dtype, ...} of the parameters saved."""
+  with ocp.PyTreeCheckpointer() as reader:
+    saved = reader.metadata(_state(path, step)).item_metadata.tree['params']
+  return {layout.leaf_name(keys): leaf for keys, leaf in jax.tree.leaves_with_path(saved)}
+
+
+def _state(path: str, step: int) -> str:
+  return os.path.abspath(os.path.join(path, 'checkpoints', str(step), 'state'))
+
+
+def open_weights(path: str, config: ModelConfig, step: int) -> 'WorkdirWeights':
+  """The parameters of one checkpoint, not read yet."""
+  return WorkdirWeights(path, config, step)
+
+
+class WorkdirWeights:
+  """A reading.Weights: one tensor of one layer (and expert) at a time is in memory."""
+
+  def __init__(self, path: str, config: ModelConfig, step: int):
+    self.path, self._state = path, _state(path, step)
+    self._fetched = (None, None)      # The tensor read last, as it is read in blocks.
+    self._saved = _saved(path, step)
+    for name, shape in layout.leaf_shapes(config).items():
+      if name not in self._saved or tuple(self._saved[name].shape) != shape:
+        found = tuple(self._saved[name].shape) if name in self._saved else None
+        raise ValueError(f'{path}: checkpoint {step} holds {name!r} of shape {found}, but '
+                         f'{EXPERIMENT} makes it {shape}.')
+
+  def dtype(self, leaf: str) -> np.dtype:
+    return np.dtype(self._saved[leaf].dtype)
+
+  def read(self, leaf: str, position: tuple[int, ...], index: tuple[slice, ...]) -> np.ndarray:
+    if self._fetched[0] != (leaf, position):
+      self._fetched = (None, None)      # Lets go of the last one before the next is read.
+      self._fetched = (leaf, position), self._open(leaf)[position].read().result()
+    return self._fetched[1][index]
+
+  def _open(self, leaf: str) -> tensorstore.TensorStore:
+    """The array on disk: Orbax itself only reads arrays whole."""
+    store = dict(driver='ocdbt', path=f'params.{leaf}/', base=f'file://{self._state}/')
+    return tensorstore.open(dict(driver='zarr', kvstore=store), read=True).result()
+
+
+def save(path: str, params, config: ModelConfig, tokenizer: dict, fields: dict) -> None:
+  """Writes a workdir that holds a model and no run: step 0, without optimizer or ledger.
+
+  Args:
+    fields: what config.json would say beside the shape, for a later export.
+  """
+  write_experiment(path, config, tokenizer, {}, fields=fields)
+  save_params(path, params, 0)
+
+
+def save_params(path: str, params, step: int) -> None:
+  """Writes a checkpoint of the parameters alone."""
+  with ocp.PyTreeCheckpointer() as writer:
+    writer.save(_state(path, step), args=ocp.args.PyTreeSave(
+        {'params': params}, save_args={'params': pieces(params)}))
+
+
+def pieces(params):
+  """For Orbax: how each array of the parameter tree is cut on disk, along its stacked axes."""
+  def cut(keys, leaf):
+    name = layout.leaf_name(keys)
+    stacked = layout.stacked(name, leaf.shape) if 'layers.' in name else 0
+    return ocp.SaveArgs(shard_axes=tuple(range(stacked)))
+  return jax.tree.map_with_path(cut, params)

@@ -1,0 +1,210 @@
+"""The roles as their own processes hold them on a cluster; `runtime/actor_handle.py` calls them.
+
+Each is built from the config alone, in the process where it lives. Nothing here is called in
+process: there, places.Local makes the roles directly.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+
+import jax
+import ray
+from ml_collections import ConfigDict
+
+from magistral_jax import sharding
+from magistral_jax.experiment import build, checks
+from magistral_jax.models import decoder
+from magistral_jax.records import WeightSnapshot
+from magistral_jax.runtime.local import Local
+from magistral_jax.weights import device, host
+from magistral_jax.weights.manifest import Gone, Manifest, WeightError
+from magistral_jax.weights.role import TRANSPORTS, Shelf, Taken, Taker
+
+
+def _parts(text: str, meshes_of) -> tuple[ConfigDict, checks.Parts]:
+  c = ConfigDict(json.loads(text))
+  tok = build.tokenizer(c)
+  config = build.model_config(c, tok.vocab_size)
+  return c, checks.Parts(tok, config, meshes_of(c), None)
+
+
+class TrainerHost:
+  """One of the T processes of the trainer: its devices of the mesh, its rows of every batch, its
+  part of every checkpoint. All T get the same calls in the same order."""
+
+  def __init__(self, config: str):
+    self._text = config
+    self._trainer = None
+    self._folders = {}
+
+  def address(self) -> str:
+    """Where the first process will listen: 'host:port', free a moment ago."""
+    with socket.socket() as probe:
+      probe.bind(('', 0))
+      return f'{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}'
+
+  def join(self, coordinator: str, processes: int, process: int, timeout_s: float) -> None:
+    """Forms one JAX program of all processes, and the mesh over all their devices."""
+    if processes > 1:
+      # On accelerators this says nothing; between CPUs it is what collectives run on.
+      jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+      jax.distributed.initialize(coordinator, processes, process,
+                                 initialization_timeout=int(timeout_s))
+    self._c, self._parts = _parts(self._text, lambda c: build.Meshes(
+        sharding.make_mesh(jax.devices(), **c.mesh.trainer), ()))
+    self._place = Local(self._c, self._parts)
+    # A sampler that is alive pulls without a pause; what a dead one had on loan is freed soon.
+    lenders = dict(device=device.Lender(ray.util.get_node_ip_address(),
+                                        10 * self._c.runtime.heartbeat_s),
+                   host=host.Lender(ray.put))
+    self._shelf = Shelf(
+        self._parts.config.dtype,
+        {way: lenders[way] for way in TRANSPORTS[self._c.runtime.transport]},
+        process=process, processes=processes)
+
+  def span(self) -> tuple[int, int]:
+    """The rows (start, stop) of a microbatch that lie on this process's devices."""
+    return sharding.local_span(self._parts.meshes.trainer, self._c.trainer.microbatch_rows)
+
+  def new(self, keep_weights: bool, changed: dict) -> int:
+    """A trainer at step 0: with the weights of the one before, or with those of the config."""
+    weights = self._trainer.params if keep_weights else None
+    self._trainer = None
+    self._trainer = self._place.trainer(weights, **changed)
+    return self._trainer.version
+
+  def restored(self, folder: str, keep: int, changed: dict):
+    """A trainer as the newest checkpoint in a folder has it: (version, record)."""
+    self._trainer = None
+    self._trainer, record = self._place.restored(self._open(folder, keep), **changed)
+    return self._trainer.version, record
+
+  def train(self, share) -> dict[str, float]:
+    return self._trainer.train(share)
+
+  def supervised(self, rows) -> dict[str, float]:
+    return self._trainer.supervised(rows)
+
+  def stage(self, lineage: int, version: int) -> Manifest:
+    """Copies the weights, for `lend`."""
+    return self._shelf.stage(self._trainer.params, lineage, version)
+
+  def lend(self, lineage: int, version: int, way: str):
+    """See weights/role.py; may be called beside the other methods."""
+    return self._shelf.lend(lineage, version, way)
+
+  def latest(self, folder: str, keep: int) -> int | None:
+    return self._open(folder, keep).latest()
+
+  def save(self, folder: str, keep: int, step: int, record: dict, metric: float | None):
+    """(Whether it is being written, how many saves have failed before or now)."""
+    checkpoints = self._open(folder, keep)
+    saved = checkpoints.save(step, self._trainer.state, record, metric)
+    return saved, checkpoints.failed_saves
+
+  def wait(self, folder: str, keep: int) -> int:
+    """Returns when nothing is being written there: how many saves have failed."""
+    checkpoints = self._open(folder, keep)
+    checkpoints.wait()
+    return checkpoints.failed_saves
+
+  def close(self, folder: str, keep: int) -> None:
+    self._open(folder, keep).close()
+    del self._folders[folder]
+
+  def _open(self, folder: str, keep: int):
+    if folder not in self._folders:
+      self._folders[folder] = self._place.checkpoints(folder, keep=keep)
+    return self._folders[folder]
+
+
+class SamplerHost:
+  """A sampler and the weights on their way to it."""
+
+  def __init__(self, config: str):
+    self._c, self._parts = _parts(config, lambda c: build.Meshes(
+        None, (sharding.make_mesh(jax.devices(), **c.mesh.sampler),)))
+    self._sampler = None
+    config, mesh = self._parts.config, self._parts.meshes.samplers[0]
+    _, axes = decoder.definition(config)
+    devices, self._patience_s = mesh.local_devices, self._c.runtime.heartbeat_s
+    fetchers = dict(
+        device=device.Fetcher(ray.util.get_node_ip_address(), self._patience_s, devices),
+        host=host.Fetcher(lambda references: answers(references, self._patience_s), devices))
+    self._taker = Taker(
+        decoder.abstract(config), sharding.tree_named(mesh, sharding.SAMPLER, axes), config.dtype,
+        {way: fetchers[way] for way in TRANSPORTS[self._c.runtime.transport]})
+
+  def take(self, manifest: Manifest, lenders) -> Taken:
+    """Fetches and checks weights, then offers them to the sampler; may be called beside `serve`.
+
+    Nothing is offered before every piece has been checked, and what is gone by then is not.
+
+    Args:
+      lenders: the actors of the TrainerHosts that hold them.
+    Raises:
+      weights.manifest.WeightError: they are not what the manifest says.
+    """
+    params, taken = self._taker.take(manifest, asking(lenders, manifest, self._patience_s))
+    if not taken.way:
+      return taken
+    snapshot = WeightSnapshot(manifest.version, params, manifest.lineage)
+    if self._sampler is None:
+      self._sampler, = Local(self._c, self._parts).samplers([snapshot])
+    else:
+      self._sampler.offer(snapshot)
+    return taken
+
+  def serve(self, orders) -> tuple[list, dict]:
+    """Takes up orders and decodes one dispatch: (finished completions, status)."""
+    for order in orders:
+      self._sampler.submit(order.prompt, order.sampling, pinned=order.pinned)
+    finished = self._sampler.step()
+    return finished, dict(version=self._sampler.version, counts=dict(self._sampler.counts))
+
+  def abandon(self) -> None:
+    self._sampler.abandon()
+
+
+def asking(lenders, manifest: Manifest, timeout_s: float) -> Callable[[str], list]:
+  """The function way -> leases of a version, from the actors that hold it; raises as `answers`."""
+  return lambda way: answers([lender.aside.remote('lend', manifest.lineage, manifest.version, way)
+                              for lender in lenders], timeout_s)
+
+
+def answers(references, timeout_s: float) -> list:
+  """What trainer processes lend or have put into the store.
+
+  Raises:
+    Gone: they died, or give no answer.
+    WeightError: they failed.
+  """
+  try:
+    return ray.get(references, timeout=timeout_s)
+  except ray.exceptions.RayTaskError as error:
+    cause = error.cause
+    raise (cause if isinstance(cause, WeightError) else WeightError(repr(cause))) from error
+  except ray.exceptions.RayError as error:
+    raise Gone(f'The trainer that had them gives no answer: {" ".join(str(error).split())[:300]}'
+               ) from error
+
+
+class VerifierHost:
+  """A pool of verifier workers."""
+
+  def __init__(self, config: str):
+    c = ConfigDict(json.loads(config))
+    self._verifier = build.verifier(c, build.pool(c))
+    self._keys = {}
+
+  def exchange(self, jobs, wait_s: float) -> tuple[list, dict]:
+    """Takes up (key, completion, problem); gives back (key, verdict) of what has been judged."""
+    for key, completion, problem in jobs:
+      self._keys[id(completion)] = key, completion   # Kept, so that its id stays its own.
+      self._verifier.put(completion, problem)
+    judged = self._verifier.drain(wait_s)
+    return ([(self._keys.pop(id(completion))[0], verdict) for completion, verdict in judged],
+            self._verifier.stats())

@@ -1,0 +1,260 @@
+r"""The outer form of an answer: a value, or a list, tuple, interval, union, matrix or equation.
+
+    '(-\infty,2)\cup[3,5)'  ->  union( '()'(-\infty, 2), '[)'(3, 5) )
+    'x=1 or x=-1'           ->  list( equation(x, 1), equation(x, -1) )
+    '3\pm\sqrt{2}'          ->  list( 3+\sqrt{2}, 3-\sqrt{2} )
+    'x\leq 2'               ->  '(]'(-\infty, 2)
+
+Reading the form here, and giving algebra single values only, keeps a list from passing for a
+number and one candidate among several from passing for the answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from magistral_jax.verifiers.math.trees import Unreadable
+
+MAX_DEPTH = 24            # Of brackets.
+MAX_ITEMS = 40            # Of a list; comparing two lists takes the square of it.
+
+_OPEN, _CLOSE = '([{', ')]}'
+# 'or' and 'and', as words or signs.
+_CONNECTIVE = re.compile(
+    r'\s*[,;]?\s*(?:\\text\{[\s,]*((?i:or|and))[\s,]*\}|(?<![A-Za-z\\{])(or|and)(?![A-Za-z}])|'
+    r'\\(lor|vee|land|wedge)(?![A-Za-z]))\s*[,;]?\s*')
+_SIGNS_OF_WORDS = {'or': '\\lor ', 'and': '\\land ', 'lor': '\\lor ', 'vee': '\\lor ',
+                   'land': '\\land ', 'wedge': '\\land '}
+_GROUPED = re.compile(r'[+-]?(?:\\dollar )?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![,\d])')
+_GROUPING_COMMA = re.compile(r'(?<=\d),(?=\d{3}(?!\d))')
+_RELATION = re.compile(r'\\leq(?![A-Za-z])|\\geq(?![A-Za-z])|[<>]')
+_MATRIX = re.compile(
+    r'\\begin\{([pb]?matrix|smallmatrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}', re.DOTALL)
+_CASES = re.compile(r'\\begin\{(cases|aligned)\}(.*)\\end\{\1\}', re.DOTALL)
+_NAME = re.compile(
+    r'(?:[A-Za-z]|\\[a-zA-Z]+)(?:_(?:\w|\{[\w, \\]+\}))?(?:\([A-Za-z](?:,[A-Za-z])*\))?')
+_ABSOLUTE = re.compile(r'\|\s*([A-Za-z])\s*\|')
+_EXCEPT = re.compile(r'\\mathbb\{R\}\s*\\setminus\s*\\\{(.*)\\\}')
+_OPENERS = {r'\leq': ']', '<': ')'}
+_FLIPPED = {r'\geq': r'\leq', '>': '<'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+  """One level of an answer.
+
+  Form('[)', (Form('value', text='1'), Form('value', text='2')))
+  kind: 'value' | 'list' (order is free) | 'set' | 'union' | 'equation' | 'relation' | 'ratio' |
+  'matrix' | 'row' | 'all but', or the two brackets of a tuple or interval.
+  text: of a value; of an equation its spelling; of an inequality the name it is about; of a
+  relation its sign.
+  """
+  kind: str
+  items: tuple[Form, ...] = ()
+  text: str = ''
+
+
+REALS = Form('()', (Form('value', text='-\\infty'), Form('value', text='\\infty')))
+
+
+def split(text: str, separators: tuple[str, ...]) -> list[str]:
+  r"""Parts of a text between separators that stand outside all brackets."""
+  parts, depth, start, i = [], 0, 0, 0
+  while i < len(text):
+    step = 1
+    if text[i] == '\\' and text[i + 1:i + 2] in ('{', '}'):
+      depth += 1 if text[i + 1] == '{' else -1
+      step = 2
+    elif text[i] in _OPEN:
+      depth += 1
+    elif text[i] in _CLOSE:
+      depth -= 1
+    elif depth <= 0:
+      for separator in separators:
+        if text.startswith(separator, i) and not (
+            separator[0] == '\\' and text[i + len(separator):i + len(separator) + 1].isalpha()):
+          parts.append(text[start:i])
+          start, step = i + len(separator), len(separator)
+          break
+    if depth > MAX_DEPTH:
+      raise Unreadable(f'brackets deeper than {MAX_DEPTH}')
+    i += step
+  parts.append(text[start:])
+  return [p.strip() for p in parts]
+
+
+def read(text: str) -> Form:
+  """The form of a tidy answer (`answers.tidy`). Raises Unreadable past the limits."""
+  text = _CONNECTIVE.sub(
+      lambda m: ' ' + _SIGNS_OF_WORDS[next(filter(None, m.groups())).lower()], text)
+  if match := _CASES.fullmatch(text):
+    lines = match.group(2).replace('&', ' ').split('\\\\')
+    text = ' , '.join(line for line in lines if line.strip())
+  if len(either := split(text.strip(), ('\\lor',))) > 1:
+    parts = [_read_list(p, 1) for p in either if p]
+    if all(is_interval(p) or p.kind == 'union' for p in parts):
+      return Form('union', tuple(_flat(parts, ('union',))))
+    return Form('set', tuple(_flat(parts)))      # '1/2 or 0.5' is one answer.
+  return _read_list(text.strip(), 0)
+
+
+def is_interval(form: Form) -> bool:
+  return len(form.kind) == 2 and len(form.items) == 2
+
+
+def _items(parts: list[str]) -> list[str]:
+  if len(parts) > MAX_ITEMS:
+    raise Unreadable(f'more than {MAX_ITEMS} items')
+  return parts
+
+
+def _read_list(text: str, depth: int) -> Form:
+  if _GROUPED.fullmatch(text):
+    return Form('value', text=text)
+  both = split(text, ('\\land',))
+  if len(both) == 2 and len(split(text, (',', ';'))) == 1:
+    sides = [_read_one(p, depth + 1) for p in both]
+    if (interval := _intersection(*sides)) is not None:
+      return interval
+  if ', ' in text or ';' in text:
+    # '1,000, 2,000': where other commas have spaces, those without group digits.
+    text = _GROUPING_COMMA.sub('', text)
+  parts = _items(split(text, (',', ';', '\\land')))
+  if len(parts) > 1:
+    return Form('list', tuple(_flat([_read_one(p, depth + 1) for p in parts if p])))
+  return _read_one(text, depth + 1)
+
+
+def _intersection(a: Form, b: Form) -> Form | None:
+  r"""'x>1 and x<2' as (1,2): two rays about one name, one from below and one from above."""
+  if not (is_interval(a) and is_interval(b) and a.text and a.text == b.text):
+    return None
+  ends = {f.items[0].text == '-\\infty': f for f in (a, b)}
+  if len(ends) != 2 or ends[False].items[1].text != '\\infty':
+    return None
+  return Form(ends[False].kind[0] + ends[True].kind[1],
+              (ends[False].items[0], ends[True].items[1]), a.text)
+
+
+def _flat(forms: list[Form], kinds: tuple[str, ...] = ('list',)) -> list[Form]:
+  """'1, \\pm 2' is three candidates."""
+  return [g for f in forms for g in (f.items if f.kind in kinds else (f,))]
+
+
+def _read_one(text: str, depth: int) -> Form:
+  if depth > MAX_DEPTH:
+    raise Unreadable(f'forms nested deeper than {MAX_DEPTH}')
+  deeper = lambda part: _read_one(part, depth + 1)
+  if (relation := _relation(text, deeper)) is not None:
+    return relation
+  # What follows 'about' repeats the exact value; where only that is given, it is the value.
+  text = next(filter(None, split(text, ('\\approx', '\\simeq'))), text)
+  if len(sides := split(text, ('=',))) > 1:
+    return Form('equation', tuple(map(deeper, sides)), text)
+  belongs = split(text, ('\\in',))
+  if len(belongs) == 2 and _is_subject(belongs[0]):
+    return deeper(belongs[1])
+  if len(pieces := _items(split(text, ('\\cup',)))) > 1:
+    united = [deeper(p) for p in pieces]
+    finite = all(p.kind == 'set' for p in united)
+    return Form('set', tuple(_flat(united, ('set',)))) if finite else Form('union', tuple(united))
+  if text == '\\mathbb{R}':
+    return REALS
+  if match := _EXCEPT.fullmatch(text):
+    return Form('all but', tuple(deeper(p) for p in _items(split(match.group(1), (',',)))))
+  if matrix := _matrix(text, deeper):
+    return matrix
+  if len(terms := _items(split(text, (':',)))) > 1 and all(terms):
+    return Form('ratio', tuple(Form('value', text=t) for t in terms), text)
+  return _bracketed(text, deeper) or _either_sign(text, deeper) or Form('value', text=text)
+
+
+def _matrix(text: str, deeper) -> Form | None:
+  if text[:1] == '(' and text[-1:] == ')' and text[1:].lstrip().startswith('\\begin{'):
+    text = text[1:-1].strip()
+  match = _MATRIX.fullmatch(text)
+  if not match:
+    return None
+  rows = _items([r for r in match.group(2).split('\\\\') if r.strip()])
+  return Form('matrix', tuple(
+      Form('row', tuple(deeper(c.strip()) for c in _items(r.split('&')))) for r in rows))
+
+
+def _is_subject(text: str) -> bool:
+  """What an inequality or a membership can be about: x, f(x), x_1, (a, b)."""
+  name = re.sub(r'\\(?=[A-Za-z])|\s', '', text)
+  return bool(re.fullmatch(r'[\w{}(),]+', name)) and not re.match(r'\d|infty', name) and not (
+      re.search(r'\d', re.sub(r'_(?:\d|\{\d+\})', '', name)))
+
+
+def _relation(text: str, deeper) -> Form | None:
+  r"""'2<x\leq 5' as '(2,5]', 'x>3' as '(3,\infty)', 'x\neq 1' as all but 1, 'y>2x' as a relation.
+
+  None for what is no inequality.
+  """
+  unequal = split(text, ('\\neq',))
+  if len(unequal) == 2 and _NAME.fullmatch(unequal[0]):
+    return Form('all but', (deeper(unequal[1]),), unequal[0])
+  signs = list(_RELATION.finditer(text))
+  if len(signs) not in (1, 2) or '=' in text or text.startswith('\\{'):
+    return None
+  starts = [0, *(s.end() for s in signs)]
+  stops = [*(s.start() for s in signs), len(text)]
+  sides = [text[a:b].strip() for a, b in zip(starts, stops, strict=True)]
+  names = [s.group() for s in signs]
+  if names[0] in _FLIPPED:
+    sides, names = sides[::-1], [_FLIPPED.get(n) for n in names[::-1]]
+  if any(n not in _OPENERS for n in names) or '' in sides:
+    return None
+  if len(sides) == 2 and (inside := _ABSOLUTE.fullmatch(sides[0])):
+    closing = _OPENERS[names[0]]
+    return Form({')': '()', ']': '[]'}[closing],
+                (deeper(f'-({sides[1]})'), deeper(sides[1])), inside.group(1))
+  subjects = [bool(_NAME.fullmatch(s)) and s not in ('\\infty', '\\pi', 'e') for s in sides]
+  closing = [_OPENERS[n] for n in names]
+  opening = '[' if closing[0] == ']' else '('
+  if subjects == [False, True, False]:
+    kind, low, high, name = opening + closing[1], sides[0], sides[2], sides[1]
+  elif subjects == [True, False]:
+    kind, low, high, name = '(' + closing[0], '-\\infty', sides[1], sides[0]
+  elif subjects == [False, True]:
+    kind, low, high, name = opening + ')', sides[0], '\\infty', sides[1]
+  else:
+    return Form('relation', tuple(map(deeper, sides)), ' '.join(names))
+  if len(sides) == 2 and re.search(r'(?<![\\A-Za-z])[A-DF-Za-df-hj-z]', re.sub(
+      r'\\[A-Za-z]+', '', low + high)):
+    return Form('relation', tuple(map(deeper, sides)), names[0])    # Bounds that have names too.
+  return Form(kind, (deeper(low), deeper(high)), name)
+
+
+def _bracketed(text: str, deeper) -> Form | None:
+  """A text that is one pair of brackets from end to end, or None."""
+  is_set = text.startswith('\\{') and text.endswith('\\}')
+  # Braces without backslashes group, and mean a set where there are commas in them.
+  grouped = text[:1] == '{' and text[-1:] == '}'
+  if not (is_set or grouped or text[:1] in ('(', '[') and text[-1:] in (')', ']')):
+    return None
+  inner = text[2:-2] if is_set else text[1:-1]
+  level = 0
+  for c in inner:
+    level += (c in _OPEN) - (c in _CLOSE)
+    if level < 0:
+      return None                # '(1)(2)': the first bracket closes before the end.
+  if is_set and len(such := split(inner, ('|', ':', '\\mid'))) == 2 and _NAME.fullmatch(such[0]):
+    return deeper(such[1])
+  items = _items(split(inner, (',', ';', '\\land')))
+  if is_set or grouped and len(items) > 1:
+    return Form('set', tuple(_flat([deeper(i) for i in items])) if inner.strip() else ())
+  if len(items) > 1:
+    return Form(text[0] + text[-1], tuple(map(deeper, items)))
+  return deeper(items[0]) if text[0] + text[-1] in ('()', '[]', '{}') else None
+
+
+def _either_sign(text: str, deeper) -> Form | None:
+  r"""'a\pm b' as the list of both; None without a sign to choose."""
+  pattern = r'\\(pm|mp)(?![A-Za-z])'
+  if not re.search(pattern, text):
+    return None
+  choose = lambda sign: re.sub(pattern, lambda m: sign[m.group(1) == 'mp'], text)
+  return Form('list', tuple(deeper(choose(s).lstrip('+ ')) for s in ('+-', '-+')))

@@ -1,0 +1,259 @@
+r"""Are two values the same? Trees worked out by SymPy, to `DIGITS` digits.
+
+Constants must agree to a hundred significant digits or more, functions at points of the real line.
+SymPy's `simplify`, `solve` and `equals` are not used: they have no bound. What expression.py does
+not know (\max, \gcd, ...) is read by math-verify's reader into the same trees and meets the
+same limits.
+
+Loading SymPy takes about half a second; `preload` does it before the first answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+from fractions import Fraction
+
+from magistral_jax.verifiers.math import expression, trees
+from magistral_jax.verifiers.math.trees import Unreadable
+
+DIGITS = 110              # Values are equal when this many digits, but for ten, agree, ...
+MOST_DIGITS = 1500        # ... or as many as the largest numbers in them have, up to these.
+GLANCE = 30               # Digits that tell most differences.
+CANCELLED = 400           # Digits that may cancel on the way.
+FOREIGN = frozenset(('max', 'min', 'gcd', 'lcm'))     # What math-verify's reader is asked for, ...
+BESIDE = frozenset(('frac', 'sqrt', 'pi', 'cdot'))    # ... and what may stand beside it.
+MAX_FOREIGN_CHARACTERS = 200
+_COMMAND = re.compile(r'\\([A-Za-z]+)')
+
+# Points to compare functions at, in 1/1024: no special angle, no root of a likely polynomial. The
+# negative ones count only where both sides are real, so that sqrt(1/n) is 1/sqrt(n) but |x| is not
+# x.
+_POINTS = (1403, 2785, 631, 8019, -1325, -423, -5509)
+
+
+def preload() -> None:
+  """Imports SymPy and the other reader and uses them, so that the first answer finds them ready."""
+  read(r'\max(1,2)')
+  equal(expression.parse(r'\sqrt{3}\pi'), expression.parse(r'\sqrt{2}\pi'))
+
+
+@contextlib.contextmanager
+def _library():
+  """Turns what SymPy raises over an odd expression, which can be anything, into Unreadable."""
+  try:
+    yield
+  except (MemoryError, Unreadable):
+    raise
+  except Exception as e:
+    raise Unreadable(f'SymPy gave up ({type(e).__name__})') from None
+
+
+def read(text: str) -> tuple:
+  """The tree of a compact value, of bounded cost. Raises Unreadable."""
+  try:
+    return expression.parse(text)
+  except expression.Unknown:
+    commands = set(_COMMAND.findall(text))
+    if len(text) > MAX_FOREIGN_CHARACTERS or not commands & FOREIGN or commands - FOREIGN - BESIDE:
+      raise
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
+    with _library():
+      found = latex2sympy(text, normalization_config=None, conversion_config=ConversionConfig(
+          lowercase_symbols=False))
+      tree = _tree(found)
+    trees.bits(tree)
+    return tree
+
+
+def _tree(node) -> tuple:
+  """A SymPy expression as a tree; only what has a name in the tables below."""
+  import sympy
+  if isinstance(node, sympy.UnevaluatedExpr):
+    node = node.args[0]
+  if node.is_Rational:
+    return trees.number(Fraction(int(node.p), int(node.q)))
+  if node.is_Float:
+    return trees.number(Fraction(str(node)))
+  if node.is_Symbol:
+    constant = node.name in ('e', 'i')
+    return ('constant' if constant else 'symbol', node.name)
+  for name, value in _constants().items():
+    if node == value:
+      return ('constant', name)
+  kind = {sympy.Add: ('add',), sympy.Mul: ('mul',), sympy.Pow: ('pow',)}.get(node.func)
+  kind = kind or next((('call', n) for n, f in _functions().items() if f == node.func), None)
+  if kind is None:
+    raise Unreadable(f'a {node.func.__name__} is not worked out')
+  return (*kind, *map(_tree, node.args))
+
+
+@functools.cache
+def _constants() -> dict:
+  import sympy
+  return {'pi': sympy.pi, 'e': sympy.E, 'i': sympy.I}
+
+
+@functools.cache
+def _functions() -> dict:
+  """What a 'call' node of that name computes."""
+  import sympy
+  return {
+      'sin': sympy.sin, 'cos': sympy.cos, 'tan': sympy.tan, 'cot': sympy.cot, 'sec': sympy.sec,
+      'csc': sympy.csc, 'arcsin': sympy.asin, 'arccos': sympy.acos, 'arctan': sympy.atan,
+      'arccot': sympy.acot, 'sinh': sympy.sinh, 'cosh': sympy.cosh, 'tanh': sympy.tanh,
+      'exp': sympy.exp, 'cis': lambda x: sympy.exp(sympy.I * x), 'ln': sympy.log,
+      'log': sympy.log, 'lg': lambda x: sympy.log(x, 10),
+      'sqrt': sympy.sqrt, 'root': _root, 'abs': sympy.Abs, 'floor': sympy.floor,
+      'ceiling': sympy.ceiling, 'factorial': sympy.factorial, 'factorial2': sympy.factorial2,
+      'binomial': sympy.binomial, 'max': sympy.Max, 'min': sympy.Min}
+
+
+def _root(value, index):
+  """The real root of a negative number where there is one: the cube root of -8 is -2."""
+  import sympy
+  if index.is_Integer and index % 2 and value.is_real is not False:
+    return sympy.sign(value) * sympy.Abs(value) ** (1 / index)
+  return value ** (1 / index)
+
+
+def value(tree: tuple, side: str = 'answer'):
+  """A tree as a SymPy expression. Raises Unreadable where it has no finite value."""
+  import sympy
+  try:
+    with _library():
+      found = _value(tree)
+      if found.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+        raise Unreadable('no finite value')
+      return found
+  except Unreadable as e:
+    e.side = side
+    raise
+
+
+def _value(node: tuple):
+  import sympy
+  kind = node[0]
+  if kind == 'number':
+    return sympy.Rational(node[1].numerator, node[1].denominator)
+  if kind == 'symbol':
+    return sympy.Symbol(node[1])
+  if kind == 'constant':
+    return _constants()[node[1]]
+  values = [_value(n) for n in trees.parts(node)]
+  if kind == 'add':
+    return sympy.Add(*values)
+  if kind == 'mul':
+    return sympy.Mul(*values)
+  if kind == 'neg':
+    return -values[0]
+  if kind == 'div':
+    return values[0] / values[1]
+  if kind == 'pow':
+    return values[0] ** values[1]
+  return _functions()[node[1]](*values)
+
+
+def equal(gold: tuple, answer: tuple) -> bool:
+  """Whether two trees are the same number or the same function of the same symbols.
+
+  Unreadable where they agree so far and have numbers in them that could differ further on.
+  """
+  needed = DIGITS // 2 + int(0.302 * (trees.bits(gold) + trees.bits(answer)))
+  gold, answer = value(gold, 'gold'), value(answer)
+  with _library():
+    same = _same(gold, answer, min(max(DIGITS, needed), MOST_DIGITS))
+  if same and needed > MOST_DIGITS and gold != answer:
+    raise Unreadable(f'the same to {MOST_DIGITS} digits, which is not enough to tell')
+  return same
+
+
+def approximation(tree: tuple) -> Fraction | None:
+  """A value without symbols to `DIGITS` digits; None when it is not real."""
+  import sympy
+  found = value(tree)
+  with _library():
+    found = None if found.free_symbols else _number(found)
+    return None if found is None or not found.is_real else Fraction(str(sympy.Float(found, DIGITS)))
+
+
+def factor(gold: tuple, answer: tuple) -> int:
+  """Sign of the constant k in gold = k * answer, 0 if there is none or one of them is constant.
+
+  So 2x - y + 3 = 0 says what y = 2x + 3 says, and an equation true of everything says nothing.
+  """
+  gold, answer = value(gold, 'gold'), value(answer)
+  with _library():
+    symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
+    ratios = []
+    for point in _points(symbols) if symbols else ():
+      g, a = _number(gold, point), _number(answer, point)
+      if g is None or a is None or not g.is_real or not a.is_real:
+        continue
+      if not g or not a:
+        return 0
+      ratios.append(g / a)
+    constant = len(ratios) >= 3 and all(_close(r, ratios[0]) for r in ratios[1:])
+    return (1 if ratios[0] > 0 else -1) if constant else 0
+
+
+def _same(gold, answer, digits: int) -> bool:
+  if gold == answer:
+    return True
+  if gold.is_Rational and answer.is_Rational:
+    return False
+  symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
+  if not symbols:
+    return all(_agree(_number(gold, None, n), _number(answer, None, n), n)
+               for n in (GLANCE, digits))
+  agreed = 0
+  for point in _points(symbols, digits):
+    # Most of what differs does so at a glance.
+    a, b = _number(gold, point, GLANCE), _number(answer, point, GLANCE)
+    if None not in (a, b) and a.is_real and b.is_real and not _close(a, b, GLANCE):
+      return False
+    a, b = _number(gold, point, digits), _number(answer, point, digits)
+    if a is None or b is None:
+      continue
+    if any(v < 0 for v in point.values()) and not (a.is_real and b.is_real):
+      continue
+    if not _close(a, b, digits):
+      return False
+    agreed += 1
+  return agreed >= 3
+
+
+def _points(symbols, digits: int = DIGITS):
+  """Substitutions for the symbols; each of them meets every coordinate."""
+  import sympy
+  # Floats, all of whose digits are told: SymPy would look for the factors of a rational's powers.
+  for i in range(len(_POINTS)):
+    yield {s: sympy.Float(_POINTS[(i + 2 * k) % len(_POINTS)] + 146 * k, digits + 40) / 1024
+           for k, s in enumerate(symbols)}
+
+
+def _number(expression, point=None, digits: int = DIGITS):
+  """An expression at a point to some digits, or None where it has no finite value."""
+  import sympy
+  found = expression.evalf(digits, subs=point, maxn=digits + CANCELLED)
+  if found.has(sympy.nan, sympy.zoo, sympy.oo) or not found.is_number:
+    return None
+  # SymPy marks a value that cancels at every precision tried by a precision of one bit: it is 0.
+  real, imaginary = (
+      sympy.Integer(0) if part.is_Float and part._prec <= 8 else part
+      for part in found.as_real_imag())
+  noise = abs(real) * sympy.Float(10) ** (10 - digits)
+  if imaginary == 0 or (real != 0 and abs(imaginary) < noise):
+    return real if real.is_Number else None
+  return found if real.is_Number and imaginary.is_Number else None
+
+
+def _agree(a, b, digits: int = DIGITS) -> bool:
+  return a is not None and b is not None and _close(a, b, digits)
+
+
+def _close(a, b, digits: int = DIGITS) -> bool:
+  """But for the last ten digits; relative, so that 1/2^99 is not 1/2^98."""
+  import sympy
+  return bool(sympy.Abs(a - b) <= sympy.Float(10) ** (10 - digits) * max(abs(a), abs(b)))

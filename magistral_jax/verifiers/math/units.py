@@ -1,0 +1,169 @@
+r"""Units behind and currencies before a value: '5 \text{ cm}', '\dollar 18', '2 million'.
+
+    '5\text{ km/h}'  ->  Quantity('5', 1, Unit(1000/3600, (('length', 1), ('time', -1))))
+    '12 apples'      ->  Quantity('12', 1, Unit(None, label='apple'))
+
+Known units convert exactly; of unknown ones the word itself counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from fractions import Fraction
+
+from magistral_jax.verifiers.math.words import NUMBERS
+
+# Dimension -> names -> size in the first one's unit.
+_TABLE = {
+    'length': {'m meter metre 米': 1, 'mm millimeter millimetre 毫米': '1/1000',
+               'cm centimeter centimetre 厘米': '1/100', 'dm decimeter decimetre 分米': '1/10',
+               'km kilometer kilometre 千米 公里': 1000, 'in inch inche': '0.0254',
+               'ft foot feet': '0.3048', 'yd yard': '0.9144', 'mi mile': '1609.344'},
+    'mass': {'g gram 克': 1, 'kg kilogram 千克': 1000, 'mg milligram': '1/1000',
+             't ton tonne 吨': 10**6, 'lb pound': '453.59237', 'oz ounce': '28.349523125'},
+    'time': {'s sec second 秒': 1, 'min minute 分钟': 60, 'h hr hour 小时': 3600,
+             'day 天': 86400, 'week': 604800},
+    'month': {'month': 1, 'year 年': 12},
+    'dollar': {'dollar usd buck': 1, 'cent ¢': '1/100'},
+    'euro': {'euro eur': 1}, 'yen': {'yen jpy': 1}, 'rupee': {'rupee inr': 1},
+    'yuan': {'yuan 元 rmb': 1},
+    'radian': {'rad radian': 1}, 'degree': {'degree deg 度': 1},
+    'celsius': {'celsius': 1}, 'fahrenheit': {'fahrenheit': 1},
+    'volume': {'l liter litre 升': 1, 'ml milliliter millilitre 毫升': '1/1000',
+               'gallon': '3.785411784'},
+    'area': {'acre': 1, 'hectare ha': '2.47105381467165'},
+}
+_NAMES = {name: (dimension, Fraction(size)) for dimension, row in _TABLE.items()
+          for names, size in row.items() for name in names.split()}
+_SPEEDS = {'mph': 'mile/hour', 'kph': 'km/h', 'kmh': 'km/h'}
+SCALES = {'dozen': 12, 'hundred': 100, 'thousand': 10**3, 'million': 10**6, 'billion': 10**9,
+          'trillion': 10**12}
+_NEUTRAL = 'unit'
+_POWERS = {'square': 2, 'sq': 2, 'cubic': 3, 'cu': 3, 'squared': 2, 'cubed': 3}
+
+_LETTER = r'[^\W\d_]'
+_POWER = r'(?:\s*\^\s*(?:\d|\{-?\d\}))?'
+_TEXT_UNIT = re.compile(rf'/?\s*\\text\{{([^{{}}\\]*)\}}({_POWER})\.?$')
+_WORD_UNIT = re.compile(
+    rf'(?<=[\d}})%!])\s*({_LETTER}(?:{_LETTER}|[. /])*{_LETTER}|[\u4e00-\u9fff¢])({_POWER})\.?$')
+_CURRENCY = re.compile(r'^([+-]?)\s*\\(dollar|euro|pound|yen|rupee)(?![A-Za-z])\s*')
+_COMPOUND = re.compile(
+    r'(\d+)\s*' + (part := rf'(?:\\text\{{)?\s*({_LETTER}+)\s*\}}?') + r'\s*(\d+)\s*' + part)
+_ANGLE_FUNCTION = re.compile(r'\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])')
+_COUNT = re.compile(r'\d|\\(?:pi|sqrt|frac)(?![A-Za-z])')
+_PLAIN = re.compile(r'[+-]?[\d.,/ ]+|[+-]?\d*\\frac\{\d+\}\{\d+\}')
+# Words that do more than name what is counted.
+_NOT_UNITS = re.compile(
+    r'[\d;,()?]|^(?:squared|cubed)\b|或|\b(?:or|and|to|through|between|if|when|where|for|with|'
+    r'either|not|no|approximately|about|maybe|plus|minus|times|than|less|more|over|choose|mod|'
+    r'modulo|base|factorial|otherwise|oder|ou|u|half|halves|thirds?|fourths?|fifths?|sixths?|'
+    r'sevenths?|eighths?|ninths?|tenths?|hundredths?|thousandths?)\b')
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+  """A product of powers of known dimensions and its size, or a label."""
+  size: Fraction = Fraction(1)
+  powers: tuple[tuple[str, int], ...] = ()
+  label: str = ''
+
+  @property
+  def degrees(self) -> bool:
+    return self.powers == (('degree', 1),)
+
+  @property
+  def radians(self) -> bool:
+    return self.powers == (('radian', 1),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantity:
+  """'2 million dollars': text '2', scale 10^6, unit the dollar (None where there is none)."""
+  text: str
+  scale: int = 1
+  unit: Unit | None = None
+
+
+def contradict(a: Unit, b: Unit) -> bool:
+  """Whether two units cannot belong to one answer; 'units' contradicts none."""
+  if _NEUTRAL in (a.label, b.label) or a.degrees and b.radians or a.radians and b.degrees:
+    return False
+  return a.label != b.label or a.powers != b.powers
+
+
+def quantity(text: str) -> Quantity:
+  """Takes currency, scale and unit off a tidy value; what is no unit stays where it is."""
+  if match := _COMPOUND.fullmatch(text):
+    large, small = (parse_unit(match.group(g).strip().casefold()) for g in (2, 4))
+    if large.powers and large.powers == small.powers:
+      ratio = large.size / small.size
+      return Quantity(f'{match.group(1)}\\cdot\\frac{{{ratio.numerator}}}{{{ratio.denominator}}}'
+                      f'+{match.group(3)}', 1, small)
+  scale, unit = 1, None
+  if match := _CURRENCY.match(text):
+    unit = parse_unit(match.group(2))    # Pounds sterling are taken for pounds of weight.
+    text = match.group(1) + text[match.end():]
+  for _ in range(3):               # A scale, words, degrees.
+    match = _TEXT_UNIT.search(text) or _WORD_UNIT.search(text)
+    if not match or not text[:match.start()].strip():
+      break
+    words, before = match.group(1).strip().casefold(), text[:match.start()].rstrip(' /')
+    found = _scaled_unit(words, match.group(2))
+    is_text = match.group().lstrip('/ ').startswith('\\')
+    if found is None or not (is_text or _may_be_bare(words, found, before)):
+      break
+    if found[1] and found[1].label and not _COUNT.search(before):
+      break                          # 'A \\text{ B}' is no quantity.
+    if match.group().startswith('/') and found[1] is not None:
+      found = (found[0], dataclasses.replace(found[1], label='per ' + words, powers=()))
+    text, scale, unit = before, scale * found[0], found[1] or unit
+  if text.endswith('^\\circ') and not _ANGLE_FUNCTION.search(text):
+    text, unit = text[:-len('^\\circ')], unit or Unit(powers=(('degree', 1),))
+  return Quantity(text.strip(), scale, unit)
+
+
+def _may_be_bare(words: str, found: tuple, before: str) -> bool:
+  """Words outside of \\text: '3x' and '2 a' are algebra, 'apples' stands behind plain numbers."""
+  known = found[1] is None or bool(found[1].powers)
+  if not words.isascii():
+    return True
+  return len(words) > 1 and known or len(words) > 2 and bool(_PLAIN.fullmatch(before.strip()))
+
+
+def _scaled_unit(words: str, power: str) -> tuple[int, Unit | None] | None:
+  """(scale, unit) of the words behind a number; None where they are more than that."""
+  if _NOT_UNITS.search(words) or any(w in NUMBERS for w in words.split()):
+    return None
+  first, _, rest = words.partition(' ')
+  if first in SCALES:
+    return SCALES[first], parse_unit(rest, power) if rest else None
+  return 1, parse_unit(words, power)
+
+
+def parse_unit(words: str, power: str = '') -> Unit:
+  """'km/h', 'kilometers per hour', 'square inches' with a power; a label where one is unknown."""
+  exponent = int(re.sub(r'[^\d-]', '', power) or 1)
+  size, powers, sign = Fraction(1), {}, 1
+  words = re.sub(r'\.|^of\b', '', words).strip()
+  for piece in re.split(r'(/|\bper\b)', _SPEEDS.get(words, words)):
+    if piece in ('/', 'per'):
+      sign = -1
+      continue
+    for name in piece.split():
+      if name in _POWERS:
+        exponent = _POWERS[name]
+        continue
+      known = _NAMES.get(name) or _NAMES.get(name.removesuffix('s'))
+      if known is None:
+        return Unit(label=_label(words))
+      powers[known[0]] = powers.get(known[0], 0) + sign * exponent
+      size *= known[1] ** (sign * exponent)
+      exponent = 1
+  return Unit(size, tuple(sorted(powers.items())))
+
+
+def _label(words: str) -> str:
+  """Words that name what is counted, in the singular."""
+  kept = [w for w in words.split() if w not in _POWERS]
+  return ' '.join(w.removesuffix('s') for w in kept)

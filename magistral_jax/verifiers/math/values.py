@@ -1,0 +1,174 @@
+r"""Are two single values the same? Words, times, quantities, bases, exact numbers, then algebra.
+
+Each rule either decides or hands on. Texts come tidy (`answers.tidy`), one value each.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from magistral_jax.verifiers.math import answers, dates, symbolic, trees, units, words
+from magistral_jax.verifiers.math.trees import Unreadable
+
+_BASED = re.compile(
+    r'\(?(?:\\text\{)?(?P<digits>-?(?=[A-Za-z.]*\d)[^\W_]+(?:\.\w+?)?)\}?\)?'
+    r'(?:_\{?(?P<base>[^\W_]+|\\text\{\w+\})\}?)?')
+_TEXT = re.compile(r'^\\text\{([^{}]*)\}$')
+_INFINITY = re.compile(r'([+-]?)\\infty ?')
+_DECIMAL = re.compile(r'[+-]?(\d*)\.(\d+)')
+_THOUSANDS = re.compile(r'[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?')
+_SCIENTIFIC = re.compile(r'([+-]?(?:\d+\.?\d*|\.\d+))[eE]([+-]?\d{1,4})')
+_DEGREE = ('div', ('constant', 'pi'), trees.number(180))
+# Digits of a printed double: the 16th and 17th are noise.
+_DOUBLE_DIGITS, _NOISY = 15, (16, 17)
+
+
+def same_value(gold: str, answer: str) -> bool:
+  """Whether an answer is the gold value. Raises Unreadable when a parser would have to tell."""
+  gold, answer = words.spelled_number(gold), words.spelled_number(answer)
+  said, heard = words.words(gold), words.words(answer)
+  if said and heard:
+    return said == heard
+  if len(said or heard or '') > 1:
+    # Words on one side; on the other mathematics, or a word too short to be told from it ('no').
+    other = answer if said else gold
+    return (said or heard) == words.plain(other)
+  times = dates.time(gold), dates.time(answer)
+  if any(times):
+    return all(times) and dates.same_time(*times)
+  gold, answer = (units.quantity(_TEXT.sub(r'\1', t)) for t in (gold, answer))
+  if gold.unit and answer.unit and units.contradict(gold.unit, answer.unit):
+    return False
+  return _same_quantity(gold, answer)
+
+
+def _same_quantity(gold: units.Quantity, answer: units.Quantity) -> bool:
+  texts = answers.compact(gold.text), answers.compact(answer.text)
+  # A unit that one side leaves out is understood.
+  scales = [trees.number(gold.scale), trees.number(answer.scale)]
+  if gold.unit and answer.unit and gold.unit.powers == answer.unit.powers:
+    scales = [('mul', s, trees.number(q.unit.size))
+              for s, q in zip(scales, (gold, answer), strict=True)]
+  angles = [bool(q.unit and q.unit.degrees) for q in (gold, answer)]
+  if angles[0] != angles[1]:
+    side = angles.index(False)
+    other = (gold, answer)[side]
+    if other.unit and other.unit.radians or '\\pi' in texts[side]:
+      scales[1 - side] = ('mul', scales[1 - side], _DEGREE)
+  if texts[0] == texts[1] and scales[0] == scales[1]:
+    return bool(texts[0])
+  if (infinite := [_INFINITY.fullmatch(t) for t in texts]) != [None, None]:
+    return all(infinite) and len({m.group(1).lstrip('+') for m in infinite}) == 1
+  if '_' in ''.join(texts) and (based := _same_in_base(*texts)) is not None:
+    return based
+  percent = [t.endswith('%') for t in texts]
+  if percent[0] and answer.unit or percent[1] and gold.unit:
+    return False
+  bare = [t.removesuffix('%') for t in texts]
+  values = [_read(t, side) for t, side in zip(bare, ('gold', 'answer'), strict=True)]
+  scaled = [v if s == trees.number(1) else ('mul', s, v)
+            for s, v in zip(scales, values, strict=True)]
+  if percent[0] == percent[1]:
+    return _same_number(*scaled, *bare)
+  side = percent.index(True)
+  share = trees.exact(values[side])
+  # 50% is 50 too where the task asked for percent; a share of at most 1 is only a share.
+  if (share is None or abs(share) > 1) and _same_number(*scaled, *bare):
+    return True
+  # The gold keeps its digits, so that an answer can round to it.
+  scaled[1] = ('mul', trees.number(Fraction(1, 100) if side else 100), scaled[1])
+  return _same_number(*scaled, *bare)
+
+
+def _read(text: str, side: str) -> tuple:
+  """The tree of a compact value; Unreadable knows whose it was."""
+  try:
+    if _THOUSANDS.fullmatch(text):
+      text = text.replace(',', '')
+    if match := _SCIENTIFIC.fullmatch(text):
+      text = f'{match.group(1)}\\cdot10^{{{match.group(2)}}}'
+    if not text:
+      raise Unreadable('nothing where a value belongs')
+    return symbolic.read(text)
+  except Unreadable as e:
+    e.side = side
+    raise
+
+
+def _same_number(gold: tuple, answer: tuple, gold_text: str, answer_text: str) -> bool:
+  """Two trees; the texts tell what was written as a decimal."""
+  values = []
+  for side, tree in (('gold', gold), ('answer', answer)):
+    try:
+      values.append(trees.exact(tree))
+    except Unreadable as e:
+      e.side = side
+      raise
+  exact, found = values
+  if None not in values and exact == found:
+    return True
+  decimal = _DECIMAL.fullmatch(gold_text)
+  if decimal and exact is not None:
+    tolerance = _noise(decimal)
+    # At least two digits: too much rounds to 0.5, and 10.0 is 10.
+    rounded = len(''.join(decimal.groups()).lstrip('0')) > 1 and decimal.group(2).strip('0') and (
+        '.' not in answer_text)
+    if tolerance is None and rounded and not (found and _terminates(found)):
+      tolerance = Fraction(1, 2 * 10 ** len(decimal.group(2)))
+    if tolerance is not None:
+      # In the units of the comparison; a gold of 0 has no digits to round to.
+      plain = Fraction(gold_text)
+      tolerance *= abs(exact / plain) if plain else 0
+      found = symbolic.approximation(answer) if found is None else found
+      return found is not None and abs(exact - found) <= tolerance
+  return None in values and symbolic.equal(gold, answer)
+
+
+def _noise(decimal: re.Match) -> Fraction | None:
+  """Half a unit of the last digit that a printed double tells; None for other decimals."""
+  digits = ''.join(decimal.groups())
+  significant = digits.lstrip('0')
+  if len(significant) not in _NOISY:
+    return None
+  places = len(decimal.group(2)) - (len(significant) - _DOUBLE_DIGITS)
+  return Fraction(10) ** -places / 2
+
+
+def _terminates(value: Fraction) -> bool:
+  """Whether some decimal equals the value."""
+  bottom = value.denominator
+  for prime in (2, 5):
+    while bottom % prime == 0:
+      bottom //= prime
+  return bottom == 1
+
+
+def _same_in_base(gold: str, answer: str) -> bool | None:
+  """'2516_8' against '2516_{8}' or '2516'; None when neither is digits with a base."""
+  found = [_BASED.fullmatch(t) for t in (gold, answer)]
+  if not any(m and m.group('base') for m in found):
+    return None
+  digits, bases = ([m and m.group(name) for m in found] for name in ('digits', 'base'))
+  bases = [b and words.spelled_number(b) for b in bases]
+  return None not in found and digits[0].casefold() == digits[1].casefold() and (
+      None in bases or bases[0] == bases[1])
+
+
+def proportional(gold: tuple[str, ...], answer: tuple[str, ...]) -> bool:
+  """Two ratios: '3:4' and '6:8'."""
+  if len(gold) != len(answer):
+    return False
+  first, other = ([_read(answers.compact(t), side) for t in terms]
+                  for terms, side in ((gold, 'gold'), (answer, 'answer')))
+  return all(_same_number(('mul', g, other[0]), ('mul', a, first[0]), '', '')
+             for g, a in zip(first[1:], other[1:], strict=True))
+
+
+def difference_factor(gold: tuple[str, str], answer: tuple[str, str]) -> int:
+  """`symbolic.factor` of the differences of the sides of two equations or inequalities."""
+  differences = []
+  for sides, side in ((gold, 'gold'), (answer, 'answer')):
+    left, right = (_read(answers.compact(s), side) for s in sides)
+    differences.append(('add', left, ('neg', right)))
+  return symbolic.factor(*differences)

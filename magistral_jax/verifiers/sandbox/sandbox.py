@@ -1,0 +1,292 @@
+"""Runs programs that a model wrote, so that they cannot escape, hang or reach what judges them.
+
+Three layers, each for what the others cannot do:
+
+  bubblewrap (jail.py)   namespaces of its own: no network, no files of the host but the system's
+                         libraries, no other processes; an unprivileged user per slot, no
+                         capabilities; a bounded tmpfs to work in. Starts with an empty environment.
+  seccomp.py             refuses system calls that make memory nobody counts or open old holes.
+  prlimit, supervise.py  limits for each process, and a parent that looks every 10 ms at what the
+                         whole tree uses, and kills all of it, with the PID namespace, at the end.
+
+Every program is started in a jail of its own, and nothing outlives it: a worker that is killed with
+SIGKILL takes its jails with it. (A jail that is some milliseconds old is not yet tied to it; then
+the worker's nursery ends it. Only if that is killed in the same moment, a jail is left.)
+
+What is not promised. The jail shares the kernel with its host: a hole in the kernel, or in the
+processor (side channels), is a way out; where that matters run the verifiers in a virtual machine
+or under gVisor. A program can measure time and see which CPU and kernel it runs on. Memory is
+summed up every 10 ms: between two looks a tree may exceed its limit, each process by no more than
+its own limit of address space. Buffers of pipes and sockets in the kernel are bounded by the number
+of files, not counted. On Linux before 5.14 an ordinary user's own processes count toward the
+process limit of the jail, so that a program there may be unable to start threads. mode='unsafe'
+keeps the limits per process and nothing else: programs can read and send whatever its user can.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import os
+import platform
+import pwd
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from magistral_jax.verifiers.sandbox import jail, seccomp, toolchain
+from magistral_jax.verifiers.sandbox.supervise import Bounds, Outcome, Running, adopt_orphans
+
+MODES = ('bubblewrap', 'unsafe')
+_FIRST_UID, _SLOTS = 59000, 500
+_CACHE_BYTES = 64 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+  """What one test, or one compilation, may use; counted over all its processes.
+
+  Reference: 4 s and 300 MB per test, 10 s to compile: arXiv:2506.10910 section 2.2.2.
+  """
+  time_s: float = 4.0       # CPU time.
+  wall_s: float = 8.0       # Twice the CPU time: a loaded machine must not fail a right program.
+  memory_mb: int = 300
+  output_mb: int = 16
+  box_mb: int = 32          # Size of the working directory, and of any one file.
+  processes: int = 64
+  files: int = 4096
+
+  def bounds(self) -> Bounds:
+    return Bounds(cpu_s=self.time_s, wall_s=self.wall_s, memory_mb=self.memory_mb,
+                  processes=self.processes, files=self.files, output_mb=self.output_mb,
+                  box_mb=self.box_mb)
+
+
+TEST = Limits()
+COMPILE = Limits(time_s=10.0, wall_s=20.0, memory_mb=1024, output_mb=16, box_mb=64)
+# Address space that holds no memory of the program's own: libraries, guard pages.
+_AROUND_MB = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Isolation:
+  """What this machine offers.
+
+  Isolation(ok=True, words='bubblewrap 0.8.0 as user 59000, seccomp filter for x86_64, ...')
+  """
+  ok: bool
+  words: str
+  install: str = ''         # What to do about it; '' if ok.
+
+
+class Cache:
+  """What was made from a source, as long as it fits; the least recently used goes first."""
+
+  def __init__(self, most_bytes: int):
+    self._most, self._bytes = most_bytes, 0
+    self._held: collections.OrderedDict[bytes, tuple[Any, int]] = collections.OrderedDict()
+
+  def get(self, key: bytes) -> Any:
+    """What was put under a key, or None."""
+    if key not in self._held:
+      return None
+    self._held.move_to_end(key)
+    return self._held[key][0]
+
+  def put(self, key: bytes, value: Any, size: int) -> None:
+    self._held[key] = (value, size)
+    self._bytes += size
+    while self._bytes > self._most:
+      self._bytes -= self._held.popitem(last=False)[1][1]
+
+
+class Sandbox:
+  """Starts programs in jails, one slot with its own user id; as many at once as one likes.
+
+  Args:
+    limits: of a test.
+    mode: 'bubblewrap', or 'unsafe' for process limits alone.
+  Raises:
+    ValueError: for an unknown mode, or if this machine cannot do it; says what to install.
+  """
+
+  def __init__(self, limits: Limits = TEST, *, mode: str = 'bubblewrap'):
+    if mode not in MODES:
+      raise ValueError(f'verifiers.sandbox is {mode!r}; it must be one of {", ".join(MODES)}.')
+    if not sys.platform.startswith('linux'):
+      raise ValueError('Programs can only be judged on Linux: take the code problems out of the '
+                       'data, or run the verifiers on a Linux machine.')
+    self.limits, self.mode = limits, mode
+    adopt_orphans()
+    self._bwrap = toolchain.bwrap() if mode == 'bubblewrap' else None
+    self._prlimit = toolchain.tool('prlimit', 'Install util-linux, which brings it.')
+    self._tool_paths = (self._prlimit, *toolchain.library_folders(self._prlimit))
+    self.uid = None
+    if os.geteuid() == 0:
+      self.uid, held = _take_slot()
+      weakref.finalize(self, os.close, held)
+    self._filter = seccomp.build(platform.machine())
+    self.cache = Cache(_CACHE_BYTES)
+    self.python, self.python_view = toolchain.python(everyone=self.uid is not None)
+    _check_own_limits()
+
+  def describe(self) -> str:
+    """In words, what stands between a program and this machine."""
+    user = f'as user {self.uid}' if self.uid is not None else 'as this user'
+    if self.mode == 'unsafe':
+      return f'UNSAFE: limits only, {user}; programs can read files and use the network'
+    version = subprocess.run([self._bwrap, '--version'], capture_output=True, text=True,
+                             timeout=30, env={}).stdout.strip()
+    filtered = 'seccomp filter' if self._filter else f'no seccomp filter for {platform.machine()}'
+    return f'{version} {user}, no network, {filtered}, programs run by {self.python}'
+
+  def run(self, argv: Callable[[str], Sequence[str]], view: jail.View, *,
+          files: Mapping[str, bytes], stdin: bytes = b'', limits: Limits | None = None) -> Outcome:
+    """Starts a program and waits for its end; `start` says what the arguments are."""
+    with self.start(argv, view, files=files, stdin=stdin, limits=limits) as running:
+      return running.watch()
+
+  def start(self, argv: Callable[[str], Sequence[str]], view: jail.View, *,
+            files: Mapping[str, bytes], stdin: bytes = b'', keep: Sequence[int] = (),
+            limits: Limits | None = None) -> Running:
+    """Starts a program; use it as a context manager.
+
+    Args:
+      argv: given the folder that holds `files`, the program and its arguments.
+      view: what of the host it may see.
+      files: name -> content; read-only for it.
+      stdin: what it reads from descriptor 0, a regular file.
+      keep: descriptors that it inherits under the same numbers.
+    """
+    limits = limits or self.limits
+    prefix = jail.limit_argv(
+        self._prlimit, memory_mb=limits.memory_mb + _AROUND_MB, cpu_s=-int(-limits.time_s // 1),
+        file_mb=limits.box_mb, processes=limits.processes)
+    with contextlib.ExitStack() as stack:
+      own = lambda fd: stack.callback(os.close, fd) and fd
+      # What Running will own, once there is one.
+      later = stack.enter_context(contextlib.ExitStack())
+      cleanup = lambda: None
+      if self.mode == 'unsafe':
+        folder = self._unpack(files)
+        cleanup = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+        later.callback(cleanup)
+        command, passed, cwd = argv(f'{folder}/files'), (), f'{folder}/box'
+        status = status_into = None
+      else:
+        status, status_into = _pipe(later, stack)
+        given = [(name, own(_memory_file(content))) for name, content in files.items()]
+        filter_fd = own(_memory_file(self._filter)) if self._filter else -1
+        shown = dataclasses.replace(
+            view, paths=jail.outermost((*view.paths, *self._tool_paths)))
+        command = [*jail.jail_argv(
+            self._bwrap, shown, files=given, box_mb=limits.box_mb, seccomp_fd=filter_fd,
+            status_fd=status_into), '--', *prefix, *argv(jail.FILES)]
+        passed, cwd = (status_into, filter_fd, *(fd for _, fd in given)), '/'
+      stdout, stdout_into = _pipe(later, stack)
+      stderr, stderr_into = _pipe(later, stack)
+      popen = self._popen(
+          command if self.mode == 'bubblewrap' else [*prefix, *command],
+          (*keep, *(fd for fd in passed if fd >= 0)), cwd, own(_memory_file(stdin)),
+          stdout_into, stderr_into)
+      later.pop_all()
+    return Running(popen, stdout, stderr, status, limits.bounds(), cleanup)
+
+  def _unpack(self, files: Mapping[str, bytes]) -> str:
+    """A folder on disk with what a program without a jail is given."""
+    folder = tempfile.mkdtemp(prefix='magistral-unsafe-')
+    os.chmod(folder, 0o755)
+    for name in ('files', 'box'):
+      os.mkdir(f'{folder}/{name}', 0o755)
+    for name, content in files.items():
+      with open(f'{folder}/files/{name}', 'wb') as file:
+        file.write(content)
+      os.chmod(f'{folder}/files/{name}', 0o555)
+    if self.uid is not None:
+      os.chown(f'{folder}/box', self.uid, self.uid)
+    return folder
+
+  def _popen(self, command, passed, cwd, stdin, stdout, stderr) -> subprocess.Popen:
+    identity = {} if self.uid is None else dict(
+        user=self.uid, group=self.uid, extra_groups=[])
+    # An empty environment for bubblewrap itself: inside, it can be read in /proc/1/environ.
+    return subprocess.Popen(
+        command, env={}, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=passed,
+        start_new_session=True, **identity)
+
+
+def probe() -> Isolation:
+  """What this machine offers, found out by running a tiny program of our own in a jail."""
+  try:
+    sandbox = Sandbox()
+    outcome = sandbox.run(
+        lambda files: [sandbox.python, '-I', '-S', f'{files}/probe.py'], sandbox.python_view,
+        files={'probe.py': b'print(6 * 7)'})
+  except (ValueError, OSError) as error:
+    return Isolation(False, str(error), toolchain.INSTALL)
+  if outcome.status != 'exited' or outcome.stdout != b'42\n':
+    said = outcome.stderr.decode(errors='replace').strip() or outcome.detail
+    return Isolation(
+        False, f'no program runs in a jail here ({outcome.status}): {said}', toolchain.INSTALL)
+  return Isolation(True, sandbox.describe())
+
+
+def _check_own_limits() -> None:
+  """Raises ValueError where limits that we are under ourselves leave too little for a program.
+
+  Limits can only be lowered: the program that sets them would fail, and a right program with it.
+  """
+  needed = dict(AS=COMPILE.memory_mb + _AROUND_MB << 20, FSIZE=COMPILE.box_mb << 20, NOFILE=64,
+                CPU=int(COMPILE.time_s) + 1)
+  for name, least in needed.items():
+    hard = resource.getrlimit(getattr(resource, f'RLIMIT_{name}'))[1]
+    if hard != resource.RLIM_INFINITY and hard < least:
+      raise ValueError(f'The hard limit RLIMIT_{name} is {hard} here, but the jails need {least}: '
+                       f'raise it (ulimit -H), or start the verifiers without it.')
+
+
+def _take_slot() -> tuple[int, int]:
+  """An unprivileged user id that nobody else uses, as long as the descriptor is open."""
+  for uid in range(_FIRST_UID, _FIRST_UID + _SLOTS):
+    with contextlib.suppress(KeyError):
+      pwd.getpwuid(uid)
+      continue                     # Somebody's account.
+    held = socket.socket(socket.AF_UNIX)
+    try:
+      # A name that the kernel frees with the process, whatever ends it.
+      held.bind(f'\0magistral-jax-sandbox-{uid}')
+    except OSError:
+      held.close()
+      continue
+    return uid, held.detach()
+  raise ValueError(f'All {_SLOTS} sandbox slots of this machine are taken: start fewer verifiers.')
+
+
+def _pipe(readers: contextlib.ExitStack, writers: contextlib.ExitStack) -> tuple[int, int]:
+  """A pipe whose ends are closed with these stacks; its read end does not block."""
+  out, into = os.pipe()
+  readers.callback(os.close, out)
+  writers.callback(os.close, into)
+  os.set_blocking(out, False)
+  return out, into
+
+
+def _memory_file(content: bytes) -> int:
+  """A descriptor of an unnamed, unchangeable file, at its beginning."""
+  fd = os.memfd_create('file', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+  view = memoryview(content)
+  while view:
+    view = view[os.write(fd, view):]
+  fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+              | fcntl.F_SEAL_SEAL)
+  os.lseek(fd, 0, os.SEEK_SET)
+  return fd

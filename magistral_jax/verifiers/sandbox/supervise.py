@@ -1,0 +1,348 @@
+"""Watches one started program with all its descendants, until it ends or has to be ended.
+
+A parent that looks every few milliseconds is needed because a process limit does not see the whole
+tree: four children of 200 MB each are each below 300 MB. What it sums up over the tree: resident
+memory and the working directory's files, CPU time, threads. What it misses between two looks is
+bounded by the limits that each process carries itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+from magistral_jax.verifiers.sandbox import jail
+
+_LOOK_S = 0.01
+_TICKS = os.sysconf('SC_CLK_TCK')
+_PAGE = os.sysconf('SC_PAGE_SIZE')
+_KEPT_STDERR = 2048         # At its beginning, and at its end.
+_BURY_S = 10.0
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+  """What a whole process tree may use.
+
+  Bounds(cpu_s=4.0, wall_s=8.0, memory_mb=300, processes=64, files=4096,
+         output_mb=16, box_mb=32)
+  """
+  cpu_s: float
+  wall_s: float
+  memory_mb: int            # Resident memory of all processes and the files they wrote.
+  processes: int            # Threads count too.
+  files: int
+  output_mb: int            # stdout and stderr together.
+  box_mb: int               # Size of the working directory.
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """How a program ended.
+
+  Outcome(status='exited', exit_code=0, stdout=b'3\\n', stderr=b'', cpu_s=.01, wall_s=.03)
+  """
+  status: str               # exited | timeout | memory | output_limit | stopped | error
+  exit_code: int | None = None        # 128 + n if signal n ended it.
+  stdout: bytes = b''
+  stderr: bytes = b''       # Its beginning and its end.
+  cpu_s: float = 0.0
+  wall_s: float = 0.0
+  peak_mb: float = 0.0      # Of the tree, as far as it was looked at.
+  detail: str = ''
+
+
+class Running:
+  """A started program; a context manager that leaves nothing of it behind.
+
+  Args:
+    popen: its first process, whose descendants are the tree.
+    stdout, stderr: read ends, non-blocking. Closed at the end, like status.
+    status: what bubblewrap's --json-status-fd writes to; None without a jail.
+    cleanup: called once the tree is dead.
+  """
+
+  def __init__(self, popen: subprocess.Popen, stdout: int, stderr: int, status: int | None,
+               bounds: Bounds, cleanup: Callable[[], None]):
+    self._popen, self._bounds, self._cleanup = popen, bounds, cleanup
+    self._stdout_fd, self._stderr_fd, self._status_fd = stdout, stderr, status
+    self._began = time.monotonic()
+    self._stdout, self._stderr, self._stderr_end = bytearray(), bytearray(), b''
+    self._output_bytes = 0
+    self._cpu_s = self._peak = 0.0
+    self._pidfd = os.pidfd_open(popen.pid)
+    self._init_pid = self._init_pidfd = self._box_fd = self._exit_code = None
+    self._reports = bytearray()
+    self._poll = select.poll()
+    self._polled = {fd for fd in (stdout, stderr, status, self._pidfd) if fd is not None}
+    for fd in self._polled:
+      self._poll.register(fd, select.POLLIN)
+
+  def __enter__(self) -> Running:
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.kill()
+
+  def watch(self, until: int | None = None) -> Outcome:
+    """Waits for the end of the program, or for `until` to become readable ('stopped').
+
+    The tree is dead afterwards, except if `until` spoke: then it is left running.
+    """
+    if until is not None:
+      self._poll.register(until, select.POLLIN)
+    try:
+      status, detail = self._wait(until)
+    finally:
+      if until is not None:
+        self._poll.unregister(until)
+    if status == 'stopped':
+      return self._outcome(status, detail)
+    self.kill()
+    # Whatever was written is in the pipes; with the tree dead nobody writes on.
+    if status == 'exited' and self._flooded():
+      status, detail = 'output_limit', self._output_words()
+    if status == 'exited':             # What the last look may have missed.
+      if self._cpu_s > self._bounds.cpu_s:
+        status, detail = 'timeout', f'more than {self._bounds.cpu_s:g} s of CPU time'
+      elif self._peak > self._bounds.memory_mb << 20:
+        status, detail = 'memory', f'more than {self._bounds.memory_mb} MB'
+    if status == 'exited' and self._exit_code is None:
+      status, detail = 'error', f'no program was started: {self.last_words()}'
+    return self._outcome(status, detail)
+
+  def last_words(self) -> str:
+    """The end of what it wrote to stderr."""
+    return (self._stderr + self._stderr_end)[-1000:].decode(errors='replace').strip()
+
+  def kill(self) -> None:
+    """Kills the tree and waits for its end. Safe to call twice. RuntimeError if it will not die."""
+    if self._pidfd is None:
+      return
+    self._read_reports()
+    # The first process of a PID namespace takes all others with it, and dies after them.
+    for pidfd in (self._init_pidfd, self._pidfd):
+      if pidfd is not None:
+        _signal(pidfd)
+    if self._status_fd is None:
+      self._kill_unjailed()
+    code = self._popen.wait(_BURY_S)
+    if self._status_fd is None and self._exit_code is None:
+      self._exit_code = code if code >= 0 else 128 - code
+    if self._init_pidfd is not None:
+      self._bury()
+    self._read_reports()
+    self._drain()
+    for fd in (self._pidfd, self._init_pidfd, self._box_fd, self._stdout_fd, self._stderr_fd,
+               self._status_fd):
+      if fd is not None:
+        os.close(fd)
+    self._pidfd = None
+    self._cleanup()
+
+  def _bury(self) -> None:
+    """Waits until the last process of the jail is gone."""
+    if not _readable(self._init_pidfd, _BURY_S):
+      raise RuntimeError(f'A jailed program is still there {_BURY_S} s after SIGKILL.')
+    try:
+      # It became our child when bubblewrap ended; unless that took it along.
+      _, _, used = os.wait4(self._init_pid, os.WNOHANG)
+    except ChildProcessError:
+      return
+    self._cpu_s = max(self._cpu_s, used.ru_utime + used.ru_stime)
+    self._peak = max(self._peak, used.ru_maxrss << 10)
+
+  def _wait(self, until):
+    """(status, detail) of what comes first."""
+    looked = 0.0
+    while True:
+      ready = [fd for fd, _ in self._poll.poll(_LOOK_S * 1000)]
+      if self._status_fd in ready:
+        self._read_reports()
+      for fd in (self._stdout_fd, self._stderr_fd):
+        if fd in ready and self._read(fd) and self._flooded():
+          return 'output_limit', self._output_words()
+      if until in ready:
+        return 'stopped', ''
+      if self._pidfd in ready:
+        return 'exited', ''
+      now = time.monotonic()
+      if now - looked >= _LOOK_S:
+        looked = now
+        if fault := self._look(now):
+          return fault
+
+  def _look(self, now: float):
+    """(status, detail) if the tree is beyond a bound."""
+    b = self._bounds
+    if now - self._began > b.wall_s:
+      return 'timeout', f'still running after {b.wall_s:g} s'
+    pids, memory, threads = tree(self._popen.pid), 0, 0
+    cpu_s = 0.0
+    for pid in pids:
+      used_s, resident, of_it = _process(pid)
+      cpu_s, memory, threads = cpu_s + used_s, memory + resident, threads + of_it
+    self._cpu_s = max(self._cpu_s, cpu_s)
+    if self._cpu_s > b.cpu_s:
+      return 'timeout', f'more than {b.cpu_s:g} s of CPU time'
+    files, written = self._box()
+    if memory + written > b.memory_mb << 20:
+      # Pages that a parent shares with its children were counted for each of them.
+      memory = sum(map(_proportional, pids))
+    self._peak = max(self._peak, memory + written)
+    if memory + written > b.memory_mb << 20:
+      return 'memory', f'more than {b.memory_mb} MB in {len(pids)} processes'
+    if threads > b.processes + 4:      # The jail's own are among them.
+      return 'memory', f'more than {b.processes} processes'
+    if files > b.files:
+      return 'output_limit', f'more than {b.files} files'
+    return None
+
+  def _box(self) -> tuple[int, int]:
+    """(files, bytes) in the working directory."""
+    if self._box_fd is None and self._init_pid:
+      try:
+        fd = os.open(f'/proc/{self._init_pid}/root{jail.BOX}', os.O_PATH)
+      except OSError:
+        return 0, 0                # The jail is still being built.
+      if os.fstatvfs(fd).f_blocks * os.fstatvfs(fd).f_frsize != self._bounds.box_mb << 20:
+        os.close(fd)               # A folder of the host: not moved in yet.
+        return 0, 0
+      self._box_fd = fd
+    if self._box_fd is None:
+      return 0, 0
+    found = os.fstatvfs(self._box_fd)
+    return found.f_files - found.f_ffree, (found.f_blocks - found.f_bfree) * found.f_frsize
+
+  def _read(self, fd: int) -> bool:
+    """Takes a part of what a pipe holds; False if there is nothing or nothing more to come."""
+    try:
+      data = os.read(fd, 1 << 18)
+    except BlockingIOError:
+      return False
+    if not data:
+      self._forget(fd)
+    elif fd == self._stdout_fd:
+      self._stdout += data
+    else:
+      room = _KEPT_STDERR - len(self._stderr)
+      self._stderr += data[:room]
+      self._stderr_end = (self._stderr_end + data[room:])[-_KEPT_STDERR:]
+    self._output_bytes += len(data)
+    return bool(data)
+
+  def _flooded(self) -> bool:
+    return self._output_bytes > self._bounds.output_mb << 20
+
+  def _drain(self) -> None:
+    """Reads what is left in the pipes."""
+    for fd in (self._stdout_fd, self._stderr_fd):
+      while not self._flooded() and self._read(fd):
+        pass
+
+  def _read_reports(self) -> None:
+    """What bubblewrap says: the PID of its first process inside, later the exit code."""
+    while self._status_fd is not None and _readable(self._status_fd, 0):
+      data = os.read(self._status_fd, 4096)
+      if not data:
+        self._forget(self._status_fd)
+        break
+      self._reports += data
+    *lines, rest = bytes(self._reports).split(b'\n')
+    self._reports = bytearray(rest)
+    for report in map(json.loads, lines):
+      self._exit_code = report.get('exit-code', self._exit_code)
+      if 'child-pid' in report:
+        self._init_pid = report['child-pid']
+        try:
+          self._init_pidfd = os.pidfd_open(self._init_pid)
+        except ProcessLookupError:
+          continue                 # It is over already.
+
+  def _forget(self, fd: int) -> None:
+    if fd in self._polled:
+      self._polled.remove(fd)
+      self._poll.unregister(fd)
+
+  def _kill_unjailed(self) -> None:
+    """Best effort: without a PID namespace a determined program can hide from this."""
+    for pid in tree(self._popen.pid):
+      try:
+        os.kill(pid, signal.SIGKILL)
+      except ProcessLookupError:
+        continue
+    try:
+      os.killpg(self._popen.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+      return
+
+  def _output_words(self) -> str:
+    return f'more than {self._bounds.output_mb} MB of output'
+
+  def _outcome(self, status: str, detail: str) -> Outcome:
+    return Outcome(
+        status, self._exit_code, bytes(self._stdout), bytes(self._stderr + self._stderr_end),
+        self._cpu_s, time.monotonic() - self._began, self._peak / 2**20, detail)
+
+
+def adopt_orphans() -> None:
+  """Makes this process the parent of its orphaned descendants.
+
+  Else they go to the first process of the machine, which in many containers never waits for them:
+  every jail would leave a dead process behind for ever.
+  """
+  ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def tree(pid: int) -> list[int]:
+  """A process and all its descendants, as they are now."""
+  found = [pid]
+  for parent in found:
+    try:
+      for thread in os.listdir(f'/proc/{parent}/task'):
+        with open(f'/proc/{parent}/task/{thread}/children') as children:
+          found += map(int, children.read().split())
+    except (FileNotFoundError, ProcessLookupError):
+      continue
+  return found
+
+
+def _process(pid: int) -> tuple[float, int, int]:
+  """(CPU seconds with those of its reaped children, resident bytes, threads) of a process."""
+  try:
+    with open(f'/proc/{pid}/stat', 'rb') as stat:
+      # The second field is the program's name in brackets, and may hold anything.
+      fields = stat.read().rsplit(b')', 1)[1].split()
+  except (FileNotFoundError, ProcessLookupError):
+    return 0.0, 0, 0
+  return sum(map(int, fields[11:15])) / _TICKS, int(fields[21]) * _PAGE, int(fields[17])
+
+
+def _proportional(pid: int) -> int:
+  """Resident bytes, where a page of n processes counts as 1/n in each of them."""
+  try:
+    with open(f'/proc/{pid}/smaps_rollup', 'rb') as rollup:
+      return sum(int(line.split()[1]) << 10 for line in rollup if line.startswith(b'Pss:'))
+  except OSError:                  # It ended, or may not be looked into: then all of it counts.
+    return _process(pid)[1]
+
+
+def _readable(fd: int, wait_s: float) -> bool:
+  poll = select.poll()
+  poll.register(fd, select.POLLIN)
+  return bool(poll.poll(wait_s * 1000))
+
+
+def _signal(pidfd: int) -> None:
+  try:
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+  except ProcessLookupError:
+    return

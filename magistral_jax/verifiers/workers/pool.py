@@ -1,0 +1,292 @@
+"""The worker processes: handing jobs out, deadlines, retries, and nothing left behind.
+
+Each worker has a thread here that gets it from a nursery, gives it one job at a time and kills it
+(SIGKILL: a busy interpreter hears nothing else) when the job's time is up. What then becomes of the
+job:
+
+  time is up                 -> 'timeout', never tried again: it would only take as long again
+  out of memory              -> 'memory'
+  crashed twice by itself    -> 'memory': SymPy at its limits dies of signals too
+  killed from outside        -> again on a new process, up to KILLED_ATTEMPTS times, then 'error'
+  ended otherwise, our bug,
+  the sandbox failed         -> once more on a new process, then 'error'
+
+A worker that dies is replaced at once, with a job in hand or without.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from queue import Empty, SimpleQueue
+
+import numpy as np
+
+from magistral_jax.records import Verdict
+from magistral_jax.verifiers import language, reward
+from magistral_jax.verifiers.code import judge
+from magistral_jax.verifiers.sandbox.sandbox import Limits
+from magistral_jax.verifiers.workers.fork_server import START_ATTEMPTS, Nurseries
+from magistral_jax.verifiers.workers.process import Process, WorkerDied
+from magistral_jax.verifiers.workers.worker import pack
+
+ATTEMPTS = 2
+KILLED_ATTEMPTS = 5        # Whoever kills a worker is not this job, but it may be one too large.
+READY_TIMEOUT_S = 60.0     # Of a fork; milliseconds, but for a machine that swaps.
+IDLE_S = 0.2               # How often a worker without a job is looked after.
+MIN_MEMORY_MB = 256        # The worker itself, SymPy loaded.
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+
+
+@dataclasses.dataclass(eq=False)
+class _Task:
+  job: Mapping
+  future: concurrent.futures.Future
+  submitted: float
+  attempts: int = 0
+
+
+class Pool:
+  """Judges completions in killable processes; a context manager.
+
+  Args:
+    workers: processes, each with one job at a time.
+    timeout_s: what one job may take once a ready worker has it; a program has its compilation and
+      its tests on top of that.
+    memory_mb: address space of a worker.
+    queue: how many jobs may wait before the pool is `full`.
+    rewards: format, correct, length_max, length_cache, length_penalty, language, code_reward.
+    language_model: as `language.load` has it; read only where the language pays.
+    sandbox: one of `sandbox.MODES`; the sandbox is made when there is a program to judge.
+    test_timeout_s, test_memory_mb: processor time and memory of one test of a program.
+  """
+
+  def __init__(self, workers: int, *, timeout_s: float, memory_mb: int, queue: int,
+               rewards: Mapping, language_model: str, sandbox: str, test_timeout_s: float,
+               test_memory_mb: int):
+    if workers < 1:
+      raise ValueError(f'runtime.verifier_workers is {workers}; it must be at least 1.')
+    if not 0 < timeout_s < float('inf'):
+      raise ValueError(f'verifiers.timeout_s is {timeout_s}; it must be a finite time above 0.')
+    if memory_mb < MIN_MEMORY_MB:
+      raise ValueError(f'verifiers.memory_mb is {memory_mb}, but a worker with SymPy loaded needs '
+                       f'{MIN_MEMORY_MB}: raise verifiers.memory_mb.')
+    reward.check_rewards(**rewards)
+    self._timeout_s, self._most_waiting = timeout_s, queue
+    self._means = dict(rewards)
+    if rewards['language']:
+      self._means['identify'] = language.load(language_model)
+    # On a loaded machine a program may take twice its processor time; then it has had its turn.
+    test_limits = dict(time_s=test_timeout_s, wall_s=2 * test_timeout_s, memory_mb=test_memory_mb)
+    self._test_limits = Limits(**test_limits)
+    self._nurseries = Nurseries(json.dumps(dict(
+        memory_mb=int(memory_mb), parent=os.getpid(), rewards=dict(rewards),
+        language_model=language_model, sandbox=sandbox, test_limits=test_limits)))
+    self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+    self._lock = threading.Lock()
+    self._counts = collections.Counter()
+    self._times_s = collections.defaultdict(lambda: collections.deque(maxlen=2048))
+    self._processes: dict[int, Process] = {}
+    self._closing = threading.Event()
+    self._threads = [threading.Thread(target=self._serve, args=(i,), name=f'verifier-{i}',
+                                      daemon=True) for i in range(workers)]
+    for thread in self._threads:
+      thread.start()
+
+  def __enter__(self) -> Pool:
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
+
+  def submit(self, job: Mapping) -> concurrent.futures.Future[Verdict]:
+    """Queues one job (`reward.score` says what it holds) and returns at once.
+
+    The future always gets a Verdict, of status 'error' if need be; it is cancelled by `close`. It
+    never blocks: who submits without end looks at `full` first.
+    """
+    reward.check_domain(job['domain'])
+    future = concurrent.futures.Future()
+    # Under the lock, so that no job is queued behind the end marks of `close`.
+    with self._lock:
+      if self._closing.is_set():
+        raise RuntimeError('The verifier pool is closed.')
+      self._counts['submitted'] += 1
+      self._tasks.put(_Task(dict(job), future, time.monotonic()))
+    return future
+
+  @property
+  def full(self) -> bool:
+    """Whether more jobs wait for a worker than should: no new prompts are started then."""
+    return self._counts['submitted'] - self._counts['taken'] >= self._most_waiting
+
+  def pids(self) -> list[int]:
+    """Of the workers that run now."""
+    with self._lock:
+      return [p.pid for p in self._processes.values()]
+
+  def stats(self) -> dict[str, float]:
+    """Counts since the start, and times of the latest 2048 jobs of each domain.
+
+    latency is from `submit` to the verdict, queueing included; service is without it.
+    """
+    with self._lock:
+      counts = self._counts.copy()
+      times = {name: list(pairs) for name, pairs in self._times_s.items()}
+      workers = len(self._processes)
+    found = dict(
+        workers=workers, queue_depth=counts['submitted'] - counts['taken'],
+        in_flight=counts['taken'] - counts['done'], done=counts['done'],
+        restarts=counts['restarts'], errors=counts['error'], timeouts=counts['timeout'],
+        memory=counts['memory'], **_percentiles('', [t for ts in times.values() for t in ts]))
+    for domain, pairs in times.items():
+      found |= _percentiles(f'{domain}_', pairs)
+    return found
+
+  def close(self) -> None:
+    """Kills the workers and cancels what was not judged. Safe to call twice."""
+    with self._lock:
+      self._closing.set()
+      for _ in self._threads:
+        self._tasks.put(None)
+      for process in self._processes.values():
+        process.kill()
+    self._nurseries.stop()
+    for thread in self._threads:
+      thread.join(timeout=30.0)
+    self._nurseries.close()
+    while True:
+      try:
+        task = self._tasks.get_nowait()
+      except Empty:
+        return
+      if task is not None:
+        task.future.cancel()
+
+  def _serve(self, seat: int) -> None:
+    """The life of one worker's thread: a new process whenever the last one is gone."""
+    while True:
+      # Before there is a job, so that it need not wait; what fails is tried again, and told, then.
+      with contextlib.suppress(WorkerDied, OSError):
+        self._ready(seat)
+      try:
+        task = self._tasks.get(timeout=IDLE_S)
+      except Empty:
+        continue
+      if task is None:
+        break
+      with self._lock:
+        self._counts['taken'] += 1
+      verdict = None
+      while verdict is None and not self._closing.is_set():
+        verdict = self._attempt_safely(seat, task)
+      if verdict is None or (verdict.status == 'error' and self._closing.is_set()):
+        task.future.cancel()
+        continue
+      with self._lock:
+        self._counts.update(['done', verdict.status])
+        self._times_s[task.job['domain']].append(
+            (time.monotonic() - task.submitted, verdict.seconds))
+      if task.future.set_running_or_notify_cancel():
+        task.future.set_result(verdict)
+    self._drop(seat)
+
+  def _attempt_safely(self, seat: int, task: _Task) -> Verdict | None:
+    """The sandbox border: whatever goes wrong on this side is an 'error' too, not a lost job."""
+    try:
+      return self._attempt(seat, task)
+    except Exception as e:
+      self._drop(seat)
+      return Verdict('error', 0.0, dict.fromkeys(reward.PARTS, 0.0), detail=repr(e)[:1000])
+
+  def _attempt(self, seat: int, task: _Task) -> Verdict | None:
+    """Tries a task once; None if it has another try. A worker already dead costs no try."""
+    try:
+      process = self._ready(seat)
+    except (WorkerDied, OSError) as e:
+      return self._unjudged(task, 'error', f'no worker could be started: {e}')
+    task.attempts += 1
+    began = time.monotonic()
+    unjudged = lambda status, detail: dataclasses.replace(
+        self._unjudged(task, status, detail), seconds=time.monotonic() - began)
+    try:
+      reply = process.exchange(pack({'job': task.job}), began + self._budget_s(task.job))
+    except TimeoutError:
+      self._drop(seat)
+      return unjudged('timeout', f'not judged within {self._budget_s(task.job)} s')
+    except WorkerDied:
+      words = process.last_words()
+      ended = self._drop(seat)
+      if task.attempts < (KILLED_ATTEMPTS if ended == -signal.SIGKILL else ATTEMPTS):
+        return None
+      return unjudged('memory' if -ended in _CRASHES else 'error',
+                      f'the worker died {task.attempts} times, last with code {ended}: {words}')
+    verdict = Verdict(**reply['verdict']) if 'verdict' in reply else None
+    if verdict and verdict.status != 'error':
+      return verdict
+    self._drop(seat)
+    if 'memory' in reply:
+      return unjudged('memory', reply['memory'])
+    # The sandbox's failure or our own.
+    if task.attempts < ATTEMPTS:
+      return None
+    return verdict or unjudged('error', reply['error'])
+
+  def _budget_s(self, job: Mapping) -> float:
+    if job['domain'] != 'code':
+      return self._timeout_s
+    tests = job['tests']
+    return self._timeout_s + judge.budget_s(tests, tests['language'], self._test_limits)
+
+  def _unjudged(self, task: _Task, status: str, detail: str) -> Verdict:
+    return reward.score_unjudged(task.job, status, detail, **self._means)
+
+  def _ready(self, seat: int) -> Process:
+    """The worker, started if there is none alive. Raises WorkerDied when several starts fail."""
+    words, failed, killed = '', 0, 0
+    while failed < START_ATTEMPTS and killed < KILLED_ATTEMPTS:
+      process = self._processes.get(seat)
+      if process and process.alive():
+        return process
+      self._drop(seat)
+      process = self._nurseries.fork(seat)
+      with self._lock:
+        self._processes[seat] = process
+        self._counts['starts'] += 1
+        self._counts['restarts'] = max(0, self._counts['starts'] - len(self._threads))
+        if self._closing.is_set():
+          process.kill()
+      try:
+        process.exchange(b'', time.monotonic() + READY_TIMEOUT_S)
+        return process
+      except (WorkerDied, TimeoutError) as e:
+        words = process.last_words() or repr(e)
+        if self._drop(seat) == -signal.SIGKILL and isinstance(e, WorkerDied):
+          killed += 1
+        else:
+          failed += 1
+    raise WorkerDied(words)
+
+  def _drop(self, seat: int) -> int:
+    """Kills the worker, if there is one; returns its exit code."""
+    with self._lock:
+      process = self._processes.pop(seat, None)
+    return process.bury() if process else 0
+
+
+def _percentiles(prefix: str, pairs: list[tuple[float, float]]) -> dict[str, float]:
+  """Of (latency, service) in seconds."""
+  found = {}
+  for name, values in zip(('latency', 'service'), np.transpose(pairs or [(0.0, 0.0)]),
+                          strict=True):
+    p50, p99 = np.percentile(values, [50, 99])
+    found |= {f'{prefix}{name}_p50_s': float(p50), f'{prefix}{name}_p99_s': float(p99)}
+  return found

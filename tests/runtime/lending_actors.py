@@ -1,0 +1,52 @@
+"""The fake hosts, with real weights between them: small ones, which say which version they are."""
+import jax
+import numpy as np
+import ray
+
+from magistral_jax.runtime import actors
+from magistral_jax.weights import device, host
+from magistral_jax.weights.role import Shelf
+from tests.runtime import fake_actors
+from tests.weights import peers
+
+
+class Trainer(fake_actors.TrainerHost):
+  """Weights of version n are those of version 0 plus n."""
+  fault = None
+
+  def join(self, coordinator, processes, process, timeout_s):
+    super().join(coordinator, processes, process, timeout_s)
+    by_device = device.Lender(peers.IP, peers.DEADLINE_S)
+    if self.fault:
+      by_device = peers.Faulty(by_device, self.fault)
+    self._params = peers.trainer_params(jax.devices()[:1])
+    self._shelf = Shelf('float32', dict(device=by_device, host=host.Lender(ray.put)),
+                        process=process, processes=processes, piece_bytes=peers.PIECE_BYTES)
+
+  def stage(self, lineage, version):
+    return self._shelf.stage(jax.tree.map(lambda x: x + version, self._params), lineage, version)
+
+  def lend(self, lineage, version, way):
+    return self._shelf.lend(lineage, version, way)
+
+
+class Sampler(fake_actors.SamplerHost):
+  """Counts nothing as taken that is not what the version should be."""
+
+  def __init__(self, config):
+    super().__init__(config)
+    self._taker = peers.taker('float32', get=lambda refs: actors.answers(refs, peers.DEADLINE_S))
+    self._first = peers.trainer_params(jax.devices()[:1])
+
+  def take(self, manifest, lenders):
+    params, taken = self._taker.take(manifest, actors.asking(lenders, manifest, peers.DEADLINE_S))
+    if taken.way:
+      for now, first in zip(jax.tree.leaves(params), jax.tree.leaves(self._first), strict=True):
+        np.testing.assert_array_equal(np.asarray(now), np.asarray(first + manifest.version))
+      super().take(manifest, lenders)
+    return taken
+
+
+class SpoiledTrainer(Trainer):
+  """What it offers by device lacks a piece."""
+  fault = staticmethod(peers.lost)

@@ -1,0 +1,16 @@
+"""Trainer processes that tell the numbers of their train state."""
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from magistral_jax.runtime import actors
+
+
+class TrainerHost(actors.TrainerHost):
+  """Gathers its state from all processes."""
+
+  def numbers(self):
+    """{place in the train state: the whole array}."""
+    state = multihost_utils.process_allgather(self._trainer.state, tiled=True)
+    return {jax.tree_util.keystr(path): np.asarray(leaf)
+            for path, leaf in jax.tree.leaves_with_path(state)}

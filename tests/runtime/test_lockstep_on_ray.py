@@ -1,0 +1,78 @@
+"""Real roles in processes of their own compute what one process computes."""
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+
+import jax
+import pytest
+
+from magistral_jax import train
+from magistral_jax.experiment import checks
+from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration.health import Health
+from magistral_jax.runtime.local import Local
+from tests import tiny
+
+pytest.importorskip('ray', reason='the extra [cluster] is not installed')
+from magistral_jax.runtime import ray_cluster  # noqa: E402
+
+STEPS = 20
+# A model that is right now and then after its cold start, so that there is something to train on.
+OVERRIDES = {
+    'data.arithmetic.max_terms': 2, 'data.max_prompt_tokens': 8, 'model.layers': 1, 'model.dim': 64,
+    'model.heads': 2, 'model.kv_heads': 2, 'model.head_dim': 16, 'model.ffn_dim': 64,
+    'trainer.unroll': 1, 'cold_start.steps': 150, 'cold_start.examples': 512, 'sampler.slots': 16,
+    'sampler.group_size': 4, 'sampler.max_new_tokens': 32, 'batching.prompts_per_batch': 4,
+    'batching.row_tokens': 64, 'batching.patience_batches': 200, 'evaluation.every': 0,
+    'evaluation.problems': 0, 'evaluation.max_new_tokens': 32, 'checkpoints.every': 0}
+SPREAD = {'runtime.mode': 'ray_lockstep', 'runtime.trainers': 2, 'runtime.samplers': 2,
+          'runtime.verifier_hosts': 2, 'mesh.trainer.fsdp': 4}
+
+
+def run(workdir, kill_at=None, **overrides):
+  """The losses of a run that is resumed in, or begun in, `workdir`; of its trainer's processes one
+  is killed once there have been `kill_at` updates."""
+  c = tiny.load(**OVERRIDES | overrides)
+  guard = jax.config.jax_transfer_guard
+  parts = checks.prepare(c)
+  on_cluster = c.runtime.mode == 'ray_lockstep'
+  with (ray_cluster.Cluster(c, workdir) if on_cluster else Local(c, parts)) as place:
+    one = train.Run(c, workdir, Display(c.total_steps, False), Health(c.runtime.deadline_s), parts,
+                    place.verifier(), place)
+    killer = threading.Thread(target=kill, args=(one, place, kill_at), daemon=True)
+    if kill_at:
+      killer.start()
+    try:
+      one.train()
+    finally:
+      one.close()
+      jax.config.update('jax_transfer_guard', guard)
+    assert not kill_at or sum(handle.lost for handle in place.handles) == 2    # Both trainers.
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [json.loads(line)['loss'] for line in lines]
+
+
+def kill(one, place, update):
+  trainer = next(handle for handle in place.handles if handle.name == 'trainer-1')
+  while getattr(getattr(one, 'trainer', None), 'version', 0) < update:
+    time.sleep(0.02)
+  os.kill(trainer.where['pid'], signal.SIGKILL)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('transport, kill_at', [('host', None), ('device', None), ('host', 10)])
+def test_two_trainers_two_samplers_two_verifiers_have_the_losses_of_one_process(
+    tmp_path, transport, kill_at):
+  start = tmp_path / 'start'
+  start.mkdir()
+  run(start, **{'runtime.mode': 'lockstep', 'total_steps': 0})
+  for name in ('one', 'many'):
+    shutil.copytree(start, tmp_path / name)
+  one = run(tmp_path / 'one', **{'runtime.mode': 'lockstep', 'total_steps': STEPS})
+  many = run(tmp_path / 'many', kill_at=kill_at, **SPREAD | {
+      'runtime.transport': transport, 'checkpoints.every': 4, 'total_steps': STEPS})
+  assert len(one) == len(many) == STEPS
+  assert many == pytest.approx(one, abs=1e-5)

@@ -1,0 +1,400 @@
+"""Roles in processes of their own: whatever dies or freezes, each prompt is trained once.
+
+The processes are real and started by Ray; what they hold is fake, so that they start in a second.
+Where a fault falls in the run depends on the machine: the checks hold wherever it falls.
+"""
+import collections
+import json
+import os
+import re
+import signal
+import threading
+import time
+
+import jax
+import psutil
+import pytest
+
+from magistral_jax import train
+from magistral_jax.batching.role import Batcher
+from magistral_jax.experiment import checks
+from magistral_jax.orchestration import lockstep, threads
+from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.journal import Journal
+from magistral_jax.orchestration.ledger import Ledger, window_groups
+from magistral_jax.orchestration.loop import Loop
+from magistral_jax.records import Problem, Prompt
+from magistral_jax.sampler.slots import Sampling
+from tests import fakes, tiny
+
+ray = pytest.importorskip('ray', reason='the extra [cluster] is not installed')
+from magistral_jax.runtime import ray_cluster  # noqa: E402
+from tests.runtime import fake_actors, lending_actors  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures('ray_here')
+GROUP, PROMPTS, MAX_STALENESS = 4, 4, 2
+# For a slow machine; nothing is measured by it. The shorter one where something freezes.
+DEADLINE_S, HEARTBEAT_S, FROZEN_S = 120.0, 60.0, 10.0
+
+
+class Cluster:
+  """A cluster of fake hosts and the loop that drives it."""
+
+  def __init__(self, workdir, mode='ray', roles=fake_actors, stall_s=DEADLINE_S,
+               call_s=DEADLINE_S, **runtime):
+    c = tiny.shrink(tiny.load(), **{
+        'runtime.mode': mode, 'runtime.deadline_s': DEADLINE_S, 'runtime.heartbeat_s': HEARTBEAT_S,
+        'runtime.restarts': 3, 'sampler.slots': 32, 'checkpoints.every': 3,
+        'trainer.microbatch_rows': 2, 'mesh.trainer.fsdp': runtime.get('trainers', 1),
+        **{f'runtime.{key}': n for key, n in runtime.items()}})
+    self.c, self.workdir, self.stall_s, self.call_s = c, workdir, stall_s, call_s
+    self.place = ray_cluster.Cluster(c, workdir, roles=roles)
+
+  def __enter__(self):
+    self.place.__enter__()
+    return self
+
+  def __exit__(self, *_):
+    self.loop.journal.close()
+    self.place.__exit__()
+
+  def run(self, steps, stream=None, exam_every=0):
+    place, c = self.place, self.c
+    trainer = place.trainer()
+    samplers = place.samplers(p.snapshot(trainer.params, 0) for p in place.publishers)
+    ledger = Ledger(window_groups(MAX_STALENESS, PROMPTS) if c.runtime.mode == 'ray' else None)
+    journal = Journal(self.workdir, ledger)
+    batcher = Batcher(
+        group_size=GROUP, microbatch_rows=2, max_new_tokens=128, minibatches=1, row_tokens=128,
+        prompts_per_batch=PROMPTS, max_staleness=MAX_STALENESS, advantage_norm='minibatch',
+        normalizer='group')
+    self.loop = Loop(
+        stream=stream or fakes.FakeStream(), samplers=samplers, verifier=place.verifier(),
+        batcher=batcher, trainer=trainer, publishers=place.publishers, ledger=ledger,
+        journal=journal, health=Health(self.stall_s), display=Display(1, False),
+        checkpoints=place.checkpoints(str(self.workdir / 'checkpoints'), keep=2),
+        sampling=Sampling(GROUP, 1.0, 1.0, 128), exam_sampling=Sampling(2, 0.0, 1.0, 128),
+        exam_prompts=fakes.FakeStream().held_out(3), exam_every=exam_every,
+        checkpoint_every=c.checkpoints.every, prompts_per_batch=PROMPTS, patience_batches=20,
+        places=place.places, transfers=place.transfers, check_trainer=place.check_trainer,
+        afresh=c.runtime.mode == 'ray_lockstep')
+    place.on_lost(self.loop.reissue)
+    self.loop.save()
+    # From here on a call may take no longer than that; starting may.
+    for role in (place._group, *samplers):
+      role._deadline_s = self.call_s
+    (lockstep if c.runtime.mode == 'ray_lockstep' else threads).run(self.loop, steps)
+    return self.loop
+
+  def handle(self, name):
+    return next(h for h in self.place.handles if h.name == name)
+
+
+def until(holds):
+  """Returns once `holds()` is true."""
+  end = time.monotonic() + DEADLINE_S
+  while not holds():
+    assert time.monotonic() < end
+    time.sleep(0.02)
+
+
+def once_something_is_trained(running, fault):
+  """A thread that waits for the second update and then does `fault`."""
+  def wait():
+    until(lambda: hasattr(running, 'loop') and running.loop.trainer.version >= 2)
+    fault()
+  thread = threading.Thread(target=wait)
+  thread.start()
+  return thread
+
+
+def alive(pid):
+  """Whether a process runs; None is none."""
+  try:
+    return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+  except psutil.NoSuchProcess:
+    return False
+
+
+def accounted_lines(workdir):
+  """What became of all completions; each has one fate."""
+  lines = [json.loads(line) for line in (workdir / 'rollouts.jsonl').read_text().splitlines()]
+  seen = collections.Counter((line['ordinal'], line['sample']) for line in lines)
+  assert set(seen.values()) == {1}
+  return lines
+
+
+def accounted(workdir, steps, summary=None):
+  """Checks that each ordinal has one fate, each update its prompts, and totals are sums."""
+  lines = accounted_lines(workdir)
+  trained = collections.Counter(line['step'] for line in lines if line['fate'] == 'trained')
+  assert trained == dict.fromkeys(range(1, steps + 1), PROMPTS * GROUP)
+  if summary:
+    assert summary['completions'] == len(lines)
+    assert summary['completions_spanning_versions'] == sum(len(x['versions']) > 1 for x in lines)
+  return lines
+
+
+FAULTS = {
+    'a sampler is killed': ('sampler-1', signal.SIGKILL),
+    'a sampler freezes': ('sampler-0', signal.SIGSTOP),
+    'a verifier host is killed': ('verifier-0', signal.SIGKILL),
+    'a verifier host freezes': ('verifier-1', signal.SIGSTOP),
+    'a trainer process is killed': ('trainer-1', signal.SIGKILL),
+    'a trainer process freezes': ('trainer-0', signal.SIGSTOP)}
+
+SLOW = ('a verifier host freezes', 'a trainer process freezes')
+
+
+# One that freezes stands for all by default: each costs its heartbeat's patience.
+@pytest.mark.parametrize('name, number', [
+    pytest.param(*fault, id=what, marks=[pytest.mark.long] if what in SLOW else [])
+    for what, fault in FAULTS.items()])
+def test_every_prompt_is_trained_once_though(tmp_path, name, number):
+  with Cluster(tmp_path, trainers=2, samplers=2, verifier_hosts=2,
+               heartbeat_s=FROZEN_S if number == signal.SIGSTOP else HEARTBEAT_S) as running:
+    pids = [h.where.get('pid') for h in running.place.handles]
+    fault = once_something_is_trained(
+        running, lambda: os.kill(running.handle(name).where['pid'], number))
+    # Long enough that the fault falls into the run, however late it is.
+    loop = running.run(40, exam_every=7)
+    fault.join()
+    pids += [h.where.get('pid') for h in running.place.handles]
+    lost = {h.name for h in running.place.handles if h.lost}
+    assert name in lost and {n.split('-')[0] for n in lost} == {name.split('-')[0]}
+  accounted(tmp_path, 40, loop.journal.summary())
+  assert loop.trainer.version == 40 and loop.ledger.counts['trained'] == 40 * PROMPTS
+  until(lambda: not any(map(alive, pids)))
+
+
+class Poisoned(fakes.FakeStream):
+  """One prompt that ends whatever process takes it up."""
+
+  def prompt(self, ordinal):
+    if ordinal != 5:
+      return super().prompt(ordinal)
+    problem = Problem('p5', 'poison', 'x', 'fake')
+    return Prompt(ordinal, problem, super().prompt(ordinal).tokens)
+
+
+def test_a_prompt_that_kills_every_sampler_is_dropped_and_counted(tmp_path, capfd):
+  with Cluster(tmp_path, samplers=1, restarts=5) as running:
+    loop = running.run(6, stream=Poisoned())
+    roles = loop.roles()
+    # What Ray has to say of the deaths, sooner or later, is not printed over the display.
+    told = tmp_path / 'ray.log'
+    until(lambda: told.exists() and 'A worker died or was killed' in told.read_text())
+    assert 'raylet' not in ''.join(capfd.readouterr())
+  assert set(roles) == {'trainer-0', 'sampler-0', 'verifier-0'}
+  for standing in roles.values():
+    assert standing.doing and 'pid' in standing.where and standing.heard_s < DEADLINE_S
+    assert standing.queue >= 0
+  # The run ends when the last weights are made; whether the sampler has them yet depends.
+  assert roles['trainer-0'].version == 6 and 1 <= roles['sampler-0'].version <= 6
+  assert roles['verifier-0'].version is None
+  assert loop.ledger.counts['failed'] >= 1
+  lines = accounted(tmp_path, 6)
+  assert 5 not in {line['ordinal'] for line in lines}
+
+
+def test_a_role_that_cannot_be_kept_alive_stops_the_run_with_its_name(tmp_path):
+  class Deadly(fakes.FakeStream):
+    def prompt(self, ordinal):
+      return Prompt(ordinal, Problem(f'p{ordinal}', 'poison', 'x', 'fake'),
+                    super().prompt(ordinal).tokens)
+
+  with (Cluster(tmp_path, samplers=1, restarts=1) as running,
+        pytest.raises(RuntimeError, match='sampler-0 was lost 2 times in a row')):
+    running.run(6, stream=Deadly())
+
+
+class Tenant:
+  """Takes the place of a sampler."""
+
+  def here(self):
+    return True
+
+
+def test_a_sampler_joins_when_there_is_room_and_may_leave_for_good(tmp_path):
+  """As where a preempted node comes late, and where one goes and none comes in its place."""
+  take_place = lambda: ray.remote(num_cpus=0, resources=dict(sampler=1))(Tenant).remote()
+  tenant = take_place()
+  assert ray.get(tenant.here.remote(), timeout=DEADLINE_S)
+  joined = []
+
+  def come_and_go():
+    loop = running.loop
+    late = next(h for h in running.place.handles if h.name.startswith('sampler') and not h.where)
+    role = loop.samplers[int(late.name[-1])]
+    ray.kill(tenant)
+    until(lambda: role.counts['tokens'] > 0)
+    joined.append((late.name, role.version))
+    # First in the queue for the place that the sampler is about to lose.
+    another = take_place()
+    leaving = running.handle('sampler-0')
+    os.kill(leaving.where['pid'], signal.SIGKILL)
+    assert ray.get(another.here.remote(), timeout=DEADLINE_S)
+    version = loop.trainer.version
+    until(lambda: loop.trainer.version > version + 3 and max(examined()) > version + 3)
+    joined.append((leaving.name, leaving.where))
+    loop.health.stopping.set()
+    ray.kill(another)
+
+  def examined():
+    lines = (tmp_path / 'metrics.jsonl').read_text().split('\n')[:-1]
+    return [json.loads(line).get('held_out_version', 0) for line in lines]
+
+  with Cluster(tmp_path, samplers=2) as running:
+    thread = once_something_is_trained(running, come_and_go)
+    loop = running.run(100_000, exam_every=1)
+    thread.join()
+  (name, version), (_, where) = joined
+  assert name in ('sampler-0', 'sampler-1') and version >= 2 and not where
+  accounted(tmp_path, loop.trainer.version, loop.journal.summary())
+
+
+def test_rows_go_to_the_process_that_holds_them(tmp_path):
+  with Cluster(tmp_path, mode='ray_lockstep', trainers=2) as running:
+    loop = running.run(3)
+  assert loop.trainer.version == 3
+  accounted(tmp_path, 3)
+
+
+def test_a_completion_that_kills_every_verifier_host_is_dropped_and_counted(tmp_path):
+  roles = fake_actors.Roles(VerifierHost=fake_actors.FragileVerifier)
+  with Cluster(tmp_path, roles=roles, verifier_hosts=2, restarts=3) as running:
+    loop = running.run(6)
+  assert loop.ledger.counts['failed'] == 1
+  lines = accounted(tmp_path, 6, loop.journal.summary())
+  assert {line['fate'] for line in lines if line['ordinal'] == 5} == {'failed'}
+  assert [line['status'] for line in lines if line['ordinal'] == 5].count('error') >= 1
+
+
+@pytest.mark.parametrize('role, kind, restarts, words', [
+    ('TrainerHost', 'DyingTrainer', 1, 'trainer-0 was lost 2 times in a row .*runtime.restarts=1.*'
+                                       "ArithmeticError.*the chip is on fire"),
+    pytest.param(
+        'VerifierHost', 'DyingVerifier', 1, 'verifier-0 was lost 2 times in a row .*no memory left',
+        marks=pytest.mark.long),
+    pytest.param(
+        'TrainerHost', 'HangingTrainer', 0, 'trainer-0 was lost 1 times in a row .*'
+        'trainer-0 gave no answer to train within 3 s', marks=pytest.mark.long)])
+def test_a_role_that_fails_whatever_is_done_stops_the_run_with_its_name_and_last_words(
+    tmp_path, role, kind, restarts, words):
+  roles = fake_actors.Roles(**{role: getattr(fake_actors, kind)})
+  call_s = 3.0 if kind == 'HangingTrainer' else DEADLINE_S
+  with Cluster(tmp_path, roles=roles, restarts=restarts, call_s=call_s) as running:
+    with pytest.raises(RuntimeError) as caught:
+      running.run(6)
+    cause = caught.value.__cause__ if 'failed: ' in str(caught.value) else None
+    assert re.search(words, f'{caught.value} {cause}', re.DOTALL)
+
+
+@pytest.mark.parametrize('role, kind, words', [
+    ('SamplerHost', 'IdleSampler', 'Prompt 0 is the oldest on its way: sampler-0 has it, 0 of its'),
+    pytest.param(
+        'VerifierHost', 'IdleVerifier', r'0 of its 4 completions are scored, and \d\d of all wait',
+        marks=pytest.mark.long)])
+def test_a_host_that_answers_and_does_nothing_is_named(tmp_path, role, kind, words):
+  roles = fake_actors.Roles(**{role: getattr(fake_actors, kind)})
+  with (Cluster(tmp_path, roles=roles, stall_s=3.0) as running,
+        pytest.raises(TimeoutError, match=words)):
+    running.run(6)
+
+
+class Cut(fakes.FakeStream):
+  """A prompt whose first answer never comes back."""
+  cut = False
+
+  def prompt(self, ordinal):
+    prompt = super().prompt(ordinal)
+    if ordinal != 5 or self.cut:
+      return prompt
+    self.cut = True
+    return Prompt(ordinal, Problem('p5', 'hang', 'x', 'fake'), prompt.tokens)
+
+
+@pytest.mark.long
+def test_a_call_that_never_answers_costs_its_sampler_and_no_prompt(tmp_path):
+  with Cluster(tmp_path, samplers=2, call_s=15.0) as running:
+    loop = running.run(10, stream=Cut())
+    lost = {h.name for h in running.place.handles if h.lost}
+  assert lost and lost <= {'sampler-0', 'sampler-1'}
+  lines = accounted(tmp_path, 10, loop.journal.summary())
+  assert 5 in {line['ordinal'] for line in lines}
+
+
+@pytest.mark.long
+def test_a_network_that_is_slow_for_a_while_costs_nobody_his_place(tmp_path):
+  roles = fake_actors.Roles(SamplerHost=fake_actors.LateSampler)
+  with Cluster(tmp_path, roles=roles, samplers=2, heartbeat_s=6.0) as running:
+    loop = running.run(10)
+    assert not any(h.lost for h in running.place.handles)
+  accounted(tmp_path, 10, loop.journal.summary())
+
+
+def run_to_the_end(workdir, roles, **changed):
+  """Everything that a run does, cold start and exams too: what it said, and its handles."""
+  c = tiny.shrink(tiny.load(), **{
+      'runtime.mode': 'ray', 'runtime.deadline_s': DEADLINE_S, 'runtime.heartbeat_s': HEARTBEAT_S,
+      'checkpoints.every': 3, 'cold_start.steps': 10, 'cold_start.examples': 64,
+      'batching.row_tokens': 128, 'evaluation.problems': 2, 'runtime.restarts': 2, **changed})
+  said, guard = [], jax.config.jax_transfer_guard
+  with ray_cluster.Cluster(c, workdir, roles=roles) as place:
+    display = Display(c.total_steps, False)
+    display.note = said.append
+    run = train.Run(c, workdir, display, Health(DEADLINE_S), checks.prepare(c), place.verifier(),
+                    place)
+    try:
+      run.train()
+    finally:
+      jax.config.update('jax_transfer_guard', guard)
+      run.close()
+    lost = {handle.name: handle.lost for handle in place.handles}
+  return said, lost, json.loads((workdir / 'summary.json').read_text())
+
+
+def test_a_trainer_lost_in_the_cold_start_goes_on_from_its_newest_checkpoint(tmp_path):
+  said, lost, summary = run_to_the_end(
+      tmp_path, fake_actors.Roles(TrainerHost=fake_actors.FaultyTrainer), total_steps=3)
+  assert lost['trainer-0'] == 1
+  note = next(i for i, note in enumerate(said) if note.startswith('The trainer was lost before'))
+  assert said[note + 1].startswith('Resumed at step 6 of')
+  assert (tmp_path / 'died').exists() and not (tmp_path / 'cold_start').exists()
+  assert summary['steps'] == 3
+  assert [key for key in summary if key.startswith('accuracy') and summary[key] is not None]
+
+
+def test_in_lockstep_all_is_as_if_the_trainer_had_not_died_whoever_waited_for_it(tmp_path):
+  said, lost, summary = run_to_the_end(
+      tmp_path, fake_actors.Roles(TrainerHost=fake_actors.MortalTrainer,
+                                 SamplerHost=fake_actors.FetchingSampler),
+      **{'runtime.mode': 'ray_lockstep', 'runtime.restarts': 5, 'total_steps': 6})
+  assert lost['trainer-0'] == 5
+  assert sum(note.startswith('The trainer was lost before') for note in said) == 2
+  assert summary['steps'] == 6 and summary['max_staleness'] == 0
+  assert sorted(int(path.stem) for path in (tmp_path / 'checkpoints').glob('*.json'))[-1] == 6
+  prompts, lines = tiny.shrink(tiny.load()).batching.prompts_per_batch, accounted_lines(tmp_path)
+  assert ({(line['step'], line['ordinal']) for line in lines}
+          == {(ordinal // prompts + 1, ordinal) for ordinal in range(6 * prompts)})
+  assert ({(line['step'], *line['versions'][0]) for line in lines}
+          == {(step, 0, step - 1) for step in range(1, 7)})
+
+
+@pytest.mark.parametrize('trainer, way', [
+    ('Trainer', 'device'), pytest.param('SpoiledTrainer', 'host', marks=pytest.mark.long)])
+def test_weights_go_by_device_or_where_that_fails_by_the_host(tmp_path, trainer, way):
+  roles = fake_actors.Roles(TrainerHost=getattr(lending_actors, trainer),
+                           SamplerHost=lending_actors.Sampler)
+  with Cluster(tmp_path, roles=roles, trainers=2) as running:
+    running.run(6)
+    assert f'by {way}' in str(running.place.places()['sampler-0'])
+  accounted(tmp_path, 6)
+  lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+  figures = lines[-1]
+  assert figures[f'weights_{way}'] == figures['weights'] >= 1
+  assert figures[f'weights_{way}_gb_per_s'] > 0
+  if way == 'host':
+    assert figures['weights_device_failures'] >= 1 and figures['weights_recovery_s'] > 0
+    assert 'weights_device' not in figures

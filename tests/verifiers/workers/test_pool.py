@@ -1,0 +1,339 @@
+"""The pool: nothing lost, nothing judged twice, whatever happens to the processes."""
+import collections
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from magistral_jax.verifiers import reward
+from magistral_jax.verifiers.workers import fork_server, process
+from magistral_jax.verifiers.workers import pool as pool_module
+from magistral_jax.verifiers.workers.pool import Pool
+from magistral_jax.verifiers.workers.worker import pack
+from tests.verifiers.workers import pools
+from tests.verifiers.workers.pools import LIMITS, REWARDS, WAIT_S, alive, eventually, job, started
+
+
+@pytest.fixture(scope='module')
+def pool():
+  with Pool(1, **LIMITS) as pool:
+    yield pool
+
+
+def test_verdicts_are_those_of_score(pool):
+  jobs = [job('5'), job('6'), job(r'\sqrt{25}'), job('+*('), job('5') | dict(response='5')]
+  for one, future in [(j, pool.submit(j)) for j in jobs]:
+    found, expected = future.result(WAIT_S), reward.score(one, **REWARDS)
+    assert (found.status, found.reward, found.parts) == (
+        expected.status, expected.reward, expected.parts)
+
+
+@pytest.mark.parametrize('box', [
+    '9' * 10**6, '{' * 10**5 + '5' + '}' * 10**5, '1\0', '(' * 10**5, '9^{9^{9^{9}}}',
+    '\\sqrt' * 900,
+    '|' * 500, '-' * 700 + '1', r'\frac{' * 300, '\ud800', '\\text{' * 500 + '}' * 500, '^' * 700,
+    ',' * 3000, '\\pm' * 1000, '=' * 3000, '1,' * 39 + '1', r'\cup' * 900, '9' * 190 + '!'],
+    ids=lambda box: ascii(box[:12]))
+def test_hostile_answers_cost_no_worker(pool, box):
+  before = started(pool)
+  verdict = pool.submit(job(box, r'\sqrt{7}')).result(WAIT_S)
+  assert verdict.status in ('wrong', 'unparsable', 'bad_format')
+  assert verdict.parts['correct'] == 0
+  assert pool.pids() == before
+
+
+def test_a_job_that_hangs_costs_one_worker_and_nothing_else():
+  with Pool(1, **(LIMITS | dict(timeout_s=1.5))) as pool:
+    os.kill(started(pool)[0], signal.SIGSTOP)      # It will never answer.
+    hung, after = pool.submit(job('5')), [pool.submit(job('5')) for _ in range(20)]
+    verdict = hung.result(WAIT_S)
+    assert (verdict.status, verdict.reward) == ('timeout', REWARDS['format'])
+    assert [f.result(WAIT_S).status for f in after] == ['correct'] * 20
+    assert (pool.stats()['restarts'], pool.stats()['timeouts']) == (1, 1)
+
+
+def test_a_reply_that_is_there_counts_although_nobody_looked_before_the_deadline():
+  def fork(seat, files):
+    os.write(files[1], pack({'verdict': 'there'}))
+    return 0
+  past, one = time.monotonic() - 1.0, process.Process(0, fork, lambda pid: 0)
+  assert one.exchange(b'', past) == {'verdict': 'there'}
+  one.bury()
+  silent = process.Process(0, lambda seat, files: None, lambda pid: 0)
+  with pytest.raises((TimeoutError, process.WorkerDied)):
+    silent.exchange(b'', past)
+  silent.bury()
+
+
+def test_a_job_that_needs_too_much_memory():
+  with Pool(1, **(LIMITS | dict(memory_mb=256))) as pool:
+    started(pool)
+    huge = job('5') | dict(problem='x' * (200 << 20))
+    assert pool.submit(huge).result(WAIT_S).status == 'memory'
+    assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
+
+
+def test_an_idle_worker_that_died_is_replaced():
+  with Pool(1, **LIMITS) as pool:
+    pid, = started(pool)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: (pids := pool.pids()) and pid not in pids and alive(pids[0]))
+    assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
+    assert pool.stats()['restarts'] == 1
+
+
+def nurseries():
+  found = set()
+  for child in psutil.Process().children():
+    with contextlib.suppress(psutil.NoSuchProcess):
+      if child.status() != psutil.STATUS_ZOMBIE:
+        found.add(child.pid)
+  return found
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs the kernel to tell the worker')
+def test_a_nursery_that_died_is_replaced_by_the_one_in_waiting():
+  others = nurseries()
+  with Pool(2, **LIMITS) as pool:
+    first, = set(pools.parents(started(pool, 2)))
+    eventually(lambda: len(nurseries() - others) == 2)
+    second, = nurseries() - others - {first}
+    futures = [pool.submit(job(str(i), str(i))) for i in range(500)]
+    os.kill(first, signal.SIGKILL)
+    assert [f.result(WAIT_S).status for f in futures] == ['correct'] * 500
+    eventually(lambda: pools.parents(pool.pids()) == [second] * 2)
+    eventually(lambda: len(nurseries() - others) == 2)
+  assert nurseries() == others
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_a_nursery_has_one_thread_and_so_may_fork(pool):
+  its_pid, = pools.parents(started(pool))
+  assert os.listdir(f'/proc/{its_pid}/task') == [str(its_pid)]
+
+
+def test_a_pool_may_be_closed_before_it_is_loaded():
+  others = nurseries()
+  pool = Pool(2, **LIMITS)
+  future = pool.submit(job('5'))
+  pool.close()
+  assert future.done() and nurseries() == others
+
+
+def test_workers_that_cannot_start_make_errors_that_say_why(monkeypatch):
+  monkeypatch.setattr(fork_server.sys, 'executable', '/bin/false')
+  with Pool(1, **LIMITS) as pool:
+    verdict = pool.submit(job('5')).result(WAIT_S)
+  assert verdict.status == 'error' and 'no worker could be started' in verdict.detail
+
+
+def test_the_pool_is_full_when_as_many_wait_as_may():
+  with Pool(1, **(LIMITS | dict(queue=3))) as pool:
+    os.kill(started(pool)[0], signal.SIGSTOP)
+    futures = [pool.submit(job('5'))]
+    eventually(lambda: pool.stats()['in_flight'] == 1)
+    assert not pool.full
+    futures += [pool.submit(job('5')) for _ in range(3)]
+    assert pool.full and pool.stats()['queue_depth'] == 3
+    os.kill(pool.pids()[0], signal.SIGKILL)
+    assert [f.result(WAIT_S).status for f in futures] == ['correct'] * 4
+    assert not pool.full
+
+
+def test_the_language_bonus_comes_through_the_worker_and_through_a_timeout():
+  rewards = REWARDS | dict(language=0.1)
+  text = 'We add two and three, which gives five in all of them.'
+  one = job('5') | dict(response=rf'<think>{text}</think>\boxed{{5}}')
+  with Pool(1, **(LIMITS | dict(rewards=rewards, timeout_s=1.5))) as pool:
+    assert pool.submit(one).result(WAIT_S).parts['language'] == 0.1
+    os.kill(pool.pids()[0], signal.SIGSTOP)
+    cut_short = pool.submit(one).result(WAIT_S)
+  assert (cut_short.status, cut_short.parts['language']) == ('timeout', 0.1)
+  assert cut_short.seconds >= 1.5
+
+
+def test_times_are_kept_by_domain(pool):
+  started(pool)
+  stats = pool.stats()
+  assert stats['workers'] == 1
+  assert {'queue_depth', 'in_flight', 'done', 'restarts', 'errors', 'timeouts',
+          'memory'} <= set(stats)
+  for name in ('latency_p50_s', 'latency_p99_s', 'service_p50_s', 'math_latency_p99_s'):
+    assert 0 < stats[name] < WAIT_S
+  assert stats['service_p50_s'] <= stats['latency_p50_s']
+
+
+class ScriptedNurseries:
+  def __init__(self, settings):
+    del settings
+
+  def fork(self, seat):
+    del seat
+    return ScriptedProcess()
+
+  def stop(self):
+    pass
+
+  close = stop
+
+
+class ScriptedProcess:
+  """Stands in for a worker: each job it is given ends as the script says next."""
+  pid = 0
+
+  def exchange(self, message, deadline):
+    del deadline
+    if not message:
+      return {'ready': True}
+    outcome = SCRIPT.popleft()
+    if isinstance(outcome, dict):
+      return outcome
+    self.code = outcome
+    raise process.WorkerDied
+
+  def alive(self):
+    return True
+
+  def last_words(self):
+    return 'its last words'
+
+  def kill(self):
+    pass
+
+  def bury(self):
+    return getattr(self, 'code', -signal.SIGKILL)
+
+
+SCRIPT = collections.deque()
+VERDICT = {'verdict': dict(status='correct', reward=1.0, parts={})}
+FAILED = {'verdict': dict(status='error', reward=0.0, parts={}, detail='no jail')}
+
+
+@pytest.mark.parametrize('script, status, restarts, why', [
+    ([VERDICT], 'correct', 0, 'the rule'),
+    ([-signal.SIGKILL, VERDICT], 'correct', 1, 'somebody killed it: once more'),
+    ([-signal.SIGKILL] * 4 + [VERDICT], 'correct', 4, 'somebody who likes killing'),
+    ([-signal.SIGKILL] * 5, 'error', 5, 'we do not know, and say so'),
+    ([1, 1], 'error', 2, 'it ended by itself, twice'),
+    ([-signal.SIGSEGV, -signal.SIGSEGV], 'memory', 2, 'the job brings workers down'),
+    ([{'error': 'traceback'}, VERDICT], 'correct', 1, 'our own failure: once more'),
+    ([{'error': 'traceback'}, {'error': 'traceback'}], 'error', 2, 'our own failure, for good'),
+    ([FAILED, VERDICT], 'correct', 1, 'the sandbox failed: once more'),
+    ([FAILED, FAILED], 'error', 2, 'the sandbox failed, for good'),
+    ([{'memory': 'too much'}], 'memory', 1, 'not tried again'),
+])
+def test_what_becomes_of_a_job(monkeypatch, script, status, restarts, why):
+  monkeypatch.setattr(pool_module, 'Nurseries', ScriptedNurseries)
+  SCRIPT.clear()
+  SCRIPT.extend(script)
+  with Pool(1, **LIMITS) as pool:
+    verdict = pool.submit(job('5')).result(WAIT_S)
+    assert (verdict.status, not SCRIPT) == (status, True), why
+    eventually(lambda: pool.stats()['restarts'] == restarts)
+    assert pool.stats()['errors'] == (status == 'error')
+  if status != 'correct':
+    assert verdict.detail, 'a failure says why'
+    assert verdict.reward == (0.0 if status == 'error' else REWARDS['format'])
+
+
+def test_killing_workers_at_random_loses_nothing_and_judges_nothing_twice():
+  seen, rng = collections.Counter(), random.Random(0)
+  with Pool(2, **LIMITS) as pool:
+    started(pool, 2)
+    futures = [pool.submit(job(str(i), str(i))) for i in range(3000)]
+    for i, future in enumerate(futures):
+      future.add_done_callback(lambda f, i=i: seen.update([(i, f.result().answer)]))
+    for _ in range(12):
+      time.sleep(rng.random() * 0.2)
+      if pids := pool.pids():
+        with contextlib.suppress(ProcessLookupError):     # It may have been replaced just now.
+          os.kill(rng.choice(pids), signal.SIGKILL)
+    verdicts = [f.result(WAIT_S) for f in futures]
+    stats = pool.stats()
+  assert seen == collections.Counter((i, str(i)) for i in range(3000))
+  assert [v.status for v in verdicts] == ['correct'] * 3000
+  assert (stats['queue_depth'], stats['in_flight']) == (0, 0)
+
+
+def test_close_leaves_no_process_and_cancels_what_waits():
+  pool = Pool(2, **LIMITS)
+  pids = started(pool, 2)
+  for pid in pids:
+    os.kill(pid, signal.SIGSTOP)
+  futures = [pool.submit(job('5')) for _ in range(10)]
+  pool.close()
+  pool.close()
+  assert not any(map(alive, pids))
+  assert all(f.done() for f in futures)
+  with pytest.raises(RuntimeError, match='closed'):
+    pool.submit(job('5'))
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs the kernel to tell the worker')
+def test_workers_die_with_a_parent_that_is_killed():
+  code = (
+      'import os, signal\n'
+      'from magistral_jax.verifiers.workers.pool import Pool\n'
+      f'pool = Pool(1, **{LIMITS!r})\n'
+      f'pool.submit({job("5")!r}).result({WAIT_S})\n'
+      'pid, = pool.pids()\n'
+      'print(pid, flush=True)\n'
+      'os.kill(os.getpid(), signal.SIGKILL)\n')
+  found = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                         timeout=WAIT_S, check=False,
+                         env=os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path)))
+  assert found.returncode == -signal.SIGKILL, found.stderr
+  eventually(lambda: not alive(int(found.stdout)))
+
+
+def test_works_off_the_main_thread_and_loads_no_jax(pool):
+  import concurrent.futures as cf
+  with cf.ThreadPoolExecutor(2) as threads:
+    futures = list(threads.map(lambda _: pool.submit(job(r'\sqrt{25}')), range(4)))
+  assert [f.result(WAIT_S).status for f in futures] == ['correct'] * 4
+  code = ('import sys; from magistral_jax.verifiers import pool, role, worker, reward\n'
+          f'reward.score({job("5")!r}, **{REWARDS!r})\n'
+          'assert not {"jax", "jaxlib"} & set(sys.modules)\n'
+          'assert "sympy" not in sys.modules, "a plain number needs no algebra"')
+  subprocess.run([sys.executable, '-c', code], check=True, timeout=WAIT_S,
+                 env=os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path)))
+
+
+@pytest.mark.parametrize('workers, change, words', [
+    (0, {}, 'runtime.verifier_workers is 0'),
+    (1, dict(timeout_s=0), 'verifiers.timeout_s is 0'),
+    (1, dict(memory_mb=10), 'raise verifiers.memory_mb'),
+    (1, dict(rewards=REWARDS | dict(correct=-1)), 'verifiers.correct is -1'),
+])
+def test_settings_that_cannot_work_are_named(workers, change, words):
+  with pytest.raises(ValueError, match=words):
+    Pool(workers, **(LIMITS | change))
+
+
+def test_a_job_of_an_unknown_domain_is_refused_at_the_door(pool):
+  with pytest.raises(ValueError, match="'chess'"):
+    pool.submit(job('5') | dict(domain='chess'))
+
+
+def test_programs_have_their_own_time(monkeypatch):
+  seen = []
+  class Timed(ScriptedProcess):
+    def exchange(self, message, deadline):
+      if message:
+        seen.append(deadline - time.monotonic())
+      return super().exchange(message, deadline)
+  monkeypatch.setattr(ScriptedNurseries, 'fork', lambda self, seat: Timed())
+  monkeypatch.setattr(pool_module, 'Nurseries', ScriptedNurseries)
+  SCRIPT.clear()
+  SCRIPT.extend([VERDICT, VERDICT])
+  with Pool(1, **(LIMITS | dict(timeout_s=2.0, test_timeout_s=1000.0))) as pool:
+    assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
+    assert pool.submit(pools.program('x')).result(WAIT_S).status == 'correct'
+  assert seen[0] <= 2.0
+  assert 2000 < seen[1] < 10000    # Two tests, 1000 s of processor time each, and some slack.
