@@ -6,7 +6,7 @@ Result: held-out accuracy of 128 problems, 2 CPU cores, jax 0.10.2, 2026-11-22. 
           as below (eb1dcca), 245 s in all             0.523 after the cold start, 0.961 +- 0.017
           as below (ec1f021), beside the whole tests   0.523, then 0.969 +- 0.015
           as below, but 114 updates (2bbf7cf)          0.508, then 0.945 +- 0.020
-          90 updates, exams at temperature 0.7, 211 s  0.648, then 0.969 +- 0.015
+          90 updates, evaluations at temperature 0.7, 211 s  0.648, then 0.969 +- 0.015
           320 + 95 steps, temperature 0.7, 174 s       0.664, then 0.844 +- 0.032
         It may end before its last update, when nearly all is solved: then 20 batches of groups give
         not one batch with different rewards. The shorter cold start costs more at the end than it

@@ -9,9 +9,9 @@ Run:    python -m magistral_jax.data.builders.stories --output=stories.jsonl
             --config.model.checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
             --config.data.jsonl.path=stories.jsonl
 Result: held-out accuracy 0.000 as it comes, 0.365 +- 0.034 after the cold start, 0.490 +- 0.035
-        after 14 updates (200 problems, temperature 0.7). 64 minutes, cold start and exams included,
+        after 14 updates (200 problems, temperature 0.7). 64 minutes, cold start and evaluations included,
         on 2 CPU cores that other programs kept busy at the same time (load about 10: 25 tokens/s
-        sampled where the idle machine gives 170), stopped by SIGTERM and resumed for the last exam;
+        sampled where the idle machine gives 170), stopped by SIGTERM and resumed for the last evaluation;
         largest log-probability gap 3.1e-5, staleness at most 1, packing 0.86. float32, jax 0.10.2,
         2026-11-22, commit df73008.
         An earlier run, 51 minutes, rows of 136 tokens: 0.270 after the cold start, 0.525 +- 0.035

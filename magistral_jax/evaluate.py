@@ -17,11 +17,11 @@ from rich.table import Table
 from magistral_jax import sharding
 from magistral_jax.data.jsonl import read_files
 from magistral_jax.data.stream import make_prompt
-from magistral_jax.evaluation.exam import Exam, Result
+from magistral_jax.evaluation.held_out import Evaluation, Result
 from magistral_jax.experiment import build, checks, cli
 from magistral_jax.metrics import JsonlWriter, rollout_line
 from magistral_jax.models.config import ModelConfig
-from magistral_jax.orchestration import exams
+from magistral_jax.orchestration import evaluations
 from magistral_jax.records import Prompt, WeightSnapshot
 
 _CONFIG = cli.define_config()
@@ -51,7 +51,7 @@ def read_prompts(c, tok, config: ModelConfig, path: str) -> list[Prompt]:
 
 
 def show(result, console: Console) -> None:
-  """Prints the figures of an exam."""
+  """Prints the figures of an evaluation."""
   table = Table(title=f'{result.problems} problems, {result.samples} samples each')
   table.add_column('measure')
   table.add_column('value', justify='right')
@@ -75,7 +75,7 @@ def main(_) -> None:
 
 
 def evaluate(c, path: str, data: str, output: str) -> Result:
-  """Holds the exam, prints its figures and, if `output` names a file, writes the completions.
+  """Holds the evaluation, prints its figures and, if `output` names a file, writes the completions.
 
   Args:
     path: the checkpoint. data: JSONL of problems; '' for the held-out problems of the config.
@@ -84,35 +84,35 @@ def evaluate(c, path: str, data: str, output: str) -> Result:
     c.model.checkpoint = path
     parts = checks.prepare(c, problems=False)
     tok, config, mesh = parts.tokenizer, parts.config, parts.meshes.samplers[0]
-    exam_prompts = read_prompts(c, tok, config, data)
-    checks.check_domains(c, [p.problem for p in exam_prompts],
+    evaluation_prompts = read_prompts(c, tok, config, data)
+    checks.check_domains(c, [p.problem for p in evaluation_prompts],
                         f'--data={data!r}' if data else f'data.source={c.data.source!r}')
     params = build.params(c, config, mesh, sharding.SAMPLER, dtype=config.dtype)
   sampler = build.sampler(c, config, mesh, tok, WeightSnapshot(0, params))
   sampling = build.samplings(c)[1]
   console = Console()
   with build.pool(c) as pool, Progress(console=console) as bar:
-    task = bar.add_task('completions', total=len(exam_prompts) * sampling.samples)
-    result, exam = exams.hold(
-        exam_prompts, sampling, [sampler], build.verifier(c, pool), deadline_s=c.runtime.deadline_s,
+    task = bar.add_task('completions', total=len(evaluation_prompts) * sampling.samples)
+    result, evaluation = evaluations.hold(
+        evaluation_prompts, sampling, [sampler], build.verifier(c, pool), deadline_s=c.runtime.deadline_s,
         progress=lambda done, total: bar.update(task, completed=done))
   show(result, console)
   if output:
-    write(exam, output)
+    write(evaluation, output)
   print(json.dumps(dict(
       accuracy=result.accuracy, accuracy_se=result.accuracy_se, pass_at=result.pass_at,
       maj_at=result.maj_at, problems=result.problems)))
   return result
 
 
-def write(exam: Exam, path: str) -> None:
+def write(evaluation: Evaluation, path: str) -> None:
   """One JSON line per completion, in the order of the problems."""
-  by_ordinal = {p.ordinal: p for p in exam.prompts}
+  by_ordinal = {p.ordinal: p for p in evaluation.prompts}
   with JsonlWriter(path) as out:
     out.truncate(0)
     # Ordinals count down from -1.
-    for ordinal, sample in sorted(exam.answers, key=lambda address: (-address[0], address[1])):
-      completion, verdict = exam.answers[ordinal, sample]
+    for ordinal, sample in sorted(evaluation.answers, key=lambda address: (-address[0], address[1])):
+      completion, verdict = evaluation.answers[ordinal, sample]
       line = rollout_line(by_ordinal[ordinal], completion, verdict, None, 'filtered', None)
       out.write({key: line[key] for key in line if key not in ('fate', 'step', 'advantage')})
 

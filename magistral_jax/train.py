@@ -24,13 +24,13 @@ from magistral_jax.batching.role import Batcher
 from magistral_jax.experiment import build, checks, cli
 from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment, write_experiment
-from magistral_jax.orchestration import cold_start, exams, lockstep, report, threads
+from magistral_jax.orchestration import cold_start, evaluations, lockstep, report, threads
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health, Lost
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger, window_groups
 from magistral_jax.orchestration.loop import Loop
-from magistral_jax.runtime.local import Local
+from magistral_jax.runtime.local import LocalRuntime
 
 _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run keeps its files.')
@@ -51,14 +51,14 @@ class Run:
                verifier, place=None):
     self.c, self.workdir, self.display, self.health = c, workdir, display, health
     self.tok, self.config, self.verifier = parts.tokenizer, parts.config, verifier
-    self.stream, self.place = parts.stream, place or Local(c, parts)
-    self.exam_prompts = self.stream.held_out(c.evaluation.problems)
+    self.stream, self.place = parts.stream, place or LocalRuntime(c, parts)
+    self.evaluation_prompts = self.stream.held_out(c.evaluation.problems)
     self.checkpoints = self.place.checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
     window = (window_groups(c.batching.max_staleness, c.batching.prompts_per_batch)
               if c.runtime.mode in ('threads', 'ray') else None)
     self.ledger = Ledger(window)
     self.journal = Journal(workdir, self.ledger)
-    self.sampling, self.exam_sampling = build.samplings(c)
+    self.sampling, self.evaluation_sampling = build.samplings(c)
     self.samples = []
     self.samplers = []
 
@@ -155,26 +155,26 @@ class Run:
       shutil.rmtree(self.workdir / 'cold_start', ignore_errors=True)
 
   def _warmed_up(self):
-    """Fresh weights, examined before and after the cold start, which goes on where it was left."""
+    """Fresh weights, evaluated before and after the cold start, which goes on where it was left."""
     c = self.c
     if not c.cold_start.steps:
       trainer = self._new_trainer()
       self._seat_samplers(trainer)
       if self.journal.measured('accuracy_start') is None:
-        self._examine('start')
+        self._evaluate('start')
       self.journal.note(accuracy_cold_start=None)
       return trainer
     saved = self.place.checkpoints(str(self.workdir / 'cold_start'), keep=1)
     trainer = self._cold_trainer(saved)
     self._seat_samplers(trainer, version=-1)
     if self.journal.measured('accuracy_start') is None:
-      self._examine('start')
+      self._evaluate('start')
     self._cold_start(trainer, saved)
     saved.close()
     if self.health.stopping.is_set():
       return None
     self._seat_samplers(trainer, version=0)
-    self._examine('cold_start')
+    self._evaluate('cold_start')
     # Another optimizer: its moments and its step count start afresh. Released first, for memory.
     weights, trainer = trainer.params, None
     return self.place.trainer(weights)
@@ -227,23 +227,23 @@ class Run:
     for sampler, snapshot in zip(self.samplers, snapshots, strict=True):
       sampler.offer(snapshot)
 
-  def _examine(self, stage: str) -> None:
-    """Holds an exam with the samplers' newest weights and keeps its result for the summary."""
-    if not self.exam_prompts or self.health.stopping.is_set():
+  def _evaluate(self, stage: str) -> None:
+    """Holds an evaluation with the samplers' newest weights and keeps its result for the summary."""
+    if not self.evaluation_prompts or self.health.stopping.is_set():
       return
-    self.display.phase(f'exam: {stage}', len(self.exam_prompts) * self.exam_sampling.samples)
-    result, exam = exams.hold(
-        self.exam_prompts, self.exam_sampling, self.samplers, self.verifier,
+    self.display.phase(f'evaluation: {stage}', len(self.evaluation_prompts) * self.evaluation_sampling.samples)
+    result, evaluation = evaluations.hold(
+        self.evaluation_prompts, self.evaluation_sampling, self.samplers, self.verifier,
         deadline_s=self.health.deadline_s, check=self.place.check_trainer,
         progress=lambda done, total: self.display.update(
-            dict(waits={'exam': f'{done} of {total} completions scored'})))
+            dict(waits={'evaluation': f'{done} of {total} completions scored'})))
     self.journal.note(**{f'accuracy_{stage}': result.accuracy,
                          f'accuracy_{stage}_se': result.accuracy_se})
     self.display.note(f'Held-out accuracy ({stage}): {result.accuracy:.3f} ± '
                       f'{result.accuracy_se:.3f}, {result.problems} problems x {result.samples}, '
                       f'{result.mean_tokens:.0f} tokens. {result.statuses}')
-    pairs = list(exam.answers.values())
-    problems = {p.ordinal: p.problem.text for p in self.exam_prompts}
+    pairs = list(evaluation.answers.values())
+    problems = {p.ordinal: p.problem.text for p in self.evaluation_prompts}
     self.samples = [(problems[completion.ordinal], completion.text, verdict.reward)
                     for completion, verdict in random.Random(0).sample(pairs, min(3, len(pairs)))]
 
@@ -258,24 +258,24 @@ class Run:
         stream=self.stream, samplers=self.samplers, verifier=self.verifier, batcher=batcher,
         trainer=self.trainer, publishers=self.place.publishers, ledger=self.ledger,
         journal=self.journal, health=self.health, display=self.display,
-        checkpoints=self.checkpoints, sampling=self.sampling, exam_sampling=self.exam_sampling,
-        exam_prompts=self.exam_prompts, exam_every=c.evaluation.every,
+        checkpoints=self.checkpoints, sampling=self.sampling, evaluation_sampling=self.evaluation_sampling,
+        evaluation_prompts=self.evaluation_prompts, evaluation_every=c.evaluation.every,
         checkpoint_every=c.checkpoints.every, prompts_per_batch=b.prompts_per_batch,
         patience_batches=b.patience_batches, places=self.place.places,
         transfers=self.place.transfers, check_trainer=self.place.check_trainer,
-        afresh=c.runtime.mode in ('lockstep', 'ray_lockstep'))
+        discard_in_flight=c.runtime.mode in ('lockstep', 'ray_lockstep'))
     self.place.on_lost(loop.reissue)
     return loop
 
   def _finish(self, loop) -> None:
     for sampler in self.samplers:
       sampler.abandon()
-    exams.discard(self.verifier, self.health.deadline_s)
+    evaluations.discard(self.verifier, self.health.deadline_s)
     self.display.watch(self.place.places)
     while True:
       try:
         loop.publish()
-        self._examine('final')
+        self._evaluate('final')
         break
       except Lost as error:
         loop.recover(error)
@@ -307,16 +307,16 @@ def keep_compiled(workdir: Path) -> None:
 def _place(c, parts: checks.Parts, workdir: Path):
   """Where the roles of this config live."""
   if c.runtime.mode not in ON_CLUSTER:
-    return Local(c, parts)
+    return LocalRuntime(c, parts)
   with cli.one_sentence():
     try:
-      from magistral_jax.runtime.ray_cluster import Cluster, check_address
+      from magistral_jax.runtime.ray_cluster import ClusterRuntime, check_address
     except ModuleNotFoundError as error:
       raise ValueError(f'runtime.mode={c.runtime.mode!r} needs {error.name}, which is not '
                        f'installed: pip install "magistral_jax[cluster]".') from None
     check_address(c.runtime.address)
   width = jnp.dtype(parts.config.dtype).itemsize
-  return Cluster(c, workdir, weight_bytes=parts.config.parameters * width)
+  return ClusterRuntime(c, workdir, weight_bytes=parts.config.parameters * width)
 
 
 def main(_) -> None:

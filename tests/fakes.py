@@ -59,7 +59,7 @@ class FakeSampler:
     return len(self._seated) + len(self._waiting)
 
   @property
-  def hungry(self):
+  def has_capacity(self):
     return len(self._waiting) < self._slots - len(self._seated)
 
   @property
@@ -185,7 +185,7 @@ def trained(batches):
 
 def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, group_size=4,
               prompts_per_batch=4, max_staleness=2, patience_batches=20, deadline_s=60.0,
-              paced=True, exam_every=0, checkpoint_every=0, record=None, **more):
+              paced=True, evaluation_every=0, checkpoint_every=0, record=None, **more):
   """A Loop of fakes around the real ledger, journal, batcher and health."""
   ledger = Ledger(window_groups(max_staleness, prompts_per_batch) if paced else None)
   journal = Journal(workdir, ledger)
@@ -201,8 +201,8 @@ def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, group_size
       stream=FakeStream(), samplers=samplers, verifier=verifier or FakeVerifier(), batcher=batcher,
       trainer=trainer or FakeTrainer(), publishers=[FakePublisher() for _ in samplers],
       ledger=ledger, journal=journal, health=Health(deadline_s), display=Display(1, False),
-      checkpoints=FakeCheckpoints(), sampling=sampling, exam_sampling=Sampling(2, 0.0, 1.0, 128),
-      exam_prompts=FakeStream().held_out(3), exam_every=exam_every,
+      checkpoints=FakeCheckpoints(), sampling=sampling, evaluation_sampling=Sampling(2, 0.0, 1.0, 128),
+      evaluation_prompts=FakeStream().held_out(3), evaluation_every=evaluation_every,
       checkpoint_every=checkpoint_every, prompts_per_batch=prompts_per_batch,
       patience_batches=patience_batches, **more)
 

@@ -1,4 +1,4 @@
-"""The policy of a workdir, examined and scored by the commands for it."""
+"""The policy of a workdir, evaluated and scored by the commands for it."""
 import json
 
 import pytest

@@ -1,4 +1,4 @@
-"""Problems with images from the file to the new weights: the loop, the cold start, an exam."""
+"""Problems with images from the file to the new weights: the loop, the cold start, an evaluation."""
 import json
 
 import jax
@@ -40,7 +40,7 @@ def test_a_run_with_images(mode, tmp_path, capsys):
   for name in ('vision', 'adapter'):
     assert set(jax.tree.leaves(same[name])) == {mode == 'frozen'}
   assert not any(jax.tree.leaves(same['layers']))
-  # The workdir keeps the tower: the exam asks about pictures again.
+  # The workdir keeps the tower: the evaluation asks about pictures again.
   result = evaluate.evaluate(c.copy_and_resolve_references(), str(tmp_path / 'run'),
                              str(tmp_path / 'problems.jsonl'), '')
   assert result.problems == 20

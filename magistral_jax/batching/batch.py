@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from magistral_jax.batching.advantages import loss_weights, standardise
-from magistral_jax.batching.packing import Patches, Trained, efficiency, pack
+from magistral_jax.batching.packing import PackedSequence, Patches, efficiency, pack
 from magistral_jax.records import Batch, Group, Rows
 
 
@@ -56,7 +56,7 @@ def _pack_groups(
     groups: Sequence[Group], weights: Sequence[tuple[float, ...]], row_tokens: int,
     microbatch_rows: int, patches: Patches | None) -> Rows:
   sequences = [
-      Trained(group.prompt.tokens, completion.tokens, weight, advantage, completion.sampler_logp,
+      PackedSequence(group.prompt.tokens, completion.tokens, weight, advantage, completion.sampler_logp,
               group.prompt.images)
       for group, group_weights in zip(groups, weights, strict=True)
       for completion, weight, advantage in zip(

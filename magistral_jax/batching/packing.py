@@ -20,10 +20,10 @@ from magistral_jax.records import Image, RowImages, Rows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trained:
+class PackedSequence:
   """A prompt and its completion with what the loss needs to know of them.
 
-  Trained(prompt=np.array([1, 52]), completion=np.array([7, 2]), weight=.01, advantage=-.5,
+  PackedSequence(prompt=np.array([1, 52]), completion=np.array([7, 2]), weight=.01, advantage=-.5,
           sampler_logp=np.array([-.1, -2.]))
   """
   prompt: np.ndarray        # [n] int32, at least one token.
@@ -85,7 +85,7 @@ def first_fit_decreasing(
   return rows
 
 
-def pack(sequences: Sequence[Trained], *, row_tokens: int, rows_multiple: int,
+def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple: int,
          patches: Patches | None = None) -> Rows:
   """Packs sequences first-fit-decreasing; empty rows fill up to a multiple of `rows_multiple`.
 
@@ -129,7 +129,7 @@ def pack_examples(
     ValueError: as `pack`.
   """
   trained = max(1, sum(len(completion) for _, completion, *_ in examples))
-  sequences = [Trained(np.asarray(prompt), np.asarray(completion), 1.0 / trained,
+  sequences = [PackedSequence(np.asarray(prompt), np.asarray(completion), 1.0 / trained,
                        images=images[0] if images else ())
                for prompt, completion, *images in examples]
   return pack(sequences, row_tokens=row_tokens, rows_multiple=rows_multiple, patches=patches)
@@ -160,7 +160,7 @@ def _empty(size: int, row_tokens: int, patches: Patches | None) -> Rows:
       name: np.zeros((size, row_tokens), dtype) for name, dtype in dtypes.items()})
 
 
-def _place(rows: Rows, r: int, start: int, segment: int, sequence: Trained) -> None:
+def _place(rows: Rows, r: int, start: int, segment: int, sequence: PackedSequence) -> None:
   """Writes a sequence into row `r` from place `start` on."""
   tokens = np.concatenate([sequence.prompt, sequence.completion])
   here = slice(start, start + sequence.places)

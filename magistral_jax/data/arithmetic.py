@@ -119,7 +119,7 @@ class ArithmeticSource:
     few = list(itertools.islice(self._all(True), 4 * n))
     if len(few) < 4 * n:
       # So few that drawing distinct ones might take long: shuffle the whole side.
-      key = lambda text: hashlib.blake2b(f'exam {text}'.encode()).digest()
+      key = lambda text: hashlib.blake2b(f'evaluation {text}'.encode()).digest()
       return [_problem(text) for text in sorted(few, key=key)[:n]]
     rng, texts = random.Random('arithmetic held out'), {}
     while len(texts) < n:

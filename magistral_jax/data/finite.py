@@ -11,15 +11,15 @@ from magistral_jax.records import Problem
 
 
 class FiniteSource:
-  """A training side that is dealt out epoch after epoch, and an exam that never is.
+  """A training side that is dealt out epoch after epoch, and an evaluation that never is.
 
   Args:
     seed: of the order of the training side.
-    training, exam: the two sides; they share no text (`split` sees to it).
+    training, evaluation: the two sides; they share no text (`split` sees to it).
   """
 
-  def __init__(self, seed: int, training: Sequence[Problem], exam: Sequence[Problem]):
-    self.seed, self.training, self.exam = seed, tuple(training), tuple(exam)
+  def __init__(self, seed: int, training: Sequence[Problem], evaluation: Sequence[Problem]):
+    self.seed, self.training, self.evaluation = seed, tuple(training), tuple(evaluation)
 
   @property
   def size(self) -> int:
@@ -32,20 +32,20 @@ class FiniteSource:
     return self.training[permutation(self.size, f'{self.seed} epoch {epoch}')[place]]
 
   def held_out(self, n: int) -> list[Problem]:
-    """The first `n` problems of the exam, or all there are if fewer.
+    """The first `n` problems of the evaluation, or all there are if fewer.
 
     Raises:
       ValueError: problems are asked for and none is held out.
     """
-    if n and not self.exam:
+    if n and not self.evaluation:
       raise ValueError(
           f'evaluation.problems is {n}, but no problem is held out: set '
           f'data.jsonl.held_out or data.tfds.held_out above 0, or evaluation.problems=0.')
-    return list(self.exam[:n])
+    return list(self.evaluation[:n])
 
   def select(self, keep: Callable[[Problem], bool]) -> FiniteSource:
     """The same source with only the problems that `keep` accepts."""
-    return FiniteSource(self.seed, filter(keep, self.training), filter(keep, self.exam))
+    return FiniteSource(self.seed, filter(keep, self.training), filter(keep, self.evaluation))
 
 
 @functools.lru_cache(maxsize=4)

@@ -43,12 +43,12 @@ class JsonlSource(FiniteSource):
       raise ValueError('There is no file to read problems from: set data.jsonl.path.')
     problems = read_files(path.split(','))
     if held_out_path:
-      exam = read_files(held_out_path.split(','))
+      evaluation = read_files(held_out_path.split(','))
       training = problems
-      exam = [exam[i] for i in permutation(len(exam), 'held out')]
+      evaluation = [evaluation[i] for i in permutation(len(evaluation), 'held out')]
     else:
-      training, exam = split_held_out(problems, held_out, key='data.jsonl.held_out')
-    super().__init__(seed, keep_apart(training, exam, name=path), exam)
+      training, evaluation = split_held_out(problems, held_out, key='data.jsonl.held_out')
+    super().__init__(seed, keep_apart(training, evaluation, name=path), evaluation)
 
 
 def split_held_out(
@@ -61,9 +61,9 @@ def split_held_out(
   return split(problems, held_out)
 
 
-def keep_apart(training: Sequence[Problem], exam: Sequence[Problem], *, name: str) -> list[Problem]:
-  """Training problems that the exam does not ask too; ValueError if none is left."""
-  kept = without_texts(training, exam)
+def keep_apart(training: Sequence[Problem], evaluation: Sequence[Problem], *, name: str) -> list[Problem]:
+  """Training problems that the evaluation does not ask too; ValueError if none is left."""
+  kept = without_texts(training, evaluation)
   if not kept:
     raise ValueError(
         f'All {len(training)} training problems of {name} ask what the held-out problems ask: set '

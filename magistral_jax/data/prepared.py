@@ -28,8 +28,8 @@ class TfdsSource(FiniteSource):
 
   def __init__(self, seed: int, *, path: str, held_out: int):
     problems = read_prepared(path)
-    training, exam = split_held_out(problems, held_out, key='data.tfds.held_out')
-    super().__init__(seed, keep_apart(training, exam, name=path), exam)
+    training, evaluation = split_held_out(problems, held_out, key='data.tfds.held_out')
+    super().__init__(seed, keep_apart(training, evaluation, name=path), evaluation)
 
 
 def read_prepared(path: str) -> list[Problem]:

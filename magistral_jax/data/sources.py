@@ -10,7 +10,7 @@ from magistral_jax.records import Problem
 
 
 class Source(Protocol):
-  """An endless stream of training problems and a fixed exam; the two share no text.
+  """An endless stream of training problems and a fixed evaluation; the two share no text.
 
   A source with a `size` is a `FiniteSource` and can leave problems out; one without has
   `longest()`, its longest problem.

@@ -267,7 +267,7 @@ def verifier(c, pool: Pool) -> Verifier:
 
 
 def samplings(c) -> tuple[Sampling, Sampling]:
-  """How prompts are sampled for training, and for exams."""
+  """How prompts are sampled for training, and for evaluations."""
   e = c.evaluation
   return (Sampling(c.sampler.group_size, c.sampler.temperature, c.sampler.top_p,
                    c.sampler.max_new_tokens),

@@ -105,7 +105,7 @@ def _check_sampling(c) -> None:
     raise ValueError(f'sampler.pages={s.pages} must be at least {least}, so that one sequence of '
                      f'full length and one more prompt fit; or 0 for as many as the slots need.')
   if e.every and not e.problems:
-    raise ValueError(f'evaluation.every={e.every} asks for exams and evaluation.problems=0 for '
+    raise ValueError(f'evaluation.every={e.every} asks for evaluations and evaluation.problems=0 for '
                      f'none: set evaluation.every to 0, or evaluation.problems above 0.')
 
 
@@ -227,10 +227,10 @@ def _cut(c, mesh: str, axes) -> tuple[int, str]:
 
 
 def _check_problems(c, tok, config: ModelConfig, stream) -> None:
-  """The exam can be set, the problems judged, and the cold start has something to imitate."""
+  """The evaluation can be set, the problems judged, and the cold start has something to imitate."""
   stream.held_out(c.evaluation.problems)
   if isinstance(stream.source, FiniteSource):
-    check_domains(c, stream.source.training + stream.source.exam,
+    check_domains(c, stream.source.training + stream.source.evaluation,
                   f'data.source={c.data.source!r}')
   if c.cold_start.steps:
     build.cold_start_examples(c, tok, config, stream)

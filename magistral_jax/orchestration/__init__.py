@@ -2,7 +2,7 @@
 
   ledger.py    which prompt has which fate; paces admission
   journal.py   what a run writes down: metrics, rollouts, the totals of summary.json
-  exams.py     held-out problems through the same sampler and verifiers, at one weight version
+  evaluations.py     held-out problems through the same sampler and verifiers, at one weight version
   loop.py      what happens at each arrow of the loop, one function each
   lockstep.py  the roles in turn, bit for bit reproducible
   threads.py   the roles on threads of one process, nobody waiting for another

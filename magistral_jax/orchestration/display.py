@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from magistral_jax.orchestration import roster
-from magistral_jax.orchestration.health import Standing
+from magistral_jax.orchestration.health import RoleStatus
 
 BLOCKS = '▁▂▃▄▅▆▇█'
 ASCII_BLOCKS = '_.-=+*%#'
@@ -38,7 +38,7 @@ class Display:
   """Shows the newest numbers of a run until it is left; safe to update from several threads.
 
   with Display(120, True) as display:
-    display.watch(lambda: {'trainer': Standing('waiting for batch')})
+    display.watch(lambda: {'trainer': RoleStatus('waiting for batch')})
     display.update(dict(step=1, reward=.3))
 
   Args:
@@ -53,7 +53,7 @@ class Display:
     self._enabled, self._clock = enabled, clock
     self._console = console or Console()
     self._shown: dict[str, Any] = {}
-    self._roles: Callable[[], Mapping[str, Standing]] = dict
+    self._roles: Callable[[], Mapping[str, RoleStatus]] = dict
     self._rewards: list[float] = []
     self._live: Live | None = None
     self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class Display:
       self._started, self._first_step = self._clock(), None
       self._shown = {key: self._shown[key] for key in ('held_out',) if key in self._shown}
 
-  def watch(self, roles: Callable[[], Mapping[str, Standing]]) -> None:
+  def watch(self, roles: Callable[[], Mapping[str, RoleStatus]]) -> None:
     """Shows how every role stands, whenever it draws.
 
     It asks no more often than that: with hundreds of roles each look costs.

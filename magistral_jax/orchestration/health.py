@@ -10,10 +10,10 @@ LOST_TOO_OFTEN = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Standing:
+class RoleStatus:
   """How a role stands, as the table of roles shows it; what is not known is None.
 
-  Standing('decoding 128 sequences', where='10.0.0.7 pid 4711', heard_s=.4, queue=128, version=12)
+  RoleStatus('decoding 128 sequences', where='10.0.0.7 pid 4711', heard_s=.4, queue=128, version=12)
   """
   doing: str | None = None
   where: str | None = None      # None: in the process that asks.
@@ -52,11 +52,11 @@ class Health:
     self._progress = time.monotonic()
 
   @property
-  def standings(self) -> dict[str, Standing]:
+  def standings(self) -> dict[str, RoleStatus]:
     """What each role was doing when last seen, and when that was."""
     now = time.monotonic()
     with self._lock:
-      return {role: Standing(doing, heard_s=now - then)
+      return {role: RoleStatus(doing, heard_s=now - then)
               for role, (then, doing) in self._seen.items()}
 
   @contextlib.contextmanager

@@ -4,7 +4,7 @@ seed is the same bit for bit, resumed or not, because nothing depends on who was
 import functools
 import time
 
-from magistral_jax.orchestration import exams
+from magistral_jax.orchestration import evaluations
 
 
 def run(loop, total_steps: int) -> None:
@@ -17,8 +17,8 @@ def run(loop, total_steps: int) -> None:
       if batch is None:
         return
       loop.health.beat('trainer', f'training on {len(batch.groups)} groups')
-      due = loop.exam_every and (loop.trainer.version + 1) % loop.exam_every == 0
-      loop.update(batch, functools.partial(_examine, loop) if due else dict)
+      due = loop.evaluation_every and (loop.trainer.version + 1) % loop.evaluation_every == 0
+      loop.update(batch, functools.partial(_evaluate, loop) if due else dict)
       loop.health.beat('trainer', 'waiting for a batch')
 
 
@@ -52,11 +52,11 @@ def _gather(loop):
   return batch
 
 
-def _examine(loop) -> dict:
-  result, _ = exams.hold(loop.exam_prompts, loop.exam_sampling, loop.samplers, loop.verifier,
+def _evaluate(loop) -> dict:
+  result, _ = evaluations.hold(loop.evaluation_prompts, loop.evaluation_sampling, loop.samplers, loop.verifier,
                          deadline_s=loop.health.deadline_s, check=loop.check_trainer,
                          progress=lambda done, total:
-                         loop.health.beat('sampler-0', f'exam: {done} of {total} scored'))
+                         loop.health.beat('sampler-0', f'evaluation: {done} of {total} scored'))
   return loop.held_out(result)
 
 

@@ -1,6 +1,6 @@
 """What happens at each arrow of the loop, one method each; lockstep.py and threads.py call them.
 
-    admit:  stream -> sampler        judge:  verifier -> batcher (or exam)
+    admit:  stream -> sampler        judge:  verifier -> batcher (or evaluation)
     sample: sampler -> verifier      update: batcher -> trainer -> weights -> samplers
 """
 
@@ -10,9 +10,9 @@ import threading
 import time
 
 from magistral_jax.batching.groups import settle
-from magistral_jax.evaluation.exam import Exam
-from magistral_jax.orchestration import exams
-from magistral_jax.orchestration.health import LOST_TOO_OFTEN, Lost, Standing
+from magistral_jax.evaluation.held_out import Evaluation
+from magistral_jax.orchestration import evaluations
+from magistral_jax.orchestration.health import LOST_TOO_OFTEN, Lost, RoleStatus
 from magistral_jax.records import Prompt
 from magistral_jax.sampler.slots import Sampling
 
@@ -22,10 +22,10 @@ class Loop:
 
   Args:
     publishers: one for each sampler, from trainer parameters to that sampler's mesh.
-    sampling, exam_sampling: how prompts are sampled for training and for exams.
-    exam_prompts: held-out prompts; exam_every: updates between exams, 0 for none.
+    sampling, evaluation_sampling: how prompts are sampled for training and for evaluations.
+    evaluation_prompts: held-out prompts; evaluation_every: updates between evaluations, 0 for none.
     patience_batches: how many batches' worth of groups may pass without one update.
-    places: {role: Standing} of roles in other processes; {} where all is in one.
+    places: {role: RoleStatus} of roles in other processes; {} where all is in one.
     transfers: what the transport of weights has measured so far.
     check_trainer: raises Lost if the trainer has died.
     afresh: nothing outlives a lost trainer, so that all comes again as it was (lockstep); else what
@@ -33,23 +33,23 @@ class Loop:
   """
 
   def __init__(self, *, stream, samplers, verifier, batcher, trainer, publishers, ledger, journal,
-               health, display, checkpoints, sampling: Sampling, exam_sampling: Sampling,
-               exam_prompts: list[Prompt], exam_every: int, checkpoint_every: int,
+               health, display, checkpoints, sampling: Sampling, evaluation_sampling: Sampling,
+               evaluation_prompts: list[Prompt], evaluation_every: int, checkpoint_every: int,
                prompts_per_batch: int, patience_batches: int, places=dict, transfers=dict,
-               check_trainer=lambda: None, afresh: bool = False):
+               check_trainer=lambda: None, discard_in_flight: bool = False):
     self.stream, self.samplers, self.verifier = stream, samplers, verifier
     self.batcher, self.trainer, self.publishers = batcher, trainer, publishers
     self.ledger, self.journal, self.health = ledger, journal, health
     self.display, self.checkpoints = display, checkpoints
-    self.sampling, self.exam_sampling = sampling, exam_sampling
-    self.exam_prompts, self.exam_every = exam_prompts, exam_every
+    self.sampling, self.evaluation_sampling = sampling, evaluation_sampling
+    self.evaluation_prompts, self.evaluation_every = evaluation_prompts, evaluation_every
     self.checkpoint_every, self.prompts_per_batch = checkpoint_every, prompts_per_batch
     self.patience = patience_batches * prompts_per_batch
     self.arrived = threading.Condition()      # Guards the batcher; notified at every group kept.
-    self.exam: Exam | None = None             # The one that is open, in threads mode.
-    self._handed_in = {}     # Answers to the exam that is open; those to one broken off are others.
+    self.evaluation: Evaluation | None = None             # The one that is open, in threads mode.
+    self._handed_in = {}     # Answers to the evaluation that is open; those to one broken off are others.
     self._places, self._transfers = places, transfers
-    self.check_trainer, self._afresh = check_trainer, afresh
+    self.check_trainer, self._discard_in_flight = check_trainer, discard_in_flight
     self._prompts: dict[int, Prompt | None] = {}   # On their way; None: being made.
     self._given: dict[int, str] = {}          # To which sampler each of them went.
     self._names = {id(sampler): f'sampler-{i}' for i, sampler in enumerate(samplers)}
@@ -62,14 +62,14 @@ class Loop:
 
   def admit(self, sampler, most: int | None = None) -> int:
     """Gives a sampler prompts while it has free slots (or `most`); returns how many it got."""
-    # Held still by an exam, it would start groups with weights that are already old.
+    # Held still by an evaluation, it would start groups with weights that are already old.
     if sampler.pinned and sampler.version < self.trainer.version:
       return 0
     # Nothing that is being written waits for a verdict; but nothing new is begun meanwhile.
     if self.verifier.full:
       return 0
     given = 0
-    while (sampler.hungry if most is None else given < most):
+    while (sampler.has_capacity if most is None else given < most):
       with self.arrived:     # Who restores the ledger sees both or neither.
         ordinal = self.ledger.issue()
         if ordinal is None:
@@ -81,24 +81,24 @@ class Loop:
       given += 1
     return given
 
-  def open_exam(self) -> None:
-    """Starts an exam on the newest weights; its prompts go to the first sampler that is well."""
+  def open_evaluation(self) -> None:
+    """Starts an evaluation on the newest weights; its prompts go to the first sampler that is well."""
     with self.arrived:
-      self._prompts |= {prompt.ordinal: prompt for prompt in self.exam_prompts}
+      self._prompts |= {prompt.ordinal: prompt for prompt in self.evaluation_prompts}
       self._handed_in = {}
       # Last: from here on a sampler may take it.
-      self.exam = Exam(self.exam_prompts, self.exam_sampling.samples)
+      self.evaluation = Evaluation(self.evaluation_prompts, self.evaluation_sampling.samples)
 
-  def submit_exam(self, sampler) -> None:
-    """Hands an open exam to a sampler, once; not to one that is down or starting."""
-    if self.exam is None or not (sampler.open or sampler.hungry):
+  def submit_evaluation(self, sampler) -> None:
+    """Hands an open evaluation to a sampler, once; not to one that is down or starting."""
+    if self.evaluation is None or not (sampler.open or sampler.has_capacity):
       return
     with self.arrived:
-      exam = self.exam
-      if exam is None or exam.submitted:
+      evaluation = self.evaluation
+      if evaluation is None or evaluation.submitted:
         return
-      exam.submitted = True
-    exams.submit(exam, sampler, self.exam_sampling)
+      evaluation.submitted = True
+    evaluations.submit(evaluation, sampler, self.evaluation_sampling)
 
   def sample(self, sampler) -> None:
     """One dispatch of a sampler; what it finished goes to the verifier at once."""
@@ -120,9 +120,9 @@ class Loop:
       self.health.progress()
     for completion, verdict in scored:
       if completion.ordinal < 0:
-        with self.arrived:   # Another exam may take the place of one that was broken off.
+        with self.arrived:   # Another evaluation may take the place of one that was broken off.
           if self._handed_in.get((completion.ordinal, completion.sample)) is completion:
-            self.exam.add(completion, verdict)
+            self.evaluation.add(completion, verdict)
         continue
       with self.arrived:
         prompt = self._prompts.get(completion.ordinal)
@@ -143,7 +143,7 @@ class Loop:
   def reissue(self, orders) -> None:
     """Hands out again what a sampler had open when it was lost, under the same ordinals.
 
-    A prompt that was there too often is dropped and counted as failed; an exam begins anew.
+    A prompt that was there too often is dropped and counted as failed; an evaluation begins anew.
     """
     with self.arrived:
       for ordinal in [order.prompt.ordinal for order in orders if not order.pinned]:
@@ -159,9 +159,9 @@ class Loop:
           del self._lost[ordinal]
           self.journal.drop(ordinal)
     if any(order.pinned for order in orders):
-      self.open_exam()
+      self.open_evaluation()
 
-  def roles(self) -> dict[str, Standing]:
+  def roles(self) -> dict[str, RoleStatus]:
     """How every role stands; costs a look at each of them."""
     found = self.health.standings
     own = dict(trainer=dict(queue=self.batcher.waiting, version=self.trainer.version),
@@ -204,11 +204,11 @@ class Loop:
     """True when groups keep coming and none has anything to teach."""
     return self._since_update >= self.patience
 
-  def update(self, batch, examine=dict) -> None:
+  def update(self, batch, evaluate=dict) -> None:
     """Trains on a batch, publishes the weights, writes everything down.
 
     Args:
-      examine: gives the figures of an exam to be held on the new weights, for the same line.
+      evaluate: gives the figures of an evaluation to be held on the new weights, for the same line.
     """
     self._whole = False
     began = time.monotonic()
@@ -219,7 +219,7 @@ class Loop:
       self.publish()
       published = time.monotonic()
       sampled = sum(s.counts['tokens'] for s in self.samplers)
-      exam = examine()
+      evaluation = evaluate()
     except Lost as error:
       self.recover(error, batch.groups)
       return
@@ -227,7 +227,7 @@ class Loop:
     self._marks, self._since_update = (published, sampled), 0
     if step - 1 <= self._forked:
       metrics.pop('logprob_gap_max', None)     # Its tokens may be of weights that are gone.
-    if exam:
+    if evaluation:
       self.start_clock()       # Its tokens are not sampled for training, nor its time.
     self.journal.add_rl_seconds(published - then)
     line = self.journal.trained(step, batch, metrics | dict(
@@ -235,8 +235,8 @@ class Loop:
         sampled_tokens_per_s=(sampled - before) / (published - then),
         trained_tokens_per_s=metrics['tokens'] / (trained - began),
         verifier=self.verifier.stats(), open_sequences=sum(s.open for s in self.samplers),
-        failed_saves=self.checkpoints.failed_saves, **self._transfers(), **exam,
-        **self._exam_result()))
+        failed_saves=self.checkpoints.failed_saves, **self._transfers(), **evaluation,
+        **self._evaluation_result()))
     self._whole = True
     self.display.update(line)
     if self.checkpoint_every and step % self.checkpoint_every == 0:
@@ -253,14 +253,14 @@ class Loop:
     """The trainer again, from the newest checkpoint; the samplers keep what they are writing.
 
     What was trained since then is sampled again. The groups that waited and the prompts on their
-    way stay what they are, but for `afresh`.
+    way stay what they are, but for `discard_in_flight`.
 
     Args:
       groups: those of the batch that was in its hands.
     """
     began = time.monotonic()
     self.health.beat('trainer', 'starting again from the newest checkpoint')
-    if self._afresh:
+    if self._discard_in_flight:
       self._drop_all()
     else:
       self._forked = max(self._forked, self.trainer.version)
@@ -285,7 +285,7 @@ class Loop:
   def _drop_all(self) -> None:
     for sampler in self.samplers:
       sampler.abandon()
-    exams.discard(self.verifier, self.health.deadline_s)
+    evaluations.discard(self.verifier, self.health.deadline_s)
     with self.arrived:
       self._prompts, self._given = {}, {}
       self.batcher.clear()
@@ -310,17 +310,17 @@ class Loop:
     self.checkpoints.save(self._saved, self.trainer.state, self.journal.record(),
                           self.journal.measured('held_out_accuracy'))
 
-  def _exam_result(self) -> dict:
-    """The finished exam's figures, once."""
+  def _evaluation_result(self) -> dict:
+    """The finished evaluation's figures, once."""
     with self.arrived:
-      exam = self.exam
-      if exam is None or exam.open:
+      evaluation = self.evaluation
+      if evaluation is None or evaluation.open:
         return {}
-      self.exam = None
-    return self.held_out(exam.result())
+      self.evaluation = None
+    return self.held_out(evaluation.result())
 
   def held_out(self, result) -> dict:
-    """The figures of an exam, kept for the summary too."""
+    """The figures of an evaluation, kept for the summary too."""
     self.journal.note(held_out_accuracy=result.accuracy)
     return dict(held_out_accuracy=result.accuracy, held_out_accuracy_se=result.accuracy_se,
                 held_out_version=result.version, held_out_tokens_mean=result.mean_tokens)

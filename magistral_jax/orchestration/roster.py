@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping
 from rich.table import Table
 from rich.text import Text
 
-from magistral_jax.orchestration.health import Standing
+from magistral_jax.orchestration.health import RoleStatus
 
 # Roles that are shown one by one.
 MOST = 12
 
 
-def table(roles: Mapping[str, Standing]) -> Table:
+def table(roles: Mapping[str, RoleStatus]) -> Table:
   """All that is known of each role, one to a line; the place only where there are several."""
   shown = Table.grid(padding=(0, 2))
   shown.add_column(style='dim', no_wrap=True, min_width=11)
@@ -43,13 +43,13 @@ def table(roles: Mapping[str, Standing]) -> Table:
   return shown
 
 
-def sentence(roles: Mapping[str, Standing]) -> str:
+def sentence(roles: Mapping[str, RoleStatus]) -> str:
   """What each role does, in one line of a log."""
   return '; '.join(f'{name} {standing.doing}' for name, standing in _lines(roles)
                    if standing.doing)
 
 
-def _lines(roles: Mapping[str, Standing]) -> Iterator[tuple[str, Standing]]:
+def _lines(roles: Mapping[str, RoleStatus]) -> Iterator[tuple[str, RoleStatus]]:
   """(name, how it stands) of each line: of one role, or of all of a kind that do the same."""
   if len(roles) <= MOST:
     yield from sorted(roles.items(), key=lambda item: _place(item[0]))

@@ -44,7 +44,7 @@ def run(loop, total_steps: int) -> None:
           break
         loop.health.beat('trainer', f'training on {len(batch.groups)} groups')
         loop.update(batch)
-        _open_exam(loop, total_steps)
+        _open_evaluation(loop, total_steps)
   finally:
     ended.set()
     for thread in threads:
@@ -70,18 +70,18 @@ def _next_batch(loop):
     loop.health.overdue('batch', time.monotonic() - began, loop.held)
 
 
-def _open_exam(loop, total_steps) -> None:
+def _open_evaluation(loop, total_steps) -> None:
   """Every so often, but not while one is open, nor at the end, where the final one follows."""
   step = loop.trainer.version
-  if loop.exam_every and step % loop.exam_every == 0 and step < total_steps and loop.exam is None:
-    loop.open_exam()
+  if loop.evaluation_every and step % loop.evaluation_every == 0 and step < total_steps and loop.evaluation is None:
+    loop.open_evaluation()
 
 
 def _sampling(loop, index: int) -> None:
   sampler, role = loop.samplers[index], f'sampler-{index}'
   with loop.health.watching(role):
     while not (loop.ended.is_set() or loop.health.stopping.is_set()):
-      loop.submit_exam(sampler)
+      loop.submit_evaluation(sampler)
       loop.admit(sampler)
       if sampler.open:
         loop.health.beat(role, f'decoding {sampler.open} sequences')

@@ -30,7 +30,7 @@ from ray import exceptions
 from magistral_jax.orchestration.health import Lost
 
 
-class Host:
+class RoleActor:
   """The actor: builds a role by a function and calls its methods."""
 
   def __init__(self):
@@ -56,14 +56,14 @@ class Host:
     return os.getpid()
 
 
-class Handle:
+class ActorHandle:
   """Starts a host, calls its role, and starts another in its place when it is lost.
 
   Args:
     name: of the role, as people read it: 'sampler-1'.
     make, args: build the role in the host's process.
     options: Ray's for the actor: resources, runtime_env.
-    restarts: how often in a row it may be lost without `well` having been called in between.
+    restarts: how often in a row it may be lost without `mark_healthy` having been called in between.
     start_s: how long after its process's first answer the role may take to be built.
   """
 
@@ -78,7 +78,7 @@ class Handle:
 
   def start(self) -> None:
     """Asks for a process and for the role in it; waits for neither."""
-    actor = ray.remote(max_restarts=0, concurrency_groups=dict(side=1, health=1))(Host)
+    actor = ray.remote(max_restarts=0, concurrency_groups=dict(side=1, health=1))(RoleActor)
     actor = actor.options(**self._options).remote()
     # Asked first, so that it is answered whatever happens in the building; and there before the
     # actor is, so that the watch never takes the one before's for it.
@@ -112,7 +112,7 @@ class Handle:
 
   @property
   def place(self) -> dict[str, Any]:
-    """Where it lives and when it was last heard of, as `Standing` takes them."""
+    """Where it lives and when it was last heard of, as `RoleStatus` takes them."""
     # Read once: other threads change both while a host is started again.
     where, seen = self.where, self.seen
     if not where:
@@ -164,7 +164,7 @@ class Handle:
     except exceptions.RayError as error:
       raise Lost(f'{self.name} died: {" ".join(str(error).split())[:1000]}') from error
 
-  def well(self) -> None:
+  def mark_healthy(self) -> None:
     """Notes that it has done something useful since it was started."""
     self.lost_in_a_row = 0
 
@@ -191,7 +191,7 @@ class Handle:
       ray.kill(self.actor, no_restart=True)
 
 
-class Watch:
+class Watchdog:
   """Pings all hosts from one thread; kills those that give no answer for `heartbeat_s`.
 
   A context manager. A host that waits for its resources is not started yet, and so not late.
@@ -199,19 +199,19 @@ class Watch:
 
   def __init__(self, heartbeat_s: float):
     self._heartbeat_s = heartbeat_s
-    self._handles: list[Handle] = []
+    self._handles: list[ActorHandle] = []
     self._ended = threading.Event()
     self._thread = threading.Thread(target=self._run, name='watch', daemon=True)
 
-  def add(self, handle: Handle) -> Handle:
+  def add(self, handle: ActorHandle) -> ActorHandle:
     """Watches one more; returns it."""
     self._handles.append(handle)
     return handle
 
-  def remove(self, handle: Handle) -> None:
+  def remove(self, handle: ActorHandle) -> None:
     self._handles.remove(handle)
 
-  def __enter__(self) -> Watch:
+  def __enter__(self) -> Watchdog:
     self._thread.start()
     return self
 
@@ -220,11 +220,11 @@ class Watch:
     self._thread.join(self._heartbeat_s)
 
   @property
-  def handles(self) -> list[Handle]:
+  def handles(self) -> list[ActorHandle]:
     return list(self._handles)
 
   def _run(self) -> None:
-    asked: dict[int, tuple[Any, Any]] = {}      # Handle -> (its actor then, the ping).
+    asked: dict[int, tuple[Any, Any]] = {}      # ActorHandle -> (its actor then, the ping).
     while not self._ended.wait(min(1.0, self._heartbeat_s / 5)):
       for handle in self.handles:
         actor, ping = asked.get(id(handle), (None, None))

@@ -1,7 +1,7 @@
 """The roles as their own processes hold them on a cluster; `runtime/actor_handle.py` calls them.
 
 Each is built from the config alone, in the process where it lives. Nothing here is called in
-process: there, places.Local makes the roles directly.
+process: there, places.LocalRuntime makes the roles directly.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from magistral_jax import sharding
 from magistral_jax.experiment import build, checks
 from magistral_jax.models import decoder
 from magistral_jax.records import WeightSnapshot
-from magistral_jax.runtime.local import Local
+from magistral_jax.runtime.local import LocalRuntime
 from magistral_jax.weights import device, host
 from magistral_jax.weights.manifest import Gone, Manifest, WeightError
-from magistral_jax.weights.role import TRANSPORTS, Shelf, Taken, Taker
+from magistral_jax.weights.role import TRANSPORTS, Taken, WeightReceiver, WeightSender
 
 
 def _parts(text: str, meshes_of) -> tuple[ConfigDict, checks.Parts]:
@@ -31,7 +31,7 @@ def _parts(text: str, meshes_of) -> tuple[ConfigDict, checks.Parts]:
   return c, checks.Parts(tok, config, meshes_of(c), None)
 
 
-class TrainerHost:
+class TrainerActor:
   """One of the T processes of the trainer: its devices of the mesh, its rows of every batch, its
   part of every checkpoint. All T get the same calls in the same order."""
 
@@ -55,12 +55,12 @@ class TrainerHost:
                                  initialization_timeout=int(timeout_s))
     self._c, self._parts = _parts(self._text, lambda c: build.Meshes(
         sharding.make_mesh(jax.devices(), **c.mesh.trainer), ()))
-    self._place = Local(self._c, self._parts)
+    self._place = LocalRuntime(self._c, self._parts)
     # A sampler that is alive pulls without a pause; what a dead one had on loan is freed soon.
     lenders = dict(device=device.Lender(ray.util.get_node_ip_address(),
                                         10 * self._c.runtime.heartbeat_s),
                    host=host.Lender(ray.put))
-    self._shelf = Shelf(
+    self._sender = WeightSender(
         self._parts.config.dtype,
         {way: lenders[way] for way in TRANSPORTS[self._c.runtime.transport]},
         process=process, processes=processes)
@@ -90,11 +90,11 @@ class TrainerHost:
 
   def stage(self, lineage: int, version: int) -> Manifest:
     """Copies the weights, for `lend`."""
-    return self._shelf.stage(self._trainer.params, lineage, version)
+    return self._sender.stage(self._trainer.params, lineage, version)
 
   def lend(self, lineage: int, version: int, way: str):
     """See weights/role.py; may be called beside the other methods."""
-    return self._shelf.lend(lineage, version, way)
+    return self._sender.lend(lineage, version, way)
 
   def latest(self, folder: str, keep: int) -> int | None:
     return self._open(folder, keep).latest()
@@ -121,7 +121,7 @@ class TrainerHost:
     return self._folders[folder]
 
 
-class SamplerHost:
+class SamplerActor:
   """A sampler and the weights on their way to it."""
 
   def __init__(self, config: str):
@@ -134,7 +134,7 @@ class SamplerHost:
     fetchers = dict(
         device=device.Fetcher(ray.util.get_node_ip_address(), self._patience_s, devices),
         host=host.Fetcher(lambda references: answers(references, self._patience_s), devices))
-    self._taker = Taker(
+    self._receiver = WeightReceiver(
         decoder.abstract(config), sharding.tree_named(mesh, sharding.SAMPLER, axes), config.dtype,
         {way: fetchers[way] for way in TRANSPORTS[self._c.runtime.transport]})
 
@@ -148,12 +148,12 @@ class SamplerHost:
     Raises:
       weights.manifest.WeightError: they are not what the manifest says.
     """
-    params, taken = self._taker.take(manifest, asking(lenders, manifest, self._patience_s))
+    params, taken = self._receiver.take(manifest, asking(lenders, manifest, self._patience_s))
     if not taken.way:
       return taken
     snapshot = WeightSnapshot(manifest.version, params, manifest.lineage)
     if self._sampler is None:
-      self._sampler, = Local(self._c, self._parts).samplers([snapshot])
+      self._sampler, = LocalRuntime(self._c, self._parts).samplers([snapshot])
     else:
       self._sampler.offer(snapshot)
     return taken
@@ -192,7 +192,7 @@ def answers(references, timeout_s: float) -> list:
                ) from error
 
 
-class VerifierHost:
+class VerifierActor:
   """A pool of verifier workers."""
 
   def __init__(self, config: str):

@@ -1,4 +1,4 @@
-"""Where the roles of a run live: all in this process (Local), or on a cluster (cluster.Cluster).
+"""Where the roles of a run live: all in this process (LocalRuntime), or on a cluster (cluster.ClusterRuntime).
 
 A place makes roles from the config and hands out what `train.Run` and the loop drive. Both kinds
 answer the same calls, so that neither Run nor the loop knows which it has.
@@ -13,7 +13,7 @@ from magistral_jax.verifiers.role import Verifier
 from magistral_jax.weights.snapshot import Publisher
 
 
-class Local:
+class LocalRuntime:
   """Every role in this process, on the meshes of `parts`; a context manager."""
 
   def __init__(self, c, parts):
@@ -67,14 +67,14 @@ class Local:
     """Raises Lost if the trainer has died: it cannot, alone."""
 
   def places(self) -> dict:
-    """{role: Standing} of roles in other processes: there are none."""
+    """{role: RoleStatus} of roles in other processes: there are none."""
     return {}
 
   def transfers(self) -> dict[str, float]:
     """What the transport of weights has measured: nothing, they are copied."""
     return {}
 
-  def __enter__(self) -> Local:
+  def __enter__(self) -> LocalRuntime:
     return self
 
   def __exit__(self, *_) -> None:

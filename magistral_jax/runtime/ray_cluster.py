@@ -24,11 +24,11 @@ import time
 import jax
 import ray
 
-from magistral_jax.orchestration.health import Lost, Standing
+from magistral_jax.orchestration.health import Lost, RoleStatus
 from magistral_jax.runtime import actors, ray_log
-from magistral_jax.runtime.actor_handle import Handle, Watch
+from magistral_jax.runtime.actor_handle import ActorHandle, Watchdog
 from magistral_jax.runtime.sampler_proxy import RemoteSampler, Staged
-from magistral_jax.runtime.trainer_proxy import Group, RemoteTrainer
+from magistral_jax.runtime.trainer_proxy import RemoteTrainer, TrainerGang
 from magistral_jax.runtime.verifier_proxy import RemoteVerifier
 
 # Of shared memory beside the weights; a cluster's nodes are given theirs where they are started.
@@ -36,7 +36,7 @@ STORE_BYTES = 256 << 20
 _ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 
 
-class Cluster:
+class ClusterRuntime:
   """Starts the hosts of a config and makes the roles that stand for them; a context manager.
 
   Args:
@@ -44,7 +44,7 @@ class Cluster:
     workdir: where checkpoints go; every trainer process must see it under this name. Ray's own
       messages go to ray.log there.
     weight_bytes: of one version of the weights, which a store on this machine must hold three of.
-    roles: has TrainerHost, SamplerHost and VerifierHost, each built from the config's JSON.
+    roles: has TrainerActor, SamplerActor and VerifierActor, each built from the config's JSON.
   """
 
   def __init__(self, c, workdir, *, weight_bytes: int = 0, roles=actors):
@@ -55,13 +55,13 @@ class Cluster:
     self._text = c.to_json_best_effort()
     self._owned = not ray.is_initialized()
     self._connect()
-    self._watch = Watch(c.runtime.heartbeat_s)
-    self._samplers = [self._start('sampler', i, roles.SamplerHost)
+    self._watch = Watchdog(c.runtime.heartbeat_s)
+    self._samplers = [self._start('sampler', i, roles.SamplerActor)
                       for i in range(c.runtime.samplers)]
-    self._verifiers = [self._start('verifier', i, roles.VerifierHost)
+    self._verifiers = [self._start('verifier', i, roles.VerifierActor)
                        for i in range(c.runtime.verifier_hosts)]
-    self._group = Group(
-        [self._start('trainer', i, roles.TrainerHost) for i in range(c.runtime.trainers)],
+    self._group = TrainerGang(
+        [self._start('trainer', i, roles.TrainerActor) for i in range(c.runtime.trainers)],
         deadline_s=self._deadline_s, microbatch_rows=c.trainer.microbatch_rows)
     self._trainer: RemoteTrainer | None = None
     self._verifier: RemoteVerifier | None = None
@@ -69,7 +69,7 @@ class Cluster:
     self._roles: list[RemoteSampler] = []
     self.publishers = [self] * c.runtime.samplers
 
-  def __enter__(self) -> Cluster:
+  def __enter__(self) -> ClusterRuntime:
     self._messages.__enter__()
     self._watch.__enter__()
     try:
@@ -91,7 +91,7 @@ class Cluster:
     self._messages.__exit__(None, None, None)
 
   @property
-  def handles(self) -> list[Handle]:
+  def handles(self) -> list[ActorHandle]:
     """Of all hosts."""
     return self._watch.handles
 
@@ -104,7 +104,7 @@ class Cluster:
     return self._verifier
 
   def trainer(self, weights: RemoteTrainer | None = None, **changed) -> RemoteTrainer:
-    """See places.Local; `weights` is the trainer whose weights are kept."""
+    """See places.LocalRuntime; `weights` is the trainer whose weights are kept."""
     version = self._group.all('new', weights is not None, changed)[0]
     return self._take_up(version)
 
@@ -129,7 +129,7 @@ class Cluster:
                       newest_only=self._c.runtime.mode == 'ray_lockstep')
         for handle, staged in zip(self._samplers, snapshots, strict=True)]
     began = time.monotonic()
-    while not any(role.hungry for role in self._roles):
+    while not any(role.has_capacity for role in self._roles):
       self.check_trainer()
       if time.monotonic() - began > self._deadline_s:
         doing = '; '.join(f'{role.name} is {role.idle}' for role in self._roles)
@@ -186,7 +186,7 @@ class Cluster:
       except Lost as another:
         error = another
 
-  def places(self) -> dict[str, Standing]:
+  def places(self) -> dict[str, RoleStatus]:
     """{role: where it lives, when it was last heard of, what it has in hand and of weights}."""
     more = {role.name: dict(queue=role.open, version=role.version) for role in self._roles}
     if self._verifier:
@@ -194,7 +194,7 @@ class Cluster:
     if self._trainer:
       more |= {f'trainer-{i}': dict(version=self._trainer.version)
                for i in range(len(self._group))}
-    found = {handle.name: Standing(**handle.place, **more.get(handle.name, {}))
+    found = {handle.name: RoleStatus(**handle.place, **more.get(handle.name, {}))
              for handle in self._watch.handles}
     for role in self._roles:
       if role.way:
@@ -234,10 +234,10 @@ class Cluster:
       start_here(trainers=r.trainers, samplers=r.samplers, verifier_hosts=r.verifier_hosts,
                  store_bytes=3 * self._weight_bytes)
 
-  def _start(self, kind: str, number: int, make) -> Handle:
+  def _start(self, kind: str, number: int, make) -> ActorHandle:
     options = dict(num_cpus=0, resources={kind: 1},
                    runtime_env=dict(env_vars=self._environment(kind)))
-    return self._watch.add(Handle(f'{kind}-{number}', make, (self._text,), options=options,
+    return self._watch.add(ActorHandle(f'{kind}-{number}', make, (self._text,), options=options,
                                   restarts=self._c.runtime.restarts, start_s=self._deadline_s))
 
   def _environment(self, kind: str) -> dict[str, str]:
@@ -271,7 +271,7 @@ def start_here(*, trainers: int, samplers: int, verifier_hosts: int, store_bytes
   """Starts Ray on this machine, with room for so many hosts and bytes on their way."""
   # By default Ray's processes give way to all others, this one included.
   os.environ.setdefault('RAY_worker_niceness', '0')
-  # Local: another cluster of this machine may be somebody else's.
+  # LocalRuntime: another cluster of this machine may be somebody else's.
   ray.init('local', include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
            num_cpus=1, num_gpus=0, object_store_memory=STORE_BYTES + store_bytes,
            resources=dict(trainer=trainers, sampler=samplers, verifier=verifier_hosts))
@@ -284,7 +284,7 @@ class RemoteCheckpoints:
   hears of the loss. `failed_saves` counts those, and those that could not be written.
   """
 
-  def __init__(self, group: Group, folder: str, keep: int):
+  def __init__(self, group: TrainerGang, folder: str, keep: int):
     self._group, self.folder, self.keep = group, folder, keep
     self._actors = group.actors
     self._failed, self._before = 0, 0  # By the processes that run now, and by those before them.

@@ -19,7 +19,7 @@ from absl import logging
 
 from magistral_jax.orchestration.health import Lost
 from magistral_jax.records import Completion, Prompt
-from magistral_jax.runtime.actor_handle import Handle
+from magistral_jax.runtime.actor_handle import ActorHandle
 
 # Older than any.
 _NO_WEIGHTS = (-1, -1)
@@ -47,7 +47,7 @@ class Order:
   prompt: Prompt
   sampling: object
   pinned: bool
-  wanted: tuple[int, int]   # The newest weights at the time: those of an exam wait for them.
+  wanted: tuple[int, int]   # The newest weights at the time: those of an evaluation wait for them.
 
 
 class RemoteSampler:
@@ -56,12 +56,12 @@ class RemoteSampler:
   Args:
     slots: how many sequences it decodes at once.
     newest_only: hands out no prompt before the newest weights have arrived (lockstep); otherwise
-      only those of exams wait for them.
+      only those of evaluations wait for them.
     on_lost: called with the Orders it had open when it was lost. Until the loop sets it there are
-      only those of exams, which are begun anew by who holds them.
+      only those of evaluations, which are begun anew by who holds them.
   """
 
-  def __init__(self, handle: Handle, staged: Staged, *, slots: int, newest_only: bool,
+  def __init__(self, handle: ActorHandle, staged: Staged, *, slots: int, newest_only: bool,
                deadline_s: float):
     self._handle, self._slots, self._deadline_s = handle, slots, deadline_s
     self._newest_only = newest_only
@@ -96,13 +96,13 @@ class RemoteSampler:
     return self._count
 
   @property
-  def hungry(self) -> bool:
+  def has_capacity(self) -> bool:
     """True while the host is ready and another group could be seated at once."""
     return self._ready() and self._count < self._slots
 
   @property
   def pinned(self) -> bool:
-    """True while an exam holds the weights still."""
+    """True while an evaluation holds the weights still."""
     return bool(self._pinned)
 
   @property
@@ -143,7 +143,7 @@ class RemoteSampler:
     self._version = status['version']
     self.counts = self._counts_before + collections.Counter(status['counts'])
     if finished:
-      self._handle.well()
+      self._handle.mark_healthy()
     return [completion for completion in finished if self._close(completion)]
 
   def abandon(self) -> None:
@@ -158,7 +158,7 @@ class RemoteSampler:
   def _deliverable(self) -> list[Order]:
     """The new orders, but for those that wait until the newest weights have arrived."""
     late = self._taking is not None or self._offered is not self._taken
-    # All of an exam waits for the same weights, also when newer ones came while it was submitted.
+    # All of an evaluation waits for the same weights, also when newer ones came while it was submitted.
     wanted = max((order.wanted for order in self._new if order.pinned), default=_NO_WEIGHTS)
     waits = lambda order: (late and self._newest_only) or (order.pinned and self._has < wanted)
     orders = [order for order in self._new if not waits(order)]

@@ -15,7 +15,7 @@ import ray
 
 from magistral_jax.orchestration.health import Lost
 from magistral_jax.records import Batch, Rows
-from magistral_jax.runtime.actor_handle import Handle
+from magistral_jax.runtime.actor_handle import ActorHandle
 
 # Whoever waits looks often; the processes of a pod are asked this often.
 _ASK_AGAIN_S = 0.5
@@ -34,7 +34,7 @@ class Share:
 class RemoteTrainer:
   """The trainer's processes, which act as one."""
 
-  def __init__(self, group: Group, version: int, lineage: int):
+  def __init__(self, group: TrainerGang, version: int, lineage: int):
     self.group, self.version, self.lineage = group, version, lineage
 
   @property
@@ -54,7 +54,7 @@ class RemoteTrainer:
     metrics = self.group.each('train', [(share,) for share in shares])[0]
     self.version += 1
     if metrics.get('skipped', 0) < len(batch.minibatches):
-      self.group.well('update', self.version)
+      self.group.mark_healthy('update', self.version)
     return metrics
 
   def supervised(self, rows: Rows) -> dict[str, float]:
@@ -62,23 +62,23 @@ class RemoteTrainer:
     metrics = self.group.each(
         'supervised', [(self.group.rows_of(i, rows),) for i in range(len(self.group))])[0]
     self.version += 1
-    self.group.well('cold start', self.version)
+    self.group.mark_healthy('cold start', self.version)
     return metrics
 
 
-class Group:
+class TrainerGang:
   """T trainer processes that compute together; if one is lost, all are.
 
   Args:
     microbatch_rows: rows of a microbatch, over all processes.
   """
 
-  def __init__(self, handles: Sequence[Handle], *, deadline_s: float, microbatch_rows: int):
+  def __init__(self, handles: Sequence[ActorHandle], *, deadline_s: float, microbatch_rows: int):
     self._handles, self._deadline_s = list(handles), deadline_s
     self._microbatch_rows = microbatch_rows
     self._spans: list[tuple[int, int]] = []
     self._furthest: dict[str, int] = {}
-    self._pings: dict[Handle, ray.ObjectRef] = {}    # Not answered, and when they were sent.
+    self._pings: dict[ActorHandle, ray.ObjectRef] = {}    # Not answered, and when they were sent.
     self._asked = 0.0
 
   def __len__(self) -> int:
@@ -109,12 +109,12 @@ class Group:
     """Every process's answer to one and the same call. Raises Lost."""
     return self.each(method, [args] * len(self))
 
-  def well(self, phase: str, version: int) -> None:
+  def mark_healthy(self, phase: str, version: int) -> None:
     """Notes a step of a phase; one that was done before a failure is no sign of health."""
     if version > self._furthest.get(phase, 0):
       self._furthest[phase] = version
       for handle in self._handles:
-        handle.well()
+        handle.mark_healthy()
 
   def check(self) -> None:
     """Raises Lost if it is known by now that one of the processes is dead; never waits.

@@ -18,7 +18,7 @@ import numpy as np
 
 from magistral_jax.orchestration.health import LOST_TOO_OFTEN, Lost
 from magistral_jax.records import Completion, Problem, Verdict
-from magistral_jax.runtime.actor_handle import Handle
+from magistral_jax.runtime.actor_handle import ActorHandle
 from magistral_jax.verifiers.reward import PARTS
 
 _NONE = np.zeros(0, np.float32)
@@ -36,7 +36,7 @@ class RemoteVerifier:
     deadline_s: a host that leaves a question unanswered for longer is lost.
   """
 
-  def __init__(self, handles: Sequence[Handle], *, most: int, deadline_s: float):
+  def __init__(self, handles: Sequence[ActorHandle], *, most: int, deadline_s: float):
     self._handles, self._most, self._deadline_s = list(handles), most, deadline_s
     self._queued = {handle.name: [] for handle in handles}
     self._sent: dict[str, dict[int, tuple[Completion, Problem]]] = {
@@ -93,7 +93,7 @@ class RemoteVerifier:
     load = lambda h: (not h.where, len(self._queued[h.name]) + len(self._sent[h.name]))
     self._queued[min(self._handles, key=load).name].append((completion, problem))
 
-  def _deal(self, free: Sequence[Handle]) -> dict[str, dict[int, tuple[Completion, Problem]]]:
+  def _deal(self, free: Sequence[ActorHandle]) -> dict[str, dict[int, tuple[Completion, Problem]]]:
     """{host: what it is sent now}: its own queue, or where it has nothing to do half of another's.
 
     That is the longest of those that are left, whose hosts are busy or hang. What waits for a host
@@ -158,7 +158,7 @@ class RemoteVerifier:
         total[key] = max(total.get(key, 0), value) if worst else total.get(key, 0) + value
     return total | dict(hosts_lost=sum(handle.lost for handle in self._handles))
 
-  def _answered(self, wait_s: float) -> list[tuple[Handle, object]]:
+  def _answered(self, wait_s: float) -> list[tuple[ActorHandle, object]]:
     """(host, reference) of every answer that is there; waits up to `wait_s` for the first.
 
     Who has owed his for longer than the deadline is lost.
@@ -178,7 +178,7 @@ class RemoteVerifier:
         self._lose(handle, Lost(f'{handle.name} gave no answer within {self._deadline_s:.0f} s'))
     return answered
 
-  def _receive(self, handle: Handle, reference) -> list[tuple[Completion, Verdict]]:
+  def _receive(self, handle: ActorHandle, reference) -> list[tuple[Completion, Verdict]]:
     try:
       verdicts, self._stats[handle.name] = handle.get(reference, self._deadline_s)
     except Lost as error:
@@ -186,14 +186,14 @@ class RemoteVerifier:
       return []
     del self._asked[handle.name]
     if verdicts:
-      handle.well()
+      handle.mark_healthy()
     with self._lock:
       judged = [(self._sent[handle.name].pop(key)[0], verdict) for key, verdict in verdicts]
       for completion, _ in judged if self._lost else ():
         self._lost.pop((completion.ordinal, completion.sample), None)
     return judged
 
-  def _lose(self, handle: Handle, error: Lost) -> None:
+  def _lose(self, handle: ActorHandle, error: Lost) -> None:
     handle.restart(error)
     self._asked.pop(handle.name, None)
     with self._lock:

@@ -45,13 +45,13 @@ class Sampler:
     return len(self._seated) + len(self._waiting)
 
   @property
-  def hungry(self) -> bool:
+  def has_capacity(self) -> bool:
     """True while another group could be seated at once."""
     return len(self._waiting) < len(self._free)
 
   @property
   def pinned(self) -> bool:
-    """True while an exam holds the weights still."""
+    """True while an evaluation holds the weights still."""
     return self._pinned > 0
 
   @property

@@ -73,7 +73,7 @@ class Sequence:
   prompt: Prompt
   sample: int
   sampling: Sampling
-  pinned: bool = False      # Part of an exam, which holds the weights still.
+  pinned: bool = False      # Part of an evaluation, which holds the weights still.
   pages: list[int] = dataclasses.field(default_factory=list)
   tokens: list[int] = dataclasses.field(default_factory=list)
   logps: list[float] = dataclasses.field(default_factory=list)

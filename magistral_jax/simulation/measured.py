@@ -27,7 +27,7 @@ def read_run(workdir: Path, config: dict, *, window: int | None, last: int) -> t
   if len(lines) < 6:
     raise ValueError(f'{workdir / "metrics.jsonl"} holds {len(lines)} updates and at least 6 are '
                      f'needed to measure by.')
-  # An exam holds the sampler, and the update in which it ends tells of both.
+  # An evaluation holds the sampler, and the update in which it ends tells of both.
   pairs = [(a, b) for a, b in zip(lines, lines[1:], strict=False)
            if 'held_out_accuracy' not in b]
   step_s = float(np.median([b['wall_s'] - a['wall_s'] for a, b in pairs]))

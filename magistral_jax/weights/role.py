@@ -1,7 +1,7 @@
 """What holds weights on the trainer's side, and what takes them on the sampler's.
 
-    Shelf    in every trainer process: its pieces of the newest version, on its devices
-    Taker    in every sampler: the manifest compared, leases asked for, pieces fetched and checked
+    WeightSender    in every trainer process: its pieces of the newest version, on its devices
+    WeightReceiver    in every sampler: the manifest compared, leases asked for, pieces fetched and checked
 
 Asking is up to the caller (over Ray, on a cluster), fetching to a transport. Nothing is sent to
 who does not ask: a slow sampler slows nobody, and one that asks late is told that newer weights
@@ -28,7 +28,7 @@ TRANSPORTS = dict(device=('device', 'host'), host=('host',))
 PATIENCE = 3
 
 
-class Shelf:
+class WeightSender:
   """The newest weights in one process of the trainer.
 
   `stage` is called in all processes together, `lend` by any thread.
@@ -97,7 +97,7 @@ class Taken:
   words: str = ''                 # Of what failed on the way.
 
 
-class Taker:
+class WeightReceiver:
   """Takes weights for one sampler.
 
   Args:

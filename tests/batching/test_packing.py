@@ -16,8 +16,8 @@ def skewed_lengths(count, longest, seed=0):
 
 def test_a_row_by_hand():
   rows = packing.pack([
-      packing.Trained(np.array([1, 2]), np.array([3, 4]), 0.5, -2.0, np.array([-.1, -.2])),
-      packing.Trained(np.array([5]), np.array([6, 7]), 0.25, 1.0, np.array([-.3, -.4])),
+      packing.PackedSequence(np.array([1, 2]), np.array([3, 4]), 0.5, -2.0, np.array([-.1, -.2])),
+      packing.PackedSequence(np.array([5]), np.array([6, 7]), 0.25, 1.0, np.array([-.3, -.4])),
   ], row_tokens=6, rows_multiple=2)
   assert len(rows) == 2
   np.testing.assert_array_equal(rows.tokens[0], [1, 2, 3, 5, 6, 0])
@@ -43,8 +43,8 @@ def test_pictures_of_a_row_by_hand():
   """Tokens 3 stand for pictures; the longer sequence comes first."""
   one, two, three = picture([1, 2], 0), picture([0], 1), picture([3], 2)
   rows = packing.pack([
-      packing.Trained(np.array([3, 7]), np.array([3, 4]), 0.5, images=(two,)),
-      packing.Trained(np.array([6, 3, 3, 3]), np.array([5]), 0.5, images=(one, three)),
+      packing.PackedSequence(np.array([3, 7]), np.array([3, 4]), 0.5, images=(two,)),
+      packing.PackedSequence(np.array([6, 3, 3, 3]), np.array([5]), 0.5, images=(one, three)),
   ], row_tokens=8, rows_multiple=2, patches=packing.Patches(row_patches=6, pixels=12))
   np.testing.assert_array_equal(rows.tokens[0], [6, 3, 3, 3, 3, 7, 3, 0])
   # The 3 that was drawn, at the end, stands for nothing.
@@ -58,7 +58,7 @@ def test_pictures_of_a_row_by_hand():
 
 def test_merged_patches_count_as_one_embedding():
   rows = packing.pack([
-      packing.Trained(np.array([3, 3, 3]), np.array([5]), 1.0,
+      packing.PackedSequence(np.array([3, 3, 3]), np.array([5]), 1.0,
                       images=(picture([0, 1], 0, merge=2), picture([2], 1, merge=2)))],
       row_tokens=4, rows_multiple=1, patches=packing.Patches(row_patches=16, pixels=12))
   np.testing.assert_array_equal(rows.images.index[0], [1, 2, 3, 0])
@@ -66,7 +66,7 @@ def test_merged_patches_count_as_one_embedding():
 
 
 def test_a_row_holds_no_more_patches_than_fit():
-  long = lambda n: packing.Trained(np.full(n + 1, 3), np.array([5]), 1.0,
+  long = lambda n: packing.PackedSequence(np.full(n + 1, 3), np.array([5]), 1.0,
                                    images=(picture(range(n), n),))
   room = packing.Patches(row_patches=8, pixels=12)
   rows = packing.pack([long(5), long(4), long(3)], row_tokens=64, rows_multiple=1, patches=room)
@@ -154,13 +154,13 @@ def test_examples_weigh_every_completion_token_alike():
 
 def test_rows_are_filled_and_cut_with_their_pictures():
   rows = packing.pack(
-      [packing.Trained(np.array([3]), np.array([5]), 1.0, images=(picture([0], 0),))],
+      [packing.PackedSequence(np.array([3]), np.array([5]), 1.0, images=(picture([0], 0),))],
       row_tokens=4, rows_multiple=1, patches=packing.Patches(row_patches=2, pixels=12))
   filled = rows.filled(3)
   assert len(filled) == 3 and filled.images.pixels.shape == (3, 2, 12)
   np.testing.assert_array_equal(filled[:1].images.index, rows.images.index)
   assert not filled[1:].images.segments.any() and not filled[1:].segments.any()
   assert set(filled.arrays()['images']) == {'pixels', 'segments', 'places', 'index'}
-  without = packing.pack([packing.Trained(np.array([3]), np.array([5]), 1.0)],
+  without = packing.pack([packing.PackedSequence(np.array([3]), np.array([5]), 1.0)],
                          row_tokens=4, rows_multiple=1)
   assert 'images' not in without.filled(2).arrays() and without[:1].images is None

@@ -82,7 +82,7 @@ class FreeVerifier:
 
 
 class Measured(train.Run):
-  """A run that is the loop alone: no exam, no cold start, no checkpoint, no report."""
+  """A run that is the loop alone: no evaluation, no cold start, no checkpoint, no report."""
 
   def train(self):
     self.trainer = self.place.trainer()

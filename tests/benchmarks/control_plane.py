@@ -56,13 +56,13 @@ sys.path.insert(0, str(ROOT))
 from magistral_jax.batching.role import Batcher  # noqa: E402
 from magistral_jax.orchestration import threads  # noqa: E402
 from magistral_jax.orchestration.display import Display  # noqa: E402
-from magistral_jax.orchestration.health import Health, Standing  # noqa: E402
+from magistral_jax.orchestration.health import Health, RoleStatus  # noqa: E402
 from magistral_jax.orchestration.journal import Journal  # noqa: E402
 from magistral_jax.orchestration.ledger import Ledger  # noqa: E402
 from magistral_jax.orchestration.loop import Loop  # noqa: E402
 from magistral_jax.records import Completion, Problem, Prompt, Verdict  # noqa: E402
 from magistral_jax.runtime import ray_cluster  # noqa: E402
-from magistral_jax.runtime.actor_handle import Handle, Watch  # noqa: E402
+from magistral_jax.runtime.actor_handle import ActorHandle, Watchdog  # noqa: E402
 from magistral_jax.runtime.sampler_proxy import RemoteSampler, Staged  # noqa: E402
 from magistral_jax.runtime.verifier_proxy import RemoteVerifier  # noqa: E402
 from magistral_jax.sampler.slots import Sampling  # noqa: E402
@@ -84,7 +84,7 @@ class Stream:
     return Prompt(ordinal, Problem(f'p{ordinal}', f'problem {ordinal}', 'x', 'fake'), self._tokens)
 
 
-class SamplerHost:
+class SamplerActor:
   """Finishes `burst` completions a call: those whose lives end first, by its own time.
 
   Its time is a wheel of ticks, as many as it has slots, so that what it costs itself does not grow
@@ -126,7 +126,7 @@ class SamplerHost:
                       'an answer of some length ' * 8, 1.0)
 
 
-class VerifierHost:
+class VerifierActor:
   """Judges what came with the call before: half of each group is right."""
 
   def __init__(self):
@@ -140,7 +140,7 @@ class VerifierHost:
 
 
 class Here:
-  """A host in this process, called as orchestration.host.Handle calls one in another."""
+  """A host in this process, called as orchestration.host.ActorHandle calls one in another."""
   lost = 0
 
   def __init__(self, name: str, role):
@@ -165,7 +165,7 @@ class Here:
   def get(self, reference, timeout_s):
     return reference
 
-  def well(self):
+  def mark_healthy(self):
     pass
 
 
@@ -202,11 +202,11 @@ def build(workdir, in_flight: int, hosts: list, judges: list):
                       advantage_norm='minibatch', normalizer='group', max_new_tokens=TOKENS),
       trainer=Trainer(), publishers=[Publisher()] * len(samplers), ledger=ledger,
       journal=Journal(workdir, ledger), health=Health(DEADLINE_S), display=Display(1, False),
-      checkpoints=types.SimpleNamespace(failed_saves=0), exam_sampling=None,
+      checkpoints=types.SimpleNamespace(failed_saves=0), evaluation_sampling=None,
       sampling=Sampling(GROUP, 1.0, 1.0, TOKENS),
-      exam_prompts=[], exam_every=0, checkpoint_every=0, prompts_per_batch=PROMPTS,
+      evaluation_prompts=[], evaluation_every=0, checkpoint_every=0, prompts_per_batch=PROMPTS,
       patience_batches=10**6,
-      places=lambda: {host.name: Standing(where='here', heard_s=0.0) for host in hosts})
+      places=lambda: {host.name: RoleStatus(where='here', heard_s=0.0) for host in hosts})
   return loop
 
 
@@ -217,8 +217,8 @@ def fakes(in_flight: int, number: int, *, burst: int, verifiers: int, actors: bo
     make = stack.enter_context(_actors(number, verifiers)) if actors else (
         lambda name, role, *args: Here(name, role(*args)))
     slots = in_flight // number
-    hosts = [make(f'sampler-{i}', SamplerHost, burst, slots, i) for i in range(number)]
-    judges = [make(f'verifier-{i}', VerifierHost) for i in range(verifiers)]
+    hosts = [make(f'sampler-{i}', SamplerActor, burst, slots, i) for i in range(number)]
+    judges = [make(f'verifier-{i}', VerifierActor) for i in range(verifiers)]
     for host in hosts + judges if actors else ():
       host.wait_ready(DEADLINE_S)
     loop = build(workdir, in_flight, hosts, judges)
@@ -230,12 +230,12 @@ def fakes(in_flight: int, number: int, *, burst: int, verifiers: int, actors: bo
 def _actors(samplers: int, verifiers: int):
   """Makes hosts that are Ray actors, watched as those of a run are."""
   ray_cluster.start_here(trainers=0, samplers=samplers, verifier_hosts=verifiers)
-  watch = Watch(60.0)
+  watch = Watchdog(60.0)
   try:
     def make(name, role, *args):
       options = dict(num_cpus=0, resources={name.split('-')[0]: 1},
                      runtime_env=dict(env_vars=dict(PYTHONPATH=str(ROOT), JAX_PLATFORMS='cpu')))
-      return watch.add(Handle(name, role, args, options=options, restarts=0))
+      return watch.add(ActorHandle(name, role, args, options=options, restarts=0))
     with watch:
       yield make
   finally:

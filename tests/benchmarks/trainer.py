@@ -1,4 +1,4 @@
-r"""Trained tokens per second, forward, backward and AdamW: ours and torch with transformers.
+r"""PackedSequence tokens per second, forward, backward and AdamW: ours and torch with transformers.
 
 Run:  python tests/benchmarks/trainer.py --checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
           --transformers_python=PEERS/bin/python

@@ -46,7 +46,7 @@ import rich.table
 from magistral_jax import sharding
 from magistral_jax.runtime.ray_cluster import start_here
 from magistral_jax.weights import assembly, device, host
-from magistral_jax.weights.role import Shelf, Taker
+from magistral_jax.weights.role import WeightReceiver, WeightSender
 
 DEADLINE_S = 300.0
 WAYS = ('device', 'host')
@@ -70,16 +70,16 @@ class Trainer:
     self._params = jax.jit(ones, out_shardings=places)()
     lenders = dict(device=device.Lender(ray.util.get_node_ip_address(), DEADLINE_S),
                    host=host.Lender(ray.put))
-    self._shelf = Shelf('bfloat16', lenders, process=0, processes=1,
+    self._sender = WeightSender('bfloat16', lenders, process=0, processes=1,
                         piece_bytes=piece_megabytes << 20)
 
   def stage(self, version):
     began = time.perf_counter()
-    manifest = self._shelf.stage(self._params, 0, version)
+    manifest = self._sender.stage(self._params, 0, version)
     return manifest, time.perf_counter() - began
 
   def lend(self, version, way):
-    return self._shelf.lend(0, version, way)
+    return self._sender.lend(0, version, way)
 
 
 class Sampler:
@@ -111,7 +111,7 @@ class Sampler:
     return dict(zip(('lend', 'fetch', 'place'), np.diff(marks).tolist(), strict=True))
 
   def take(self, manifest, way):
-    taker = Taker(self._abstract, self._places, 'bfloat16', {way: self._fetchers[way]})
+    taker = WeightReceiver(self._abstract, self._places, 'bfloat16', {way: self._fetchers[way]})
     began = time.perf_counter()
     taker.take(manifest, lambda way: [ray.get(self._trainer.lend.remote(manifest.version, way))])
     return time.perf_counter() - began

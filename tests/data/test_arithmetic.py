@@ -38,15 +38,15 @@ def test_answers_are_those_of_python():
 
 
 def test_the_sides_are_disjoint_whatever_the_seed():
-  exam = {p.text for p in ArithmeticSource(0, **WIDE).held_out(200)}
-  assert exam == {p.text for p in ArithmeticSource(7, **WIDE).held_out(200)}
-  assert len(exam) == 200 and all(map(is_held_out, exam))
+  evaluation = {p.text for p in ArithmeticSource(0, **WIDE).held_out(200)}
+  assert evaluation == {p.text for p in ArithmeticSource(7, **WIDE).held_out(200)}
+  assert len(evaluation) == 200 and all(map(is_held_out, evaluation))
   for seed in (0, 7):
     source = ArithmeticSource(seed, **WIDE)
     assert not any(is_held_out(source.problem(i).text) for i in range(1000))
 
 
-def test_a_shorter_exam_is_the_start_of_a_longer_one():
+def test_a_shorter_evaluation_is_the_start_of_a_longer_one():
   source = ArithmeticSource(0, **WIDE)
   assert source.held_out(100)[:10] == source.held_out(10)
 
@@ -79,9 +79,9 @@ def test_another_process_sees_the_same_problems():
 def test_a_tiny_space_is_still_two_sides():
   source = ArithmeticSource(0, operations='+', min_terms=2, max_terms=2, max_number=5)
   trained = {source.problem(i).text for i in range(2000)}
-  exam = {p.text for p in source.held_out(1000)}
-  assert len(trained) + len(exam) == 36, 'every sum is on one side, and all are found'
-  assert exam and not trained & exam
+  evaluation = {p.text for p in source.held_out(1000)}
+  assert len(trained) + len(evaluation) == 36, 'every sum is on one side, and all are found'
+  assert evaluation and not trained & evaluation
 
 
 @pytest.mark.parametrize('change, message', [

@@ -76,10 +76,10 @@ def test_the_order_depends_on_the_seed_alone(write, rows):
 def test_held_out_problems_are_fixed_and_never_trained(write, rows):
   path = write('a.jsonl', rows)
   sources = [JsonlSource(seed, path=path, held_out_path='', held_out=8) for seed in (0, 1)]
-  exam = [p.id for p in sources[0].held_out(100)]
-  assert len(exam) == 8 and exam == [p.id for p in sources[1].held_out(8)]
+  evaluation = [p.id for p in sources[0].held_out(100)]
+  assert len(evaluation) == 8 and evaluation == [p.id for p in sources[1].held_out(8)]
   assert sources[0].size == 22
-  assert not set(exam) & {sources[0].problem(i).id for i in range(100)}
+  assert not set(evaluation) & {sources[0].problem(i).id for i in range(100)}
 
 
 def test_held_out_from_another_file(write, rows):
@@ -94,7 +94,7 @@ def test_held_out_from_another_file(write, rows):
 def test_two_rows_with_one_text_stay_on_one_side(write, rows):
   doubled = rows + [dict(row, id='again-' + row['id']) for row in rows]
   source = JsonlSource(0, path=write('a.jsonl', doubled), held_out_path='', held_out=20)
-  assert not {p.text for p in source.exam} & {p.text for p in source.training}
+  assert not {p.text for p in source.evaluation} & {p.text for p in source.training}
 
 
 def test_several_files_are_one_source(write, rows):
@@ -155,5 +155,5 @@ def test_the_same_words_about_other_pictures_are_another_problem(write, tmp_path
     Image.new('RGB', (2, 2)).save(tmp_path / f'{name}.png')
   ask = lambda name: dict(problem='What is <image>?', answer=name, images=[f'{name}.png'])
   source = JsonlSource(0, path=write('train.jsonl', [ask('a'), ask('b')]),
-                       held_out_path=write('exam.jsonl', [ask('b')]), held_out=0)
+                       held_out_path=write('evaluation.jsonl', [ask('b')]), held_out=0)
   assert [p.answer for p in source.training] == ['a']

@@ -3,8 +3,8 @@
     python tests/faults/campaign.py --faults=50 --seed=0 [--network] [--transport=device]
 
 Trains the quickstart with every role in a process of its own, and strikes one process after
-another, first in the exams and the cold start before the loop, then in the loop, at last in the
-last exam: SIGKILL; SIGSTOP for good, which the watch must notice; SIGSTOP for a while,
+another, first in the evaluations and the cold start before the loop, then in the loop, at last in the
+last evaluation: SIGKILL; SIGSTOP for good, which the watch must notice; SIGSTOP for a while,
 which nobody may take for a death; SIGSTOP most of the time, which makes it slow; with --network,
 its network cut for longer than the watch allows, and for less. Afterwards each ordinal must have
 been trained once or be accounted for, accuracy must have been reached, and no process may be left.
@@ -42,8 +42,8 @@ from tests.faults import network  # noqa: E402
 KINDS = ('kill', 'freeze', 'delay', 'slow')
 NETWORK = ('cut', 'flicker')
 DEADLY = ('kill', 'freeze', 'cut')
-BEFORE = ('exam: start', 'cold start', 'cold start', 'exam: cold_start')
-AFTER = ('exam: final',)
+BEFORE = ('evaluation: start', 'cold start', 'cold start', 'evaluation: cold_start')
+AFTER = ('evaluation: final',)
 OVERRIDES = {
     'batching.patience_batches': 10_000, 'evaluation.every': 20, 'checkpoints.every': 5,
     'mesh.trainer.fsdp': 4, 'runtime.mode': 'ray', 'runtime.trainers': 2, 'runtime.samplers': 2,
@@ -81,7 +81,7 @@ class Striker(threading.Thread):
         break
       # An update takes its time without a fault too.
       self._fault(usual_s, 1.5)
-    # No more updates than the run has made: it ends, and holds its last exam.
+    # No more updates than the run has made: it ends, and holds its last evaluation.
     self._health.enough.set()
     for phase in self._after:
       self._await(phase)
@@ -168,8 +168,8 @@ class Watched(Display):
 
   def update(self, metrics) -> None:
     super().update(metrics)
-    # Of an exam, the number of answers. What is done again after a loss is not health.
-    done = metrics.get('step') or int(metrics.get('waits', {}).get('exam', '0').split()[0])
+    # Of an evaluation, the number of answers. What is done again after a loss is not health.
+    done = metrics.get('step') or int(metrics.get('waits', {}).get('evaluation', '0').split()[0])
     if done > self._best:
       self._best, self.reached = done, self.reached + 1
 
@@ -220,7 +220,7 @@ def campaign(workdir: pathlib.Path, *, faults: int, seed: int, roles, overrides:
   least_steps, c.total_steps = c.total_steps, 100_000
   health = Enough(c.runtime.deadline_s)
   began = time.monotonic()
-  with ray_cluster.Cluster(c, workdir, roles=roles) as place:
+  with ray_cluster.ClusterRuntime(c, workdir, roles=roles) as place:
     run = Run(c, workdir, Watched(c.total_steps), health, checks.prepare(c),
               place.verifier(), place)
     run.least_steps, run.over = least_steps, threading.Event()

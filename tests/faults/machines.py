@@ -133,7 +133,7 @@ class Machine:
     with contextlib.suppress(psutil.NoSuchProcess):
       for process in self._first.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-          found += process.create_time() > since and 'ray::Host' in ' '.join(process.cmdline())
+          found += process.create_time() > since and 'ray::RoleActor' in ' '.join(process.cmdline())
     return found
 
   def cut(self) -> None:

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from magistral_jax.orchestration import display, roster
-from magistral_jax.orchestration.health import Standing
+from magistral_jax.orchestration.health import RoleStatus
 
 STEP = dict(
     reward=0.5, accuracy=0.45, completion_tokens_mean=41.3, completion_tokens_p10=22.0,
@@ -110,10 +110,10 @@ def test_minutes(seconds, expected):
 def roles(**changed):
   """A cluster's, as `Loop.roles` tells of them."""
   return dict(
-      {'trainer-0': Standing('training on 16 groups', '10.0.0.1 pid 11', 0.2, 3, 41),
-       'sampler-10': Standing('decoding 128 sequences', '10.0.0.2 pid 12', 2.4, 128, 40),
-       'sampler-2': Standing('waiting for its first weights', 'not started', None, 0, None),
-       'verifier-0': Standing('scoring 12', '10.0.0.3 pid 13', 1.0, 12, None)}, **changed)
+      {'trainer-0': RoleStatus('training on 16 groups', '10.0.0.1 pid 11', 0.2, 3, 41),
+       'sampler-10': RoleStatus('decoding 128 sequences', '10.0.0.2 pid 12', 2.4, 128, 40),
+       'sampler-2': RoleStatus('waiting for its first weights', 'not started', None, 0, None),
+       'verifier-0': RoleStatus('scoring 12', '10.0.0.3 pid 13', 1.0, 12, None)}, **changed)
 
 
 def test_the_table_of_roles_says_where_what_when_how_much_and_which_version():
@@ -145,9 +145,9 @@ def test_the_panel_and_the_lines_of_a_log_show_the_roles():
 
 
 def test_of_hundreds_of_roles_the_one_silent_longest_stands_for_those_alike():
-  many = {f'sampler-{i}': Standing(f'decoding {i} sequences', 'n', i / 100, i, 40)
+  many = {f'sampler-{i}': RoleStatus(f'decoding {i} sequences', 'n', i / 100, i, 40)
           for i in range(500)}
-  many['sampler-7'] = Standing('waiting for the trainer', 'n', 0.5, 0, 40)
+  many['sampler-7'] = RoleStatus('waiting for the trainer', 'n', 0.5, 0, 40)
   console = Console(file=io.StringIO(), width=110, color_system=None)
   console.print(roster.table(roles(**many)))
   rows = [line.split('  ')[0] for line in console.file.getvalue().splitlines()]

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from magistral_jax.orchestration import health as health_module
-from magistral_jax.orchestration.health import Health, Standing
+from magistral_jax.orchestration.health import Health, RoleStatus
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_only_time_that_is_not_spent_waiting_is_busy(clock):
     health.beat('trainer', doing)
   assert health.busy == dict(trainer=7 + 2 + 1)
   clock[0] = 120
-  assert health.standings == dict(trainer=Standing('waiting', heard_s=6))
+  assert health.standings == dict(trainer=RoleStatus('waiting', heard_s=6))
 
 
 def test_the_first_failure_is_the_one_that_is_told():

@@ -27,30 +27,30 @@ def test_every_sampler_gets_other_prompts(make_loop):
   assert ordinals == [{0, 1}, {2, 3}]
 
 
-def test_a_sampler_held_still_by_an_exam_starts_no_group_with_old_weights(make_loop):
+def test_a_sampler_held_still_by_an_evaluation_starts_no_group_with_old_weights(make_loop):
   loop = make_loop()
   sampler, = loop.samplers
-  loop.open_exam()
-  loop.submit_exam(sampler)
-  loop.submit_exam(sampler)              # Only once.
+  loop.open_evaluation()
+  loop.submit_evaluation(sampler)
+  loop.submit_evaluation(sampler)              # Only once.
   assert sampler.open == 3 * 2
   assert loop.admit(sampler, most=1) == 1
   loop.trainer.version = 1
   loop.publish()
   assert loop.admit(sampler) == 0
-  while loop.exam.open:
+  while loop.evaluation.open:
     loop.sample(sampler)
     loop.judge(loop.verifier.drain())
   assert sampler.version == 0 and loop.admit(sampler) > 0
 
 
-def test_a_finished_exam_is_reported_once_with_the_next_update(make_loop, tmp_path):
+def test_a_finished_evaluation_is_reported_once_with_the_next_update(make_loop, tmp_path):
   loop = make_loop()
   sampler, = loop.samplers
-  loop.open_exam()
-  loop.submit_exam(sampler)
+  loop.open_evaluation()
+  loop.submit_evaluation(sampler)
   fakes.fill(loop, 4)
-  while loop.exam.open:
+  while loop.evaluation.open:
     loop.sample(sampler)
     loop.judge(loop.verifier.drain())
   loop.update(loop.next_batch())
@@ -62,15 +62,15 @@ def test_a_finished_exam_is_reported_once_with_the_next_update(make_loop, tmp_pa
   assert loop.journal.measured('held_out_accuracy') == 0.5
 
 
-def test_an_exam_is_not_given_to_a_sampler_that_is_down(make_loop):
+def test_an_evaluation_is_not_given_to_a_sampler_that_is_down(make_loop):
   class Down(fakes.FakeSampler):
-    hungry = False
+    has_capacity = False
   loop = make_loop(samplers=[Down(), fakes.FakeSampler()])
   down, well = loop.samplers
-  loop.open_exam()
-  loop.submit_exam(down)
-  assert not loop.exam.submitted
-  loop.submit_exam(well)
+  loop.open_evaluation()
+  loop.submit_evaluation(down)
+  assert not loop.evaluation.submitted
+  loop.submit_evaluation(well)
   assert well.open == 3 * 2 and not down.open
 
 
@@ -96,7 +96,7 @@ class Recovering(fakes.FakeTrainer):
 @pytest.mark.parametrize('afresh', [False, True])
 def test_what_a_lost_trainer_leaves_to_be_done(make_loop, tmp_path, afresh):
   trainer = Recovering(None)
-  loop = make_loop(trainer=trainer, afresh=afresh, paced=not afresh)
+  loop = make_loop(trainer=trainer, discard_in_flight=afresh, paced=not afresh)
   trainer.record = loop.journal.record()
   for _ in range(2):
     fakes.fill(loop, 4)

@@ -190,13 +190,13 @@ def test_a_stopped_run_resumes_where_it_was(make_loop, tmp_path):
 
 
 def test_exams_during_training_see_one_version_and_do_not_break_the_bound(make_loop, tmp_path):
-  loop = make_loop(exam_every=3)
+  loop = make_loop(evaluation_every=3)
   threads.run(loop, total_steps=30)
   lines = metrics.read_lines(tmp_path / 'metrics.jsonl')
-  exams = [line for line in lines if line.get('held_out_accuracy') is not None]
-  assert exams and all(line['held_out_accuracy'] == 0.5 for line in exams)
-  # Not the version of the line: others were trained while the exam was written.
-  assert all(3 <= line['held_out_version'] <= line['step'] for line in exams)
+  evaluations = [line for line in lines if line.get('held_out_accuracy') is not None]
+  assert evaluations and all(line['held_out_accuracy'] == 0.5 for line in evaluations)
+  # Not the version of the line: others were trained while the evaluation was written.
+  assert all(3 <= line['held_out_version'] <= line['step'] for line in evaluations)
   assert loop.ledger.counts['stale'] == 0
   assert all(x['ordinal'] >= 0 for x in rollouts(tmp_path))
   assert max(line['staleness_max'] for line in lines) <= 2
@@ -295,7 +295,7 @@ def test_at_the_end_of_an_epoch_the_next_begins_and_each_problem_stands_once_in_
 
 @pytest.mark.parametrize('run', [threads.run, lockstep.run])
 def test_after_the_last_step_nothing_is_trained(make_loop, tmp_path, run):
-  loop = make_loop(trainer=fakes.FakeTrainer(version=5), paced=run is threads.run, exam_every=5)
+  loop = make_loop(trainer=fakes.FakeTrainer(version=5), paced=run is threads.run, evaluation_every=5)
   run(loop, total_steps=5)
   assert loop.trainer.batches == [] and loop.trainer.version == 5
   assert metrics.read_lines(tmp_path / 'metrics.jsonl') == []

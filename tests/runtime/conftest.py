@@ -4,7 +4,7 @@ import pytest
 
 @pytest.fixture(scope='module')
 def ray_here():
-  """One Ray for all tests of a module; Cluster uses what it finds."""
+  """One Ray for all tests of a module; ClusterRuntime uses what it finds."""
   ray = pytest.importorskip('ray', reason='the extra [cluster] is not installed')
   from magistral_jax.runtime import ray_cluster
   ray_cluster.start_here(trainers=2, samplers=2, verifier_hosts=2)

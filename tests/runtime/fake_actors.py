@@ -15,7 +15,7 @@ from magistral_jax.weights.role import Taken
 from tests import fakes
 
 
-class TrainerHost:
+class TrainerActor:
   """Counts the batches it was given; a checkpoint is that count and a record."""
 
   def __init__(self, config):
@@ -79,7 +79,7 @@ class TrainerHost:
     pass
 
 
-class SamplerHost:
+class SamplerActor:
   """A fake sampler whose weights are a version."""
 
   def __init__(self, config):
@@ -109,7 +109,7 @@ class SamplerHost:
     self._sampler.abandon()
 
 
-class VerifierHost:
+class VerifierActor:
   """Judges one call later: half of each group is right."""
 
   def __init__(self, config):
@@ -126,7 +126,7 @@ class VerifierHost:
 # Roles with faults of their own; `Roles` says which take part.
 
 
-class FaultyTrainer(TrainerHost):
+class FaultyTrainer(TrainerActor):
   """Dies once in the cold start, between two of its checkpoints, when a checkpoint is there."""
 
   _folder = None
@@ -143,7 +143,7 @@ class FaultyTrainer(TrainerHost):
     return super().save(folder, *args)
 
 
-class MortalTrainer(TrainerHost):
+class MortalTrainer(TrainerActor):
   """Dies wherever somebody waits for it, once in each of its lives: before its first weights have
   been fetched, at the first checkpoint, again before weights have been fetched, in an update, and
   at the last checkpoint, of update 6."""
@@ -171,21 +171,21 @@ class MortalTrainer(TrainerHost):
 UNFETCHED = {(0, -1), (2, 2)}
 
 
-class DyingTrainer(TrainerHost):
+class DyingTrainer(TrainerActor):
   """Dies in every update."""
 
   def train(self, share):
     raise ArithmeticError('the chip is on fire')
 
 
-class HangingTrainer(TrainerHost):
+class HangingTrainer(TrainerActor):
   """Answers pings, and never ends an update."""
 
   def train(self, share):
     time.sleep(10_000)
 
 
-class FetchingSampler(SamplerHost):
+class FetchingSampler(SamplerActor):
   """Gets its weights from the trainer, which may be dead by then."""
 
   def take(self, manifest, lenders):
@@ -199,7 +199,7 @@ class FetchingSampler(SamplerHost):
     return super().take(manifest, lenders)
 
 
-class IdleSampler(SamplerHost):
+class IdleSampler(SamplerActor):
   """Answers, and never finishes anything."""
 
   def serve(self, orders):
@@ -207,7 +207,7 @@ class IdleSampler(SamplerHost):
     return [], dict(version=0, counts={})
 
 
-class LateSampler(SamplerHost):
+class LateSampler(SamplerActor):
   """Answers late twice: its network was slow."""
   late = 2
 
@@ -218,7 +218,7 @@ class LateSampler(SamplerHost):
     return super().serve(orders)
 
 
-class IdleVerifier(VerifierHost):
+class IdleVerifier(VerifierActor):
   """Takes everything, and never judges."""
 
   def exchange(self, jobs, wait_s):
@@ -226,7 +226,7 @@ class IdleVerifier(VerifierHost):
     return [], dict(queue_depth=0)
 
 
-class FragileVerifier(VerifierHost):
+class FragileVerifier(VerifierActor):
   """Dies of one completion, whenever it gets it."""
 
   def exchange(self, jobs, wait_s):
@@ -235,7 +235,7 @@ class FragileVerifier(VerifierHost):
     return super().exchange(jobs, wait_s)
 
 
-class DyingVerifier(VerifierHost):
+class DyingVerifier(VerifierActor):
   """Dies of every completion."""
 
   def exchange(self, jobs, wait_s):
@@ -250,12 +250,12 @@ def stuck(config, times, folder):
   (pathlib.Path(folder) / str(starts)).touch()
   if starts < times:
     time.sleep(10_000)
-  return SamplerHost(config)
+  return SamplerActor(config)
 
 
 @dataclasses.dataclass(frozen=True)
 class Roles:
   """Stands for this module where some role is another."""
-  TrainerHost: type = TrainerHost
-  SamplerHost: type = SamplerHost
-  VerifierHost: type = VerifierHost
+  TrainerActor: type = TrainerActor
+  SamplerActor: type = SamplerActor
+  VerifierActor: type = VerifierActor

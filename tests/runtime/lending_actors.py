@@ -5,12 +5,12 @@ import ray
 
 from magistral_jax.runtime import actors
 from magistral_jax.weights import device, host
-from magistral_jax.weights.role import Shelf
+from magistral_jax.weights.role import WeightSender
 from tests.runtime import fake_actors
 from tests.weights import peers
 
 
-class Trainer(fake_actors.TrainerHost):
+class Trainer(fake_actors.TrainerActor):
   """Weights of version n are those of version 0 plus n."""
   fault = None
 
@@ -20,26 +20,26 @@ class Trainer(fake_actors.TrainerHost):
     if self.fault:
       by_device = peers.Faulty(by_device, self.fault)
     self._params = peers.trainer_params(jax.devices()[:1])
-    self._shelf = Shelf('float32', dict(device=by_device, host=host.Lender(ray.put)),
+    self._sender = WeightSender('float32', dict(device=by_device, host=host.Lender(ray.put)),
                         process=process, processes=processes, piece_bytes=peers.PIECE_BYTES)
 
   def stage(self, lineage, version):
-    return self._shelf.stage(jax.tree.map(lambda x: x + version, self._params), lineage, version)
+    return self._sender.stage(jax.tree.map(lambda x: x + version, self._params), lineage, version)
 
   def lend(self, lineage, version, way):
-    return self._shelf.lend(lineage, version, way)
+    return self._sender.lend(lineage, version, way)
 
 
-class Sampler(fake_actors.SamplerHost):
+class Sampler(fake_actors.SamplerActor):
   """Counts nothing as taken that is not what the version should be."""
 
   def __init__(self, config):
     super().__init__(config)
-    self._taker = peers.taker('float32', get=lambda refs: actors.answers(refs, peers.DEADLINE_S))
+    self._receiver = peers.taker('float32', get=lambda refs: actors.answers(refs, peers.DEADLINE_S))
     self._first = peers.trainer_params(jax.devices()[:1])
 
   def take(self, manifest, lenders):
-    params, taken = self._taker.take(manifest, actors.asking(lenders, manifest, peers.DEADLINE_S))
+    params, taken = self._receiver.take(manifest, actors.asking(lenders, manifest, peers.DEADLINE_S))
     if taken.way:
       for now, first in zip(jax.tree.leaves(params), jax.tree.leaves(self._first), strict=True):
         np.testing.assert_array_equal(np.asarray(now), np.asarray(first + manifest.version))

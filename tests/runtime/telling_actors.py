@@ -6,7 +6,7 @@ from jax.experimental import multihost_utils
 from magistral_jax.runtime import actors
 
 
-class TrainerHost(actors.TrainerHost):
+class TrainerActor(actors.TrainerActor):
   """Gathers its state from all processes."""
 
   def numbers(self):

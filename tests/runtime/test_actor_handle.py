@@ -40,7 +40,7 @@ def handle(*args, make=fake_actors.stuck, samplers=1, restarts=3):
   """A host that takes the place of so many samplers."""
   options = dict(num_cpus=0, resources=dict(sampler=samplers), runtime_env=dict(
       env_vars=dict(PYTHONPATH=ray_cluster._ROOT, JAX_PLATFORMS='cpu')))
-  made = actor_handle.Handle('sampler-0', make, (CONFIG, *args), options=options, restarts=restarts,
+  made = actor_handle.ActorHandle('sampler-0', make, (CONFIG, *args), options=options, restarts=restarts,
                      start_s=START_S)
   try:
     yield made
@@ -67,12 +67,12 @@ def test_a_sampler_whose_start_hangs_is_killed_and_another_takes_its_place(tmp_p
                             newest_only=False, deadline_s=PATIENCE_S)
     until(lambda: hanging(watched, tmp_path, 0))
     clock[0] += START_S
-    assert not sampler.hungry and watched.lost == 0
+    assert not sampler.has_capacity and watched.lost == 0
     clock[0] += 1.0
-    assert not sampler.hungry and watched.lost == 1 and not watched.answers
+    assert not sampler.has_capacity and watched.lost == 1 and not watched.answers
     # However long the next one waits for its process, that is not counted.
     clock[0] += 10 * START_S
-    until(lambda: sampler.hungry)
+    until(lambda: sampler.has_capacity)
     assert watched.lost == 1
 
 
@@ -90,7 +90,7 @@ def test_one_whose_start_always_hangs_is_given_up_and_says_why(tmp_path, clock):
 
 
 def test_one_that_waits_for_its_place_is_never_late(clock):
-  make = fake_actors.SamplerHost
+  make = fake_actors.SamplerActor
   with handle(make=make, samplers=2) as tenant, handle(make=make) as watched:
     until(tenant.ready)
     for _ in range(20):

@@ -13,7 +13,7 @@ from magistral_jax import train
 from magistral_jax.experiment import checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
-from magistral_jax.runtime.local import Local
+from magistral_jax.runtime.local import LocalRuntime
 from tests import tiny
 
 pytest.importorskip('ray', reason='the extra [cluster] is not installed')
@@ -39,7 +39,7 @@ def run(workdir, kill_at=None, **overrides):
   guard = jax.config.jax_transfer_guard
   parts = checks.prepare(c)
   on_cluster = c.runtime.mode == 'ray_lockstep'
-  with (ray_cluster.Cluster(c, workdir) if on_cluster else Local(c, parts)) as place:
+  with (ray_cluster.ClusterRuntime(c, workdir) if on_cluster else LocalRuntime(c, parts)) as place:
     one = train.Run(c, workdir, Display(c.total_steps, False), Health(c.runtime.deadline_s), parts,
                     place.verifier(), place)
     killer = threading.Thread(target=kill, args=(one, place, kill_at), daemon=True)

@@ -12,8 +12,8 @@ from tests import tiny
 
 pytest.importorskip('ray', reason='the extra [cluster] is not installed')
 from magistral_jax.runtime import ray_cluster  # noqa: E402
-from magistral_jax.runtime.actor_handle import Handle, Watch  # noqa: E402
-from magistral_jax.runtime.trainer_proxy import Group, RemoteTrainer  # noqa: E402
+from magistral_jax.runtime.actor_handle import ActorHandle, Watchdog  # noqa: E402
+from magistral_jax.runtime.trainer_proxy import RemoteTrainer, TrainerGang  # noqa: E402
 from tests.runtime import telling_actors  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures('ray_here')
@@ -26,12 +26,12 @@ def processes(c, number):
   env = dict(JAX_PLATFORMS='cpu', PYTHONPATH=ray_cluster._ROOT,
              XLA_FLAGS=f'--xla_force_host_platform_device_count={DEVICES // number}')
   options = dict(num_cpus=0, resources=dict(trainer=1), runtime_env=dict(env_vars=env))
-  with Watch(60.0) as watch:
-    handles = [watch.add(Handle(
-        f'trainer-{i}', telling_actors.TrainerHost, (c.to_json_best_effort(),), options=options,
+  with Watchdog(60.0) as watch:
+    handles = [watch.add(ActorHandle(
+        f'trainer-{i}', telling_actors.TrainerActor, (c.to_json_best_effort(),), options=options,
         restarts=0)) for i in range(number)]
     try:
-      group = Group(handles, deadline_s=DEADLINE_S, microbatch_rows=c.trainer.microbatch_rows)
+      group = TrainerGang(handles, deadline_s=DEADLINE_S, microbatch_rows=c.trainer.microbatch_rows)
       group.wait_ready()
       yield group
     finally:

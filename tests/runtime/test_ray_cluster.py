@@ -9,7 +9,7 @@ pytest.importorskip('ray', reason='the extra [cluster] is not installed')
 from magistral_jax.runtime import ray_cluster  # noqa: E402
 
 
-class Group:
+class TrainerGang:
   """Processes that write steps 1, 2, ... to a disk that may be full, and may die."""
 
   def __init__(self):
@@ -42,7 +42,7 @@ class Group:
 
 @pytest.fixture
 def group():
-  return Group()
+  return TrainerGang()
 
 
 def save(checkpoints, step):

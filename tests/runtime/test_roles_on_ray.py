@@ -38,7 +38,7 @@ GROUP, PROMPTS, MAX_STALENESS = 4, 4, 2
 DEADLINE_S, HEARTBEAT_S, FROZEN_S = 120.0, 60.0, 10.0
 
 
-class Cluster:
+class ClusterRuntime:
   """A cluster of fake hosts and the loop that drives it."""
 
   def __init__(self, workdir, mode='ray', roles=fake_actors, stall_s=DEADLINE_S,
@@ -49,7 +49,7 @@ class Cluster:
         'trainer.microbatch_rows': 2, 'mesh.trainer.fsdp': runtime.get('trainers', 1),
         **{f'runtime.{key}': n for key, n in runtime.items()}})
     self.c, self.workdir, self.stall_s, self.call_s = c, workdir, stall_s, call_s
-    self.place = ray_cluster.Cluster(c, workdir, roles=roles)
+    self.place = ray_cluster.ClusterRuntime(c, workdir, roles=roles)
 
   def __enter__(self):
     self.place.__enter__()
@@ -59,7 +59,7 @@ class Cluster:
     self.loop.journal.close()
     self.place.__exit__()
 
-  def run(self, steps, stream=None, exam_every=0):
+  def run(self, steps, stream=None, evaluation_every=0):
     place, c = self.place, self.c
     trainer = place.trainer()
     samplers = place.samplers(p.snapshot(trainer.params, 0) for p in place.publishers)
@@ -74,11 +74,11 @@ class Cluster:
         batcher=batcher, trainer=trainer, publishers=place.publishers, ledger=ledger,
         journal=journal, health=Health(self.stall_s), display=Display(1, False),
         checkpoints=place.checkpoints(str(self.workdir / 'checkpoints'), keep=2),
-        sampling=Sampling(GROUP, 1.0, 1.0, 128), exam_sampling=Sampling(2, 0.0, 1.0, 128),
-        exam_prompts=fakes.FakeStream().held_out(3), exam_every=exam_every,
+        sampling=Sampling(GROUP, 1.0, 1.0, 128), evaluation_sampling=Sampling(2, 0.0, 1.0, 128),
+        evaluation_prompts=fakes.FakeStream().held_out(3), evaluation_every=evaluation_every,
         checkpoint_every=c.checkpoints.every, prompts_per_batch=PROMPTS, patience_batches=20,
         places=place.places, transfers=place.transfers, check_trainer=place.check_trainer,
-        afresh=c.runtime.mode == 'ray_lockstep')
+        discard_in_flight=c.runtime.mode == 'ray_lockstep')
     place.on_lost(self.loop.reissue)
     self.loop.save()
     # From here on a call may take no longer than that; starting may.
@@ -152,13 +152,13 @@ SLOW = ('a verifier host freezes', 'a trainer process freezes')
     pytest.param(*fault, id=what, marks=[pytest.mark.long] if what in SLOW else [])
     for what, fault in FAULTS.items()])
 def test_every_prompt_is_trained_once_though(tmp_path, name, number):
-  with Cluster(tmp_path, trainers=2, samplers=2, verifier_hosts=2,
+  with ClusterRuntime(tmp_path, trainers=2, samplers=2, verifier_hosts=2,
                heartbeat_s=FROZEN_S if number == signal.SIGSTOP else HEARTBEAT_S) as running:
     pids = [h.where.get('pid') for h in running.place.handles]
     fault = once_something_is_trained(
         running, lambda: os.kill(running.handle(name).where['pid'], number))
     # Long enough that the fault falls into the run, however late it is.
-    loop = running.run(40, exam_every=7)
+    loop = running.run(40, evaluation_every=7)
     fault.join()
     pids += [h.where.get('pid') for h in running.place.handles]
     lost = {h.name for h in running.place.handles if h.lost}
@@ -179,7 +179,7 @@ class Poisoned(fakes.FakeStream):
 
 
 def test_a_prompt_that_kills_every_sampler_is_dropped_and_counted(tmp_path, capfd):
-  with Cluster(tmp_path, samplers=1, restarts=5) as running:
+  with ClusterRuntime(tmp_path, samplers=1, restarts=5) as running:
     loop = running.run(6, stream=Poisoned())
     roles = loop.roles()
     # What Ray has to say of the deaths, sooner or later, is not printed over the display.
@@ -204,7 +204,7 @@ def test_a_role_that_cannot_be_kept_alive_stops_the_run_with_its_name(tmp_path):
       return Prompt(ordinal, Problem(f'p{ordinal}', 'poison', 'x', 'fake'),
                     super().prompt(ordinal).tokens)
 
-  with (Cluster(tmp_path, samplers=1, restarts=1) as running,
+  with (ClusterRuntime(tmp_path, samplers=1, restarts=1) as running,
         pytest.raises(RuntimeError, match='sampler-0 was lost 2 times in a row')):
     running.run(6, stream=Deadly())
 
@@ -236,18 +236,18 @@ def test_a_sampler_joins_when_there_is_room_and_may_leave_for_good(tmp_path):
     os.kill(leaving.where['pid'], signal.SIGKILL)
     assert ray.get(another.here.remote(), timeout=DEADLINE_S)
     version = loop.trainer.version
-    until(lambda: loop.trainer.version > version + 3 and max(examined()) > version + 3)
+    until(lambda: loop.trainer.version > version + 3 and max(evaluated()) > version + 3)
     joined.append((leaving.name, leaving.where))
     loop.health.stopping.set()
     ray.kill(another)
 
-  def examined():
+  def evaluated():
     lines = (tmp_path / 'metrics.jsonl').read_text().split('\n')[:-1]
     return [json.loads(line).get('held_out_version', 0) for line in lines]
 
-  with Cluster(tmp_path, samplers=2) as running:
+  with ClusterRuntime(tmp_path, samplers=2) as running:
     thread = once_something_is_trained(running, come_and_go)
-    loop = running.run(100_000, exam_every=1)
+    loop = running.run(100_000, evaluation_every=1)
     thread.join()
   (name, version), (_, where) = joined
   assert name in ('sampler-0', 'sampler-1') and version >= 2 and not where
@@ -255,15 +255,15 @@ def test_a_sampler_joins_when_there_is_room_and_may_leave_for_good(tmp_path):
 
 
 def test_rows_go_to_the_process_that_holds_them(tmp_path):
-  with Cluster(tmp_path, mode='ray_lockstep', trainers=2) as running:
+  with ClusterRuntime(tmp_path, mode='ray_lockstep', trainers=2) as running:
     loop = running.run(3)
   assert loop.trainer.version == 3
   accounted(tmp_path, 3)
 
 
 def test_a_completion_that_kills_every_verifier_host_is_dropped_and_counted(tmp_path):
-  roles = fake_actors.Roles(VerifierHost=fake_actors.FragileVerifier)
-  with Cluster(tmp_path, roles=roles, verifier_hosts=2, restarts=3) as running:
+  roles = fake_actors.Roles(VerifierActor=fake_actors.FragileVerifier)
+  with ClusterRuntime(tmp_path, roles=roles, verifier_hosts=2, restarts=3) as running:
     loop = running.run(6)
   assert loop.ledger.counts['failed'] == 1
   lines = accounted(tmp_path, 6, loop.journal.summary())
@@ -272,19 +272,19 @@ def test_a_completion_that_kills_every_verifier_host_is_dropped_and_counted(tmp_
 
 
 @pytest.mark.parametrize('role, kind, restarts, words', [
-    ('TrainerHost', 'DyingTrainer', 1, 'trainer-0 was lost 2 times in a row .*runtime.restarts=1.*'
+    ('TrainerActor', 'DyingTrainer', 1, 'trainer-0 was lost 2 times in a row .*runtime.restarts=1.*'
                                        "ArithmeticError.*the chip is on fire"),
     pytest.param(
-        'VerifierHost', 'DyingVerifier', 1, 'verifier-0 was lost 2 times in a row .*no memory left',
+        'VerifierActor', 'DyingVerifier', 1, 'verifier-0 was lost 2 times in a row .*no memory left',
         marks=pytest.mark.long),
     pytest.param(
-        'TrainerHost', 'HangingTrainer', 0, 'trainer-0 was lost 1 times in a row .*'
+        'TrainerActor', 'HangingTrainer', 0, 'trainer-0 was lost 1 times in a row .*'
         'trainer-0 gave no answer to train within 3 s', marks=pytest.mark.long)])
 def test_a_role_that_fails_whatever_is_done_stops_the_run_with_its_name_and_last_words(
     tmp_path, role, kind, restarts, words):
   roles = fake_actors.Roles(**{role: getattr(fake_actors, kind)})
   call_s = 3.0 if kind == 'HangingTrainer' else DEADLINE_S
-  with Cluster(tmp_path, roles=roles, restarts=restarts, call_s=call_s) as running:
+  with ClusterRuntime(tmp_path, roles=roles, restarts=restarts, call_s=call_s) as running:
     with pytest.raises(RuntimeError) as caught:
       running.run(6)
     cause = caught.value.__cause__ if 'failed: ' in str(caught.value) else None
@@ -292,13 +292,13 @@ def test_a_role_that_fails_whatever_is_done_stops_the_run_with_its_name_and_last
 
 
 @pytest.mark.parametrize('role, kind, words', [
-    ('SamplerHost', 'IdleSampler', 'Prompt 0 is the oldest on its way: sampler-0 has it, 0 of its'),
+    ('SamplerActor', 'IdleSampler', 'Prompt 0 is the oldest on its way: sampler-0 has it, 0 of its'),
     pytest.param(
-        'VerifierHost', 'IdleVerifier', r'0 of its 4 completions are scored, and \d\d of all wait',
+        'VerifierActor', 'IdleVerifier', r'0 of its 4 completions are scored, and \d\d of all wait',
         marks=pytest.mark.long)])
 def test_a_host_that_answers_and_does_nothing_is_named(tmp_path, role, kind, words):
   roles = fake_actors.Roles(**{role: getattr(fake_actors, kind)})
-  with (Cluster(tmp_path, roles=roles, stall_s=3.0) as running,
+  with (ClusterRuntime(tmp_path, roles=roles, stall_s=3.0) as running,
         pytest.raises(TimeoutError, match=words)):
     running.run(6)
 
@@ -317,7 +317,7 @@ class Cut(fakes.FakeStream):
 
 @pytest.mark.long
 def test_a_call_that_never_answers_costs_its_sampler_and_no_prompt(tmp_path):
-  with Cluster(tmp_path, samplers=2, call_s=15.0) as running:
+  with ClusterRuntime(tmp_path, samplers=2, call_s=15.0) as running:
     loop = running.run(10, stream=Cut())
     lost = {h.name for h in running.place.handles if h.lost}
   assert lost and lost <= {'sampler-0', 'sampler-1'}
@@ -327,21 +327,21 @@ def test_a_call_that_never_answers_costs_its_sampler_and_no_prompt(tmp_path):
 
 @pytest.mark.long
 def test_a_network_that_is_slow_for_a_while_costs_nobody_his_place(tmp_path):
-  roles = fake_actors.Roles(SamplerHost=fake_actors.LateSampler)
-  with Cluster(tmp_path, roles=roles, samplers=2, heartbeat_s=6.0) as running:
+  roles = fake_actors.Roles(SamplerActor=fake_actors.LateSampler)
+  with ClusterRuntime(tmp_path, roles=roles, samplers=2, heartbeat_s=6.0) as running:
     loop = running.run(10)
     assert not any(h.lost for h in running.place.handles)
   accounted(tmp_path, 10, loop.journal.summary())
 
 
 def run_to_the_end(workdir, roles, **changed):
-  """Everything that a run does, cold start and exams too: what it said, and its handles."""
+  """Everything that a run does, cold start and evaluations too: what it said, and its handles."""
   c = tiny.shrink(tiny.load(), **{
       'runtime.mode': 'ray', 'runtime.deadline_s': DEADLINE_S, 'runtime.heartbeat_s': HEARTBEAT_S,
       'checkpoints.every': 3, 'cold_start.steps': 10, 'cold_start.examples': 64,
       'batching.row_tokens': 128, 'evaluation.problems': 2, 'runtime.restarts': 2, **changed})
   said, guard = [], jax.config.jax_transfer_guard
-  with ray_cluster.Cluster(c, workdir, roles=roles) as place:
+  with ray_cluster.ClusterRuntime(c, workdir, roles=roles) as place:
     display = Display(c.total_steps, False)
     display.note = said.append
     run = train.Run(c, workdir, display, Health(DEADLINE_S), checks.prepare(c), place.verifier(),
@@ -357,7 +357,7 @@ def run_to_the_end(workdir, roles, **changed):
 
 def test_a_trainer_lost_in_the_cold_start_goes_on_from_its_newest_checkpoint(tmp_path):
   said, lost, summary = run_to_the_end(
-      tmp_path, fake_actors.Roles(TrainerHost=fake_actors.FaultyTrainer), total_steps=3)
+      tmp_path, fake_actors.Roles(TrainerActor=fake_actors.FaultyTrainer), total_steps=3)
   assert lost['trainer-0'] == 1
   note = next(i for i, note in enumerate(said) if note.startswith('The trainer was lost before'))
   assert said[note + 1].startswith('Resumed at step 6 of')
@@ -368,8 +368,8 @@ def test_a_trainer_lost_in_the_cold_start_goes_on_from_its_newest_checkpoint(tmp
 
 def test_in_lockstep_all_is_as_if_the_trainer_had_not_died_whoever_waited_for_it(tmp_path):
   said, lost, summary = run_to_the_end(
-      tmp_path, fake_actors.Roles(TrainerHost=fake_actors.MortalTrainer,
-                                 SamplerHost=fake_actors.FetchingSampler),
+      tmp_path, fake_actors.Roles(TrainerActor=fake_actors.MortalTrainer,
+                                 SamplerActor=fake_actors.FetchingSampler),
       **{'runtime.mode': 'ray_lockstep', 'runtime.restarts': 5, 'total_steps': 6})
   assert lost['trainer-0'] == 5
   assert sum(note.startswith('The trainer was lost before') for note in said) == 2
@@ -385,9 +385,9 @@ def test_in_lockstep_all_is_as_if_the_trainer_had_not_died_whoever_waited_for_it
 @pytest.mark.parametrize('trainer, way', [
     ('Trainer', 'device'), pytest.param('SpoiledTrainer', 'host', marks=pytest.mark.long)])
 def test_weights_go_by_device_or_where_that_fails_by_the_host(tmp_path, trainer, way):
-  roles = fake_actors.Roles(TrainerHost=getattr(lending_actors, trainer),
-                           SamplerHost=lending_actors.Sampler)
-  with Cluster(tmp_path, roles=roles, trainers=2) as running:
+  roles = fake_actors.Roles(TrainerActor=getattr(lending_actors, trainer),
+                           SamplerActor=lending_actors.Sampler)
+  with ClusterRuntime(tmp_path, roles=roles, trainers=2) as running:
     running.run(6)
     assert f'by {way}' in str(running.place.places()['sampler-0'])
   accounted(tmp_path, 6)

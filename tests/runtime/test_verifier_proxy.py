@@ -18,8 +18,8 @@ DEADLINE_S = 100.0
 PROBLEM = Problem('p', 'problem', 'x', 'fake')
 
 
-class Host:
-  """A host that answers when the test says so, as orchestration.host.Handle shows it."""
+class RoleActor:
+  """A host that answers when the test says so, as orchestration.host.ActorHandle shows it."""
 
   def __init__(self, name):
     self.name, self.where, self.lost = name, dict(node='here', pid=1), 0
@@ -48,7 +48,7 @@ class Host:
       raise answer
     return answer
 
-  def well(self):
+  def mark_healthy(self):
     self.wells += 1
 
   def restart(self, error):
@@ -86,7 +86,7 @@ def clock(monkeypatch):
 
 
 def verifier(number, **given):
-  hosts = [Host(f'verifier-{i}') for i in range(number)]
+  hosts = [RoleActor(f'verifier-{i}') for i in range(number)]
   return hosts, verifier_proxy.RemoteVerifier(
       hosts, **dict(most=10, deadline_s=DEADLINE_S) | given)
 

@@ -39,17 +39,17 @@ def test_completions_do_not_depend_on_pages_slots_or_arrivals(tiny, seed):
   sampler, engine = make(tiny, slots=int(rng.integers(1, 9)), page_tokens=page_tokens,
                          pages=least + int(rng.integers(0, least)),
                          decode_steps=int(rng.integers(1, 9)))
-  submitted, done, version, exams = [], [], 0, 0
+  submitted, done, version, evaluations = [], [], 0, 0
   for _ in range(150):
     event = rng.random()
     if event < 0.3 and len(submitted) < 25:
-      # Exams only where none is open, as the loop does it.
+      # Evaluations only where none is open, as the loop does it.
       pinned = rng.random() < 0.3 and not sampler.pinned
       how = tiny.how(samples=int(rng.integers(1, 7)), max_new_tokens=int(rng.integers(1, 25)))
       for _ in range(int(rng.integers(1, 4)) if pinned else 1):
-        exams += pinned
+        evaluations += pinned
         length = int(rng.integers(1, tiny.LONGEST - how.max_new_tokens + 1))
-        prompt = tiny.prompt(-exams if pinned else len(submitted), length=length)
+        prompt = tiny.prompt(-evaluations if pinned else len(submitted), length=length)
         sampler.submit(prompt, how, pinned=pinned)
         submitted.append((prompt, how))
     elif event < 0.4:
@@ -77,7 +77,7 @@ def test_short_pages_make_requests_wait_and_unseat_the_youngest(tiny):
 
 @pytest.mark.parametrize('spare', [2, 14])
 def test_prompts_that_are_kept_give_way_before_anything_crashes(tiny, spare):
-  """Long prompts of groups half seated, exams between them, and few pages beside."""
+  """Long prompts of groups half seated, evaluations between them, and few pages beside."""
   for seed in range(30):
     rng = np.random.default_rng(seed)
     sampler, engine = make(tiny, slots=int(rng.integers(2, 9)), pages=12 + spare,
@@ -131,7 +131,7 @@ def test_abandon_returns_everything_and_the_same_ordinals_may_come_again(tiny):
   assert_expected(tiny, tiny.finish(sampler), submitted)
 
 
-def test_an_exam_goes_first_and_holds_the_weights_still(tiny):
+def test_an_evaluation_goes_first_and_holds_the_weights_still(tiny):
   sampler, _ = make(tiny, slots=2, decode_steps=2)
   how = tiny.how(samples=2, max_new_tokens=12)
   for ordinal in range(3):
@@ -139,7 +139,7 @@ def test_an_exam_goes_first_and_holds_the_weights_still(tiny):
   sampler.offer(WeightSnapshot(1, 1))
   for ordinal in (-2, -1):
     sampler.submit(tiny.prompt(ordinal), how, pinned=True)
-  assert sampler.version == 1, 'An exam starts on the newest weights.'
+  assert sampler.version == 1, 'An evaluation starts on the newest weights.'
   sampler.offer(WeightSnapshot(2, 2))
   order = []
   while sampler.open:
@@ -193,10 +193,10 @@ def test_an_offer_that_arrives_while_another_is_taken_up_is_not_lost(tiny):
 
 def test_hungry_while_another_group_could_be_seated(tiny):
   sampler, _ = make(tiny, slots=4)
-  assert sampler.hungry
+  assert sampler.has_capacity
   sampler.submit(tiny.prompt(0), tiny.how(samples=3))
-  assert sampler.hungry
+  assert sampler.has_capacity
   sampler.submit(tiny.prompt(1), tiny.how(samples=3))
-  assert not sampler.hungry and sampler.open == 6
+  assert not sampler.has_capacity and sampler.open == 6
   tiny.finish(sampler)
-  assert sampler.hungry and sampler.step() == []
+  assert sampler.has_capacity and sampler.step() == []

@@ -116,7 +116,7 @@ def test_samples_seated_after_a_swap_do_not_read_the_old_prompt(tiny):
   tiny.assert_all_returned(sampler, tiny.engine(slots=1))
 
 
-def test_an_exam_is_of_one_version_and_training_goes_on_after_it(tiny):
+def test_an_evaluation_is_of_one_version_and_training_goes_on_after_it(tiny):
   sampler, how = tiny.sampler(), tiny.how(samples=2, max_new_tokens=16)
   for ordinal in range(4):
     sampler.submit(tiny.prompt(ordinal), how)
@@ -129,10 +129,10 @@ def test_an_exam_is_of_one_version_and_training_goes_on_after_it(tiny):
     sampler.offer(tiny.snapshot(min(version, 3)))
     done += sampler.step()
   done = {(c.ordinal, c.sample): c for c in done} | tiny.finish(sampler)
-  exam = {key: c for key, c in done.items() if key[0] < 0}
-  assert len(exam) == 3 and all(c.versions == ((0, 1),) for c in exam.values())
+  evaluation = {key: c for key, c in done.items() if key[0] < 0}
+  assert len(evaluation) == 3 and all(c.versions == ((0, 1),) for c in evaluation.values())
   alone = tiny.sampler(version=1)
   fresh = tiny.run(alone, [tiny.prompt(o) for o in (-1, -2, -3)],
                    tiny.how(samples=1, temperature=0.0))
-  tiny.assert_same(exam, fresh)
+  tiny.assert_same(evaluation, fresh)
   assert sampler.version == 3 and not sampler.pinned

@@ -7,7 +7,7 @@ import pytest
 from magistral_jax import records
 from magistral_jax.batching.batch import make_batch
 from magistral_jax.batching.groups import make_group
-from magistral_jax.batching.packing import Trained, pack
+from magistral_jax.batching.packing import PackedSequence, pack
 
 LENGTHS, REWARDS = ([2, 4], [5, 1, 3]), ([0.0, 1.0], [0.1, 1.0, 0.1])
 SETTINGS = dict(minibatches=1, microbatch_rows=1, advantage_norm='minibatch', max_new_tokens=8)
@@ -83,7 +83,7 @@ def test_scores_of_packed_sequences_are_those_of_each_alone(toy):
   trainer = toy.trainer(microbatch_rows=2)
   params = jax.tree.map(lambda p: np.array(p, float), jax.device_get(trainer.params))
   rng = np.random.default_rng(0)
-  sequences = [Trained(rng.integers(0, toy.VOCAB, 2), rng.integers(0, toy.VOCAB, n), 1.0)
+  sequences = [PackedSequence(rng.integers(0, toy.VOCAB, 2), rng.integers(0, toy.VOCAB, n), 1.0)
                for n in (6, 4, 3)]
   rows = pack(sequences, row_tokens=16, rows_multiple=1)
   expected = np.concatenate([logps(toy, params, s.prompt, s.completion) for s in sequences])

@@ -24,7 +24,7 @@ def sequences():
   """The golden prompts and completions, with advantages."""
   rng, found = np.random.default_rng(0), []
   for (prompt, completion), advantage in zip(golden.prompts(NAME), (-1.0, 0.7, -0.5), strict=True):
-    found.append(packing.Trained(
+    found.append(packing.PackedSequence(
         prompt.tokens, np.array(completion), 0.02, advantage,
         rng.normal(-1, 0.5, len(completion)).astype(np.float32), prompt.images))
   return found

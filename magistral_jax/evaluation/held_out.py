@@ -1,4 +1,4 @@
-"""An exam: held-out prompts, so many samples each, at one weight version; and its result."""
+"""An evaluation: held-out prompts, so many samples each, at one weight version; and its result."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from magistral_jax.records import Completion, Prompt, Verdict
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What an exam found.
+  """What an evaluation found.
 
   Result(version=40, problems=128, samples=4, accuracy=.91, accuracy_se=.02, pass_at={4: .97},
          maj_at={4: .93}, mean_tokens=31.5, statuses={'correct': 466, ...})
@@ -24,7 +24,7 @@ class Result:
   statuses: dict[str, int]
 
 
-class Exam:
+class Evaluation:
   """Gathers the answers to held-out prompts; `result` when all are in."""
 
   def __init__(self, prompts: list[Prompt], samples: int):
@@ -52,7 +52,7 @@ class Exam:
     correct = [[v.status == 'correct' for _, v in pairs] for pairs in per_problem]
     versions = {version for pairs in per_problem for c, _ in pairs for _, version in c.versions}
     if len(versions) != 1:
-      raise RuntimeError(f'An exam must see one version of the weights and saw {versions}.')
+      raise RuntimeError(f'An evaluation must see one version of the weights and saw {versions}.')
     accuracy = clustered_mean(correct)
     ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= self.samples]
     mean = lambda values: sum(values) / len(values)

@@ -1,9 +1,9 @@
-"""An exam: every answer of one version, figures against hand-computed values."""
+"""An evaluation: every answer of one version, figures against hand-computed values."""
 import numpy as np
 import pytest
 
-from magistral_jax.evaluation.exam import Exam
-from magistral_jax.orchestration import exams
+from magistral_jax.evaluation.held_out import Evaluation
+from magistral_jax.orchestration import evaluations
 from magistral_jax.orchestration.health import Lost
 from magistral_jax.records import Completion, Problem, Prompt, Verdict
 from magistral_jax.sampler.slots import Sampling
@@ -23,18 +23,18 @@ def answer(ordinal, sample, status, text, n=10, version=4):
 
 def hand_made():
   """Two problems, two samples: one solved twice, one solved once and unanswered once."""
-  exam = Exam([prompt(-1), prompt(-2)], samples=2)
-  return exam, [
+  evaluation = Evaluation([prompt(-1), prompt(-2)], samples=2)
+  return evaluation, [
       answer(-2, 1, 'bad_format', '', n=40), answer(-1, 0, 'correct', '2'),
       answer(-1, 1, 'correct', '2.0'), answer(-2, 0, 'correct', '2', n=20)]
 
 
 def test_figures_by_hand():
-  exam, answers = hand_made()
+  evaluation, answers = hand_made()
   for left, (completion, verdict) in zip((3, 2, 1, 0), answers, strict=True):
-    exam.add(completion, verdict)
-    assert exam.open == left
-  result = exam.result()
+    evaluation.add(completion, verdict)
+    assert evaluation.open == left
+  result = evaluation.result()
   assert (result.version, result.problems, result.samples) == (4, 2, 2)
   assert result.accuracy == 0.75
   # Means 1 and 0.5: standard deviation sqrt(1/8), over sqrt(2).
@@ -46,49 +46,49 @@ def test_figures_by_hand():
 
 
 def test_the_verifiers_failure_is_not_solved_and_is_shown():
-  exam = Exam([prompt(-1)], samples=2)
-  exam.add(*answer(-1, 0, 'error', ''))
-  exam.add(*answer(-1, 1, 'correct', '2'))
-  result = exam.result()
+  evaluation = Evaluation([prompt(-1)], samples=2)
+  evaluation.add(*answer(-1, 0, 'error', ''))
+  evaluation.add(*answer(-1, 1, 'correct', '2'))
+  result = evaluation.result()
   assert result.accuracy == 0.5 and result.statuses == dict(correct=1, error=1)
 
 
 @pytest.mark.parametrize('versions', [((0, 3),), ((0, 4), (5, 5))])
 def test_two_versions_of_the_weights_are_refused(versions):
-  exam, answers = hand_made()
+  evaluation, answers = hand_made()
   for completion, verdict in answers:
-    exam.add(completion, verdict)
+    evaluation.add(completion, verdict)
   completion, verdict = answers[0]
-  exam.add(Completion(-2, 1, completion.tokens, completion.sampler_logp, versions, 'stop', '', 0.1),
+  evaluation.add(Completion(-2, 1, completion.tokens, completion.sampler_logp, versions, 'stop', '', 0.1),
            verdict)
   with pytest.raises(RuntimeError, match='one version of the weights'):
-    exam.result()
+    evaluation.result()
 
 
 def test_the_same_answer_twice_counts_once():
-  exam, answers = hand_made()
-  exam.add(*answers[0])
-  exam.add(*answers[0])
-  assert exam.open == 3
+  evaluation, answers = hand_made()
+  evaluation.add(*answers[0])
+  evaluation.add(*answers[0])
+  assert evaluation.open == 3
 
 
-def test_an_exam_of_its_own_goes_through_sampler_and_verifier():
+def test_an_evaluation_of_its_own_goes_through_sampler_and_verifier():
   sampler, verifier, seen = fakes.FakeSampler(slots=4), fakes.FakeVerifier(), []
   prompts = fakes.FakeStream().held_out(5)
-  result, exam = exams.hold(
+  result, evaluation = evaluations.hold(
       prompts, Sampling(2, 0.0, 1.0, 128), [sampler], verifier, deadline_s=60.0,
       progress=lambda done, total: seen.append((done, total)))
   assert (result.accuracy, result.accuracy_se, result.version) == (0.5, 0.0, 0)
-  assert len(exam.answers) == 10 and seen[-1] == (10, 10)
+  assert len(evaluation.answers) == 10 and seen[-1] == (10, 10)
   assert not sampler.pinned and not sampler.open
 
 
-def test_an_exam_holds_the_weights_still_until_it_is_over():
+def test_an_evaluation_holds_the_weights_still_until_it_is_over():
   sampler, verifier = fakes.FakeSampler(slots=4), fakes.FakeVerifier()
   sampler.offer(fakes.FakePublisher().snapshot(None, 1))
   sampler.before_step = lambda: sampler.offer(
       fakes.FakePublisher().snapshot(None, sampler.version + 1))
-  result, _ = exams.hold(fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), [sampler],
+  result, _ = evaluations.hold(fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), [sampler],
                          verifier, deadline_s=60.0)
   assert result.version == sampler.version == 1
   sampler.step()
@@ -102,7 +102,7 @@ class Flickering(fakes.FakeSampler):
     super().__init__(slots=4)
     self.ready, self._dispatches, self._lost_at = lost_at is not None, 0, lost_at
 
-  hungry = property(lambda self: self.ready)
+  has_capacity = property(lambda self: self.ready)
 
   def step(self):
     self._dispatches += 1
@@ -112,41 +112,41 @@ class Flickering(fakes.FakeSampler):
     return super().step()
 
 
-def test_an_exam_goes_to_a_sampler_that_is_ready_and_from_one_that_is_lost_to_another():
+def test_an_evaluation_goes_to_a_sampler_that_is_ready_and_from_one_that_is_lost_to_another():
   late, lost, well = Flickering(), Flickering(lost_at=3), fakes.FakeSampler(slots=4)
-  result, exam = exams.hold(
+  result, evaluation = evaluations.hold(
       fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), [late, lost, well],
       fakes.FakeVerifier(), deadline_s=60.0)
-  assert len(exam.answers) == 10 and result.accuracy == 0.5
+  assert len(evaluation.answers) == 10 and result.accuracy == 0.5
   assert not late.counts['tokens'] and lost.counts['tokens']
   assert len(well.finished) == 10 and not well.open
 
 
-def test_an_exam_whose_trainer_is_lost_leaves_nothing_behind():
+def test_an_evaluation_whose_trainer_is_lost_leaves_nothing_behind():
   sampler, verifier, lives = fakes.FakeSampler(slots=4), fakes.FakeVerifier(), iter(range(4))
   def check():
     if next(lives) == 3:
       raise Lost('trainer-0 died')
   with pytest.raises(Lost, match='trainer-0'):
-    exams.hold(fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), [sampler], verifier,
+    evaluations.hold(fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), [sampler], verifier,
                deadline_s=60.0, check=check)
   assert sampler.counts['tokens'] and not sampler.open and not verifier.pending()
 
 
-def test_an_exam_that_stands_still_ends_with_its_key():
+def test_an_evaluation_that_stands_still_ends_with_its_key():
   verifier = fakes.FakeVerifier()
   verifier.drain = lambda wait_s=0.0: []
   with pytest.raises(TimeoutError, match=r'for 0 s \(runtime.deadline_s\)\. 4 of 4 are missing'):
-    exams.hold(fakes.FakeStream().held_out(2), Sampling(2, 0.0, 1.0, 128), [fakes.FakeSampler()],
+    evaluations.hold(fakes.FakeStream().held_out(2), Sampling(2, 0.0, 1.0, 128), [fakes.FakeSampler()],
                verifier, deadline_s=0.1)
   verifier.pending = lambda: 3
   with pytest.raises(TimeoutError, match='3 completions were not scored within 0 s'):
-    exams.discard(verifier, deadline_s=0.1)
+    evaluations.discard(verifier, deadline_s=0.1)
 
 
 def test_discarding_waits_for_what_is_being_scored():
   verifier = fakes.FakeVerifier()
   for completion, _ in hand_made()[1]:
     verifier.put(completion, None)
-  exams.discard(verifier, deadline_s=60.0)
+  evaluations.discard(verifier, deadline_s=60.0)
   assert verifier.pending() == 0
