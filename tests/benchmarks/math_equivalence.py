@@ -40,8 +40,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-CASES = ROOT / 'tests' / 'verifiers' / 'math_cases.tsv'
-GOLDS = ROOT / 'tests' / 'verifiers' / 'math_golds.jsonl'
+CASES = ROOT / 'tests' / 'verifiers' / 'math' / 'math_cases.tsv'
+GOLDS = ROOT / 'tests' / 'verifiers' / 'math' / 'math_golds.jsonl'
 PEERS = ('ours', 'math-verify', 'sympy')
 
 

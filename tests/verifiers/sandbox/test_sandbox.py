@@ -131,7 +131,8 @@ def test_unsafe_keeps_the_limits_and_says_what_it_is():
 def test_jails_die_with_the_process_that_started_them(jails):
   mark = f'jail-of-{os.getpid()}'
   script = (
-      'from magistral_jax.verifiers import sandbox; box = sandbox.Sandbox(); box.run(lambda files: '
+      'from magistral_jax.verifiers.sandbox import sandbox\nbox = sandbox.Sandbox()\n'
+      'box.run(lambda files: '
       f'[box.python, "-I", "-S", "-c", "import time; print(1); time.sleep(99)", "{mark}"], '
       'box.python_view, files={})')
   owner = subprocess.Popen([sys.executable, '-c', script])

@@ -297,7 +297,7 @@ def test_works_off_the_main_thread_and_loads_no_jax(pool):
   with cf.ThreadPoolExecutor(2) as threads:
     futures = list(threads.map(lambda _: pool.submit(job(r'\sqrt{25}')), range(4)))
   assert [f.result(WAIT_S).status for f in futures] == ['correct'] * 4
-  code = ('import sys; from magistral_jax.verifiers import pool, role, worker, reward\n'
+  code = ('import sys; from magistral_jax.verifiers import reward, role\n'
           f'reward.score({job("5")!r}, **{REWARDS!r})\n'
           'assert not {"jax", "jaxlib"} & set(sys.modules)\n'
           'assert "sympy" not in sys.modules, "a plain number needs no algebra"')
