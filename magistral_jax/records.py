@@ -45,11 +45,11 @@ class Problem:
 class Image:
   """A picture in a prompt, cut into patches, and the tokens that stand for it.
 
-  Image(pixels=[6, 768], places=[[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]],
+  Image(pixels=[6, 768], coordinates=[[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]],
         tokens=[3, 4, 5, 7, 8, 9]): 2 x 3 patches of 16 x 16 pixels, a line break at token 6.
   """
   pixels: np.ndarray        # [n, colours x pixels of a patch] uint8.
-  places: np.ndarray        # [n, 2] int32, row and column of each patch.
+  coordinates: np.ndarray   # [n, 2] int32, row and column of each patch.
   tokens: np.ndarray        # [n / merged patches] int32, places in the prompt's tokens.
 
 
@@ -131,7 +131,7 @@ class RowImages:
   """
   pixels: np.ndarray        # [R, S, colours x pixels of a patch] uint8.
   segments: np.ndarray      # [R, S] int32, the picture's number in its row from 1; 0 is padding.
-  places: np.ndarray        # [R, S, 2] int32, row and column of the patch in its picture.
+  coordinates: np.ndarray   # [R, S, 2] int32, row and column of the patch in its picture.
   index: np.ndarray         # [R, T] int32, the embedding a token takes, from 1; 0 for its own.
 
   @classmethod
@@ -139,14 +139,14 @@ class RowImages:
     """Rows without pictures; `pixels` is the length of a patch."""
     ints = lambda *shape: np.zeros((rows, *shape), np.int32)
     return cls(pixels=np.zeros((rows, row_patches, pixels), np.uint8), segments=ints(row_patches),
-               places=ints(row_patches, 2), index=ints(row_tokens))
+               coordinates=ints(row_patches, 2), index=ints(row_tokens))
 
   def put(self, row: int, start: int, images: tuple[Image, ...]) -> None:
     """Adds the pictures of a sequence whose first token is at place `start` of the row."""
     for image in images:
       used, embeddings = (self.segments[row] > 0).sum(), self.index[row].max(initial=0)
       here = slice(used, used + len(image.pixels))
-      self.pixels[row, here], self.places[row, here] = image.pixels, image.places
+      self.pixels[row, here], self.coordinates[row, here] = image.pixels, image.coordinates
       self.segments[row, here] = self.segments[row].max() + 1
       # The last token of a sequence is only a target and may have no place.
       at = start + image.tokens[start + image.tokens < self.index.shape[1]]

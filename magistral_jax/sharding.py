@@ -20,14 +20,14 @@ AXES = ('fsdp', 'expert', 'sequence', 'tensor')
 # Trainer mesh: fsdp x expert x sequence x tensor. Rows of tokens are cut over fsdp and expert,
 # which outside the experts is one more axis of data; the places of a row over sequence. A parameter
 # lies over all four, so that optimizer state has as many devices as there are.
-TRAINER = dict(row=('fsdp', 'expert'), place='sequence', embed=('fsdp', 'expert', 'sequence'),
+TRAINER = dict(row=('fsdp', 'expert'), position='sequence', embed=('fsdp', 'expert', 'sequence'),
                heads='tensor', kv_heads='tensor', ffn='tensor', vocab='tensor', layers=None,
                expert='expert', expert_embed=('fsdp', 'sequence'), expert_ffn='tensor',
                expert_out='tensor')
 # Sampler mesh: expert x tensor; outside the experts both cut heads, ffn and vocabulary. More
 # samplers, not a data axis, take more devices: each keeps its own pages.
 _BOTH = ('expert', 'tensor')
-SAMPLER = dict(row=None, place=None, embed=None, heads=_BOTH, kv_heads=_BOTH, ffn=_BOTH,
+SAMPLER = dict(row=None, position=None, embed=None, heads=_BOTH, kv_heads=_BOTH, ffn=_BOTH,
                vocab=_BOTH, layers=None, expert='expert', expert_embed=None, expert_ffn='tensor',
                expert_out=_BOTH)
 

@@ -27,8 +27,8 @@ def test_a_rule_of_several_mesh_axes_cuts_by_all_of_them():
 
 def test_a_mesh_axis_that_the_mesh_lacks_cuts_nothing():
   small = mesh(fsdp=4, tensor=2)
-  assert named(small, TRAINER, ('row', 'place')).spec == P('fsdp', None)
-  assert pieces(small, TRAINER, 'row') == 4 and pieces(small, TRAINER, 'place') == 1
+  assert named(small, TRAINER, ('row', 'position')).spec == P('fsdp', None)
+  assert pieces(small, TRAINER, 'row') == 4 and pieces(small, TRAINER, 'position') == 1
 
 
 @pytest.mark.parametrize('rules, sizes', [

@@ -107,10 +107,10 @@ def load(path: str, cutting: Cutting) -> tuple[np.ndarray, np.ndarray]:
   rows, cols = (n * merge for n in grid(*picture.size, cutting))
   picture = picture.resize((cols * patch, rows * patch), Pillow.Resampling.BICUBIC)
   pixels = np.asarray(picture).reshape(rows, patch, cols, patch, 3).transpose(0, 2, 4, 1, 3)
-  places = np.stack(np.mgrid[:rows, :cols], -1).astype(np.int32)
+  coordinates = np.stack(np.mgrid[:rows, :cols], -1).astype(np.int32)
   by_token = lambda x: x.reshape(
       rows // merge, merge, cols // merge, merge, -1).swapaxes(1, 2).reshape(rows * cols, -1)
-  return by_token(pixels), by_token(places)
+  return by_token(pixels), by_token(coordinates)
 
 
 def cut(paths: Sequence[str], tokens: np.ndarray, image_token: int,
@@ -129,8 +129,8 @@ def cut(paths: Sequence[str], tokens: np.ndarray, image_token: int,
     raise ValueError(f'the tokens have {len(slots)} places for images (token {image_token}) and '
                      f'the images {", ".join(paths)} need {sum(needed)}.')
   parts = np.split(slots, np.cumsum(needed))[:-1]
-  return tuple(Image(pixels, places, part)
-               for (pixels, places), part in zip(loaded, parts, strict=True))
+  return tuple(Image(pixels, coordinates, part)
+               for (pixels, coordinates), part in zip(loaded, parts, strict=True))
 
 
 def _says_up(picture: Pillow.Image) -> bool:

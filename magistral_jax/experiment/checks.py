@@ -127,7 +127,7 @@ def _check_training(c) -> None:
   if c.trainer.microbatch_rows % pieces:
     raise ValueError(f'trainer.microbatch_rows={c.trainer.microbatch_rows} must be a multiple of '
                      f'{keys}: rows are cut over those devices.')
-  pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'place'))
+  pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'position'))
   if b.row_tokens % pieces:
     raise ValueError(f'batching.row_tokens={b.row_tokens} must be a multiple of {keys}: the places '
                      f'of a row are cut over those devices.')

@@ -86,7 +86,7 @@ def rows(segments, layout: Layout | None = None):
   devices, which then have parts of their own.
   """
   mask, t = causal_mask(segments), segments.shape[1]
-  size = t if layout and layout.cuts('place') else max(BLOCK_QUERIES, -(-t // MOST_BLOCKS))
+  size = t if layout and layout.cuts('position') else max(BLOCK_QUERIES, -(-t // MOST_BLOCKS))
   def attend(layer, q, k, v, cache):
     del layer
     if takes_kernels(layout, q.shape[-1], tokens=t):

@@ -74,7 +74,7 @@ class Decoder(nnx.Module):
       index = images.pop('index')
       x = vision.mix(x, self.encode(**images, remat=remat, unroll=unroll, layout=layout), index)
     # Said between all layers: else the compiler may gather tokens where weights are smaller.
-    pin = lambda x: layout.pin(x, 'row', 'place', None) if layout else x
+    pin = lambda x: layout.pin(x, 'row', 'position', None) if layout else x
     x = pin(x)
     cos_sin = rotary(positions, c.head_dim, c.rope_theta)
     real = jnp.ones(tokens.shape, bool) if real is None else real
@@ -97,21 +97,22 @@ class Decoder(nnx.Module):
                                        unroll=unroll)
     return rms_norm(x, self.norm[...], c.norm_eps), cache, routing
 
-  def encode(self, pixels, segments, places, remat='none', unroll=1, layout: Layout | None = None):
+  def encode(self, pixels, segments, coordinates, remat='none', unroll=1,
+             layout: Layout | None = None):
     """The embeddings of packed pictures.
 
     Args:
       pixels: [B, S, C P P] uint8, patches of a row's pictures one after another. Where patches are
         merged, those of one token stand together, row by row.
       segments: [B, S] int32, the number of the picture in its row from 1; 0 is padding.
-      places: [B, S, 2] int32, row and column of the patch in its picture.
+      coordinates: [B, S, 2] int32, row and column of the patch in its picture.
       remat, unroll, layout: as in `routed`; of the layout only rows are cut.
     Returns:
       [B, S / M, D] in the compute dtype; what padding gives means nothing.
     """
     pin = lambda x: layout.pin(x, 'row', None, None) if layout else x
     x = pin(vision.normalise(pixels, self.config.dtype))
-    x = self.vision(x, segments, places, remat=REMAT[remat], unroll=unroll, pin=pin)
+    x = self.vision(x, segments, coordinates, remat=REMAT[remat], unroll=unroll, pin=pin)
     return pin(self.adapter(x))
 
 

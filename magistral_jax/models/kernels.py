@@ -74,7 +74,7 @@ def dealt_places(tokens: int, devices: int) -> np.ndarray:
 
 def rows_fit(layout: Layout, tokens: int, head_dim: int) -> bool:
   """Whether `rows` can take rows of `tokens` tokens on this mesh."""
-  cut = layout.pieces('place')
+  cut = layout.pieces('position')
   return tokens % (2 * cut * LANES if cut > 1 else LANES) == 0 and head_dim % LANES == 0
 
 
@@ -90,7 +90,7 @@ def rows(q, k, v, segments, layout: Layout, *, interpret: bool = False):
   Returns:
     [B, T, N, H].
   """
-  tokens, cut = q.shape[1], layout.pieces('place')
+  tokens, cut = q.shape[1], layout.pieces('position')
   block = block_of(tokens // (2 * cut if cut > 1 else 1))
   mask = masks.CausalMask((tokens, tokens))
   if cut > 1:
@@ -102,7 +102,7 @@ def rows(q, k, v, segments, layout: Layout, *, interpret: bool = False):
   kernel = splash.make_splash_mha(
       mask=masks.MultiHeadMask([mask] * heads), block_sizes=sizes, head_shards=1,
       q_seq_shards=cut, residual_checkpoint_name='attention', interpret=interpret)
-  axis = layout.spec('place')[0]
+  axis = layout.spec('position')[0]
 
   def local(kernel, q, k, v, segments):
     everywhere = segments
@@ -117,12 +117,12 @@ def rows(q, k, v, segments, layout: Layout, *, interpret: bool = False):
     return deal(out, axis, cut, back=True) if cut > 1 else out
 
   whole_heads = jax.sharding.NamedSharding(layout.mesh, jax.sharding.PartitionSpec(None, axis))
-  queries = layout.spec('row', 'place', 'heads', None)
-  keys = layout.spec('row', 'place', 'kv_heads', None)
+  queries = layout.spec('row', 'position', 'heads', None)
+  keys = layout.spec('row', 'position', 'kv_heads', None)
   run = jax.shard_map(
       local, mesh=layout.mesh, out_specs=queries, check_vma=False,
       in_specs=(kernel.manual_sharding_spec(whole_heads), queries, keys, keys,
-                layout.spec('row', 'place')))
+                layout.spec('row', 'position')))
   return run(kernel, q * q.shape[-1] ** -0.5, k, v, segments)
 
 

@@ -62,7 +62,7 @@ def mixture(x, chosen, share, w1, w3, w2, layout: Layout | None, layer=None):
   if layout is None:
     return _local(x, chosen, share, w1, w3, w2, layer,
                   kernel=grouped.best_kernel(jax.default_backend()))
-  tokens = layout.spec('row', 'place', None)
+  tokens = layout.spec('row', 'position', None)
   inner = layout.spec(None, 'expert', 'expert_embed', 'expert_ffn')
   outer = layout.spec(None, 'expert', 'expert_ffn', 'expert_embed')
   body = functools.partial(_shared, layout=layout, kernel=grouped.best_kernel(layout.platform))
@@ -70,7 +70,7 @@ def mixture(x, chosen, share, w1, w3, w2, layout: Layout | None, layer=None):
   # nothing has to be known about what is equal on which devices (which kernels cannot say).
   return jax.shard_map(
       body, mesh=layout.mesh, in_specs=(tokens, tokens, tokens, inner, inner, outer, layout.spec()),
-      out_specs=layout.spec('row', 'place', 'expert_out'),
+      out_specs=layout.spec('row', 'position', 'expert_out'),
       check_vma=False)(x, chosen, share, w1, w3, w2, layer)
 
 

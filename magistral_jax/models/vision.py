@@ -38,7 +38,7 @@ class Tower(nnx.Module):
     self.norm_pre = weight(rngs, (config.dim,), (None,))
     self.layers = Layers(config, rngs=rngs)
 
-  def __call__(self, pixels, segments, places, *, remat=None, unroll=1, pin=lambda x: x):
+  def __call__(self, pixels, segments, coordinates, *, remat=None, unroll=1, pin=lambda x: x):
     """[B, S, W] of normalised pixels [B, S, C P P]; the rest as in `encode`.
 
     Args:
@@ -48,7 +48,7 @@ class Tower(nnx.Module):
     c = self.config
     x = project(pixels, self.patch[...].reshape(-1, c.dim))
     x = pin(rms_norm(x, self.norm_pre[...], c.norm_eps))
-    cos_sin = rotary(places, c.head_dim, c.rope_theta)
+    cos_sin = rotary(coordinates, c.head_dim, c.rope_theta)
     attend = attention.pictures(segments)
     graphdef, stacked = nnx.split(self.layers)
 
@@ -95,14 +95,14 @@ def normalise(pixels, dtype):
   return ((x - repeat(MEAN)) / repeat(STD)).astype(dtype)
 
 
-def rotary(places, head_dim, theta):
+def rotary(coordinates, head_dim, theta):
   """(cos, sin) [B, S, 1, H/2] of two-dimensional positions, in float32.
 
   With f_k = theta^(-2k/H), the first pairs turn by row x f_0, f_2, f_4 ... and the others by
   column x f_1, f_3, f_5 ...
   """
   frequency = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
-  row, column = (places[..., i, None, None].astype(jnp.float32) for i in (0, 1))
+  row, column = (coordinates[..., i, None, None].astype(jnp.float32) for i in (0, 1))
   angle = jnp.concatenate([row * frequency[0::2], column * frequency[1::2]], -1)
   return jnp.cos(angle), jnp.sin(angle)
 

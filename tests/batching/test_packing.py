@@ -52,7 +52,7 @@ def test_pictures_of_a_row_by_hand():
   np.testing.assert_array_equal(rows.images.segments[0], [1, 1, 2, 3, 0, 0])
   np.testing.assert_array_equal(rows.images.pixels[0, :4],
                                 np.concatenate([one.pixels, three.pixels, two.pixels]))
-  np.testing.assert_array_equal(rows.images.places[0, 3], two.places[0])
+  np.testing.assert_array_equal(rows.images.coordinates[0, 3], two.coordinates[0])
   assert not rows.images.segments[1].any() and rows[1:].images.pixels.shape == (1, 6, 12)
 
 
@@ -160,7 +160,7 @@ def test_rows_are_filled_and_cut_with_their_pictures():
   assert len(filled) == 3 and filled.images.pixels.shape == (3, 2, 12)
   np.testing.assert_array_equal(filled[:1].images.index, rows.images.index)
   assert not filled[1:].images.segments.any() and not filled[1:].segments.any()
-  assert set(filled.arrays()['images']) == {'pixels', 'segments', 'places', 'index'}
+  assert set(filled.arrays()['images']) == {'pixels', 'segments', 'coordinates', 'index'}
   without = packing.pack([packing.PackedSequence(np.array([3]), np.array([5]), 1.0)],
                          row_tokens=4, rows_multiple=1)
   assert 'images' not in without.filled(2).arrays() and without[:1].images is None

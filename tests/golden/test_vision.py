@@ -23,8 +23,8 @@ def test_log_probabilities_are_those_of_transformers(name, fsdp, tensor):
   config, lines = golden.CONFIGS[name], golden.lines(name, 'scores.jsonl')
   mesh = sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, expert=1, sequence=1,
                             tensor=tensor)
-  places = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(config)[1])
-  params = jax.device_put(golden.load(name), places)
+  shardings = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(config)[1])
+  params = jax.device_put(golden.load(name), shardings)
   row, given = golden.packed(name, lines, tokens=512, patches=512)
 
   @jax.jit
@@ -57,10 +57,10 @@ def test_pixels_are_those_of_transformers(name, tmp_path):
     height, width = expected[f'{picture} size']
     token = how.patch * how.merge
     assert images.grid(*size, how) == (height // token, width // token)
-    pixels, places = images.load(str(tmp_path / f'{picture}.png'), how)
+    pixels, coordinates = images.load(str(tmp_path / f'{picture}.png'), how)
     whole = np.zeros((3, height, width), np.float32)
     values = np.asarray(vision.normalise(pixels, 'float32'))
-    for patch, (y, x) in zip(values, places * how.patch, strict=True):
+    for patch, (y, x) in zip(values, coordinates * how.patch, strict=True):
       whole[:, y:y + how.patch, x:x + how.patch] = patch.reshape(3, *[how.patch] * 2)
     np.testing.assert_allclose(
         whole.ravel()[::9973 if real else 7], expected[picture], atol=1e-6, rtol=0)
@@ -80,8 +80,8 @@ def test_lines_with_images_are_scored(name, fsdp, tensor):
   sequences, found = score.read_sequences(str(file), None, config)
   mesh = sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, expert=1, sequence=1,
                             tensor=tensor)
-  places = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(config)[1])
-  scorer = score.Scorer(config, jax.device_put(golden.load(name), places), mesh)
+  shardings = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(config)[1])
+  scorer = score.Scorer(config, jax.device_put(golden.load(name), shardings), mesh)
   lines = golden.lines(name, 'scores.jsonl')
   for line, ours in zip(lines, scorer(sequences, images=found), strict=True):
     np.testing.assert_allclose(ours, np.array(line['logprobs'][1:], np.float32), atol=2e-5, rtol=0)

@@ -50,7 +50,7 @@ def cutting(config):
 
 
 def pictures(name, paths):
-  """[(pixels, places)] of the pictures of a line."""
+  """[(pixels, coordinates)] of the pictures of a line."""
   return [images.load(str(FOLDER / name / path), cutting(CONFIGS[name])) for path in paths]
 
 
@@ -60,7 +60,7 @@ def packed(name, lines, *, tokens, patches):
   row = {key: np.zeros((1, tokens), np.int32) for key in ('tokens', 'positions', 'segments')}
   given = dict(pixels=np.zeros((1, patches, 3 * config.vision.patch ** 2), np.uint8),
                segments=np.zeros((1, patches), np.int32),
-               places=np.zeros((1, patches, 2), np.int32), index=np.zeros((1, tokens), np.int32))
+               coordinates=np.zeros((1, patches, 2), np.int32), index=np.zeros((1, tokens), np.int32))
   start = used = pictured = 0
   for segment, line in enumerate(lines, 1):
     ids, here = np.array(line['tokens']), slice(start, start + len(line['tokens']))
@@ -68,10 +68,10 @@ def packed(name, lines, *, tokens, patches):
     row['positions'][0, here] = np.arange(len(ids))
     slots = np.flatnonzero(ids == config.vision.image_token)
     given['index'][0, start + slots] = 1 + used // config.vision.merge ** 2 + np.arange(len(slots))
-    for pixels, places in pictures(name, line['images']):
+    for pixels, coordinates in pictures(name, line['images']):
       pictured += 1
       there = slice(used, used + len(pixels))
-      given['pixels'][0, there], given['places'][0, there] = pixels, places
+      given['pixels'][0, there], given['coordinates'][0, there] = pixels, coordinates
       given['segments'][0, there] = pictured
       used += len(pixels)
     start += len(ids)

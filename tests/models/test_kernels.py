@@ -62,7 +62,7 @@ def test_rows_and_their_gradients_are_those_of_the_reference(sizes):
 def test_every_device_computes_an_early_and_a_late_chunk(devices):
   where = layout(fsdp=1, sequence=devices)
   places = jnp.arange(4 * devices)[None]
-  cut = where.spec(None, 'place')
+  cut = where.spec(None, 'position')
   move = lambda back: jax.shard_map(
       lambda x: kernels.deal(x, 'sequence', devices, back=back), mesh=where.mesh, in_specs=cut,
       out_specs=cut, check_vma=False)

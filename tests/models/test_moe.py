@@ -12,7 +12,7 @@ from magistral_jax.sharding import SAMPLER, TRAINER, Layout
 
 B, T, D, F, E, K = 4, 10, 16, 24, 4, 2
 INNER = ('expert', 'expert_embed', 'expert_ffn')
-AXES = dict(x=('row', 'place', None), logits=('row', 'place', None), w1=INNER, w3=INNER,
+AXES = dict(x=('row', 'position', None), logits=('row', 'position', None), w1=INNER, w3=INNER,
             w2=('expert', 'expert_ffn', 'expert_embed'))
 
 

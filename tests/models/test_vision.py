@@ -28,19 +28,19 @@ def encode(model):
 
 
 def picture(rows, cols, merge, seed):
-  """Random pixels and the places of rows x cols tokens: ([n, 12], [n, 2])."""
+  """Random pixels and the coordinates of rows x cols tokens: ([n, 12], [n, 2])."""
   rng = np.random.default_rng(seed)
-  places = [(merge * y + j, merge * x + i) for y in range(rows) for x in range(cols)
+  coordinates = [(merge * y + j, merge * x + i) for y in range(rows) for x in range(cols)
             for j in range(merge) for i in range(merge)]
-  return rng.integers(0, 256, (len(places), 12), np.uint8), np.array(places, np.int32)
+  return rng.integers(0, 256, (len(coordinates), 12), np.uint8), np.array(coordinates, np.int32)
 
 
 def row(pictures, size):
   """Pictures one after another in a row of `size` patches."""
   segments = np.repeat(np.arange(1, len(pictures) + 1), [len(p) for p, _ in pictures])
   fill = lambda x: np.pad(x, [(0, size - len(x))] + [(0, 0)] * (x.ndim - 1))[None]
-  pixels, places = (np.concatenate(x) for x in zip(*pictures, strict=True))
-  return dict(pixels=fill(pixels), segments=fill(segments.astype(np.int32)), places=fill(places))
+  pixels, coordinates = (np.concatenate(x) for x in zip(*pictures, strict=True))
+  return dict(pixels=fill(pixels), segments=fill(segments.astype(np.int32)), coordinates=fill(coordinates))
 
 
 def test_pixtral_has_its_published_size():
@@ -81,14 +81,14 @@ def test_pictures_packed_are_pictures_one_by_one(model, encode):
 def test_a_token_sees_the_whole_picture_and_only_distances_count(model, encode):
   """Attention looks both ways, and positions are relative."""
   merge = model[0].vision.merge
-  pixels, places = picture(2, 3, merge, 0)
-  expected = encode(**row([(pixels, places)], 64))[0, :6]
+  pixels, coordinates = picture(2, 3, merge, 0)
+  expected = encode(**row([(pixels, coordinates)], 64))[0, :6]
   np.testing.assert_allclose(
-      encode(**row([(pixels, places + [5, 2])], 64))[0, :6], expected, atol=2e-5)
+      encode(**row([(pixels, coordinates + [5, 2])], 64))[0, :6], expected, atol=2e-5)
   changed = pixels.copy()
   changed[-1] ^= 255
-  assert np.abs(encode(**row([(changed, places)], 64))[0, 0] - expected[0]).max() > 1e-3
-  turned = encode(**row([(pixels, places[:, ::-1])], 64))[0, :6]
+  assert np.abs(encode(**row([(changed, coordinates)], 64))[0, 0] - expected[0]).max() > 1e-3
+  turned = encode(**row([(pixels, coordinates[:, ::-1])], 64))[0, :6]
   assert np.abs(turned - expected).max() > 1e-3     # Rows are not columns.
 
 
