@@ -20,7 +20,7 @@ Measured on 2026-11-22, 2-core x86-64, no accelerator, beside other work:
 The table guided the rules, so read ours with that in mind: of the first 1,039 cases 1,033 were
 right at the first run; of 161 that were written afterwards 115, all 46 misses being right answers
 called wrong; of 55 after that, nearly all of them wrong answers, all. The misses that are left
-stand in test_math.py.
+stand in test_equivalence.py.
 
 6,801 different gold answers of 19 public files (30,956 rows): all but one equal themselves (that
 one is cut off), 4 cannot be read (`\frac{1}{7}\triangle ABC`, `t(0,4]`, `\div`, and the one that is

@@ -2,7 +2,7 @@
 
 A test in stdin and stdout: the program is given stdin, and what it writes is compared here, so what
 is expected never enters its jail. An assertion or a call: two jails for two processes. The judge
-(harness/judge.py) holds the test; the program's process only answers calls, and only plain data
+(harness/assertions.py) holds the test; the program's process only answers calls, and only plain data
 crosses to the judge (harness/wire.py). So an object that is equal to everything, a patched builtin
 or module, an early exit, or a reply made up ahead of time says nothing but wrong.
 
@@ -36,7 +36,7 @@ MOST_SOURCE_BYTES = 256 << 10
 _HARNESS = pathlib.Path(__file__).parent / 'harness'
 _SYNTAX_ERROR = 97           # harness/script.py
 _PYTHON_FLAGS = ('-I', '-S', '-B', '-X', 'utf8', '-X', 'int_max_str_digits=0')
-_JUDGE = 'import sys; sys.path.insert(0, sys.argv[1]); import judge; judge.serve(int(sys.argv[2]))'
+_JUDGE = 'import sys; sys.path.insert(0, sys.argv[1]); import assertions; assertions.serve(int(sys.argv[2]))'
 _PROGRAM = ('import sys; sys.path.insert(0, sys.argv[1]); import answer; del sys.path[0]; '
             'answer.serve(sys.argv[2], int(sys.argv[3]))')
 _SLACK_S = 5.0               # Starting and ending jails on a loaded machine.
@@ -175,7 +175,7 @@ def _assertions(source, tests, sandbox):
       COMPILE, time_s=budget_s(tests, 'python', sandbox.limits), wall_s=float('inf'))
   with ours, theirs, sandbox.start(
       lambda files: [sandbox.python, *_PYTHON_FLAGS, '-c', _JUDGE, files, str(theirs.fileno())],
-      sandbox.python_view, files=_harness('wire.py', 'judge.py'),
+      sandbox.python_view, files=_harness('wire.py', 'assertions.py'),
       stdin=json.dumps(job | dict(tests=tests['cases'])).encode(), keep=(theirs.fileno(),),
       limits=limits) as judge:
     theirs.close()

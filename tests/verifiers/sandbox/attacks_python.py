@@ -104,7 +104,7 @@ seen |= set(os.listdir('/files')) - {'script.py', 'solution.py'}
 return seen | (set(os.listdir('/dev')) - {'null', 'zero', 'urandom'})'''), HELD),
     ('looks for the tests', attempt('''
 for folder, _, files in os.walk('/'):
-  if any(name.endswith('.jsonl') or 'judge' in name or name == 'code.py' and 'lib' not in folder
+  if any(name.endswith('.jsonl') or 'judge' in name or name == 'assertions.py'
          for name in files):
     return True'''), HELD),
     ('writes outside', attempt('''

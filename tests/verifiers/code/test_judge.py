@@ -61,7 +61,7 @@ def test_a_judge_that_starts_late_is_waited_for(jails, monkeypatch):
   def late(*names):
     files = harness(*names)
     return files | {k: b'import time; time.sleep(1.5)\n' + files[k] for k in names
-                    if k == 'judge.py'}
+                    if k == 'assertions.py'}
   monkeypatch.setattr(judge, '_harness', late)
   tests = dict(entry_point='f', tests=[{'assert': 'assert f(1) == 2'}])
   assert judged(jails, 'def f(x): return x + 1', tests).status == 'correct'
