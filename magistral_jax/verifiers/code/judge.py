@@ -2,9 +2,9 @@
 
 A test in stdin and stdout: the program is given stdin, and what it writes is compared here, so what
 is expected never enters its jail. An assertion or a call: two jails for two processes. The judge
-(harness/assertions.py) holds the test; the program's process only answers calls, and only plain data
-crosses to the judge (harness/wire.py). So an object that is equal to everything, a patched builtin
-or module, an early exit, or a reply made up ahead of time says nothing but wrong.
+(harness/assertions.py) holds the test; the program's process only answers calls, and only plain
+data crosses to the judge (harness/wire.py). So an object that is equal to everything, a patched
+builtin or module, an early exit, or a reply made up ahead of time says nothing but wrong.
 
 Every test is run by a fresh process in a fresh jail.
 """
@@ -36,7 +36,8 @@ MOST_SOURCE_BYTES = 256 << 10
 _HARNESS = pathlib.Path(__file__).parent / 'harness'
 _SYNTAX_ERROR = 97           # harness/script.py
 _PYTHON_FLAGS = ('-I', '-S', '-B', '-X', 'utf8', '-X', 'int_max_str_digits=0')
-_JUDGE = 'import sys; sys.path.insert(0, sys.argv[1]); import assertions; assertions.serve(int(sys.argv[2]))'
+_JUDGE = ('import sys; sys.path.insert(0, sys.argv[1]); import assertions; '
+          'assertions.serve(int(sys.argv[2]))')
 _PROGRAM = ('import sys; sys.path.insert(0, sys.argv[1]); import answer; del sys.path[0]; '
             'answer.serve(sys.argv[2], int(sys.argv[3]))')
 _SLACK_S = 5.0               # Starting and ending jails on a loaded machine.
