@@ -20,14 +20,14 @@ from magistral_jax.models.config import ModelConfig, VisionConfig
 from magistral_jax.models.formats import checkpoint, workdir
 from magistral_jax.records import WeightSnapshot
 from magistral_jax.sampler.engine import Engine
-from magistral_jax.sampler.role import Sampler
+from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
 from magistral_jax.tokens import load_tokenizer
 from magistral_jax.trainer.optimizer import make_optimizer
-from magistral_jax.trainer.role import Trainer
+from magistral_jax.trainer.role import MeshTrainer
 from magistral_jax.trainer.state import abstract_state, init_state, trained
 from magistral_jax.trainer.step import make_step
-from magistral_jax.verifiers.role import Verifier
+from magistral_jax.verifiers.role import PoolVerifier
 from magistral_jax.verifiers.workers.pool import Pool
 
 # Keys of the config section `verifiers` that are not a reward.
@@ -213,7 +213,7 @@ def train_step(c, config: ModelConfig, mesh, **changed):
   return opt, template, step
 
 
-def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **changed) -> Trainer:
+def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **changed) -> MeshTrainer:
   """A trainer that starts from `weights`, or from the state that `restore` makes of a template.
 
   Args:
@@ -224,7 +224,7 @@ def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **chang
     state = restore(template)
   else:
     state = init_state(weights, opt, kl_reference=c.loss.kl_reference, frozen=frozen(c))
-  return Trainer(state, step, mesh=mesh, microbatch_rows=c.trainer.microbatch_rows,
+  return MeshTrainer(state, step, mesh=mesh, microbatch_rows=c.trainer.microbatch_rows,
                  max_bad_steps=c.optimizer.max_bad_steps)
 
 
@@ -247,9 +247,9 @@ def engine(c, config: ModelConfig, mesh, eos_id: int) -> Engine:
       nucleus=min(c.sampler.top_p, c.evaluation.top_p) < 1, eos_id=eos_id, seed=c.seed)
 
 
-def sampler(c, config: ModelConfig, mesh, tok, snapshot: WeightSnapshot) -> Sampler:
+def sampler(c, config: ModelConfig, mesh, tok, snapshot: WeightSnapshot) -> EngineSampler:
   """A sampler with its engine."""
-  return Sampler(engine(c, config, mesh, tok.eos_id), snapshot, decode=tok.decode,
+  return EngineSampler(engine(c, config, mesh, tok.eos_id), snapshot, decode=tok.decode,
                  eos_id=tok.eos_id)
 
 
@@ -261,9 +261,9 @@ def pool(c) -> Pool:
   return Pool(c.runtime.verifier_workers, rewards=rewards, **limits)
 
 
-def verifier(c, pool: Pool) -> Verifier:
+def verifier(c, pool: Pool) -> PoolVerifier:
   """The verifier as a role of the loop."""
-  return Verifier(pool, c.verifiers.code_tests)
+  return PoolVerifier(pool, c.verifiers.code_tests)
 
 
 def samplings(c) -> tuple[Sampling, Sampling]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from magistral_jax import sharding
 from magistral_jax.experiment import build
-from magistral_jax.trainer.checkpoint import Checkpoints
-from magistral_jax.verifiers.role import Verifier
+from magistral_jax.trainer.checkpoint import CheckpointFolder
+from magistral_jax.verifiers.role import PoolVerifier
 from magistral_jax.weights.snapshot import Publisher
 
 
@@ -45,9 +45,9 @@ class LocalRuntime:
                             restore=restore, **changed)
     return trainer, found['record']
 
-  def checkpoints(self, folder: str, *, keep: int) -> Checkpoints:
+  def checkpoints(self, folder: str, *, keep: int) -> CheckpointFolder:
     """The checkpoints kept in a folder."""
-    return Checkpoints(folder, keep=keep)
+    return CheckpointFolder(folder, keep=keep)
 
   def samplers(self, snapshots) -> list:
     """The samplers, each with the first weights of its own; `snapshots` in their order."""
@@ -55,7 +55,7 @@ class LocalRuntime:
     return [build.sampler(c, parts.config, mesh, parts.tokenizer, snapshot)
             for mesh, snapshot in zip(parts.meshes.samplers, snapshots, strict=True)]
 
-  def verifier(self) -> Verifier:
+  def verifier(self) -> PoolVerifier:
     """The verifier, with worker processes that end with this place."""
     self._pool = build.pool(self._c)
     return build.verifier(self._c, self._pool)

@@ -11,7 +11,7 @@ from magistral_jax.sampler import slots
 from magistral_jax.sampler.engine import Engine, Seats, unpack
 
 
-class Sampler:
+class EngineSampler:
   """Continuous batching over one engine.
 
   Reads:  Prompt (`submit`), WeightSnapshot (`offer`, newest wins). Writes: Completion (`step`).

@@ -26,7 +26,7 @@ _METRIC = 'value'
 _SETTLE_S = 60.0
 
 
-class Checkpoints:
+class CheckpointFolder:
   """The checkpoints of one run in one folder.
 
   A save that fails (disk full) is logged and counted in `failed_saves`; the run goes on, with the

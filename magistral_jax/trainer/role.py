@@ -19,7 +19,7 @@ _MEANS = tuple(key for key in SUMS
                if key not in ('loss', 'policy_loss', 'tokens', 'ratio_squared'))
 
 
-class Trainer:
+class MeshTrainer:
   """Trains on one batch at a time. Rows are those of this process: all of them if it is alone.
 
   Reads:  Batch (or Rows, supervised). Owns: the train state, the version, the count of bad steps.

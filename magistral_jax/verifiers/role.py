@@ -10,7 +10,7 @@ from magistral_jax.verifiers.code import judge
 from magistral_jax.verifiers.workers.pool import Pool
 
 
-class Verifier:
+class PoolVerifier:
   """Judges completions in the order in which workers come free.
 
   Reads:  Completion with its Problem. Writes: (Completion, Verdict), each once.

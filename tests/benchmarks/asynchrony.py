@@ -32,14 +32,14 @@ from magistral_jax.experiment import build, checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.records import Verdict
-from magistral_jax.sampler.role import Sampler
+from magistral_jax.sampler.role import EngineSampler
 
 QUICKSTART = pathlib.Path(__file__).parents[2] / 'configs' / 'quickstart.py'
 # No token is this one, so that a completion ends at its limit and nowhere else.
 NEVER = -1
 
 
-class SpreadSampler(Sampler):
+class SpreadSampler(EngineSampler):
   """A sampler whose completions have limits of their own, from longest / spread to longest."""
 
   spread = 5

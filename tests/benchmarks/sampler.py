@@ -26,7 +26,7 @@ DEFAULTS = dict(prompts=32, prompt_tokens=56, new_tokens=128, repeats=3, decode_
 
 
 def ours(folder, prompts, new_tokens, decode_steps, page_tokens):
-  """The Sampler role over the engine, with continuous batching and one slot per prompt."""
+  """EngineSampler over the engine, with continuous batching and one slot per prompt."""
   import jax
   import numpy as np
 
@@ -34,7 +34,7 @@ def ours(folder, prompts, new_tokens, decode_steps, page_tokens):
   from magistral_jax.models.formats import checkpoint
   from magistral_jax.records import Problem, Prompt, WeightSnapshot
   from magistral_jax.sampler.engine import Engine
-  from magistral_jax.sampler.role import Sampler
+  from magistral_jax.sampler.role import EngineSampler
   from magistral_jax.sampler.slots import Sampling
 
   config = checkpoint.read_config(folder, dtype='float32')
@@ -44,7 +44,7 @@ def ours(folder, prompts, new_tokens, decode_steps, page_tokens):
       config, sharding.make_mesh(jax.devices()[:1], tensor=1), slots=len(prompts),
       pages=len(prompts) * slot_pages + 1, page_tokens=page_tokens, slot_pages=slot_pages,
       decode_steps=decode_steps, nucleus=False, eos_id=-1, seed=0)
-  role = Sampler(engine, WeightSnapshot(0, params), decode=lambda ids: '', eos_id=-1)
+  role = EngineSampler(engine, WeightSnapshot(0, params), decode=lambda ids: '', eos_id=-1)
   problem = Problem(id='', text='', answer='', source='')
 
   def sample(seed, new_tokens=new_tokens):

@@ -41,7 +41,7 @@ ADAMW = dict(learning_rate=1e-5, beta1=0.9, beta2=0.95, eps=1e-8, clip_norm=1.0)
 
 
 def ours(folder, examples, microbatch_rows, row_tokens, packed=False):
-  """The Trainer role with configs/smollm2_math.py; unpacked, every sequence has its own row."""
+  """MeshTrainer with configs/smollm2_math.py; unpacked, every sequence has its own row."""
   import dataclasses
 
   import jax

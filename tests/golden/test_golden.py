@@ -9,7 +9,7 @@ import pytest
 from magistral_jax import convert, records, score, sharding
 from magistral_jax.models.formats import checkpoint
 from magistral_jax.sampler.engine import Engine
-from magistral_jax.sampler.role import Sampler
+from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
 
 FOLDER = pathlib.Path(__file__).parent
@@ -42,7 +42,7 @@ def test_greedy_decoding_writes_what_transformers_writes(name, form, tmp_path):
   engine = Engine(config, sharding.make_mesh(jax.devices()[:1], expert=1, tensor=1), slots=3,
                   pages=40, page_tokens=4, slot_pages=12, decode_steps=4, nucleus=False, eos_id=-1,
                   seed=0)
-  sampler = Sampler(engine, records.WeightSnapshot(0, checkpoint.load(path, config)), decode=str,
+  sampler = EngineSampler(engine, records.WeightSnapshot(0, checkpoint.load(path, config)), decode=str,
                     eos_id=-1)
   lines = [json.loads(line) for line in (FOLDER / name / 'greedy.jsonl').read_text().splitlines()]
   for ordinal, line in enumerate(lines):

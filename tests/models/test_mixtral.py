@@ -14,7 +14,7 @@ from magistral_jax.models import decoder, grouped
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import checkpoint
 from magistral_jax.sampler.engine import Engine
-from magistral_jax.sampler.role import Sampler
+from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
 from magistral_jax.sharding import SAMPLER, TRAINER, Layout
 
@@ -123,7 +123,7 @@ def test_greedy_decoding_writes_what_transformers_writes(params, sizes):
   engine = Engine(CONFIG, mesh, slots=6, pages=100, page_tokens=4, slot_pages=12, decode_steps=4,
                   nucleus=False, eos_id=-1, seed=0)
   cut = jax.device_put(params, sharding.tree_named(mesh, SAMPLER, decoder.definition(CONFIG)[1]))
-  sampler = Sampler(engine, records.WeightSnapshot(0, cut), decode=str, eos_id=-1)
+  sampler = EngineSampler(engine, records.WeightSnapshot(0, cut), decode=str, eos_id=-1)
   golden = lines('greedy.jsonl')
   for ordinal, line in enumerate(golden):
     sampler.submit(records.Prompt(ordinal, records.Problem('', '', '', ''),
@@ -160,7 +160,7 @@ def test_idle_slots_and_the_rest_of_a_bucket_take_no_row_of_a_product(params, di
   engine = Engine(CONFIG, sharding.make_mesh(jax.devices()[:1], expert=1, tensor=1), slots=6,
                   pages=100, page_tokens=4, slot_pages=12, decode_steps=1, nucleus=False,
                   eos_id=-1, seed=0)
-  sampler = Sampler(engine, records.WeightSnapshot(0, jax.device_put(params)), decode=str,
+  sampler = EngineSampler(engine, records.WeightSnapshot(0, jax.device_put(params)), decode=str,
                     eos_id=-1)
   # Nine tokens are prefilled, in a bucket of 16; then two samples take three steps.
   sampler.submit(records.Prompt(0, records.Problem('', '', '', ''), np.arange(10, dtype=np.int32)),

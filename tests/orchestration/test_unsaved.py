@@ -8,7 +8,7 @@ from magistral_jax import train
 from magistral_jax.experiment import checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
-from magistral_jax.trainer.checkpoint import Checkpoints
+from magistral_jax.trainer.checkpoint import CheckpointFolder
 from tests import fakes, tiny
 
 
@@ -29,14 +29,14 @@ def one_run(workdir, **overrides):
 
 
 def test_a_run_whose_last_weights_are_not_on_disk_is_no_success(tmp_path, monkeypatch):
-  save = Checkpoints.save
+  save = CheckpointFolder.save
   def full(self, step, *rest):
     if step < 2:
       return save(self, step, *rest)
     self.failed_saves += 1
     return False
   with monkeypatch.context() as patch:
-    patch.setattr(Checkpoints, 'save', full)
+    patch.setattr(CheckpointFolder, 'save', full)
     with pytest.raises(train.UnsavedError, match='weights of step 2 could not be saved.*of step'):
       one_run(tmp_path)
   assert json.loads((tmp_path / 'summary.json').read_text())['failed_saves'] >= 1

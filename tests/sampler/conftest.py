@@ -59,7 +59,7 @@ def engine(*, devices=(0,), **changed):
 
 def sampler(version=0, *, on=None, start=None, **changed):
   """A sampler on `on`, or on an engine with these values."""
-  return role.Sampler(on or engine(**changed), start or snapshot(version),
+  return role.EngineSampler(on or engine(**changed), start or snapshot(version),
                       decode=lambda ids: ' '.join(map(str, ids)), eos_id=EOS)
 
 

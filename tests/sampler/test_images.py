@@ -11,7 +11,7 @@ from magistral_jax.batching import packing
 from magistral_jax.models import decoder
 from magistral_jax.records import WeightSnapshot
 from magistral_jax.sampler.engine import Engine
-from magistral_jax.sampler.role import Sampler
+from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
 from tests.golden import vision as golden
 
@@ -32,7 +32,7 @@ def sample(engine, name, *, samples=1, temperature=0.0):
   axes = decoder.definition(engine.config)[1]
   params = jax.device_put(
       golden.load(name), sharding.tree_named(engine.mesh, sharding.SAMPLER, axes))
-  sampler = Sampler(engine, WeightSnapshot(0, params), decode=str, eos_id=EOS)
+  sampler = EngineSampler(engine, WeightSnapshot(0, params), decode=str, eos_id=EOS)
   for prompt, _ in golden.prompts(name):
     sampler.submit(prompt, Sampling(samples, temperature, 1.0, NEW))
   done = []

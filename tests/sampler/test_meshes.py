@@ -4,7 +4,7 @@ import numpy as np
 
 from magistral_jax import sharding
 from magistral_jax.models import decoder
-from magistral_jax.sampler.role import Sampler
+from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.weights.snapshot import Publisher
 
 # Both tests compile for these: the trainer below has 0 to 3.
@@ -39,7 +39,7 @@ def test_a_sampler_on_devices_of_its_own(tiny):
     sampler.offer(newer)
     return {(c.ordinal, c.sample): c for c in done} | tiny.finish(sampler)
 
-  sampler = Sampler(engine, first, decode=lambda ids: ' '.join(map(str, ids)), eos_id=tiny.EOS)
+  sampler = EngineSampler(engine, first, decode=lambda ids: ' '.join(map(str, ids)), eos_id=tiny.EOS)
   apart = run(sampler, second)
   assert devices_of(sampler._state) == set(OWN)
   same = run(tiny.sampler(), tiny.snapshot(1))

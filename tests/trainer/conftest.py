@@ -57,7 +57,7 @@ def build(mesh, *, loss=None, optimizer=None, temperature=1.0):
 
 def trainer(*, fsdp=1, tensor=1, microbatch_rows=4, max_bad_steps=3, **kwargs):
   on = mesh(fsdp, tensor)
-  return role.Trainer(*build(on, **kwargs), mesh=on, microbatch_rows=microbatch_rows,
+  return role.MeshTrainer(*build(on, **kwargs), mesh=on, microbatch_rows=microbatch_rows,
                       max_bad_steps=max_bad_steps)
 
 

@@ -25,7 +25,7 @@ def described(tree):
 def saved(toy, tmp_path):
   """Five checkpoints were saved, two are kept, and number 1 is the best."""
   state, _ = toy.build(toy.mesh(4, 2))
-  store = checkpoint.Checkpoints(tmp_path, keep=2)
+  store = checkpoint.CheckpointFolder(tmp_path, keep=2)
   for step, metric in enumerate([.1, .9, .2, None, .3]):
     assert store.save(step, state, {'step': step, 'ledger': [1, [2, 3]]}, metric)
   store.wait()
@@ -75,7 +75,7 @@ def test_keeps_the_last_and_the_best(saved):
 
 def test_the_best_stays_the_best_in_a_resumed_run(saved):
   _, state, folder = saved
-  store = checkpoint.Checkpoints(folder, keep=1)
+  store = checkpoint.CheckpointFolder(folder, keep=1)
   store.save(5, state, {}, 0.5)
   store.wait()
   kept = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
@@ -85,7 +85,7 @@ def test_the_best_stays_the_best_in_a_resumed_run(saved):
 
 def test_nothing_saved_restores_nothing(toy, tmp_path):
   state, _ = toy.build(toy.mesh())
-  store = checkpoint.Checkpoints(tmp_path / 'new', keep=1)
+  store = checkpoint.CheckpointFolder(tmp_path / 'new', keep=1)
   assert store.restore(described(state)) is None
   assert store.latest() is None and store.best() is None
   store.close()
@@ -104,7 +104,7 @@ def test_a_step_on_disk_is_left_as_it_is(saved):
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(saved, how, caplog):
   _, state, folder = saved
   damage(folder / '4', how)
-  store = checkpoint.Checkpoints(folder, keep=2)
+  store = checkpoint.CheckpointFolder(folder, keep=2)
   _, record = store.restore(described(state))
   assert record['step'] == 3 and store.latest() == 3
   assert 'Checkpoint 4' in caplog.text and 'trying the one before' in caplog.text
@@ -138,7 +138,7 @@ def test_another_model_is_an_error(saved):
 def test_a_state_may_be_donated_as_soon_as_save_returns(toy, tmp_path):
   trainer = toy.trainer()
   before = jax.tree.map(np.array, jax.device_get(trainer.params))
-  store = checkpoint.Checkpoints(tmp_path, keep=1)
+  store = checkpoint.CheckpointFolder(tmp_path, keep=1)
   shapes = described(trainer.state)
   store.save(0, trainer.state, {}, None)
   trainer.train(toy.batch(toy.rows()))
@@ -222,6 +222,6 @@ def test_what_a_killed_run_left_half_written_is_no_checkpoint(saved):
   store.close()
   half = folder / '7.orbax-checkpoint-tmp-3'
   shutil.copytree(folder / '4', half)
-  again = checkpoint.Checkpoints(folder, keep=2)
+  again = checkpoint.CheckpointFolder(folder, keep=2)
   assert again.restore(described(state))[1]['step'] == 4
   again.close()

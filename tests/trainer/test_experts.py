@@ -38,7 +38,7 @@ def train(weights, batch, toy, *, sizes=None, microbatch_rows=8, coef=0.1):
 
   steps = step.make_step(forward, decoder.head, descent, first, temperature=1.0, routed=CONFIG,
                          **toy.LOSS | dict(router_aux_coef=coef))
-  trainer = role.Trainer(first, steps, mesh=mesh, microbatch_rows=microbatch_rows, max_bad_steps=1)
+  trainer = role.MeshTrainer(first, steps, mesh=mesh, microbatch_rows=microbatch_rows, max_bad_steps=1)
   metrics = trainer.train(batch)
   return jax.device_get(trainer.params), metrics
 

@@ -61,7 +61,7 @@ def trainer_parts(fsdp, tensor, frozen, loss, **how):
 def train(rows, toy, *, updates=1, fsdp=1, tensor=1, microbatch_rows=1, frozen=(), **how):
   """The trainer after some updates on these rows."""
   mesh, first, compiled = trainer_parts(fsdp, tensor, frozen, tuple(toy.LOSS.items()), **how)
-  trainer = role.Trainer(first(), compiled, mesh=mesh, microbatch_rows=microbatch_rows,
+  trainer = role.MeshTrainer(first(), compiled, mesh=mesh, microbatch_rows=microbatch_rows,
                          max_bad_steps=1)
   for version in range(updates):
     trainer.metrics = trainer.train(toy.batch(rows, version=version))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from magistral_jax.records import Completion, Problem
-from magistral_jax.verifiers.role import Verifier
+from magistral_jax.verifiers.role import PoolVerifier
 from magistral_jax.verifiers.workers.pool import Pool
 
 REWARDS = dict(format=0.1, correct=0.9, length_max=8, length_cache=4, length_penalty=0.1,
@@ -24,7 +24,7 @@ def completion(sample, text, n_tokens=3):
 
 def test_each_completion_comes_back_once():
   with Pool(1, **LIMITS) as pool:
-    verifier = Verifier(pool)
+    verifier = PoolVerifier(pool)
     assert verifier.drain() == []
     for i in range(20):
       verifier.put(completion(i, rf'<think></think>\boxed{{{i}}}'), PROBLEM)
@@ -56,7 +56,7 @@ def test_a_group_is_judged_by_the_same_tests_and_the_next_group_by_others():
                cases=[dict(stdin=f'{i}', stdout=f'{i}') for i in range(100)])
   problem = Problem(id='echo', text='Echo.', answer='', source='test', domain='code', tests=tests)
   pool = FakePool()
-  verifier = Verifier(pool, code_tests=7)
+  verifier = PoolVerifier(pool, code_tests=7)
   for ordinal in (0, 5, -1):
     for sample in range(3):
       one = dataclasses.replace(completion(sample, 'text'), ordinal=ordinal)

@@ -12,7 +12,7 @@ from magistral_jax import records, sharding
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.trainer.optimizer import make_optimizer
-from magistral_jax.trainer.role import Trainer
+from magistral_jax.trainer.role import MeshTrainer
 from magistral_jax.trainer.state import init_state
 from magistral_jax.trainer.step import make_step
 from magistral_jax.weights.snapshot import Publisher
@@ -81,7 +81,7 @@ def test_a_donated_train_step_does_not_delete_the_snapshot():
   state = init_state(lay_out(mesh), optimizer, kl_reference='none')
   step = make_step(lambda params, *rows: decoder.forward_rows(CONFIG, params, *rows),
                    decoder.head, optimizer, state, temperature=1.0, **LOSS)
-  trainer = Trainer(state, step, mesh=mesh, microbatch_rows=2, max_bad_steps=1)
+  trainer = MeshTrainer(state, step, mesh=mesh, microbatch_rows=2, max_bad_steps=1)
   snapshot = Publisher(CONFIG, sampler_mesh()).snapshot(trainer.params, trainer.version)
   before, donated = host(trainer.params), trainer.params
   trainer.supervised(some_rows())
