@@ -19,9 +19,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from magistral_jax.batching.staleness import window_groups
 from magistral_jax.experiment import cli
 from magistral_jax.experiment.schema import check_limits
-from magistral_jax.orchestration.ledger import window_groups
 from magistral_jax.simulation import measured, plots
 from magistral_jax.simulation.events import Simulation
 from magistral_jax.simulation.system import System, law_of

@@ -21,6 +21,7 @@ from absl import flags, logging
 from rich.console import Console
 
 from magistral_jax.batching.role import Batcher
+from magistral_jax.batching.staleness import window_groups
 from magistral_jax.experiment import build, checks, cli
 from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment, write_experiment
@@ -28,7 +29,7 @@ from magistral_jax.orchestration import cold_start, evaluations, lockstep, repor
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health, Lost
 from magistral_jax.orchestration.journal import Journal
-from magistral_jax.orchestration.ledger import Ledger, window_groups
+from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.orchestration.loop import Loop
 from magistral_jax.runtime.local import LocalRuntime
 

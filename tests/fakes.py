@@ -10,10 +10,11 @@ import queue
 import numpy as np
 
 from magistral_jax.batching.role import Batcher
+from magistral_jax.batching.staleness import window_groups
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
-from magistral_jax.orchestration.ledger import Ledger, window_groups
+from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.orchestration.loop import Loop
 from magistral_jax.records import Problem, Prompt, Verdict, WeightSnapshot
 from magistral_jax.sampler.slots import Sampling, Sequence

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from magistral_jax import sharding
+from magistral_jax.batching.staleness import window_groups
 from magistral_jax.data import images
 from magistral_jax.data.finite import FiniteSource
 from magistral_jax.data.stream import PromptStream
@@ -23,7 +24,6 @@ from magistral_jax.experiment import build
 from magistral_jax.experiment.schema import ON_CLUSTER, check_limits
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import checkpoint, workdir
-from magistral_jax.orchestration.ledger import window_groups
 from magistral_jax.tokens import Tokenizer, kinds_at
 from magistral_jax.trainer.step import check_loss
 from magistral_jax.verifiers import language

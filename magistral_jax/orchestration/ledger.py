@@ -27,7 +27,7 @@ class Ledger:
   """Hands out ordinals and books their fates; safe to use from several threads.
 
   Args:
-    window: paces admission, see `window_groups`. An ordinal is handed out only while
+    window: paces admission, see batching/staleness.py. An ordinal is handed out only while
       fewer than `window` groups are unsettled, and fewer than `window` groups that are or may
       still be trained were issued since the oldest issue that is flying. None: no limit.
   """
@@ -159,18 +159,3 @@ class Ledger:
       known = self._settled.keys() | kept.keys()
       self._again = collections.deque(
           o for o in range(self._frontier, self._next) if o not in known)
-
-
-def window_groups(max_staleness: int, prompts_per_batch: int) -> int:
-  """The widest window W for which no group can fall more than `max_staleness` versions behind.
-
-  When a group s is issued at most W - 1 others are unsettled. While it flies, at most W - 1 that
-  will be trained are issued after it. Once complete it goes into the next batch but for groups
-  that are staler still, which are among those. So at most 2 W - 2 others are trained between its
-  first token and its own update: whole batches of `prompts_per_batch`, no more than
-  `max_staleness` of them if 2 W - 2 < (max_staleness + 1) * prompts_per_batch.
-
-  It cannot stall: when nothing flies, fewer than a batch are complete, and W is at least a batch
-  for max_staleness >= 1. Filtered groups cost no place, however many there are.
-  """
-  return ((max_staleness + 1) * prompts_per_batch + 1) // 2

@@ -30,7 +30,7 @@ class System:
   sequence_s: float
   group_size: int
   prompts_per_batch: int
-  window: int | None        # Groups on their way at most, see ledger.window_groups; None: no limit.
+  window: int | None        # Groups on their way at most, see staleness.window_groups; None: no limit.
   verifier_workers: int
   verdict_s: float
   train_s: float

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from magistral_jax.orchestration.ledger import Ledger, window_groups
+from magistral_jax.batching.staleness import window_groups
+from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.records import FATES
 
 
