@@ -42,7 +42,8 @@ def read_prompts(c, tok, config: ModelConfig, path: str) -> list[Prompt]:
     return build.stream(c, tok, config).held_out(c.evaluation.problems)
   found = []
   for i, problem in enumerate(read_files(path.split(','))):
-    prompt = make_prompt(-1 - i, problem, tok, **build.rendering(c, config))
+    prompt = make_prompt(-1 - i, problem, tok, purpose='evaluation',
+                         **build.rendering(c, config))
     if len(prompt.tokens) > c.data.max_prompt_tokens:
       raise ValueError(f'{path}: problem {problem.id} takes {len(prompt.tokens)} tokens and '
                        f'data.max_prompt_tokens={c.data.max_prompt_tokens}: raise it.')

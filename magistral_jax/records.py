@@ -20,6 +20,9 @@ STATUSES = (
     'correct', 'wrong', 'bad_format', 'no_answer', 'unparsable', 'gold_unparsable',
     'compile_error', 'runtime_error', 'timeout', 'memory', 'output_limit', 'error')
 
+# What a prompt is sampled for: an update, or a held-out evaluation, which is never trained on.
+PURPOSES = ('training', 'evaluation')
+
 # What became of a completion.
 FATES = ('trained', 'filtered', 'stale', 'failed')
 
@@ -37,32 +40,33 @@ class Problem:
   domain: str = 'math'      # Which verifier judges it.
   language: str = 'en'      # Of the text; the completion should stay in it.
   solution: str = ''        # Worked solution, where the source has one: cold start only.
-  tests: Mapping[str, Any] | None = None   # Of a program, as `cases.read` gives them.
+  tests: Mapping[str, Any] | None = None   # Of a program, as `code_tests.read` gives them.
   images: tuple[str, ...] = ()   # Files, one for each <image> in the text, in order.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Image:
-  """A picture in a prompt, cut into patches, and the tokens that stand for it.
+  """An image in a prompt, cut into patches, and the tokens that stand for it.
 
   Image(pixels=[6, 768], coordinates=[[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]],
         tokens=[3, 4, 5, 7, 8, 9]): 2 x 3 patches of 16 x 16 pixels, a line break at token 6.
   """
   pixels: np.ndarray        # [n, colours x pixels of a patch] uint8.
   coordinates: np.ndarray   # [n, 2] int32, row and column of each patch.
-  tokens: np.ndarray        # [n / merged patches] int32, places in the prompt's tokens.
+  tokens: np.ndarray        # [n / merged patches] int32, positions in the prompt's tokens.
 
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-  """A problem at its place in the endless stream, rendered and tokenized.
+  """A problem of the endless stream, rendered and tokenized.
 
   Prompt(ordinal=12, problem=Problem(...), tokens=np.array([1, 52, 43, 54]))
   """
-  ordinal: int              # Place in the stream; the prompt's identity everywhere.
+  ordinal: int              # Position in the stream; the prompt's identity everywhere.
   problem: Problem
   tokens: np.ndarray        # [n] int32.
   images: tuple[Image, ...] = ()
+  purpose: str = 'training'  # One of PURPOSES; those of evaluations count down from ordinal -1.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,31 +128,31 @@ class Group:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowImages:
-  """The pictures of packed rows: S patches a row, those of one picture after those of another.
+  """The images of packed rows: S patches a row, those of one image after those of another.
 
-    row    picture 1 of 2 x 2, picture 2 of 1 x 2      segments  1 1 1 1 2 2 0 0
+    row    image 1 of 2 x 2, image 2 of 1 x 2          segments  1 1 1 1 2 2 0 0
     token  a [IMG] [IMG] | [IMG] [IMG] | | b [IMG] ..  index     0 1 2 0 3 4 0 0 5 6 0
   """
   pixels: np.ndarray        # [R, S, colours x pixels of a patch] uint8.
-  segments: np.ndarray      # [R, S] int32, the picture's number in its row from 1; 0 is padding.
-  coordinates: np.ndarray   # [R, S, 2] int32, row and column of the patch in its picture.
+  segments: np.ndarray      # [R, S] int32, the image's number in its row from 1; 0 is padding.
+  coordinates: np.ndarray   # [R, S, 2] int32, row and column of the patch in its image.
   index: np.ndarray         # [R, T] int32, the embedding a token takes, from 1; 0 for its own.
 
   @classmethod
   def empty(cls, rows: int, row_tokens: int, row_patches: int, pixels: int) -> RowImages:
-    """Rows without pictures; `pixels` is the length of a patch."""
+    """Rows without images; `pixels` is the length of a patch."""
     ints = lambda *shape: np.zeros((rows, *shape), np.int32)
     return cls(pixels=np.zeros((rows, row_patches, pixels), np.uint8), segments=ints(row_patches),
                coordinates=ints(row_patches, 2), index=ints(row_tokens))
 
   def put(self, row: int, start: int, images: tuple[Image, ...]) -> None:
-    """Adds the pictures of a sequence whose first token is at place `start` of the row."""
+    """Adds the images of a sequence whose first token is at position `start` of the row."""
     for image in images:
       used, embeddings = (self.segments[row] > 0).sum(), self.index[row].max(initial=0)
       here = slice(used, used + len(image.pixels))
       self.pixels[row, here], self.coordinates[row, here] = image.pixels, image.coordinates
       self.segments[row, here] = self.segments[row].max() + 1
-      # The last token of a sequence is only a target and may have no place.
+      # The last token of a sequence is only a target and may lie outside the row.
       at = start + image.tokens[start + image.tokens < self.index.shape[1]]
       self.index[row, at] = embeddings + 1 + np.arange(len(at))
 
@@ -160,8 +164,8 @@ class RowImages:
 class Rows:
   """Sequences packed into rows of one fixed length; every array is [R, T].
 
-  A sequence of n tokens fills n-1 places: place t reads `tokens[t]` and predicts `targets[t]`,
-  the next token of the same sequence. Places of no sequence have segment 0.
+  A sequence of n tokens fills n-1 positions: position t reads `tokens[t]` and predicts
+  `targets[t]`, the next token of the same sequence. Positions of no sequence have segment 0.
 
     sequence a b c | d e        tokens   a b d _      segments  1 1 2 0
     (c and e are only targets)  targets  b c e _      positions 0 1 0 0
@@ -212,7 +216,7 @@ class Batch:
   """
   groups: tuple[Group, ...]
   minibatches: tuple[Rows, ...]        # One optimizer step each.
-  packing_efficiency: float            # Filled places / places.
+  packing_efficiency: float            # Filled positions / positions.
 
   @property
   def oldest_version(self) -> int:

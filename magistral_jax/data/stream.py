@@ -31,10 +31,10 @@ def tokenize(problem: Problem, tokenizer: Tokenizer, *, cutting: images.Cutting 
 
 
 def make_prompt(ordinal: int, problem: Problem, tokenizer: Tokenizer, *,
-                cutting: images.Cutting | None, **how) -> Prompt:
+                cutting: images.Cutting | None, purpose: str = 'training', **how) -> Prompt:
   """The prompt of a problem, its pictures cut into patches; arguments and errors as `tokenize`."""
   tokens = np.array(tokenize(problem, tokenizer, cutting=cutting, **how), np.int32)
-  return Prompt(ordinal, problem, tokens, _pictures(problem, tokens, tokenizer, cutting))
+  return Prompt(ordinal, problem, tokens, _pictures(problem, tokens, tokenizer, cutting), purpose)
 
 
 def make_example(problem: Problem, response: str, tokenizer: Tokenizer, *,
@@ -78,7 +78,8 @@ class PromptStream:
       max_prompt_tokens: int, cutting: images.Cutting | None = None):
     how = dict(template=template, system_prompt=system_prompt, cutting=cutting)
     self._tokenize = lambda problem: tokenize(problem, tokenizer, **how)
-    self._prompt = lambda ordinal, problem: make_prompt(ordinal, problem, tokenizer, **how)
+    self._prompt = lambda ordinal, problem, purpose: make_prompt(
+        ordinal, problem, tokenizer, purpose=purpose, **how)
     self.dropped = 0
     if source.size is None:
       longest = len(self._tokenize(source.longest()))
@@ -92,11 +93,11 @@ class PromptStream:
 
   def prompt(self, ordinal: int) -> Prompt:
     """The prompt at a place of the stream; ordinals count from 0."""
-    return self._prompt(ordinal, self.source.problem(ordinal))
+    return self._prompt(ordinal, self.source.problem(ordinal), 'training')
 
   def held_out(self, n: int) -> list[Prompt]:
     """At most `n` held-out prompts, with the ordinals -1, -2, ... that no training prompt has."""
-    return [self._prompt(-1 - i, p) for i, p in enumerate(self.source.held_out(n))]
+    return [self._prompt(-1 - i, p, 'evaluation') for i, p in enumerate(self.source.held_out(n))]
 
   def _drop_long(self, source, max_prompt_tokens: int):
     lengths: list[int] = []
