@@ -17,8 +17,8 @@ import sys
 import tempfile
 
 from launch import clouds, jobset, paths, slices
-from launch.cluster import Launcher, Refused
-from launch.hosts import Job, mounted
+from launch.launcher import Launcher, Refused
+from launch.machine import Job, mounted
 from launch.shell import CommandError, DryShell, Shell
 from magistral_jax.experiment import cli
 from magistral_jax.experiment.schema import check_limits

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import yaml
 
-from launch.cluster import STOP_S
-from launch.hosts import MOUNT_OPTIONS, MOUNTS, PORT, RESOURCES, Job, auth, make_key
+from launch.launcher import STOP_S
+from launch.machine import MOUNT_OPTIONS, MOUNTS, PORT, RESOURCES, Job, auth, make_key
 from launch.slices import GENERATIONS, Slice
 
 RESTARTS = 100

@@ -4,7 +4,7 @@ Hosts see one bucket, that of --workdir, as a folder: gs://BUCKET/sft becomes /m
 """
 from __future__ import annotations
 
-from launch.hosts import mounted
+from launch.machine import mounted
 from magistral_jax.experiment.checks import check
 
 PATHS = ('tokenizer.path', 'data.jsonl.path', 'data.jsonl.held_out_path', 'data.tfds.path',

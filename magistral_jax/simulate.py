@@ -22,7 +22,7 @@ from rich.table import Table
 from magistral_jax.batching.staleness import window_groups
 from magistral_jax.experiment import cli
 from magistral_jax.experiment.schema import check_limits
-from magistral_jax.simulation import measured, plots
+from magistral_jax.simulation import inputs, plots
 from magistral_jax.simulation.events import Simulation
 from magistral_jax.simulation.system import System, law_of
 
@@ -87,7 +87,7 @@ def _described(args):
     if not path.is_file():
       raise ValueError(f'{path} does not exist: --run names the workdir of a run.')
     c = json.loads(path.read_text('utf-8'))['config']
-    system, law, step_s = measured.read_run(args.run, c, window=_window(c), last=args.last)
+    system, law, step_s = inputs.read_run(args.run, c, window=_window(c), last=args.last)
     given = {name: value for name, value in times.items() if value is not None}
     return (dataclasses.replace(system, **given),
             law_of(args.lengths, filtered=args.filtered) if args.lengths else law,

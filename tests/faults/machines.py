@@ -36,8 +36,9 @@ import psutil
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from launch import clouds, hosts  # noqa: E402
-from launch.cluster import Launcher  # noqa: E402
+from launch import clouds  # noqa: E402
+from launch.launcher import Launcher  # noqa: E402
+from launch.machine import Job  # noqa: E402
 from launch.shell import Shell  # noqa: E402
 from launch.slices import Slice  # noqa: E402
 from tests.faults.campaign import accounts  # noqa: E402
@@ -249,7 +250,7 @@ def train(cloud: Cloud, overrides: dict) -> str:
   flags = [f'--config.{key}={value}' for key, value in (JOB_FLAGS | overrides).items()]
   command = shlex.join(['python', '-m', 'magistral_jax.train', '--config=configs/quickstart.py',
                         *flags, f'--workdir={RUN}'])
-  job = hosts.Job('played', BUCKET, command, ('true',), '/dev/null')
+  job = Job('played', BUCKET, command, ('true',), '/dev/null')
   launcher = Launcher(cloud, [TRAINER, *SAMPLERS], job, Shell(), poll_s=5.0, wait_s=60.0,
                       recoveries=2)
   return launcher.run()

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from launch import clouds, command, slices
-from launch.hosts import Job, install_script, mounted, start_script
+from launch.machine import Job, install_script, mounted, start_script
 from launch.slices import Slice
 
 HERE = pathlib.Path(__file__).resolve().parent

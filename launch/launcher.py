@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 
 from launch.clouds import ACTIVE, LOST, MISSING
-from launch.hosts import ENDED, HOME, Job, install_script, ray, start_script, state_of_job
+from launch.machine import ENDED, HOME, Job, install_script, ray, start_script, state_of_job
 from launch.shell import CommandError, Shell
 from launch.slices import Slice
 
