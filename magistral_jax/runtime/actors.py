@@ -19,7 +19,7 @@ from magistral_jax.experiment import build, checks
 from magistral_jax.models import decoder
 from magistral_jax.records import WeightSnapshot
 from magistral_jax.runtime.local import LocalRuntime
-from magistral_jax.weights import device, host
+from magistral_jax.weights import cpu, device
 from magistral_jax.weights.manifest import Gone, Manifest, WeightError
 from magistral_jax.weights.role import TRANSPORTS, Taken, WeightReceiver, WeightSender
 
@@ -59,7 +59,7 @@ class TrainerActor:
     # A sampler that is alive pulls without a pause; what a dead one had on loan is freed soon.
     lenders = dict(device=device.Lender(ray.util.get_node_ip_address(),
                                         10 * self._c.runtime.heartbeat_s),
-                   host=host.Lender(ray.put))
+                   host=cpu.Lender(ray.put))
     self._sender = WeightSender(
         self._parts.config.dtype,
         {way: lenders[way] for way in TRANSPORTS[self._c.runtime.transport]},
@@ -133,7 +133,7 @@ class SamplerActor:
     devices, self._patience_s = mesh.local_devices, self._c.runtime.heartbeat_s
     fetchers = dict(
         device=device.Fetcher(ray.util.get_node_ip_address(), self._patience_s, devices),
-        host=host.Fetcher(lambda references: answers(references, self._patience_s), devices))
+        host=cpu.Fetcher(lambda references: answers(references, self._patience_s), devices))
     self._receiver = WeightReceiver(
         decoder.abstract(config), sharding.tree_named(mesh, sharding.SAMPLER, axes), config.dtype,
         {way: fetchers[way] for way in TRANSPORTS[self._c.runtime.transport]})

@@ -34,7 +34,7 @@ class WeightSender:
   `stage` is called in all processes together, `lend` by any thread.
 
   Args:
-    lenders: {way: Lender}, host.py and device.py.
+    lenders: {way: Lender}, cpu.py and device.py.
     process, processes: which of how many this is.
   """
 

@@ -45,7 +45,7 @@ import rich.table
 
 from magistral_jax import sharding
 from magistral_jax.runtime.ray_cluster import start_here
-from magistral_jax.weights import assembly, device, host
+from magistral_jax.weights import assembly, cpu, device
 from magistral_jax.weights.role import WeightReceiver, WeightSender
 
 DEADLINE_S = 300.0
@@ -69,7 +69,7 @@ class Trainer:
     ones = lambda: jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), abstract(megabytes))
     self._params = jax.jit(ones, out_shardings=places)()
     lenders = dict(device=device.Lender(ray.util.get_node_ip_address(), DEADLINE_S),
-                   host=host.Lender(ray.put))
+                   host=cpu.Lender(ray.put))
     self._sender = WeightSender('bfloat16', lenders, process=0, processes=1,
                         piece_bytes=piece_megabytes << 20)
 
@@ -89,7 +89,7 @@ class Sampler:
     self._places = sharding.tree_named(mesh, sharding.SAMPLER, AXES)
     self._fetchers = dict(
         device=device.Fetcher(ray.util.get_node_ip_address(), DEADLINE_S, jax.devices()),
-        host=host.Fetcher(ray.get, jax.devices()))
+        host=cpu.Fetcher(ray.get, jax.devices()))
     self._bytes = np.ones(megabytes << 20, np.uint8)
 
   def copy(self):

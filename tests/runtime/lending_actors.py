@@ -4,7 +4,7 @@ import numpy as np
 import ray
 
 from magistral_jax.runtime import actors
-from magistral_jax.weights import device, host
+from magistral_jax.weights import cpu, device
 from magistral_jax.weights.role import WeightSender
 from tests.runtime import fake_actors
 from tests.weights import peers
@@ -20,7 +20,7 @@ class Trainer(fake_actors.TrainerActor):
     if self.fault:
       by_device = peers.Faulty(by_device, self.fault)
     self._params = peers.trainer_params(jax.devices()[:1])
-    self._sender = WeightSender('float32', dict(device=by_device, host=host.Lender(ray.put)),
+    self._sender = WeightSender('float32', dict(device=by_device, host=cpu.Lender(ray.put)),
                         process=process, processes=processes, piece_bytes=peers.PIECE_BYTES)
 
   def stage(self, lineage, version):

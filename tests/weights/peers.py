@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from magistral_jax import sharding
-from magistral_jax.weights import device, host
+from magistral_jax.weights import cpu, device
 from magistral_jax.weights.manifest import Gone, WeightError
 from magistral_jax.weights.role import WeightReceiver, WeightSender
 
@@ -45,7 +45,7 @@ def sampler_mesh():
 def taker(dtype='bfloat16', ways=('device', 'host'), deadline_s=DEADLINE_S, get=list):
   """A WeightReceiver on two devices; the store of the host transport is the pipe, or what `get` asks."""
   devices = sampler_mesh().local_devices
-  fetchers = dict(device=device.Fetcher(IP, deadline_s, devices), host=host.Fetcher(get, devices))
+  fetchers = dict(device=device.Fetcher(IP, deadline_s, devices), host=cpu.Fetcher(get, devices))
   return WeightReceiver(ABSTRACT, laid_out(sampler_mesh(), sharding.SAMPLER), dtype,
                {way: fetchers[way] for way in ways})
 
@@ -107,7 +107,7 @@ class Peer:
   def stage(self, version, dtype, fault=None, processes=1):
     """Manifests of all processes, which must agree; a fault spoils what goes by device."""
     lenders = dict(device=Faulty(self._device, fault) if fault else self._device,
-                   host=host.Lender(lambda array: array))
+                   host=cpu.Lender(lambda array: array))
     self._shelves = [WeightSender(dtype, lenders, process=i, processes=processes, piece_bytes=PIECE_BYTES)
                      for i in range(processes)]
     return [shelf.stage(self._params, 0, version) for shelf in self._shelves]

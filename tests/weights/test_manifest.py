@@ -9,7 +9,7 @@ import pytest
 from magistral_jax import sharding
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
-from magistral_jax.weights import host, manifest
+from magistral_jax.weights import cpu, manifest
 from magistral_jax.weights.checksum import checksum
 from magistral_jax.weights.role import WeightReceiver, WeightSender
 
@@ -34,7 +34,7 @@ def params():
 @pytest.fixture(scope='module')
 def sent(params):
   """(manifest, bytes of the pieces), in pieces of two layers at most."""
-  shelf = WeightSender('bfloat16', dict(host=host.Lender(lambda array: array)), process=0, processes=1,
+  shelf = WeightSender('bfloat16', dict(host=cpu.Lender(lambda array: array)), process=0, processes=1,
                 piece_bytes=2 * 16 * 24 * 2)
   announced = shelf.stage(params, 0, 7)
   return announced, shelf.lend(0, 7, 'host')
@@ -42,7 +42,7 @@ def sent(params):
 
 def receive(announced, arrays, dtype='bfloat16'):
   mesh = sharding.make_mesh(jax.devices()[:2], expert=1, tensor=2)
-  fetcher = host.Fetcher(lambda references: references, jax.devices()[:2])
+  fetcher = cpu.Fetcher(lambda references: references, jax.devices()[:2])
   taker = WeightReceiver(ABSTRACT, laid_out(mesh, sharding.SAMPLER), dtype, dict(host=fetcher))
   return taker.take(announced, lambda way: [arrays])[0]
 
