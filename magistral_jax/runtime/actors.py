@@ -20,7 +20,7 @@ from magistral_jax.models import decoder
 from magistral_jax.records import WeightSnapshot
 from magistral_jax.runtime.local import LocalRuntime
 from magistral_jax.weights import cpu, device
-from magistral_jax.weights.manifest import Gone, Manifest, WeightError
+from magistral_jax.weights.manifest import Manifest, WeightError, WeightsGone
 from magistral_jax.weights.role import TRANSPORTS, Taken, WeightReceiver, WeightSender
 
 
@@ -57,12 +57,12 @@ class TrainerActor:
         sharding.make_mesh(jax.devices(), **c.mesh.trainer), ()))
     self._place = LocalRuntime(self._c, self._parts)
     # A sampler that is alive pulls without a pause; what a dead one had on loan is freed soon.
-    lenders = dict(device=device.Lender(ray.util.get_node_ip_address(),
-                                        10 * self._c.runtime.heartbeat_s),
-                   host=cpu.Lender(ray.put))
+    lenders = dict(device=device.DeviceLender(ray.util.get_node_ip_address(),
+                                              10 * self._c.runtime.heartbeat_s),
+                   host=cpu.CpuLender(ray.put))
     self._sender = WeightSender(
         self._parts.config.dtype,
-        {way: lenders[way] for way in TRANSPORTS[self._c.runtime.transport]},
+        {name: lenders[name] for name in TRANSPORTS[self._c.runtime.transport]},
         process=process, processes=processes)
 
   def span(self) -> tuple[int, int]:
@@ -92,9 +92,9 @@ class TrainerActor:
     """Copies the weights, for `lend`."""
     return self._sender.stage(self._trainer.params, lineage, version)
 
-  def lend(self, lineage: int, version: int, way: str):
+  def lend(self, lineage: int, version: int, transport: str):
     """See weights/role.py; may be called beside the other methods."""
-    return self._sender.lend(lineage, version, way)
+    return self._sender.lend(lineage, version, transport)
 
   def latest(self, folder: str, keep: int) -> int | None:
     return self._open(folder, keep).latest()
@@ -132,11 +132,11 @@ class SamplerActor:
     _, axes = decoder.definition(config)
     devices, self._patience_s = mesh.local_devices, self._c.runtime.heartbeat_s
     fetchers = dict(
-        device=device.Fetcher(ray.util.get_node_ip_address(), self._patience_s, devices),
-        host=cpu.Fetcher(lambda references: answers(references, self._patience_s), devices))
+        device=device.DeviceFetcher(ray.util.get_node_ip_address(), self._patience_s, devices),
+        host=cpu.CpuFetcher(lambda references: answers(references, self._patience_s), devices))
     self._receiver = WeightReceiver(
         decoder.abstract(config), sharding.tree_named(mesh, sharding.SAMPLER, axes), config.dtype,
-        {way: fetchers[way] for way in TRANSPORTS[self._c.runtime.transport]})
+        {name: fetchers[name] for name in TRANSPORTS[self._c.runtime.transport]})
 
   def take(self, manifest: Manifest, lenders) -> Taken:
     """Fetches and checks weights, then offers them to the sampler; may be called beside `serve`.
@@ -149,7 +149,7 @@ class SamplerActor:
       weights.manifest.WeightError: they are not what the manifest says.
     """
     params, taken = self._receiver.take(manifest, asking(lenders, manifest, self._patience_s))
-    if not taken.way:
+    if not taken.transport:
       return taken
     snapshot = WeightSnapshot(manifest.version, params, manifest.lineage)
     if self._sampler is None:
@@ -170,16 +170,18 @@ class SamplerActor:
 
 
 def asking(lenders, manifest: Manifest, timeout_s: float) -> Callable[[str], list]:
-  """The function way -> leases of a version, from the actors that hold it; raises as `answers`."""
-  return lambda way: answers([lender.aside.remote('lend', manifest.lineage, manifest.version, way)
-                              for lender in lenders], timeout_s)
+  """Function transport -> leases of a version, from its holders; raises as `answers` does."""
+  def ask(transport):
+    return answers([lender.aside.remote('lend', manifest.lineage, manifest.version, transport)
+                    for lender in lenders], timeout_s)
+  return ask
 
 
 def answers(references, timeout_s: float) -> list:
   """What trainer processes lend or have put into the store.
 
   Raises:
-    Gone: they died, or give no answer.
+    WeightsGone: they died, or give no answer.
     WeightError: they failed.
   """
   try:
@@ -188,8 +190,8 @@ def answers(references, timeout_s: float) -> list:
     cause = error.cause
     raise (cause if isinstance(cause, WeightError) else WeightError(repr(cause))) from error
   except ray.exceptions.RayError as error:
-    raise Gone(f'The trainer that had them gives no answer: {" ".join(str(error).split())[:300]}'
-               ) from error
+    said = ' '.join(str(error).split())[:300]
+    raise WeightsGone(f'The trainer that had them gives no answer: {said}') from error
 
 
 class VerifierActor:

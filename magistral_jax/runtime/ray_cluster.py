@@ -197,8 +197,8 @@ class ClusterRuntime:
     found = {handle.name: RoleStatus(**handle.place, **more.get(handle.name, {}))
              for handle in self._watch.handles}
     for role in self._roles:
-      if role.way:
-        where = f'{found[role.name].where}, weights {role.way}'
+      if role.transport:
+        where = f'{found[role.name].where}, weights {role.transport}'
         found[role.name] = dataclasses.replace(found[role.name], where=where)
     return found
 

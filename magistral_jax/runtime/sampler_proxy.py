@@ -69,7 +69,7 @@ class RemoteSampler:
     self._taking: ray.ObjectRef | None = None
     self._asked, self._has = 0.0, _NO_WEIGHTS     # When for those; what it has.
     self._gone: Staged | None = None              # What it asked for last and did not get.
-    self.way = ''                                 # How its weights came, for people.
+    self.transport = ''                           # How its weights came, for people.
     self._seated = False                          # The process has its first weights.
     self._new: list[Order] = []
     self._open: dict[int, tuple[Order, set[int]]] = {}
@@ -203,10 +203,10 @@ class RemoteSampler:
   def _book(self, taken) -> None:
     """Notes what became of the weights that were asked for (weights/role.py: Taken)."""
     self.transfers.update(taken.figures)
-    if taken.words and not (taken.way == '' and self._gone is self._taken):
+    if taken.words and not (taken.transport == '' and self._gone is self._taken):
       logging.warning('Weights for %s: %s', self.name, taken.words)
-    if taken.way:
-      self.way = f'by {taken.way}' + (f' ({taken.words[:100]})' if taken.words else '')
+    if taken.transport:
+      self.transport = f'by {taken.transport}' + (f' ({taken.words[:100]})' if taken.words else '')
       self._has, self._seated, self._gone = _age(self._taken), True, None
     else:
       # It goes on with what it has.

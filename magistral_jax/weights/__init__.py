@@ -1,1 +1,1 @@
-"""Between trainer and sampler: the policy's weights, laid out anew and always copied."""
+"""From trainer to sampler: the policy's weights, resharded and always copied."""

@@ -1,6 +1,7 @@
-"""Weights by way of the hosts: device > host > object store > host > device.
+"""CPU transport (runtime.transport='host'): device > CPU memory > store > CPU memory > device.
 
-The store is Ray's, or whatever `put` and `get` stand for.
+The store is Ray's object store, or whatever `put` and `get` stand for. Configs and metrics call
+this transport `host`, JAX's word for the CPU memory beside a device.
 """
 
 from __future__ import annotations
@@ -13,42 +14,42 @@ import numpy as np
 
 from magistral_jax.weights.manifest import Manifest, WeightError
 
-# Pieces that are fetched together.
+# Pieces that one `get` fetches.
 _TOGETHER = 4
 
 
-class Lender:
+class CpuLender:
   """Puts pieces into the store.
 
   Args:
-    put: array [n] uint8 -> a reference to it.
+    put: stores an array [n] uint8 and returns a reference to it.
   """
-  for_one = False       # A lease is good for any number of samplers.
+  for_one = False       # A lease serves any number of samplers.
 
   def __init__(self, put: Callable):
     self._put = put
 
   def lend(self, arrays: Sequence[jax.Array]) -> list:
-    """References of the pieces' bytes."""
+    """Puts the bytes of each piece into the store; returns their references."""
     return [self._put(to_bytes(jax.device_get(array))) for array in arrays]
 
 
-class Fetcher:
+class CpuFetcher:
   """Gets pieces out of the store.
 
   Args:
-    get: references -> their arrays, whose memory need not be ours for long.
-    devices: where pieces are put, in turn.
+    get: references -> their arrays, whose memory may be reused soon afterwards.
+    devices: the devices that pieces are put on, in turn.
   """
 
   def __init__(self, get: Callable, devices: Sequence):
     self._get, self._devices = get, list(devices)
 
   def fetch(self, leases: Sequence[list], manifest: Manifest) -> Iterator[jax.Array]:
-    """The pieces in the manifest's order.
+    """Yields the pieces in the manifest's order.
 
     Args:
-      leases: what `Lender.lend` gave on each of the manifest's holders.
+      leases: what `lend` returned on each of the manifest's holders.
     Raises:
       WeightError: a piece has more or fewer bytes than were announced.
     """
@@ -69,5 +70,5 @@ class Fetcher:
 
 
 def to_bytes(array: np.ndarray) -> np.ndarray:
-  """The array's bytes, [n] uint8: what travels, since not every store knows bfloat16."""
+  """Bytes of the array, [n] uint8; what travels, since not every store knows bfloat16."""
   return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

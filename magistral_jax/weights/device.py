@@ -1,9 +1,9 @@
-"""Weights from device to device, over the network of the hosts: jax.experimental.transfer.
+"""Device transport: weights from device to device with jax.experimental.transfer.
 
-What it does not do itself is done here. It checks nothing, so both sides compare what is offered
-before it is pulled. A number that nobody knows hangs for ever, and so does a frozen peer, so every
-pull has a deadline after which its connection is broken. A number serves one pull, so every lease
-has its own, and none is ever used again.
+This module adds what that library lacks. The library checks nothing, so both sides compare what is
+offered before it is pulled. A pull of an unknown number or from a frozen peer hangs for ever, so
+every pull has a deadline after which its connection is broken. A number serves one pull, so every
+lease has numbers of its own, and none is ever used again.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from jax.sharding import SingleDeviceSharding
 
 from magistral_jax.weights.manifest import Manifest, Piece, WeightError
 
-# Pieces on their way at once; each stands on a device of the sampler beside its tree.
+# Pieces in flight at once; each takes room on a device of the sampler beside the tree.
 AHEAD = 4
-# A server copies between device and network in parts of this size, and so many at a time.
+# Streams of a server, the size of the parts it copies between device and network, and how many of
+# them it copies at a time.
 _STREAMS, _PART_BYTES, _PARTS = 4, 16 << 20, 8
 _CONNECT_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Lease:
-  """Arrays that wait to be pulled, each once.
+  """Offer of arrays that wait to be pulled, each once.
 
   Lease(address='10.0.0.7:41873', numbers=(8812, 8813), shapes=((1, 64), (2, 64)),
         dtypes=('bfloat16', 'bfloat16'), devices=(1, 1))
@@ -41,15 +42,15 @@ class Lease:
   numbers: tuple[int, ...]
   shapes: tuple[tuple[int, ...], ...]
   dtypes: tuple[str, ...]
-  devices: tuple[int, ...]        # Over how many each is cut.
+  devices: tuple[int, ...]        # How many devices each array is cut over.
 
 
 def _serve(ip: str):
-  """A transfer server of this process's devices."""
+  """Starts a transfer server for the devices of this process."""
   try:
     from jax.experimental import transfer
-    # Named addresses: without them, the default, the first pull from another process aborts this
-    # one (a failed check in event_loop.cc, jaxlib 0.10.2).
+    # Explicit addresses: with the default, none, the first pull from another process aborts this
+    # process (a failed check in event_loop.cc, jaxlib 0.10.2).
     return transfer.start_transfer_server(
         jax.local_devices()[0].client, f'{ip}:0', [f'{ip}:0'] * _STREAMS,
         max_num_parallel_copies=_PARTS, transfer_size=_PART_BYTES)
@@ -57,20 +58,20 @@ def _serve(ip: str):
     raise WeightError(f'Device transfer is not available in this process: {error}') from error
 
 
-class Lender:
-  """Offers pieces on this process's devices.
+class DeviceLender:
+  """Offers pieces that lie on the devices of this process.
 
   Args:
-    ip: of this host, as samplers reach it.
-    keep_s: how long an offer that nobody takes up holds its arrays. It ends when something is
+    ip: address of this machine, as samplers reach it.
+    keep_s: how long an offer that nobody pulls keeps its arrays. They are freed when something is
       lent after that time.
   """
-  for_one = True        # A lease is good for one sampler.
+  for_one = True        # A lease serves one sampler.
 
   def __init__(self, ip: str, keep_s: float):
     self._ip, self._keep_s = ip, keep_s
     self._server = None
-    # Another life of this process begins elsewhere among 2^62 numbers.
+    # Random start among 2^62: a restarted process never reuses the numbers of the one before.
     self._numbers = itertools.count(secrets.randbits(62))
 
   def lend(self, arrays: Sequence[jax.Array]) -> Lease:
@@ -89,13 +90,13 @@ class Lender:
         tuple(str(a.dtype) for a in arrays), tuple(len(a.sharding.device_set) for a in arrays))
 
 
-class Fetcher:
-  """Pulls pieces onto this process's devices.
+class DeviceFetcher:
+  """Pulls pieces onto the devices of this process.
 
   Args:
-    ip: of this host.
-    deadline_s: for each piece, from the moment it is waited for.
-    devices: where pieces are put, in turn.
+    ip: address of this machine.
+    deadline_s: time limit of each piece, from the moment it is waited for.
+    devices: the devices that pieces are put on, in turn.
   """
 
   def __init__(self, ip: str, deadline_s: float, devices: Sequence):
@@ -104,12 +105,12 @@ class Fetcher:
     self._connections = {}
 
   def fetch(self, leases: Sequence[Lease], manifest: Manifest) -> Iterator[jax.Array]:
-    """The pieces in the manifest's order.
+    """Yields the pieces in the manifest's order.
 
     Args:
-      leases: what `Lender.lend` gave on each of the manifest's holders.
+      leases: what `lend` returned on each of the manifest's holders.
     Raises:
-      WeightError: what is offered is not what the manifest announces; a holder cannot be reached,
+      WeightError: the offer differs from what the manifest announces; a holder cannot be reached,
         breaks off, or takes longer than the deadline.
     """
     for holder, lease in enumerate(leases):
@@ -126,7 +127,7 @@ class Fetcher:
       while waiting:
         yield self._wait(*waiting.popleft())
     finally:
-      # Broken off: what is still on its way must not meet the next attempt.
+      # The fetch was broken off: pieces still in flight must not meet the next attempt.
       for address in {address for _, address, _ in waiting}:
         self._break(address)
 
@@ -150,13 +151,13 @@ class Fetcher:
     except RuntimeError as error:
       why = f'not within {self._deadline_s:g} s' if late.is_set() else error
       self._break(address)
-      raise WeightError(f'{piece.leaf!r} from {piece.start} on did not come from {address}: '
+      raise WeightError(f'{piece.leaf!r} from {piece.start} on did not arrive from {address}: '
                         f'{why}') from error
     finally:
       watchdog.cancel()
 
   def _break(self, address: str) -> None:
-    """Ends all that is on its way from there; the next pull connects anew."""
+    """Ends every pull in flight from an address; the next pull connects anew."""
     connection = self._connections.pop(address, None)
     if connection is not None:
       with contextlib.suppress(RuntimeError):
@@ -164,7 +165,7 @@ class Fetcher:
 
 
 def _agree(lease: Lease, pieces: Sequence[Piece], version: int) -> None:
-  """Raises WeightError unless what is offered is what was announced, each whole on one device."""
+  """Raises WeightError unless the offer matches the pieces, each whole on one device."""
   offered = list(zip(lease.shapes, lease.dtypes, lease.devices, strict=True))
   if len(offered) != len(pieces):
     raise WeightError(f'{lease.address} offers {len(offered)} pieces of version {version} instead '
@@ -177,9 +178,9 @@ def _agree(lease: Lease, pieces: Sequence[Piece], version: int) -> None:
 
 
 def _probe(address: str) -> None:
-  """Raises WeightError if nobody listens there: the transfer itself would wait for ever."""
+  """Raises WeightError if nothing listens there; the transfer itself would wait for ever."""
   ip, port = address.rsplit(':', 1)
   try:
     socket.create_connection((ip, int(port)), _CONNECT_S).close()
   except OSError as error:
-    raise WeightError(f'Nobody listens at {address}: {error}') from error
+    raise WeightError(f'Nothing listens at {address}: {error}') from error

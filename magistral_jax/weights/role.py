@@ -1,11 +1,11 @@
-"""What holds weights on the trainer's side, and what takes them on the sampler's.
+"""Both ends of a weight transfer between processes: one on the trainer's side, one on a sampler's.
 
-    WeightSender    in every trainer process: its pieces of the newest version, on its devices
-    WeightReceiver    in every sampler: the manifest compared, leases asked for, pieces fetched and checked
+    WeightSender    in every trainer process: holds its pieces of the newest version on its devices
+    WeightReceiver  in every sampler: compares the manifest, asks for leases, fetches and checks
 
-Asking is up to the caller (over Ray, on a cluster), fetching to a transport. Nothing is sent to
-who does not ask: a slow sampler slows nobody, and one that asks late is told that newer weights
-have taken their place. What is on loan outlives that.
+The caller passes the questions on (over Ray, on a cluster), a transport fetches. Weights are
+pulled, never pushed: a slow sampler slows no other process, and a late one is told that newer
+weights have replaced those it asked for. What is on loan outlives the replacement.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ from absl import logging
 
 from magistral_jax.weights import staging
 from magistral_jax.weights.assembly import assemble
-from magistral_jax.weights.manifest import PIECE_BYTES, Gone, Manifest, WeightError, compare
+from magistral_jax.weights.manifest import PIECE_BYTES, Manifest, WeightError, WeightsGone, compare
 
-# The values of runtime.transport: the ways by which weights may come, in order of preference.
+# Values of runtime.transport, each with the transports that it allows, in order of preference.
 TRANSPORTS = dict(device=('device', 'host'), host=('host',))
-# Failures of a way in a row, while another one worked, after which it is not tried again.
+# Consecutive failures of a transport, while another one worked, after which it is given up.
 PATIENCE = 3
 
 
 class WeightSender:
-  """The newest weights in one process of the trainer.
+  """Holder of the newest weights in one trainer process.
 
-  `stage` is called in all processes together, `lend` by any thread.
+  All trainer processes call `stage` together; any thread may call `lend`.
 
   Args:
-    lenders: {way: Lender}, cpu.py and device.py.
-    process, processes: which of how many this is.
+    dtype: the one in which samplers compute.
+    lenders: {transport: DeviceLender or CpuLender}.
+    process, processes: index of this trainer process, and how many there are.
+    piece_bytes: largest size of a piece.
   """
 
   def __init__(self, dtype: str, lenders: Mapping[str, Any], *, process: int, processes: int,
@@ -43,14 +45,14 @@ class WeightSender:
     self._dtype, self._lenders, self._piece_bytes = dtype, lenders, piece_bytes
     self._process, self._processes = process, processes
     self._lock = threading.Lock()
-    self._version: tuple[int, int] | None = None      # Lineage, version; None: being staged.
+    self._version: tuple[int, int] | None = None      # Lineage, version; None while staging.
     self._arrays: list = []
-    self._leases: dict[str, Any] = {}                 # Those that serve everybody.
+    self._leases: dict[str, Any] = {}                 # Those that serve all samplers.
 
   def stage(self, params, lineage: int, version: int) -> Manifest:
-    """A copy of the weights, spread over the processes, in place of what was here before."""
+    """Copies the weights, spread over the processes, in place of the version held before."""
     with self._lock:
-      # First: there is never room for two versions, but for what is still on loan.
+      # Freed first: two versions never fit, except for what is still on loan.
       self._version, self._arrays, self._leases = None, [], {}
     announced, kept = [], []
     for number, (piece, array) in enumerate(
@@ -63,94 +65,101 @@ class WeightSender:
       self._version, self._arrays = (lineage, version), kept
     return Manifest(lineage, version, self._processes, tuple(announced))
 
-  def lend(self, lineage: int, version: int, way: str):
-    """What that way's Fetcher needs for the pieces that lie here.
+  def lend(self, lineage: int, version: int, transport: str):
+    """Lease of the pieces in this process, as the fetcher of that transport takes it.
 
     Raises:
-      Gone: others have taken the place of this version, or are about to.
-      WeightError: that way is not available here.
+      WeightsGone: another version has replaced this one, or is about to.
+      WeightError: that transport is not available here.
     """
     with self._lock:
       if self._version != (lineage, version):
         now = f'the newest is {self._version[1]}' if self._version else 'the next is being staged'
-        raise Gone(f'Version {version} is no longer here: {now}.')
-      if way in self._leases:
-        return self._leases[way]
-      lender = self._lenders[way]
+        raise WeightsGone(f'Version {version} is no longer here: {now}.')
+      if transport in self._leases:
+        return self._leases[transport]
+      lender = self._lenders[transport]
       lease = lender.lend(self._arrays)
       if not lender.for_one:
-        self._leases[way] = lease
+        self._leases[transport] = lease
         if len(self._lenders) == 1:
-          self._arrays = []        # Nobody will ask for them again.
+          self._arrays = []        # The lease serves every later question.
       return lease
 
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-  """What became of an attempt to take weights.
+  """Result of an attempt to take weights.
 
-  Taken(way='host', figures={'weights': 1, 'weights_bytes': 4800000, 'weights_s': .02, ...},
-        words="device: 'embed' from 0 on did not come from 10.0.0.7:41873: not within 30 s")
+  Taken(transport='host', figures={'weights': 1, 'weights_bytes': 4800000, 'weights_s': .02, ...},
+        words="device: 'embed' from 0 on did not arrive from 10.0.0.7:41873: not within 30 s")
   """
-  way: str                        # By which they came; '': they did not.
+  transport: str                  # The one that brought them; '' if none did.
   figures: Mapping[str, float]
-  words: str = ''                 # Of what failed on the way.
+  words: str = ''                 # What failed before that.
 
 
 class WeightReceiver:
-  """Takes weights for one sampler.
+  """Receiver of weights for one sampler.
 
   Args:
     abstract, shardings: the parameter tree's shapes, and its layout on the sampler's devices.
-    fetchers: {way: Fetcher} in order of preference.
+    dtype: the one in which the sampler computes.
+    fetchers: {transport: DeviceFetcher or CpuFetcher} in order of preference.
   """
 
   def __init__(self, abstract, shardings, dtype: str, fetchers: Mapping[str, Any]):
     self._abstract, self._shardings, self._dtype = abstract, shardings, dtype
     self._fetchers = dict(fetchers)
-    self._failures = dict.fromkeys(fetchers, 0)     # In a row.
-    self._troubled: float | None = None             # Since when nothing has come.
+    self._failures = dict.fromkeys(fetchers, 0)     # Consecutive ones.
+    self._troubled: float | None = None             # Since when nothing has arrived.
 
   def take(self, manifest: Manifest, ask: Callable[[str], Sequence]) -> tuple[Any, Taken]:
-    """(the parameter tree, what there is to say), or (None, ...) if these weights are gone.
+    """Takes the weights of a manifest by the first transport that works.
 
     Args:
-      ask: way -> a lease from each of the manifest's holders; raises Gone.
+      ask: transport -> a lease from each of the manifest's holders; raises WeightsGone.
+    Returns:
+      The parameter tree, or None if these weights are gone; what became of the attempt.
     Raises:
-      WeightError: the manifest is of another model, or by no way the weights came as announced.
+      WeightError: the manifest is of another model, or no transport brought the weights as
+        announced.
     """
     compare(manifest, self._abstract, self._dtype)
     began, words = time.monotonic(), {}
-    for way, fetcher in self._fetchers.items():
-      if self._failures[way] >= PATIENCE and len(self._fetchers) > 1:
+    for transport, fetcher in self._fetchers.items():
+      if self._failures[transport] >= PATIENCE and len(self._fetchers) > 1:
         continue
       started = time.monotonic()
       try:
-        params = assemble(manifest, fetcher.fetch(ask(way), manifest), self._abstract,
+        params = assemble(manifest, fetcher.fetch(ask(transport), manifest), self._abstract,
                           self._shardings)
-      except Gone as error:
+      except WeightsGone as error:
         self._troubled = self._troubled or began
-        words[way] = str(error)
+        words[transport] = str(error)
         return None, Taken('', dict(weights_gone=1), _joined(words))
       except WeightError as error:
         self._troubled = self._troubled or began
-        words[way] = str(error)
+        words[transport] = str(error)
         continue
-      return params, Taken(way, self._arrived(way, manifest, started, words), _joined(words))
+      figures = self._arrived(transport, manifest, started, words)
+      return params, Taken(transport, figures, _joined(words))
     raise WeightError(f'Version {manifest.version} did not arrive. {_joined(words)}')
 
-  def _arrived(self, way: str, manifest: Manifest, started: float, failed) -> dict[str, float]:
+  def _arrived(
+      self, transport: str, manifest: Manifest, started: float, failed) -> dict[str, float]:
+    """Books an arrival; returns its figures."""
     now = time.monotonic()
     figures = {'weights': 1, 'weights_bytes': manifest.bytes, 'weights_s': now - started}
-    figures |= {f'weights_{way}{key[7:]}': value for key, value in figures.items()}
-    self._failures[way] = 0
+    figures |= {f'weights_{transport}{key[7:]}': value for key, value in figures.items()}
+    self._failures[transport] = 0
     for other in failed:
-      # Another way worked, so it is this one that failed and not the trainer.
+      # Another transport worked, so the trainer is not at fault.
       self._failures[other] += 1
       figures[f'weights_{other}_failures'] = 1
       if self._failures[other] == PATIENCE:
-        logging.warning('Weights come by %s from now on: %s failed %d times in a row.', way, other,
-                        PATIENCE)
+        logging.warning('Weights come by %s from now on: %s failed %d times in a row.', transport,
+                        other, PATIENCE)
     if self._troubled is not None:
       figures['weights_recovery_s'] = now - self._troubled
       self._troubled = None
@@ -158,4 +167,4 @@ class WeightReceiver:
 
 
 def _joined(words: Mapping[str, str]) -> str:
-  return '; '.join(f'{way}: {text}' for way, text in words.items())
+  return '; '.join(f'{transport}: {text}' for transport, text in words.items())

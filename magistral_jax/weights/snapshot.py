@@ -1,4 +1,4 @@
-"""Trainer parameters -> a snapshot in the sampler's layout and dtype, within one process."""
+"""Snapshot of the trainer's parameters in the sampler's layout and dtype, within one process."""
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,9 @@ from magistral_jax.records import WeightSnapshot
 
 
 def cast(config: ModelConfig):
-  """The compiled params -> copy in the dtype that samplers compute in.
+  """Compiled function params -> copy in the dtype that samplers compute in.
 
-  Cast where the parameters lie, so that in bfloat16 half the bytes travel.
+  The cast happens where the parameters lie, so that in bfloat16 half the bytes travel.
   """
   dtype = jnp.dtype(config.dtype)
   return jax.jit(lambda params: jax.tree.map(lambda x: jnp.copy(x.astype(dtype)), params))
@@ -22,7 +22,7 @@ class Publisher:
   """Copies parameters to one sampler mesh.
 
   The train step donates its state, so a snapshot that shared a buffer with it would be deleted
-  under the sampler's feet. A compiled copy shares none; `jax.device_put(may_alias=False)` does,
+  while the sampler uses it. A compiled copy shares none; `jax.device_put(may_alias=False)` does
   where an array that is whole on several devices goes to some of them.
   """
 
@@ -32,9 +32,9 @@ class Publisher:
     self._copy = cast(config)
 
   def snapshot(self, params, version: int) -> WeightSnapshot:
-    """A copy of `params`, complete on the devices when this returns."""
+    """Copies `params`; the copy is complete on the devices when this returns."""
     copied = self._copy(params)
-    # From jax 0.12 on, arrays that go to other devices in another layout pass through the host.
+    # From jax 0.12 on, arrays that go to other devices in another layout pass through the CPU.
     with jax.transfer_guard('allow'):
       copy = jax.device_put(copied, self._shardings)
     return WeightSnapshot(version, jax.block_until_ready(copy))

@@ -1,6 +1,6 @@
-"""The trainer's side: parameters out of a mesh of processes, piece by piece.
+"""Trainer side of a transfer: parameters gathered piece by piece from a mesh of processes.
 
-Every process takes part in bringing a piece together; one of them keeps it, on one of its devices:
+All processes gather a piece together; one of them keeps it, on one of its devices:
 
     piece       0     1     2     3     4     5  ...      2 processes of 2 devices each
     process     0     1     0     1     0     1
@@ -21,24 +21,24 @@ from magistral_jax.weights.manifest import PIECE_BYTES, Piece, cuts, leaves
 
 
 def pieces(params, dtype: str, piece_bytes: int = PIECE_BYTES) -> Iterator[tuple[Piece, jax.Array]]:
-  """Every piece of the parameters in `dtype`, whole on every device, one after another.
+  """Yields every piece of the parameters in `dtype`, whole on every device, one after another.
 
-  No process may skip one: they are gathered together. A device holds one of them beside the
-  parameters, and what the caller keeps; nothing shares a buffer with the parameters, which the
-  next step donates.
+  No process may skip one: gathering is collective. Besides the parameters and what the caller
+  keeps, a device holds one piece; no piece shares a buffer with the parameters, which the next
+  step donates.
   """
   itemsize = jnp.dtype(dtype).itemsize
   for name, leaf in leaves(params).items():
     whole = NamedSharding(leaf.sharding.mesh, PartitionSpec())
     for start, stop in cuts(leaf.shape, itemsize, piece_bytes):
       array, mark = _gather(whole, dtype, stop - start if leaf.shape else None)(leaf, start)
-      # Waits for the piece: what is asked for ahead of the device would all lie on it at once.
+      # Waits for the piece: all that is dispatched ahead would lie on the device at once.
       mark = int(jax.device_get(mark.addressable_data(0)))
       yield Piece(name, start, stop, tuple(array.shape), dtype, mark), array
 
 
 def share(array: jax.Array, number: int, process: int, processes: int) -> jax.Array | None:
-  """The copy of piece `number` that a process keeps, on one of its devices; None: another's."""
+  """Copy of piece `number` that a process keeps on one of its devices; None if another does."""
   if number % processes != process:
     return None
   copies = array.addressable_shards
@@ -47,7 +47,7 @@ def share(array: jax.Array, number: int, process: int, processes: int) -> jax.Ar
 
 def programs(params, dtype: str, piece_bytes: int = PIECE_BYTES
              ) -> Iterator[tuple[str, float, Callable]]:
-  """(leaf, how many such pieces it is, () -> the program of its largest, traced); for planning.
+  """Yields (leaf, its number of pieces, () -> the lowered program of its largest), for planning.
 
   Args:
     params: tree of shapes with shardings.
@@ -62,9 +62,9 @@ def programs(params, dtype: str, piece_bytes: int = PIECE_BYTES
 
 @functools.cache
 def _gather(whole, dtype: str, rows: int | None):
-  """Compiled once for a number of rows, wherever they start."""
+  """Compiled gather of `rows` rows of a leaf; where they start is an argument."""
   def cut(leaf, start):
-    # A copy even where nothing is cut off and the dtype is the same.
+    # A copy even where the piece is the whole leaf in its own dtype.
     part = jnp.copy(leaf if rows is None else jax.lax.dynamic_slice_in_dim(leaf, start, rows))
     part = jax.lax.with_sharding_constraint(part.astype(dtype), whole)
     return part, checksum(part)

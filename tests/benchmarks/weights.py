@@ -1,29 +1,28 @@
-r"""Weights from a trainer process to a sampler process: GB/s of both transports, beside a copy.
+r"""Speed of both weight transports between two processes, GB/s, beside a memory copy.
 
     python tests/benchmarks/weights.py [--megabytes=512] [--piece_megabytes=64] [--repeats=3]
 
-Two processes of two devices each, started by Ray on this machine; the object store is Ray's. Each
-repeat measures, in turns and on the same bytes:
+A trainer process and a sampler process of two devices each are started by Ray on this machine; the
+object store is Ray's. Each repeat measures, in turns and on the same bytes:
 
-    memory copy          numpy, in one thread
-    stage                the trainer's copy: pieces gathered, checksums, all before anyone can ask
-    lend, fetch, place   of a transport: asking for it; bringing the bytes to a device of the
-                         sampler; laying them out and comparing checksums
-    take                 all three as the sampler does it, overlapping where they can
+    memory copy            numpy, in one thread
+    stage                  the trainer's copy: pieces gathered and checksummed before any is lent
+    lend, fetch, assemble  of a transport: asking for a lease; bringing the bytes to a device of the
+                           sampler; resharding them and comparing checksums
+    take                   all three as the sampler does it, overlapping where they can
 
 2 CPU cores (hyperthreads of one), 2026-11-22, nothing else running, --megabytes=256 --repeats=3,
 medians in GB/s:
 
     memory copy 11.84, stage 0.33
-    device   lend 122   fetch 1.30   place 0.68   take 0.44
-    host     lend 8.3   fetch 202    place 0.65   take 0.61
+    device   lend 122   fetch 1.30   assemble 0.68   take 0.44
+    host     lend 8.3   fetch 202    assemble 0.65   take 0.61
 
-So configs for CPUs say runtime.transport='host'. By far the most of either is stage and place: the
-gather between two devices of a process, and the checksums. On a TPU nothing of this has been
-measured.
+So configs for CPUs say runtime.transport='host'. Most of the time of either goes to stage and
+assemble: the gather between two devices of a process, and the checksums. Not measured on a TPU yet.
 
-Table: medians of GB/s; after it one JSON object with all repeats. What is compiled is compiled by a
-repeat that does not count.
+Prints a table of medians in GB/s and one JSON object with all repeats. A first repeat, which
+compiles, does not count.
 """
 
 import argparse
@@ -49,13 +48,13 @@ from magistral_jax.weights import assembly, cpu, device
 from magistral_jax.weights.role import WeightReceiver, WeightSender
 
 DEADLINE_S = 300.0
-WAYS = ('device', 'host')
+TRANSPORTS = ('device', 'host')
 WIDTH, HIDDEN = 1024, 2048
 AXES = dict(embed=('vocab', 'embed'), ffn=('layers', 'embed', 'ffn'))
 
 
 def abstract(megabytes):
-  """A tree of that many megabytes in bfloat16: an embedding of a quarter, and stacked layers."""
+  """Abstract tree of that many megabytes in bfloat16: a quarter is embedding, the rest layers."""
   rows = megabytes * 2**20 // 4 // (2 * WIDTH)
   layers = megabytes * 2**20 * 3 // 4 // (2 * WIDTH * HIDDEN)
   return dict(embed=jax.ShapeDtypeStruct((rows, WIDTH), jnp.float32),
@@ -65,31 +64,31 @@ def abstract(megabytes):
 class Trainer:
   def __init__(self, megabytes, piece_megabytes):
     mesh = sharding.make_mesh(jax.devices(), fsdp=2, expert=1, sequence=1, tensor=1)
-    places = sharding.tree_named(mesh, sharding.TRAINER, AXES)
+    shardings = sharding.tree_named(mesh, sharding.TRAINER, AXES)
     ones = lambda: jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), abstract(megabytes))
-    self._params = jax.jit(ones, out_shardings=places)()
-    lenders = dict(device=device.Lender(ray.util.get_node_ip_address(), DEADLINE_S),
-                   host=cpu.Lender(ray.put))
+    self._params = jax.jit(ones, out_shardings=shardings)()
+    lenders = dict(device=device.DeviceLender(ray.util.get_node_ip_address(), DEADLINE_S),
+                   host=cpu.CpuLender(ray.put))
     self._sender = WeightSender('bfloat16', lenders, process=0, processes=1,
-                        piece_bytes=piece_megabytes << 20)
+                                piece_bytes=piece_megabytes << 20)
 
   def stage(self, version):
     began = time.perf_counter()
     manifest = self._sender.stage(self._params, 0, version)
     return manifest, time.perf_counter() - began
 
-  def lend(self, version, way):
-    return self._sender.lend(0, version, way)
+  def lend(self, version, transport):
+    return self._sender.lend(0, version, transport)
 
 
 class Sampler:
   def __init__(self, megabytes, trainer):
     mesh = sharding.make_mesh(jax.devices(), expert=1, tensor=2)
     self._abstract, self._trainer = abstract(megabytes), trainer
-    self._places = sharding.tree_named(mesh, sharding.SAMPLER, AXES)
+    self._shardings = sharding.tree_named(mesh, sharding.SAMPLER, AXES)
     self._fetchers = dict(
-        device=device.Fetcher(ray.util.get_node_ip_address(), DEADLINE_S, jax.devices()),
-        host=cpu.Fetcher(ray.get, jax.devices()))
+        device=device.DeviceFetcher(ray.util.get_node_ip_address(), DEADLINE_S, jax.devices()),
+        host=cpu.CpuFetcher(ray.get, jax.devices()))
     self._bytes = np.ones(megabytes << 20, np.uint8)
 
   def copy(self):
@@ -99,35 +98,38 @@ class Sampler:
     np.copyto(to, self._bytes)
     return time.perf_counter() - began
 
-  def parts(self, manifest, way):
-    """Seconds of lend, fetch and place, one after another."""
+  def parts(self, manifest, transport):
+    """Measures seconds of lend, fetch and assemble, one after another."""
     marks = [time.perf_counter()]
-    leases = [ray.get(self._trainer.lend.remote(manifest.version, way))]
+    leases = [ray.get(self._trainer.lend.remote(manifest.version, transport))]
     marks.append(time.perf_counter())
-    arrays = jax.block_until_ready(list(self._fetchers[way].fetch(leases, manifest)))
+    arrays = jax.block_until_ready(list(self._fetchers[transport].fetch(leases, manifest)))
     marks.append(time.perf_counter())
-    assembly.assemble(manifest, arrays, self._abstract, self._places)
+    assembly.assemble(manifest, arrays, self._abstract, self._shardings)
     marks.append(time.perf_counter())
-    return dict(zip(('lend', 'fetch', 'place'), np.diff(marks).tolist(), strict=True))
+    return dict(zip(('lend', 'fetch', 'assemble'), np.diff(marks).tolist(), strict=True))
 
-  def take(self, manifest, way):
-    taker = WeightReceiver(self._abstract, self._places, 'bfloat16', {way: self._fetchers[way]})
+  def take(self, manifest, transport):
+    receiver = WeightReceiver(self._abstract, self._shardings, 'bfloat16',
+                              {transport: self._fetchers[transport]})
     began = time.perf_counter()
-    taker.take(manifest, lambda way: [ray.get(self._trainer.lend.remote(manifest.version, way))])
+    ask = lambda name: [ray.get(self._trainer.lend.remote(manifest.version, name))]
+    receiver.take(manifest, ask)
     return time.perf_counter() - began
 
 
 def measure(trainer, sampler, version):
-  """{what: seconds} of one repeat; odd ones take the ways in the other order."""
+  """Measures one repeat, {what: seconds}; odd ones take the transports in the other order."""
   call = lambda method, *args: ray.get(method.remote(*args), timeout=DEADLINE_S)
   manifest, seconds = call(trainer.stage, 3 * version)
   found = {'memory copy': call(sampler.copy), 'stage': seconds}
-  for way in WAYS[::-1] if version % 2 else WAYS:
-    found |= {f'{way}: {part}': s for part, s in call(sampler.parts, manifest, way).items()}
-  for i, way in enumerate(WAYS[::-1] if version % 2 else WAYS):
-    # Staged anew: what was lent by the host before need not be put into the store again.
+  for transport in TRANSPORTS[::-1] if version % 2 else TRANSPORTS:
+    parts = call(sampler.parts, manifest, transport)
+    found |= {f'{transport}: {part}': s for part, s in parts.items()}
+  for i, transport in enumerate(TRANSPORTS[::-1] if version % 2 else TRANSPORTS):
+    # Staged again: the CPU transport would reuse the lease that is in the store already.
     manifest, _ = call(trainer.stage, 3 * version + 1 + i)
-    found[f'{way}: take'] = call(sampler.take, manifest, way)
+    found[f'{transport}: take'] = call(sampler.take, manifest, transport)
   return manifest.bytes, found
 
 

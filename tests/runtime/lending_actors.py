@@ -16,18 +16,18 @@ class Trainer(fake_actors.TrainerActor):
 
   def join(self, coordinator, processes, process, timeout_s):
     super().join(coordinator, processes, process, timeout_s)
-    by_device = device.Lender(peers.IP, peers.DEADLINE_S)
+    by_device = device.DeviceLender(peers.IP, peers.DEADLINE_S)
     if self.fault:
       by_device = peers.Faulty(by_device, self.fault)
     self._params = peers.trainer_params(jax.devices()[:1])
-    self._sender = WeightSender('float32', dict(device=by_device, host=cpu.Lender(ray.put)),
+    self._sender = WeightSender('float32', dict(device=by_device, host=cpu.CpuLender(ray.put)),
                         process=process, processes=processes, piece_bytes=peers.PIECE_BYTES)
 
   def stage(self, lineage, version):
     return self._sender.stage(jax.tree.map(lambda x: x + version, self._params), lineage, version)
 
-  def lend(self, lineage, version, way):
-    return self._sender.lend(lineage, version, way)
+  def lend(self, lineage, version, transport):
+    return self._sender.lend(lineage, version, transport)
 
 
 class Sampler(fake_actors.SamplerActor):
@@ -35,12 +35,14 @@ class Sampler(fake_actors.SamplerActor):
 
   def __init__(self, config):
     super().__init__(config)
-    self._receiver = peers.taker('float32', get=lambda refs: actors.answers(refs, peers.DEADLINE_S))
+    self._receiver = peers.receiver(
+        'float32', get=lambda refs: actors.answers(refs, peers.DEADLINE_S))
     self._first = peers.trainer_params(jax.devices()[:1])
 
   def take(self, manifest, lenders):
-    params, taken = self._receiver.take(manifest, actors.asking(lenders, manifest, peers.DEADLINE_S))
-    if taken.way:
+    ask = actors.asking(lenders, manifest, peers.DEADLINE_S)
+    params, taken = self._receiver.take(manifest, ask)
+    if taken.transport:
       for now, first in zip(jax.tree.leaves(params), jax.tree.leaves(self._first), strict=True):
         np.testing.assert_array_equal(np.asarray(now), np.asarray(first + manifest.version))
       super().take(manifest, lenders)

@@ -17,12 +17,13 @@ import pytest
 
 from magistral_jax import train
 from magistral_jax.batching.role import Batcher
+from magistral_jax.batching.staleness import window_groups
 from magistral_jax.experiment import checks
 from magistral_jax.orchestration import lockstep, threads
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
-from magistral_jax.orchestration.ledger import Ledger, window_groups
+from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.orchestration.loop import Loop
 from magistral_jax.records import Problem, Prompt
 from magistral_jax.sampler.slots import Sampling
@@ -382,19 +383,19 @@ def test_in_lockstep_all_is_as_if_the_trainer_had_not_died_whoever_waited_for_it
           == {(step, 0, step - 1) for step in range(1, 7)})
 
 
-@pytest.mark.parametrize('trainer, way', [
+@pytest.mark.parametrize('trainer, transport', [
     ('Trainer', 'device'), pytest.param('SpoiledTrainer', 'host', marks=pytest.mark.long)])
-def test_weights_go_by_device_or_where_that_fails_by_the_host(tmp_path, trainer, way):
+def test_weights_go_by_device_or_where_that_fails_by_the_host(tmp_path, trainer, transport):
   roles = fake_actors.Roles(TrainerActor=getattr(lending_actors, trainer),
                            SamplerActor=lending_actors.Sampler)
   with ClusterRuntime(tmp_path, roles=roles, trainers=2) as running:
     running.run(6)
-    assert f'by {way}' in str(running.place.places()['sampler-0'])
+    assert f'by {transport}' in str(running.place.places()['sampler-0'])
   accounted(tmp_path, 6)
   lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
   figures = lines[-1]
-  assert figures[f'weights_{way}'] == figures['weights'] >= 1
-  assert figures[f'weights_{way}_gb_per_s'] > 0
-  if way == 'host':
+  assert figures[f'weights_{transport}'] == figures['weights'] >= 1
+  assert figures[f'weights_{transport}_gb_per_s'] > 0
+  if transport == 'host':
     assert figures['weights_device_failures'] >= 1 and figures['weights_recovery_s'] > 0
     assert 'weights_device' not in figures

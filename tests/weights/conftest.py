@@ -1,4 +1,4 @@
-"""A tiny model's weights on a trainer's mesh, and a sampler's layout for them."""
+"""Tiny weights on a trainer mesh."""
 import jax
 import pytest
 

@@ -1,4 +1,4 @@
-"""Weights that arrive are those that were sent, or nobody gets them."""
+"""Weights that arrive are those that were sent; damaged ones are refused."""
 import dataclasses
 
 import jax
@@ -33,18 +33,18 @@ def params():
 
 @pytest.fixture(scope='module')
 def sent(params):
-  """(manifest, bytes of the pieces), in pieces of two layers at most."""
-  shelf = WeightSender('bfloat16', dict(host=cpu.Lender(lambda array: array)), process=0, processes=1,
-                piece_bytes=2 * 16 * 24 * 2)
-  announced = shelf.stage(params, 0, 7)
-  return announced, shelf.lend(0, 7, 'host')
+  """Manifest and bytes of the pieces, each of at most two layers."""
+  sender = WeightSender('bfloat16', dict(host=cpu.CpuLender(lambda array: array)), process=0,
+                        processes=1, piece_bytes=2 * 16 * 24 * 2)
+  announced = sender.stage(params, 0, 7)
+  return announced, sender.lend(0, 7, 'host')
 
 
 def receive(announced, arrays, dtype='bfloat16'):
   mesh = sharding.make_mesh(jax.devices()[:2], expert=1, tensor=2)
-  fetcher = cpu.Fetcher(lambda references: references, jax.devices()[:2])
-  taker = WeightReceiver(ABSTRACT, laid_out(mesh, sharding.SAMPLER), dtype, dict(host=fetcher))
-  return taker.take(announced, lambda way: [arrays])[0]
+  fetcher = cpu.CpuFetcher(lambda references: references, jax.devices()[:2])
+  receiver = WeightReceiver(ABSTRACT, laid_out(mesh, sharding.SAMPLER), dtype, dict(host=fetcher))
+  return receiver.take(announced, lambda transport: [arrays])[0]
 
 
 def test_the_tree_arrives_bit_for_bit_in_the_samplers_layout(params, sent):
@@ -86,7 +86,7 @@ def lose_one(announced, arrays):
   return announced, arrays[:-1]
 
 
-def lose_one_and_its_word(announced, arrays):
+def lose_one_and_its_entry(announced, arrays):
   return dataclasses.replace(announced, pieces=announced.pieces[:-1]), arrays[:-1]
 
 
@@ -96,7 +96,7 @@ def swap_two(announced, arrays):
 
 
 def other_dtype(announced, arrays):
-  # Of the same size, which the device transfer would hand on as it is.
+  # One of the same size: the device transfer would pass it on unchecked.
   pieces = tuple(dataclasses.replace(p, dtype='float16') for p in announced.pieces)
   return dataclasses.replace(announced, pieces=pieces), arrays
 
@@ -113,9 +113,9 @@ def of_another_model(announced, arrays):
 
 @pytest.mark.parametrize('spoil, words', [
     (flip_a_bit, 'arrived damaged'), (cut_short, 'bytes instead of'),
-    (lose_one, 'pieces of version 7 were lent'), (lose_one_and_its_word, 'Version 7 lacks'),
+    (lose_one, 'pieces of version 7 were lent'), (lose_one_and_its_entry, 'Version 7 lacks'),
     (swap_two, 'arrived'), (other_dtype, 'float16 and the sampler computes in bfloat16'),
-    (other_shape, 'was due'), (of_another_model, 'which this model has not')])
+    (other_shape, 'was expected'), (of_another_model, 'which this model does not have')])
 def test_what_is_not_as_announced_is_refused(sent, spoil, words):
   announced, arrays = sent
   with pytest.raises(manifest.WeightError, match=words):
@@ -123,14 +123,14 @@ def test_what_is_not_as_announced_is_refused(sent, spoil, words):
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16, jnp.int8])
-def test_a_checksum_is_of_every_bit_and_its_place(dtype):
+def test_a_checksum_covers_every_bit_and_its_position(dtype):
   rng = np.random.default_rng(0)
   array = jnp.asarray(rng.integers(1, 9, (3, 4, 5)), dtype)
   mark = jax.jit(checksum)
   marks = [int(mark(array))]
-  for place in range(8 * array.nbytes):
+  for bit in range(8 * array.nbytes):
     changed = np.asarray(array).copy()
-    changed.reshape(-1).view(np.uint8)[place // 8] ^= 1 << place % 8
+    changed.reshape(-1).view(np.uint8)[bit // 8] ^= 1 << bit % 8
     marks.append(int(mark(changed)))
   # Signs of two elements, exchanged rows.
   for i in range(1, array.size):

@@ -1,4 +1,4 @@
-"""A snapshot is a copy in the sampler's layout and dtype, whatever the trainer does afterwards."""
+"""Snapshots are copies in the sampler's layout and dtype that outlive the trainer's next step."""
 import dataclasses
 import functools
 
@@ -67,8 +67,8 @@ def test_a_snapshot_is_a_copy_in_the_samplers_layout(trainer, sampler):
   snapshot = Publisher(CONFIG, mesh).snapshot(params, 7)
   assert snapshot.version == 7
   wanted = sharding.tree_named(mesh, sharding.SAMPLER, decoder.definition(CONFIG)[1])
-  for leaf, place in zip(jax.tree.leaves(snapshot.params), jax.tree.leaves(wanted), strict=True):
-    assert leaf.sharding.is_equivalent_to(place, leaf.ndim) and leaf.dtype == jnp.float32
+  for leaf, target in zip(jax.tree.leaves(snapshot.params), jax.tree.leaves(wanted), strict=True):
+    assert leaf.sharding.is_equivalent_to(target, leaf.ndim) and leaf.dtype == jnp.float32
   assert not addresses(snapshot.params) & addresses(params)
   jax.tree.map(lambda x: x.delete(), params)
   chex.assert_trees_all_equal(host(snapshot.params), initial_weights())
