@@ -1,0 +1,7 @@
+"""Programs: judged by running them on tests in jails.
+
+    judge      check: the status of a program; where a completion with a program is judged
+    cpp        compiles C++ in a jail
+    compare    compares a program's output with the expected one
+    harness/   what runs inside the jails beside the program
+"""

@@ -1,0 +1,8 @@
+"""Jails for programs that a model wrote: what they may see, do and use.
+
+    sandbox     Sandbox: starts programs in jails; what is promised and what is not
+    jail        the command line of bubblewrap, and of the limits inside
+    seccomp     the filter of system calls
+    supervise   Running: watches a program's process tree and kills it at a limit
+    toolchain   bubblewrap, the interpreter and the libraries of this machine
+"""

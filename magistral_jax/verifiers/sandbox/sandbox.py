@@ -11,7 +11,7 @@ Three layers, each for what the others cannot do:
 
 Every program is started in a jail of its own, and nothing outlives it: a worker that is killed with
 SIGKILL takes its jails with it. (A jail that is some milliseconds old is not yet tied to it; then
-the worker's nursery ends it. Only if that is killed in the same moment, a jail is left.)
+the worker's fork server ends it. Only if that is killed in the same moment, a jail is left.)
 
 What is not promised. The jail shares the kernel with its host: a hole in the kernel, or in the
 processor (side channels), is a way out; where that matters run the verifiers in a virtual machine

@@ -24,7 +24,7 @@ _LOOK_S = 0.01
 _TICKS = os.sysconf('SC_CLK_TCK')
 _PAGE = os.sysconf('SC_PAGE_SIZE')
 _KEPT_STDERR = 2048         # At its beginning, and at its end.
-_BURY_S = 10.0
+_REAP_S = 10.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -134,11 +134,11 @@ class Running:
         _signal(pidfd)
     if self._status_fd is None:
       self._kill_unjailed()
-    code = self._popen.wait(_BURY_S)
+    code = self._popen.wait(_REAP_S)
     if self._status_fd is None and self._exit_code is None:
       self._exit_code = code if code >= 0 else 128 - code
     if self._init_pidfd is not None:
-      self._bury()
+      self._reap()
     self._read_reports()
     self._drain()
     for fd in (self._pidfd, self._init_pidfd, self._box_fd, self._stdout_fd, self._stderr_fd,
@@ -148,10 +148,10 @@ class Running:
     self._pidfd = None
     self._cleanup()
 
-  def _bury(self) -> None:
+  def _reap(self) -> None:
     """Waits until the last process of the jail is gone."""
-    if not _readable(self._init_pidfd, _BURY_S):
-      raise RuntimeError(f'A jailed program is still there {_BURY_S} s after SIGKILL.')
+    if not _readable(self._init_pidfd, _REAP_S):
+      raise RuntimeError(f'A jailed program is still there {_REAP_S} s after SIGKILL.')
     try:
       # It became our child when bubblewrap ended; unless that took it along.
       _, _, used = os.wait4(self._init_pid, os.WNOHANG)

@@ -1,7 +1,7 @@
-"""The processes that fork workers: two of them loaded at any time, so that one may die, too.
+"""The parent's side of the processes that fork workers; two are kept loaded, so that one may die.
 
-    Nurseries.fork(seat) --> first nursery --fork--> worker, ready after milliseconds
-                             second: waits; takes over when the first one dies
+    ForkServers.fork(worker_id) --> first fork server --fork--> worker, ready after milliseconds
+                                    second: idle; takes over when the first one dies
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ import threading
 import time
 
 from magistral_jax.verifiers.workers.process import Process, WorkerDied
-from magistral_jax.verifiers.workers.worker import BURY, FORK, ORDER, REPLY
+from magistral_jax.verifiers.workers.worker import FORK, ORDER, REAP, REPLY
 
 KEPT = 2
 START_TIMEOUT_S = 120.0    # Importing SymPy from a cold disk on a loaded machine.
 START_ATTEMPTS = 3         # Failures in a row after which jobs no longer wait.
-ORDER_TIMEOUT_S = 20.0     # A fork or a funeral; milliseconds, but for a machine that swaps.
+ORDER_TIMEOUT_S = 20.0     # A fork or a reaping takes milliseconds, unless the machine swaps.
 TEND_S = 0.2
 _PACKAGE_ROOT = str(pathlib.Path(__file__).resolve().parents[3])
 
 
-class Nursery:
-  """One process of `worker.nursery`; dies with the thread that made it. Thread-safe once ready.
+class ForkServer:
+  """Handle on one process that runs `worker.fork_server`. Thread-safe once it is ready.
 
-  Any call raises WorkerDied when the process is gone or hangs; it is killed then.
+  The process dies with the thread that made it. Every call raises WorkerDied when the process is
+  gone or hangs, and kills it then.
   """
 
   def __init__(self, settings: str):
@@ -51,49 +52,51 @@ class Nursery:
     self._lock = threading.Lock()
 
   def ready(self, timeout_s: float) -> None:
-    """Returns when it is loaded."""
+    """Waits until the process has loaded everything; WorkerDied after `timeout_s`."""
     with self._lock:
       self._reply(timeout_s)
 
-  def fork(self, seat: int) -> Process:
-    """A new worker."""
-    return Process(seat, lambda seat, files: self._order(FORK, seat, files), self._buried)
+  def fork(self, worker_id: int) -> Process:
+    """Forks a new worker, which is not ready yet."""
+    return Process(
+        worker_id, lambda number, files: self._order(FORK, number, files), self._reap_worker)
 
   def alive(self) -> bool:
+    """Whether the process runs."""
     return self._popen.poll() is None
 
   def last_words(self) -> str:
-    """The end of what it wrote."""
+    """The last 1000 bytes that the process wrote to stdout and stderr."""
     size = os.fstat(self._stderr.fileno()).st_size
     return os.pread(self._stderr.fileno(), 1000, max(0, size - 1000)).decode(
         errors='replace').strip()
 
   def kill(self) -> None:
-    """Its workers die with it. Safe to call twice, and while another call waits."""
+    """Kills the process, and with it its workers. Safe to call twice, or while a call waits."""
     self._popen.kill()
     self._popen.wait()
 
-  def bury(self) -> None:
-    """Kills it and closes its files."""
+  def reap(self) -> None:
+    """Kills the process, reaps it and closes its files."""
     self.kill()
     with self._lock:
       self._channel.close()
       self._stderr.close()
 
-  def _buried(self, pid: int) -> int:
-    """Exit code of a worker; it died by SIGKILL if its nursery did."""
+  def _reap_worker(self, pid: int) -> int:
+    """Reaps a worker and returns its exit code; -SIGKILL if the fork server is gone."""
     with contextlib.suppress(WorkerDied):
-      return self._order(BURY, pid, [])
+      return self._order(REAP, pid, [])
     return -signal.SIGKILL
 
   def _order(self, kind: bytes, number: int, files: list[int]) -> int:
     with self._lock:
       if not self.alive():
-        raise WorkerDied('the nursery died')
+        raise WorkerDied('the fork server died')
       try:
         socket.send_fds(self._channel, [ORDER.pack(kind, number)], files)
       except OSError as error:
-        raise WorkerDied(f'the nursery died: {error}') from None
+        raise WorkerDied(f'the fork server died: {error}') from None
       return self._reply(ORDER_TIMEOUT_S)
 
   def _reply(self, timeout_s: float) -> int:
@@ -102,31 +105,35 @@ class Nursery:
       reply = self._channel.recv(REPLY.size, socket.MSG_WAITALL)
     except OSError as error:
       self.kill()
-      raise WorkerDied(f'the nursery hangs: {error!r}') from None
+      raise WorkerDied(f'the fork server hangs: {error!r}') from None
     if len(reply) < REPLY.size:
       self.kill()
-      raise WorkerDied(self.last_words() or 'the nursery died')
+      raise WorkerDied(self.last_words() or 'the fork server died')
     return REPLY.unpack(reply)[0]
 
 
-class Nurseries:
-  """Keeps `KEPT` nurseries loaded, from a thread of its own: the kernel ties them to its life."""
+class ForkServers:
+  """Keeps `KEPT` fork servers loaded.
+
+  They are started from a thread of its own, since the kernel ends them with the thread that
+  started them.
+  """
 
   def __init__(self, settings: str):
     self._settings = settings
     self._changed = threading.Condition()
-    self._loaded: list[Nursery] = []
-    self._loading: Nursery | None = None
+    self._loaded: list[ForkServer] = []
+    self._loading: ForkServer | None = None
     self._failures, self._words = 0, ''
     self._closing, self._ended = False, threading.Event()
-    self._thread = threading.Thread(target=self._tend, name='verifier-nursery', daemon=True)
+    self._thread = threading.Thread(target=self._tend, name='verifier-fork-server', daemon=True)
     self._thread.start()
 
-  def fork(self, seat: int) -> Process:
-    """A new worker, its files and process id; not yet ready.
+  def fork(self, worker_id: int) -> Process:
+    """Forks a new worker, which is not ready yet.
 
     Raises:
-      WorkerDied: none could be made; says what the last nursery said.
+      WorkerDied: no worker could be made; the message is what the last fork server wrote.
     """
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
@@ -135,18 +142,18 @@ class Nurseries:
           if self._closing or self._failures >= START_ATTEMPTS:
             raise WorkerDied(self._words)
           if not self._changed.wait(max(0.0, deadline - time.monotonic())):
-            raise WorkerDied(f'no nursery was loaded within {START_TIMEOUT_S:.0f} s')
-        nursery = self._loaded[0]
+            raise WorkerDied(f'no fork server was loaded within {START_TIMEOUT_S:.0f} s')
+        server = self._loaded[0]
       try:
-        return nursery.fork(seat)
+        return server.fork(worker_id)
       except WorkerDied:
         with self._changed:
-          self._loaded = [n for n in self._loaded if n is not nursery]
+          self._loaded = [n for n in self._loaded if n is not server]
           self._changed.notify_all()
-        nursery.bury()
+        server.reap()
 
   def stop(self) -> None:
-    """From here on there are no new workers; those there are can still be buried."""
+    """Refuses new workers from here on; existing ones can still be reaped."""
     with self._changed:
       self._closing = True
       if self._loading:
@@ -154,7 +161,7 @@ class Nurseries:
       self._changed.notify_all()
 
   def close(self) -> None:
-    """Kills the nurseries, and with them what workers there are."""
+    """Kills the fork servers, and with them the workers that are left."""
     self.stop()
     self._ended.set()
     self._thread.join(30.0)
@@ -162,38 +169,39 @@ class Nurseries:
   def _tend(self) -> None:
     while True:
       with self._changed:
-        for nursery in [n for n in self._loaded if not n.alive()]:
-          self._loaded.remove(nursery)
-          nursery.bury()
+        for server in [n for n in self._loaded if not n.alive()]:
+          self._loaded.remove(server)
+          server.reap()
         if self._closing:
           break
         if len(self._loaded) >= KEPT:
           self._changed.wait(TEND_S)
           continue
         if self._failures >= START_ATTEMPTS:
-          self._changed.wait(5 * TEND_S)       # It may be passing: memory, processes, a full disk.
+          # The cause may be temporary: memory, the number of processes, a full disk.
+          self._changed.wait(5 * TEND_S)
       self._load()
     self._ended.wait()
-    for nursery in self._loaded:
-      nursery.bury()
+    for server in self._loaded:
+      server.reap()
 
   def _load(self) -> None:
-    nursery = None
+    server = None
     try:
       with self._changed:
         if self._closing:
           return
-        nursery = self._loading = Nursery(self._settings)
-      nursery.ready(START_TIMEOUT_S)
+        server = self._loading = ForkServer(self._settings)
+      server.ready(START_TIMEOUT_S)
       words = None
     except (WorkerDied, OSError) as error:
       words = str(error) or repr(error)
-      if nursery:
-        nursery.bury()
+      if server:
+        server.reap()
     with self._changed:
       self._loading = None
       if words is None:
-        self._loaded.append(nursery)
+        self._loaded.append(server)
         self._failures = 0
       else:
         self._failures, self._words = self._failures + 1, words
@@ -201,7 +209,7 @@ class Nurseries:
 
 
 def _environment() -> dict[str, str]:
-  """A small environment: no accelerator, no secrets of the parent, one thread per library."""
+  """The environment of a fork server: no accelerator, no secrets, one thread per library."""
   kept = {k: os.environ[k] for k in ('PATH', 'HOME', 'LANG', 'LC_ALL', 'TMPDIR', 'LD_LIBRARY_PATH',
                                      'VIRTUAL_ENV') if k in os.environ}
   path = [_PACKAGE_ROOT, os.environ.get('PYTHONPATH', '')]

@@ -1,17 +1,17 @@
-"""The worker processes: handing jobs out, deadlines, retries, and nothing left behind.
+"""The pool of worker processes: dispatch, deadlines, retries, restarts.
 
-Each worker has a thread here that gets it from a nursery, gives it one job at a time and kills it
-(SIGKILL: a busy interpreter hears nothing else) when the job's time is up. What then becomes of the
-job:
+Each worker has a thread here, which gets it from a fork server, dispatches one job at a time to it
+and kills it when the job's time is up (with SIGKILL, the only signal that a busy interpreter acts
+on). The outcome of the job:
 
-  time is up                 -> 'timeout', never tried again: it would only take as long again
+  the deadline passed        -> 'timeout', never retried: it would only take as long again
   out of memory              -> 'memory'
   crashed twice by itself    -> 'memory': SymPy at its limits dies of signals too
-  killed from outside        -> again on a new process, up to KILLED_ATTEMPTS times, then 'error'
-  ended otherwise, our bug,
-  the sandbox failed         -> once more on a new process, then 'error'
+  killed from outside        -> retried on a new process, up to KILLED_ATTEMPTS times, then 'error'
+  ended otherwise, failed in
+  our code or in the sandbox -> retried once on a new process, then 'error'
 
-A worker that dies is replaced at once, with a job in hand or without.
+A worker that dies is restarted at once, with a job in hand or without.
 """
 
 from __future__ import annotations
@@ -34,20 +34,21 @@ from magistral_jax.records import Verdict
 from magistral_jax.verifiers import language, reward
 from magistral_jax.verifiers.code import judge
 from magistral_jax.verifiers.sandbox.sandbox import Limits
-from magistral_jax.verifiers.workers.fork_server import START_ATTEMPTS, Nurseries
+from magistral_jax.verifiers.workers.fork_server import START_ATTEMPTS, ForkServers
 from magistral_jax.verifiers.workers.process import Process, WorkerDied
 from magistral_jax.verifiers.workers.worker import pack
 
 ATTEMPTS = 2
-KILLED_ATTEMPTS = 5        # Whoever kills a worker is not this job, but it may be one too large.
-READY_TIMEOUT_S = 60.0     # Of a fork; milliseconds, but for a machine that swaps.
-IDLE_S = 0.2               # How often a worker without a job is looked after.
-MIN_MEMORY_MB = 256        # The worker itself, SymPy loaded.
+KILLED_ATTEMPTS = 5        # The job does not kill its worker itself, but may use too much memory.
+READY_TIMEOUT_S = 60.0     # A forked worker is ready within milliseconds, unless the machine swaps.
+IDLE_S = 0.2               # Interval at which a worker without a job is checked.
+MIN_MEMORY_MB = 256        # Address space of a worker with SymPy loaded.
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
 @dataclasses.dataclass(eq=False)
 class _Task:
+  """A job with its future; `submitted` is a time.monotonic."""
   job: Mapping
   future: concurrent.futures.Future
   submitted: float
@@ -58,15 +59,18 @@ class Pool:
   """Judges completions in killable processes; a context manager.
 
   Args:
-    workers: processes, each with one job at a time.
-    timeout_s: what one job may take once a ready worker has it; a program has its compilation and
-      its tests on top of that.
+    workers: number of processes, each with one job at a time.
+    timeout_s: wall time of one job once a ready worker has it; for a program the time of its
+      compilation and tests is added.
     memory_mb: address space of a worker.
-    queue: how many jobs may wait before the pool is `full`.
-    rewards: format, correct, length_max, length_cache, length_penalty, language, code_reward.
-    language_model: as `language.load` has it; read only where the language pays.
-    sandbox: one of `sandbox.MODES`; the sandbox is made when there is a program to judge.
-    test_timeout_s, test_memory_mb: processor time and memory of one test of a program.
+    queue: number of waiting jobs from which the pool is `full`.
+    rewards: format, correct, length_max, length_cache, length_penalty, language, code_reward, as
+      `reward.check_rewards` has them.
+    language_model: path, as `language.load` takes it; read only where the language pays.
+    sandbox: one of `sandbox.MODES`; a worker makes its sandbox at its first program.
+    test_timeout_s, test_memory_mb: CPU time and memory of one test of a program.
+  Raises:
+    ValueError: a value that cannot work, by its key.
   """
 
   def __init__(self, workers: int, *, timeout_s: float, memory_mb: int, queue: int,
@@ -81,13 +85,13 @@ class Pool:
                        f'{MIN_MEMORY_MB}: raise verifiers.memory_mb.')
     reward.check_rewards(**rewards)
     self._timeout_s, self._most_waiting = timeout_s, queue
-    self._means = dict(rewards)
+    self._scoring = dict(rewards)
     if rewards['language']:
-      self._means['identify'] = language.load(language_model)
-    # On a loaded machine a program may take twice its processor time; then it has had its turn.
+      self._scoring['identify'] = language.load(language_model)
+    # On a loaded machine a program may take twice its CPU time of wall time, and no more.
     test_limits = dict(time_s=test_timeout_s, wall_s=2 * test_timeout_s, memory_mb=test_memory_mb)
     self._test_limits = Limits(**test_limits)
-    self._nurseries = Nurseries(json.dumps(dict(
+    self._fork_servers = ForkServers(json.dumps(dict(
         memory_mb=int(memory_mb), parent=os.getpid(), rewards=dict(rewards),
         language_model=language_model, sandbox=sandbox, test_limits=test_limits)))
     self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
@@ -108,10 +112,14 @@ class Pool:
     self.close()
 
   def submit(self, job: Mapping) -> concurrent.futures.Future[Verdict]:
-    """Queues one job (`reward.score` says what it holds) and returns at once.
+    """Queues one job, in the form that `reward.score` takes, and returns at once.
 
-    The future always gets a Verdict, of status 'error' if need be; it is cancelled by `close`. It
-    never blocks: who submits without end looks at `full` first.
+    The future always gets a Verdict, of status 'error' if need be, unless `close` cancels it. This
+    call never blocks and the queue has no bound: callers check `full` first.
+
+    Raises:
+      ValueError: no verifier judges the job's domain.
+      RuntimeError: the pool is closed.
     """
     reward.check_domain(job['domain'])
     future = concurrent.futures.Future()
@@ -125,18 +133,18 @@ class Pool:
 
   @property
   def full(self) -> bool:
-    """Whether more jobs wait for a worker than should: no new prompts are started then."""
+    """Whether at least `queue` jobs wait for a worker; new prompts should not be started then."""
     return self._counts['submitted'] - self._counts['taken'] >= self._most_waiting
 
   def pids(self) -> list[int]:
-    """Of the workers that run now."""
+    """Process ids of the live workers."""
     with self._lock:
       return [p.pid for p in self._processes.values()]
 
   def stats(self) -> dict[str, float]:
-    """Counts since the start, and times of the latest 2048 jobs of each domain.
+    """Counts since the start, and percentiles in seconds over the latest 2048 jobs of each domain.
 
-    latency is from `submit` to the verdict, queueing included; service is without it.
+    Latency is the time from `submit` to the verdict; service is the time without queueing.
     """
     with self._lock:
       counts = self._counts.copy()
@@ -152,17 +160,17 @@ class Pool:
     return found
 
   def close(self) -> None:
-    """Kills the workers and cancels what was not judged. Safe to call twice."""
+    """Kills the workers and cancels the jobs that were not judged. Safe to call twice."""
     with self._lock:
       self._closing.set()
       for _ in self._threads:
         self._tasks.put(None)
       for process in self._processes.values():
         process.kill()
-    self._nurseries.stop()
+    self._fork_servers.stop()
     for thread in self._threads:
       thread.join(timeout=30.0)
-    self._nurseries.close()
+    self._fork_servers.close()
     while True:
       try:
         task = self._tasks.get_nowait()
@@ -171,12 +179,13 @@ class Pool:
       if task is not None:
         task.future.cancel()
 
-  def _serve(self, seat: int) -> None:
-    """The life of one worker's thread: a new process whenever the last one is gone."""
+  def _serve(self, worker_id: int) -> None:
+    """Runs one worker's thread: dispatches jobs and restarts the process whenever it is gone."""
     while True:
-      # Before there is a job, so that it need not wait; what fails is tried again, and told, then.
+      # Started before there is a job, so that no job waits for it. A start that fails is retried,
+      # and reported, when a job comes.
       with contextlib.suppress(WorkerDied, OSError):
-        self._ready(seat)
+        self._ready(worker_id)
       try:
         task = self._tasks.get(timeout=IDLE_S)
       except Empty:
@@ -187,7 +196,7 @@ class Pool:
         self._counts['taken'] += 1
       verdict = None
       while verdict is None and not self._closing.is_set():
-        verdict = self._attempt_safely(seat, task)
+        verdict = self._attempt_safely(worker_id, task)
       if verdict is None or (verdict.status == 'error' and self._closing.is_set()):
         task.future.cancel()
         continue
@@ -197,20 +206,20 @@ class Pool:
             (time.monotonic() - task.submitted, verdict.seconds))
       if task.future.set_running_or_notify_cancel():
         task.future.set_result(verdict)
-    self._drop(seat)
+    self._drop(worker_id)
 
-  def _attempt_safely(self, seat: int, task: _Task) -> Verdict | None:
-    """The sandbox border: whatever goes wrong on this side is an 'error' too, not a lost job."""
+  def _attempt_safely(self, worker_id: int, task: _Task) -> Verdict | None:
+    """Attempts a task; whatever fails on this side of the border becomes an 'error' verdict."""
     try:
-      return self._attempt(seat, task)
+      return self._attempt(worker_id, task)
     except Exception as e:
-      self._drop(seat)
+      self._drop(worker_id)
       return Verdict('error', 0.0, dict.fromkeys(reward.PARTS, 0.0), detail=repr(e)[:1000])
 
-  def _attempt(self, seat: int, task: _Task) -> Verdict | None:
-    """Tries a task once; None if it has another try. A worker already dead costs no try."""
+  def _attempt(self, worker_id: int, task: _Task) -> Verdict | None:
+    """Attempts a task once; None if it is to be retried. A worker already dead costs no attempt."""
     try:
-      process = self._ready(seat)
+      process = self._ready(worker_id)
     except (WorkerDied, OSError) as e:
       return self._unjudged(task, 'error', f'no worker could be started: {e}')
     task.attempts += 1
@@ -220,11 +229,11 @@ class Pool:
     try:
       reply = process.exchange(pack({'job': task.job}), began + self._budget_s(task.job))
     except TimeoutError:
-      self._drop(seat)
+      self._drop(worker_id)
       return unjudged('timeout', f'not judged within {self._budget_s(task.job)} s')
     except WorkerDied:
       words = process.last_words()
-      ended = self._drop(seat)
+      ended = self._drop(worker_id)
       if task.attempts < (KILLED_ATTEMPTS if ended == -signal.SIGKILL else ATTEMPTS):
         return None
       return unjudged('memory' if -ended in _CRASHES else 'error',
@@ -232,34 +241,36 @@ class Pool:
     verdict = Verdict(**reply['verdict']) if 'verdict' in reply else None
     if verdict and verdict.status != 'error':
       return verdict
-    self._drop(seat)
+    self._drop(worker_id)
     if 'memory' in reply:
       return unjudged('memory', reply['memory'])
-    # The sandbox's failure or our own.
+    # The sandbox failed, or our own code.
     if task.attempts < ATTEMPTS:
       return None
     return verdict or unjudged('error', reply['error'])
 
   def _budget_s(self, job: Mapping) -> float:
+    """Wall time in seconds that a job may take."""
     if job['domain'] != 'code':
       return self._timeout_s
     tests = job['tests']
     return self._timeout_s + judge.budget_s(tests, tests['language'], self._test_limits)
 
   def _unjudged(self, task: _Task, status: str, detail: str) -> Verdict:
-    return reward.score_unjudged(task.job, status, detail, **self._means)
+    """The verdict on a job whose check was cut short."""
+    return reward.score_unjudged(task.job, status, detail, **self._scoring)
 
-  def _ready(self, seat: int) -> Process:
-    """The worker, started if there is none alive. Raises WorkerDied when several starts fail."""
+  def _ready(self, worker_id: int) -> Process:
+    """The worker's process, started if none is alive; WorkerDied when several starts fail."""
     words, failed, killed = '', 0, 0
     while failed < START_ATTEMPTS and killed < KILLED_ATTEMPTS:
-      process = self._processes.get(seat)
+      process = self._processes.get(worker_id)
       if process and process.alive():
         return process
-      self._drop(seat)
-      process = self._nurseries.fork(seat)
+      self._drop(worker_id)
+      process = self._fork_servers.fork(worker_id)
       with self._lock:
-        self._processes[seat] = process
+        self._processes[worker_id] = process
         self._counts['starts'] += 1
         self._counts['restarts'] = max(0, self._counts['starts'] - len(self._threads))
         if self._closing.is_set():
@@ -269,21 +280,21 @@ class Pool:
         return process
       except (WorkerDied, TimeoutError) as e:
         words = process.last_words() or repr(e)
-        if self._drop(seat) == -signal.SIGKILL and isinstance(e, WorkerDied):
+        if self._drop(worker_id) == -signal.SIGKILL and isinstance(e, WorkerDied):
           killed += 1
         else:
           failed += 1
     raise WorkerDied(words)
 
-  def _drop(self, seat: int) -> int:
-    """Kills the worker, if there is one; returns its exit code."""
+  def _drop(self, worker_id: int) -> int:
+    """Kills and reaps the worker's process and returns its exit code; 0 if there is none."""
     with self._lock:
-      process = self._processes.pop(seat, None)
-    return process.bury() if process else 0
+      process = self._processes.pop(worker_id, None)
+    return process.reap() if process else 0
 
 
 def _percentiles(prefix: str, pairs: list[tuple[float, float]]) -> dict[str, float]:
-  """Of (latency, service) in seconds."""
+  """{name: seconds}, the 50th and 99th percentiles of pairs of (latency, service)."""
   found = {}
   for name, values in zip(('latency', 'service'), np.transpose(pairs or [(0.0, 0.0)]),
                           strict=True):

@@ -1,4 +1,4 @@
-"""One worker process seen from the pool: pipes, deadlines, its last words."""
+"""One worker process as the pool sees it: its pipes, deadlines and last words."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import time
 
 
 class WorkerDied(RuntimeError):
-  """The process ended, for whatever reason, with a job in hand or before it was ready."""
+  """Raised when a process ended with a job in hand, or before it was ready."""
 
 
 class Process:
-  """One worker and its pipes. Every call has a deadline (time.monotonic).
+  """A worker process and its pipes. Every call has a deadline (time.monotonic).
 
   Args:
-    seat: which of the pool's places it takes.
-    fork: (seat, files) -> process id; the files are the worker's jobs, replies and stderr.
-    bury: process id -> exit code of the process, which it kills if it lives.
+    worker_id: number of the worker in its pool.
+    fork: (worker_id, files) -> process id; the files are the worker's jobs, replies and stderr.
+    reap: process id -> exit code; kills the process if it still runs.
   """
 
-  def __init__(self, seat: int, fork, bury):
+  def __init__(self, worker_id: int, fork, reap):
     self._stderr = tempfile.TemporaryFile()
     jobs, self._into = os.pipe()
     self._out, replies = os.pipe()
-    self._bury = bury
+    self._reap = reap
     try:
-      self.pid = fork(seat, [jobs, replies, self._stderr.fileno()])
+      self.pid = fork(worker_id, [jobs, replies, self._stderr.fileno()])
     except BaseException:
       self._close()
       raise
@@ -43,13 +43,18 @@ class Process:
     self._received = bytearray()
 
   def alive(self) -> bool:
-    """Whether it still holds its end of the pipe, which nothing but its death closes."""
+    """Whether the process still holds its end of the pipe, which only its end closes."""
     poll = select.poll()
     poll.register(self._out, 0)
     return not poll.poll(0)
 
   def exchange(self, payload: bytes, deadline: float):
-    """Sends a message (or nothing) and returns the next one. TimeoutError, WorkerDied."""
+    """Sends a message, or nothing, and returns the next one that arrives.
+
+    Raises:
+      TimeoutError: nothing arrived before the deadline.
+      WorkerDied: the process ended, or wrote something that is no message.
+    """
     unsent = memoryview(payload)
     poll = select.poll()           # select() ends at 1024 open files.
     poll.register(self._out, select.POLLIN)
@@ -61,7 +66,7 @@ class Process:
       left = deadline - time.monotonic()
       try:
         ready = poll.poll(max(0.0, left) * 1000)
-        # What is there counts, if nobody had the time to look before the deadline.
+        # A reply that has arrived counts even if this thread first ran after the deadline.
         if left <= 0 and self._out not in dict(ready):
           raise TimeoutError
         for pipe, _ in ready:
@@ -77,10 +82,11 @@ class Process:
       except BlockingIOError:
         continue
       except BrokenPipeError:
-        unsent = b''                 # It takes no more, but may have said why.
+        unsent = b''                 # The process reads no more, but may have said why.
         poll.unregister(self._into)
 
   def _message(self):
+    """The next complete message received, or None."""
     if len(self._received) < 4:
       return None
     end = 4 + struct.unpack('>I', self._received[:4])[0]
@@ -94,19 +100,19 @@ class Process:
       raise WorkerDied from None
 
   def last_words(self) -> str:
-    """The end of what it wrote to stderr."""
+    """The last 1000 bytes that the process wrote to stderr."""
     size = os.fstat(self._stderr.fileno()).st_size
     tail = os.pread(self._stderr.fileno(), 1000, max(0, size - 1000))
     return tail.decode(errors='replace').strip()
 
   def kill(self) -> None:
-    """SIGKILL; only before `bury`, as long as the process id is its own."""
+    """Sends SIGKILL. Allowed only before `reap`, while the process id cannot be another's."""
     with contextlib.suppress(ProcessLookupError):
       os.kill(self.pid, signal.SIGKILL)
 
-  def bury(self) -> int:
-    """Kills it if it lives and closes its files; returns its exit code (minus the signal)."""
-    code = self._bury(self.pid)
+  def reap(self) -> int:
+    """Kills and reaps the process, closes its files; returns its exit code (minus the signal)."""
+    code = self._reap(self.pid)
     self._close()
     return code
 

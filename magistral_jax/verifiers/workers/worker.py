@@ -1,23 +1,26 @@
-"""The child processes that judge: a nursery that has loaded everything, and its forks, the workers.
+"""The child processes that judge: fork servers, which load everything, and workers, their forks.
 
     python -m magistral_jax.verifiers.workers.worker FD '{"memory_mb": ..., "parent": pid,
         "rewards": {...}, "language_model": "", "sandbox": "bubblewrap", "test_limits": {...}}'
 
-Loading SymPy takes most of a second and a fork a few milliseconds, so a worker may be killed at any
-moment and is back at once. The nursery never runs a job, has one thread, and does three things on
-the Unix socket FD (`ORDER`, `REPLY`):
+Loading SymPy takes most of a second and a fork takes a few milliseconds, so a worker can be killed
+at any moment and replaced at once. A fork server never runs a job and has one thread. Its protocol
+on the Unix socket FD (`ORDER`, `REPLY`), -> being what it writes:
 
   -> 0 once, when it is loaded
-  <- FORK, seat and three files (jobs, replies, stderr)    -> the process id of a new worker
-  <- BURY, process id                        -> kills and reaps it and its jails; its exit code
+  <- FORK, worker id and three files (jobs, replies, stderr)    -> the process id of a new worker
+  <- REAP, process id       -> the exit code, after the worker and its jails are killed and reaped
 
-Only the nursery reaps, and only on order, so that a process id it gave never means another process.
-A worker reads and writes messages: a length (4 bytes, big-endian) and JSON of that length.
-  -> {"ready": true} once,  then <- {"job": {...}},  -> {"verdict": {...}}, one at a time.
-A job that needs too much memory is answered {"memory": "..."} and one that trips over our own code
-{"error": traceback}; after either the worker ends, since what it holds is unsure.
-On Linux a nursery dies with the pool's process and workers with their nursery, even in the middle
-of a job; elsewhere they end when their socket or pipe closes.
+Only the fork server reaps, and only when ordered to, so that a process id it returned never comes
+to mean another process. A worker reads and writes messages, each a length (4 bytes, big-endian)
+and JSON of that length:
+
+  -> {"ready": true} once,  then <- {"job": {...}},  -> {"verdict": {...}}, one at a time
+
+A job that needs too much memory is answered {"memory": "..."}, one that fails in our own code
+{"error": traceback}; the worker ends after either, since its state is unknown. On Linux a fork
+server dies with the pool's process and a worker with its fork server, even in the middle of a job;
+elsewhere they end when their socket or pipe closes.
 """
 
 from __future__ import annotations
@@ -38,17 +41,18 @@ import time
 import traceback
 
 ORDER, REPLY = struct.Struct('>ci'), struct.Struct('>i')
-FORK, BURY = b'F', b'B'
+FORK, REAP = b'F', b'R'
 _PR_SET_PDEATHSIG = 1
 
 
 def pack(message) -> bytes:
+  """A message as bytes: its length and its JSON."""
   body = json.dumps(message).encode()
   return struct.pack('>I', len(body)) + body
 
 
 def _read(stream):
-  """The next message, None at the end of the stream."""
+  """The next message, or None at the end of the stream."""
   head = stream.read(4)
   if len(head) < 4:
     return None
@@ -57,33 +61,36 @@ def _read(stream):
 
 
 def _die_with(parent: int) -> None:
-  """A worker deep in a computation does not see its pipe close; the kernel tells it."""
+  """Has the kernel kill this process when its parent ends.
+
+  A worker deep in a computation does not see its pipe close.
+  """
   if sys.platform == 'linux':
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:     # It died before the call above.
+    if os.getppid() != parent:     # The parent ended before the call above.
       os._exit(1)
 
 
-def nursery(channel: socket.socket, settings: dict) -> None:
-  """Serves orders until the channel closes."""
+def fork_server(channel: socket.socket, settings: dict) -> None:
+  """Runs a fork server: loads everything, then serves orders until the channel closes."""
   _die_with(settings['parent'])
   from magistral_jax.verifiers import language, reward
   from magistral_jax.verifiers.math import symbolic
   from magistral_jax.verifiers.sandbox import supervise
   from magistral_jax.verifiers.sandbox.sandbox import Limits, Sandbox
   if sys.platform == 'linux':
-    # A jail ties itself to its worker only milliseconds after it was started. If the worker dies
-    # before that, the jail falls to this process, which ends it.
+    # A jail ties itself to its worker only milliseconds after its start. If the worker dies before
+    # that, this process becomes the jail's parent and kills it.
     supervise.adopt_orphans()
   symbolic.preload()
-  # Made by each worker, at its first program: each takes a user id of its own.
+  # Each worker makes its sandbox at its first program, since each takes a user id of its own.
   sandbox = functools.cache(
       lambda: Sandbox(Limits(**settings['test_limits']), mode=settings['sandbox']))
-  means = settings['rewards'] | dict(sandbox=sandbox)
-  if means['language']:
-    means['identify'] = language.load(settings['language_model'])
-  score = lambda job: reward.score(job, **means)
-  # A collection in a worker would copy every page that it shares with the others.
+  scoring = settings['rewards'] | dict(sandbox=sandbox)
+  if scoring['language']:
+    scoring['identify'] = language.load(settings['language_model'])
+  score = lambda job: reward.score(job, **scoring)
+  # Garbage collection in a worker would copy every page that it shares with the others.
   gc.collect()
   gc.freeze()
   channel.sendall(REPLY.pack(0))
@@ -93,8 +100,8 @@ def nursery(channel: socket.socket, settings: dict) -> None:
     if len(order) < ORDER.size:
       return
     kind, number = ORDER.unpack(order)
-    if kind == BURY:
-      code = _bury(number)
+    if kind == REAP:
+      code = _reap(number)
       workers.discard(number)
       _end_orphans(workers)
       channel.sendall(REPLY.pack(code))
@@ -110,24 +117,25 @@ def nursery(channel: socket.socket, settings: dict) -> None:
     channel.sendall(REPLY.pack(pid))
 
 
-def _bury(pid: int) -> int:
-  """Kills a worker with all that it started; its exit code, minus the signal that ended it."""
+def _reap(pid: int) -> int:
+  """Kills a worker with all that it started and returns its exit code (minus the signal)."""
   for kill in (os.kill, os.killpg):
-    # It may have no group yet, or be dead (which macOS calls forbidden).
+    # The worker may have no group yet, or be dead, which macOS reports as forbidden.
     with contextlib.suppress(ProcessLookupError, PermissionError):
       kill(pid, signal.SIGKILL)
   return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _end_orphans(workers: set[int]) -> None:
-  """Kills what fell to this process from dead workers, until no more falls to it."""
+  """Kills and reaps the processes that dead workers left to this one, until none is left."""
   while strays := _children() - workers:
     for pid in strays:
-      os.kill(pid, signal.SIGKILL)     # Its number is its own: nobody else reaps it.
+      os.kill(pid, signal.SIGKILL)     # The id is still its own: only this process reaps it.
       os.waitpid(pid, 0)
 
 
 def _children() -> set[int]:
+  """Process ids of this process's children; none where there is no /proc."""
   if sys.platform != 'linux':
     return set()
   with open(f'/proc/self/task/{os.getpid()}/children') as children:
@@ -135,23 +143,23 @@ def _children() -> set[int]:
 
 
 def _work(jobs: int, replies: int, stderr: int, settings: dict, score, parent: int) -> None:
-  """The life of a worker; never returns."""
+  """Runs a worker in a forked process; never returns."""
   code = 1
   try:
     os.setsid()
     _die_with(parent)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (stderr, 1), (stderr, 2)):
-      os.dup2(source, target)      # What libraries print is no reply.
+      os.dup2(source, target)      # What libraries print must not reach the replies.
     for file in (jobs, replies):
       os.set_inheritable(file, False)
-    # Soft limits, so that a program that it starts can be given others.
+    # Soft limits, so that the programs it starts can be given others.
     limit, (_, most) = settings['memory_mb'] << 20, resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (limit, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _judge(os.fdopen(jobs, 'rb'), os.fdopen(replies, 'wb'), settings['memory_mb'], score)
     code = 0
-  except BaseException:            # The end of this process: nothing above would tell of it.
+  except BaseException:            # Nothing above this frame would report it.
     traceback.print_exc()
   finally:
     sys.stderr.flush()
@@ -159,7 +167,7 @@ def _work(jobs: int, replies: int, stderr: int, settings: dict, score, parent: i
 
 
 def _judge(jobs, replies, memory_mb: int, score) -> None:
-  """Judges one job after the other until there are no more, or one of them breaks something."""
+  """Judges jobs one after another until the pipe closes or a job fails in our own code."""
   send = lambda message: (replies.write(pack(message)), replies.flush())
   send({'ready': True})
   while True:
@@ -179,4 +187,4 @@ def _judge(jobs, replies, memory_mb: int, score) -> None:
 
 
 if __name__ == '__main__':
-  nursery(socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2]))
+  fork_server(socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2]))

@@ -59,16 +59,16 @@ def test_a_job_that_hangs_costs_one_worker_and_nothing_else():
 
 
 def test_a_reply_that_is_there_counts_although_nobody_looked_before_the_deadline():
-  def fork(seat, files):
+  def fork(worker_id, files):
     os.write(files[1], pack({'verdict': 'there'}))
     return 0
   past, one = time.monotonic() - 1.0, process.Process(0, fork, lambda pid: 0)
   assert one.exchange(b'', past) == {'verdict': 'there'}
-  one.bury()
-  silent = process.Process(0, lambda seat, files: None, lambda pid: 0)
+  one.reap()
+  silent = process.Process(0, lambda worker_id, files: None, lambda pid: 0)
   with pytest.raises((TimeoutError, process.WorkerDied)):
     silent.exchange(b'', past)
-  silent.bury()
+  silent.reap()
 
 
 def test_a_job_that_needs_too_much_memory():
@@ -88,7 +88,7 @@ def test_an_idle_worker_that_died_is_replaced():
     assert pool.stats()['restarts'] == 1
 
 
-def nurseries():
+def fork_servers():
   found = set()
   for child in psutil.Process().children():
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -98,32 +98,32 @@ def nurseries():
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='needs the kernel to tell the worker')
-def test_a_nursery_that_died_is_replaced_by_the_one_in_waiting():
-  others = nurseries()
+def test_a_fork_server_that_died_is_replaced_by_the_one_in_waiting():
+  others = fork_servers()
   with Pool(2, **LIMITS) as pool:
     first, = set(pools.parents(started(pool, 2)))
-    eventually(lambda: len(nurseries() - others) == 2)
-    second, = nurseries() - others - {first}
+    eventually(lambda: len(fork_servers() - others) == 2)
+    second, = fork_servers() - others - {first}
     futures = [pool.submit(job(str(i), str(i))) for i in range(500)]
     os.kill(first, signal.SIGKILL)
     assert [f.result(WAIT_S).status for f in futures] == ['correct'] * 500
     eventually(lambda: pools.parents(pool.pids()) == [second] * 2)
-    eventually(lambda: len(nurseries() - others) == 2)
-  assert nurseries() == others
+    eventually(lambda: len(fork_servers() - others) == 2)
+  assert fork_servers() == others
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
-def test_a_nursery_has_one_thread_and_so_may_fork(pool):
+def test_a_fork_server_has_one_thread_and_so_may_fork(pool):
   its_pid, = pools.parents(started(pool))
   assert os.listdir(f'/proc/{its_pid}/task') == [str(its_pid)]
 
 
 def test_a_pool_may_be_closed_before_it_is_loaded():
-  others = nurseries()
+  others = fork_servers()
   pool = Pool(2, **LIMITS)
   future = pool.submit(job('5'))
   pool.close()
-  assert future.done() and nurseries() == others
+  assert future.done() and fork_servers() == others
 
 
 def test_workers_that_cannot_start_make_errors_that_say_why(monkeypatch):
@@ -169,12 +169,12 @@ def test_times_are_kept_by_domain(pool):
   assert stats['service_p50_s'] <= stats['latency_p50_s']
 
 
-class ScriptedNurseries:
+class ScriptedForkServers:
   def __init__(self, settings):
     del settings
 
-  def fork(self, seat):
-    del seat
+  def fork(self, worker_id):
+    del worker_id
     return ScriptedProcess()
 
   def stop(self):
@@ -206,7 +206,7 @@ class ScriptedProcess:
   def kill(self):
     pass
 
-  def bury(self):
+  def reap(self):
     return getattr(self, 'code', -signal.SIGKILL)
 
 
@@ -229,7 +229,7 @@ FAILED = {'verdict': dict(status='error', reward=0.0, parts={}, detail='no jail'
     ([{'memory': 'too much'}], 'memory', 1, 'not tried again'),
 ])
 def test_what_becomes_of_a_job(monkeypatch, script, status, restarts, why):
-  monkeypatch.setattr(pool_module, 'Nurseries', ScriptedNurseries)
+  monkeypatch.setattr(pool_module, 'ForkServers', ScriptedForkServers)
   SCRIPT.clear()
   SCRIPT.extend(script)
   with Pool(1, **LIMITS) as pool:
@@ -328,8 +328,8 @@ def test_programs_have_their_own_time(monkeypatch):
       if message:
         seen.append(deadline - time.monotonic())
       return super().exchange(message, deadline)
-  monkeypatch.setattr(ScriptedNurseries, 'fork', lambda self, seat: Timed())
-  monkeypatch.setattr(pool_module, 'Nurseries', ScriptedNurseries)
+  monkeypatch.setattr(ScriptedForkServers, 'fork', lambda self, worker_id: Timed())
+  monkeypatch.setattr(pool_module, 'ForkServers', ScriptedForkServers)
   SCRIPT.clear()
   SCRIPT.extend([VERDICT, VERDICT])
   with Pool(1, **(LIMITS | dict(timeout_s=2.0, test_timeout_s=1000.0))) as pool:

@@ -38,17 +38,20 @@ def test_a_program_is_judged_although_its_workers_are_killed(jails):
   eventually(lambda: not any(map(alive, victims)))
 
 
-def descendants():
-  names = set()
+def jails_below():
+  """Process ids of the jails that descend from this process, dead ones included."""
+  found = set()
   for child in psutil.Process().children(recursive=True):
     with contextlib.suppress(psutil.NoSuchProcess):
-      names.add(child.name())
-  return names
+      if child.name() == 'bwrap':
+        found.add(child.pid)
+  return found
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
 def test_a_worker_that_is_killed_while_it_starts_a_jail_leaves_none(jails):
-  del jails                  # It has made this process the parent of what nobody looks after.
+  del jails                  # The fixture has made this process the parent of orphans below it.
+  before = jails_below()     # Dead ones that other tests left to this process.
   wait = 'import time; time.sleep(0.1); print(sum(map(int, input().split())))'
   with Pool(1, **LIMITS) as pool:
     assert pool.submit(program(wait)).result(WAIT_S).status == 'correct'
@@ -59,4 +62,4 @@ def test_a_worker_that_is_killed_while_it_starts_a_jail_leaves_none(jails):
       time.sleep(i % 5 * 0.002)
       os.kill(pid, signal.SIGKILL)
       assert future.result(WAIT_S).status == 'correct'
-      eventually(lambda: 'bwrap' not in descendants())
+      eventually(lambda: jails_below() <= before)
