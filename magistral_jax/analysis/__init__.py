@@ -1,1 +1,1 @@
-"""What finished runs and simulations show: tables and pictures. Nothing imports this."""
+"""Tables and pictures of finished runs and simulations. Nothing imports this folder."""

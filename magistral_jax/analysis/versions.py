@@ -12,7 +12,7 @@ import argparse
 from magistral_jax.experiment import cli
 from magistral_jax.simulation import plots
 from magistral_jax.simulation.events import Simulation
-from magistral_jax.simulation.system import System, law_of
+from magistral_jax.simulation.system import System, lengths_of
 
 N_ASYNC, N_BATCHES, GROUP = 4096, (1024, 2048, 4096, 8192), 16
 LENGTHS = 'uniform:2000,10000'
@@ -21,16 +21,22 @@ KEYS = ('n_batch', 'versions_per_completion', 'staleness_mean', 'staleness_most'
 
 
 def simulate(updates: int = 40) -> list[dict]:
-  """A row of figures for each batch size; decoding is the bottleneck, as in long reasoning."""
+  """The figures for each batch size, where decoding is the bottleneck, as in long reasoning.
+
+  Args:
+    updates: of each simulation.
+  Returns:
+    One dict of figures for each of N_BATCHES, in their order.
+  """
   return [Simulation(System(
       samplers=8, slots=N_ASYNC // 8, decode_steps=8, token_s=0.02, sequence_s=0.0,
       group_size=GROUP, prompts_per_batch=n_batch // GROUP, window=None, verifier_workers=64,
       verdict_s=0.01, train_s=n_batch / 1024, train_token_s=0.0, publish_s=5.0),
-      law_of(LENGTHS)).run(updates) for n_batch in N_BATCHES]
+      lengths_of(LENGTHS)).run(updates) for n_batch in N_BATCHES]
 
 
 def table(rows: list[dict]) -> str:
-  """The rows as Markdown."""
+  """The figures as a Markdown table, with the formula that they are compared with."""
   lines = [f'Simulated: n_async = {N_ASYNC}, lengths {LENGTHS} tokens, groups of {GROUP}.\n',
            '| n_async / n_batch | ' + ' | '.join(KEYS) + ' |', '|---' * (len(KEYS) + 1) + '|']
   lines += [f'| {N_ASYNC / row["n_batch"]:g} | ' + ' | '.join(f'{row[k]:.4g}' for k in KEYS) + ' |'
@@ -51,7 +57,7 @@ def main(args) -> None:
 
 def parse(argv):
   parser = cli.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
+                              formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--output', required=True, help='a folder')
   return parser.parse_args(argv[1:])
 

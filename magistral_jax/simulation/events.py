@@ -4,8 +4,8 @@
     a group is whole   ->  dropped, or it waits for a batch  ->  an update begins
     an update ends     ->  a new version; its groups leave the window  ->  slots are filled
 
-Every host has a clock of tokens that runs as fast as its occupancy allows, so that a sequence needs
-one event, its end, however long it is.
+Every sampler has a clock of decode steps that runs as fast as its occupancy allows, so that a
+sequence needs one event, its end, however long it is.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import itertools
 
 import numpy as np
 
-from magistral_jax.simulation.system import Law, System
+from magistral_jax.simulation.system import LengthDistribution, System
 
 
-class _Host:
-  """One sampler: its slots, its clock of decode steps, and what waits for a slot."""
+class _SimulatedSampler:
+  """One sampler: its slots, its clock of decode steps, and the sequences that wait for a slot."""
 
   def __init__(self, system: System):
     self._system = system
     self.active: list[tuple[float, int, _Sequence]] = []   # A heap by the clock at the end.
     self.waiting: collections.deque[_Sequence] = collections.deque()
     self.clock = self.since = self.busy_s = self.slot_s = 0.0
-    self.stamp = 0                                          # Of its one valid event.
+    self.stamp = 0                                          # Of its newest event; others are void.
 
   def _step_s(self) -> float:
     return self._system.token_s + self._system.sequence_s * len(self.active)
 
   def advance(self, now: float) -> None:
-    """Lets the clock run to `now`, at the speed of the sequences that are active."""
+    """Lets the clock run to `now`, at the speed that the active sequences allow."""
     if self.active:
       self.clock += (now - self.since) / self._step_s()
       self.busy_s += now - self.since
@@ -41,7 +41,7 @@ class _Host:
     self.since = now
 
   def fill(self, version: int, numbers) -> None:
-    """Seats waiting sequences; the clock must stand at now."""
+    """Puts waiting sequences into free slots; `advance` must have been called before."""
     k = self._system.decode_steps
     while self.waiting and len(self.active) < self._system.slots:
       sequence = self.waiting.popleft()
@@ -50,11 +50,12 @@ class _Host:
       heapq.heappush(self.active, (self.clock + steps, next(numbers), sequence))
 
   def next_end(self) -> float:
-    """When the first active sequence ends if nothing else happens."""
+    """The time at which the first active sequence ends, unless the occupancy changes before."""
     return self.since + max(0.0, self.active[0][0] - self.clock) * self._step_s()
 
   @property
   def free(self) -> int:
+    """Slots that no sequence holds or waits for; below 0 while sequences wait."""
     return self._system.slots - len(self.active) - len(self.waiting)
 
 
@@ -74,16 +75,21 @@ class _Group:
 
 
 class Simulation:
-  """Runs one system; `run` gives its figures."""
+  """One simulation of one system; `run` returns its figures.
 
-  def __init__(self, system: System, law: Law, *, seed: int = 0):
-    self._system, self._law = system, law
+  Args:
+    lengths: draws the completions of a prompt.
+    seed: of the random numbers that `lengths` uses; the rest is deterministic.
+  """
+
+  def __init__(self, system: System, lengths: LengthDistribution, *, seed: int = 0):
+    self._system, self._lengths = system, lengths
     self._rng = np.random.default_rng(seed)
-    self._hosts = [_Host(system) for _ in range(system.samplers)]
+    self._samplers = [_SimulatedSampler(system) for _ in range(system.samplers)]
     self._events: list[tuple[float, int, str, object]] = []
     self._numbers = itertools.count()
     self._now, self._version = 0.0, 0
-    self._on_the_way = 0                 # Groups issued and not settled.
+    self._in_flight = 0                   # Groups issued and not settled.
     self._due = system.prompts_per_batch  # Synchronous: groups this batch may still issue.
     self._ready: list[_Group] = []
     self._training: list[_Group] = []
@@ -95,14 +101,23 @@ class Simulation:
     self._depth_since = 0.0
 
   def run(self, updates: int, *, warmup: int | None = None) -> dict[str, float]:
-    """Figures of `updates` updates after `warmup` (a quarter of them) that fill the pipeline."""
+    """Simulates until enough updates are over; the figures of the newest `updates` of them.
+
+    Args:
+      warmup: updates before those, which fill the pipeline and do not count; None: a quarter of
+        `updates`, and at least 2.
+    Returns:
+      {name: figure}, the unit in the name: `_s` is seconds, `_per_s` a rate, `_idle` a share.
+    Raises:
+      RuntimeError: no event is left, which no system that passes its checks should reach.
+    """
     warmup = max(2, updates // 4) if warmup is None else warmup
     handlers = dict(end=self._end, judged=self._judged, trained=self._trained)
     self._admit()
     marked = None
     while len(self._updates) < updates + warmup:
       if not self._events:
-        raise RuntimeError('The simulated system stands still: nothing is on its way.')
+        raise RuntimeError('The simulated system has stopped: no event is left.')
       self._now, _, kind, what = heapq.heappop(self._events)
       handlers[kind](what)
       if marked is None and len(self._updates) == warmup:
@@ -116,41 +131,40 @@ class Simulation:
     if self._system.synchronous:
       return self._due > 0
     window = self._system.window
-    return window is None or self._on_the_way < window
+    return window is None or self._in_flight < window
 
   def _admit(self) -> None:
-    """Gives prompts to the hosts with the most free slots, a group at a time."""
-    free = [(-host.free, i) for i, host in enumerate(self._hosts) if host.free > 0]
+    """Gives prompts to the samplers with the most free slots, a group at a time."""
+    free = [(-sampler.free, i) for i, sampler in enumerate(self._samplers) if sampler.free > 0]
     heapq.heapify(free)
     touched = set()
     while free and self._may_issue():
       left, i = heapq.heappop(free)
-      host = self._hosts[i]
-      lengths, kept = self._law(self._rng, self._system.group_size)
+      lengths, kept = self._lengths(self._rng, self._system.group_size)
       group = _Group(lengths, kept)
-      host.waiting.extend(_Sequence(group, int(n)) for n in lengths)
-      self._on_the_way += 1
+      self._samplers[i].waiting.extend(_Sequence(group, int(n)) for n in lengths)
+      self._in_flight += 1
       self._due -= 1
       touched.add(i)
       if left + self._system.group_size < 0:
         heapq.heappush(free, (left + self._system.group_size, i))
     for i in touched:
-      self._seat(self._hosts[i])
+      self._refill(self._samplers[i])
 
-  def _seat(self, host: _Host) -> None:
-    host.advance(self._now)
-    host.fill(self._version, self._numbers)
-    host.stamp += 1
-    if host.active:
-      self._push(host.next_end(), 'end', (host, host.stamp))
+  def _refill(self, sampler: _SimulatedSampler) -> None:
+    sampler.advance(self._now)
+    sampler.fill(self._version, self._numbers)
+    sampler.stamp += 1
+    if sampler.active:
+      self._push(sampler.next_end(), 'end', (sampler, sampler.stamp))
 
   def _end(self, what) -> None:
-    host, stamp = what
-    if stamp != host.stamp:
-      return                              # Its occupancy has changed since: another event stands.
-    host.advance(self._now)
-    while host.active and host.active[0][0] <= host.clock + 1e-6:
-      _, _, sequence = heapq.heappop(host.active)
+    sampler, stamp = what
+    if stamp != sampler.stamp:
+      return                # The occupancy has changed since, and a newer event replaces this one.
+    sampler.advance(self._now)
+    while sampler.active and sampler.active[0][0] <= sampler.clock + 1e-6:
+      _, _, sequence = heapq.heappop(sampler.active)
       group = sequence.group
       group.spans.append(self._version - sequence.began + 1)
       group.oldest = (sequence.began if group.oldest is None
@@ -160,8 +174,8 @@ class Simulation:
       heapq.heappush(self._workers, done)
       self._count_depth(+1)
       self._push(done, 'judged', group)
-    self._seat(host)
-    if host.free > 0:
+    self._refill(sampler)
+    if sampler.free > 0:
       self._admit()
 
   def _judged(self, group: _Group) -> None:
@@ -173,7 +187,7 @@ class Simulation:
       self._ready.append(group)
       self._train()
     else:
-      self._on_the_way -= 1
+      self._in_flight -= 1
       self._due += 1
       self._admit()
 
@@ -194,7 +208,7 @@ class Simulation:
         when=self._now, tokens=tokens, staleness=staleness,
         spans=[n for group in self._training for n in group.spans]))
     self._version += 1
-    self._on_the_way -= len(self._training)
+    self._in_flight -= len(self._training)
     self._training, self._due = [], self._system.prompts_per_batch
     self._admit()
     self._train()
@@ -206,11 +220,11 @@ class Simulation:
     self._deepest = max(self._deepest, self._judging)
 
   def _mark(self) -> tuple:
-    for host in self._hosts:
-      host.advance(self._now)
+    for sampler in self._samplers:
+      sampler.advance(self._now)
     self._count_depth(0)
-    return (self._now, sum(h.busy_s for h in self._hosts), sum(h.slot_s for h in self._hosts),
-            self._trained_s, self._depth_s)
+    return (self._now, sum(s.busy_s for s in self._samplers),
+            sum(s.slot_s for s in self._samplers), self._trained_s, self._depth_s)
 
   def _figures(self, marked: tuple, warmup: int) -> dict[str, float]:
     seconds, busy, slots, trained, depth = (

@@ -1,4 +1,4 @@
-"""A system and a law of lengths out of the files that a run left."""
+"""A system and its completion lengths, out of a config or out of the files that a run left."""
 
 from __future__ import annotations
 
@@ -9,51 +9,72 @@ from pathlib import Path
 
 import numpy as np
 
-from magistral_jax.simulation.system import Law, System, law_of_groups
+from magistral_jax.batching.staleness import window_groups
+from magistral_jax.simulation.system import LengthDistribution, System, lengths_of_groups
 
 
-def read_run(workdir: Path, config: dict, *, window: int | None, last: int) -> tuple[
-    System, Law, float]:
-  """What a run's newest updates say: the system, its lengths, and the seconds of an update.
+def from_config(c, **times: float) -> System:
+  """The system of a config, with the times that no config knows.
 
   Args:
-    config: the run's config, as in its experiment.json.
-    window: groups on their way at most.
-    last: updates to look at; what came before (compilation, other lengths) does not count.
+    times: token_s, sequence_s, verdict_s, train_s, train_token_s, publish_s; see System.
   Raises:
-    ValueError: the run has left too little.
+    ValueError: such a system cannot be.
   """
+  return System(
+      samplers=c.runtime.samplers, slots=c.sampler.slots, decode_steps=c.sampler.decode_steps,
+      group_size=c.sampler.group_size, prompts_per_batch=c.batching.prompts_per_batch,
+      window=_window(c), verifier_workers=c.runtime.verifier_workers * c.runtime.verifier_hosts,
+      **times)
+
+
+def from_run(workdir: Path, *, last: int) -> tuple[System, LengthDistribution, float]:
+  """The system that a run was, its completion lengths, and its median seconds per update.
+
+  Args:
+    last: number of newest updates to measure by; what came before (compilation, other lengths)
+      does not count.
+  Raises:
+    ValueError: a file is missing or holds too little.
+  """
+  path = workdir / 'experiment.json'
+  if not path.is_file():
+    raise ValueError(f'{path} does not exist: --run names the workdir of a run.')
+  config = json.loads(path.read_text('utf-8'))['config']
   lines = _lines(workdir / 'metrics.jsonl')[-last - 1:]
   if len(lines) < 6:
     raise ValueError(f'{workdir / "metrics.jsonl"} holds {len(lines)} updates and at least 6 are '
                      f'needed to measure by.')
-  # An evaluation holds the sampler, and the update in which it ends tells of both.
+  # An evaluation occupies the sampler, and the update in which it ends reports both.
   pairs = [(a, b) for a, b in zip(lines, lines[1:], strict=False)
            if 'held_out_accuracy' not in b]
   step_s = float(np.median([b['wall_s'] - a['wall_s'] for a, b in pairs]))
-  mean = lambda key: float(np.median([b[key] for _, b in pairs]))
+  median = lambda key: float(np.median([b[key] for _, b in pairs]))
   rollouts = _since(_lines(workdir / 'rollouts.jsonl'), lines[0]['step'])
-  groups = collections.defaultdict(list)
-  for line in rollouts:
-    groups[line['ordinal']].append(line)
-  size = config['sampler']['group_size']
-  whole = [group for group in groups.values() if len(group) == size]
-  if not whole:
-    raise ValueError(f'{workdir / "rollouts.jsonl"} holds no whole group of {size} since update '
-                     f'{lines[0]["step"]}.')
-  law = law_of_groups([(np.array([line['n_tokens'] for line in group]),
-                        group[0]['fate'] == 'trained') for group in whole])
+  groups = _whole_groups(rollouts, config['sampler']['group_size'])
+  if not groups:
+    raise ValueError(f'{workdir / "rollouts.jsonl"} holds no whole group of '
+                     f'{config["sampler"]["group_size"]} since update {lines[0]["step"]}.')
   dispatch = config['sampler']['decode_steps']
   steps = sum(math.ceil(line['n_tokens'] / dispatch) * dispatch for line in rollouts)
   r, v = config['runtime'], [line['verifier_s'] for line in lines if 'verifier_s' in line]
   system = System(
       samplers=r['samplers'], slots=config['sampler']['slots'], decode_steps=dispatch,
-      token_s=sum(line['seconds'] for line in rollouts) / steps, sequence_s=0.0, group_size=size,
-      prompts_per_batch=config['batching']['prompts_per_batch'], window=window,
+      token_s=sum(line['seconds'] for line in rollouts) / steps, sequence_s=0.0,
+      group_size=config['sampler']['group_size'],
+      prompts_per_batch=config['batching']['prompts_per_batch'], window=_window(config),
       verifier_workers=r['verifier_workers'] * r.get('verifier_hosts', 1),
-      verdict_s=float(np.median(v)), train_s=mean('train_s'), train_token_s=0.0,
-      publish_s=mean('publish_s'), synchronous='lockstep' in r['mode'])
-  return system, law, step_s
+      verdict_s=float(np.median(v)), train_s=median('train_s'), train_token_s=0.0,
+      publish_s=median('publish_s'), synchronous='lockstep' in r['mode'])
+  return system, lengths_of_groups(groups), step_s
+
+
+def _window(config) -> int | None:
+  """Groups in flight at most; in lockstep a batch ends before the next one begins."""
+  if 'lockstep' in config['runtime']['mode']:
+    return None
+  return window_groups(config['batching']['max_staleness'],
+                       config['batching']['prompts_per_batch'])
 
 
 def _lines(path: Path) -> list[dict]:
@@ -64,5 +85,15 @@ def _lines(path: Path) -> list[dict]:
 
 def _since(rollouts: list[dict], step: int) -> list[dict]:
   """The lines after the last completion that was trained in `step`."""
-  places = [i for i, line in enumerate(rollouts) if line['step'] == step]
-  return rollouts[places[-1] + 1:] if places else rollouts
+  trained = [i for i, line in enumerate(rollouts) if line['step'] == step]
+  return rollouts[trained[-1] + 1:] if trained else rollouts
+
+
+def _whole_groups(rollouts: list[dict], size: int) -> list[tuple[np.ndarray, bool]]:
+  """([G] lengths in tokens, whether it was trained on) of every group of which no line is missing.
+  """
+  groups = collections.defaultdict(list)
+  for line in rollouts:
+    groups[line['ordinal']].append(line)
+  return [(np.array([line['n_tokens'] for line in group]), group[0]['fate'] == 'trained')
+          for group in groups.values() if len(group) == size]

@@ -1,4 +1,4 @@
-"""Simulations as pictures."""
+"""Figures of simulations as pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 
 def draw(found: dict, path) -> None:
-  """Throughput and staleness of both modes, and of a sweep if there is one."""
+  """Draws throughput and staleness of both modes, and of a sweep if there is one, as a PNG.
+
+  Args:
+    found: what `simulate` writes into table.json.
+    path: of the PNG.
+  """
   figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout='constrained')
   modes = ('asynchronous', 'synchronous')
   left.bar(modes, [found[mode]['completions_per_s'] for mode in modes], color=['C0', 'C1'])
@@ -22,13 +27,19 @@ def draw(found: dict, path) -> None:
     right.scatter(best['staleness_mean'], best['completions_per_s'], s=160, facecolors='none',
                   edgecolors='C3', label='recommended')
     right.legend()
-  right.set(xlabel='staleness (versions)', ylabel='completions per second', title='What is bought')
+  right.set(xlabel='staleness (versions)', ylabel='completions per second',
+            title='Speed and staleness')
   figure.savefig(path, dpi=120)
   plt.close(figure)
 
 
 def draw_versions(rows: list[dict], path) -> None:
-  """Versions per completion against n_async / n_batch, with the line that theory draws."""
+  """Draws versions per completion against n_async / n_batch, beside 1 + n_async / n_batch.
+
+  Args:
+    rows: figures of simulations that differ in n_batch.
+    path: of the PNG.
+  """
   figure, axes = plt.subplots(figsize=(5, 4), layout='constrained')
   ratios = [row['n_async'] / row['n_batch'] for row in rows]
   axes.plot(ratios, [1 + ratio for ratio in ratios], 'k--', label='1 + n_async / n_batch')

@@ -1,4 +1,4 @@
-"""What is simulated: how many of everything, how long it takes, how long completions are."""
+"""What is simulated: numbers, sizes and times of a system, and the lengths of completions."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from collections.abc import Callable
 import numpy as np
 
 # Draws one prompt's completions: (rng, group size) -> ([G] lengths in tokens, worth training on).
-Law = Callable[[np.random.Generator, int], tuple[np.ndarray, bool]]
+LengthDistribution = Callable[[np.random.Generator, int], tuple[np.ndarray, bool]]
 
 
 @dataclasses.dataclass(frozen=True)
 class System:
-  """Hosts, sizes and times.
+  """Numbers, sizes and times; times are seconds.
 
-  A decode step of a host with n active sequences takes token_s + sequence_s * n seconds and gives
-  each of them a token; an update takes train_s + train_token_s * (tokens of the batch).
+  A decode step of a sampler with n active sequences takes token_s + sequence_s * n seconds and
+  gives each of them a token; an update takes train_s + train_token_s * (tokens of the batch).
 
   System(samplers=8, slots=512, decode_steps=8, token_s=.02, sequence_s=1e-5, group_size=8,
          prompts_per_batch=128, window=256, verifier_workers=64, verdict_s=.05, train_s=5.,
          train_token_s=1e-5, publish_s=2.)
   """
   samplers: int
-  slots: int                # Sequences that a host decodes at once.
-  decode_steps: int         # Of a dispatch: a slot is refilled only between two of them.
+  slots: int                # Sequences that a sampler decodes at once.
+  decode_steps: int         # Of a dispatch; slots are refilled between two dispatches.
   token_s: float
   sequence_s: float
   group_size: int
   prompts_per_batch: int
-  window: int | None        # Groups on their way at most, see staleness.window_groups; None: no limit.
+  window: int | None        # Groups in flight at most (batching/staleness.py); None: no limit.
   verifier_workers: int
   verdict_s: float
   train_s: float
@@ -54,24 +54,26 @@ class System:
 
   @property
   def n_async(self) -> int:
-    """Sequences in flight at most."""
+    """The most sequences that can be in flight."""
     return self.samplers * self.slots
 
   @property
   def n_batch(self) -> int:
-    """Completions of an update."""
+    """Number of completions in a batch."""
     return self.prompts_per_batch * self.group_size
 
 
-def law_of(text: str, *, filtered: float = 0.0) -> Law:
-  """A law of lengths by its name; a share `filtered` of the groups has nothing to teach.
+def lengths_of(text: str, *, filtered: float = 0.0) -> LengthDistribution:
+  """The distribution of completion lengths that a name and its numbers describe.
 
-  uniform:LEAST,MOST      as likely from LEAST to MOST tokens
-  lognormal:MEDIAN,SIGMA  skewed, as reasoning traces are; exp(SIGMA) is one spread
-  fixed:TOKENS            all alike
+  uniform:LEAST,MOST      every length from LEAST to MOST tokens is equally likely
+  lognormal:MEDIAN,SIGMA  skewed, as reasoning traces are; SIGMA is that of the logarithm
+  fixed:TOKENS            all lengths are equal
 
+  Args:
+    filtered: share of the groups whose rewards are all equal, which are dropped.
   Raises:
-    ValueError: another name, or numbers that cannot be.
+    ValueError: the name is unknown, or the numbers cannot be those of a distribution.
   """
   kind, _, numbers = text.partition(':')
   try:
@@ -83,18 +85,23 @@ def law_of(text: str, *, filtered: float = 0.0) -> Law:
     if a < 1 or draw(np.random.default_rng(0), 2).min() < 0:
       raise ValueError
   except (KeyError, ValueError, IndexError):
-    raise ValueError(f'--lengths={text!r} is no law of lengths: write uniform:2000,10000 or '
-                     f'lognormal:6000,0.5 or fixed:1000.') from None
-  def law(rng, group_size):
+    raise ValueError(f'--lengths={text!r} is no distribution of lengths: write '
+                     f'uniform:2000,10000 or lognormal:6000,0.5 or fixed:1000.') from None
+
+  def distribution(rng, group_size):
     return np.maximum(draw(rng, group_size).astype(np.int64), 1), rng.random() >= filtered
-  return law
+  return distribution
 
 
-def law_of_groups(groups: list[tuple[np.ndarray, bool]]) -> Law:
-  """Groups as they came in a run, drawn whole and with replacement."""
-  def law(rng, group_size):
+def lengths_of_groups(groups: list[tuple[np.ndarray, bool]]) -> LengthDistribution:
+  """The empirical distribution of a run: its groups are drawn whole and with replacement.
+
+  Args:
+    groups: ([G] lengths in tokens, whether the group was trained on) of each.
+  """
+  def distribution(rng, group_size):
     lengths, kept = groups[rng.integers(len(groups))]
     if len(lengths) != group_size:
       lengths = rng.choice(lengths, group_size)
     return lengths, kept
-  return law
+  return distribution

@@ -1,29 +1,23 @@
-"""The simulated loop against what can be said with pencil and paper, and against a real run."""
+"""The simulated loop against figures worked out by hand."""
 import dataclasses
-import gzip
-import json
-import shutil
-from pathlib import Path
 
 import pytest
 
-from magistral_jax import simulate
 from magistral_jax.simulation.events import Simulation
-from magistral_jax.simulation.system import System, law_of
+from magistral_jax.simulation.system import System, lengths_of
 
 SYSTEM = System(
     samplers=2, slots=64, decode_steps=1, token_s=0.01, sequence_s=0.0, group_size=8,
     prompts_per_batch=8, window=None, verifier_workers=8, verdict_s=0.0, train_s=0.1,
     train_token_s=0.0, publish_s=0.0)
-REAL = Path(__file__).parent / 'quickstart_run'
 
 
-def run(law='fixed:100', updates=40, **changed):
-  return Simulation(dataclasses.replace(SYSTEM, **changed), law_of(law)).run(updates)
+def run(lengths='fixed:100', updates=40, **changed):
+  return Simulation(dataclasses.replace(SYSTEM, **changed), lengths_of(lengths)).run(updates)
 
 
 def test_samplers_that_never_wait_give_one_token_per_slot_and_step():
-  found = run(law='uniform:50,150')
+  found = run(lengths='uniform:50,150')
   assert found['slots_idle'] == pytest.approx(0, abs=1e-9)
   assert found['tokens_per_s'] == pytest.approx(2 * 64 / 0.01, rel=0.03)
 
@@ -54,20 +48,20 @@ def test_a_slow_trainer_is_never_idle_and_the_window_bounds_what_waits():
 
 
 def test_dropped_groups_cost_samples_and_no_updates():
-  law = law_of('uniform:50,150', filtered=0.75)
-  found = Simulation(SYSTEM, law).run(80)
-  whole = run(law='uniform:50,150', updates=80)
+  lengths = lengths_of('uniform:50,150', filtered=0.75)
+  found = Simulation(SYSTEM, lengths).run(80)
+  whole = run(lengths='uniform:50,150', updates=80)
   assert found['step_s'] / whole['step_s'] == pytest.approx(4, rel=0.15)
 
 
 @pytest.mark.parametrize('n_batch', [64, 128, 256])
 def test_a_completion_is_overtaken_by_as_many_updates_as_batches_are_in_flight(n_batch):
-  found = run(law='uniform:200,1000', prompts_per_batch=n_batch // 8, train_s=0.0, updates=60)
+  found = run(lengths='uniform:200,1000', prompts_per_batch=n_batch // 8, train_s=0.0, updates=60)
   assert found['versions_per_completion'] == pytest.approx(1 + 128 / n_batch, rel=0.06)
 
 
 def test_the_same_seed_gives_the_same_figures():
-  assert run(law='lognormal:100,0.5') == run(law='lognormal:100,0.5')
+  assert run(lengths='lognormal:100,0.5') == run(lengths='lognormal:100,0.5')
 
 
 @pytest.mark.parametrize('changed, words', [
@@ -80,36 +74,6 @@ def test_a_system_that_cannot_be_is_refused(changed, words):
 
 
 @pytest.mark.parametrize('text', ['uniform', 'uniform:5', 'normal:3,4', 'lognormal:0,1', 'fixed:x'])
-def test_a_law_that_is_none_is_refused(text):
-  with pytest.raises(ValueError, match='is no law of lengths'):
-    law_of(text)
-
-
-@pytest.fixture
-def real_run(tmp_path):
-  """The last updates of a quickstart run of 2026-11-22, only the keys that are read."""
-  for path in REAL.iterdir():
-    with gzip.open(path) as source, open(tmp_path / path.stem, 'wb') as target:
-      shutil.copyfileobj(source, target)
-  return tmp_path
-
-
-def test_fed_with_a_runs_times_it_predicts_that_runs_step_time(real_run, capsys):
-  simulate.main(simulate.parse(['', f'--run={real_run}', '--last=14', '--json']))
-  found = json.loads(capsys.readouterr().out)
-  assert found['predicted_over_measured'] == pytest.approx(1, abs=0.15)
-
-
-def test_the_sweep_recommends_one_of_its_own(real_run, tmp_path, capsys):
-  simulate.main(simulate.parse(
-      ['', f'--run={real_run}', '--last=14', '--json', '--sweep', '--updates=8',
-       f'--output={tmp_path / "out"}']))
-  found = json.loads(capsys.readouterr().out)
-  assert found['recommended'] in found['sweep'] and len(found['sweep']) == 27
-  assert (tmp_path / 'out' / 'simulation.png').stat().st_size > 5000
-
-
-def test_what_is_missing_on_the_command_line_is_told(capsys):
-  with pytest.raises(SystemExit):
-    simulate.main(simulate.parse(['', '--token_s=1']))
-  assert 'Without --run give --config, --lengths' in capsys.readouterr().err
+def test_lengths_that_no_distribution_describes_are_refused(text):
+  with pytest.raises(ValueError, match='is no distribution of lengths'):
+    lengths_of(text)
