@@ -3,6 +3,6 @@
     sources (arithmetic | jsonl | tfds) --Problem--> stream --prompts.render--> Prompt
                                                   `-> traces: worked examples for the cold start
 
-`sources` lists what `data.source` may name. `finite` deals out problems held in memory; `jsonl` and
+`sources` lists what `data.source` may name. `finite` serves problems held in memory; `jsonl` and
 `prepared` fill it from files. `builders` turn a JSONL file into a prepared data set.
 """

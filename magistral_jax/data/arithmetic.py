@@ -1,10 +1,10 @@
-"""Sums of any depth, made on demand: the source that needs no file.
+"""Arithmetic source: sums of any depth, generated on demand, without a file.
 
     7+12-5=?      answer 14      worked: 7+12=19, 19-5=14
     2+3*4=?       answer 14      worked: 3*4=12, 2+12=14 (products first, then left to right)
 
 Whether a problem may be trained on is a property of its text alone: a tenth of all texts, chosen by
-a hash, is reserved for the held-out side whatever the seed. The generator has no end and no state.
+a hash, is held out, whatever the seed. The stream is endless and keeps no state.
 """
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from magistral_jax.records import Problem
 
 OPERATIONS = {'+': operator.add, '-': operator.sub, '*': operator.mul}
 
-# Every intermediate result lies in here, so that a byte-level model meets at most three digits.
+# Bounds of every intermediate result, so that a byte-level model reads at most three digits.
 LEAST_RESULT, GREATEST_RESULT = -99, 999
 
-HELD_OUT_SHARE = 10       # One text in so many is held out.
+HELD_OUT_SHARE = 10       # One text in this many is held out.
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
-  """One line of a worked sum: left, operation, right, result."""
+class WorkedStep:
+  """Line of a worked sum. WorkedStep(left=7, operation='+', right=12, result=19)"""
   left: int
   operation: str
   right: int
@@ -38,12 +38,12 @@ class Step:
     return f'{self.left}{self.operation}{self.right}={self.result}'
 
 
-def work(text: str, slips: dict[int, int] | None = None) -> list[Step]:
-  """The steps that solve a problem; the last result is the answer.
+def work(text: str, slips: dict[int, int] | None = None) -> list[WorkedStep]:
+  """Solves a problem step by step; the last result is the answer.
 
   Args:
     text: as `ArithmeticSource` writes it, '2+3*4=?'.
-    slips: {index of a step: what is added to its right result}; later steps go on from there.
+    slips: {index of a step: what is added to its right result}; later steps build on it.
   """
   pieces = re.findall(r'\d+|[-+*]', text)
   numbers, operations = [int(piece) for piece in pieces[::2]], pieces[1::2]
@@ -52,32 +52,35 @@ def work(text: str, slips: dict[int, int] | None = None) -> list[Step]:
     at = operations.index('*') if '*' in operations else 0
     result = OPERATIONS[operations[at]](numbers[at], numbers[at + 1])
     result += (slips or {}).get(len(steps), 0)
-    steps.append(Step(numbers[at], operations[at], numbers[at + 1], result))
+    steps.append(WorkedStep(numbers[at], operations[at], numbers[at + 1], result))
     numbers[at:at + 2] = [result]
     del operations[at]
   return steps
 
 
-def in_range(steps: list[Step]) -> bool:
+def in_range(steps: list[WorkedStep]) -> bool:
+  """Whether every result lies in LEAST_RESULT..GREATEST_RESULT."""
   return all(LEAST_RESULT <= step.result <= GREATEST_RESULT for step in steps)
 
 
 def is_held_out(text: str) -> bool:
-  """True for the reserved tenth of all texts."""
+  """Whether a text belongs to the tenth that is held out."""
   digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
   return int.from_bytes(digest, 'little') % HELD_OUT_SHARE == 0
 
 
 @dataclasses.dataclass(frozen=True)
 class ArithmeticSource:
-  """Endless sums with the given operations and depths.
+  """Endless source of sums with the given operations and depths.
 
   Args:
-    seed: of the training stream (any text will do); the held-out problems do not depend on it.
+    seed: number or text that decides the training stream; held-out problems do not depend on it.
     operations: any of '+', '-', '*', in one string.
-    min_terms, max_terms: operands of a sum; each number of them is drawn equally often, except that
-      a sum with a result out of LEAST_RESULT..GREATEST_RESULT is drawn again.
+    min_terms, max_terms: bounds of the number of operands; each number is drawn equally often,
+      except that a sum with a result out of LEAST_RESULT..GREATEST_RESULT is drawn again.
     max_number: the largest operand; the smallest is 0.
+  Raises:
+    ValueError: no sum can be made of these values, or none on one of the two sides.
   """
   seed: int | str
   _: dataclasses.KW_ONLY
@@ -109,16 +112,16 @@ class ArithmeticSource:
             f'{self.max_terms} terms: raise data.arithmetic.max_number or max_terms.')
 
   def problem(self, ordinal: int) -> Problem:
-    """The training problem at a place of the stream, the same in every process."""
-    # Text seeds go through SHA-512 and only random() is drawn: both keep across Python versions.
+    """Training problem of an ordinal, the same in every process."""
+    # Text seeds go through SHA-512 and only random() is drawn; both are stable across Pythons.
     rng = random.Random(f'arithmetic {self.seed} {ordinal}')
     return _problem(self._draw(rng, held_out=False))
 
   def held_out(self, n: int) -> list[Problem]:
-    """`n` fixed, distinct problems that are never trained on, or all there are if fewer."""
+    """Fixed, distinct problems that are never trained on: `n`, or all there are if fewer."""
     few = list(itertools.islice(self._all(True), 4 * n))
     if len(few) < 4 * n:
-      # So few that drawing distinct ones might take long: shuffle the whole side.
+      # With so few, drawing distinct ones might take long: the whole side is shuffled instead.
       key = lambda text: hashlib.blake2b(f'evaluation {text}'.encode()).digest()
       return [_problem(text) for text in sorted(few, key=key)[:n]]
     rng, texts = random.Random('arithmetic held out'), {}
@@ -127,7 +130,7 @@ class ArithmeticSource:
     return [_problem(text) for text in texts]
 
   def longest(self) -> Problem:
-    """A problem whose text is as long as any can be; it need not be in the stream."""
+    """Problem whose text is as long as any can be; it need not be in the stream."""
     operands = [str(self.max_number)] * self.max_terms
     return Problem('longest', self.operations[0].join(operands) + '=?', '', 'arithmetic')
 
@@ -142,7 +145,7 @@ class ArithmeticSource:
         return text
 
   def _all(self, held_out: bool) -> Iterator[str]:
-    """Every text of one side, in order; usually left after a few."""
+    """Yields every text of one side, in order; callers usually stop after a few."""
     for terms in range(self.min_terms, self.max_terms + 1):
       for numbers in itertools.product(range(self.max_number + 1), repeat=terms):
         for operations in itertools.product(sorted(set(self.operations)), repeat=terms - 1):

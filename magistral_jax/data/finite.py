@@ -1,4 +1,4 @@
-"""Problems held in memory, dealt out endlessly: every epoch all of them, each in a new order."""
+"""Finite source: problems held in memory, served epoch after epoch, each in a new order."""
 from __future__ import annotations
 
 import functools
@@ -11,11 +11,12 @@ from magistral_jax.records import Problem
 
 
 class FiniteSource:
-  """A training side that is dealt out epoch after epoch, and an evaluation that never is.
+  """Source of training problems in endless epochs, with held-out problems for evaluation.
 
   Args:
-    seed: of the order of the training side.
-    training, evaluation: the two sides; they share no text (`split` sees to it).
+    seed: decides the order of the training problems.
+    training, evaluation: the two sides; the caller sees to it that they share no text
+      (`without_texts`).
   """
 
   def __init__(self, seed: int, training: Sequence[Problem], evaluation: Sequence[Problem]):
@@ -23,19 +24,19 @@ class FiniteSource:
 
   @property
   def size(self) -> int:
-    """Training problems in an epoch."""
+    """Number of training problems in an epoch."""
     return len(self.training)
 
   def problem(self, ordinal: int) -> Problem:
-    """The training problem at a place of the endless stream, the same in every process."""
-    epoch, place = divmod(ordinal, self.size)
-    return self.training[permutation(self.size, f'{self.seed} epoch {epoch}')[place]]
+    """Training problem of an ordinal, the same in every process."""
+    epoch, position = divmod(ordinal, self.size)
+    return self.training[permutation(self.size, f'{self.seed} epoch {epoch}')[position]]
 
   def held_out(self, n: int) -> list[Problem]:
-    """The first `n` problems of the evaluation, or all there are if fewer.
+    """First `n` held-out problems, or all there are if fewer.
 
     Raises:
-      ValueError: problems are asked for and none is held out.
+      ValueError: `n` is above 0 and no problem is held out.
     """
     if n and not self.evaluation:
       raise ValueError(
@@ -44,29 +45,29 @@ class FiniteSource:
     return list(self.evaluation[:n])
 
   def select(self, keep: Callable[[Problem], bool]) -> FiniteSource:
-    """The same source with only the problems that `keep` accepts."""
+    """Copy of this source with only the problems that `keep` accepts."""
     return FiniteSource(self.seed, filter(keep, self.training), filter(keep, self.evaluation))
 
 
 @functools.lru_cache(maxsize=4)
 def permutation(n: int, address: str) -> np.ndarray:
-  """[n] int64: the numbers below n in an order that only the address decides."""
+  """Permutation of the numbers below n, [n] int64, that only the address decides."""
   key = int.from_bytes(hashlib.blake2b(address.encode(), digest_size=16).digest(), 'little')
-  # The raw stream of a bit generator is the same in every numpy; the shuffles above it are not.
+  # The raw stream of a bit generator is stable across numpy versions; shuffles are not.
   return np.argsort(np.random.Philox(key=key).random_raw(n), kind='stable')
 
 
 def split(problems: Sequence[Problem], held_out: int) -> tuple[list[Problem], list[Problem]]:
-  """Training problems, and `held_out` others drawn the same way whatever the seed of the run."""
+  """Splits problems into training and `held_out` others, whatever the seed of the run."""
   order = permutation(len(problems), 'held out')
   cut = len(problems) - held_out
   return [problems[i] for i in np.sort(order[:cut])], [problems[i] for i in order[cut:]]
 
 
 def without_texts(problems: Sequence[Problem], others: Sequence[Problem]) -> list[Problem]:
-  """The problems whose text is not among the others': two rows can ask the same.
+  """Filters out problems whose text and images are also among `others`.
 
-  The same words about other pictures ask something else.
+  Two lines of a file can ask the same; the same words about other images ask something else.
   """
   asked = {_folded(problem) for problem in others}
   return [problem for problem in problems if _folded(problem) not in asked]

@@ -1,14 +1,15 @@
-r"""Problems from JSON Lines files: one object a line, checked before anything runs.
+r"""JSONL source: problems from JSON Lines files, one object a line, checked before anything runs.
 
     {"problem": "How many ...?", "answer": "145", "id": "svamp-777", "source": "SVAMP",
      "solution": "290 / 2 = 145", "meta": {"language": "en"}}
 
-`problem` and `answer` are required; other keys than these are left alone. A line with `tests` (or
-"domain": "code") is a programming problem and needs no answer; `cases.read` says what tests are:
+`problem` and `answer` are required; keys other than these are ignored. A line with `tests` (or
+"domain": "code") is a programming problem and needs no answer; `code_tests.read` says what tests
+are:
 
     {"problem": "Read two ...", "language": "cpp", "tests": [{"stdin": "1 2", "stdout": "3"}]}
 
-A problem with pictures names their files, relative to its own, and says where each of them stands:
+A problem with images names their files, relative to its own, and says where each of them stands:
 
     {"problem": "How much is the blue bar of <image>?", "answer": "7", "images": ["bars.png"]}
 """
@@ -28,14 +29,14 @@ from magistral_jax.records import Problem
 
 
 class JsonlSource(FiniteSource):
-  """The problems of one or several files.
+  """Source of the problems of one or several files.
 
   Args:
-    seed: of the order of the training problems.
+    seed: decides the order of the training problems.
     path: a file, or several with commas between them.
     held_out_path: files of held-out problems; training problems with the same text are dropped.
     held_out: without held_out_path, how many problems of `path` are held out; the same ones
-      whatever the seed. With held_out_path it is not looked at.
+      whatever the seed. With held_out_path it is ignored.
   """
 
   def __init__(self, seed: int, *, path: str, held_out_path: str, held_out: int):
@@ -53,7 +54,7 @@ class JsonlSource(FiniteSource):
 
 def split_held_out(
     problems: Sequence[Problem], held_out: int, *, key: str) -> tuple[list[Problem], list[Problem]]:
-  """`finite.split` for a number that a user wrote under `key`."""
+  """Splits as `finite.split`; ValueError naming `key` if the number is out of range."""
   if not 0 <= held_out < len(problems):
     raise ValueError(
         f'{held_out} of {len(problems)} problems cannot be held out: set {key} between 0 and '
@@ -61,8 +62,9 @@ def split_held_out(
   return split(problems, held_out)
 
 
-def keep_apart(training: Sequence[Problem], evaluation: Sequence[Problem], *, name: str) -> list[Problem]:
-  """Training problems that the evaluation does not ask too; ValueError if none is left."""
+def keep_apart(
+    training: Sequence[Problem], evaluation: Sequence[Problem], *, name: str) -> list[Problem]:
+  """Training problems that are not also held out; ValueError if none is left."""
   kept = without_texts(training, evaluation)
   if not kept:
     raise ValueError(
@@ -76,17 +78,17 @@ def keep_apart(training: Sequence[Problem], evaluation: Sequence[Problem], *, na
 
 
 def read_files(paths: Sequence[str]) -> list[Problem]:
-  """All problems of several files, in order; an id may stand only once in all of them."""
+  """Reads all problems of several files, in order; ValueError if an id occurs twice."""
   problems, seen = [], {}
   for path in map(str.strip, paths):
     before = len(problems)
     for number, problem in _read(path):
-      place = f'{path}, line {number}'
+      where = f'{path}, line {number}'
       if problem.id in seen:
         raise ValueError(
-            f'{place}: the id {problem.id!r} is taken by {seen[problem.id]}; give each '
+            f'{where}: the id {problem.id!r} is taken by {seen[problem.id]}; give each '
             f'problem an id of its own, or leave "id" out.')
-      seen[problem.id] = place
+      seen[problem.id] = where
       problems.append(problem)
     if len(problems) == before:
       raise ValueError(f'{path} holds no problem: it needs a JSON object on each line.')
@@ -109,14 +111,14 @@ def _read(path: str) -> Iterator[tuple[int, Problem]]:
 
 
 def parse_line(line: bytes, number: int, name: str, folder: str = '') -> Problem:
-  """One line of a file as a problem.
+  """Parses one line of a file into a problem.
 
   Args:
-    number: of the line, from 1; it makes the id of a problem that brings none.
-    name: of the file without its ending; the source of a problem that names none.
-    folder: what the paths of images are relative to.
+    number: the line's, from 1; it makes the id of a problem that has none.
+    name: the file's without its ending; the source of a problem that names none.
+    folder: the one that paths of images are relative to.
   Raises:
-    ValueError: what is missing or wrong, without the place.
+    ValueError: what is missing or wrong; the caller adds file and line.
   """
   row = read_object(line)
   meta = row.get('meta') or {}
@@ -134,7 +136,7 @@ def parse_line(line: bytes, number: int, name: str, folder: str = '') -> Problem
 
 
 def read_object(line: bytes) -> dict[str, Any]:
-  """The JSON object of a line; ValueError without the place if it holds none."""
+  """Parses the JSON object of a line; ValueError, without file and line, if it holds none."""
   try:
     row = json.loads(line.decode('utf-8-sig').rstrip('\r\n'))
   except UnicodeDecodeError as error:
@@ -149,7 +151,7 @@ def read_object(line: bytes) -> dict[str, Any]:
 
 
 def _text(row: dict, key: str, default: str | None = None) -> str:
-  """A value as text without outer white space; without a default it is required."""
+  """Value of a key as text without outer white space; without a default it is required."""
   value = row.get(key)
   if value is None:
     if default is None:

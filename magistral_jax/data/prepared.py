@@ -1,7 +1,7 @@
-"""Problems from a data set prepared by TFDS (array_record files), read without TensorFlow.
+"""TFDS source: problems from a prepared data set (array_record files), without TensorFlow.
 
 `python -m magistral_jax.data.builders.problems` prepares one from a JSONL file. All problems are
-held in memory, as text: a million of them take about a gigabyte.
+held in memory as text; a million of them take about a gigabyte.
 """
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from magistral_jax.data.finite import FiniteSource
 from magistral_jax.data.jsonl import keep_apart, split_held_out
 from magistral_jax.records import Problem
 
-# What the builder writes and this module reads: the text fields of a Problem.
+# Text fields of a Problem that the builder writes and this module reads.
 FIELDS = ('id', 'text', 'answer', 'source', 'domain', 'language', 'solution')
 TESTS = 'tests'              # As JSON; '' for none.
 
 
 class TfdsSource(FiniteSource):
-  """The `train` split of a prepared data set.
+  """Source of the `train` split of a prepared data set.
 
   Args:
-    seed: of the order of the training problems.
+    seed: decides the order of the training problems.
     path: the folder with dataset_info.json, or one above it that holds a single data set.
     held_out: how many problems are held out; the same ones whatever the seed.
   """
@@ -33,8 +33,8 @@ class TfdsSource(FiniteSource):
 
 
 def read_prepared(path: str) -> list[Problem]:
-  """All problems of a prepared data set, in its order."""
-  import tensorflow_datasets as tfds  # Half a second that other sources need not wait for.
+  """Reads all problems of a prepared data set, in its order."""
+  import tensorflow_datasets as tfds  # Takes half a second, which other sources need not wait.
   folder = find_prepared(path)
   builder = tfds.builder_from_directory(folder)
   missing = sorted(set(FIELDS) - set(builder.info.features))
@@ -47,24 +47,24 @@ def read_prepared(path: str) -> list[Problem]:
 
 
 def to_row(problem: Problem) -> dict[str, str]:
-  """What is written of a problem."""
+  """Fields of a problem as they are written, all text."""
   tests = '' if problem.tests is None else json.dumps(problem.tests)
   return {key: getattr(problem, key) for key in FIELDS} | {TESTS: tests}
 
 
 def _problem(row) -> Problem:
   fields = {key: row[key].decode('utf-8') for key in FIELDS}
-  # Data sets that were prepared before there were tests have none.
+  # Data sets prepared before tests existed lack the field.
   tests = row.get(TESTS, b'')
   return Problem(**fields, tests=json.loads(tests) if tests else None)
 
 
 def find_prepared(path: str) -> pathlib.Path:
-  """The one folder at or below `path` that TFDS has finished writing."""
+  """Finds the one folder at or below `path` that TFDS has finished writing; else ValueError."""
   if not path:
     raise ValueError('There is no prepared data set to read: set data.tfds.path.')
   folders = [info.parent for info in pathlib.Path(path).rglob('dataset_info.json')]
-  # A folder named *.incomplete* is what an interrupted preparation leaves behind.
+  # An interrupted preparation leaves a folder named *.incomplete* behind.
   folders = sorted(f for f in folders if 'incomplete' not in f.name)
   if len(folders) != 1:
     raise ValueError(

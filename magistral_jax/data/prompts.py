@@ -1,8 +1,8 @@
-"""From a problem to the tokens the sampler reads: system prompt, chat template, tokenizer.
+"""Prompts: from a problem to the tokens that the sampler reads.
 
-The templates are in templates.py. The system prompt asks for `<think>` and `</think>`, and that is
-what the format gate looks for; templates and tokenizers whose models have control tokens for
-thoughts put and show those in the place of the two marks.
+The templates are in templates.py. The system prompt asks for `<think>` and `</think>`, and the
+format gate looks for those; where a model has control tokens for thoughts, its template writes them
+for the two marks and its tokenizer decodes them to the marks.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from magistral_jax.tokens import Tokenizer
 
 Grids = Sequence[tuple[int, int]]
 
-# One prompt for all domains, in our own words. What matters of it, after Magistral
+# One prompt for all domains, in our own words. It keeps what matters in Magistral's
 # (arXiv:2506.10910, section 2.2.4): long casual thoughts are welcome; the language is the task's.
 SYSTEM_PROMPT = (
     'You will be given a task to solve. Think first, answer second.\n\n'
@@ -32,16 +32,16 @@ SYSTEM_PROMPT = (
 def render(
     tokenizer: Tokenizer, problem_text: str, *, template: str, system_prompt: str,
     grids: Grids = ()) -> list[int]:
-  """The prompt's token ids.
+  """Token ids of a prompt.
 
   Args:
     template: a key of TEMPLATES.
     system_prompt: '' for none, 'magistral' for SYSTEM_PROMPT, else the text itself.
-    grids: (rows, columns) of the tokens of each image, in the order of the `<image>` places in the
+    grids: (rows, columns) of the tokens of each image, in the order of the `<image>` marks in the
       text; () for a problem without images, in which `<image>` is text.
   Raises:
-    ValueError: unknown template, or one whose control tokens the tokenizer does not have; more or
-      fewer places for images than grids.
+    ValueError: an unknown template, or one whose control tokens the tokenizer lacks; more or fewer
+      `<image>` marks than grids.
   """
   return chat(tokenizer, _asked(problem_text, system_prompt, grids), template=template)
 
@@ -49,7 +49,7 @@ def render(
 def tokenize_example(
     tokenizer: Tokenizer, problem: Problem, response: str, *, template: str, system_prompt: str,
     grids: Grids = ()) -> tuple[list[int], list[int]]:
-  """A supervised example: prompt ids, and the response's ids with the end token."""
+  """Token ids of a supervised example: the prompt, and the response with the end token."""
   prompt = render(tokenizer, problem.text, template=template, system_prompt=system_prompt,
                   grids=grids)
   pieces = written(response, named(template))

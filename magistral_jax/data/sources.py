@@ -1,4 +1,4 @@
-"""Where problems come from, by the name in `data.source`."""
+"""Sources of problems, by the name in `data.source`."""
 from __future__ import annotations
 
 from typing import Protocol
@@ -10,9 +10,9 @@ from magistral_jax.records import Problem
 
 
 class Source(Protocol):
-  """An endless stream of training problems and a fixed evaluation; the two share no text.
+  """Endless stream of training problems, and fixed held-out ones; the two share no text.
 
-  A source with a `size` is a `FiniteSource` and can leave problems out; one without has
+  A source with a `size` is a `FiniteSource`, which can leave problems out; one without has
   `longest()`, its longest problem.
   """
   seed: int | str

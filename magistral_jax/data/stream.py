@@ -1,9 +1,9 @@
-"""The prompt stream: every ordinal, from 0 without end, has its prompt.
+"""Prompt stream: every ordinal, from 0 without end, has its prompt.
 
     ordinal  --source-->  Problem  --render-->  tokens  =  Prompt
 
-Nothing is stored but the source, so whoever knows the ordinal can make the prompt again: a resumed
-run, another host, a test.
+Only the source is stored, so a prompt can be made again from its ordinal: by a resumed run, in
+another process, in a test.
 """
 from __future__ import annotations
 
@@ -19,30 +19,34 @@ from magistral_jax.tokens import Tokenizer
 
 def tokenize(problem: Problem, tokenizer: Tokenizer, *, cutting: images.Cutting | None,
              **how) -> list[int]:
-  """The tokens of a problem's prompt; of its pictures only the sizes are looked at.
+  """Token ids of a problem's prompt; reads only the sizes of its images.
 
   Args:
     cutting: None for a model that reads no images.
     how: template and system_prompt, as in `prompts.render`.
   Raises:
-    ValueError: a picture cannot be opened, or the model reads none.
+    ValueError: an image cannot be opened, or the model reads none.
   """
   return render(tokenizer, problem.text, grids=_grids(problem, cutting), **how)
 
 
 def make_prompt(ordinal: int, problem: Problem, tokenizer: Tokenizer, *,
                 cutting: images.Cutting | None, purpose: str = 'training', **how) -> Prompt:
-  """The prompt of a problem, its pictures cut into patches; arguments and errors as `tokenize`."""
+  """Prompt of a problem, its images cut into patches; arguments and errors as in `tokenize`."""
   tokens = np.array(tokenize(problem, tokenizer, cutting=cutting, **how), np.int32)
-  return Prompt(ordinal, problem, tokens, _pictures(problem, tokens, tokenizer, cutting), purpose)
+  loaded = _load_images(problem, tokens, tokenizer, cutting)
+  return Prompt(ordinal, problem, tokens, loaded, purpose)
 
 
 def make_example(problem: Problem, response: str, tokenizer: Tokenizer, *,
                  cutting: images.Cutting | None, **how) -> tuple:
-  """(prompt tokens, response tokens, images) to imitate; arguments and errors as `tokenize`."""
+  """Example to imitate, (prompt tokens, response tokens, images).
+
+  Arguments and errors as in `tokenize`.
+  """
   prompt, answer = tokenize_example(tokenizer, problem, response, grids=_grids(problem, cutting),
                                     **how)
-  return prompt, answer, _pictures(problem, np.array(prompt), tokenizer, cutting)
+  return prompt, answer, _load_images(problem, np.array(prompt), tokenizer, cutting)
 
 
 def _grids(problem: Problem, cutting: images.Cutting | None) -> list[tuple[int, int]]:
@@ -53,7 +57,7 @@ def _grids(problem: Problem, cutting: images.Cutting | None) -> list[tuple[int, 
   return [images.grid(*images.size(path), cutting) for path in problem.images]
 
 
-def _pictures(problem: Problem, tokens, tokenizer: Tokenizer, cutting) -> tuple[Image, ...]:
+def _load_images(problem: Problem, tokens, tokenizer: Tokenizer, cutting) -> tuple[Image, ...]:
   if not problem.images:
     return ()
   try:
@@ -63,7 +67,7 @@ def _pictures(problem: Problem, tokens, tokenizer: Tokenizer, cutting) -> tuple[
 
 
 class PromptStream:
-  """Prompts of a source, none longer than `max_prompt_tokens`.
+  """Stream of a source's prompts, none longer than `max_prompt_tokens`.
 
   Args:
     template, system_prompt, cutting: as in `tokenize`.
@@ -92,11 +96,11 @@ class PromptStream:
       self.source = self._drop_long(source, max_prompt_tokens)
 
   def prompt(self, ordinal: int) -> Prompt:
-    """The prompt at a place of the stream; ordinals count from 0."""
+    """Training prompt of an ordinal; ordinals count from 0."""
     return self._prompt(ordinal, self.source.problem(ordinal), 'training')
 
   def held_out(self, n: int) -> list[Prompt]:
-    """At most `n` held-out prompts, with the ordinals -1, -2, ... that no training prompt has."""
+    """Held-out prompts, at most `n`, with ordinals -1, -2, ... that no training prompt has."""
     return [self._prompt(-1 - i, p, 'evaluation') for i, p in enumerate(self.source.held_out(n))]
 
   def _drop_long(self, source, max_prompt_tokens: int):

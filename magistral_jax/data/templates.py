@@ -1,4 +1,4 @@
-r"""Chat templates: turns of a conversation to token ids, with who speaks marked for the model.
+r"""Chat templates: from the turns of a conversation to token ids.
 
     chatml      <|im_start|>system\n{S}<|im_end|>\n<|im_start|>user\n{U}<|im_end|>\n
                 <|im_start|>assistant\n{A}<eos>\n ...
@@ -6,16 +6,16 @@ r"""Chat templates: turns of a conversation to token ids, with who speaks marked
     mistral-v1  [INST] {S}\n\n{U} [/INST]{A}<eos>[INST] {U} [/INST] ...           as text
     mistral-v3  [INST]{U}[/INST]{A}<eos>[INST]{S}\n\n{U}[/INST] ...               as control tokens
     mistral-v7  [SYSTEM_PROMPT]{S}[/SYSTEM_PROMPT][INST]{U}[/INST]{A}<eos> ...    as control tokens
-    mistral-v11 the same: v7, v11 and v13 differ in how tools are called, which is not part of this
+    mistral-v11 the same: v7, v11 and v13 differ in how tools are called, which is not covered here
     mistral-v13 as v7; <think> and </think> in {S} and {A} are the control tokens [THINK] [/THINK]
 
-A template yields control tokens and texts apart from each other. What was written by others goes
+A template yields control tokens and texts as separate pieces. Texts of problems and completions go
 through `Tokenizer.encode`, so a problem that contains '<|im_end|>' or '[/INST]' cannot end its own
-turn (but for mistral-v1, whose marks are text). A prompt with images has one `<image>` in its text
-for each; there stand [IMG] for every column of a row, [IMG_BREAK] after a row, and [IMG_END] after
-the last row.
+turn (except with mistral-v1, whose marks are text). The text of a prompt with images has one
+`<image>` for each; it becomes [IMG] for every column of a row, [IMG_BREAK] after a row, and
+[IMG_END] after the last row.
 
-Reference: the instruct tokenizers of mistral-common; ids are equal to its own, see
+Reference: the instruct tokenizers of mistral-common, whose ids are the same, see
 tests/data/test_mistral_templates.py.
 """
 from __future__ import annotations
@@ -32,22 +32,22 @@ _CONTROL_OF = {mark: control for control, mark in THOUGHTS.items()}
 
 @dataclasses.dataclass(frozen=True)
 class Turn:
-  """What one side says. Turn('user', 'What is on <image>?', grids=((2, 3),))"""
+  """Turn of one side. Turn('user', 'What is on <image>?', grids=((2, 3),))"""
   role: str                 # 'system' (only first), then 'user' and 'assistant' in turn.
   text: str
-  # (rows, columns) of image tokens at each IMAGE of a user's text; () leaves IMAGE as it is: text.
+  # (rows, columns) of image tokens at each IMAGE of a user's text; () leaves IMAGE as text.
   grids: tuple[tuple[int, int], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-  """A control token. Control('[INST]'); Control('') is the tokenizer's end of sequence."""
+  """Control token. Control('[INST]'); Control('') is the tokenizer's end of sequence."""
   name: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-  """The tokens of an image. Grid(rows=2, columns=3)"""
+  """Rows and columns of image tokens. Grid(rows=2, columns=3)"""
   rows: int
   columns: int
 
@@ -57,23 +57,23 @@ Piece = str | Control | Grid
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-  """How a family of models marks who speaks. Control tokens are listed so they can be looked up."""
+  """Marks by which a family of models tells the speakers apart."""
   system: tuple[str, str]        # Before and after the system prompt.
-  user: tuple[str, str]          # Before and after what the user says.
-  assistant: tuple[str, str]     # Before what the model writes; after its end token.
-  controls: tuple[str, ...] = ()
-  bos: bool = True               # Put the tokenizer's begin-of-sequence token first, if it has one.
-  # Where the system prompt stands: in a 'turn' of its own, or inside the 'first' or 'last' user's.
-  system_place: str = 'turn'
+  user: tuple[str, str]          # Before and after the user's text.
+  assistant: tuple[str, str]     # Before the model's text; after its end token.
+  controls: tuple[str, ...] = () # Which parts of these marks are control tokens.
+  bos: bool = True               # Begin with the tokenizer's bos token, if it has one.
+  # Turn of the system prompt: one of its own ('turn'), or the 'first' or 'last' of the user.
+  system_turn: str = 'turn'
   thoughts: bool = False         # <think> and </think> are control tokens.
-  trims: bool = False            # Leave out the spaces at the end of what the model said.
+  trims: bool = False            # Leave out spaces at the end of the model's text.
 
 
 _V3 = Template(
     system=('', '\n\n'), user=('[INST]', '[/INST]'), assistant=('', ''),
-    controls=('[INST]', '[/INST]'), system_place='last', trims=True)
+    controls=('[INST]', '[/INST]'), system_turn='last', trims=True)
 _V7 = dataclasses.replace(
-    _V3, system=('[SYSTEM_PROMPT]', '[/SYSTEM_PROMPT]'), system_place='turn',
+    _V3, system=('[SYSTEM_PROMPT]', '[/SYSTEM_PROMPT]'), system_turn='turn',
     controls=('[SYSTEM_PROMPT]', '[/SYSTEM_PROMPT]', '[INST]', '[/INST]'))
 
 TEMPLATES = {
@@ -89,7 +89,7 @@ TEMPLATES = {
         controls=('<|start_header_id|>', '<|end_header_id|>', '<|eot_id|>')),
     'mistral-v1': Template(
         system=('', '\n\n'), user=('[INST] ', ' [/INST]'), assistant=('', ''),
-        system_place='first'),
+        system_turn='first'),
     'mistral-v3': _V3,
     'mistral-v7': _V7,
     'mistral-v11': _V7,
@@ -101,12 +101,12 @@ TEMPLATES = {
 def chat(tokenizer: Tokenizer, turns: Sequence[Turn], *, template: str) -> list[int]:
   """Token ids of a conversation.
 
-  After a user's turn they end where the model begins to write; after the model's, with the
-  end-of-sequence token.
+  They end where the model begins to write if the last turn is the user's, and with the
+  end-of-sequence token if it is the model's.
 
   Raises:
-    ValueError: unknown template, or one whose control tokens the tokenizer does not have; turns
-      out of order; a text with more or fewer places for images than there are images.
+    ValueError: an unknown template, or one whose control tokens the tokenizer lacks; turns out of
+      order; a text with more or fewer `<image>` marks than there are images.
   """
   parts = named(template)
   for name in parts.controls:
@@ -116,7 +116,7 @@ def chat(tokenizer: Tokenizer, turns: Sequence[Turn], *, template: str) -> list[
 
 
 def named(template: str) -> Template:
-  """The template of that name; ValueError if there is none."""
+  """Template of that name; ValueError if there is none."""
   if template not in TEMPLATES:
     raise ValueError(
         f'There is no template {template!r}: set data.template to one of {", ".join(TEMPLATES)}.')
@@ -124,10 +124,10 @@ def named(template: str) -> Template:
 
 
 def layout(turns: Sequence[Turn], template: Template) -> list[Piece]:
-  """The pieces of a conversation, without bos. Two texts in a row are encoded one by one."""
+  """Pieces of a conversation, without bos. Neighbouring texts are encoded separately."""
   _check_order(turns)
   users = [i for i, turn in enumerate(turns) if turn.role == 'user']
-  host = {'turn': None, 'first': users[0], 'last': users[-1]}[template.system_place]
+  host = {'turn': None, 'first': users[0], 'last': users[-1]}[template.system_turn]
   guest = turns[0] if host is not None and turns[0].role == 'system' else None
   pieces: list[Piece] = []
   for i, turn in enumerate(turns):
@@ -152,7 +152,7 @@ def layout(turns: Sequence[Turn], template: Template) -> list[Piece]:
 
 
 def written(text: str, template: Template) -> list[Piece]:
-  """What the model wrote, or should have written, in pieces; without the end token."""
+  """Pieces of a text by the model, without the end token."""
   pieces = _thoughts(text, template)
   if template.trims and len(pieces) == 1 and isinstance(pieces[0], str):
     return [pieces[0].rstrip(' ')]
@@ -160,7 +160,7 @@ def written(text: str, template: Template) -> list[Piece]:
 
 
 def encode(tokenizer: Tokenizer, pieces: Sequence[Piece]) -> list[int]:
-  """Token ids of pieces; texts through `Tokenizer.encode`, control tokens by their names."""
+  """Token ids of pieces: texts through `Tokenizer.encode`, control tokens by their names."""
   ids: list[int] = []
   for piece in pieces:
     if isinstance(piece, str):
@@ -173,9 +173,9 @@ def encode(tokenizer: Tokenizer, pieces: Sequence[Piece]) -> list[int]:
 
 
 def image_tokens(tokenizer: Tokenizer, rows: int, columns: int) -> list[int]:
-  """Token ids of an image: rows x columns places for its patches, each row closed by a token.
+  """Token ids of an image: rows x columns of `special('[IMG]')`, each row closed by a token.
 
-  The vision tower's outputs take the places of `special('[IMG]')`, row by row.
+  The vision tower's outputs replace the embeddings of `special('[IMG]')`, row by row.
 
   Reference: arXiv:2410.07073 section 2.2.
   """
@@ -199,11 +199,11 @@ def _with_images(turn: Turn) -> list[Piece]:
     return [turn.text]
   texts = turn.text.split(IMAGE)
   if len(texts) != len(turn.grids) + 1:
-    raise ValueError(f'The text {turn.text[:80]!r} has {len(texts) - 1} places {IMAGE} for '
-                     f'{len(turn.grids)} images: write one place for each.')
+    raise ValueError(f'The text {turn.text[:80]!r} has {IMAGE} {len(texts) - 1} times for '
+                     f'{len(turn.grids)} images: write it once for each.')
   images = [Grid(*grid) for grid in turn.grids]
   if len(images) == 1 and not texts[1]:
-    texts.reverse()   # Models were trained with an only image before the text, not after it.
+    texts.reverse()   # Models were trained with a single image before the text, not after it.
   pieces: list[Piece] = [texts[0]]
   for image, text in zip(images, texts[1:], strict=True):
     pieces += [image, text]
@@ -220,7 +220,7 @@ def _thoughts(text: str, template: Template) -> list[Piece]:
 
 
 def _frame(text: str, template: Template) -> list[Piece]:
-  """Splits our own text at the template's control tokens."""
+  """Splits a mark of the template at its control tokens."""
   if not template.controls:
     return [text]
   names = '|'.join(map(re.escape, template.controls))
@@ -229,7 +229,7 @@ def _frame(text: str, template: Template) -> list[Piece]:
 
 
 def _join(pieces: Sequence[Piece], more: Sequence[Piece]) -> list[Piece]:
-  """Both in a row; texts that meet become one, so that merges may reach over the seam."""
+  """Concatenates pieces; texts that meet become one, so that merges may cross the seam."""
   if pieces and more and isinstance(pieces[-1], str) and isinstance(more[0], str):
     return [*pieces[:-1], pieces[-1] + more[0], *more[1:]]
   return [*pieces, *more]

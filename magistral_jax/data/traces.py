@@ -1,11 +1,11 @@
-r"""Responses to imitate before reinforcement learning starts: the cold start.
+r"""Traces of the cold start: responses to imitate before reinforcement learning starts.
 
-A generated trace works a sum step by step; a file's problem brings its own worked solution.
+A generated trace works a sum step by step; a problem from a file has its own worked solution.
 
     7+12-5=?    <think>7+12=19\n19-5=14</think>\boxed{14}
 
-Some generated traces slip on purpose. Whoever imitates them is right only sometimes, which leaves
-reinforcement learning something to find: the careful habit pays and the slips do not.
+Some generated traces slip on purpose. A model that imitates them is right only sometimes, which
+leaves reinforcement learning something to find: the careful habit pays and the slips do not.
 """
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from magistral_jax.data.finite import FiniteSource
 from magistral_jax.data.sources import Source
 from magistral_jax.records import Problem
 
-# What a slip adds to a step: a miscount, or a carry forgotten or invented.
+# What a slip adds to a result: a miscount, or a carry forgotten or invented.
 SLIPS = (-10, -2, -1, 1, 2, 10)
 
 
 def cold_start_examples(
     source: Source, *, examples: int, mistakes: float, seed: int) -> list[tuple[Problem, str]]:
-  """Training problems with a full response each.
+  """Training problems, each with a full response.
 
   Args:
     source: any of `data.sources`; only its training side is used.
     examples: how many; a file with fewer worked solutions gives all it has.
-    mistakes: share of the generated traces that slip and end in a wrong answer. The
-      solutions of a file are taken as they are.
+    mistakes: share of the generated traces that slip and end in a wrong answer. Solutions of a
+      file are taken as they are.
+    seed: decides problems and slips.
   Raises:
-    ValueError: a file in which no problem has a solution.
+    ValueError: `mistakes` is not between 0 and 1; no problem of a file has a solution.
   """
   if not 0.0 <= mistakes <= 1.0:
     raise ValueError(
@@ -39,7 +40,7 @@ def cold_start_examples(
         f'0 and 1.')
   if isinstance(source, FiniteSource):
     return _from_solutions(source, examples, seed)
-  # Another stream of the same side: training does not begin with the problems just seen.
+  # Another stream of the training side: training does not begin with the problems just seen.
   source = dataclasses.replace(source, seed=f'{source.seed} cold start {seed}')
   rng = random.Random(f'slips {seed}')
   result = []
@@ -51,26 +52,26 @@ def cold_start_examples(
 
 
 def worked_sum(text: str, slips: dict[int, int] | None = None) -> str:
-  """The response to an arithmetic problem, with `slips` as in `arithmetic.work`."""
+  """Response to an arithmetic problem, with `slips` as in `arithmetic.work`."""
   steps = arithmetic.work(text, slips)
   thoughts = '\n'.join(map(str, steps))
   return f'<think>{thoughts}</think>\\boxed{{{steps[-1].result}}}'
 
 
 def pick_slip(text: str, rng: random.Random) -> dict[int, int]:
-  """One wrong step that makes the answer wrong and leaves all results in range."""
+  """Draws one slip that makes the answer wrong and leaves all results in range."""
   right = arithmetic.work(text)
   while True:
     slips = {int(rng.random() * len(right)): SLIPS[int(rng.random() * len(SLIPS))]}
     wrong = arithmetic.work(text, slips)
-    # A slip can be undone by a later product with 0. One in the last step never is.
+    # A later product with 0 can undo a slip; one in the last step always counts.
     if wrong[-1].result != right[-1].result and arithmetic.in_range(wrong):
       return slips
 
 
 def worked_solution(problem: Problem) -> str:
-  r"""The response to a problem that brings its solution: thoughts, then the boxed answer."""
-  # Tags of another's format would make a second pair, which the format gate refuses.
+  r"""Response to a problem that has a solution: thoughts, then the boxed answer."""
+  # Tags in the solution would make a second pair, which the format gate refuses.
   thoughts = problem.solution.replace('<think>', '').replace('</think>', '').strip()
   return f'<think>\n{thoughts}\n</think>\n\nThe answer is \\boxed{{{problem.answer}}}.'
 

@@ -1,4 +1,4 @@
-"""Small problem files for the data tests."""
+"""Small problem files."""
 import json
 
 import pytest
@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def write(tmp_path):
-  """write(name, rows) -> path of a JSONL file; a row is a dict, or bytes that stand as they are."""
+  """Writes a JSONL file and returns its path; a row is a dict, or bytes written unchanged."""
   def write(name, rows):
     lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
     (tmp_path / name).write_bytes(b'\n'.join(lines) + b'\n')
@@ -16,7 +16,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def rows():
-  """Thirty problems; every second one has a worked solution."""
+  """Rows of thirty problems; every second one has a worked solution."""
   return [
       dict(id=f'p{i}', problem=f'What is {i} and {i}?', answer=str(2 * i), source='doubles',
            meta={'language': 'en'}) | (dict(solution=f'{i}+{i}={2 * i}') if i % 2 else {})

@@ -1,4 +1,4 @@
-"""The arithmetic source: right answers, addressed problems, two sides that never meet."""
+"""Arithmetic source: right answers, addressed problems, two sides that share no text."""
 import subprocess
 import sys
 
@@ -25,7 +25,7 @@ def test_work_by_hand(text, lines):
   assert [str(step) for step in work(text)] == lines
 
 
-def test_a_slip_is_followed_through():
+def test_later_steps_build_on_a_slip():
   assert [str(step) for step in work('7+12-5=?', {0: 10})] == ['7+12=29', '29-5=24']
 
 

@@ -1,4 +1,4 @@
-"""Pictures to patches; the numbers are compared with the reference in tests/golden."""
+"""Images become patches; tests/golden compares the numbers with the reference."""
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,21 +30,21 @@ def test_rows_and_columns(size, cut, expected, why):
   assert images.grid(*size, cut) == expected, why
 
 
-def test_patches_stand_row_by_row_with_colours_first(tmp_path):
-  """4 x 6 pixels in patches of 2: nothing is resized, so the pixels come back."""
+def test_patches_are_ordered_row_by_row_with_colours_first(tmp_path):
+  """Nothing is resized in 4 x 6 pixels with patches of 2, so the pixels come back."""
   pixels = np.arange(72).reshape(4, 6, 3)
-  patches, places = images.load(save(tmp_path / 'a.png', pixels), images.Cutting(2, 1, 64))
-  np.testing.assert_array_equal(places, [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]])
+  patches, coordinates = images.load(save(tmp_path / 'a.png', pixels), images.Cutting(2, 1, 64))
+  np.testing.assert_array_equal(coordinates, [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]])
   np.testing.assert_array_equal(patches[4].reshape(3, 2, 2),
                                 pixels[2:4, 2:4].transpose(2, 0, 1))
-  assert patches.dtype == np.uint8 and places.dtype == np.int32
+  assert patches.dtype == np.uint8 and coordinates.dtype == np.int32
 
 
-def test_merged_patches_of_one_token_stand_together(tmp_path):
+def test_merged_patches_of_one_token_are_neighbours(tmp_path):
   pixels = np.arange(48).reshape(2, 8, 3)
-  patches, places = images.load(save(tmp_path / 'a.png', pixels), images.Cutting(1, 2, 64))
+  patches, coordinates = images.load(save(tmp_path / 'a.png', pixels), images.Cutting(1, 2, 64))
   np.testing.assert_array_equal(
-      places[:8], [[0, 0], [0, 1], [1, 0], [1, 1], [0, 2], [0, 3], [1, 2], [1, 3]])
+      coordinates[:8], [[0, 0], [0, 1], [1, 0], [1, 1], [0, 2], [0, 3], [1, 2], [1, 3]])
   np.testing.assert_array_equal(patches[6], pixels[1, 2])
 
 
@@ -60,7 +60,7 @@ def test_transparent_is_white_and_grey_has_three_colours(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['png', 'jpg'])
-def test_a_picture_that_lies_on_its_side_is_turned(kind, tmp_path):
+def test_an_image_that_lies_on_its_side_is_turned(kind, tmp_path):
   exif = Image.Exif()
   exif[0x0112] = 6          # The camera was turned to the right.
   path = save(tmp_path / f'a.{kind}', [[[1] * 3, [2] * 3, [3] * 3]], exif=exif)
@@ -70,7 +70,7 @@ def test_a_picture_that_lies_on_its_side_is_turned(kind, tmp_path):
 
 
 def test_faults_name_the_file(tmp_path):
-  (tmp_path / 'text.png').write_text('no picture')
+  (tmp_path / 'text.png').write_text('no image')
   whole = save(tmp_path / 'whole.png', np.random.default_rng(0).integers(0, 256, (64, 64, 3)))
   (tmp_path / 'cut.png').write_bytes((tmp_path / 'whole.png').read_bytes()[:2000])
   for name, words in (('none.png', 'does not exist'), ('text.png', 'cannot be read'),
@@ -83,7 +83,7 @@ def test_faults_name_the_file(tmp_path):
     images.load(str(tmp_path / 'cut.png'), PIXTRAL)
 
 
-def test_places_for_embeddings_are_dealt_out_in_order(tmp_path):
+def test_positions_of_embeddings_are_assigned_in_order(tmp_path):
   one = save(tmp_path / 'one.png', np.zeros((2, 3, 3)))
   two = save(tmp_path / 'two.png', np.ones((1, 1, 3)))
   tokens = np.array([5, 9, 9, 9, 8, 9, 9, 9, 7, 4, 9, 7])
@@ -91,5 +91,5 @@ def test_places_for_embeddings_are_dealt_out_in_order(tmp_path):
   assert first.tokens.tolist() == [1, 2, 3, 5, 6, 7] and second.tokens.tolist() == [10]
   assert first.pixels.shape == (6, 3) and second.pixels.tolist() == [[1, 1, 1]]
   assert images.cut([], tokens, 6, SINGLE) == ()
-  with pytest.raises(ValueError, match=r'have 7 places for images \(token 9\).*one\.png need 6'):
+  with pytest.raises(ValueError, match=r'have 7 positions for images \(token 9\).*one\.png need 6'):
     images.cut([one], tokens, 9, SINGLE)

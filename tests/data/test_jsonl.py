@@ -1,4 +1,4 @@
-"""Problems from files: what is read, how it is dealt out, and how mistakes are reported."""
+"""JSONL source: what is read, the order in which it is served, how mistakes are reported."""
 import pytest
 from PIL import Image
 
@@ -57,7 +57,7 @@ def test_an_empty_or_missing_file_is_named(write, tmp_path):
     JsonlSource(0, path='', **NONE)
 
 
-def test_every_epoch_deals_all_problems_in_a_new_order(write, rows):
+def test_every_epoch_serves_all_problems_in_a_new_order(write, rows):
   source = JsonlSource(0, path=write('a.jsonl', rows), **NONE)
   assert source.size == 30
   epochs = [[source.problem(30 * e + i).id for i in range(30)] for e in range(3)]
@@ -67,10 +67,10 @@ def test_every_epoch_deals_all_problems_in_a_new_order(write, rows):
 
 def test_the_order_depends_on_the_seed_alone(write, rows):
   path = write('a.jsonl', rows)
-  deal = lambda seed: [JsonlSource(seed, path=path, **NONE).problem(i).id for i in range(60)]
-  assert deal(0) == deal(0) != deal(1)
-  # A fixed value: other processes, hosts and numpy versions must agree on it.
-  assert deal(0)[:5] == ['p16', 'p9', 'p27', 'p3', 'p0']
+  serve = lambda seed: [JsonlSource(seed, path=path, **NONE).problem(i).id for i in range(60)]
+  assert serve(0) == serve(0) != serve(1)
+  # A fixed value: other processes, machines and numpy versions must agree on it.
+  assert serve(0)[:5] == ['p16', 'p9', 'p27', 'p3', 'p0']
 
 
 def test_held_out_problems_are_fixed_and_never_trained(write, rows):
@@ -83,7 +83,7 @@ def test_held_out_problems_are_fixed_and_never_trained(write, rows):
 
 
 def test_held_out_from_another_file(write, rows):
-  # Same question as p3, written otherwise: it must not be trained on.
+  # The question of p3 in other letters: it must not be trained on.
   other = [dict(problem='what is  3 and 3?', answer='6'), dict(problem='New?', answer='1')]
   source = JsonlSource(
       0, path=write('a.jsonl', rows), held_out_path=write('b.jsonl', other), held_out=0)
@@ -104,7 +104,7 @@ def test_several_files_are_one_source(write, rows):
     read_files([write('a.jsonl', rows), write('b.jsonl', rows)])
 
 
-def test_impossible_exams_name_their_key(write, rows):
+def test_impossible_splits_name_their_key(write, rows):
   path = write('a.jsonl', rows)
   with pytest.raises(ValueError, match=r'30 of 30 .* set data\.jsonl\.held_out between 0 and 29'):
     JsonlSource(0, path=path, held_out_path='', held_out=30)
@@ -126,7 +126,7 @@ def test_a_line_with_tests_is_a_programming_problem(write):
     read_files([write('c.jsonl', [dict(problem='Add.', domain='code')])])
 
 
-def test_images_stand_beside_their_file(write, tmp_path):
+def test_paths_of_images_are_relative_to_their_file(write, tmp_path):
   (tmp_path / 'figures').mkdir()
   Image.new('RGB', (3, 2)).save(tmp_path / 'figures' / 'bars.png')
   path = write('a.jsonl', [
@@ -138,19 +138,19 @@ def test_images_stand_beside_their_file(write, tmp_path):
 
 
 @pytest.mark.parametrize('line, message', [
-    (dict(problem='What?', images=['a.png']), r'"images" has 1 paths and the text 0 places'),
-    (dict(problem='<image> or <image>?', images=['a.png']), r'1 paths and the text 2 places'),
-    (dict(problem='<image>', images=[]), r'0 paths and the text 1 places.*write <image> once'),
+    (dict(problem='What?', images=['a.png']), r'1 paths and the text has <image> 0 times'),
+    (dict(problem='<image> or <image>?', images=['a.png']), r'the text has <image> 2 times'),
+    (dict(problem='<image>', images=[]), r'<image> 1 times: write it once'),
     (dict(problem='<image>', images='a.png'), r'"images" must be a list of paths'),
     (dict(problem='<image>', images=[3]), r'"images" must be a list of paths'),
     (dict(problem='<image>', images=['a.png']), r"the image '.*a\.png' does not exist"),
 ])
-def test_images_that_cannot_work_are_told(line, message, write):
+def test_images_that_cannot_work_are_reported(line, message, write):
   with pytest.raises(ValueError, match=r'a\.jsonl, line 2: .*' + message):
     read_files([write('a.jsonl', [GOOD, dict(line, answer='1')])])
 
 
-def test_the_same_words_about_other_pictures_are_another_problem(write, tmp_path):
+def test_the_same_words_about_other_images_are_another_problem(write, tmp_path):
   for name in 'ab':
     Image.new('RGB', (2, 2)).save(tmp_path / f'{name}.png')
   ask = lambda name: dict(problem='What is <image>?', answer=name, images=[f'{name}.png'])

@@ -1,4 +1,4 @@
-"""Mistral's templates token by token against mistral-common, request by request."""
+"""Mistral's templates give the tokens of mistral-common for every request."""
 import numpy as np
 import pytest
 from mistral_common.protocol.instruct.chunk import ImageChunk, TextChunk, ThinkChunk
@@ -15,7 +15,8 @@ from magistral_jax.records import Problem
 from magistral_jax.tokens import load_tokenizer
 from tests.vocabularies import real, tekken_file
 
-# Template, and the file whose models it belongs to: 'v7' is a tekken file that is made here.
+# Template, and the file whose models it belongs to; 'v7', 'v11' and 'v13' are tekken files that the
+# fixture makes.
 FILES = [
     ('mistral-v1', 'tokenizer.model.v1'),
     ('mistral-v3', 'mistral_instruct_tokenizer_240323.model.v3'),
@@ -31,7 +32,7 @@ MARKED = SYSTEM_PROMPT.replace('<think>', '<b>').replace('</think>', '</b>')
 
 @pytest.fixture(scope='module', params=FILES, ids=lambda case: f'{case[0]} {case[1][:9]}')
 def case(request, tmp_path_factory):
-  """(template, our tokenizer, the reference's chat tokenizer)."""
+  """Template, our tokenizer, and the reference's chat tokenizer."""
   template, name = request.param
   made = name in ('v7', 'v11', 'v13')
   path = tekken_file(tmp_path_factory.mktemp(name), name) if made else real(name)
@@ -62,7 +63,7 @@ def test_requests_of_text(case, system):
       messages.insert(0, SystemMessage(content=system))
     for end in (1, 2, 3, 4):
       end += bool(system)
-      # The reference insists on an answer at the end; the prompt is what stands before it.
+      # The reference demands an answer at the end; the prompt is what precedes it.
       asked = end - bool(system) in (1, 3)
       wanted = reference(theirs, messages[:end] + [AssistantMessage(content='!')] * asked)
       if asked:

@@ -1,4 +1,4 @@
-"""A prepared data set holds what its JSONL file held, and neither needs TensorFlow or JAX."""
+"""Prepared data sets hold what their JSONL file holds, without TensorFlow or JAX."""
 import subprocess
 import sys
 
@@ -11,7 +11,7 @@ from magistral_jax.data.sources import SOURCES
 
 @pytest.fixture
 def prepared(write, rows, tmp_path):
-  """The command line, as a user runs it; it must not load TensorFlow or JAX."""
+  """Result of the builder's command, its JSONL file and its folder."""
   program = dict(problem='f', tests=[{'assert': 'assert f()'}])
   path = write('a.jsonl', [*rows, dict(problem='数?', answer='7'), program])
   folder = tmp_path / 'prepared'

@@ -1,4 +1,4 @@
-"""Rendering: the template's control tokens are there, the problem's are not."""
+"""Rendering puts in the control tokens of the template and none of the problem."""
 import json
 
 import pytest
@@ -14,7 +14,7 @@ from magistral_jax.tokens.subword import PRE_TOKENIZERS
 
 @pytest.fixture
 def chat_tokens():
-  """A byte-level tokenizer with the control tokens of every template."""
+  """Byte-level tokenizer with the control tokens of every template."""
   controls = ['[IMG]', '[IMG_BREAK]', '[IMG_END]', *sorted(
       {name for template in TEMPLATES.values() for name in template.controls})]
   vocab = ['<s>', *controls, *sorted(pre_tokenizers.ByteLevel.alphabet())]
@@ -105,14 +105,14 @@ def test_a_published_llama3_file_is_rendered_as_published(tmp_path):
     ([Turn('assistant', 'b')], r"are \['assistant'\]"),
     (TURNS[1:2] * 2, 'user and assistant in turn'),
     ([*TURNS[1:3], Turn('system', 'S')], 'user and assistant in turn'),
-    ([Turn('user', 'an <image>', ((1, 1), (1, 1)))], '1 places <image> for 2 images'),
+    ([Turn('user', 'an <image>', ((1, 1), (1, 1)))], 'has <image> 1 times for 2 images'),
 ])
 def test_turns_out_of_order_are_refused(chat_tokens, turns, words):
   with pytest.raises(ValueError, match=words):
     chat(chat_tokens, turns, template='mistral-v7')
 
 
-def test_places_of_images(chat_tokens):
+def test_tokens_of_images(chat_tokens):
   ids = {name: chat_tokens.special(name) for name in ('[IMG]', '[IMG_BREAK]', '[IMG_END]')}
   patch, line, end = ids.values()
   assert image_tokens(chat_tokens, 2, 3) == [patch] * 3 + [line] + [patch] * 3 + [end]
@@ -122,7 +122,7 @@ def test_places_of_images(chat_tokens):
   one = '[IMG][IMG_END]'
   assert shown('<image>a<image>', ((1, 1), (1, 1))) == f'[INST]{one}a{one}[/INST]'
   assert shown('a<image>b', ((1, 1),)) == f'[INST]a{one}b[/INST]'
-  assert shown('a<image>', ((1, 1),)) == f'[INST]{one}a[/INST]', 'an only image goes first'
+  assert shown('a<image>', ((1, 1),)) == f'[INST]{one}a[/INST]', 'a single image goes first'
   assert shown('a<image>[IMG]', ()) == '[INST]a<image>[IMG][/INST]'
   assert render(chat_tokens, '[IMG]', template='mistral-v7', system_prompt='').count(patch) == 0
   with pytest.raises(ValueError, match='0 rows and 3 columns'):

@@ -1,4 +1,4 @@
-"""Generated word problems: different ones, with solutions that are right."""
+"""Generated word problems differ and have right solutions."""
 import json
 import re
 

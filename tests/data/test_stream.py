@@ -1,4 +1,4 @@
-"""The prompt stream: any source, any ordinal, no prompt too long."""
+"""Prompt stream: any source, any ordinal, no prompt too long."""
 import numpy as np
 import pytest
 import tokenizers
@@ -54,7 +54,7 @@ def test_a_file_of_long_problems_only_is_refused(write):
 
 
 def words(tmp_path):
-  """A tokenizer of whole words, with the control tokens of chatml and of images."""
+  """Tokenizer of whole words, with the control tokens of chatml and of images."""
   controls = ['<|im_start|>', '<|im_end|>', '[IMG]', '[IMG_BREAK]', '[IMG_END]']
   names = [*controls, 'what', 'is', 'and', 'user', 'assistant']
   ids = {name: i for i, name in enumerate(names)}
@@ -66,8 +66,8 @@ def words(tmp_path):
 
 
 @pytest.fixture
-def pictured(write, tmp_path):
-  """Problems with no, one and two pictures, of 2 x 3 and 1 x 1 patches."""
+def illustrated(write, tmp_path):
+  """Problems with no, one and two images, of 2 x 3 and 1 x 1 patches."""
   Image.fromarray(np.arange(18, dtype=np.uint8).reshape(2, 3, 3)).save(tmp_path / 'wide.png')
   Image.fromarray(np.full((1, 1, 3), 7, np.uint8)).save(tmp_path / 'dot.png')
   return JsonlSource(0, held_out_path='', held_out=0, path=write('a.jsonl', [
@@ -76,35 +76,36 @@ def pictured(write, tmp_path):
       dict(problem='<image> and <image> what', answer='3', images=['dot.png', 'wide.png'])]))
 
 
-def test_pictures_count_as_tokens_and_come_with_the_prompt(pictured, tmp_path):
+def test_images_count_as_tokens_and_come_with_the_prompt(illustrated, tmp_path):
   tok, how = words(tmp_path), dict(template='chatml', system_prompt='')
-  stream = PromptStream(pictured, tok, max_prompt_tokens=40, cutting=images.Cutting(1, 1, 8), **how)
+  stream = PromptStream(illustrated, tok, max_prompt_tokens=40, **how,
+                        cutting=images.Cutting(1, 1, 8))
   prompts = {p.problem.answer: p for p in map(stream.prompt, range(3))}
   none, one, two = (prompts[answer] for answer in '123')
   assert none.images == ()
   # [IMG] is 2; a row ends with [IMG_BREAK], 3, the last with [IMG_END], 4.
-  picture = [2, 2, 2, 3, 2, 2, 2, 4]
+  image = [2, 2, 2, 3, 2, 2, 2, 4]
   start = next(i for i, token in enumerate(one.tokens) if token == 2)
-  assert one.tokens[start:start + 8].tolist() == picture
+  assert one.tokens[start:start + 8].tolist() == image
   assert one.images[0].tokens.tolist() == [start + i for i in (0, 1, 2, 4, 5, 6)]
   assert one.images[0].pixels[:, 0].tolist() == [0, 3, 6, 9, 12, 15]
   assert [len(image.tokens) for image in two.images] == [1, 6]
   assert (two.tokens == 2).sum() == 7 and two.images[0].pixels.tolist() == [[7, 7, 7]]
-  # A limit between the two: the problem with two pictures is dropped for its length in tokens.
-  short = PromptStream(pictured, tok, max_prompt_tokens=len(one.tokens), **how,
+  # A limit between the two: the problem with two images is dropped for its length in tokens.
+  short = PromptStream(illustrated, tok, max_prompt_tokens=len(one.tokens), **how,
                        cutting=images.Cutting(1, 1, 8))
   assert short.dropped == 1 and short.source.size == 2
 
 
-def test_a_model_that_reads_no_images_is_told(pictured, tmp_path):
+def test_images_are_refused_for_a_model_that_reads_none(illustrated, tmp_path):
   with pytest.raises(ValueError, match=r'Problem a-2 has images and the model reads none: set mod'):
-    PromptStream(pictured, words(tmp_path), max_prompt_tokens=40, template='chatml',
+    PromptStream(illustrated, words(tmp_path), max_prompt_tokens=40, template='chatml',
                  system_prompt='')
 
 
-def test_an_example_to_imitate_has_its_pictures(pictured, tmp_path):
+def test_an_example_to_imitate_has_its_images(illustrated, tmp_path):
   prompt, answer, found = make_example(
-      pictured.problem(0), 'is', words(tmp_path), template='chatml', system_prompt='',
+      illustrated.problem(0), 'is', words(tmp_path), template='chatml', system_prompt='',
       cutting=images.Cutting(1, 1, 8))
-  assert len(found) == len(pictured.problem(0).images) and len(answer) == 2
+  assert len(found) == len(illustrated.problem(0).images) and len(answer) == 2
   assert sum(len(image.tokens) for image in found) == prompt.count(2)

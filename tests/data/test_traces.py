@@ -1,4 +1,4 @@
-"""Cold start: right traces are right, slips end in wrong answers, nothing is held out."""
+"""Cold-start traces: right ones are right, slips end in wrong answers, nothing is held out."""
 import random
 import re
 

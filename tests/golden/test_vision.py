@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tokenizers
 
-from magistral_jax import score, sharding
+from magistral_jax import sharding
 from magistral_jax.data import images
+from magistral_jax.evaluation import score_files, scoring
 from magistral_jax.models import decoder, vision
-from tests.golden import pictures
+from tests.golden import drawn_images
 from tests.golden import vision as golden
 
 NAMES = sorted(golden.CONFIGS)
@@ -50,10 +51,10 @@ def test_pixels_are_those_of_transformers(name, tmp_path):
   """Made smaller, rounded up to whole tokens, bicubic, normalised; and the sizes that follow."""
   cut = golden.cutting(golden.CONFIGS[name])
   expected = np.load(golden.FOLDER / name / 'pixels.npz')
-  for picture, size in (pictures.SMALL | pictures.REAL).items():
-    real = picture in pictures.REAL
+  for picture, size in (drawn_images.SMALL | drawn_images.REAL).items():
+    real = picture in drawn_images.REAL
     how = images.Cutting(16, 1, 1024) if real else cut
-    pictures.write(tmp_path, {picture: size})
+    drawn_images.write(tmp_path, {picture: size})
     height, width = expected[f'{picture} size']
     token = how.patch * how.merge
     assert images.grid(*size, how) == (height // token, width // token)
@@ -77,11 +78,11 @@ def test_the_golden_files_tell_pictures_apart():
 def test_lines_with_images_are_scored(name, fsdp, tensor):
   """Through the reader and the batches of `score`: with and without images, of all lengths."""
   config, file = golden.CONFIGS[name], golden.FOLDER / name / 'scores.jsonl'
-  sequences, found = score.read_sequences(str(file), None, config)
+  sequences, found = score_files.read_sequences(str(file), None, config)
   mesh = sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, expert=1, sequence=1,
                             tensor=tensor)
   shardings = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(config)[1])
-  scorer = score.Scorer(config, jax.device_put(golden.load(name), shardings), mesh)
+  scorer = scoring.Scorer(config, jax.device_put(golden.load(name), shardings), mesh)
   lines = golden.lines(name, 'scores.jsonl')
   for line, ours in zip(lines, scorer(sequences, images=found), strict=True):
     np.testing.assert_allclose(ours, np.array(line['logprobs'][1:], np.float32), atol=2e-5, rtol=0)
@@ -90,7 +91,7 @@ def test_lines_with_images_are_scored(name, fsdp, tensor):
 def test_text_with_places_for_images_is_scored(tmp_path):
   """<image> becomes the placeholders of its picture; wrong numbers of them are told."""
   config, line = golden.CONFIGS['pixtral'], golden.lines('pixtral', 'scores.jsonl')[1]
-  pictures.write(tmp_path, {'wide': pictures.SMALL['wide']})
+  drawn_images.write(tmp_path, {'wide': drawn_images.SMALL['wide']})
   named = {10: '[IMG]', 12: '[IMG_BREAK]', 13: '[IMG_END]'}
   words = {named.get(token, str(token)): token for token in range(config.vocab)}
   made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, '0'))
@@ -100,19 +101,19 @@ def test_text_with_places_for_images_is_scored(tmp_path):
   (tmp_path / 'tokenizer_config.json').write_text('{"eos_token": "2"}')
   (tmp_path / 'config.json').write_text('{}')
   before, after = (' '.join(map(str, part)) for part in (line['tokens'][:3], line['tokens'][-9:]))
-  encode = score.make_encode(str(tmp_path))
+  encode = score_files.make_encode(str(tmp_path))
   def read(**changed):
     record = dict(text=f'{before} <image> {after}', images=['wide.png']) | changed
     (tmp_path / 'in.jsonl').write_text(json.dumps(record))
-    return score.read_sequences(str(tmp_path / 'in.jsonl'), encode, config)
+    return score_files.read_sequences(str(tmp_path / 'in.jsonl'), encode, config)
   (tokens,), ((image,),) = read()
   assert tokens == line['tokens']
   assert [tokens[place] for place in image.tokens] == [10] * 40
-  with pytest.raises(ValueError, match='line 1: "images" has 1 paths and the text 0 places'):
+  with pytest.raises(ValueError, match='line 1: "images" has 1 paths and the text has <image> 0 times'):
     read(text=before)
   with pytest.raises(ValueError, match=r'in\.jsonl, line 1: the image .* does not exist'):
     read(images=['tall.png'])
   read()
   text_only = dataclasses.replace(config, vision=None)
   with pytest.raises(ValueError, match='line 1: there are "images", and the model has no vision'):
-    score.read_sequences(str(tmp_path / 'in.jsonl'), encode, text_only)
+    score_files.read_sequences(str(tmp_path / 'in.jsonl'), encode, text_only)

@@ -1,1 +1,1 @@
-"""TFDS builders: commands that prepare a data set once, for `data.source=tfds` to read."""
+"""Builders: commands that prepare or generate a data set once."""

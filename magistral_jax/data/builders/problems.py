@@ -1,10 +1,11 @@
-"""Turns a JSONL file of problems into a prepared TFDS data set (array_record, no TensorFlow).
+"""Command that turns a JSONL file of problems into a TFDS data set (array_record).
 
     python -m magistral_jax.data.builders.problems --input=problems.jsonl --output=prepared
     python -m magistral_jax.train --config=configs/smollm2_math.py \\
         --config.data.source=tfds --config.data.tfds.path=prepared
 
-The file is checked like any JSONL source; what is prepared are the fields of `records.Problem`.
+The file is checked like any JSONL source; the data set holds the fields of `records.Problem`.
+TensorFlow is not needed.
 """
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from magistral_jax.data.prepared import FIELDS, TESTS, to_row
 
 
 class Problems(tfds.core.GeneratorBasedBuilder):
-  """Problems with checkable answers, one text feature per field."""
+  """Data set of problems with checkable answers, one text feature per field."""
   VERSION = tfds.core.Version('1.0.0')
 
   def __init__(self, *, path: str, **kwargs):
@@ -39,13 +40,13 @@ class Problems(tfds.core.GeneratorBasedBuilder):
   def _generate_examples(self):
     for problem in read_files(self._path.split(',')):
       if problem.images:
-        raise ValueError(f'{self._path}: problem {problem.id} has images, which stay files of '
-                         f"their own: read it as it is, with data.source='jsonl'.")
+        raise ValueError(f'{self._path}: problem {problem.id} has images, which a prepared data '
+                         f"set cannot hold: read the file as it is, with data.source='jsonl'.")
       yield problem.id, to_row(problem)
 
 
 def prepare(path: str, output: str) -> pathlib.Path:
-  """Prepares a data set and returns its folder, which must not hold one already."""
+  """Prepares a data set and returns its folder; ValueError if that exists already."""
   builder = Problems(path=path, data_dir=output, file_format='array_record')
   folder = pathlib.Path(builder.data_dir)
   if folder.exists():

@@ -1,12 +1,13 @@
-"""One- and two-step word problems with worked solutions, as a JSONL: a set easier than SVAMP.
+"""Command that writes one- and two-step word problems with worked solutions as JSONL.
 
     python -m magistral_jax.data.builders.stories --output=stories.jsonl --problems=6000
 
     {"id": "story-12", "problem": "Tom had 14 apples. He bought 5 more ... How many ...?",
      "answer": "19", "solution": "Tom had 14 apples and bought 5 more.\\n14 + 5 = 19", ...}
 
-For models too small for published problems: what they read like is the same (somebody has things,
-something happens, sometimes a number that does not matter), the arithmetic is smaller.
+The set is for models too small for published problems such as SVAMP: the stories read alike
+(somebody has things, something happens, sometimes a number that does not matter), the arithmetic is
+easier.
 """
 
 import random
@@ -20,7 +21,7 @@ NAMES = ('Tom', 'Mary', 'Sam', 'Lucy', 'Ben', 'Anna', 'Paul', 'Nina', 'Jack', 'E
          'Rosa')
 THINGS = ('apples', 'marbles', 'books', 'pencils', 'cookies', 'stamps', 'shells', 'cards', 'coins',
           'oranges', 'toys', 'flowers')
-MOST_DRAWS = 100          # Per problem wanted; beyond it there are not so many different ones.
+MOST_DRAWS = 100          # Draws per problem wanted, after which there are too few different ones.
 
 
 def _gain(name, other, things, n):
@@ -87,10 +88,10 @@ RESULTS = {'+': lambda a, b: a + b, '-': lambda a, b: a - b, '*': lambda a, b: a
 
 
 def stories(count: int, seed: int) -> list[dict]:
-  """`count` different problems as lines of a JSONL.
+  """Generates `count` different problems as lines of a JSONL.
 
   Raises:
-    ValueError: there are not that many.
+    ValueError: there are fewer.
   """
   rng, found = random.Random(f'stories {seed}'), {}
   for _ in range(MOST_DRAWS * count):
@@ -124,5 +125,5 @@ if __name__ == '__main__':
   # Defined here: a module that is only imported must not claim common names such as --output.
   flags.DEFINE_string('output', None, 'The JSONL to write.', required=True)
   flags.DEFINE_integer('problems', 6000, 'How many different problems.', lower_bound=1)
-  flags.DEFINE_integer('seed', 0, 'Of the numbers, names and things.')
+  flags.DEFINE_integer('seed', 0, 'Seed of the numbers, names and things.')
   app.run(main)
