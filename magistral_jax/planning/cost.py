@@ -1,9 +1,9 @@
-"""What one run of a compiled program costs one device: FLOPs, bytes of HBM, collectives.
+"""Cost of one run of a compiled program on one device: FLOPs, bytes of HBM, collectives.
 
 XLA's own analysis counts the body of a loop once, so a scan over 40 layers looks like one layer.
-Here every computation counts as often as the loops around it turn. FLOPs are those of matrix
-products (the compiler writes them as convolutions) and of the kernels in KERNELS; what the vector
-unit does beside them is not counted.
+Here every computation counts as often as the loops around it run. FLOPs are those of matrix
+products (the compiler writes them as convolutions) and of the kernels in KERNELS; the work of the
+vector unit is not counted.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ import numpy as np
 from magistral_jax.planning import hlo
 
 COLLECTIVES = ('all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all', 'collective-permute')
-# No data moves.
+# Instructions that move no data.
 _FREE = {'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'while', 'conditional',
          'call', 'after-all', 'partition-id', 'replica-id', 'iota', 'opt-barrier', 'domain'}
-# Writes into its first operand, in place; which operand is the news.
+# Instructions that write into their first operand, in place: {opcode: index of the new values}.
 _UPDATES = {'dynamic-update-slice': 1, 'scatter': -1}
 
 
 @dataclasses.dataclass
 class Cost:
-  """Totals of one device; `collectives` is {kind: [how many, bytes sent]}."""
+  """Totals of one device; `collectives` is {kind: [number, bytes sent]}."""
   flops: float = 0.0
   bytes: float = 0.0
   collectives: dict[str, list[float]] = dataclasses.field(default_factory=dict)
   kernels: dict[str, float] = dataclasses.field(default_factory=dict)   # {name: FLOPs}.
-  unknown: list[str] = dataclasses.field(default_factory=list)          # Counted too low.
+  unknown: list[str] = dataclasses.field(default_factory=list)          # What is counted too low.
 
   @property
   def sent(self) -> float:
-    """Bytes that all collectives send."""
+    """Bytes that all collectives together send."""
     return sum(size for _, size in self.collectives.values())
 
   def __add__(self, other: Cost) -> Cost:
     return self.plus(other, 1)
 
   def plus(self, other: Cost, times: float) -> Cost:
-    """This and `times` the other."""
+    """The sum of this cost and `times` the other."""
     joined = {k: list(v) for k, v in self.collectives.items()}
     for kind, (count, size) in other.collectives.items():
       old = joined.get(kind, [0, 0])
@@ -55,18 +55,18 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-  """What only a run decides, and a kernel's shapes do not say."""
+  """Quantities that only a run decides and the shapes of a kernel do not show."""
   cached_tokens: float = 0.0    # In the pages that one call of the paged attention kernel reads.
-  routed: float = 1.0           # Rows that experts are given, of those that there is room for.
-  experts: int = 1              # Whose matrices a grouped product reads, out of a stack of layers.
+  routed: float = 1.0           # Share of the buffer's rows that belong to an expert.
+  experts: int = 1              # Matrices that a grouped product reads, out of a stack of layers.
 
 
 def of_program(text: str, *, devices: int, load: Load = Load(), loops: bool = True) -> Cost:
   """The cost of a program from its optimized HLO.
 
   Args:
-    devices: that it runs on, for collectives among all of them.
-    loops: False counts the bodies of loops once, as XLA does.
+    devices: number of devices that the program runs on, for collectives among all of them.
+    loops: False counts the body of every loop once, as XLA does.
   """
   computations, entry = hlo.parse(text)
   total = Cost()
@@ -80,7 +80,10 @@ def of_program(text: str, *, devices: int, load: Load = Load(), loops: bool = Tr
 
 
 def _times(computations, entry, total, loops) -> dict[str, tuple[float, bool]]:
-  """{computation: (how often it runs, whether inside a fusion, whose data stay on the chip)}."""
+  """{computation: (how often it runs, whether it is part of a fusion)}.
+
+  The data inside a fusion stay on the chip.
+  """
   found: dict[str, tuple[float, bool]] = {}
   todo = [(entry, 1.0, False)]
   while todo:
@@ -89,10 +92,10 @@ def _times(computations, entry, total, loops) -> dict[str, tuple[float, bool]]:
     for i in computations[name].instructions.values():
       called = i.called()
       if i.opcode == 'while':
-        turns = hlo.trips(computations, i) if loops else 1
-        if turns is None:
-          total.unknown.append(f'loop {i.name} (turns unknown, counted once)')
-        todo.append((called['body'][0], times * (1 if turns is None else turns), fused))
+        trips = hlo.trips(computations, i) if loops else 1
+        if trips is None:
+          total.unknown.append(f'loop {i.name} (trip count unknown, counted once)')
+        todo.append((called['body'][0], times * (1 if trips is None else trips), fused))
       elif i.opcode in ('fusion', 'call', 'async-start', 'conditional'):
         for key in ('calls', 'to_apply', 'branch_computations'):
           todo += [(inner, times, fused or i.opcode == 'fusion') for inner in called.get(key, ())]
@@ -127,10 +130,10 @@ def _dot(own, i) -> float:
 
 
 def _convolution(own, i) -> float:
-  """2 x products: output batch x output features x input features x pairs inside the window.
+  """FLOPs: 2 x output batch x output features x input features x pairs inside the window.
 
-  The compiler writes matrix products with several axes as convolutions over a padded window, most
-  of whose positions fall on padding and cost nothing.
+  The compiler writes matrix products with several axes as convolutions over a padded window. Most
+  of its positions fall on padding and cost nothing.
   """
   left, right = (shapes[0].dims for shapes in _operands(own, i)[:2])
   a, b, out = re.search(r'dim_labels=(\w+)_(\w+)->(\w+)', i.text).groups()
@@ -145,16 +148,16 @@ def _convolution(own, i) -> float:
     size = right[b.index(label)]
     stride, spread, dilate = (int(get(k, 1)) for k in ('stride', 'lhs_dilate', 'rhs_dilate'))
     low = int(get('pad', '0_0').split('_')[0])
-    places = (np.arange(result[out.index(label)])[:, None] * stride
-              + np.arange(size)[None] * dilate - low)
-    inside = (places >= 0) & (places <= (left[a.index(label)] - 1) * spread) & (
-        places % spread == 0)
+    positions = (np.arange(result[out.index(label)])[:, None] * stride
+                 + np.arange(size)[None] * dilate - low)
+    inside = (positions >= 0) & (positions <= (left[a.index(label)] - 1) * spread) & (
+        positions % spread == 0)
     total *= inside.sum()
   return total
 
 
 def _sent(kind, own, i, group) -> float:
-  """Bytes that one device must send at least, on a ring of `group` devices."""
+  """The fewest bytes that one device has to send, on a ring of `group` devices."""
   size = sum(array.bytes for shapes in _operands(own, i) for array in shapes)
   around = (group - 1) / max(1, group)
   if kind == 'all-gather':
@@ -165,7 +168,7 @@ def _sent(kind, own, i, group) -> float:
 
 
 def _moved(computations, own, i) -> float:
-  """Bytes that an instruction reads from and writes to HBM; what stays on the chip is free."""
+  """Bytes that an instruction reads from and writes to HBM; memories on the chip are free."""
   size = lambda shapes: sum(a.bytes for a in shapes if a.space == 0)
   operands = [size(shapes) for shapes in _operands(own, i)]
   if i.opcode == 'fusion':
@@ -185,9 +188,9 @@ def _moved(computations, own, i) -> float:
 
 
 def _moved_by_fusion(computations, inner, i, operands) -> float:
-  """A fusion reads of an operand only what it slices, and writes of a result only what it updates.
+  """Bytes that a fusion moves: the slices that it reads and the parts that it updates.
 
-  So a scan that reads one layer of stacked weights, and puts one layer's gradient into a stack, is
+  A scan that reads one layer of stacked weights, or writes one layer's gradient into a stack, is
   charged one layer.
   """
   total = sum(_read(computations, inner, parameter.name, operands[number])
@@ -207,7 +210,7 @@ def _moved_by_fusion(computations, inner, i, operands) -> float:
 
 
 def _read(computations, inner, name, whole) -> float:
-  """Bytes that a computation inside a fusion reads of its parameter `name`, at most `whole`."""
+  """Bytes that a computation of a fusion reads of its parameter `name`, at most `whole`."""
   total = 0.0
   for user in inner.users(name):
     source = [_behind(inner, operand) for operand in user.operands]
@@ -223,14 +226,14 @@ def _read(computations, inner, name, whole) -> float:
 
 
 def _behind(inner, name) -> str:
-  """The instruction that `name` is a view of."""
+  """The instruction whose result `name` shows through bitcasts."""
   while inner.instructions[name].opcode == 'bitcast':
     name = inner.instructions[name].operands[0]
   return name
 
 
 def _kernel(own, i, load) -> Cost:
-  """The cost of a Pallas kernel, which XLA cannot see into."""
+  """The cost of a Pallas kernel, whose content XLA does not analyse."""
   named = re.search(r'op_name="[^"]*"', i.text)
   where = f'{i.name} {named[0] if named else ""}'
   shapes = [s[0] for s in _operands(own, i) if s]
@@ -243,14 +246,14 @@ def _kernel(own, i, load) -> Cost:
 
 
 def _splash(products):
-  """Attention of queries [..., N, Tq, H] to keys [..., K, Tk, H], half of it masked."""
+  """The cost of attention of queries [..., N, Tq, H] to keys [..., K, Tk, H], half of it masked."""
   def cost(operands, results, load):
     del load
     wide = [a for a in operands if len(a.dims) >= 3 and a.dtype in ('bf16', 'f32')
             and a.dims[-1] % 128 == 0 and a.dims[-2] > 8]
     q, k = wide[0], wide[1]
     pairs = math.prod(q.dims[:-1]) * k.dims[-2] / 2
-    # Of keys and values, each tile of queries reads again what it may see.
+    # Each tile of queries reads the keys and values that it attends to again.
     tiles = max(1, q.dims[-2] // 512)
     again = 2 * q.bytes / q.dims[-2] * k.dims[-2] / 2 * tiles
     return 2 * products * pairs * q.dims[-1], again + sum(
@@ -259,7 +262,7 @@ def _splash(products):
 
 
 def _paged(operands, results, load):
-  """One query a slot against all that is cached: 4 FLOPs a number of a query head."""
+  """The cost of one query per slot and all cached tokens: 4 N H FLOPs for each of these."""
   del results
   q, pool = operands[-2], operands[-1]
   heads, width = q.dims[-2:]
@@ -268,10 +271,10 @@ def _paged(operands, results, load):
 
 
 def _grouped(operands, results, load):
-  """Rows [R, K] times the matrix of their group [E, K, N], or the transposed.
+  """The cost of rows [R, K] times the matrix of their group [E, K, N], or of the transposed.
 
-  Rows of no group are skipped, so that of the rows only `load.routed` cost anything; of a stack of
-  all layers' matrices, one layer's are read.
+  Rows of no group are skipped, so only the share `load.routed` of the rows costs anything. One
+  layer's matrices are read out of the stack of all layers.
   """
   wide = [a for a in operands if a.dtype in ('bf16', 'f32') and len(a.dims) >= 2]
   out = results[0]
@@ -284,7 +287,8 @@ def _grouped(operands, results, load):
   return 2.0 * load.routed * math.prod(out.dims) * inputs, moved
 
 
-# Products of [tokens, tokens, head] that a kernel does; what its HLO or its scope is called.
+# {part of a kernel's name or scope in HLO: its cost}; an attention kernel does so many products of
+# [tokens, tokens, head].
 KERNELS = dict(
     splash_mha_fwd=_splash(2), splash_mha_dq=_splash(3), splash_mha_dkv=_splash(4),
     ragged_paged_attention=_paged, tgmm=_grouped, gmm=_grouped)

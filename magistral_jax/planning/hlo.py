@@ -1,10 +1,10 @@
-"""Reads the text of a compiled program (HLO) into instructions, and what follows from them.
+"""The text of a compiled program (HLO) as instructions, trip counts and groups of devices.
 
     %while.58 = (s32[], bf16[64,1,5120]{2,0,1:T(8,128)(2,1)}) while(%tuple.3), condition=%c, body=%b
      name         shape                                        opcode operands  attributes
 
-Only the text is read: it is what the compiler offers in every version. Loops say how often they
-turn only through the constant that their condition compares with.
+Only the text is read, since every version of the compiler offers it. How often a loop runs follows
+only from the constant that its condition compares with.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ class Array:
   """One array of a shape: Array('bf16', (64, 5120), space=0)."""
   dtype: str
   dims: tuple[int, ...]
-  space: int                # 0 is HBM; others are memories on the chip, or the host's.
+  space: int                # 0 is HBM; others are memories on the chip, or the machine's.
 
   @property
   def bytes(self) -> float:
-    """Without the padding of tiles."""
+    """Size without the padding of tiles."""
     return BYTES.get(self.dtype, 0) * math.prod(self.dims)
 
 
 @dataclasses.dataclass
 class Instruction:
-  """One line: its result may be several arrays."""
+  """One line of HLO; its result may be several arrays."""
   name: str
   opcode: str
   shapes: list[Array]
   operands: list[str]
-  text: str                 # Everything after the opcode's bracket.
+  text: str                 # Everything after the parenthesis of the operands.
   constant: int | None      # Value of an integer constant.
   root: bool
 
   def called(self) -> dict[str, list[str]]:
-    """{'body': [computation], ...}."""
+    """Names of the computations that it calls: {'body': [computation], ...}."""
     return {key: re.findall(r'[\w.\-]+', names) for key, names in _CALLED.findall(self.text)}
 
 
@@ -59,16 +59,16 @@ class Computation:
 
   @property
   def root(self) -> Instruction:
-    """What it returns."""
+    """The instruction whose result the computation returns."""
     return next(i for i in self.instructions.values() if i.root)
 
   def parameters(self) -> dict[int, Instruction]:
-    """{number: instruction}."""
+    """The instructions that are its parameters, by their number."""
     return {int(re.match(r'\d+', i.text)[0]): i for i in self.instructions.values()
             if i.opcode == 'parameter'}
 
   def users(self, name: str) -> list[Instruction]:
-    """Instructions that read `name`, through views of it."""
+    """Instructions that read the result of `name`, directly or through bitcasts."""
     found = []
     for i in self.instructions.values():
       if name in i.operands:
@@ -77,18 +77,18 @@ class Computation:
 
 
 def arrays(text: str) -> list[Array]:
-  """The arrays of a shape, a tuple's one after another."""
+  """The arrays of a shape; those of a tuple stand one after another."""
   found = []
-  for dtype, dims, place in _SHAPE.findall(text):
+  for dtype, dims, layout in _SHAPE.findall(text):
     if dtype in BYTES:
-      space = re.search(r'S\((\d+)\)', place)
+      space = re.search(r'S\((\d+)\)', layout)
       found.append(Array(dtype, tuple(int(d) for d in dims.split(',') if d),
                          int(space[1]) if space else 0))
   return found
 
 
 def parse(text: str) -> tuple[dict[str, Computation], str]:
-  """All computations by name, and the name of the one that is run."""
+  """All computations by name, and the name of the entry computation."""
   computations, current, entry = {}, None, ''
   for line in text.splitlines():
     if line[:1] not in (' ', '}', '') and line.endswith('{'):
@@ -103,9 +103,10 @@ def parse(text: str) -> tuple[dict[str, Computation], str]:
 
 
 def trips(computations, loop: Instruction) -> int | None:
-  """How often a `while` turns: the bound of a condition that counts from 0, over what a turn adds.
+  """How often a `while` runs its body; None if unknown.
 
-  The compiler unrolls loops that pass weights around a ring: a turn then does two. None if unknown.
+  It is the bound of a condition that counts from 0, divided by the step of the counter: the
+  compiler unrolls loops that pass weights around a ring, and one run of the body then counts two.
   """
   known = re.search(r'known_trip_count"?:\{"?n"?:"?(\d+)', loop.text)
   if known:
@@ -121,7 +122,7 @@ def trips(computations, loop: Instruction) -> int | None:
 
 
 def _added(computations, loop: Instruction) -> int:
-  """What a turn of a loop adds to its counter; 1 where it cannot be seen."""
+  """The step of a loop's counter; 1 where the text does not show it."""
   condition, body = (computations[loop.called()[key][0]] for key in ('condition', 'body'))
   counters = [int(re.search(r'index=(\d+)', i.text)[1]) for i in condition.instructions.values()
               if i.opcode == 'get-tuple-element' and not i.shapes[0].dims]
@@ -142,7 +143,11 @@ def _added(computations, loop: Instruction) -> int:
 
 
 def group_size(text: str, devices: int) -> int:
-  """Devices among which one collective exchanges, from its replica_groups in any of three forms."""
+  """Number of devices in each group of a collective, from any of the forms of replica_groups.
+
+  Args:
+    devices: of the program, which form one group if the text names none.
+  """
   mesh = re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", text)
   if mesh:
     sizes = {name: int(n) for name, n in re.findall(r"'([\w:()]+)'=(\d+)", mesh[1])}
@@ -167,7 +172,7 @@ def _instruction(head, rest: str) -> Instruction:
 
 
 def _shape(text: str) -> tuple[str, str]:
-  """A shape and what follows; a tuple has brackets of its own."""
+  """A shape and the text behind it; the shape of a tuple comes without its parentheses."""
   if not text.startswith('('):
     shape, _, rest = text.partition(' ')
     return shape, rest
@@ -176,7 +181,7 @@ def _shape(text: str) -> tuple[str, str]:
 
 
 def _bracket(text: str) -> tuple[str, str]:
-  """What stands before the bracket that closes, and after it."""
+  """The text before the parenthesis that closes, and the text after it."""
   depth = 1
   for match in re.finditer(r'[()]', text):
     depth += 1 if match[0] == '(' else -1

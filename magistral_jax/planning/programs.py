@@ -1,6 +1,6 @@
-"""The programs that a run of a config consists of, compiled for TPUs that are only described.
+"""The programs of a config's run, compiled for TPUs that are only described.
 
-They are the very functions that train and sample (trainer/step.py, sampler/engine.py,
+They are the functions that train and sample (trainer/step.py, sampler/engine.py,
 weights/staging.py), given shapes instead of arrays; nothing is allocated.
 """
 
@@ -33,29 +33,29 @@ _INTEGERS = ('tokens', 'targets', 'segments', 'positions')
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """A compiled program, per device: bytes of HBM while it runs, and what a run costs."""
+  """A compiled program on one device: its HBM in bytes, and the cost of one run."""
   name: str
-  arguments: int            # Bytes given to it ...
-  results: int              # ... bytes that it returns in memory that no argument had ...
-  temporary: int            # ... and bytes in between, its code included.
+  arguments: int            # Bytes of the arguments.
+  results: int              # Bytes of the results that take no argument's memory.
+  temporary: int            # Bytes that it needs in between, its code included.
   cost: cost.Cost
-  model_flops: float        # What the mathematics asks of all devices, nothing computed twice.
+  model_flops: float        # FLOPs that the mathematics asks for, of all devices together.
   compile_s: float
-  refused: str = ''         # What the compiler said if it does not fit at all.
+  refused: str = ''         # The compiler's message if the program does not fit at all.
 
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-  """Trainer or sampler: what lies in HBM all the time, per device, and the programs that run."""
-  resident: dict[str, int]
+  """Trainer or sampler: the parts that stay in HBM, and the programs that run beside them."""
+  resident: dict[str, int]  # {part: bytes of one device}.
   programs: list[Program]
 
 
 def model_config(c) -> ModelConfig:
-  """The model's shape; that of the config where its checkpoint or its tokenizer is not at hand.
+  """The model's shape, of the config alone where checkpoint or tokenizer cannot be read.
 
   Raises:
-    ValueError: the vocabulary is known from nowhere.
+    ValueError: neither a tokenizer nor model.vocab tells the size of the vocabulary.
   """
   c = c.copy_and_resolve_references()
   try:
@@ -69,9 +69,16 @@ def model_config(c) -> ModelConfig:
 
 
 def trainer(c, config: ModelConfig, devices, note: Callable) -> Side:
-  """The trainer's side: gradient of a microbatch, update, publication of the weights."""
+  """The trainer, compiled: gradient of a microbatch, update, publication of the weights.
+
+  Args:
+    devices: of the trainer's topology.
+    note: called with the name of each program before it is compiled.
+  Raises:
+    ValueError: mesh, processes or model do not fit these devices.
+  """
   mesh = sharding.make_mesh(devices, **c.mesh.trainer)
-  check_hosts(c, 'trainer', mesh)
+  check_machines(c, 'trainer', mesh)
   opt, state, step = build.train_step(c, config, mesh)
   shardings = jax.tree.map(lambda x: x.sharding, state.params)
   sharding.check_divisible(state.params, shardings, 'model')
@@ -92,31 +99,38 @@ def trainer(c, config: ModelConfig, devices, note: Callable) -> Side:
   return Side(dict(parameters=_bytes(state.params), reference=_bytes(state.reference),
                    optimizer=_bytes((state.opt_state, state.step)),
                    gradients=_bytes((grads, totals)),
-                   **_on_their_way(c, config, state.params, mesh, 'trainer')), programs)
+                   **_in_transit(c, config, state.params, mesh, 'trainer')), programs)
 
 
-def check_hosts(c, side: str, mesh) -> None:
-  """Raises ValueError unless the hosts of a pod can be the processes of a trainer or sampler."""
-  hosts = {device.process_index for device in mesh.devices.flat}
+def check_machines(c, side: str, mesh) -> None:
+  """Raises ValueError unless the machines of a topology match the processes of its role."""
+  machines = {device.process_index for device in mesh.devices.flat}
   if c.runtime.mode not in ON_CLUSTER:
     return
-  if side == 'sampler' and len(hosts) > 1:
-    raise ValueError(f'The {mesh.size} devices of mesh.sampler have {len(hosts)} hosts, and a '
-                     f'sampler is one process: take a topology of one host and raise '
+  if side == 'sampler' and len(machines) > 1:
+    raise ValueError(f'The {mesh.size} devices of mesh.sampler have {len(machines)} machines, and '
+                     f'a sampler is one process: take a topology of one machine and raise '
                      f'runtime.samplers.')
   if side == 'trainer':
-    if len(hosts) != c.runtime.trainers:
+    if len(machines) != c.runtime.trainers:
       raise ValueError(f'runtime.trainers={c.runtime.trainers} and the {mesh.size} devices of '
-                       f'mesh.trainer have {len(hosts)} hosts: a trainer has one process on each, '
-                       f'so make them equal.')
-    for host in hosts:
-      sharding.local_span(mesh, c.trainer.microbatch_rows, host)
+                       f'mesh.trainer have {len(machines)} machines: a trainer has one process on '
+                       f'each, so make them equal.')
+    for machine in machines:
+      sharding.local_span(mesh, c.trainer.microbatch_rows, machine)
 
 
 def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
-  """One sampler's side: the prefills of prompts, seating, and decoding with every page in use."""
+  """One sampler, compiled: prefills, insertion into a slot, and decoding with all pages in use.
+
+  Args:
+    devices: of one sampler's topology.
+    note: called with the name of each program before it is compiled.
+  Raises:
+    ValueError: mesh, processes or model do not fit these devices.
+  """
   mesh = sharding.make_mesh(devices, **c.mesh.sampler)
-  check_hosts(c, 'sampler', mesh)
+  check_machines(c, 'sampler', mesh)
   engine = build.engine(c, config, mesh, eos_id=2)
   params = abstract_weights(config, mesh)
   state = engine.abstract_state()
@@ -126,7 +140,7 @@ def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
                 insert=0.0)
   run = functools.partial(_compile, devices=mesh.size, note=note,
                           load=_load(config, mesh, sharding.SAMPLER, cached))
-  # A sequence that gave its pages back is prefilled again, at any length.
+  # A sequence that gave its pages back is prefilled again, whatever its length is by then.
   programs = [
       run(f'prefill {tokens}' + (f', {patches} patches' if patches else ''), lower,
           flops.prefill(config, tokens, patches))
@@ -136,11 +150,11 @@ def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
                for name, lower in engine.lower_steps(params).items()]
   return Side({'parameters': _bytes(params), 'parameters of the next version': _bytes(params),
                'KV pages': _bytes(state.pages), 'slots': _bytes(state) - _bytes(state.pages),
-               **_on_their_way(c, config, params, mesh, 'sampler')}, programs)
+               **_in_transit(c, config, params, mesh, 'sampler')}, programs)
 
 
 def abstract_weights(config: ModelConfig, mesh):
-  """A sampler's parameters as shapes, in the dtype that it computes in."""
+  """Shapes and shardings of a sampler's parameters, in the dtype that it computes in."""
   _, axes = decoder.definition(config)
   shardings = sharding.tree_named(mesh, sharding.SAMPLER, axes)
   weights = decoder.abstract(config)
@@ -150,9 +164,10 @@ def abstract_weights(config: ModelConfig, mesh):
 
 
 def _load(config: ModelConfig, mesh, rules, cached_tokens: float = 0.0) -> cost.Load:
-  """What kernels meet, where all experts are chosen evenly.
+  """The load of kernels when all experts are chosen equally often.
 
-  A device has room for the worst, that all tokens choose its own experts (models/moe.py).
+  The buffer of a device has room for the worst case, in which all tokens choose the experts of
+  that device (models/moe.py).
   """
   if not config.experts:
     return cost.Load(cached_tokens)
@@ -161,28 +176,28 @@ def _load(config: ModelConfig, mesh, rules, cached_tokens: float = 0.0) -> cost.
 
 
 def supervised(c) -> bool:
-  """A config that only imitates."""
+  """Whether a config only imitates: it has a cold start and no reinforcement learning."""
   return c.total_steps == 0 and c.cold_start.steps > 0
 
 
 def _rows(c, config, mesh) -> dict:
-  """One microbatch, as trainer/role.py puts it on the mesh."""
+  """Shapes and shardings of one microbatch, as trainer/role.py puts it on the mesh."""
   shape = c.trainer.microbatch_rows, c.batching.row_tokens
   dtype = lambda name: np.int32 if name in _INTEGERS else bool if name == 'mask' else np.float32
   room = build.patches(c, config)
   images = RowImages.empty(*shape, room.row_patches, room.pixels) if room else None
   rows = Rows(images=images, **{f.name: np.zeros(shape, dtype(f.name))
                                 for f in dataclasses.fields(Rows) if f.name != 'images'})
-  place = sharding.named(mesh, sharding.TRAINER, ('row',))
-  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+  spread = sharding.named(mesh, sharding.TRAINER, ('row',))
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread),
                       rows.arrays())
 
 
 def _publication(c, config, params, run: Callable) -> Program:
-  """What brings new weights out of the trainer: piece by piece on a cluster, else in one copy."""
+  """The program that publishes weights: in pieces on a cluster, elsewhere as one copy."""
   if c.runtime.mode not in ON_CLUSTER:
     return run('copy of the weights', lambda: snapshot.cast(config).lower(params), 0.0)
-  # One piece of each leaf is compiled; the leaf costs as often as much as it has pieces.
+  # One piece of each leaf is compiled; the cost of the leaf is that of all its pieces.
   parts = [(times, run(f'weights, piece of {leaf}', lower, 0.0))
            for leaf, times, lower in staging.programs(params, config.dtype)]
   programs = [program for _, program in parts]
@@ -196,11 +211,11 @@ def _publication(c, config, params, run: Callable) -> Program:
       refused=next((p.refused for p in programs if p.refused), ''))
 
 
-def _on_their_way(c, config: ModelConfig, params, mesh, side: str) -> dict[str, int]:
-  """Pieces of new weights that a device holds where they travel from device to device.
+def _in_transit(c, config: ModelConfig, params, mesh, side: str) -> dict[str, int]:
+  """{part: bytes of one device} of new weights that travel from device to device.
 
-  The trainer's devices keep them, in turn, until all samplers have them; a sampler's devices take
-  them in turn, and each is then cut over all.
+  Each piece stays on one of the trainer's devices until all samplers have it; it arrives on one of
+  a sampler's devices and is then cut over all of them. The devices take turns.
   """
   if c.runtime.mode not in ON_CLUSTER or c.runtime.transport != 'device':
     return {}
@@ -210,11 +225,11 @@ def _on_their_way(c, config: ModelConfig, params, mesh, side: str) -> dict[str, 
            for start, stop in manifest.cuts(leaf.shape, itemsize)]
   if side == 'trainer':
     return {'weights lent to samplers': max(sum(sizes[i::mesh.size]) for i in range(mesh.size))}
-  return {'pieces on their way': max(sizes) * (-(-(device.AHEAD + 1) // mesh.size) + 1)}
+  return {'pieces in transit': max(sizes) * (-(-(device.AHEAD + 1) // mesh.size) + 1)}
 
 
 def _bytes(tree: Any) -> int:
-  """Bytes that a tree of shapes takes on one device."""
+  """Bytes of a tree of sharded shapes on one device."""
   return sum(math.prod(x.sharding.shard_shape(x.shape)) * jnp.dtype(x.dtype).itemsize
              for x in jax.tree.leaves(tree))
 
@@ -228,7 +243,7 @@ def _compile(name, lower, model_flops, *, devices, note, load) -> Program:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
     return Program(name, 0, 0, 0, cost.Cost(), model_flops, time.monotonic() - start,
-                   refused=_said(str(error)))
+                   refused=_first_figures(str(error)))
   memory = compiled.memory_analysis()
   return Program(
       name, memory.argument_size_in_bytes,
@@ -238,8 +253,8 @@ def _compile(name, lower, model_flops, *, devices, note, load) -> Program:
       model_flops, time.monotonic() - start)
 
 
-def _said(error: str) -> str:
-  """The line of the compiler's error that has the figures."""
+def _first_figures(error: str) -> str:
+  """The first line of a compiler's error that has figures, else its first line."""
   lines = [' '.join(line.split()) for line in error.splitlines()]
-  telling = [line for line in lines if re.search(r'Used .* of .* hbm|exceeds|exceeded', line)]
-  return (telling or lines)[0][:300]
+  figures = [line for line in lines if re.search(r'Used .* of .* hbm|exceeds|exceeded', line)]
+  return (figures or lines)[0][:300]

@@ -2,8 +2,8 @@
 
     python -m magistral_jax.planning.table --plans=DIR --into=configs/README.md configs/a.py ...
 
-A plan is `python -m magistral_jax.plan --json`, kept as DIR/a.json; one that is there is not made
-again. The marks are the lines BEGIN and END below.
+A plan is the output of `python -m magistral_jax.plan --json`, kept as DIR/a.json; it is not made
+again while that file exists. The marks are the lines BEGIN and END below.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from magistral_jax.experiment import cli
 
 BEGIN, END = '<!-- plans: begin -->', '<!-- plans: end -->'
 GIB = 2**30
-# For one plan: a compiler that takes longer than this will not end.
+# Of one plan: a compiler that takes longer is taken to hang.
 DEADLINE_S = 6 * 3600.0
 TRAINER = ('config', 'trainer pod and mesh', 'parameters', 'optimizer', 'gradients', 'lent',
            'most beside them', 'left', 'a microbatch', 'seconds', 'limit', 'MFU at most',
@@ -30,10 +30,10 @@ SAMPLER = ('config', 'sampler pod and mesh', 'weights, two versions', 'arriving'
 
 
 def make(config: str, folder: pathlib.Path) -> dict:
-  """The plan of a config, from its file in `folder` if it is there.
+  """The plan of a config, read from its file in `folder` or made and written there.
 
   Raises:
-    ValueError: the plan could not be made.
+    ValueError: `plan` has failed or did not end in time.
   """
   kept = folder / f'{pathlib.Path(config).stem}.json'
   if not kept.exists():
@@ -51,10 +51,10 @@ def make(config: str, folder: pathlib.Path) -> dict:
 
 
 def render(plans: dict[str, dict]) -> str:
-  """Both tables as Markdown, and how they were made.
+  """Both tables as Markdown, below a line with the versions of the compiler.
 
   Args:
-    plans: {config: what plan --json printed}.
+    plans: {config: output of plan --json}.
   """
   made = sorted({f'jax {p["jax"]} and libtpu {p["libtpu"]} on {p["date"]}' for p in plans.values()})
   return '\n'.join([
@@ -69,7 +69,7 @@ def replace(text: str, table: str) -> str:
   """The text with `table` between the marks.
 
   Raises:
-    ValueError: it has not each mark once, in their order.
+    ValueError: the text lacks a mark, or they stand in the wrong order.
   """
   before, _, rest = text.partition(BEGIN)
   _, found, after = rest.partition(END)
@@ -96,7 +96,7 @@ def _sampler(name: str, side: dict) -> list[str]:
                 key=lambda p: p['least_seconds'])
   decode = programs['generate']
   return [f'`{name}`', _pod(side), f'{2 * memory["parameters"] / GIB:.1f}',
-          f'{memory.get("pieces on their way", 0) / GIB:.1f}', f'{memory["KV pages"] / GIB:.1f}',
+          f'{memory.get("pieces in transit", 0) / GIB:.1f}', f'{memory["KV pages"] / GIB:.1f}',
           _rest(memory), _left(side),
           f'{side["sequences_full_length"]} of {side["full_length_tokens"]:,}, {side["slots"]} '
           f'slots', f'{longest["least_seconds"]:.2f} ({longest["name"].removeprefix("prefill ")})',
@@ -109,7 +109,7 @@ def _pod(side: dict) -> str:
 
 
 def _rest(memory: dict) -> str:
-  """The hungriest program's own, and its name."""
+  """Memory that the largest program adds, and its name."""
   (part, size), = [(part, size) for part, size in memory.items() if '(' in part]
   return f'{size / GIB:.1f} ({part[part.index("(") + 1:-1]})'
 
@@ -135,7 +135,7 @@ def main(args) -> None:
   with cli.one_sentence():
     folder, into = cli.folder('plans', args.plans), pathlib.Path(args.into)
     old = into.read_text(encoding='utf-8')
-    replace(old, '')    # Before the hours that plans take.
+    replace(old, '')    # A missing mark is reported before the hours that plans take.
     plans = {pathlib.Path(config).stem: make(config, folder) for config in args.configs}
     into.write_text(replace(old, render(plans)), encoding='utf-8')
 

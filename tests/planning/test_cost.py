@@ -10,7 +10,7 @@ from magistral_jax import sharding
 from magistral_jax.planning import cost, hlo
 
 # As the TPU compiler writes a projection to 8 heads of 128: a product as a convolution whose
-# window of 8 slides over a single place, so that 7 of 8 positions fall on padding.
+# window of 8 slides over a single position, so that 7 of 8 positions fall on padding.
 PROJECTION = """HloModule jit_f
 %fused (p0: bf16[64,5120], p1: bf16[8,5120,128]) -> bf16[64,8,128] {
   %p0 = bf16[64,5120,1]{2,1,0:T(8,128)(2,1)} parameter(0)
@@ -55,7 +55,7 @@ def struct(*shape, sharding=None):
   return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
 
 
-def test_a_scan_counts_as_often_as_it_turns():
+def test_a_scan_counts_as_often_as_it_runs():
   def f(x, w):
     return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)[0]
   text = compiled(f, struct(8, 64), struct(5, 64, 64))
@@ -97,7 +97,7 @@ def test_collectives_count_in_loops_and_by_their_groups(groups, devices):
 @pytest.mark.parametrize('counted', [
     '  %n = s32[]{:T(128)} add(%i, %two)\n',
     '  %n = s32[]{:T(128)} fusion(%i), kind=kLoop, calls=%more\n'])
-def test_a_loop_that_was_unrolled_turns_half_as_often(counted):
+def test_a_loop_that_was_unrolled_runs_half_as_often(counted):
   """Its counter goes 0 2 4: as the compiler writes products whose weights travel around a ring."""
   text = LOOP.replace('GROUPS', 'replica_groups={}').replace('tuple(%i, %r)', 'tuple(%n, %r)')
   text = text.replace('  %r = ', '  %two = s32[]{:T(128)} constant(2)\n' + counted + '  %r = ')
@@ -107,11 +107,11 @@ def test_a_loop_that_was_unrolled_turns_half_as_often(counted):
   assert cost.of_program(text, devices=2).collectives['all-reduce'][0] == 3
 
 
-def test_a_loop_without_a_bound_is_told():
+def test_a_loop_without_a_bound_is_reported():
   text = LOOP.replace('constant(5)', 'add(%p, %p)')
   found = cost.of_program(text.replace('GROUPS', 'replica_groups={}'), devices=2)
   assert found.collectives['all-reduce'][0] == 1
-  assert found.unknown == ['loop w (turns unknown, counted once)']
+  assert found.unknown == ['loop w (trip count unknown, counted once)']
 
 
 def test_a_sharded_product_sends_what_a_ring_sends():
