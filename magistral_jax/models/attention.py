@@ -1,17 +1,17 @@
-"""Attention, in the three places where the decoder meets it.
+"""Attention in the four forms that decoder and vision tower need.
 
 Axes: B rows or slots, T tokens, N query heads, K kv heads, G query heads per kv head, H head size,
 S tokens of a block of pages.
 
-A decoder layer calls `attend(layer, q, k, v, cache) -> (output, cache)` and does not know which:
+A layer calls `attend(layer, q, k, v, cache) -> (output, cache)` and does not know which form it is:
   rows(segments)            training: packed rows, no cache
-  pictures(segments)        the vision tower: patches of packed pictures, no cache
-  prefill(page_ids)         a prompt: the same, and its keys and values go to pages
+  images(segments)          the vision tower: patches of packed images, no cache
+  prefill(page_ids)         a prompt: as rows, and its keys and values go to pages
   decode(table, lengths)    one token a slot: its keys go to a page, and it reads all pages
 All softmaxes run in float32.
 
-Each has the plain form written here, which is the reference, and a TPU kernel (kernels.py). The
-kernels are taken where `takes_kernels` says so: nothing else in the program chooses.
+The plain form written here is the reference. All but images also have a TPU kernel (kernels.py),
+which runs where `takes_kernels` is true; nothing else in the program chooses between the two.
 """
 
 import jax
@@ -23,9 +23,9 @@ from magistral_jax.sharding import Layout
 
 # Tokens of cache read at once while decoding: large enough that a block is a real matrix product.
 BLOCK_TOKENS = 64
-# Queries of a row that are taken at once, at least, and into how many parts a row is cut at most.
+# The smallest part of a row whose queries are taken at once, and the most parts of a row.
 BLOCK_QUERIES, MOST_BLOCKS = 96, 8
-# Patches whose scores are held at once: those of a whole large picture would take a gigabyte.
+# Patches whose scores are held at once: the scores of a whole large image would take a gigabyte.
 BLOCK_PATCHES = 1024
 
 
@@ -39,15 +39,15 @@ def masked_attention(q, k, v, mask):
   """
   b, t, n, h = q.shape
   kv_heads = k.shape[2]
-  # Batch dimensions first and a plain matrix product behind them: on CPUs XLA is about twice as
-  # fast at these than at the einsum 'btkgh,bskh->bkgts' and its gradients.
+  # Batch dimensions come first and a plain matrix product follows: on CPUs XLA is about twice as
+  # fast at this as at the einsum 'btkgh,bskh->bkgts' and its gradients.
   q = (q * h ** -0.5).reshape(b, t, kv_heads, n // kv_heads, h)
   q = q.transpose(0, 2, 3, 1, 4).reshape(b, kv_heads, -1, h)
   k, v = k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)
   scores = jnp.matmul(q, k, preferred_element_type=jnp.float32)
   scores = scores.reshape(b, kv_heads, n // kv_heads, t, -1)
   scores = jnp.where(mask[:, None, None], scores, -jnp.inf)
-  # A row of nothing stays finite. The maximum only shifts, so no gradient flows through it.
+  # A query without keys stays finite. The maximum only shifts, so no gradient flows through it.
   top = jax.lax.stop_gradient(jnp.maximum(scores.max(-1, keepdims=True), -1e30))
   weights = jnp.exp(scores - top)
   total = jnp.maximum(weights.sum(-1), 1e-30).reshape(b, kv_heads, -1, 1)
@@ -58,7 +58,7 @@ def masked_attention(q, k, v, mask):
 
 
 def causal_mask(segments):
-  """[B, T, T] bool: same segment, not later, not padding (segment 0)."""
+  """The mask [B, T, T] bool: true within a segment, not later, and not for padding (segment 0)."""
   same = (segments[:, :, None] == segments[:, None, :]) & (segments > 0)[:, :, None]
   return same & jnp.tril(jnp.ones((segments.shape[1],) * 2, bool))
 
@@ -68,8 +68,9 @@ def takes_kernels(layout: Layout | None, head_dim: int, *, tokens: int | None = 
   """Whether attention runs in TPU kernels: on TPUs, for heads and lengths of whole tiles.
 
   Args:
-    layout: where the program computes; None if the caller does not say, which means no kernel.
-    tokens: length of the rows, for `rows` and `prefill`. page_tokens: for `decode`.
+    layout: mesh that the program runs on; None, where the caller does not know it, means no kernel.
+    tokens: length of the rows, for `rows` and `prefill`.
+    page_tokens: tokens of a page, for `decode`.
   """
   if layout is None or layout.platform != 'tpu':
     return False
@@ -81,9 +82,9 @@ def takes_kernels(layout: Layout | None, head_dim: int, *, tokens: int | None = 
 def rows(segments, layout: Layout | None = None):
   """Attention of packed rows; segments: [B, T], 0 is padding.
 
-  Without a kernel, queries are taken in parts, each over the keys up to its own end: what lies
-  behind all of them need not be computed to be masked. Not where a row's places are cut over
-  devices, which then have parts of their own.
+  Without a kernel, queries are taken in parts, each over the keys up to its own end, so that keys
+  later than a whole part are never computed only to be masked. A row whose positions are cut over
+  devices is taken whole, because each device has a part of its own.
   """
   mask, t = causal_mask(segments), segments.shape[1]
   size = t if layout and layout.cuts('position') else max(BLOCK_QUERIES, -(-t // MOST_BLOCKS))
@@ -98,10 +99,10 @@ def rows(segments, layout: Layout | None = None):
   return attend
 
 
-def pictures(segments):
-  """Attention of the patches of a picture to each other, both ways; segments: [B, S], 0 is padding.
+def images(segments):
+  """Attention among the patches of an image, in both directions; segments: [B, S], 0 is padding.
 
-  Where BLOCK_PATCHES divides S, queries are taken that many at a time and their scores are computed
+  Where BLOCK_PATCHES divides S, that many queries are taken at a time and their scores are computed
   again in the backward pass, so that memory grows with S and not with its square.
   """
   size, block = segments.shape[1], BLOCK_PATCHES
@@ -124,7 +125,7 @@ def prefill(segments, page_ids, layout: Layout | None = None):
 
   Args:
     segments: [1, T], 1 for the prompt and 0 for padding.
-    page_ids: [T / page_tokens] pages to fill in order; 0 for those beyond the prompt.
+    page_ids: [T / page_tokens] pages to fill, in order; 0 beyond the prompt.
   """
   attend_rows = rows(segments, layout)
   def attend(layer, q, k, v, cache):
@@ -138,13 +139,14 @@ def prefill(segments, page_ids, layout: Layout | None = None):
 def decode(page_table, lengths, active, layout: Layout | None = None):
   """Attention of one new token per slot over the slot's pages.
 
-  Reads blocks of pages with a running softmax, as many as the longest slot needs, so that cost
-  follows the true lengths in one compiled shape. A block beyond a slot's length adds exact zeros,
-  so a slot's result does not depend on its neighbours' lengths.
+  Blocks of pages are read with a running softmax, as many as the longest slot needs, so that the
+  cost follows the true lengths in one compiled shape. A block beyond a slot's length adds exact
+  zeros, so a slot's result does not depend on the lengths of other slots.
 
   Args:
-    page_table: [B, pages of a slot]; lengths: [B] tokens in cache before this one;
-    active: [B] bool, False for idle slots: they write to page 0 and read nothing.
+    page_table: [B, pages of a slot].
+    lengths: [B] tokens in the cache before this one.
+    active: [B] bool, False for idle slots, which write to page 0 and read nothing.
   """
   def attend(layer, q, k, v, cache):
     size = cache.page_tokens
@@ -159,7 +161,7 @@ def decode(page_table, lengths, active, layout: Layout | None = None):
 
 
 def _paged_attention(q, layer, cache, page_table, seen):
-  """[B, N, H] of q [B, N, H] over the first `seen` [B] tokens of each slot's pages."""
+  """The output [B, N, H] of q [B, N, H] over the first `seen` [B] tokens of each slot's pages."""
   b, n, h = q.shape
   size, kv_heads = cache.page_tokens, cache.keys.shape[3]
   block = min(max(1, BLOCK_TOKENS // size), page_table.shape[1])   # Pages of a block.
@@ -173,8 +175,8 @@ def _paged_attention(q, layer, cache, page_table, seen):
     gather = lambda pool: pool[layer, ids].reshape(b, block * size, kv_heads, h)
     scores = jnp.einsum('bkgh,bskh->bkgs', q, gather(cache.keys),
                         preferred_element_type=jnp.float32)
-    place = i * block * size + jnp.arange(block * size)
-    scores = jnp.where((place < seen[:, None])[:, None, None], scores, -jnp.inf)
+    position = i * block * size + jnp.arange(block * size)
+    scores = jnp.where((position < seen[:, None])[:, None, None], scores, -jnp.inf)
     new_top = jnp.maximum(top, scores.max(-1))
     weights = jnp.exp(scores - new_top[..., None])
     fade = jnp.exp(top - new_top)

@@ -1,9 +1,9 @@
-"""The numbers that make a policy: what a checkpoint or a config's `model` section says."""
+"""The shape of a policy, as a checkpoint or the `model` section of a config gives it."""
 
 import dataclasses
 
 FAMILIES = ('mistral', 'mixtral')
-# What becomes of the tower that reads images: left out, kept as it is, or trained along.
+# The image tower is left out, kept as it is, or trained together with the decoder.
 VISION = ('off', 'frozen', 'trained')
 DTYPES = ('float32', 'bfloat16')
 
@@ -21,12 +21,12 @@ class VisionConfig:
   head_dim: int
   ffn_dim: int
   patch: int            # Pixels along one side of a patch.
-  side: int             # Pixels; no picture is longer than this on either side.
+  side: int             # Pixels; no image is longer than this on either side.
   rope_theta: float
   norm_eps: float
   merge: int            # merge x merge patches become one token; 1 has no merger and no norm.
-  biases: bool          # Of the adapter.
-  image_token: int      # Stands in the tokens where an embedding of the picture goes.
+  biases: bool          # Whether the adapter has biases.
+  image_token: int      # Placeholder in the tokens for one embedding of an image.
 
   def __post_init__(self):
     for name in ('layers', 'dim', 'heads', 'ffn_dim', 'patch', 'merge'):
@@ -41,16 +41,16 @@ class VisionConfig:
 
   @property
   def kv_heads(self) -> int:
-    """Every head has keys of its own."""
+    """Number of heads: in a tower every query head has keys of its own."""
     return self.heads
 
   @property
   def experts(self) -> int:
-    """One feed-forward for all."""
+    """Zero: a tower has one feed-forward for all patches."""
     return 0
 
   def parameters(self, width: int) -> tuple[int, int]:
-    """Number of parameters of the tower, and of its adapter to a decoder of that width."""
+    """Number of parameters of the tower, and of its adapter to a decoder of width `width`."""
     layer = 4 * self.dim * self.heads * self.head_dim + 3 * self.dim * self.ffn_dim + 2 * self.dim
     tower = 3 * self.patch ** 2 * self.dim + self.dim + self.layers * layer
     adapter = self.dim * width + width * width + (2 * width if self.biases else 0)
@@ -76,7 +76,7 @@ class ModelConfig:
   rope_theta: float
   norm_eps: float
   tied: bool            # The output matrix is the embedding.
-  dtype: str            # Of the computation; parameters are kept in float32 by the trainer.
+  dtype: str            # Type of the computation; the trainer keeps parameters in float32.
   experts: int = 0      # Feed-forwards of ffn_dim that each layer chooses from; 0: one for all.
   experts_per_token: int = 0
   vision: VisionConfig | None = None   # The tower that reads images, if there is one.
@@ -113,7 +113,7 @@ class ModelConfig:
 
   @property
   def active_parameters(self) -> int:
-    """Parameters that one token meets: fewer than all where it meets a few of the experts."""
+    """Parameters that compute one token: fewer than all in a mixture of experts."""
     return self._parameters(self.experts_per_token)
 
   def _parameters(self, experts: int) -> int:

@@ -1,10 +1,11 @@
 """The policy: one decoder, one forward pass, for packed rows and for a paged cache.
 
 Axes: L layers, B rows or slots, T tokens, D width, E experts, V vocabulary.
-The module is split once; everything else is a function of a plain parameter tree (nested dicts):
+The flax module is split once. Everything else is a function of a plain parameter tree, nested
+dicts:
 
     {'embed': [V, D], 'layers': {'attention': {'q': [L, D, N, H], ...}, 'ffn': {...}, ...},
-     'norm': [D], 'output': [D, V] unless tied, 'vision' and 'adapter' if it reads images}
+     'norm': [D], 'output': [D, V] unless tied, 'vision' and 'adapter' (vision.py) for images}
 
 With experts, 'layers' has 'moe' (moe.py) in place of 'ffn'.
 """
@@ -25,7 +26,7 @@ REMAT = {
     'none': None,
     'full': jax.checkpoint_policies.nothing_saveable,
     'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    # What the attention kernel gave and what its gradient needs of it; all else as in 'full'.
+    # The attention kernel's output and what its gradient needs; all else as in 'full'.
     'attention': jax.checkpoint_policies.save_only_these_names('attention'),
 }
 
@@ -45,7 +46,7 @@ class Decoder(nnx.Module):
       self.adapter = vision.Adapter(config, rngs=rngs)
 
   def __call__(self, tokens, positions, attend, cache=None, **how):
-    """Hidden states [B, T, D] and the cache; arguments and more results: see `routed`."""
+    """Hidden states [B, T, D] and the cache; `routed` documents the arguments."""
     return self.routed(tokens, positions, attend, cache, **how)[:2]
 
   def routed(self, tokens, positions, attend, cache=None, *, real=None,
@@ -55,14 +56,14 @@ class Decoder(nnx.Module):
     Args:
       tokens, positions: [B, T] int32.
       attend: one of the forms in attention.py.
-      cache: what `attend` carries from layer to layer, updated in place; None in training.
+      cache: pages that `attend` carries from layer to layer and updates in place; None in training.
       real: [B, T] bool, False for padding and idle slots, which experts then skip; None: all real.
-      remat: which intermediate results the backward pass keeps: a key of REMAT.
-      unroll: layers compiled one after another in a turn of the scan; more compile longer and,
-        on CPUs, run faster.
-      images: the pictures among the tokens, a dict as `encode` takes it and `index`, [B, T] int32:
-        i where a token takes the i-th embedding of its row, from 1, else 0. None for text alone.
-      layout: mesh and table by which rows and places are cut; None leaves it to the compiler.
+      remat: a key of REMAT, which names the intermediate results that the backward pass keeps.
+      unroll: layers compiled one after another in one turn of the scan; more take longer to compile
+        and, on CPUs, run faster.
+      images: the images among the tokens: the arguments of `encode`, and `index` [B, T] int32, i
+        where a token takes the i-th embedding of its row, counted from 1, else 0. None: text alone.
+      layout: mesh and table by which rows and positions are cut; None leaves it to the compiler.
     Returns:
       [B, T, D] in the compute dtype; the cache; router logits [L, B, T, E] float32, None where
       there are no experts.
@@ -73,13 +74,14 @@ class Decoder(nnx.Module):
       images = dict(images)
       index = images.pop('index')
       x = vision.mix(x, self.encode(**images, remat=remat, unroll=unroll, layout=layout), index)
-    # Said between all layers: else the compiler may gather tokens where weights are smaller.
+    # Pinned between all layers: else the compiler may gather tokens where weights are smaller.
     pin = lambda x: layout.pin(x, 'row', 'position', None) if layout else x
     x = pin(x)
     cos_sin = rotary(positions, c.head_dim, c.rope_theta)
     real = jnp.ones(tokens.shape, bool) if real is None else real
-    # A kernel cannot read a slice in place. So experts stay in their stacks while sampling, where a
-    # copy would be three quarters of what a step moves; gradients are added up slice by slice.
+    # A kernel cannot read a slice in place. Experts therefore stay in their stacks while sampling,
+    # where a copy would be three quarters of the bytes of a step. In training they are sliced,
+    # because gradients are added up slice by slice.
     whole = lambda path, _: cache is not None and 'moe' in path and 'gate' not in path
     graphdef, held, stacked = nnx.split(self.layers, whole, ...)
 
@@ -99,16 +101,16 @@ class Decoder(nnx.Module):
 
   def encode(self, pixels, segments, coordinates, remat='none', unroll=1,
              layout: Layout | None = None):
-    """The embeddings of packed pictures.
+    """The embeddings of packed images.
 
     Args:
-      pixels: [B, S, C P P] uint8, patches of a row's pictures one after another. Where patches are
-        merged, those of one token stand together, row by row.
-      segments: [B, S] int32, the number of the picture in its row from 1; 0 is padding.
-      coordinates: [B, S, 2] int32, row and column of the patch in its picture.
-      remat, unroll, layout: as in `routed`; of the layout only rows are cut.
+      pixels: [B, S, C P P] uint8, patches of a row's images one after another. Where patches are
+        merged, the patches of one token are neighbours, row by row.
+      segments: [B, S] int32, the number of the image in its row, counted from 1; 0 is padding.
+      coordinates: [B, S, 2] int32, row and column of the patch in its image.
+      remat, unroll, layout: as in `routed`; only rows are cut by the layout.
     Returns:
-      [B, S / M, D] in the compute dtype; what padding gives means nothing.
+      [B, S / M, D] in the compute dtype; the embeddings of padding mean nothing.
     """
     pin = lambda x: layout.pin(x, 'row', None, None) if layout else x
     x = pin(vision.normalise(pixels, self.config.dtype))
@@ -118,7 +120,7 @@ class Decoder(nnx.Module):
 
 @functools.cache
 def definition(config: ModelConfig):
-  """(graphdef, axes): the decoder without its arrays, and the parameter tree of axis names."""
+  """The decoder without its arrays (graphdef), and the parameter tree of axis names."""
   model = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
   graphdef, state = nnx.split(model)
   axes = jax.tree.map(lambda v: v.axes, state, is_leaf=lambda v: isinstance(v, nnx.Variable))
@@ -145,7 +147,7 @@ def forward_rows(config: ModelConfig, params, tokens, positions, segments, image
   """Hidden states [B, T, D] of packed rows; tokens, positions, segments: [B, T].
 
   Args:
-    images: those of the rows, see Decoder.
+    images: images of the rows, as in `Decoder.routed`.
     how: layout, remat and unroll of `Decoder.routed`.
   """
   return routed_rows(config, params, tokens, positions, segments, images, **how)[0]
@@ -153,7 +155,7 @@ def forward_rows(config: ModelConfig, params, tokens, positions, segments, image
 
 def routed_rows(config: ModelConfig, params, tokens, positions, segments, images=None, *,
                 layout: Layout | None = None, **how):
-  """As `forward_rows`, and the router logits [L, B, T, E] float32 (None without experts)."""
+  """Hidden states of `forward_rows`, and router logits [L, B, T, E] float32 or None without any."""
   hidden, _, routing = bind(config, params).routed(
       tokens, positions, attention.rows(segments, layout), images=images, real=segments > 0,
       layout=layout, **how)
@@ -161,11 +163,11 @@ def routed_rows(config: ModelConfig, params, tokens, positions, segments, images
 
 
 def head(params):
-  """The output matrix [D, V]: the embedding's transpose where there is no other."""
+  """The output matrix [D, V]: the embedding's transpose in a tied model."""
   return params['output'] if 'output' in params else params['embed'].T
 
 
 def logits(params, hidden):
-  """[..., V] float32 of hidden [..., D]."""
+  """Logits [..., V] float32 of hidden states [..., D]."""
   return jnp.einsum('...d,dv->...v', hidden, head(params).astype(hidden.dtype),
                     preferred_element_type=jnp.float32)

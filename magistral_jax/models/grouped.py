@@ -1,20 +1,21 @@
-"""Products of rows with one of several matrices each: what a mixture of experts is made of.
+"""Grouped products: each row times one of several matrices, as a mixture of experts needs them.
 
 Axes: R rows, K inputs, N outputs, E matrices, b rows of a tile.
-The rows lie in the order of their matrices; `sizes` says how many belong to each. Rows beyond the
-last group belong to nobody: they cost nothing and give zeros.
+The rows lie in the order of their matrices; `sizes` gives the number of rows of each. Rows beyond
+the last group have no matrix: they cost nothing and give zeros.
 
     matrix   0 0 0 1 2 2 - -       sizes = [3, 1, 2]
 
-Work is done in tiles of b rows that have one matrix, at most R / b + E of them, so that it grows
-with the rows and not with rows x matrices. `jax.lax.ragged_dot` would be the obvious call, but in
-jax 0.10.2 it becomes one dense product of every row, masked, with every matrix (seen in the HLO and
-its FLOPs, 16384 rows and 8 matrices of 4096 x 3584): off TPUs always, 8 times the work and 2.5 GB
-of scratch; on TPUs in its gradient by the matrices, 10 times the work of one product where 3 do.
+The work is done in tiles of b rows with one matrix, at most R / b + E tiles, so that it grows with
+the rows and not with rows x matrices. `jax.lax.ragged_dot` would be the obvious call, but in jax
+0.10.2 it becomes one dense product of every row, masked, with every matrix (seen in the HLO and its
+FLOPs, 16384 rows and 8 matrices of 4096 x 3584): off TPUs always, 8 times the work and 2.5 GB of
+scratch; on TPUs in its gradient by the matrices, 10 times the work of one product where 3 suffice.
 
-  tiles        a loop of XLA's own products; anywhere
-  megablox     the Pallas kernels of that name, on TPUs: 3.00 times (compiled for v5p)
-  interpreted  the same kernels anywhere, for tests
+  tiles        a loop of XLA's own products; any platform
+  megablox     the Pallas kernels of that name; TPUs; forward and backward take 3.00 times the work
+               of one product (compiled for v5p)
+  interpreted  the same kernels, interpreted; any platform, for tests
 """
 
 import functools
@@ -25,19 +26,20 @@ import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.megablox.gmm import gmm, tgmm
 
 # Largest sides of a tile of the TPU kernel: rows, inputs, outputs. With two buffers for each
-# operand and an accumulator, these are what fits the 16 MiB of scoped VMEM.
+# operand and an accumulator, larger tiles do not fit the 16 MiB of scoped VMEM.
 _ROWS, _INPUTS, _OUTPUTS = 512, 1024, 1024
-# Rows of a tile elsewhere: beyond this, products on CPUs get no faster.
+# Largest number of rows of a tile elsewhere: with more, products on CPUs get no faster.
 _MOST_ROWS = 128
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def product(x, w, sizes, kernel):
-  """[R, N]: row r of x times the matrix of its group; zeros beyond the last group.
+  """Products [R, N] of each row of x with the matrix of its group; zeros beyond the last group.
 
   Args:
-    x: [R, K], rows in the order of their groups; w: [E, K, N], of the dtype of x.
-    sizes: [E] int32, rows of each group; together at most R.
+    x: [R, K], rows in the order of their groups.
+    w: [E, K, N], in the dtype of x.
+    sizes: [E] int32, rows of each group; the sum is at most R.
     kernel: a key of KERNELS.
   """
   return KERNELS[kernel][0](x, w, sizes, False)
@@ -57,31 +59,31 @@ product.defvjp(_forward, _backward)
 
 
 def _tiles(sizes, rows):
-  """Rows of a tile, the number of tiles, and i -> (its matrix, its first row)."""
+  """Rows of a tile, the number of tiles, and a function: tile -> (its matrix, its first row)."""
   matrices = len(sizes)
   tile = min(_MOST_ROWS, max(8, 1 << math.ceil(math.log2(max(1, rows / matrices)))))
   ends, tiles = jnp.cumsum(sizes), -(-sizes // tile)
   last = jnp.cumsum(tiles)
 
-  def place(i):
+  def locate(i):
     e = jnp.searchsorted(last, i, side='right').astype(jnp.int32)
     return e, (ends - sizes)[e] + (i - (last - tiles)[e]) * tile
 
-  return tile, last[-1], place
+  return tile, last[-1], locate
 
 
-def _pad(x, rows):
+def _pad_rows(x, rows):
   return jnp.pad(x, ((0, rows), (0, 0)))
 
 
 def _tiles_product(x, w, sizes, transpose):
   rows, outputs = len(x), w.shape[1 if transpose else 2]
-  tile, number, place = _tiles(sizes, rows)
+  tile, number, locate = _tiles(sizes, rows)
   # The last tile of a group runs into the next group, whose own tiles come later and overwrite it.
-  x = _pad(x, tile)
+  x = _pad_rows(x, tile)
 
   def step(i, out):
-    e, start = place(i)
+    e, start = locate(i)
     part = jax.lax.dynamic_slice_in_dim(x, start, tile)
     matrix = jax.lax.dynamic_index_in_dim(w, e, keepdims=False)
     y = jnp.matmul(part, matrix.T if transpose else matrix, preferred_element_type=jnp.float32)
@@ -92,13 +94,13 @@ def _tiles_product(x, w, sizes, transpose):
 
 
 def _tiles_outer(x, y, sizes, dtype):
-  """[E, K, N]: sum over the rows of each group of x [R, K] times y [R, N], added up in float32."""
-  tile, number, place = _tiles(sizes, len(x))
+  """Sums [E, K, N] over the rows of each group of x [R, K] times y [R, N], taken in float32."""
+  tile, number, locate = _tiles(sizes, len(x))
   ends = jnp.cumsum(sizes)
-  x, y = _pad(x, tile), _pad(y, tile)
+  x, y = _pad_rows(x, tile), _pad_rows(y, tile)
 
   def step(i, out):
-    e, start = place(i)
+    e, start = locate(i)
     cut = lambda a: jax.lax.dynamic_slice_in_dim(a, start, tile)
     own = (start + jnp.arange(tile) < ends[e])[:, None]
     part = jnp.matmul(jnp.where(own, cut(x), 0).T, cut(y), preferred_element_type=jnp.float32)
@@ -123,7 +125,7 @@ def _megablox_outer(x, y, sizes, dtype, *, interpret=False):
   groups = len(sizes)
   y, _, _ = _whole_tiles(y, sizes)
   x, sizes, tile = _whole_tiles(x, sizes)
-  # The accumulator is a tile of the output here: half as wide, it fits beside float32 outputs.
+  # The accumulator is a tile of the output here; at half the width it fits beside float32 outputs.
   tiling = tile, _side(x.shape[1], _INPUTS // 2), _side(y.shape[1], _OUTPUTS)
   return tgmm(x.T, y, sizes, dtype, tiling, jnp.int32(0), num_actual_groups=groups,
               interpret=interpret)
@@ -132,19 +134,19 @@ def _megablox_outer(x, y, sizes, dtype, *, interpret=False):
 def _whole_tiles(x, sizes):
   """x padded to whole tiles, sizes with one more group for the rest, and the rows of a tile.
 
-  Where there are more groups than matrices, the kernel skips their rows and writes zeros.
+  The kernel skips the rows of a group that has no matrix, and writes zeros.
   """
   tile = min(_ROWS, -(-len(x) // 128) * 128)
-  x = _pad(x, -len(x) % tile)
+  x = _pad_rows(x, -len(x) % tile)
   return x, jnp.append(sizes, len(x) - jnp.sum(sizes)).astype(jnp.int32), tile
 
 
 def _side(size, most):
-  """A side of a tile: the largest multiple of 128 that divides `size`; `most` if none does."""
+  """A side of a tile: the largest multiple of 128 up to `most` that divides `size`, else `most`."""
   return next((side for side in range(most, 0, -128) if size % side == 0), min(most, size))
 
 
-# What makes the two products of a kernel: rows times matrices, and rows times rows.
+# The two products of a kernel: rows times matrices, and rows times rows.
 KERNELS = dict(
     tiles=(_tiles_product, _tiles_outer),
     megablox=(_megablox_product, _megablox_outer),

@@ -1,15 +1,15 @@
-"""Attention kernels for TPUs: those that JAX brings along, laid over a mesh.
+"""Attention kernels for TPUs: the Pallas kernels that JAX ships, laid over a mesh.
 
 Axes: B rows or slots, T tokens, N query heads, K kv heads, H head size, L layers, P pages, S tokens
 of a page.
 
-    rows    splash attention: never holds [T, T], skips what lies after the diagonal
+    rows    splash attention: never holds [T, T], skips everything after the diagonal
     paged   ragged paged attention: reads from the pool only the pages that a slot has filled
 
-Where the places of a row are cut over devices, each device has the keys and values of the whole
-row gathered (they are the small part: K of N heads) and computes for queries of its own. Under a
-causal mask late queries see more than early ones, so queries are dealt out in pairs of an early
-and a late chunk, and their results go back:
+Where the positions of a row are cut over devices, each device gathers the keys and values of the
+whole row (the small part: K of N heads) and computes the outputs of its own queries. Under a causal
+mask late queries see more keys than early ones, so queries are dealt out in pairs of an early and a
+late chunk, and their outputs are sent back:
 
     rows lie as     0 1 | 2 3 | 4 5 | 6 7       4 devices, 8 chunks of a row
     computed as     0 7 | 1 6 | 2 5 | 3 4
@@ -27,12 +27,12 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 
 from magistral_jax.sharding import Layout
 
-# Vector registers are this wide: sizes of blocks and heads are multiples of it.
+# Width of a vector register: sizes of blocks and heads are multiples of it.
 LANES = 128
-# Queries and keys of one tile of splash attention; larger tiles do not fit VMEM in the backward
-# pass beside their gradients.
+# Queries and keys of one tile of splash attention; in the backward pass larger tiles do not fit
+# VMEM beside their gradients.
 LARGEST_BLOCK = 512
-# Cached tokens that one turn of the paged kernel brings from HBM.
+# Cached tokens that one turn of the paged kernel fetches from HBM.
 PAGED_BLOCK_TOKENS = 1024
 # Slots that one program of the paged kernel serves.
 PAGED_BLOCK_SLOTS = 8
@@ -44,13 +44,14 @@ def block_of(tokens: int) -> int:
 
 
 def deal(x, axis: str, devices: int, *, back: bool = False):
-  """Queries of one device from where rows lie to where they are computed, or `back`.
+  """Queries of one device, sent from the device that holds them to the one that computes them.
 
-  Of its two chunks every device sends the even one and the odd one; each is a permutation of the
-  devices, so two transfers do it.
+  A device holds one even and one odd chunk. Sending the even chunks is a permutation of the
+  devices, and so is sending the odd ones, so that two transfers suffice.
 
   Args:
-    x: [B, T of one device, ...], within a shard_map over mesh axis `axis` of so many devices.
+    x: [B, T of one device, ...], within a shard_map over mesh axis `axis` of `devices` devices.
+    back: send outputs the other way.
   """
   home = lambda chunk: min(chunk, 2 * devices - 1 - chunk)
   even = [(i, home(2 * i)) for i in range(devices)]
@@ -66,14 +67,14 @@ def deal(x, axis: str, devices: int, *, back: bool = False):
   return jnp.concatenate((one, two) if back else swap(one, two), axis=1)
 
 
-def dealt_places(tokens: int, devices: int) -> np.ndarray:
-  """[T] int32: the place of the row that stands at each place once dealt out."""
+def dealt_positions(tokens: int, devices: int) -> np.ndarray:
+  """Positions [T] int32 of the row's queries, in the order in which they are dealt out."""
   halves = np.arange(tokens, dtype=np.int32).reshape(2 * devices, -1)
   return np.stack([halves[:devices], halves[::-1][:devices]], axis=1).reshape(-1)
 
 
 def rows_fit(layout: Layout, tokens: int, head_dim: int) -> bool:
-  """Whether `rows` can take rows of `tokens` tokens on this mesh."""
+  """Whether `rows` can compute rows of `tokens` tokens on this mesh."""
   cut = layout.pieces('position')
   return tokens % (2 * cut * LANES if cut > 1 else LANES) == 0 and head_dim % LANES == 0
 
@@ -81,11 +82,12 @@ def rows_fit(layout: Layout, tokens: int, head_dim: int) -> bool:
 def rows(q, k, v, segments, layout: Layout, *, interpret: bool = False):
   """Causal attention within segments, as `attention.rows`.
 
-  A place of padding looks at padding before it, where the reference gives zeros; nobody reads it.
+  A padding token attends to the padding before it, where the reference gives zeros; its output is
+  never read.
 
   Args:
     q: [B, T, N, H]; k, v: [B, T, K, H]; segments: [B, T].
-    layout: cuts rows, places and heads.
+    layout: mesh and table by which rows, positions and heads are cut.
     interpret: run the kernel on a CPU, slowly.
   Returns:
     [B, T, N, H].
@@ -94,7 +96,7 @@ def rows(q, k, v, segments, layout: Layout, *, interpret: bool = False):
   block = block_of(tokens // (2 * cut if cut > 1 else 1))
   mask = masks.CausalMask((tokens, tokens))
   if cut > 1:
-    mask.q_sequence = dealt_places(tokens, cut)
+    mask.q_sequence = dealt_positions(tokens, cut)
   heads = q.shape[2] // layout.pieces('heads')
   sizes = splash.BlockSizes(
       block_q=block, block_kv=block, block_kv_compute=block, block_q_dkv=block,
@@ -127,7 +129,7 @@ def rows(q, k, v, segments, layout: Layout, *, interpret: bool = False):
 
 
 def paged_fits(page_tokens: int, head_dim: int) -> bool:
-  """Whether `paged` can read such pages."""
+  """Whether `paged` can read pages of `page_tokens` tokens and heads of `head_dim`."""
   return head_dim % LANES == 0 and page_tokens % 8 == 0
 
 
@@ -135,14 +137,17 @@ def paged(q, pool, layer, page_table, seen, layout: Layout):
   """Attention of one query a slot over the first `seen` tokens of its pages.
 
   Args:
-    q: [B, N, H]. pool: [L, P, S, 2 K, H], heads as k0 v0 k1 v1 ... layer: which of the L.
-    page_table: [B, pages of a slot] int32; seen: [B] int32, 0 for a slot that has nothing to read.
-    layout: cuts heads.
+    q: [B, N, H].
+    pool: [L, P, S, 2 K, H], heads as k0 v0 k1 v1 ...
+    layer: [] index into L.
+    page_table: [B, pages of a slot] int32.
+    seen: [B] int32, 0 for a slot that has nothing to read.
+    layout: mesh and table by which heads are cut.
   Returns:
-    [B, N, H]; whatever was left in page 0 for slots that have seen nothing.
+    [B, N, H]; the output of a slot that has nothing to read means nothing.
   """
   pages, size = pool.shape[1:3]
-  # The kernel fetches a block for every slot, so an idle one looks at a token of page 0.
+  # The kernel fetches a block for every slot, so an idle slot reads one token of page 0.
   table = jnp.where(seen[:, None] > 0, page_table, 0)
   block = max(1, min(table.shape[1], PAGED_BLOCK_TOKENS // size))
   kernel = functools.partial(

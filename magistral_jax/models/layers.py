@@ -1,7 +1,8 @@
-"""The pieces of a decoder layer. Weights of all layers are stacked: every array starts with L.
+"""The parts of a decoder layer: norm, rotary positions, attention, feed-forward.
 
 Axes: L layers, B rows, T tokens, D width, N query heads, K kv heads, H head size, F ffn.
-A weight is declared once (parameters.py); sharding, checkpoints and conversion follow from that.
+Weights of all layers are stacked: every array starts with L. A weight is declared once
+(parameters.py), and sharding, checkpoints and conversion are derived from the declaration.
 """
 
 import math
@@ -16,9 +17,10 @@ from magistral_jax.models.parameters import weight
 
 
 def project(x, w, inputs=1):
-  """x [..., *in] times w [*in, *out], where `in` are the first `inputs` axes of w.
+  """Product of x [..., *in] and w [*in, *out], where `in` are the first `inputs` axes of w.
 
-  Done on flat matrices: with x of three axes, XLA's gradient on CPUs is three times slower.
+  The product is taken of flat matrices: with x of three axes, XLA's gradient on CPUs is three times
+  slower.
   """
   lead, out = x.shape[:x.ndim - inputs], w.shape[inputs:]
   size = math.prod(w.shape[:inputs])
@@ -27,21 +29,21 @@ def project(x, w, inputs=1):
 
 
 def rms_norm(x, scale, eps):
-  """x / rms(x) * scale over the last axis, computed in float32."""
+  """Root-mean-square norm, x / rms(x) * scale over the last axis, computed in float32."""
   x32 = x.astype(jnp.float32)
   x32 = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + eps)
   return x32.astype(x.dtype) * scale.astype(x.dtype)
 
 
 def rotary(positions, head_dim, theta):
-  """(cos, sin) [B, T, 1, H/2] of the angles position * theta^(-2i/H), in float32."""
+  """Cosine and sine, both [B, T, 1, H/2] float32, of the angles position * theta^(-2i/H)."""
   frequency = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
   angle = positions[..., None, None].astype(jnp.float32) * frequency
   return jnp.cos(angle), jnp.sin(angle)
 
 
 def rotate(x, cos_sin):
-  """Turns the pairs (i, i + H/2) of x [B, T, heads, H]: the layout of Hugging Face checkpoints."""
+  """Rotates the pairs (i, i + H/2) of x [B, T, heads, H], as Hugging Face checkpoints have them."""
   cos, sin = cos_sin
   left, right = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], -1).astype(x.dtype)
@@ -63,14 +65,14 @@ class Attention(nnx.Module):
                     fan_in=2 * c.layers * c.heads * c.head_dim)
 
   def __call__(self, x, cos_sin, attend, layer, cache):
-    """x: [B, T, D]; the arrays are one layer's slices. Returns [B, T, D] and the cache."""
+    """The output [B, T, D] for x [B, T, D], and the cache; the weights are one layer's slices."""
     q, k, v = (project(x, w[...]) for w in (self.q, self.k, self.v))
     out, cache = attend(layer, rotate(q, cos_sin), rotate(k, cos_sin), v, cache)
     return project(out, self.o[...], inputs=2), cache
 
 
 class FeedForward(nnx.Module):
-  """w2(silu(w1 x) * w3 x), with Mistral's names for the three matrices."""
+  """Gated feed-forward w2(silu(w1 x) * w3 x), with Mistral's names for the three matrices."""
 
   def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
     c = config
@@ -80,12 +82,13 @@ class FeedForward(nnx.Module):
                      fan_in=2 * c.layers * c.ffn_dim)
 
   def __call__(self, x):
+    """The output [B, T, D] for x [B, T, D]; the weights are one layer's slices."""
     gate, up = project(x, self.w1[...]), project(x, self.w3[...])
     return project(jax.nn.silu(gate) * up, self.w2[...])
 
 
 class Layers(nnx.Module):
-  """All layers of a decoder, stacked; `__call__` is one layer, given that layer's slices."""
+  """All layers of a decoder, stacked; `__call__` computes one layer from that layer's slices."""
 
   def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
     self.eps = config.norm_eps
@@ -98,9 +101,15 @@ class Layers(nnx.Module):
       self.ffn = FeedForward(config, rngs=rngs)
 
   def __call__(self, x, cos_sin, attend, layer, cache, real=None, layout=None):
-    """Returns x [B, T, D], the cache, and router logits [B, T, E], None without experts.
+    """The output [B, T, D], the cache, and router logits [B, T, E], None without experts.
 
-    `real`: [B, T], False where experts have nothing to do; only they read it.
+    Args:
+      x: [B, T, D].
+      cos_sin: as `rotary` returns them.
+      attend, cache: one of the forms in attention.py, and what it carries.
+      layer: [] int32, number of the layer.
+      real: [B, T] bool, False for tokens that experts skip; only experts read it.
+      layout: mesh and table by which experts are cut.
     """
     out, cache = self.attention(rms_norm(x, self.attention_norm[...], self.eps), cos_sin, attend,
                                 layer, cache)

@@ -1,24 +1,24 @@
-"""A mixture of experts: every token meets the few feed-forwards that a router chooses for it.
+"""A mixture of experts: a router chooses a few feed-forwards for every token.
 
 Axes: B rows, T tokens, n = B T, D width, E experts, F ffn, k experts of a token.
 
-With g = x gate [E] and C the k largest of it:
+With g = x gate [E] and C the k largest entries of g:
     y = sum over e in C of softmax(g over C)_e  w2_e (silu(w1_e x) * w3_e x)
-Tokens are sorted by expert, so that one grouped product serves all experts; none is ever dropped.
-Padding and idle slots choose no expert: they are no rows of any product, and give zeros.
+Tokens are sorted by expert, so that one grouped product serves all experts. No token is ever
+dropped. Padding and idle slots choose no expert: they have no row in any product and give zeros.
 
-Over several devices (sharding.py) each holds some of the experts, and of those a slice of F:
+Over several devices (sharding.py) each device holds some of the experts, and a slice of F of each:
 
-    trainer   tokens are cut over the expert axis, too     all devices of the axis gather theirs,
-              compute their own experts' part for all of them, and add up while scattering back
-    sampler   every device has all tokens                  as above, with nothing to gather
+    trainer   tokens are cut over the expert axis, too: the devices of the axis gather their tokens,
+              compute the part of their own experts for all of them, and reduce while scattering
+    sampler   every device has all tokens: as above, with nothing to gather
 
 A gather moves (p - 1) n D numbers for p devices of the expert axis where an exchange of single
 tokens would move about k n D (p - 1) / p: the same for p = 2, and 2 times as much for p = 4, k = 2,
 but without buffers for the worst routing and without waiting for the busiest device twice. For
-Mixtral on v5p (about 180 GB/s along one ring, 459 TFLOP/s) and p = 4, that is 0.14 us a token and
-layer each way against 1.5 us of its products; cutting the experts' weights alone instead would
-gather 2.8 GB a layer, 16 ms, whatever the number of tokens.
+Mixtral on v5p (about 180 GB/s along one ring, 459 TFLOP/s) and p = 4, that is 0.14 us per token and
+layer in each direction against 1.5 us of its products; cutting only the experts' weights instead
+would gather 2.8 GB per layer, 16 ms, whatever the number of tokens.
 Reference: arXiv:2401.04088 section 2.1.
 """
 
@@ -35,27 +35,35 @@ from magistral_jax.sharding import Layout
 
 
 def route(logits, k):
-  """The k largest of the router's logits [..., E] and their softmax: ([..., k] int32, [..., k]).
+  """Indices [..., k] int32 of the k largest router logits [..., E], and their softmax [..., k].
 
-  Taken in float32. Equal to the softmax over all E, cut to the k and divided by their sum.
+  The softmax is taken in float32. It equals the softmax over all E, restricted to the k largest and
+  divided by their sum.
   """
   top, chosen = jax.lax.top_k(logits.astype(jnp.float32), k)
   return chosen, jax.nn.softmax(top, axis=-1)
 
 
-def nobody(chosen, real, experts):
-  """The choices [B, T, k], with `experts`, which no device holds, where `real` [B, T] is not."""
+def only_real(chosen, real, experts):
+  """The choices [B, T, k] of real tokens; others get the number `experts`, which no device holds.
+
+  Args:
+    real: [B, T] bool, False for padding and idle slots.
+    experts: E.
+  """
   return jnp.where(real[..., None], chosen, experts)
 
 
 def mixture(x, chosen, share, w1, w3, w2, layout: Layout | None, layer=None):
-  """[B, T, D]: the chosen experts' outputs, weighted and added up.
+  """Outputs [B, T, D] of the chosen experts, weighted and added up.
 
   Args:
-    x: [B, T, D]; chosen: [B, T, k] int32, E where a token meets none; share: [B, T, k] float32.
-    w1, w3: [E, D, F]; w2: [E, F, D]; or those of all layers, [L, E, ...], which are read in place.
+    x: [B, T, D].
+    chosen: [B, T, k] int32, E for no expert.
+    share: [B, T, k] float32, weight of each chosen expert.
+    w1, w3: [E, D, F]; w2: [E, F, D]; or stacks of all layers, [L, E, ...], which are not copied.
     layout: the mesh that the arrays lie on; None for a single device.
-    layer: [] int32, which of the L; None where there is only one.
+    layer: [] int32 index into L; None without a stack.
   """
   if layer is None:
     w1, w3, w2, layer = w1[None], w3[None], w2[None], 0
@@ -67,7 +75,7 @@ def mixture(x, chosen, share, w1, w3, w2, layout: Layout | None, layer=None):
   outer = layout.spec(None, 'expert', 'expert_ffn', 'expert_embed')
   body = functools.partial(_shared, layout=layout, kernel=grouped.best_kernel(layout.platform))
   # Sums are scattered, never replicated, so that the transpose of each is a plain gather and
-  # nothing has to be known about what is equal on which devices (which kernels cannot say).
+  # shard_map need not know which values are equal on which devices (kernels cannot declare it).
   return jax.shard_map(
       body, mesh=layout.mesh, in_specs=(tokens, tokens, tokens, inner, inner, outer, layout.spec()),
       out_specs=layout.spec('row', 'position', 'expert_out'),
@@ -75,7 +83,7 @@ def mixture(x, chosen, share, w1, w3, w2, layout: Layout | None, layer=None):
 
 
 def _shared(x, chosen, share, w1, w3, w2, layer, *, layout, kernel):
-  """What one device does: its own experts, for its own tokens and those of its expert axis."""
+  """The part of one device: its own experts, for its own tokens and those of its expert axis."""
   together = [axis for axis in layout.cuts('expert') if axis in layout.cuts('row')]
   gather = lambda a, axes, axis: jax.lax.all_gather(
       a, tuple(axes), axis=axis, tiled=True) if axes else a
@@ -87,33 +95,34 @@ def _shared(x, chosen, share, w1, w3, w2, layer, *, layout, kernel):
   if layout.cuts('expert'):
     chosen = chosen - w1.shape[1] * jax.lax.axis_index(layout.cuts('expert'))
   out = _local(x, chosen, share, w1, w3, w2, layer, kernel=kernel)
-  # Over the one axis these are sums for other devices' tokens, over the other for the same tokens.
+  # The first scatter sends sums to the devices that own the tokens; the second adds up, for the
+  # same tokens, what devices with other slices of F or other experts computed.
   return scatter(scatter(out, together, 0), layout.cuts('expert_out'), 2)
 
 
 def _local(x, chosen, share, w1, w3, w2, layer, *, kernel):
-  """[B, T, D]: what the experts at hand, w1 [L, E', D, F] at `layer`, contribute.
+  """Contribution [B, T, D] of the experts at hand, w1 [L, E', D, F] at `layer`.
 
   Args:
-    chosen: [B, T, k], counted from the first expert at hand; others lie outside 0 .. E' - 1.
+    chosen: [B, T, k], counted from the first expert at hand; other experts lie outside 0 .. E' - 1.
   """
   (b, t, d), k, (layers, here) = x.shape, chosen.shape[-1], w1.shape[:2]
   expert = jnp.where((chosen >= 0) & (chosen < here), chosen, here).reshape(-1)
-  # The experts of a token differ, so at most this many rows come, whatever the router does.
+  # The experts of a token differ, so there are at most this many rows, whatever the router chooses.
   rows = b * t * min(k, here)
   order = jnp.argsort(expert, stable=True)
-  place = jnp.zeros_like(order).at[order].set(jnp.arange(len(order)), unique_indices=True)
+  row_of = jnp.zeros_like(order).at[order].set(jnp.arange(len(order)), unique_indices=True)
   order = order[:rows]
   sizes = jnp.sum(expert[:, None] == jnp.arange(here), axis=0, dtype=jnp.int32)
-  # Other layers' experts have no rows, and so cost nothing.
+  # The experts of other layers have no rows, and so cost nothing.
   sizes = jax.lax.dynamic_update_slice(jnp.zeros(layers * here, jnp.int32), sizes, [layer * here])
   w1, w3, w2 = (w.reshape(-1, *w.shape[2:]) for w in (w1, w3, w2))
 
   product = functools.partial(grouped.product, sizes=sizes, kernel=kernel)
-  h = _move(x.reshape(-1, d), order // k, place, k)
+  h = _move(x.reshape(-1, d), order // k, row_of, k)
   h = jax.nn.silu(product(h, w1)) * product(h, w3)
-  # Rows past the last group give zeros here; those past the buffer are read as zeros.
-  y = _move(product(h, w2), place, order, 1).reshape(b, t, k, d)
+  # Rows past the last group give zeros here; rows past the buffer are read as zeros.
+  y = _move(product(h, w2), row_of, order, 1).reshape(b, t, k, d)
   out = jnp.einsum('btkd,btk->btd', y, share, preferred_element_type=jnp.float32)
   return out.astype(x.dtype)
 
@@ -122,8 +131,8 @@ def _local(x, chosen, share, w1, w3, w2, layer, *, kernel):
 def _move(x, source, target, copies):
   """Rows x[source]; row i of x goes to rows target[i copies : (i + 1) copies] of the result.
 
-  The gradient follows from `target` by reading, where that of a plain x[source] would add up
-  into scattered rows. Numbers beyond the end read zeros.
+  The gradient gathers by `target`, where the gradient of a plain x[source] would add up into
+  scattered rows. An index beyond the end reads zeros.
   """
   del target, copies
   return x.at[source].get(mode='fill', fill_value=0)
@@ -142,7 +151,7 @@ _move.defvjp(_move_forward, _move_backward)
 
 
 class Experts(nnx.Module):
-  """A router and the feed-forwards that it chooses from; in place of layers.FeedForward."""
+  """A router and the feed-forwards that it chooses from; replaces layers.FeedForward."""
 
   def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
     c = config
@@ -157,14 +166,14 @@ class Experts(nnx.Module):
                      fan_in=2 * c.layers * c.ffn_dim)
 
   def __call__(self, x, real, layout: Layout | None, layer):
-    """x [B, T, D] of layer `layer`: the output [B, T, D], and router logits [B, T, E] float32.
+    """The output [B, T, D] of layer `layer` for x [B, T, D], and router logits [B, T, E] float32.
 
-    Where `real` [B, T] is not, the output is zero. The arrays are the layer's slices; the three
+    The output is zero where `real` [B, T] is False. The weights are the layer's slices; the three
     matrices may also be the stacks of all layers.
     """
     logits = jnp.matmul(x.reshape(-1, x.shape[-1]), self.gate[...].astype(x.dtype),
                         preferred_element_type=jnp.float32).reshape(*x.shape[:2], -1)
     chosen, share = route(logits, self.k)
-    chosen = nobody(chosen, real, logits.shape[-1])
+    chosen = only_real(chosen, real, logits.shape[-1])
     w1, w3, w2 = (w[...].astype(x.dtype) for w in (self.w1, self.w3, self.w2))
     return mixture(x, chosen, share, w1, w3, w2, layout, layer if w1.ndim == 4 else None), logits

@@ -1,4 +1,4 @@
-"""How a weight of a model is declared: once, with its initial values and the names of its axes."""
+"""The declaration of a weight: initial values and the names of its axes, said once."""
 
 import jax
 import jax.numpy as jnp

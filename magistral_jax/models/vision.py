@@ -1,18 +1,18 @@
 """The vision tower of Pixtral and Mistral Small 3.1, and its adapter to the decoder.
 
-    patches of all pictures of a row, one after another, each with its picture and its place in it
-      -> projection, norm -> layers: attention within a picture, gated feed-forward
+    patches of all images of a row, one after another, each with its image and its coordinates in it
+      -> projection, norm -> layers: attention within an image, gated feed-forward
       -> adapter: (norm, merge of neighbouring patches,) two layers -> embeddings for [IMG] tokens
 
 Axes: B rows, S patches, W width of the tower, D width of the decoder, C colours, P pixels of a
 patch's side, M patches of a token (merge x merge; 1 in Pixtral).
-The tower is a part of the decoder's parameter tree:
+Tower and adapter are parts of the decoder's parameter tree:
 
     {'vision': {'patch': [C, P, P, W], 'norm_pre': [W], 'layers': as in the decoder},
      'adapter': {'w1': [W, D], 'b1': [D], 'w2': [D, D], 'b2': [D],       biases where there are any
                  'norm': [W], 'merger': [W, M, W]}}                      where M > 1
-References: arXiv:2410.07073 section 2.2; position pairs are laid out as in the published weights,
-the paper's pairs in another order.
+References: arXiv:2410.07073 section 2.2. Rotary pairs are laid out as in the published weights; the
+paper has the pairs in another order.
 """
 
 import jax
@@ -24,12 +24,12 @@ from magistral_jax.models import attention
 from magistral_jax.models.config import ModelConfig, VisionConfig
 from magistral_jax.models.layers import Layers, project, rms_norm, weight
 
-# Of each colour (red, green, blue) in 0 .. 1: what the tower was trained on.
+# Mean and spread of each colour (red, green, blue), in 0 .. 1, that the tower was trained with.
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 class Tower(nnx.Module):
-  """Patches in, features of the same number out; no norm at the end."""
+  """The vision tower: one feature vector for each patch, without a norm at the end."""
 
   def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs):
     self.config = config
@@ -39,17 +39,20 @@ class Tower(nnx.Module):
     self.layers = Layers(config, rngs=rngs)
 
   def __call__(self, pixels, segments, coordinates, *, remat=None, unroll=1, pin=lambda x: x):
-    """[B, S, W] of normalised pixels [B, S, C P P]; the rest as in `encode`.
+    """Features [B, S, W] of normalised pixels [B, S, C P P].
 
     Args:
-      pin: keeps x [B, S, W] where its rows lie. It is said between all layers: else the compiler
-        gathers the patches of all rows on every device, the tower's weights being the smaller part.
+      segments, coordinates, unroll: as in `Decoder.encode`.
+      remat: a checkpoint policy of JAX; None keeps every intermediate result.
+      pin: constrains x [B, S, W] to the devices that hold its rows. Without it between all layers
+        the compiler gathers the patches of all rows on every device, because the tower's weights
+        are the smaller part.
     """
     c = self.config
     x = project(pixels, self.patch[...].reshape(-1, c.dim))
     x = pin(rms_norm(x, self.norm_pre[...], c.norm_eps))
     cos_sin = rotary(coordinates, c.head_dim, c.rope_theta)
-    attend = attention.pictures(segments)
+    attend = attention.images(segments)
     graphdef, stacked = nnx.split(self.layers)
 
     def layer(x, xs):
@@ -62,7 +65,7 @@ class Tower(nnx.Module):
 
 
 class Adapter(nnx.Module):
-  """w2(gelu(w1 x + b1)) + b2, after a norm and the merger where the tower has one."""
+  """Adapter w2(gelu(w1 x + b1)) + b2, after a norm and the merger where the tower has one."""
 
   def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
     vision, width = config.vision, config.dim
@@ -78,7 +81,7 @@ class Adapter(nnx.Module):
       self.b2 = nnx.Param(jnp.zeros(width), axes=(None,))
 
   def __call__(self, x):
-    """[B, S / M, D] of features [B, S, W]; the M patches of a token are neighbours in S."""
+    """Embeddings [B, S / M, D] of features [B, S, W]; the M patches of a token are neighbours."""
     if self.tokens > 1:
       x = rms_norm(x, self.norm[...], self.eps)
       x = x.reshape(x.shape[0], -1, self.tokens, x.shape[-1]).swapaxes(2, 3)
@@ -89,14 +92,14 @@ class Adapter(nnx.Module):
 
 
 def normalise(pixels, dtype):
-  """Pixels [..., C P P] of 0 .. 255 as the tower was trained on them: less mean, over spread."""
+  """Pixels [..., C P P] of 0 .. 255 as the tower expects them: (x / 255 - mean) / spread."""
   repeat = lambda x: np.repeat(np.float32(x), pixels.shape[-1] // 3)
   x = pixels.astype(jnp.float32) / 255.0
   return ((x - repeat(MEAN)) / repeat(STD)).astype(dtype)
 
 
 def rotary(coordinates, head_dim, theta):
-  """(cos, sin) [B, S, 1, H/2] of two-dimensional positions, in float32.
+  """Cosine and sine, both [B, S, 1, H/2] float32, of the angles of coordinates [B, S, 2].
 
   With f_k = theta^(-2k/H), the first pairs turn by row x f_0, f_2, f_4 ... and the others by
   column x f_1, f_3, f_5 ...
@@ -108,10 +111,10 @@ def rotary(coordinates, head_dim, theta):
 
 
 def mix(x, embeddings, index):
-  """x [B, T, D] with rows of `embeddings` [B, K, D] where index [B, T] is above 0.
+  """Replaces x [B, T, D] by rows of `embeddings` [B, K, D] where index [B, T] is above 0.
 
   Args:
-    index: int32; i takes embedding i - 1 of its row, 0 leaves the token's own.
+    index: int32; i takes embedding i - 1 of its row, 0 keeps the token's own.
   """
   taken = jnp.take_along_axis(embeddings, jnp.maximum(index - 1, 0)[..., None], axis=1)
   return jnp.where((index > 0)[..., None], taken.astype(x.dtype), x)

@@ -5,12 +5,12 @@
 
 import sys
 
-from magistral_jax.models.formats import checkpoint
+from magistral_jax.models.formats import checkpoint, export
 
 
 def main(path: str, folder: str) -> None:
   config = checkpoint.read_config(path, dtype='float32')
-  checkpoint.save_huggingface(checkpoint.load(path, config), config, folder,
+  export.save_huggingface(checkpoint.load(path, config), config, folder,
                               fields=dict(max_position_embeddings=8192))
 
 

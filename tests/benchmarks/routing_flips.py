@@ -78,21 +78,22 @@ def sampled(config, params, prompts, new):
 
 
 def packed(config, params, tokens, new):
-  """The same of two sequences a row, all places at once."""
+  """The same of two sequences a row, all positions at once."""
   slots, n = tokens.shape
   pair = lambda x: np.concatenate([x[:slots // 2], x[slots // 2:]], 1)
   apart = lambda x: np.concatenate(np.split(x, 2, axis=2), 1)
-  place = np.broadcast_to(np.arange(n - 1, dtype=np.int32), (slots, n - 1))
+  positions = np.broadcast_to(np.arange(n - 1, dtype=np.int32), (slots, n - 1))
   segments = np.repeat([[1, 2]], n - 1, axis=1) * np.ones((slots // 2, 1), int)
 
   @jax.jit
-  def run(params, tokens, targets, place):
-    hidden, routing = decoder.routed_rows(config, params, tokens, place, segments)
+  def run(params, tokens, targets, positions):
+    hidden, routing = decoder.routed_rows(config, params, tokens, positions, segments)
     logps = jax.nn.log_softmax(decoder.logits(params, hidden))
     chosen, _ = moe.route(routing, config.experts_per_token)
     return jnp.take_along_axis(logps, targets[..., None], axis=2)[..., 0], chosen
 
-  logps, chosen = jax.device_get(run(params, *map(pair, (tokens[:, :-1], tokens[:, 1:], place))))
+  arrays = map(pair, (tokens[:, :-1], tokens[:, 1:], positions))
+  logps, chosen = jax.device_get(run(params, *arrays))
   return apart(logps[None])[0, :, -new:], apart(chosen)[:, :, -new:]
 
 

@@ -38,20 +38,21 @@ def row_logps(params, tokens, positions, segments):
 
 def full_logps(params, tokens):
   """[n, V] log-probabilities of one sequence, alone in a row, with nothing cached."""
-  n, place = len(tokens), np.arange(32)
-  return row_logps(params, np.pad(tokens, (0, 32 - n)), place, (place < n).astype(np.int32))[:n]
+  n, positions = len(tokens), np.arange(32)
+  segments = (positions < n).astype(np.int32)
+  return row_logps(params, np.pad(tokens, (0, 32 - n)), positions, segments)[:n]
 
 
 @jax.jit
 def prefill_bucket(params, tokens, segments, page_ids, cache):
   attend = attention.prefill(segments, page_ids)
-  place = jnp.arange(tokens.shape[1])[None]
-  hidden, cache = decoder.bind(CONFIG, params)(tokens, place, attend, cache)
+  positions = jnp.arange(tokens.shape[1])[None]
+  hidden, cache = decoder.bind(CONFIG, params)(tokens, positions, attend, cache)
   return logps_of(params, hidden)[0], cache
 
 
 def prefill(params, tokens, bucket, page_ids, cache):
-  """[n, V] of a prompt padded to `bucket` places, and the cache with its keys and values."""
+  """[n, V] of a prompt padded to `bucket` positions, and the cache with its keys and values."""
   n = len(tokens)
   padded = np.pad(tokens, (0, bucket - n))[None]
   segments = (np.arange(bucket) < n).astype(np.int32)[None]
@@ -247,8 +248,8 @@ def test_lengths_never_recompile(params):
     traces.append(tokens.shape)
     return decoder.forward_rows(CONFIG, params, tokens, positions, segments)
   for n in (3, 11, 16):
-    place = np.arange(16)[None]
-    rows(place, np.where(place < n, place, 0), (place < n).astype(np.int32))
+    positions = np.arange(16)[None]
+    rows(positions, np.where(positions < n, positions, 0), (positions < n).astype(np.int32))
   assert traces[1:] == [(1, 16)]
 
 

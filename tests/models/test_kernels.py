@@ -26,7 +26,7 @@ def draw(seed, *shape):
 
 
 def packed(rows, tokens):
-  """[B, T] segments: three sequences and some padding in a row, cut at odd places."""
+  """[B, T] segments: three sequences and some padding in a row, cut at odd positions."""
   ends = np.array([[tokens // 3 - 5, tokens // 2 + 7, tokens - 30]])
   return jnp.array(np.repeat(
       (np.sum(np.arange(tokens)[:, None] >= ends, -1) + 1) % 4, rows).reshape(tokens, rows).T,
@@ -61,14 +61,14 @@ def test_rows_and_their_gradients_are_those_of_the_reference(sizes):
 @pytest.mark.parametrize('devices', [2, 3, 4])
 def test_every_device_computes_an_early_and_a_late_chunk(devices):
   where = layout(fsdp=1, sequence=devices)
-  places = jnp.arange(4 * devices)[None]
+  positions = jnp.arange(4 * devices)[None]
   cut = where.spec(None, 'position')
   move = lambda back: jax.shard_map(
       lambda x: kernels.deal(x, 'sequence', devices, back=back), mesh=where.mesh, in_specs=cut,
       out_specs=cut, check_vma=False)
-  dealt = jax.jit(move(False))(places)
-  np.testing.assert_array_equal(dealt[0], kernels.dealt_places(4 * devices, devices))
-  np.testing.assert_array_equal(jax.jit(move(True))(dealt), places)
+  dealt = jax.jit(move(False))(positions)
+  np.testing.assert_array_equal(dealt[0], kernels.dealt_positions(4 * devices, devices))
+  np.testing.assert_array_equal(jax.jit(move(True))(dealt), positions)
   # What a device sees under the causal mask is the same for all.
   seen = np.asarray(dealt[0]).reshape(devices, -1).sum(1)
   assert (seen == seen[0]).all()

@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).resolve().parent.parent / 'golden' / 'mixtral'
 CONFIG = ModelConfig(
     family='mixtral', layers=2, dim=32, heads=4, kv_heads=2, head_dim=10, ffn_dim=24, vocab=96,
     rope_theta=1e6, norm_eps=1e-5, tied=False, dtype='float32', experts=4, experts_per_token=2)
-PLACES = 152
+ROW_TOKENS = 152
 
 
 def lines(name):
@@ -75,11 +75,11 @@ def row_logps(params, tokens, segments, layout=None):
 def scored():
   """Sequences of many lengths, and their log-probabilities by transformers (rows filled to 8)."""
   golden = lines('scores.jsonl')
-  tokens = np.zeros((8, PLACES), np.int32)
+  tokens = np.zeros((8, ROW_TOKENS), np.int32)
   for row, line in enumerate(golden):
     tokens[row, :len(line['tokens'])] = line['tokens']
   lengths = np.array([len(line['tokens']) for line in golden] + [0, 0])
-  return tokens, (np.arange(PLACES) < lengths[:, None]).astype(np.int32), golden
+  return tokens, (np.arange(ROW_TOKENS) < lengths[:, None]).astype(np.int32), golden
 
 
 def assert_scores(logps, golden):

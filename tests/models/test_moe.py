@@ -103,7 +103,7 @@ def test_padding_meets_no_expert(arrays, sizes):
 
   def masked(x, logits, w1, w3, w2):
     chosen, share = moe.route(logits, K)
-    return moe.mixture(x, moe.nobody(chosen, real, E), share, w1, w3, w2, layout)
+    return moe.mixture(x, moe.only_real(chosen, real, E), share, w1, w3, w2, layout)
 
   only = lambda **arrays: jnp.where(real[..., None], formula(**arrays), 0)
   expected = value_and_gradients(only, arrays)

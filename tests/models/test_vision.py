@@ -1,4 +1,4 @@
-"""The vision tower: its published sizes, and what a picture's embedding may depend on."""
+"""The vision tower: its published sizes, and what an image's embedding may depend on."""
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,20 +27,21 @@ def encode(model):
   return jax.jit(lambda **given: decoder.bind(config, params).encode(**given))
 
 
-def picture(rows, cols, merge, seed):
-  """Random pixels and the coordinates of rows x cols tokens: ([n, 12], [n, 2])."""
+def draw_image(rows, cols, merge, seed):
+  """Random pixels [n, 12] and the coordinates [n, 2] of rows x cols tokens."""
   rng = np.random.default_rng(seed)
   coordinates = [(merge * y + j, merge * x + i) for y in range(rows) for x in range(cols)
             for j in range(merge) for i in range(merge)]
   return rng.integers(0, 256, (len(coordinates), 12), np.uint8), np.array(coordinates, np.int32)
 
 
-def row(pictures, size):
-  """Pictures one after another in a row of `size` patches."""
-  segments = np.repeat(np.arange(1, len(pictures) + 1), [len(p) for p, _ in pictures])
+def row(images, size):
+  """Images one after another in a row of `size` patches."""
+  segments = np.repeat(np.arange(1, len(images) + 1), [len(p) for p, _ in images])
   fill = lambda x: np.pad(x, [(0, size - len(x))] + [(0, 0)] * (x.ndim - 1))[None]
-  pixels, coordinates = (np.concatenate(x) for x in zip(*pictures, strict=True))
-  return dict(pixels=fill(pixels), segments=fill(segments.astype(np.int32)), coordinates=fill(coordinates))
+  pixels, coordinates = (np.concatenate(x) for x in zip(*images, strict=True))
+  return dict(pixels=fill(pixels), segments=fill(segments.astype(np.int32)),
+              coordinates=fill(coordinates))
 
 
 def test_pixtral_has_its_published_size():
@@ -66,22 +67,22 @@ def test_parameters_are_those_of_the_shapes(model):
   assert ('b1' in params['adapter']) == ('b2' in params['adapter']) == (config is PLAIN)
 
 
-def test_pictures_packed_are_pictures_one_by_one(model, encode):
+def test_images_packed_are_images_one_by_one(model, encode):
   merge = model[0].vision.merge
-  pictures = [picture(2, 3, merge, 0), picture(1, 1, merge, 1), picture(3, 2, merge, 2)]
-  packed = encode(**row(pictures, 64))[0]
+  images = [draw_image(2, 3, merge, 0), draw_image(1, 1, merge, 1), draw_image(3, 2, merge, 2)]
+  packed = encode(**row(images, 64))[0]
   start = 0
-  for one in pictures:
+  for one in images:
     n = len(one[0]) // merge ** 2
     np.testing.assert_allclose(packed[start:start + n], encode(**row([one], 64))[0, :n], atol=1e-5)
     start += n
   assert np.isfinite(packed).all()
 
 
-def test_a_token_sees_the_whole_picture_and_only_distances_count(model, encode):
+def test_a_token_sees_the_whole_image_and_only_distances_count(model, encode):
   """Attention looks both ways, and positions are relative."""
   merge = model[0].vision.merge
-  pixels, coordinates = picture(2, 3, merge, 0)
+  pixels, coordinates = draw_image(2, 3, merge, 0)
   expected = encode(**row([(pixels, coordinates)], 64))[0, :6]
   np.testing.assert_allclose(
       encode(**row([(pixels, coordinates + [5, 2])], 64))[0, :6], expected, atol=2e-5)
@@ -104,7 +105,7 @@ def test_attention_in_blocks_is_attention(monkeypatch):
   q, k, v = rng.normal(size=(3, 2, 32, 2, 8)).astype(np.float32)
   segments = np.sort(rng.integers(0, 4, (2, 32)))[:, ::-1].astype(np.int32)
   def run(q, k, v):
-    out = attention.pictures(segments)(0, q, k, v, None)[0]
+    out = attention.images(segments)(0, q, k, v, None)[0]
     return jnp.sum(out * v[:, ::-1]), out
   grad = jax.grad(run, (0, 1, 2), has_aux=True)
   whole = grad(q, k, v)
@@ -118,7 +119,7 @@ def test_embeddings_go_where_the_index_says(model):
   config, params = model
   tokens = np.array([[3, 9, 3, 3, 7, 3]])
   index = np.array([[0, 0, 1, 2, 0, 0]])
-  given = row([picture(1, 2, config.vision.merge, 4)], 16)
+  given = row([draw_image(1, 2, config.vision.merge, 4)], 16)
   x = params['embed'][tokens]
   embeddings = decoder.bind(config, params).encode(**given)
   mixed = vision.mix(x, embeddings, index)
@@ -127,12 +128,12 @@ def test_embeddings_go_where_the_index_says(model):
 
 
 def test_text_needs_no_tower(model):
-  """The same hidden states with the tower taken out, and when no picture is given."""
+  """The same hidden states with the tower taken out, and when no image is given."""
   config, params = model
-  tokens, place = np.arange(8)[None] % config.vocab, np.arange(8)[None]
+  tokens, positions = np.arange(8)[None] % config.vocab, np.arange(8)[None]
   text = {key: params[key] for key in ('embed', 'layers', 'norm', 'output')}
   forward = lambda config, params: decoder.forward_rows(
-      config, params, tokens, place, place * 0 + 1)
+      config, params, tokens, positions, positions * 0 + 1)
   np.testing.assert_array_equal(
       forward(config, params), forward(ModelConfig(**TEXT), text))
 

@@ -1,16 +1,16 @@
-"""Checkpoints by what stands at a path: a GGUF file, a folder as published, a run's workdir.
+"""The checkpoint at a path, whatever its format: a GGUF file, a published folder, a run's workdir.
 
     config = read_config('SmolLM2-135M-Instruct.Q4_1.gguf', dtype='float32')
     params = load(path, config, tree_named(mesh, TRAINER, definition(config)[1]))
 
 A format is a module with `read_config(path, *, dtype, vision)` and `open_weights(path, config)`,
-one entry in FORMATS and a line in `kind` that recognises it.
+one entry in FORMATS, and a line in `kind` that recognises it.
 """
 
 import os
 
 from magistral_jax.models.config import ModelConfig
-from magistral_jax.models.formats import export, gguf, huggingface, mistral_layout, reading, workdir
+from magistral_jax.models.formats import gguf, huggingface, mistral_layout, reading, workdir
 
 FORMATS = {
     'gguf': gguf,
@@ -21,13 +21,13 @@ FORMATS = {
 
 
 def kind(path: str) -> str:
-  """Which of FORMATS stands at `path`.
+  """The key of FORMATS that describes the checkpoint at `path`.
 
-  Many published folders hold the same model twice. The layout whose description and weights are
-  both there is taken; where that is true of both, Hugging Face's.
+  Many published folders hold the same model in two layouts. The layout whose description and
+  weights are both present is chosen; where both layouts are complete, Hugging Face's.
 
   Raises:
-    ValueError: nothing is there, or nothing that is known.
+    ValueError: the path does not exist, or holds no known format.
   """
   if os.path.isfile(path):
     with open(path, 'rb') as file:
@@ -57,10 +57,10 @@ def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
 
 
 def open_weights(path: str, config: ModelConfig, *, step: str = 'newest') -> reading.Weights:
-  """The parameters at `path`, compared with the config, not read yet.
+  """The parameters at `path`, compared with the config but not read yet.
 
   Args:
-    step: of a workdir, which of its checkpoints: newest, best or a number.
+    step: checkpoint of a workdir: newest, best or a number.
   """
   if kind(path) == 'workdir':
     return workdir.open_weights(path, config, workdir.choose_step(path, step))
@@ -71,16 +71,13 @@ def load(path: str, config: ModelConfig, shardings=None, *, param_dtype: str | N
   """The parameters at `path`, each array read straight into its sharding.
 
   Args:
-    config: what `read_config` gave.
-    shardings: tree of shardings like the parameters; None is all on one device.
-    param_dtype: of the arrays, whatever the file holds: float32 for a trainer's master weights.
-      None: what the file holds.
+    config: shape of the model, as `read_config` returns it.
+    shardings: tree of shardings like the parameters; None puts all on one device.
+    param_dtype: type of the arrays, whatever the file holds: float32 for a trainer's master
+      weights. None: the type in the file.
   Raises:
-    ValueError: a tensor is missing, left over or of another shape than the config says.
+    ValueError: a tensor is missing, left over, or of another shape than the config says.
   """
   if kind(path) == 'workdir':
     return workdir.load(path, config, shardings, param_dtype, workdir.choose_step(path))
   return reading.load(open_weights(path, config), config, shardings, param_dtype)
-
-
-save_huggingface = export.save_huggingface

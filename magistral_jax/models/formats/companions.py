@@ -1,6 +1,7 @@
-"""What belongs to a model beside its weights: tokenizer files, generation settings, its licence.
+"""Companions of a model's weights: tokenizer files, generation settings, the licence.
 
-A workdir remembers where its tokenizer and its first weights came from; they are looked for there.
+A workdir records where its tokenizer and its first weights came from, and its companions are
+copied from there.
 """
 
 import fnmatch
@@ -19,42 +20,42 @@ OTHERS = ('generation_config.json', 'preprocessor_config.json', 'processor_confi
 
 
 def origins(path: str) -> list[str]:
-  """Where the companions of the checkpoint at `path` stand: files and folders, the nearest first.
+  """Files and folders that hold companions of the checkpoint at `path`, the nearest first.
 
-  Those that are no longer there are left out; see `lost`.
+  Paths that no longer exist are left out; `lost` returns them.
   """
-  return [place for place in _places(path) if os.path.exists(place)]
+  return [origin for origin in _recorded(path) if os.path.exists(origin)]
 
 
 def lost(path: str) -> list[str]:
-  """Where more companions stood that are no longer there."""
-  return [place for place in _places(path) if not os.path.exists(place)]
+  """Files and folders that held more companions and no longer exist."""
+  return [origin for origin in _recorded(path) if not os.path.exists(origin)]
 
 
-def _places(path: str) -> list[str]:
+def _recorded(path: str) -> list[str]:
   if not os.path.exists(path) or checkpoint.kind(path) != 'workdir':
     return [path]
   experiment = workdir.read_experiment(path)
   found, first = [path, experiment['tokenizer']['path']], _first(experiment)
-  return list(dict.fromkeys(filter(None, [*found, *(_places(first) if first else [])])))
+  return list(dict.fromkeys(filter(None, [*found, *(_recorded(first) if first else [])])))
 
 
 def copy(path: str, folder: pathlib.Path) -> list[str]:
   """Copies all companions of the checkpoint at `path` into a folder; returns their names.
 
-  Of a GGUF file the tokenizer is written as files, where it is of a kind that we can rebuild.
+  The tokenizer inside a GGUF file is written as files if it is of a kind that can be rebuilt.
   """
   copied = set()
-  for place in origins(path):
+  for origin in origins(path):
     # One set of tokenizer files, never a mixture of two.
     has_tokenizer = any(_matches(name, TOKENIZER) for name in copied)
-    if tokens.kinds_at(place) == ['gguf']:
-      copied |= set() if has_tokenizer else set(_unpack(place, folder))
+    if tokens.kinds_at(origin) == ['gguf']:
+      copied |= set() if has_tokenizer else set(_unpack(origin, folder))
       continue
-    directory = pathlib.Path(place)
+    directory = pathlib.Path(origin)
     wanted = OTHERS if has_tokenizer else TOKENIZER + OTHERS
     if not directory.is_dir():
-      # Of a single file's neighbours only a tokenizer's are known to belong to it.
+      # Of the files beside a single file, only those of a tokenizer are known to belong to it.
       directory, wanted = directory.parent, () if has_tokenizer else TOKENIZER
     for file in sorted(directory.iterdir()):
       if file.is_file() and _matches(file.name, wanted) and file.name not in copied:
@@ -72,7 +73,7 @@ def _unpack(path: str, folder: pathlib.Path) -> list[str]:
 
 
 def tokenizer(path: str, target: str, copied: list[str]) -> dict[str, str]:
-  """{kind, path} of the tokenizer of a checkpoint whose companions were copied to `target`."""
+  """Kind and path of the tokenizer of a checkpoint whose companions were copied to `target`."""
   if any(_matches(name, TOKENIZER) for name in copied):
     return dict(kind='auto', path=target)
   if checkpoint.kind(path) == 'workdir':
@@ -81,9 +82,9 @@ def tokenizer(path: str, target: str, copied: list[str]) -> dict[str, str]:
 
 
 def fields(path: str) -> dict:
-  """What a checkpoint's description says beside the shape, in the words of config.json.
+  """Fields of a checkpoint's description beside the shape, under the names of config.json.
 
-  A workdir says what the checkpoint said that the run began with; {} if that is gone.
+  A workdir has the fields of the checkpoint that the run began with; {} if that no longer exists.
   """
   kind = checkpoint.kind(path)
   if kind != 'workdir':

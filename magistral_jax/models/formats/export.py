@@ -1,7 +1,7 @@
-"""Writes checkpoints: any weights that can be read, as files of a published layout.
+"""Export: any weights that can be read are written as files of a published layout.
 
-A folder appears under its name when it is whole: until then it is `<name>.partial-*` beside it.
-Tensors are copied in blocks (reading.py), so that a model of any size passes through little memory.
+A folder takes its name when it is complete; until then it is `<name>.partial-*` in the same parent.
+Tensors are copied in blocks (reading.py), so that a model of any size needs little memory.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from magistral_jax.models.formats import (
   safetensors,
 )
 
-FILE_BYTES = 4 * 2**30     # A Hugging Face file is closed before it grows beyond this.
+FILE_BYTES = 4 * 2**30     # Largest size of one file of a Hugging Face folder.
 
 
 @contextlib.contextmanager
@@ -33,7 +33,7 @@ def whole_folder(path: str) -> Iterator[pathlib.Path]:
   """A folder to write into, which takes the name `path` when the block ends without an error.
 
   Raises:
-    ValueError: there is something at `path` that is not an empty folder.
+    ValueError: `path` exists and is not an empty folder.
   """
   target = pathlib.Path(os.path.abspath(path))
   if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -42,7 +42,7 @@ def whole_folder(path: str) -> Iterator[pathlib.Path]:
   folder = pathlib.Path(tempfile.mkdtemp(prefix=f'{target.name}.partial-', dir=target.parent))
   try:
     yield folder
-    # mkdtemp lets nobody else in.
+    # mkdtemp grants access to its user alone.
     folder.chmod(0o777 & ~_umask())
     folder.rename(target)
   finally:
@@ -59,12 +59,12 @@ def _umask() -> int:
 def write_huggingface(weights: reading.Weights, config: ModelConfig, folder: pathlib.Path, *,
                       kept: dict | None = None, dtype: str | None = None,
                       file_bytes: int | None = None) -> None:
-  """Writes config.json, model*.safetensors and, with a tower, how pictures are cut for it.
+  """Writes config.json, model*.safetensors and, with a tower, how images are cut into patches.
 
   Args:
-    kept: fields of config.json that the model's shape does not decide.
-    dtype: of the tensors; None: as they are.
-    file_bytes: a file is closed before it grows beyond this; None: FILE_BYTES.
+    kept: fields of config.json that the model's shape does not determine.
+    dtype: type of the tensors; None: unchanged.
+    file_bytes: largest size of one file; None: FILE_BYTES.
   """
   prefixes = huggingface.MULTIMODAL if config.vision else huggingface.CAUSAL
   form = huggingface.form_of(config, prefixes)
@@ -78,19 +78,19 @@ def write_huggingface(weights: reading.Weights, config: ModelConfig, folder: pat
       f'model-{i + 1:05}-of-{len(files):05}.safetensors' for i in range(len(files))]
   for name, part in zip(names, files, strict=True):
     _write_file(folder / name, part, weights, form)
-  # One of an earlier, larger export would mislead.
+  # The index of an earlier, larger export would mislead.
   (folder / huggingface.INDEX).unlink(missing_ok=True)
   if len(files) > 1:
-    places = {t.name: name for name, part in zip(names, files, strict=True) for t in part}
+    file_of = {t.name: name for name, part in zip(names, files, strict=True) for t in part}
     write_json(folder / huggingface.INDEX, dict(
-        metadata=dict(total_size=sum(t.bytes for t in tensors)), weight_map=places))
+        metadata=dict(total_size=sum(t.bytes for t in tensors)), weight_map=file_of))
   write_json(folder / huggingface.DESCRIPTION,
              huggingface_config.describe(config, kept or {}, str(tensors[0].dtype)))
   _write_preprocessing(config, folder)
 
 
 def _write_preprocessing(config: ModelConfig, folder: pathlib.Path) -> None:
-  """How pictures are cut, unless files that came along with the checkpoint say so."""
+  """Writes how images are cut into patches, unless files copied with the checkpoint say it."""
   files = huggingface_config.preprocessing(config.vision) if config.vision else {}
   if not any((folder / name).exists() for name in files):
     for name, fields in files.items():
@@ -99,7 +99,7 @@ def _write_preprocessing(config: ModelConfig, folder: pathlib.Path) -> None:
 
 def write_mistral(weights: reading.Weights, config: ModelConfig, folder: pathlib.Path, *,
                   kept: dict | None = None, dtype: str | None = None) -> None:
-  """Writes params.json and consolidated.safetensors; arguments as of write_huggingface."""
+  """Writes params.json and consolidated.safetensors; the arguments are write_huggingface's."""
   form = mistral_layout.form_of(config)
   tensors = list(_tensors(weights, form, config, dtype))
   _write_file(folder / mistral_layout.SINGLE, tensors, weights, form)
@@ -107,11 +107,11 @@ def write_mistral(weights: reading.Weights, config: ModelConfig, folder: pathlib
 
 
 class _Tensor:
-  """One tensor to be written: where it comes from, and what it will be."""
+  """One tensor to be written: its name, source, shape and type."""
 
   def __init__(self, name: str, leaf: str, position: tuple[int, ...], shape, dtype: np.dtype):
     self.name, self.leaf, self.position = name, leaf, position
-    self.shape, self.dtype = shape, dtype      # Axes as in the tree.
+    self.shape, self.dtype = shape, dtype      # The axes are those of the tree.
     self.bytes = math.prod(shape) * dtype.itemsize
 
 
@@ -136,18 +136,19 @@ def _blocks(tensors, weights, form) -> Iterator[np.ndarray]:
 
 
 def write_json(file: pathlib.Path, value: dict) -> None:
-  """Writes a file as Hugging Face's own tools format it."""
+  """Writes a JSON file in the format of Hugging Face's own tools."""
   file.write_text(json.dumps(value, indent=2) + '\n', encoding='utf-8')
 
 
 def save_huggingface(params, config: ModelConfig, path: str, *, fields: dict | None = None,
                      file_bytes: int | None = None) -> None:
-  """Writes a parameter tree as a Hugging Face folder that gives the same bits back when loaded.
+  """Writes a parameter tree as a Hugging Face folder; loading it gives the same bits back.
 
   Args:
-    params: parameter tree whose arrays this process can read whole; written in their own dtype.
-    path: the folder; made if missing. Checkpoint files of the same name are replaced.
-    fields: more of config.json, such as eos_token_id or max_position_embeddings.
+    params: parameter tree whose arrays this process can read whole; they keep their types.
+    path: the folder, which is made if missing. Checkpoint files of the same name are replaced.
+    fields: more fields of config.json, such as eos_token_id or max_position_embeddings.
+    file_bytes: largest size of one file; None: FILE_BYTES.
   """
   folder = pathlib.Path(path)
   folder.mkdir(parents=True, exist_ok=True)

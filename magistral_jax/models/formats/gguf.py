@@ -1,7 +1,7 @@
 """GGUF files of the Llama family: metadata to ModelConfig, tensors to the parameter tree.
 
-Quantized tensors are dequantized, a few rows at a time. Files of several parts, experts, scaled
-rotary positions and sliding windows are refused. The tokenizer inside is read by tokens/subword.py.
+Quantized tensors are dequantized a few rows at a time. Files of several parts, experts, scaled
+rotary positions and sliding windows are refused. tokens/subword.py reads the tokenizer inside.
 
 The heads of q and k are in rotary pairs (layout.py): llama.cpp's converter reorders their rows.
 """
@@ -33,33 +33,33 @@ def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
   """The shape of the model in a GGUF file; ValueError names the key that is unsupported.
 
   Args:
-    vision: such a file never holds an image tower.
+    vision: ignored, since such a file never holds an image tower.
   """
   del vision
   return _config(path, _open(path), dtype)
 
 
 def open_weights(path: str, config: ModelConfig) -> reading.FileWeights:
-  """The tensors of a file, compared with the config, not read yet."""
-  return reading.FileWeights(Gguf(path), layout.Layout(NAMES, pairs=PAIRS), config)
+  """The tensors of a file, compared with the config but not read yet."""
+  return reading.FileWeights(Gguf(path), layout.FileLayout(NAMES, pairs=PAIRS), config)
 
 
 class Gguf:
-  """A layout.Source: an opened GGUF file."""
+  """An opened GGUF file, as a layout.TensorSource."""
 
   def __init__(self, path: str):
     self.path = path
     self._tensors = {tensor.name: tensor for tensor in _open(path).tensors}
-    # GGUF writes the innermost axis first.
+    # GGUF lists the innermost axis first.
     self.shapes = {name: tuple(map(int, reversed(tensor.shape)))
                    for name, tensor in self._tensors.items()}
 
   def dtype(self, name: str) -> np.dtype:
-    """What the rows come in: quantized numbers are made float32."""
+    """Type of the rows: float32, to which quantized numbers are converted."""
     return np.dtype(np.float32)
 
   def rows(self, name: str, rows: slice) -> np.ndarray:
-    """Dequantized rows."""
+    """Some rows of a tensor, dequantized."""
     tensor = self._tensors[name]
     try:
       return gguf.dequantize(tensor.data[rows], tensor.tensor_type)
@@ -69,7 +69,7 @@ class Gguf:
 
 
 def fields(path: str) -> dict:
-  """What the file says that config.json would say, too, the shape left out."""
+  """Fields of the file's metadata beside the shape, under the names of config.json."""
   found = _open(path).fields
   keys = {'bos_token_id': 'tokenizer.ggml.bos_token_id',
           'eos_token_id': 'tokenizer.ggml.eos_token_id',
@@ -79,7 +79,7 @@ def fields(path: str) -> dict:
 
 
 def chat_template(path: str) -> str | None:
-  """The template of conversations (Jinja) in the file, if there is one."""
+  """The template of conversations (Jinja) in the file, or None."""
   found = _open(path).fields.get('tokenizer.chat_template')
   return found.contents() if found else None
 
@@ -126,7 +126,7 @@ def _config(path: str, reader: gguf.GGUFReader, dtype: str) -> ModelConfig:
 
 
 def _refuse(path: str, get, fields, head_dim: int) -> None:
-  """Raises ValueError for what would change the computation and is not implemented."""
+  """Raises ValueError for a key that would change the computation and is not implemented."""
   context = get('context_length')
   split = fields['split.count'].contents() if 'split.count' in fields else 1
   allowed = (
@@ -149,5 +149,5 @@ def _refuse(path: str, get, fields, head_dim: int) -> None:
 
 
 def _decimal(value: float) -> float:
-  """The shortest decimal of a number that the file keeps in float32: 1e-5, not 9.99999975e-06."""
+  """The shortest decimal of a number that the file holds in float32: 1e-5, not 9.99999975e-06."""
   return float(str(np.float32(value)))

@@ -3,9 +3,9 @@
     folder/config.json
     folder/model.safetensors                  or several, with model.safetensors.index.json
 
-Read are MistralForCausalLM and LlamaForCausalLM, which compute the same function here,
-MixtralForCausalLM, and, with Pixtral's image tower, LlavaForConditionalGeneration (Pixtral) and
-Mistral3ForConditionalGeneration (Mistral Small 3.1, Magistral Small 1.2).
+The classes that can be read are MistralForCausalLM and LlamaForCausalLM, which compute the same
+function here, MixtralForCausalLM, and, with Pixtral's image tower, LlavaForConditionalGeneration
+(Pixtral) and Mistral3ForConditionalGeneration (Mistral Small 3.1, Magistral Small 1.2).
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ SINGLE = 'model.safetensors'
 
 @dataclasses.dataclass(frozen=True)
 class Prefixes:
-  """Where in the names the parts of a model stand."""
+  """Prefixes of the tensor names of each part of a model."""
   text: str = 'model.'
   head: str = 'lm_head.'
   tower: str | None = None
@@ -33,10 +33,10 @@ class Prefixes:
 
 
 CAUSAL = Prefixes()
-# What is published, and what transformers writes.
+# Names that are published, and that transformers writes.
 MULTIMODAL = Prefixes('language_model.model.', 'language_model.lm_head.', 'vision_tower.',
                       'multi_modal_projector.')
-# What transformers names its own modules since 4.52; some files have it.
+# Names of the modules of transformers since 4.52; some files have them.
 REROOTED = Prefixes('model.language_model.', 'lm_head.', 'model.vision_tower.',
                     'model.multi_modal_projector.')
 
@@ -75,12 +75,12 @@ ADAPTER = {
     'adapter.w1': 'linear_1.weight', 'adapter.b1': 'linear_1.bias',
     'adapter.w2': 'linear_2.weight', 'adapter.b2': 'linear_2.bias',
 }
-# Old exports store what rope_theta already says.
+# Tensors of old exports that follow from rope_theta.
 DERIVED = r'.*rotary_emb\.inv_freq'
 
 
 def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
-  """The shape of the model in a folder; `vision` False leaves an image tower out."""
+  """The shape of the model in a folder; `vision=False` leaves an image tower out."""
   folder = pathlib.Path(path)
   has_head = lambda: any(name.endswith('lm_head.weight')
                          for name in safetensors.Files(path, _files(folder)).shapes)
@@ -88,7 +88,7 @@ def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
 
 
 def fields(path: str) -> dict:
-  """What config.json says beside the shape."""
+  """Fields of config.json beside the shape."""
   return kept(pathlib.Path(path) / DESCRIPTION)
 
 
@@ -98,7 +98,7 @@ def has_weights(path: str) -> bool:
 
 
 def open_weights(path: str, config: ModelConfig) -> reading.FileWeights:
-  """The tensors of a folder, compared with the config, not read yet."""
+  """The tensors of a folder, compared with the config but not read yet."""
   source = safetensors.Files(path, _files(pathlib.Path(path)))
   form = form_of(config, _prefixes(source.shapes, config))
   if config.tied:
@@ -106,8 +106,8 @@ def open_weights(path: str, config: ModelConfig) -> reading.FileWeights:
   return reading.FileWeights(source, form, config)
 
 
-def form_of(config: ModelConfig, prefixes: Prefixes) -> layout.Layout:
-  """The names of a model's tensors, in one of the three generations."""
+def form_of(config: ModelConfig, prefixes: Prefixes) -> layout.FileLayout:
+  """Layout of a model's tensors under one of the three sets of names."""
   names = {leaf: prefixes.text + name for leaf, name in TEXT.items()}
   names['output'] = prefixes.head + 'weight'
   unread = [DERIVED]
@@ -116,11 +116,11 @@ def form_of(config: ModelConfig, prefixes: Prefixes) -> layout.Layout:
     names |= {leaf: prefixes.adapter + name for leaf, name in ADAPTER.items()}
   elif prefixes.tower:
     unread += [re.escape(prefix) + '.*' for prefix in (prefixes.tower, prefixes.adapter)]
-  return layout.Layout(names, unread='|'.join(unread))
+  return layout.FileLayout(names, unread='|'.join(unread))
 
 
 def _prefixes(names, config: ModelConfig) -> Prefixes:
-  """The generation that a file's names belong to."""
+  """The set of names that a file's tensors belong to."""
   for prefixes in (MULTIMODAL, REROOTED):
     if any(name.startswith(prefixes.text) for name in names):
       return prefixes
@@ -128,7 +128,7 @@ def _prefixes(names, config: ModelConfig) -> Prefixes:
 
 
 def _drop_tied_head(source: safetensors.Files, head: str, embed: str) -> None:
-  """Forgets a head that is written although it is tied; it must be what it is tied to."""
+  """Drops a head that is written although it is tied; ValueError unless it equals the embedding."""
   if head not in source.shapes or source.shapes[head] != source.shapes.get(embed):
     return
   rows, width = source.shapes[head]

@@ -1,7 +1,7 @@
-"""config.json: its fields to ModelConfig and back, with transformers' defaults.
+"""The fields of config.json to ModelConfig and back, with transformers' defaults.
 
-What would change the computation and is not implemented (biases, scaled rotary positions, sliding
-windows, quantized weights) is refused by the name of its field.
+A field that would change the computation and is not implemented (biases, scaled rotary positions,
+sliding windows, quantized weights) is refused by its name.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from magistral_jax.models import vision
 from magistral_jax.models.config import ModelConfig, VisionConfig
 
-# What transformers takes for a field that config.json leaves out.
+# Defaults of transformers for fields that config.json leaves out.
 DEFAULTS = {
     'llama': dict(
         hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, intermediate_size=11008,
@@ -37,12 +37,12 @@ WRAPPERS = {
 TOWER_DEFAULTS = dict(
     hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
     num_channels=3, image_size=1024, patch_size=16, hidden_act='gelu', rope_theta=1e4)
-# transformers has it in the code, not in the config.
+# A constant in the code of transformers, not a field of the config.
 TOWER_NORM_EPS = 1e-5
-# Fields of the language model that say nothing of its shape, and are kept in an export.
+# Fields of the language model that do not concern its shape and are kept in an export.
 KEPT = ('bos_token_id', 'eos_token_id', 'pad_token_id', 'max_position_embeddings',
         'initializer_range', 'router_aux_loss_coef')
-# Fields that would change the computation, and the only values they may have.
+# Fields that would change the computation, and the only values that are accepted.
 ONLY = {
     'hidden_act': ('silu', 'swish'), 'attention_bias': (False, None), 'mlp_bias': (False, None),
     'partial_rotary_factor': (1, None), 'quantization_config': (None,),
@@ -55,9 +55,9 @@ def parse(
 
   Args:
     vision: False leaves an image tower out.
-    has_head: whether an output matrix is among the tensors, for files that do not say.
+    has_head: whether an output matrix is among the tensors, for configs that do not say.
   Raises:
-    ValueError: names the field that is unsupported.
+    ValueError: a field is missing or unsupported; the message names it.
   """
   fields = read_json(file)
   model_type = fields.get('model_type')
@@ -130,7 +130,7 @@ def _text(file, fields: dict, defaults: dict) -> dict:
 
 
 def _rope_theta(file, fields) -> float:
-  """The base of the rotary angles; config.json has kept it in two places over the years."""
+  """The base of the rotary angles, from the field of its own or, in newer files, a section."""
   theta = fields['rope_theta']
   for key in ('rope_scaling', 'rope_parameters'):
     scaling = fields.get(key) or {}
@@ -149,11 +149,11 @@ def _rope_theta(file, fields) -> float:
 def _tied(fields: dict, text: dict, has_head: Callable[[], bool]) -> bool:
   """Whether a multimodal model's head is its embedding.
 
-  Transformers has taken this from either place, with either default: where they do not say the
-  same, the files tell.
+  Versions of transformers took the field from the outer or the inner section, with either default.
+  Where the two are absent or disagree, the presence of a head among the tensors decides.
   """
   key = 'tie_word_embeddings'
-  said = {place[key] for place in (fields, text) if key in place}
+  said = {section[key] for section in (fields, text) if key in section}
   if len(said) == 1:
     return said.pop()
   return not has_head()
@@ -177,11 +177,11 @@ def kept(file: pathlib.Path) -> dict:
 
 
 def describe(config: ModelConfig, kept: dict, dtype: str) -> dict:
-  """config.json of a model.
+  """The fields of config.json for a model.
 
   Args:
-    kept: more fields of the language model, such as what `fields` gave.
-    dtype: of the tensors.
+    kept: more fields of the language model, such as those that `companions.fields` returns.
+    dtype: type of the tensors.
   """
   text = kept | dict(
       model_type='mistral', hidden_size=config.dim, intermediate_size=config.ffn_dim,
@@ -194,7 +194,7 @@ def describe(config: ModelConfig, kept: dict, dtype: str) -> dict:
                  num_experts_per_tok=config.experts_per_token)
   if config.vision is None:
     return dict(architectures=[f'{text["model_type"].title()}ForCausalLM']) | text
-  # Tools look for the tokens that end a text in either place.
+  # Tools look for the tokens that end a text in either section.
   tokens = {key: kept[key] for key in kept if key.endswith('_token_id')}
   return tokens | _describe_wrapper(config.vision) | dict(
       text_config=text, tie_word_embeddings=config.tied, torch_dtype=dtype)
@@ -217,7 +217,7 @@ def _describe_wrapper(tower: VisionConfig) -> dict:
 
 
 def preprocessing(tower: VisionConfig) -> dict[str, dict]:
-  """{file: its fields}: how pictures are cut for a tower, for transformers' PixtralProcessor.
+  """Files and their fields that tell transformers' PixtralProcessor how to cut images for a tower.
 
   Mistral's own layout says the same in params.json and tekken.json.
   """

@@ -1,11 +1,11 @@
-"""Mistral's own files: params.json to ModelConfig and back, and the names of the tensors.
+"""Mistral's own folders: params.json to ModelConfig and back, and the names of the tensors.
 
     folder/params.json
     folder/consolidated.safetensors           or several consolidated*.safetensors
 
-The layout in which Mistral publishes its models, and which mistral-inference and vLLM read. The
-heads of q and k are in rotary pairs (layout.py). Quantized, low-rank, window and scaled-position
-variants are refused by the name of their key.
+Mistral publishes its models in this layout; mistral-inference and vLLM read it. The heads of q and
+k are in rotary pairs (layout.py). Quantized weights, low-rank projections, sliding windows and
+scaled positions are refused by the name of their key.
 """
 
 import pathlib
@@ -40,7 +40,7 @@ TEXT = {
 TOWER = {
     'vision.patch': 'vision_encoder.patch_conv.weight',
     'vision.norm_pre': 'vision_encoder.ln_pre.weight',
-    # An image tower's layers are named as the decoder's are.
+    # The layers of an image tower have the names of the decoder's.
     **{f'vision.{leaf}': f'vision_encoder.transformer.{name}' for leaf, name in TEXT.items()
        if leaf.startswith('layers.')},
     'adapter.norm': 'pre_mm_projector_norm.weight',
@@ -53,21 +53,21 @@ TOWER = {
 PAIRS = frozenset(f'{of}layers.attention.{name}' for of in ('', 'vision.') for name in 'qk')
 MULTIMODAL = r'(vision_encoder|vision_language_adapter|patch_merger|pre_mm_projector_norm)\..*'
 
-# key of params.json: field of ModelConfig.
+# Key of params.json -> field of ModelConfig.
 SHAPE = {'n_layers': 'layers', 'dim': 'dim', 'n_heads': 'heads', 'n_kv_heads': 'kv_heads',
          'head_dim': 'head_dim', 'hidden_dim': 'ffn_dim', 'vocab_size': 'vocab',
          'norm_eps': 'norm_eps'}
 EXPERTS = {'num_experts': 'experts', 'num_experts_per_tok': 'experts_per_token'}
 TOWER_SHAPE = {'num_hidden_layers': 'layers', 'hidden_size': 'dim', 'num_attention_heads': 'heads',
                'intermediate_size': 'ffn_dim', 'patch_size': 'patch', 'image_size': 'side'}
-# What mistral-inference takes where a key is absent, and what it has in the code.
+# Defaults and constants of mistral-inference.
 ROPE_THETA, TOWER_NORM_EPS = 1e6, 1e-5
 TOWER_DEFAULTS = dict(rope_theta=1e4, adapter_bias=True, image_token_id=10)
 
-# Keys that say nothing of the computation, or that are looked at elsewhere.
+# Keys that do not change the computation, or that are read elsewhere in this file.
 KNOWN = {*SHAPE, 'rope_theta', 'tied_embeddings', 'sliding_window', 'max_position_embeddings',
          'max_seq_len', 'max_batch_size', 'vision_encoder', 'moe'}
-# Keys that would change the computation, and the only values they may have.
+# Keys that would change the computation, and the only values that are accepted.
 ONLY = {'use_biases': (False,), 'causal': (True,), 'model_type': ('transformer',),
         'activation': ('silu',)}
 TOWER_KNOWN = {*TOWER_SHAPE, *TOWER_DEFAULTS, 'max_image_size', 'spatial_merge_size',
@@ -81,7 +81,7 @@ def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
   Args:
     vision: False leaves an image tower out.
   Raises:
-    ValueError: names the key that is missing or unsupported.
+    ValueError: a key is missing or unsupported; the message names it.
   """
   file = pathlib.Path(path) / DESCRIPTION
   params = read_json(file)
@@ -128,10 +128,10 @@ def _refuse(file, params: dict, known: set, only: dict) -> None:
   for key, value in params.items():
     if key in only and value not in (None, *only[key]):
       raise ValueError(f'{file}: {key}={value!r} is unsupported: only {only[key][0]!r}.')
-    # What is switched off changes nothing.
+    # A key that is switched off changes nothing.
     if key not in known and key not in only and value not in (None, False, {}, []):
-      raise ValueError(f'{file}: {key}={value!r} is unsupported: it is none of the keys of a plain '
-                       f'model of this kind, and may change what it computes.')
+      raise ValueError(f'{file}: {key}={value!r} is unsupported: it is not a key of a plain model '
+                       f'of this kind, and may change what the model computes.')
 
 
 def has_weights(path: str) -> bool:
@@ -140,16 +140,16 @@ def has_weights(path: str) -> bool:
 
 
 def open_weights(path: str, config: ModelConfig) -> reading.FileWeights:
-  """The tensors of a folder, compared with the config, not read yet."""
+  """The tensors of a folder, compared with the config but not read yet."""
   source = safetensors.Files(path, files(pathlib.Path(path)))
   return reading.FileWeights(source, form_of(config), config)
 
 
-def form_of(config: ModelConfig) -> layout.Layout:
-  """The names of a model's tensors."""
+def form_of(config: ModelConfig) -> layout.FileLayout:
+  """Layout of a model's tensors."""
   if config.vision:
-    return layout.Layout(TEXT | TOWER, pairs=PAIRS)
-  return layout.Layout(TEXT, pairs=PAIRS, unread=MULTIMODAL)
+    return layout.FileLayout(TEXT | TOWER, pairs=PAIRS)
+  return layout.FileLayout(TEXT, pairs=PAIRS, unread=MULTIMODAL)
 
 
 def files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -167,7 +167,7 @@ def files(folder: pathlib.Path) -> list[pathlib.Path]:
   if (folder / INDEX).exists():
     wanted = {folder / name for name in read_json(folder / INDEX)['weight_map'].values()}
   else:
-    # consolidated-00001-of-00003.safetensors tells how many there are.
+    # A name such as consolidated-00001-of-00003.safetensors gives the number of files.
     counts = {int(m[1]) for file in found if (m := re.search(r'-of-(\d+)\.', file.name))}
     wanted = {folder / f'consolidated-{i + 1:05}-of-{n:05}.safetensors'
               for n in counts for i in range(n)}
@@ -178,14 +178,14 @@ def files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def fields(path: str) -> dict:
-  """What params.json says beside the shape, in the words of config.json."""
+  """Fields of params.json beside the shape, under the names of config.json."""
   params = read_json(pathlib.Path(path) / DESCRIPTION)
   longest = params.get('max_position_embeddings') or params.get('max_seq_len')
   return dict(max_position_embeddings=longest) if longest else {}
 
 
 def describe(config: ModelConfig, kept: dict) -> dict:
-  """params.json of a model; `kept`: fields in the words of config.json."""
+  """The keys of params.json for a model; `kept` has more fields under the names of config.json."""
   params = {key: getattr(config, field) for key, field in SHAPE.items()}
   params['rope_theta'] = config.rope_theta
   if config.tied:

@@ -4,8 +4,8 @@
     header       {"name": {"dtype": "BF16", "shape": [4, 2], "data_offsets": [0, 16]}, ...}
     data         row-major; offsets count from the header's end
 
-Rows are read with plain reads and written as they come, so that no more of a file is ever in
-memory than is being looked at. (A memory map would keep all pages that were touched.)
+Rows are read with plain reads and written block by block, so that memory holds only the block at
+hand. (A memory map would keep all pages that were touched.)
 """
 
 import json
@@ -20,46 +20,46 @@ import numpy as np
 DTYPES = {'F32': np.dtype(np.float32), 'F16': np.dtype(np.float16),
           'BF16': np.dtype(ml_dtypes.bfloat16)}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-# What the format's reference implementation allows.
+# The limit of the format's reference implementation.
 MOST_HEADER_BYTES = 100_000_000
 
 
 class Files:
-  """A layout.Source: the tensors of several files; nothing is read before it is asked for.
+  """The tensors of several files, as a layout.TensorSource; data are read on request.
 
   Raises:
-    ValueError: a file that is damaged, or a tensor that stands in two of them.
+    ValueError: a file is damaged, or two files hold the same tensor.
   """
 
   def __init__(self, path: str, files: Iterable[pathlib.Path]):
-    self.path, self.shapes, self._places = path, {}, {}
+    self.path, self.shapes, self._entries = path, {}, {}
     for file in files:
       for name, (dtype, shape, start) in read_header(file).items():
         if name in self.shapes:
           raise ValueError(f'{file}: tensor {name!r} also stands in another file of the folder.')
-        self.shapes[name], self._places[name] = shape, (file, dtype, start)
+        self.shapes[name], self._entries[name] = shape, (file, dtype, start)
 
   def dtype(self, name: str) -> np.dtype:
-    """Of one tensor; ValueError if it is none of DTYPES."""
-    file, dtype, _ = self._places[name]
+    """Type of one tensor; ValueError if it is none of DTYPES."""
+    file, dtype, _ = self._entries[name]
     if dtype not in DTYPES:
       raise ValueError(f'{file}: tensor {name!r} is of type {dtype}, which cannot be read: take an '
                        f'unquantized checkpoint, whose tensors are {", ".join(DTYPES)}.')
     return DTYPES[dtype]
 
   def rows(self, name: str, rows: slice) -> np.ndarray:
-    """Some rows of a tensor (indices of its outermost axis), in the file's dtype."""
-    (file, _, offset), dtype = self._places[name], self.dtype(name)
+    """Some rows of a tensor (indices of its outermost axis), in the file's type."""
+    (file, _, offset), dtype = self._entries[name], self.dtype(name)
     first, *inner = self.shapes[name]
     start, stop, _ = rows.indices(first)
     width = math.prod(inner) * dtype.itemsize
     out = np.empty((stop - start, *inner), dtype)
-    # Unbuffered: straight into the array.
+    # Without a buffer, the data go straight into the array.
     with open(file, 'rb', buffering=0) as data:
       data.seek(offset + start * width)
       view, done = out.reshape(-1).view(np.uint8), 0
       while done < len(view):
-        # One read gives 2 GiB at most.
+        # One read returns at most 2 GiB.
         count = data.readinto(view[done:])
         if not count:
           raise ValueError(f'{file}: the file ends in the middle of tensor {name!r}.')
@@ -68,7 +68,11 @@ class Files:
 
 
 def read_header(file: pathlib.Path) -> dict[str, tuple[str, tuple[int, ...], int]]:
-  """{name: (dtype as written, shape, offset in the file)}; ValueError if the file is damaged."""
+  """Type as written, shape and offset (bytes) of every tensor.
+
+  Raises:
+    ValueError: the file is damaged.
+  """
   size = file.stat().st_size
   with open(file, 'rb') as data:
     length = int.from_bytes(data.read(8), 'little')
@@ -99,17 +103,17 @@ def write(file: pathlib.Path, tensors: Mapping[str, tuple[np.dtype, tuple[int, .
   """Writes one file.
 
   Args:
-    tensors: name -> dtype and shape, in the order of the data.
-    blocks: arrays that laid end to end are the data of all tensors; each is written and let go.
+    tensors: name -> type and shape, in the order of the data.
+    blocks: arrays that laid end to end are the data of all tensors; only one is held at a time.
   Raises:
-    ValueError: the blocks are not as long as the tensors.
+    ValueError: the blocks together are not as long as the tensors.
   """
   header, end = {'__metadata__': {'format': 'pt'}}, 0
   for name, (dtype, shape) in tensors.items():
     start, end = end, end + math.prod(shape) * dtype.itemsize
     header[name] = dict(dtype=NAMES[dtype], shape=list(shape), data_offsets=[start, end])
   text = json.dumps(header, separators=(',', ':')).encode()
-  text += b' ' * (-len(text) % 8)       # So that the data begin at a multiple of 8.
+  text += b' ' * (-len(text) % 8)       # The data begin at a multiple of 8 bytes.
   written = 0
   with open(file, 'wb') as out:
     out.write(len(text).to_bytes(8, 'little') + text)

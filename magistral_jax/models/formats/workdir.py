@@ -2,9 +2,9 @@
 
     runs/quickstart/experiment.json            {"model": {...}, "tokenizer": {...}, "config": {...}}
     runs/quickstart/checkpoints/120/state/     the train state, of which only `params` is read
-    runs/quickstart/checkpoints/120/metrics/   {"value": 0.91}, which says which one is best
+    runs/quickstart/checkpoints/120/metrics/   {"value": 0.91}, by which the best one is chosen
 
-On disk every tensor of a layer (and expert) is a piece of its own, so that a policy of any size can
+On disk every tensor of a layer (and expert) is a separate piece, so that a policy of any size can
 be exported tensor by tensor.
 """
 
@@ -27,9 +27,9 @@ EXPERIMENT = 'experiment.json'
 def write_experiment(path: str, config: ModelConfig, tokenizer: dict, everything: dict,
                      **more) -> None:
   """Writes experiment.json: the model's shape, its tokenizer, and the whole config."""
-  # Absolute: the workdir may be read from another folder.
-  place = tokenizer['path'] and os.path.abspath(tokenizer['path'])
-  tokenizer = dict(tokenizer, path=place)
+  # The path is made absolute, because the workdir may be read from another folder.
+  absolute = tokenizer['path'] and os.path.abspath(tokenizer['path'])
+  tokenizer = dict(tokenizer, path=absolute)
   record = dict(model=dataclasses.asdict(config), tokenizer=tokenizer, config=everything, **more)
   with open(os.path.join(path, EXPERIMENT), 'w', encoding='utf-8') as file:
     json.dump(record, file, indent=2)
@@ -37,7 +37,7 @@ def write_experiment(path: str, config: ModelConfig, tokenizer: dict, everything
 
 
 def read_experiment(path: str) -> dict:
-  """What `write_experiment` wrote."""
+  """The content of experiment.json, as `write_experiment` wrote it."""
   with open(os.path.join(path, EXPERIMENT), encoding='utf-8') as file:
     return json.load(file)
 
@@ -87,7 +87,7 @@ def _metric(path: str, step: int) -> float | None:
 
 
 def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
-  """The shape of the run's model, to be computed in `dtype`, without a tower if `vision` is not."""
+  """The shape of the run's model, to be computed in `dtype`; `vision=False` leaves a tower out."""
   model = read_experiment(path)['model'] | dict(dtype=dtype)
   tower = model.pop('vision', None)
   return ModelConfig(**model, vision=VisionConfig(**tower) if tower and vision else None)
@@ -97,7 +97,7 @@ def load(path: str, config: ModelConfig, shardings, param_dtype: str | None, ste
   """The parameters of one checkpoint, each array read straight into its sharding.
 
   Args:
-    param_dtype: of the arrays; None: what the checkpoint holds.
+    param_dtype: type of the arrays; None: the type in the checkpoint.
   """
   abstract = decoder.abstract(config)
   if shardings is None:
@@ -113,7 +113,7 @@ def load(path: str, config: ModelConfig, shardings, param_dtype: str | None, ste
 
 
 def _restore(path: str, step: int, wanted):
-  """The part of the parameter tree that `wanted` names, a tree of jax.ShapeDtypeStruct."""
+  """The part of the parameter tree named by `wanted`, a tree of jax.ShapeDtypeStruct."""
   args = jax.tree.map(lambda a: ocp.ArrayRestoreArgs(sharding=a.sharding, dtype=a.dtype), wanted)
   with ocp.PyTreeCheckpointer() as reader:
     found = reader.restore(_state(path, step), args=ocp.args.PyTreeRestore(
@@ -122,7 +122,7 @@ def _restore(path: str, step: int, wanted):
 
 
 def _saved(path: str, step: int) -> dict:
-  """{'layers.attention.q': metadata with shape and dtype, ...} of the parameters saved."""
+  """Metadata with shape and type of the parameters saved, by leaf: {'layers.attention.q': ...}."""
   with ocp.PyTreeCheckpointer() as reader:
     saved = reader.metadata(_state(path, step)).item_metadata.tree['params']
   return {layout.leaf_name(keys): leaf for keys, leaf in jax.tree.leaves_with_path(saved)}
@@ -133,16 +133,16 @@ def _state(path: str, step: int) -> str:
 
 
 def open_weights(path: str, config: ModelConfig, step: int) -> 'WorkdirWeights':
-  """The parameters of one checkpoint, not read yet."""
+  """The parameters of one checkpoint, compared with the config but not read yet."""
   return WorkdirWeights(path, config, step)
 
 
 class WorkdirWeights:
-  """A reading.Weights: one tensor of one layer (and expert) at a time is in memory."""
+  """The parameters of one checkpoint, as reading.Weights: memory holds one tensor at a time."""
 
   def __init__(self, path: str, config: ModelConfig, step: int):
     self.path, self._state = path, _state(path, step)
-    self._fetched = (None, None)      # The tensor read last, as it is read in blocks.
+    self._fetched = (None, None)      # The tensor read last, since a tensor is read in blocks.
     self._saved = _saved(path, step)
     for name, shape in layout.leaf_shapes(config).items():
       if name not in self._saved or tuple(self._saved[name].shape) != shape:
@@ -151,25 +151,27 @@ class WorkdirWeights:
                          f'{EXPERIMENT} makes it {shape}.')
 
   def dtype(self, leaf: str) -> np.dtype:
+    """Type of a leaf's array in the checkpoint."""
     return np.dtype(self._saved[leaf].dtype)
 
   def read(self, leaf: str, position: tuple[int, ...], index: tuple[slice, ...]) -> np.ndarray:
+    """Part of a tensor as reading.Weights.read; the tensor is read whole from the disk."""
     if self._fetched[0] != (leaf, position):
-      self._fetched = (None, None)      # Lets go of the last one before the next is read.
+      self._fetched = (None, None)      # Frees the last tensor before the next is read.
       self._fetched = (leaf, position), self._open(leaf)[position].read().result()
     return self._fetched[1][index]
 
   def _open(self, leaf: str) -> tensorstore.TensorStore:
-    """The array on disk: Orbax itself only reads arrays whole."""
+    """The array on disk, opened with tensorstore because Orbax only reads whole arrays."""
     store = dict(driver='ocdbt', path=f'params.{leaf}/', base=f'file://{self._state}/')
     return tensorstore.open(dict(driver='zarr', kvstore=store), read=True).result()
 
 
 def save(path: str, params, config: ModelConfig, tokenizer: dict, fields: dict) -> None:
-  """Writes a workdir that holds a model and no run: step 0, without optimizer or ledger.
+  """Writes a workdir that holds a model without a run: step 0, no optimizer, no ledger.
 
   Args:
-    fields: what config.json would say beside the shape, for a later export.
+    fields: fields of config.json beside the shape, kept for a later export.
   """
   write_experiment(path, config, tokenizer, {}, fields=fields)
   save_params(path, params, 0)
@@ -183,7 +185,7 @@ def save_params(path: str, params, step: int) -> None:
 
 
 def pieces(params):
-  """For Orbax: how each array of the parameter tree is cut on disk, along its stacked axes."""
+  """Arguments by which Orbax cuts each array of the parameter tree along its stacked axes."""
   def cut(keys, leaf):
     name = layout.leaf_name(keys)
     stacked = layout.stacked(name, leaf.shape) if 'layers.' in name else 0

@@ -10,7 +10,7 @@ import pytest
 from magistral_jax import sharding
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
-from magistral_jax.models.formats import checkpoint, layout, reading
+from magistral_jax.models.formats import checkpoint, export, layout, reading
 from tests.published import (
   CONFIG,
   FIELDS,
@@ -119,7 +119,7 @@ class CountingSource:
 def test_only_the_rows_asked_for_are_read(monkeypatch):
   source, whole = CountingSource((N * H, D)), slice(None)
   monkeypatch.setattr(layout, 'check', lambda *_: None)
-  weights = reading.FileWeights(source, layout.Layout({'layers.attention.q': 'q'}), CONFIG)
+  weights = reading.FileWeights(source, layout.FileLayout({'layers.attention.q': 'q'}), CONFIG)
   part = weights.read('layers.attention.q', (1,), (slice(0, 8), slice(2, 4), whole))
   assert part.shape == (8, 2, H) and source.read == [(2 * H, 4 * H)]
 
@@ -131,7 +131,7 @@ def test_export_gives_the_same_bits_back(tmp_path, param_dtype, tied, file_bytes
   config = ModelConfig(**vars(CONFIG) | dict(tied=tied))
   params = jax.tree.map(lambda x: x.astype(param_dtype), decoder.init(config, seed=3))
   folder = tmp_path / 'out' / 'model'
-  checkpoint.save_huggingface(params, config, folder, fields=dict(eos_token_id=2),
+  export.save_huggingface(params, config, folder, fields=dict(eos_token_id=2),
                               file_bytes=file_bytes)
   assert (folder / 'model.safetensors.index.json').exists() == (file_bytes == 9000)
   fields = json.loads((folder / 'config.json').read_text())
@@ -145,8 +145,8 @@ def test_export_gives_the_same_bits_back(tmp_path, param_dtype, tied, file_bytes
 
 def test_a_smaller_export_over_a_larger_one_leaves_no_index(tmp_path):
   params = decoder.init(CONFIG, seed=3)
-  checkpoint.save_huggingface(params, CONFIG, tmp_path, file_bytes=9000)
-  checkpoint.save_huggingface(decoder.init(CONFIG, seed=4), CONFIG, tmp_path)
+  export.save_huggingface(params, CONFIG, tmp_path, file_bytes=9000)
+  export.save_huggingface(decoder.init(CONFIG, seed=4), CONFIG, tmp_path)
   same(checkpoint.load(str(tmp_path), CONFIG), decoder.init(CONFIG, seed=4))
 
 
@@ -159,7 +159,7 @@ def test_bfloat16_files_load_as_float32(tmp_path):
 
 
 def test_a_llama_folder_of_either_generation_is_read(tmp_path):
-  """Fields that old files leave out, and the place where new ones keep rope_theta."""
+  """Fields that old files leave out, and the section in which new ones keep rope_theta."""
   fields = {key: value for key, value in FIELDS.items()
             if key not in ('rope_theta', 'head_dim', 'num_key_value_heads', 'sliding_window')}
   write_huggingface(tmp_path, {}, fields | dict(model_type='llama', attention_bias=False))
@@ -205,9 +205,9 @@ def test_mistral_without_a_sliding_window_field_has_one(tmp_path):
     (lambda t: t.update({'model.layers.0.mlp.up_proj.weight': np.zeros((F + 1, D), np.float32)}),
      r'has shape \(41, 32\), but the config of the checkpoint makes it \(40, 32\)'),
     (lambda t: t.update({'model.layers.0.self_attn.q_proj.bias': np.zeros(4, np.float32)}),
-     'has no place in a decoder of this kind'),
+     'does not belong to a decoder of this kind'),
     (lambda t: t.update({'model.layers.2.mlp.up_proj.weight': np.zeros((F, D), np.float32)}),
-     'has no place'),
+     'does not belong'),
 ])
 def test_a_tensor_that_is_missing_or_extra_or_misshapen_is_named(tmp_path, kind, change, words):
   tensors = draw_tensors()

@@ -98,7 +98,7 @@ def test_a_window_as_long_as_the_context_is_none(tmp_path):
     (lambda t: t.update({'model.layers.0.mlp.up_proj.weight': np.zeros((41, 32), np.float32)}),
      r"'layers.0.feed_forward.w3.weight' has shape \(41, 32\), but .* \(40, 32\)"),
     (lambda t: t.update({'model.layers.0.self_attn.q_proj.lora': np.zeros(4, np.float32)}),
-     "'layers.0.attention.wq.lora' of shape .* has no place"),
+     "'layers.0.attention.wq.lora' of shape .* does not belong"),
     (lambda t: t.update({'model.norm.weight': np.zeros(32, np.int8)}),
      "'norm.weight' is of type I8, which cannot be read: take an unquantized checkpoint"),
 ])

@@ -56,8 +56,9 @@ def test_every_expert_lands_where_its_letters_say(tensors):
             moe[name][layer, expert], tensors[f'{block}.experts.{expert}.{name}.weight'].T)
 
 
-@pytest.mark.parametrize('host', ['cpu', ''])
-def test_both_layouts_hold_the_same_model_however_it_is_cut(tmp_path, monkeypatch, tensors, host):
+@pytest.mark.parametrize('platform', ['cpu', ''])
+def test_both_layouts_hold_the_same_model_however_it_is_cut(
+    tmp_path, monkeypatch, tensors, platform):
   """Experts over one axis of the mesh, and blocks smaller than any of them."""
   path = mistral_folder(tmp_path / 'mistral', tensors)
   config = checkpoint.read_config(path, dtype='float32')
@@ -65,7 +66,7 @@ def test_both_layouts_hold_the_same_model_however_it_is_cut(tmp_path, monkeypatc
   expected = checkpoint.load(str(GOLDEN), config)
   mesh = sharding.make_mesh(jax.devices(), fsdp=2, expert=2, sequence=1, tensor=2)
   cut = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(config)[1])
-  monkeypatch.setattr(reading, 'HOST', (host,))
+  monkeypatch.setattr(reading, 'CPU_PLATFORMS', (platform,))
   loaded = reading.load(checkpoint.open_weights(path, config), config, cut, 'float32',
                         block_bytes=512)
   jax.tree.map(np.testing.assert_array_equal, loaded, expected)

@@ -121,23 +121,23 @@ def test_a_tensor_of_the_tower_that_does_not_fit_is_named(tmp_path):
   shutil.rmtree(path)
   path = folder(tmp_path, 'pixtral', tensors=lambda t: t | {
       'vision_tower.patch_conv.bias': np.zeros(4, np.float32)})
-  with pytest.raises(ValueError, match="'vision_tower.patch_conv.bias' .* has no place"):
+  with pytest.raises(ValueError, match="'vision_tower.patch_conv.bias' .* does not belong"):
     checkpoint.load(path, golden.CONFIGS['pixtral'])
 
 
-def change_at(place, value):
+def change_at(key, value):
   """A function that sets a field, such as 'vision_config.hidden_act', of a dict."""
   def change(fields):
-    *outer, last = place.split('.')
+    *outer, last = key.split('.')
     inner = fields
-    for key in outer:
-      inner = inner[key]
+    for name in outer:
+      inner = inner[name]
     inner.update({last: value})
     return fields
   return change
 
 
-@pytest.mark.parametrize('name, place, value, words', [
+@pytest.mark.parametrize('name, key, value, words', [
     ('pixtral', 'vision_config.hidden_act', 'gelu', "vision_config.hidden_act='gelu' .* 'silu'"),
     ('pixtral', 'vision_feature_select_strategy', 'default', "only 'full'"),
     ('pixtral', 'vision_feature_layer', -2, 'vision_feature_layer=-2 is unsupported: only -1'),
@@ -147,20 +147,20 @@ def change_at(place, value):
     ('mistral3', 'text_config.rope_parameters', dict(rope_type='yarn'), "of type 'yarn'"),
     ('mistral3', 'quantization_config', dict(quant_method='fp8'), 'quantization_config='),
 ])
-def test_an_unsupported_field_is_named(tmp_path, name, place, value, words):
-  path = folder(tmp_path, name, fields=change_at(place, value))
+def test_an_unsupported_field_is_named(tmp_path, name, key, value, words):
+  path = folder(tmp_path, name, fields=change_at(key, value))
   with pytest.raises(ValueError, match=words):
     checkpoint.read_config(path, dtype='float32')
 
 
-@pytest.mark.parametrize('place, value, words', [
+@pytest.mark.parametrize('key, value, words', [
     ('vision_encoder.mm_projector_id', 'mlp', "mm_projector_id='mlp' is unsupported"),
     ('vision_encoder.add_pre_mm_projector_layer_norm', False, 'has only one of mm_projector_id'),
     ('vision_encoder.patch_size', None, "key 'patch_size' is missing"),
     ('vision_encoder.audio', True, 'audio=True is unsupported'),
 ])
-def test_an_unsupported_key_is_named(tmp_path, place, value, words):
-  path = mistral_folder(tmp_path, 'mistral3', change_at(place, value))
+def test_an_unsupported_key_is_named(tmp_path, key, value, words):
+  path = mistral_folder(tmp_path, 'mistral3', change_at(key, value))
   with pytest.raises(ValueError, match=words):
     checkpoint.read_config(path, dtype='float32')
 
@@ -171,10 +171,10 @@ def test_where_the_config_does_not_say_the_files_tell_whether_a_head_is_tied(
     tmp_path, outer, inner, tied):
   """Early exports have no field, later ones two that contradict each other."""
   def change(fields):
-    for place, value in ((fields, outer), (fields['text_config'], inner)):
-      del place['tie_word_embeddings']
+    for section, value in ((fields, outer), (fields['text_config'], inner)):
+      del section['tie_word_embeddings']
       if value is not None:
-        place['tie_word_embeddings'] = value
+        section['tie_word_embeddings'] = value
     return fields
   path = folder(tmp_path, 'mistral3', fields=change)
   assert checkpoint.read_config(path, dtype='float32').tied == tied

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from magistral_jax import convert
+from magistral_jax.models.formats import conversion
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
 
@@ -25,14 +25,14 @@ print(peak - before)
 '''
 LOAD = '''
 import jax
-from magistral_jax.models import checkpoint, reading
-reading.HOST = sys.argv[2:]
+from magistral_jax.models.formats import checkpoint, reading
+reading.CPU_PLATFORMS = sys.argv[2:]
 config = checkpoint.read_config(sys.argv[1], dtype='float32')
 do = lambda i: jax.block_until_ready(checkpoint.load(sys.argv[1], config))
 '''
 CONVERT = '''
-from magistral_jax import convert
-do = lambda i: convert.convert(sys.argv[1], sys.argv[3] + str(i), sys.argv[2])
+from magistral_jax.models.formats import conversion
+do = lambda i: conversion.convert(sys.argv[1], sys.argv[3] + str(i), sys.argv[2])
 '''
 
 
@@ -73,11 +73,11 @@ def large(tmp_path_factory):
                      vocab=16384)
 
 
-@pytest.mark.parametrize('host', ['cpu', ''])
-def test_loading_takes_less_than_a_tensor_more_than_the_parameters(large, host):
-  """Put together on the host, and, as on accelerators, block by block on the device."""
+@pytest.mark.parametrize('platform', ['cpu', ''])
+def test_loading_takes_less_than_a_tensor_more_than_the_parameters(large, platform):
+  """Arrays are put together in CPU memory, and, as on accelerators, by blocks on the device."""
   path, size, largest_tensor = large
-  assert 0.5 * size < measured(LOAD, path, host) < size + largest_tensor
+  assert 0.5 * size < measured(LOAD, path, platform) < size + largest_tensor
 
 
 @pytest.mark.parametrize('form', ['hf', pytest.param('orbax', marks=pytest.mark.long)])
@@ -93,6 +93,6 @@ def test_a_run_is_exported_layer_by_layer(tmp_path):
   (tmp_path / 'deep').mkdir()
   path, size, largest_tensor = write_model(
       tmp_path / 'deep', dim=256, ffn=8192, layers=10, vocab=8192)
-  convert.convert(path, str(tmp_path / 'run'), 'orbax')
+  conversion.convert(path, str(tmp_path / 'run'), 'orbax')
   above = measured(CONVERT, str(tmp_path / 'run'), 'hf', str(tmp_path / 'out'))
   assert above < 6 * largest_tensor < size / 5

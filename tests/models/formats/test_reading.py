@@ -18,17 +18,17 @@ def shardings(fsdp, tensor):
 @pytest.mark.parametrize('write, param_dtype, cut', [
     (write_huggingface, 'float32', (4, 2)), (write_mistral, 'bfloat16', (4, 2)),
     (write_mistral, 'float32', None)])
-@pytest.mark.parametrize('host', ['cpu', ''])
-def test_small_blocks_give_the_same_bits(tmp_path, monkeypatch, write, param_dtype, cut, host):
+@pytest.mark.parametrize('platform', ['cpu', ''])
+def test_small_blocks_give_the_same_bits(tmp_path, monkeypatch, write, param_dtype, cut, platform):
   """1 kB blocks: an array of several layers takes many, and most tensors more than one.
 
-  Put together on the host, and, as on accelerators, block by block on the devices.
+  Arrays are put together in CPU memory, and, as on accelerators, block by block on the devices.
   """
   path = write(tmp_path / 'model', draw_tensors())
   cut = cut and shardings(*cut)
   weights = checkpoint.open_weights(path, CONFIG)
   whole = reading.load(weights, CONFIG, cut, param_dtype)
-  monkeypatch.setattr(reading, 'HOST', (host,))
+  monkeypatch.setattr(reading, 'CPU_PLATFORMS', (platform,))
   blocks = reading.load(weights, CONFIG, cut, param_dtype, block_bytes=1024)
   bits = lambda x: (x.dtype, x.sharding, np.asarray(x).tobytes())
   assert jax.tree.map(bits, blocks) == jax.tree.map(bits, whole)
