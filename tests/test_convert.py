@@ -1,4 +1,4 @@
-"""The command convert: every format to every other, bit for bit, and nothing half written."""
+"""Conversion: every format to every other, bit for bit, and never an incomplete folder."""
 import dataclasses
 import json
 import os
@@ -11,7 +11,14 @@ import pytest
 from safetensors.numpy import load_file
 
 from magistral_jax import convert, tokens
-from magistral_jax.models.formats import checkpoint, companions, export, reading, workdir
+from magistral_jax.models.formats import (
+  checkpoint,
+  companions,
+  conversion,
+  export,
+  reading,
+  workdir,
+)
 from tests.golden import vision as golden
 from tests.published import (
   CONFIG,
@@ -47,9 +54,9 @@ def test_a_round_trip_gives_the_same_bits(tmp_path, dtype, through):
   write_companions(tmp_path / 'start')
   for i, form in enumerate(through):
     target = str(tmp_path / f'{i}')
-    done = convert.convert(path, target, form)
+    done = conversion.convert(path, target, form)
     assert done['files'] == sorted(COMPANIONS) and done['parameters'] == CONFIG.parameters
-    assert checkpoint.kind(target) == convert.FORMATS[form]
+    assert checkpoint.kind(target) == conversion.FORMATS[form]
     if form == 'mistral':
       assert bits(load_file(f'{target}/{FILES[form]}')) == bits(mistral_tensors(tensors))
       assert json.loads((tmp_path / f'{i}/params.json').read_text()) == PARAMS | dict(
@@ -58,7 +65,7 @@ def test_a_round_trip_gives_the_same_bits(tmp_path, dtype, through):
   assert bits(load_file(f'{path}/{FILES["hf"]}')) == bits(tensors)
   fields = json.loads((tmp_path / f'{i}/config.json').read_text())
   assert fields['torch_dtype'] == dtype and fields['max_position_embeddings'] == 4096
-  # params.json has no place for the end token; every other format keeps it.
+  # params.json has no key for the end token; every other format keeps it.
   assert fields.get('eos_token_id') == (None if 'mistral' in through else [2, 5])
   assert fields | dict(torch_dtype='', eos_token_id='') == FIELDS | dict(
       torch_dtype='', eos_token_id='')
@@ -66,8 +73,8 @@ def test_a_round_trip_gives_the_same_bits(tmp_path, dtype, through):
 
 def test_numbers_are_rounded_when_asked(tmp_path):
   path = write_mistral(tmp_path / 'a', draw_tensors())
-  for form in convert.FORMATS:
-    convert.convert(path, str(tmp_path / form), form, dtype='bfloat16')
+  for form in conversion.FORMATS:
+    conversion.convert(path, str(tmp_path / form), form, dtype='bfloat16')
     loaded = checkpoint.load(str(tmp_path / form), CONFIG, param_dtype=None)
     expected = checkpoint.load(path, CONFIG, param_dtype='bfloat16')
     jax.tree.map(np.testing.assert_array_equal, loaded, expected)
@@ -76,7 +83,7 @@ def test_numbers_are_rounded_when_asked(tmp_path):
 
 def test_a_gguf_file_becomes_a_folder(tmp_path):
   path = write_gguf(tmp_path / 'model.gguf', draw_tensors())
-  convert.convert(path, str(tmp_path / 'out'), 'hf')
+  conversion.convert(path, str(tmp_path / 'out'), 'hf')
   assert bits(load_file(tmp_path / 'out/model.safetensors')) == bits(draw_tensors())
   fields = json.loads((tmp_path / 'out/config.json').read_text())
   assert fields['max_position_embeddings'] == 4096 and fields['rope_theta'] == 1e6
@@ -94,9 +101,9 @@ def test_the_tokenizer_inside_a_gguf_file_comes_along(tmp_path):
     writer.add_add_bos_token(True)
     writer.add_chat_template('{{ messages }}')
   path = write_gguf(tmp_path / 'model.gguf', draw_tensors(), more=tokenizer)
-  for form in convert.FORMATS:
+  for form in conversion.FORMATS:
     out = str(tmp_path / form)
-    done = convert.convert(path, out, form)
+    done = conversion.convert(path, out, form)
     assert done['files'] == ['tokenizer.json', 'tokenizer_config.json']
     before, after = tokens.load_tokenizer('gguf', path), tokens.load_tokenizer('auto', out)
     text = 'ab 11<end>ba'
@@ -113,7 +120,7 @@ def test_the_tokenizer_inside_a_gguf_file_comes_along(tmp_path):
 def test_a_large_model_is_cut_into_files(tmp_path, monkeypatch):
   monkeypatch.setattr(export, 'FILE_BYTES', 9000)
   path = write_mistral(tmp_path / 'a', draw_tensors())
-  convert.convert(path, str(tmp_path / 'b'), 'hf')
+  conversion.convert(path, str(tmp_path / 'b'), 'hf')
   index = json.loads((tmp_path / 'b/model.safetensors.index.json').read_text())
   files = sorted(set(index['weight_map'].values()))
   assert len(files) > 3 and files[0] == f'model-00001-of-{len(files):05}.safetensors'
@@ -145,16 +152,16 @@ def test_a_run_exports_its_newest_or_best_checkpoint(tmp_path):
   run = make_run(tmp_path / 'run', first, {2: 0.5, 4: 0.75, 6: None})
   for which, step in (('newest', '6'), ('best', '4'), ('2', '2')):
     target = tmp_path / which
-    done = convert.convert(run, str(target), 'hf', step=which)
+    done = conversion.convert(run, str(target), 'hf', step=which)
     assert done['step'] == step and done['files'] == sorted(COMPANIONS)
     np.testing.assert_array_equal(load_file(target / 'model.safetensors')['model.norm.weight'],
                                   draw_tensors()['model.norm.weight'] + int(step))
     assert json.loads((target / 'config.json').read_text())['eos_token_id'] == 7
     assert (target / 'tokenizer.json').read_text() == 'the tokenizer.json'
   with pytest.raises(ValueError, match=r"no checkpoint '5': choose newest, best or .* \[2, 4, 6\]"):
-    convert.convert(run, str(tmp_path / 'x'), 'hf', step='5')
+    conversion.convert(run, str(tmp_path / 'x'), 'hf', step='5')
   with pytest.raises(ValueError, match='--step=best chooses among .* a workdir'):
-    convert.convert(first, str(tmp_path / 'x'), 'hf', step='best')
+    conversion.convert(first, str(tmp_path / 'x'), 'hf', step='best')
 
 
 def test_companions_of_two_tokenizers_are_never_mixed(tmp_path):
@@ -176,7 +183,7 @@ def test_what_a_run_began_with_may_be_gone_and_is_told(tmp_path):
   first = write_huggingface(tmp_path / 'first', draw_tensors())
   run = make_run(tmp_path / 'run', first, {1: None})
   (tmp_path / 'first').rename(tmp_path / 'moved')
-  done = convert.convert(run, str(tmp_path / 'out'), 'hf')
+  done = conversion.convert(run, str(tmp_path / 'out'), 'hf')
   assert done['files'] == [] and done['not_found'] == [first]
   assert checkpoint.read_config(str(tmp_path / 'out'), dtype='float32') == CONFIG
 
@@ -187,22 +194,21 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(tmp_path):
   full.mkdir()
   (full / 'file').write_text('')
   with pytest.raises(ValueError, match='full. exists and is not an empty folder'):
-    convert.convert(path, str(full), 'hf')
+    conversion.convert(path, str(full), 'hf')
   with pytest.raises(ValueError, match='exists and is not an empty folder'):
-    convert.convert(path, str(full / 'file'), 'hf')
+    conversion.convert(path, str(full / 'file'), 'hf')
   (tmp_path / 'empty').mkdir()
-  convert.convert(path, str(tmp_path / 'empty'), 'hf')
+  conversion.convert(path, str(tmp_path / 'empty'), 'hf')
   # Fails in the middle: the folder of tensors is already there.
   (tmp_path / 'a/params.json').write_text(json.dumps(PARAMS | dict(hidden_dim=8)))
   with pytest.raises(ValueError, match='has shape'):
-    convert.convert(path, str(tmp_path / 'b'), 'hf')
+    conversion.convert(path, str(tmp_path / 'b'), 'hf')
   assert sorted(file.name for file in tmp_path.iterdir()) == ['a', 'empty', 'full']
 
 
 KILLED = '''
 import sys, time
-from magistral_jax import convert, tokens
-from magistral_jax.models import layout
+from magistral_jax.models.formats import conversion, layout
 to_file = layout.to_file
 def slow(leaf, *arguments, **options):
   if leaf == 'norm':
@@ -210,7 +216,7 @@ def slow(leaf, *arguments, **options):
     time.sleep(60)
   return to_file(leaf, *arguments, **options)
 layout.to_file = slow
-convert.convert(sys.argv[1], sys.argv[2], 'mistral')
+conversion.convert(sys.argv[1], sys.argv[2], 'mistral')
 '''
 
 
@@ -222,7 +228,7 @@ def test_a_killed_convert_leaves_no_folder_under_the_name(tmp_path):
     process.kill()
   left = [file.name for file in tmp_path.iterdir() if file.name != 'a']
   assert len(left) == 1 and left[0].startswith('out.partial-')
-  convert.convert(path, str(tmp_path / 'out'), 'hf')
+  conversion.convert(path, str(tmp_path / 'out'), 'hf')
   assert bits(load_file(tmp_path / 'out/model.safetensors')) == bits(draw_tensors())
 
 
@@ -243,7 +249,7 @@ def test_mistakes_on_the_command_line_are_one_sentence(arguments, words, capsys)
 
 def test_permissions_are_those_of_a_new_folder(tmp_path):
   path = write_mistral(tmp_path / 'a', draw_tensors())
-  convert.convert(path, str(tmp_path / 'b'), 'hf')
+  conversion.convert(path, str(tmp_path / 'b'), 'hf')
   (tmp_path / 'c').mkdir()
   assert os.stat(tmp_path / 'b').st_mode == os.stat(tmp_path / 'c').st_mode
 
@@ -259,7 +265,7 @@ def test_what_transformers_wrote_makes_the_round_trip(tmp_path, name):
   config = checkpoint.read_config(path, dtype='float32')
   before = json.loads((golden.FOLDER / name / 'config.json').read_text())
   for i, form in enumerate(['mistral', 'orbax', 'hf']):
-    convert.convert(path, path := str(tmp_path / f'{i}'), form)
+    conversion.convert(path, path := str(tmp_path / f'{i}'), form)
     assert checkpoint.read_config(path, dtype='float32') == config
   assert bits(load_file(f'{path}/model.safetensors')) == bits(original)
   after = json.loads((tmp_path / '2/config.json').read_text())
@@ -268,17 +274,17 @@ def test_what_transformers_wrote_makes_the_round_trip(tmp_path, name):
 
 
 @pytest.mark.parametrize('name, patch, merge', [('pixtral', 4, 1), ('mistral3', 4, 2)])
-def test_how_pictures_are_cut_is_written_where_it_did_not_come_along(tmp_path, name, patch, merge):
+def test_how_images_are_cut_is_written_unless_it_was_copied(tmp_path, name, patch, merge):
   tower = golden.CONFIGS[name].vision
   assert (tower.patch, tower.merge) == (patch, merge)
-  convert.convert(golden_folder(name), str(tmp_path / 'bare'), 'mistral')
-  convert.convert(str(tmp_path / 'bare'), str(tmp_path / 'hf'), 'hf')
+  conversion.convert(golden_folder(name), str(tmp_path / 'bare'), 'mistral')
+  conversion.convert(str(tmp_path / 'bare'), str(tmp_path / 'hf'), 'hf')
   read = lambda path: json.loads(path.read_text())
-  pictures = read(tmp_path / 'hf/preprocessor_config.json')
-  assert pictures['size'] == dict(longest_edge=tower.side)
-  assert pictures['patch_size'] == dict(height=patch, width=patch)
-  assert pictures['image_mean'] == [0.48145466, 0.4578275, 0.40821073]
-  assert pictures['image_std'] == [0.26862954, 0.26130258, 0.27577711]
+  processor = read(tmp_path / 'hf/preprocessor_config.json')
+  assert processor['size'] == dict(longest_edge=tower.side)
+  assert processor['patch_size'] == dict(height=patch, width=patch)
+  assert processor['image_mean'] == [0.48145466, 0.4578275, 0.40821073]
+  assert processor['image_std'] == [0.26862954, 0.26130258, 0.27577711]
   whole = read(tmp_path / 'hf/processor_config.json')
   assert (whole['patch_size'], whole['spatial_merge_size']) == (patch, merge)
   # In Mistral's layout params.json has it; what was published is copied and not replaced.
@@ -286,7 +292,7 @@ def test_how_pictures_are_cut_is_written_where_it_did_not_come_along(tmp_path, n
   assert (encoder['patch_size'], encoder.get('spatial_merge_size', 1)) == (patch, merge)
   (tmp_path / 'bare/preprocessor_config.json').write_text('{"published": true}')
   for form in ('hf', 'mistral'):
-    convert.convert(str(tmp_path / 'bare'), str(tmp_path / f'kept-{form}'), form)
+    conversion.convert(str(tmp_path / 'bare'), str(tmp_path / f'kept-{form}'), form)
     assert read(tmp_path / f'kept-{form}/preprocessor_config.json') == dict(published=True)
     assert not (tmp_path / f'kept-{form}/processor_config.json').exists()
 
@@ -305,7 +311,7 @@ def test_a_trained_language_model_goes_back_under_its_tower(tmp_path, name, trai
     path = tmp_path / 'folder'
     with export.whole_folder(str(path)) as folder:
       export.write_mistral(reading.TreeWeights(changed), config, folder)
-  done = convert.reunite(str(path), whole, str(tmp_path / 'out'))
+  done = conversion.reunite(str(path), whole, str(tmp_path / 'out'))
   assert done['format'] == 'hf' and done['parameters'] == golden.CONFIGS[name].parameters
   before = load_file(golden.FOLDER / name / 'model.safetensors')
   after = load_file(tmp_path / 'out/model.safetensors')
@@ -314,7 +320,7 @@ def test_a_trained_language_model_goes_back_under_its_tower(tmp_path, name, trai
     moved = tensor.startswith('language_model.')
     np.testing.assert_array_equal(after[tensor], before[tensor] + 1 if moved else before[tensor])
   # And in the other format, rounded.
-  convert.reunite(str(path), whole, str(tmp_path / 'other'), 'mistral', dtype='bfloat16')
+  conversion.reunite(str(path), whole, str(tmp_path / 'other'), 'mistral', dtype='bfloat16')
   loaded = checkpoint.load(str(tmp_path / 'other'), golden.CONFIGS[name])
   np.testing.assert_array_equal(
       loaded['embed'], np.asarray(changed['embed']).astype('bfloat16').astype(np.float32))
@@ -324,6 +330,6 @@ def test_a_language_model_of_another_shape_is_refused(tmp_path):
   whole = golden_folder('pixtral')
   path = write_huggingface(tmp_path / 'a', draw_tensors())
   with pytest.raises(ValueError, match='has head_dim=6 and --into=.* head_dim=8'):
-    convert.reunite(path, whole, str(tmp_path / 'out'))
+    conversion.reunite(path, whole, str(tmp_path / 'out'))
   with pytest.raises(ValueError, match='--into=.* has no image tower'):
-    convert.reunite(path, path, str(tmp_path / 'out'))
+    conversion.reunite(path, path, str(tmp_path / 'out'))

@@ -1,4 +1,4 @@
-"""Problems with images from the file to the new weights: the loop, the cold start, an evaluation."""
+"""Problems with images, from the file to new weights: loop, cold start, evaluation."""
 import json
 
 import jax
@@ -14,7 +14,7 @@ from tests.golden import vision as golden
 
 
 def config(folder, **overrides):
-  """Rows of 96 tokens hold prompts of up to 64: two pictures of 4 x 4 tokens and a few words."""
+  """Rows of 96 tokens hold prompts of up to 64: two images of 4 x 4 tokens and a few words."""
   return tiny.shrink(tiny.load('smollm2_math'),
                      **tiny.write_images(folder) | {'model.vision': 'trained'} | overrides)
 
@@ -40,7 +40,7 @@ def test_a_run_with_images(mode, tmp_path, capsys):
   for name in ('vision', 'adapter'):
     assert set(jax.tree.leaves(same[name])) == {mode == 'frozen'}
   assert not any(jax.tree.leaves(same['layers']))
-  # The workdir keeps the tower: the evaluation asks about pictures again.
+  # The workdir keeps the tower: the evaluation asks about images again.
   result = evaluate.evaluate(c.copy_and_resolve_references(), str(tmp_path / 'run'),
                              str(tmp_path / 'problems.jsonl'), '')
   assert result.problems == 20

@@ -11,9 +11,10 @@ from jax.extend import core
 from tokenizers import models, pre_tokenizers, processors
 
 from magistral_jax import score, sharding
+from magistral_jax.evaluation import scoring
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
-from magistral_jax.models.formats import checkpoint
+from magistral_jax.models.formats import export
 
 CONFIG = ModelConfig(
     family='mistral', layers=1, dim=16, heads=2, kv_heads=2, head_dim=8, ffn_dim=24, vocab=40,
@@ -30,7 +31,7 @@ def params():
 def folder(tmp_path, params):
   """A checkpoint folder with a tokenizer of whole words and no post-processor."""
   path = tmp_path / 'model'
-  checkpoint.save_huggingface(params, CONFIG, path)
+  export.save_huggingface(params, CONFIG, path)
   write_tokenizer(path)
   return path
 
@@ -62,8 +63,8 @@ def draw(*lengths):
 def plain_logps(params, tokens):
   """One sequence by itself, all logits at once."""
   row = jnp.array(tokens)[None]
-  place = jnp.arange(len(tokens))[None]
-  hidden = decoder.forward_rows(CONFIG, params, row, place, place * 0 + 1)
+  positions = jnp.arange(len(tokens))[None]
+  hidden = decoder.forward_rows(CONFIG, params, row, positions, positions * 0 + 1)
   logps = jax.nn.log_softmax(decoder.logits(params, hidden))[0]
   return logps[jnp.arange(len(tokens) - 1), row[0, 1:]]
 
@@ -121,18 +122,18 @@ def test_a_bad_line_is_named_and_nothing_is_written(folder, line, words, capsys)
 
 def test_more_devices_than_there_are_is_refused(folder, params):
   with pytest.raises(ValueError, match='--fsdp=4 times --tensor=4 must be at least 1 and at'):
-    score.load_scorer(str(folder), CONFIG, fsdp=4, tensor=4)
+    scoring.load_scorer(str(folder), CONFIG, fsdp=4, tensor=4)
 
 
 def test_batches_have_few_shapes_and_hold_every_sequence_once():
   lengths = [*np.random.default_rng(0).integers(0, 3000, 500).tolist(), 9000]
-  batches = list(score.make_batches(lengths, rows_multiple=4))
+  batches = list(scoring.make_batches(lengths, rows_multiple=4))
   members = [i for batch, _, _ in batches for i in batch]
   assert sorted(members) == [i for i, n in enumerate(lengths) if n > 1]
   for batch, rows, width in batches:
     assert len(batch) <= rows and rows % 4 == 0
-    assert rows * width <= score.BATCH_TOKENS or rows == 4
-    assert all(lengths[i] - 1 <= width < 2 * max(score.SHORTEST_ROW, lengths[i]) for i in batch)
+    assert rows * width <= scoring.BATCH_TOKENS or rows == 4
+    assert all(lengths[i] - 1 <= width < 2 * max(scoring.SHORTEST_ROW, lengths[i]) for i in batch)
   # Two shapes at most for each power of two: the full batch and the last.
   widths = {width for _, _, width in batches}
   assert len({(rows, width) for _, rows, width in batches}) <= 2 * len(widths)
@@ -140,7 +141,7 @@ def test_batches_have_few_shapes_and_hold_every_sequence_once():
 
 def test_lengths_of_one_bucket_compile_once(params):
   mesh = sharding.make_mesh(jax.devices()[:1], fsdp=1, tensor=1)
-  scorer = score.Scorer(CONFIG, params, mesh)
+  scorer = scoring.Scorer(CONFIG, params, mesh)
   for lengths in ((40, 50), (64, 65), (34, 41)):
     scorer(draw(*lengths))
   assert scorer.compilations() == 1
@@ -151,10 +152,10 @@ def test_lengths_of_one_bucket_compile_once(params):
 def test_no_array_holds_all_logits(params):
   rows, width = 2, 2048
   arrays = [jax.ShapeDtypeStruct((rows, width), jnp.int32)] * 3
-  jaxpr = jax.make_jaxpr(lambda *a: score.target_logps(CONFIG, *a))(params, *arrays)
+  jaxpr = jax.make_jaxpr(lambda *a: scoring.target_logps(CONFIG, *a))(params, *arrays)
   sizes = [variable.aval.shape for variable in variables(jaxpr.jaxpr)]
   with_vocab = [np.prod(shape) // CONFIG.vocab for shape in sizes if CONFIG.vocab in shape[-1:]]
-  assert max(with_vocab) == score.CHUNK_TOKENS
+  assert max(with_vocab) == scoring.CHUNK_TOKENS
 
 
 def variables(jaxpr):
@@ -167,9 +168,9 @@ def variables(jaxpr):
 
 def test_eight_devices_score_as_one(folder):
   sequences = draw(5, 70, 33, 40, 90)
-  alone = score.load_scorer(str(folder), CONFIG, fsdp=1, tensor=1)(sequences)
-  scorer = score.load_scorer(str(folder), CONFIG, fsdp=4, tensor=2)
+  alone = scoring.load_scorer(str(folder), CONFIG, fsdp=1, tensor=1)(sequences)
+  scorer = scoring.load_scorer(str(folder), CONFIG, fsdp=4, tensor=2)
   for a, b in zip(alone, scorer(sequences), strict=True):
     np.testing.assert_allclose(a, b, atol=1e-5)
   with pytest.raises(ValueError, match='Scoring: .* does not divide'):
-    score.load_scorer(str(folder), CONFIG, fsdp=1, tensor=3)
+    scoring.load_scorer(str(folder), CONFIG, fsdp=1, tensor=3)

@@ -172,6 +172,6 @@ def _bearable(text: str) -> list[str]:
   """The text, cut where white space runs on for longer than the library bears."""
   if len(text) <= LONGEST_SPACE:
     return [text]
-  cuts = [place for run in re.finditer(r'\s+', text)
-          for place in range(run.start() + LONGEST_SPACE, run.end(), LONGEST_SPACE)]
+  cuts = [cut for run in re.finditer(r'\s+', text)
+          for cut in range(run.start() + LONGEST_SPACE, run.end(), LONGEST_SPACE)]
   return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]

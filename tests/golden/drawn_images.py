@@ -1,4 +1,4 @@
-"""The pictures of the golden files, made by formula so that large ones need not be stored."""
+"""The images of the golden files, drawn by formula so that large ones need not be stored."""
 import numpy as np
 from PIL import Image
 
@@ -17,7 +17,7 @@ def draw(width, height):
 
 
 def write(folder, names):
-  """PNG files of some pictures."""
+  """Writes PNG files of some images."""
   folder.mkdir(parents=True, exist_ok=True)
   for name, (width, height) in names.items():
     Image.fromarray(draw(width, height)).save(folder / f'{name}.png')

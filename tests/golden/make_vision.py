@@ -7,8 +7,8 @@ each a checkpoint folder with
   scores.jsonl   tokens with image placeholders, the images, and log-probabilities, all of them
                  computed in one pass in float64 from the stored weights
   greedy.jsonl   prompts and what transformers' greedy decoding writes after them
-  pixels.npz     every 7th number that PixtralImageProcessor (Pillow) makes of each picture
-and images/ beside them, with the pictures. Made with torch 2.13.0, transformers 5.12.1, Pillow 13.
+  pixels.npz     every 7th number that PixtralImageProcessor (Pillow) makes of each image
+and images/ beside them, with the images. Made with torch 2.13.0, transformers 5.12.1, Pillow 13.
 """
 import json
 import pathlib
@@ -19,7 +19,7 @@ import torch
 import transformers as tf
 from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
 
-from tests.golden import pictures
+from tests.golden import drawn_images
 from tests.golden.make_golden import draw
 
 FOLDER = pathlib.Path(__file__).parent
@@ -31,7 +31,7 @@ TEXT = dict(num_hidden_layers=2, hidden_size=32, intermediate_size=56, num_atten
 # Heads of 12: an even and an odd number of the pairs turn with rows and with columns.
 VISION = dict(num_hidden_layers=2, hidden_size=24, intermediate_size=40, num_attention_heads=2,
               patch_size=4, hidden_act='silu', rope_theta=100.0)
-# Words, a picture, words, ...: numbers are how many words.
+# Words, an image, words, ...: a number is a number of words.
 SEQUENCES = [
     [40], [3, 'wide', 9], [1, 'square', 4, 'large', 7, 'thin', 2], ['tall', 'wide', 5],
     [2, 'large', 'large', 6, 'square', 1]]
@@ -43,11 +43,11 @@ def processor(patch, side):
       size=dict(longest_edge=side), patch_size=dict(height=patch, width=patch))
 
 
-def images(names, patch, side):
-  """What the processor makes of pictures: a dict for the model, and tokens of each, by name."""
+def processed(names, patch, side):
+  """The arguments of the model that the processor makes of images, and the tokens of each."""
   if not names:
     return {}, []
-  made = processor(patch, side)([pictures.draw(*pictures.SMALL[n]) for n in names],
+  made = processor(patch, side)([drawn_images.draw(*drawn_images.SMALL[n]) for n in names],
                                 return_tensors='pt', input_data_format='channels_last')
   grids = [(int(h) // patch, int(w) // patch) for h, w in made['image_sizes']]
   tokens = [([IMAGE] * cols + [BREAK]) * rows for rows, cols in grids]
@@ -55,13 +55,13 @@ def images(names, patch, side):
 
 
 def fill(spec, generator, patch, side):
-  """Token ids of a sequence, and what the model takes besides."""
+  """Token ids of a sequence, the other arguments of the model, and the names of the images."""
   names = [part for part in spec if isinstance(part, str)]
-  given, places = images(names, patch, side)
-  places, tokens = iter(places), []
+  given, placeholders = processed(names, patch, side)
+  placeholders, tokens = iter(placeholders), []
   for part in spec:
     if isinstance(part, str):
-      tokens += next(places)
+      tokens += next(placeholders)
     else:
       tokens += torch.randint(FIRST_WORD, VOCAB, (part,), generator=generator).tolist()
   return tokens, given, names
@@ -98,12 +98,12 @@ def wide(given):
 
 
 def pixels(patch, side):
-  """{picture: every 7th number the processor makes of it}, and each one's height and width."""
+  """{image: every 7th number that the processor makes of it}, and each image's height and width."""
   found = {}
-  for name, size in (pictures.SMALL | pictures.REAL).items():
-    real = name in pictures.REAL
+  for name, size in (drawn_images.SMALL | drawn_images.REAL).items():
+    real = name in drawn_images.REAL
     made = processor(16 if real else patch, 1024 if real else side)(
-        [pictures.draw(*size)], return_tensors='np', input_data_format='channels_last')
+        [drawn_images.draw(*size)], return_tensors='np', input_data_format='channels_last')
     found[name] = np.asarray(made['pixel_values'])[0].ravel()[::9973 if real else 7]
     found[f'{name} size'] = np.array(made['image_sizes'][0])
   return found
@@ -125,7 +125,7 @@ def write(name, model, patch, side, seed):
 
 
 def main():
-  pictures.write(FOLDER / 'images', pictures.SMALL)
+  drawn_images.write(FOLDER / 'images', drawn_images.SMALL)
   common = dict(text_config=tf.MistralConfig(**TEXT), image_token_index=IMAGE,
                 tie_word_embeddings=False)
   vision = lambda side: tf.PixtralVisionConfig(**VISION, image_size=side)

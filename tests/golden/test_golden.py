@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from magistral_jax import convert, records, score, sharding
-from magistral_jax.models.formats import checkpoint
+from magistral_jax import records, sharding
+from magistral_jax.evaluation import scoring
+from magistral_jax.models.formats import checkpoint, conversion
 from magistral_jax.sampler.engine import Engine
 from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
@@ -22,7 +23,7 @@ def test_log_probabilities_are_those_of_transformers(name, fsdp, tensor):
   lines = [json.loads(line) for line in (FOLDER / name / 'scores.jsonl').read_text().splitlines()]
   config = checkpoint.read_config(path, dtype='float32')
   assert config.tied == (name == 'llama')
-  scorer = score.load_scorer(path, config, fsdp=fsdp, tensor=tensor)
+  scorer = scoring.load_scorer(path, config, fsdp=fsdp, tensor=tensor)
   logps = scorer([line['tokens'] for line in lines])
   for line, ours in zip(lines, logps, strict=True):
     np.testing.assert_allclose(ours, np.array(line['logprobs'][1:], np.float32), atol=2e-5, rtol=0)
@@ -37,13 +38,13 @@ def test_greedy_decoding_writes_what_transformers_writes(name, form, tmp_path):
   """From files of either layout, through pages and slots; mixtral/ as it is: test_mixtral.py."""
   path = str(FOLDER / name)
   if form != 'hf':
-    convert.convert(path, path := str(tmp_path / name), form)
+    conversion.convert(path, path := str(tmp_path / name), form)
   config = checkpoint.read_config(path, dtype='float32')
   engine = Engine(config, sharding.make_mesh(jax.devices()[:1], expert=1, tensor=1), slots=3,
                   pages=40, page_tokens=4, slot_pages=12, decode_steps=4, nucleus=False, eos_id=-1,
                   seed=0)
-  sampler = EngineSampler(engine, records.WeightSnapshot(0, checkpoint.load(path, config)), decode=str,
-                    eos_id=-1)
+  sampler = EngineSampler(engine, records.WeightSnapshot(0, checkpoint.load(path, config)),
+                          decode=str, eos_id=-1)
   lines = [json.loads(line) for line in (FOLDER / name / 'greedy.jsonl').read_text().splitlines()]
   for ordinal, line in enumerate(lines):
     sampler.submit(records.Prompt(ordinal, records.Problem('', '', '', ''),

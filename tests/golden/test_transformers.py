@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from magistral_jax import convert, score
+from magistral_jax.evaluation import scoring
 from magistral_jax.models import decoder
-from magistral_jax.models.formats import checkpoint, workdir
+from magistral_jax.models.formats import checkpoint, conversion, workdir
 
 torch = pytest.importorskip('torch')
 transformers = pytest.importorskip('transformers')
@@ -28,21 +28,21 @@ def peer(path, dtype=torch.float32):
 
 
 @pytest.mark.parametrize('name', ['pixtral', 'mistral3'])
-def test_pictures_are_cut_as_the_files_say(tmp_path, name):
+def test_images_are_cut_as_the_files_say(tmp_path, name):
   from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
-  convert.convert(str(FOLDER / name), str(tmp_path / 'out'), 'hf')
+  conversion.convert(str(FOLDER / name), str(tmp_path / 'out'), 'hf')
   made = PixtralImageProcessorPil.from_pretrained(tmp_path / 'out')
   tower = checkpoint.read_config(str(FOLDER / name), dtype='float32').vision
   token = tower.patch * tower.merge
   expected = PixtralImageProcessorPil(
       size=dict(longest_edge=tower.side), patch_size=dict(height=token, width=token))
-  picture = np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8)
+  image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8)
   # PixtralProcessor hands this patch size over, from processor_config.json.
   whole = json.loads((tmp_path / 'out/processor_config.json').read_text())
   size = whole['patch_size'] * whole['spatial_merge_size']
   pixels = [found['pixel_values'] for found in (
-      made([picture], patch_size=dict(height=size, width=size), return_tensors='np'),
-      expected([picture], return_tensors='np'))]
+      made([image], patch_size=dict(height=size, width=size), return_tensors='np'),
+      expected([image], return_tensors='np'))]
   np.testing.assert_array_equal(*pixels)
 
 
@@ -56,7 +56,7 @@ def logps(model, tokens):
 def test_what_went_through_every_format_is_the_same_model(tmp_path, name):
   path = original = str(FOLDER / name)
   for form in ('mistral', 'orbax', 'hf'):
-    convert.convert(path, path := str(tmp_path / form), form)
+    conversion.convert(path, path := str(tmp_path / form), form)
   ours, theirs = peer(path), peer(original)
   assert type(ours) is type(theirs) or name == 'llama'
   before, after = theirs.state_dict(), ours.state_dict()
@@ -76,7 +76,7 @@ def test_a_trained_model_has_our_numbers(tmp_path, name):
   workdir.write_experiment(str(run), config, dict(kind='bytes', path=''), {})
   drawn = jax.tree.map(lambda x: 2 * x, decoder.init(config, seed=5))
   workdir.save_params(str(run), drawn, 7)
-  convert.convert(str(run), str(tmp_path / 'out'), 'hf')
+  conversion.convert(str(run), str(tmp_path / 'out'), 'hf')
   tokens = list(range(20, 60))
-  ours = score.load_scorer(str(run), config, fsdp=1, tensor=1)([tokens])[0]
+  ours = scoring.load_scorer(str(run), config, fsdp=1, tensor=1)([tokens])[0]
   np.testing.assert_allclose(ours, logps(peer(tmp_path / 'out'), tokens), atol=1e-4, rtol=0)

@@ -20,7 +20,7 @@ NAMES = sorted(golden.CONFIGS)
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('fsdp, tensor', [(1, 1), (4, 2)])
 def test_log_probabilities_are_those_of_transformers(name, fsdp, tensor):
-  """Text and several pictures of different sizes, of five sequences packed into one row."""
+  """Text and several images of different sizes, of five sequences packed into one row."""
   config, lines = golden.CONFIGS[name], golden.lines(name, 'scores.jsonl')
   mesh = sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, expert=1, sequence=1,
                             tensor=tensor)
@@ -51,24 +51,24 @@ def test_pixels_are_those_of_transformers(name, tmp_path):
   """Made smaller, rounded up to whole tokens, bicubic, normalised; and the sizes that follow."""
   cut = golden.cutting(golden.CONFIGS[name])
   expected = np.load(golden.FOLDER / name / 'pixels.npz')
-  for picture, size in (drawn_images.SMALL | drawn_images.REAL).items():
-    real = picture in drawn_images.REAL
+  for image, size in (drawn_images.SMALL | drawn_images.REAL).items():
+    real = image in drawn_images.REAL
     how = images.Cutting(16, 1, 1024) if real else cut
-    drawn_images.write(tmp_path, {picture: size})
-    height, width = expected[f'{picture} size']
+    drawn_images.write(tmp_path, {image: size})
+    height, width = expected[f'{image} size']
     token = how.patch * how.merge
     assert images.grid(*size, how) == (height // token, width // token)
-    pixels, coordinates = images.load(str(tmp_path / f'{picture}.png'), how)
+    pixels, coordinates = images.load(str(tmp_path / f'{image}.png'), how)
     whole = np.zeros((3, height, width), np.float32)
     values = np.asarray(vision.normalise(pixels, 'float32'))
     for patch, (y, x) in zip(values, coordinates * how.patch, strict=True):
       whole[:, y:y + how.patch, x:x + how.patch] = patch.reshape(3, *[how.patch] * 2)
     np.testing.assert_allclose(
-        whole.ravel()[::9973 if real else 7], expected[picture], atol=1e-6, rtol=0)
+        whole.ravel()[::9973 if real else 7], expected[image], atol=1e-6, rtol=0)
 
 
-def test_the_golden_files_tell_pictures_apart():
-  """The first words after two different pictures have different log-probabilities."""
+def test_the_golden_files_tell_images_apart():
+  """The first words after two different images have different log-probabilities."""
   first = [golden.lines(name, 'scores.jsonl')[1]['logprobs'][-8:] for name in NAMES]
   assert not np.allclose(*first, atol=0.5)
 
@@ -88,8 +88,8 @@ def test_lines_with_images_are_scored(name, fsdp, tensor):
     np.testing.assert_allclose(ours, np.array(line['logprobs'][1:], np.float32), atol=2e-5, rtol=0)
 
 
-def test_text_with_places_for_images_is_scored(tmp_path):
-  """<image> becomes the placeholders of its picture; wrong numbers of them are told."""
+def test_text_with_images_is_scored(tmp_path):
+  """<image> becomes the placeholders of its image; a wrong number of them is refused."""
   config, line = golden.CONFIGS['pixtral'], golden.lines('pixtral', 'scores.jsonl')[1]
   drawn_images.write(tmp_path, {'wide': drawn_images.SMALL['wide']})
   named = {10: '[IMG]', 12: '[IMG_BREAK]', 13: '[IMG_END]'}
@@ -108,8 +108,8 @@ def test_text_with_places_for_images_is_scored(tmp_path):
     return score_files.read_sequences(str(tmp_path / 'in.jsonl'), encode, config)
   (tokens,), ((image,),) = read()
   assert tokens == line['tokens']
-  assert [tokens[place] for place in image.tokens] == [10] * 40
-  with pytest.raises(ValueError, match='line 1: "images" has 1 paths and the text has <image> 0 times'):
+  assert [tokens[position] for position in image.tokens] == [10] * 40
+  with pytest.raises(ValueError, match='line 1: "images" has 1 paths and the text has <image> 0'):
     read(text=before)
   with pytest.raises(ValueError, match=r'in\.jsonl, line 1: the image .* does not exist'):
     read(images=['tall.png'])

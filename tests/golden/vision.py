@@ -45,12 +45,12 @@ def lines(name, file):
 
 
 def cutting(config):
-  """How pictures are cut for a model."""
+  """The cutting of images for a model."""
   return images.Cutting(config.vision.patch, config.vision.merge, config.vision.side)
 
 
-def pictures(name, paths):
-  """[(pixels, coordinates)] of the pictures of a line."""
+def load_images(name, paths):
+  """Pixels and coordinates of each image of a line."""
   return [images.load(str(FOLDER / name / path), cutting(CONFIGS[name])) for path in paths]
 
 
@@ -60,19 +60,20 @@ def packed(name, lines, *, tokens, patches):
   row = {key: np.zeros((1, tokens), np.int32) for key in ('tokens', 'positions', 'segments')}
   given = dict(pixels=np.zeros((1, patches, 3 * config.vision.patch ** 2), np.uint8),
                segments=np.zeros((1, patches), np.int32),
-               coordinates=np.zeros((1, patches, 2), np.int32), index=np.zeros((1, tokens), np.int32))
-  start = used = pictured = 0
+               coordinates=np.zeros((1, patches, 2), np.int32),
+               index=np.zeros((1, tokens), np.int32))
+  start = used = number = 0
   for segment, line in enumerate(lines, 1):
     ids, here = np.array(line['tokens']), slice(start, start + len(line['tokens']))
     row['tokens'][0, here], row['segments'][0, here] = ids, segment
     row['positions'][0, here] = np.arange(len(ids))
     slots = np.flatnonzero(ids == config.vision.image_token)
     given['index'][0, start + slots] = 1 + used // config.vision.merge ** 2 + np.arange(len(slots))
-    for pixels, coordinates in pictures(name, line['images']):
-      pictured += 1
+    for pixels, coordinates in load_images(name, line['images']):
+      number += 1
       there = slice(used, used + len(pixels))
       given['pixels'][0, there], given['coordinates'][0, there] = pixels, coordinates
-      given['segments'][0, there] = pictured
+      given['segments'][0, there] = number
       used += len(pixels)
     start += len(ids)
   return row, given
