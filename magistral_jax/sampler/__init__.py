@@ -1,6 +1,6 @@
-"""Station 2: writes completions. Keeps every decode slot busy and never waits for the trainer.
+"""Station 2: samples completions, keeps every decode slot busy, never waits for the trainer.
 
     Prompt -> role.py (queue, slots, weights) -> engine.py (prefill, insert, generate) -> Completion
                  |                                  |
-             slots.py (who sits where, whose page)  sampling.py (how a token is drawn)
+             slots.py (sequences and their pages)   sampling.py (drawing a token)
 """

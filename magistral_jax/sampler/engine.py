@@ -1,18 +1,18 @@
-"""The decode engine: prefill, insert, generate, release over one donated state.
+"""Decode engine: prefill, insert, generate and release over one donated state.
 
 Axes: B slots, K decode steps of a dispatch, T prompt bucket.
 
 The life of a sequence:
   1. prefill  writes the keys of all prompt tokens but the last into pages (once for a group).
-  2. insert   seats it in a slot: length, next input (the last prompt token), randomness address.
+  2. insert   puts it into a slot: length, next input (the last prompt token), randomness address.
               A page that is only partly prompt is copied, since the sequence will write into it.
   3. generate advances all slots by K tokens. Weights are an argument: another version needs no
               recompilation, and the pages keep what older weights wrote.
-  4. A slot that draws the end-of-sequence token or its last allowed token turns itself off.
-     release turns slots off from outside.
-Which pages a slot owns is the host's business (slots.py); the page table comes with each call.
-Every function is compiled for one shape, prefill for one per bucket of tokens and, for prompts with
-images, of patches.
+  4. A slot that draws the end-of-sequence token or its last allowed token becomes inactive;
+     release deactivates slots from outside.
+The role keeps track of pages (slots.py) and passes the page table with each call. Every function is
+compiled for one shape, prefill for one per bucket of tokens and, for prompts with images, of
+patches.
 """
 
 import dataclasses
@@ -28,29 +28,29 @@ from magistral_jax.models.config import ModelConfig
 from magistral_jax.records import Image, RowImages
 from magistral_jax.sampler import sampling
 
-# Tokens of the smallest bucket of patches: below it encoding costs about the same.
-SMALLEST_PICTURE = 64
+# Tokens of the smallest bucket of patches; encoding fewer costs about the same.
+SMALLEST_IMAGE = 64
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DecodeState:
-  """Everything the device remembers between two dispatches; arrays are [B] but the pages."""
+  """State on the device between two dispatches; all arrays but the pages are [B]."""
   pages: cache.Pages
   lengths: jax.Array       # int32, tokens in the cache.
   token: jax.Array         # int32, next input.
   active: jax.Array        # bool.
-  ordinal: jax.Array       # int32, address of the randomness ...
+  ordinal: jax.Array       # int32, address of the randomness: this and the next two.
   sample: jax.Array        # int32
   drawn: jax.Array         # int32, tokens drawn so far.
-  limit: jax.Array         # int32, tokens to draw at most.
+  limit: jax.Array         # int32, most tokens to draw.
   temperature: jax.Array   # float32
   top_p: jax.Array         # float32
 
 
 @dataclasses.dataclass(frozen=True)
-class Seats:
-  """Sequences to insert, numpy arrays [B]; rows with slot == B are padding and change nothing."""
+class Insertions:
+  """Sequences to insert, numpy arrays [B]; rows with slot == B are padding without effect."""
   slot: np.ndarray
   lengths: np.ndarray
   token: np.ndarray
@@ -60,18 +60,19 @@ class Seats:
   limit: np.ndarray
   temperature: np.ndarray
   top_p: np.ndarray
-  copy_from: np.ndarray    # Page to copy before decoding; 0 where there is none ...
-  copy_to: np.ndarray      # ... onto this page.
+  copy_from: np.ndarray    # Page to copy before decoding; 0 for none.
+  copy_to: np.ndarray      # Page that the copy goes to.
 
   @classmethod
-  def empty(cls, slots: int) -> 'Seats':
+  def empty(cls, slots: int) -> 'Insertions':
+    """Rows of padding only."""
     fields = {f.name: np.zeros(slots, np.int32) for f in dataclasses.fields(cls)}
     floats = {name: np.zeros(slots, np.float32) for name in ('temperature', 'top_p')}
     return cls(**fields | floats | dict(slot=np.full(slots, slots, np.int32)))
 
 
 class Engine:
-  """The compiled functions of one sampler, on one mesh. Holds no state."""
+  """Compiled functions of one sampler on one mesh; stateless."""
 
   def __init__(self, config: ModelConfig, mesh, *, slots: int, pages: int, page_tokens: int,
                slot_pages: int, decode_steps: int, nucleus: bool, eos_id: int, seed: int):
@@ -81,13 +82,13 @@ class Engine:
     self.slot_pages, self.decode_steps = slot_pages, decode_steps
     self._whole = sharding.named(mesh, sharding.SAMPLER, ())
     pool = sharding.named(mesh, sharding.SAMPLER, cache.AXES)
-    state = self._places = DecodeState(
+    state = self._shardings = DecodeState(
         **{f.name: self._whole for f in dataclasses.fields(DecodeState)}
         | dict(pages=jax.tree.map(lambda _: pool, jax.eval_shape(self._pages))))
     jit = functools.partial(jax.jit, out_shardings=state)
     self._init = jit(self._empty)
     self._prefill = jit(self._write_prompt, donate_argnums=1)
-    self._insert = jit(self._seat, donate_argnums=0)
+    self._insert = jit(self._open_slots, donate_argnums=0)
     self._release = jit(lambda s, off: dataclasses.replace(s, active=s.active & ~off),
                         donate_argnums=0)
     self._generate = jax.jit(
@@ -95,7 +96,7 @@ class Engine:
         donate_argnums=1, out_shardings=(state, self._whole))
 
   def init_state(self) -> DecodeState:
-    """Empty pages, idle slots."""
+    """State with empty pages and inactive slots."""
     return self._init()
 
   def bucket(self, tokens: int) -> int:
@@ -106,7 +107,7 @@ class Engine:
               images: tuple[Image, ...] = ()) -> DecodeState:
     """Writes the keys and values of `tokens` [n] into pages `page_ids` (ceil(n / page_tokens)).
 
-    `images` are those among the tokens; their embeddings are computed here, once.
+    `images` are those among the tokens; their embeddings are computed once, here.
     """
     size = self.bucket(len(tokens))
     padded = np.zeros((1, size), np.int32)
@@ -116,48 +117,50 @@ class Engine:
     arrays = self._put(padded, np.int32(len(tokens)), ids)
     if not images:
       return self._prefill(params, state, *arrays)
-    return self._prefill(params, state, *arrays, *self._put(vars(self._pictures(images, size))))
+    return self._prefill(params, state, *arrays, *self._put(vars(self._row_images(images, size))))
 
-  def _pictures(self, images, size: int) -> RowImages:
-    """The pictures of a prompt in a bucket of patches, a power of two of tokens."""
+  def _row_images(self, images, size: int) -> RowImages:
+    """Images of a prompt in a bucket of patches, a power of two of tokens."""
     vision = self.config.vision
-    tokens = max(SMALLEST_PICTURE, sum(len(image.tokens) for image in images))
+    tokens = max(SMALLEST_IMAGE, sum(len(image.tokens) for image in images))
     patches = vision.merge ** 2 << (tokens - 1).bit_length()
     row = RowImages.empty(1, size, patches, 3 * vision.patch ** 2)
     row.put(0, 0, images)
     return row
 
-  def insert(self, state, seats: Seats) -> DecodeState:
-    """Seats new sequences; see Seats."""
-    return self._insert(state, self._put(*dataclasses.astuple(seats)))
+  def insert(self, state, new: Insertions) -> DecodeState:
+    """Puts new sequences into slots; see Insertions."""
+    return self._insert(state, self._put(*dataclasses.astuple(new)))
 
   def generate(self, params, state, table: np.ndarray, run: np.ndarray):
     """Draws up to K tokens in every slot that is active and allowed to run.
 
     Args:
-      table: [B, slot_pages] int32 pages of each slot in order; run: [B] bool.
+      table: [B, slot_pages] int32, pages of each slot in order.
+      run: [B] bool, slots allowed to run.
     Returns:
-      the new state; [3, B, K] int32 on the device: tokens (-1 where none was drawn), the bits of
+      The new state; [3, B, K] int32 on the device: tokens (-1 where none was drawn), the bits of
       their float32 log-probabilities, and whether the slot is active after them. See `unpack`.
     """
     return self._generate(params, state, *self._put(table, run))
 
   def release(self, state, slots: np.ndarray) -> DecodeState:
-    """Turns slots [B] bool off."""
+    """Deactivates the slots of a mask [B] bool."""
     return self._release(state, *self._put(slots))
 
   def compilations(self) -> int:
-    """Programs compiled so far; constant in steady state."""
+    """Number of programs compiled so far; constant in steady state."""
     return sum(f._cache_size() for f in (self._prefill, self._insert, self._generate))
 
   def lower_prefills(self, params, longest: int, longest_prompt: int):
-    """(tokens, patches, () -> the prefill traced) for every bucket of tokens; for planning.
+    """Yields (tokens, patches, () -> the lowered prefill) of every bucket, for planning.
 
-    A model that reads images is also given, in every bucket, as many patches as a prompt can have.
+    For a model that reads images every bucket also comes with as many patches as a prompt can have.
 
     Args:
       params: tree of shapes with shardings.
-      longest: tokens of the longest sequence; longest_prompt: of the longest that has images.
+      longest: tokens of the longest sequence.
+      longest_prompt: tokens of the longest prompt with images.
     """
     state, vision = self.abstract_state(), self.config.vision
     size, most = self.page_tokens, 1 << (longest_prompt - 1).bit_length()
@@ -165,7 +168,7 @@ class Engine:
       arrays = self._shapes(((1, size), np.int32), ((), np.int32),
                             ((size // self.page_tokens,), np.int32))
       yield size, 0, functools.partial(self._prefill.lower, params, state, *arrays)
-      if vision and size >= SMALLEST_PICTURE:
+      if vision and size >= SMALLEST_IMAGE:
         patches = vision.merge ** 2 * min(size, most)
         row = RowImages.empty(1, size, patches, 3 * vision.patch ** 2)
         images = {name: self._shapes((x.shape, x.dtype))[0] for name, x in vars(row).items()}
@@ -173,22 +176,22 @@ class Engine:
       size *= 2
 
   def lower_steps(self, params) -> dict:
-    """{name: () -> the program traced} of what comes after a prefill; for planning."""
+    """Lowered programs of the steps after a prefill, {name: () -> program}, for planning."""
     state = self.abstract_state()
-    seats = self._shapes(*((x.shape, x.dtype)
-                           for x in dataclasses.astuple(Seats.empty(self.slots))))
+    new = self._shapes(*((x.shape, x.dtype)
+                           for x in dataclasses.astuple(Insertions.empty(self.slots))))
     table = self._shapes(((self.slots, self.slot_pages), np.int32), ((self.slots,), bool))
-    return dict(insert=lambda: self._insert.lower(state, tuple(seats)),
+    return dict(insert=lambda: self._insert.lower(state, tuple(new)),
                 generate=lambda: self._generate.lower(params, state, *table))
 
   def _shapes(self, *arrays):
     return [jax.ShapeDtypeStruct(shape, dtype, sharding=self._whole) for shape, dtype in arrays]
 
   def abstract_state(self) -> DecodeState:
-    """The state as shapes with shardings."""
+    """State as shapes with shardings."""
     return jax.tree.map(
-        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-        jax.eval_shape(self._empty), self._places)
+        lambda x, target: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=target),
+        jax.eval_shape(self._empty), self._shardings)
 
   def _put(self, *arrays):
     return jax.device_put(arrays, self._whole)
@@ -207,21 +210,21 @@ class Engine:
                        top_p=zeros(jnp.float32), **ints)
 
   def _write_prompt(self, params, state, tokens, length, page_ids, images=None):
-    place = jnp.arange(tokens.shape[1])[None]
-    real = place < length
+    position = jnp.arange(tokens.shape[1])[None]
+    real = position < length
     attend = attention.prefill(real.astype(jnp.int32), page_ids, self._layout)
     _, pages = decoder.bind(self.config, params)(
-        tokens, place, attend, state.pages, real=real, images=images, layout=self._layout)
+        tokens, position, attend, state.pages, real=real, images=images, layout=self._layout)
     return dataclasses.replace(state, pages=pages)
 
-  def _seat(self, state, seats):
-    seats = Seats(*seats)
-    at = lambda old, new: old.at[seats.slot].set(new, mode='drop')
+  def _open_slots(self, state, new):
+    new = Insertions(*new)
+    at = lambda old, values: old.at[new.slot].set(values, mode='drop')
     names = ('lengths', 'token', 'ordinal', 'sample', 'drawn', 'limit', 'temperature', 'top_p')
     return dataclasses.replace(
-        state, pages=state.pages.copy_page(seats.copy_from, seats.copy_to),
+        state, pages=state.pages.copy_page(new.copy_from, new.copy_to),
         active=at(state.active, True),
-        **{name: at(getattr(state, name), getattr(seats, name)) for name in names})
+        **{name: at(getattr(state, name), getattr(new, name)) for name in names})
 
   def _decode(self, params, state, table, run, *, nucleus, eos_id, seed):
     model = decoder.bind(self.config, params)
@@ -248,6 +251,6 @@ class Engine:
 
 
 def unpack(out) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """(tokens [B, K] with -1 for none, log-probabilities [B, K], active [B]) out of `generate`."""
+  """Unpacks `generate`: tokens [B, K] (-1 for none), log-probabilities [B, K], active [B]."""
   out = np.asarray(jax.device_get(out))
   return out[0], out[1].view(np.float32), out[2, :, -1].astype(bool)

@@ -1,4 +1,4 @@
-"""The sampler: keeps every decode slot busy, swaps weights between two dispatches."""
+"""Sampler role: keeps every decode slot busy and swaps weights between two dispatches."""
 
 import collections
 import heapq
@@ -8,15 +8,21 @@ import numpy as np
 
 from magistral_jax.records import Completion, Prompt, WeightSnapshot
 from magistral_jax.sampler import slots
-from magistral_jax.sampler.engine import Engine, Seats, unpack
+from magistral_jax.sampler.engine import Engine, Insertions, unpack
 
 
 class EngineSampler:
-  """Continuous batching over one engine.
+  """Sampler with continuous batching over one engine.
 
   Reads:  Prompt (`submit`), WeightSnapshot (`offer`, newest wins). Writes: Completion (`step`).
   Owns:   the decode state, the slots and pages, the weights in use.
-  All calls come from one thread, but `offer`, which any thread may call.
+  One thread makes all calls except `offer`, which any thread may call.
+
+  Args:
+    decode: token ids -> text.
+    eos_id: the token that ends a completion.
+  Raises:
+    ValueError: the engine has too few pages for one sequence of full length.
   """
 
   def __init__(self, engine: Engine, snapshot: WeightSnapshot, *, decode, eos_id: int):
@@ -27,47 +33,47 @@ class EngineSampler:
     self._snapshot = self._offered = snapshot
     self._state = engine.init_state()
     self._pool = slots.PagePool(engine.pages)
-    self._seated: dict[int, slots.Sequence] = {}
-    self._free = list(range(engine.slots))   # A heap: the lowest slot first, whatever came before.
+    self._active: dict[int, slots.Sequence] = {}
+    self._free = list(range(engine.slots))   # A heap: lowest slot first, whatever the history.
     self._waiting: collections.deque[slots.Sequence] = collections.deque()
     self._prompts: dict[int, slots.PromptPages] = {}
-    self._pinned = 0          # Open sequences of evaluations, which must see one version.
+    self._pinned = 0          # Open sequences of evaluations, which see one version only.
     self.counts = collections.Counter()
 
   @property
   def version(self) -> int:
-    """The weights in use."""
+    """Version of the weights in use."""
     return self._snapshot.version
 
   @property
   def open(self) -> int:
-    """Sequences submitted and not finished."""
-    return len(self._seated) + len(self._waiting)
+    """Number of sequences submitted and not finished."""
+    return len(self._active) + len(self._waiting)
 
   @property
   def has_capacity(self) -> bool:
-    """True while another group could be seated at once."""
+    """Whether another group could start at once."""
     return len(self._waiting) < len(self._free)
 
   @property
   def pinned(self) -> bool:
-    """True while an evaluation holds the weights still."""
+    """Whether an evaluation keeps new weights from being taken."""
     return self._pinned > 0
 
   @property
   def idle(self) -> str:
-    """Why it does nothing."""
+    """Reason for doing nothing, for people."""
     return 'waiting for the trainer: as many groups are open as may be'
 
   def offer(self, snapshot: WeightSnapshot) -> None:
-    """Makes newer weights available; they are taken up at the next dispatch that may."""
+    """Makes newer weights available; the next dispatch outside an evaluation takes them."""
     self._offered = snapshot
 
   def submit(self, prompt: Prompt, sampling: slots.Sampling, *, pinned: bool = False) -> None:
-    """Queues the samples of a prompt. Pinned ones go first and hold the weights still.
+    """Queues the samples of a prompt. Pinned ones go first and keep new weights from being taken.
 
     Raises:
-      ValueError: prompt and completion may grow longer than the pages of a slot.
+      ValueError: prompt and completion could grow longer than the pages of a slot.
     """
     longest = len(prompt.tokens) + sampling.max_new_tokens
     if longest > self._engine.slot_pages * self._engine.page_tokens:
@@ -85,52 +91,52 @@ class EngineSampler:
       self._waiting.extend(sequences)
 
   def step(self) -> list[Completion]:
-    """Takes newer weights if there are any, refills slots, decodes one dispatch."""
+    """Takes newer weights if any are offered, refills slots and decodes one dispatch."""
     if not self._pinned:
       self._take_offer()
     self._admit()
-    if not self._seated:
+    if not self._active:
       return []
     run = self._grow()
     table = np.zeros((self._engine.slots, self._engine.slot_pages), np.int32)
-    for slot, sequence in self._seated.items():
+    for slot, sequence in self._active.items():
       table[slot, :len(sequence.pages)] = sequence.pages
     self._state, out = self._engine.generate(self._snapshot.params, self._state, table, run)
     return self._collect(*unpack(out))
 
   def abandon(self) -> None:
-    """Drops everything submitted; the prompts' ordinals stay unsettled and are issued again."""
-    for slot in list(self._seated):
-      self._unseat(slot)
+    """Drops all open sequences; their ordinals stay unsettled and are issued again."""
+    for slot in list(self._active):
+      self._preempt(slot)
     self._waiting.clear()
     self._pinned = 0
     self._forget_prompts()
 
   def _take_offer(self) -> None:
-    # Read once and never cleared: another thread may replace it at any moment.
+    # Read once and never cleared, since another thread may replace it at any moment.
     offered = self._offered
     age = lambda snapshot: (snapshot.lineage, snapshot.version)
     if age(offered) > age(self._snapshot):
       self._snapshot = offered
       self.counts['swaps'] += 1
-      self.counts['swapped_in_flight'] += len(self._seated)
+      self.counts['swapped_in_flight'] += len(self._active)
 
   def _admit(self) -> None:
-    """Seats waiting sequences in order while there are slots and pages."""
-    engine, seats, row = self._engine, Seats.empty(self._engine.slots), 0
+    """Starts waiting sequences in order while there are slots and pages."""
+    engine, new, row = self._engine, Insertions.empty(self._engine.slots), 0
     while self._waiting and self._free:
       sequence = self._waiting[0]
-      needed = self._pages_to_seat(sequence)
-      # A page for every seated sequence stays in reserve, so that admission starves nobody.
-      if needed + len(self._seated) > len(self._pool):
-        if self._seated:
+      needed = self._pages_to_start(sequence)
+      # One page per active sequence stays in reserve, so that admission starves none of them.
+      if needed + len(self._active) > len(self._pool):
+        if self._active:
           self.counts['waits_for_pages'] += 1
           break
         self._forget_prompts()
       self._waiting.popleft()
       slot = heapq.heappop(self._free)
-      copy_from, copy_to = self._seat(sequence)
-      self._seated[slot] = sequence
+      copy_from, copy_to = self._first_pages(sequence)
+      self._active[slot] = sequence
       s = sequence.sampling
       values = dict(slot=slot, lengths=sequence.cached, token=sequence.context[-1],
                     ordinal=sequence.prompt.ordinal, sample=sequence.sample,
@@ -138,15 +144,15 @@ class EngineSampler:
                     temperature=s.temperature, top_p=s.top_p,
                     copy_from=copy_from, copy_to=copy_to)
       for name, value in values.items():
-        getattr(seats, name)[row] = value
+        getattr(new, name)[row] = value
       row += 1
     if row:
-      self._state = engine.insert(self._state, seats)
-      # Only a waiting sequence that has drawn nothing will read them.
+      self._state = engine.insert(self._state, new)
+      # Only waiting sequences that have drawn nothing will read prompt pages.
       self._forget_prompts(but={s.prompt.ordinal for s in self._waiting if not s.tokens})
 
-  def _pages_to_seat(self, sequence) -> int:
-    """Free pages that seating it now would take."""
+  def _pages_to_start(self, sequence) -> int:
+    """Number of free pages that starting a sequence now would take."""
     size = self._engine.page_tokens
     own = sequence.pages_for(self._engine.decode_steps, size)
     known = self._prompt_pages(sequence)
@@ -155,15 +161,15 @@ class EngineSampler:
     return own - len(known.shared)
 
   def _prompt_pages(self, sequence):
-    """The group's prompt pages, if written by the weights in use: newer ones never reuse older."""
+    """Prompt pages of the group, if the weights in use wrote them; older ones are not reused."""
     known = self._prompts.get(sequence.prompt.ordinal)
     return known if known and known.version == self.version else None
 
-  def _seat(self, sequence) -> tuple[int, int]:
-    """Gives a sequence its first pages; returns (page to copy, page to copy it to), or zeros."""
+  def _first_pages(self, sequence) -> tuple[int, int]:
+    """Gives a sequence its first pages; returns the page to copy and its target, or zeros."""
     size = self._engine.page_tokens
     sequence.began = sequence.began or time.monotonic()
-    if sequence.tokens:   # It was unseated: its keys are computed again, for itself alone.
+    if sequence.tokens:   # Preempted before: its keys are computed again, for itself alone.
       sequence.pages = self._pool.take(-(-sequence.cached // size))
       self._prefill(sequence, sequence.pages)
       return 0, 0
@@ -200,34 +206,35 @@ class EngineSampler:
       self._pool.drop(known.pages)
 
   def _forget_prompts(self, but=()) -> None:
-    """Lets go of all prompt pages but those of these ordinals; who needs them writes them anew."""
+    """Releases all prompt pages but those of these ordinals; a later sample writes them again."""
     for ordinal in [o for o in self._prompts if o not in but]:
       self._release_prompt(ordinal)
 
   def _grow(self) -> np.ndarray:
-    """Gives every seated sequence the pages of this dispatch; [B] bool of those that got them.
+    """Gives active sequences the pages of this dispatch; [B] bool, slots that have them.
 
-    Who gets none waits a dispatch. If all would wait, the youngest gives its pages back, keeps
-    its tokens, and is seated again when there is room; for the last one kept prompts give way.
+    A slot without them skips this dispatch. If all would skip it, the youngest sequence is
+    preempted: it returns its pages, keeps its tokens, and restarts when there is room. If only one
+    sequence is left, prompt pages are released instead.
     """
     run = np.zeros(self._engine.slots, bool)
     while True:
-      for slot, sequence in self._seated.items():
+      for slot, sequence in self._active.items():
         missing = (sequence.pages_for(self._engine.decode_steps, self._engine.page_tokens)
                    - len(sequence.pages))
         if missing <= len(self._pool):
           sequence.pages += self._pool.take(max(missing, 0))
           run[slot] = True
       if run.any():
-        self.counts['paused'] += len(self._seated) - int(run.sum())
+        self.counts['paused'] += len(self._active) - int(run.sum())
         return run
-      if len(self._seated) > 1:
-        self._unseat(max(self._seated, key=lambda slot: self._seated[slot].began))
+      if len(self._active) > 1:
+        self._preempt(max(self._active, key=lambda slot: self._active[slot].began))
       else:
         self._forget_prompts()
 
-  def _unseat(self, slot: int) -> None:
-    sequence = self._seated.pop(slot)
+  def _preempt(self, slot: int) -> None:
+    sequence = self._active.pop(slot)
     self._pool.drop(sequence.pages)
     sequence.pages = []
     heapq.heappush(self._free, slot)
@@ -235,19 +242,19 @@ class EngineSampler:
     off = np.zeros(self._engine.slots, bool)
     off[slot] = True
     self._state = self._engine.release(self._state, off)
-    self.counts['unseated'] += 1
+    self.counts['preempted'] += 1
 
   def _collect(self, tokens, logps, active) -> list[Completion]:
-    """Books the drawn tokens; returns the completions that ended and frees their slots."""
+    """Books the drawn tokens, frees slots that ended, and returns their completions."""
     now, done = time.monotonic(), []
     drawn = (tokens >= 0).sum(1)
-    for slot, sequence in list(self._seated.items()):
+    for slot, sequence in list(self._active.items()):
       n = drawn[slot]
       if n:
         sequence.add(tokens[slot, :n].tolist(), logps[slot, :n].tolist(), self.version)
         self.counts['tokens'] += int(n)
       if n and not active[slot]:
-        del self._seated[slot]
+        del self._active[slot]
         heapq.heappush(self._free, slot)
         self._pool.drop(sequence.pages)
         self._pinned -= sequence.pinned

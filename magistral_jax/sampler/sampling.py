@@ -1,18 +1,18 @@
-"""How a token is drawn, and the log-probability it was drawn with. Axes: B slots, V vocabulary.
+"""Drawing tokens with their log-probabilities. Axes: B slots, V vocabulary.
 
 A key is folded from (seed, prompt ordinal, sample, token position), so a draw does not depend on
-the slot, the batch or the host that made it.
+the slot, the batch or the process that made it.
 """
 
 import jax
 import jax.numpy as jnp
 
-# Ids that are drawn from together, see `draw`.
+# Ids of a block, see `draw`.
 BLOCK = 128
 
 
 def keys(seed, ordinal, sample, position):
-  """One key per slot; ordinal, sample, position: [B] integers."""
+  """Keys [B], one per slot; ordinal, sample, position: [B] integers."""
   def fold(o, s, p):
     key = jax.random.key(seed)
     for number in (o, s, p):
@@ -22,14 +22,14 @@ def keys(seed, ordinal, sample, position):
 
 
 def keep_nucleus(logits, top_p):
-  """Logits [B, V] with everything outside the smallest set of mass >= top_p [B] at -inf.
+  """Logits [B, V] with all tokens outside the smallest set of mass >= top_p [B] at -inf.
 
   The likeliest token always stays, and so do tokens exactly as likely as the last one kept.
   Reference: nucleus sampling, arXiv:1904.09751 section 3.1.
   """
   ordered = jnp.sort(logits, axis=-1, descending=True)
   mass_before = jnp.cumsum(jax.nn.softmax(ordered), axis=-1) - jax.nn.softmax(ordered)
-  # Summed in float32 the mass can reach 1 before the last token, which top_p = 1 must not cut.
+  # In float32 the running mass can reach 1 before the last token, which top_p = 1 must not cut.
   kept = (mass_before < top_p[:, None]) | (top_p >= 1)[:, None]
   threshold = jnp.min(jnp.where(kept, ordered, jnp.inf), axis=-1)
   return jnp.where(logits >= threshold[:, None], logits, -jnp.inf)
@@ -41,11 +41,12 @@ def draw(logits, slot_keys, temperature, top_p, *, nucleus):
     blocks of ids   |  0 .. 127  | 128 .. 255 | ...     a first uniform picks a block by its mass,
     ids in a block  | 128 129 130 ...                   a second one an id in it
 
-  Two random numbers a token instead of V (the Gumbel trick): a sixth of a decode step less on a CPU
-  with a vocabulary of 49,152.
+  Two random numbers per token instead of V (the Gumbel trick) save a sixth of a decode step on a
+  CPU with a vocabulary of 49,152.
 
   Args:
-    logits: [B, V] float32. slot_keys: [B] keys.
+    logits: [B, V] float32.
+    slot_keys: [B] keys.
     temperature: [B]; 0 takes the likeliest token, whose log-probability is then the untempered one.
     top_p: [B], read only if `nucleus`, so that a run without it never sorts the vocabulary.
   Returns:
@@ -62,16 +63,16 @@ def draw(logits, slot_keys, temperature, top_p, *, nucleus):
   uniform = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(slot_keys)
   block = _invert(mass, uniform[:, 0])
   inside = jnp.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0]
-  place = _invert(jnp.exp(inside - top[:, None]), uniform[:, 1])
-  token = jnp.where(greedy, logits.argmax(-1), block * BLOCK + place).astype(jnp.int32)
+  offset = _invert(jnp.exp(inside - top[:, None]), uniform[:, 1])
+  token = jnp.where(greedy, logits.argmax(-1), block * BLOCK + offset).astype(jnp.int32)
   chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
   return token, chosen - top - jnp.log(mass.sum(-1))
 
 
 def _invert(mass, uniform):
-  """[B] the first index whose running sum of mass [B, n] exceeds uniform [B] times the whole.
+  """First index [B] whose running sum of mass [B, n] exceeds uniform [B] times the whole.
 
-  What has no mass is never taken, since the running sum does not grow there.
+  An index without mass is never taken, since the running sum does not grow there.
   """
   running = jnp.cumsum(mass, axis=-1)
   # Rounded up to the whole, the product would point past the end.

@@ -1,10 +1,10 @@
-"""The host's side of the engine: who sits in which slot, and whose page is which.
+"""Bookkeeping beside the engine: sequences, and the pages that they hold.
 
     group's prompt of 20 tokens, pages of 8 (19 cached: the last token is the first input)
       shared pages  [5 6]   16 tokens, read by all samples of the group
       template page [7]      3 tokens, copied into each sample's first own page
       sample 0      [5 6 | 9 ...]      sample 1  [5 6 | 12 ...]
-Pages are counted: a page returns to the pool when nobody holds it.
+Holders of a page are counted: without any, it returns to the pool.
 """
 
 import dataclasses
@@ -15,28 +15,28 @@ from magistral_jax.records import Completion, Prompt
 
 
 class PagePool:
-  """Free pages and how many hold each taken one. Page 0 is never given out."""
+  """Pool of free pages, with the number of holders of each taken one. Page 0 is never taken."""
 
   def __init__(self, pages: int):
     self._free = list(range(pages - 1, 0, -1))
     self._holders = np.zeros(pages, np.int32)
 
   def __len__(self) -> int:
-    """Pages that are free."""
+    """Number of free pages."""
     return len(self._free)
 
   def take(self, count: int) -> list[int]:
-    """`count` pages, each held once. The caller has checked that there are as many."""
+    """Takes `count` pages, each held once. The caller checks that there are enough."""
     pages = [self._free.pop() for _ in range(count)]
     self._holders[pages] = 1
     return pages
 
   def hold(self, pages) -> None:
-    """One more holder for each of `pages`."""
+    """Adds one holder to each of `pages`."""
     np.add.at(self._holders, list(pages), 1)
 
   def drop(self, pages) -> None:
-    """One holder fewer for each; pages without a holder become free."""
+    """Removes one holder from each; pages without a holder become free."""
     for page in pages:
       self._holders[page] -= 1
       if self._holders[page] == 0:
@@ -45,7 +45,7 @@ class PagePool:
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-  """How a prompt is to be sampled.
+  """Sampling parameters of a prompt.
 
   Sampling(samples=8, temperature=1.0, top_p=1.0, max_new_tokens=96)
   """
@@ -60,7 +60,7 @@ class PromptPages:
   """Pages that hold a group's prompt, written by one version of the weights."""
   version: int
   shared: tuple[int, ...]
-  template: tuple[int, ...]   # The partly filled last page, if there is one.
+  template: tuple[int, ...]   # The partly filled last page, or ().
 
   @property
   def pages(self) -> tuple[int, ...]:
@@ -69,11 +69,11 @@ class PromptPages:
 
 @dataclasses.dataclass(eq=False)
 class Sequence:
-  """A completion in the making: waiting, seated, or unseated because pages ran out."""
+  """Unfinished completion: waiting, active in a slot, or preempted because pages ran out."""
   prompt: Prompt
   sample: int
   sampling: Sampling
-  pinned: bool = False      # Part of an evaluation, which holds the weights still.
+  pinned: bool = False      # Part of an evaluation, during which no new weights are taken.
   pages: list[int] = dataclasses.field(default_factory=list)
   tokens: list[int] = dataclasses.field(default_factory=list)
   logps: list[float] = dataclasses.field(default_factory=list)
@@ -82,28 +82,28 @@ class Sequence:
 
   @property
   def cached(self) -> int:
-    """Tokens whose keys are in pages: all but the next input."""
+    """Number of tokens whose keys are in pages: all but the next input."""
     return len(self.prompt.tokens) + len(self.tokens) - 1
 
   @property
   def context(self) -> np.ndarray:
-    """Prompt and what was drawn so far, [n] int32."""
+    """Prompt and the tokens drawn so far, [n] int32."""
     return np.concatenate([self.prompt.tokens, np.array(self.tokens, np.int32)])
 
   def pages_for(self, steps: int, page_tokens: int) -> int:
-    """Pages it must own to draw `steps` more tokens."""
+    """Number of pages that it needs to draw `steps` more tokens."""
     left = self.sampling.max_new_tokens - len(self.tokens)
     return -(-(self.cached + min(steps, left)) // page_tokens)
 
   def add(self, tokens, logps, version: int) -> None:
-    """Appends tokens drawn by `version`."""
+    """Appends tokens drawn by the weights of `version`."""
     if not self.versions or self.versions[-1][1] != version:
       self.versions.append((len(self.tokens), version))
     self.tokens.extend(tokens)
     self.logps.extend(logps)
 
   def completion(self, decode, eos_id: int, now: float) -> Completion:
-    """The finished record; `decode` turns token ids into text."""
+    """Makes the finished record; `decode` turns token ids into text."""
     stopped = self.tokens[-1] == eos_id
     text = decode(self.tokens[:-1] if stopped else self.tokens)
     return Completion(

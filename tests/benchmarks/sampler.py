@@ -1,14 +1,14 @@
-r"""Sampled tokens per second: ours, transformers' `generate` and google-tunix's Sampler.
+r"""Sampling speed, tokens per second, of ours, transformers' `generate` and google-tunix's Sampler.
 
 Run:  python tests/benchmarks/sampler.py --checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
           --transformers_python=PEERS/bin/python --tunix_python=PEERS/bin/python
 
-The same prompts and the same float32 weights (ours are exported for the peers), temperature 1, no
-end of sequence, so that everyone draws exactly prompts x new_tokens tokens, prefill included. One
-JSON object goes to standard output. What favours the peers: they return no log-probabilities, ours
-always does; all prompts and completions have one length, so they waste nothing on padding.
+All get the same prompts and the same float32 weights (ours are exported for the peers), temperature
+1 and no end of sequence, so each draws exactly prompts x new_tokens tokens; prefill counts. One
+JSON object goes to standard output. Two things favour the peers: they return no log-probabilities,
+ours always does; and all prompts and completions have one length, so none is wasted on padding.
 `prompt_nats` is the mean log-probability of the first prompt under each model, to see that the
-weights are the same; tunix's Llama takes no rope_theta from its config, so its own is another.
+weights are the same; tunix's Llama ignores rope_theta of its config, so its value differs.
 """
 
 import json
@@ -26,7 +26,7 @@ DEFAULTS = dict(prompts=32, prompt_tokens=56, new_tokens=128, repeats=3, decode_
 
 
 def ours(folder, prompts, new_tokens, decode_steps, page_tokens):
-  """EngineSampler over the engine, with continuous batching and one slot per prompt."""
+  """Sampler of this project: continuous batching with one slot per prompt."""
   import jax
   import numpy as np
 
@@ -56,7 +56,7 @@ def ours(folder, prompts, new_tokens, decode_steps, page_tokens):
       tokens += sum(len(completion.tokens) for completion in role.step())
     return dict(tokens=tokens)
 
-  sample(seed=0, new_tokens=1)   # Compiles; lengths are data, so a short one compiles all.
+  sample(seed=0, new_tokens=1)   # Compiles; lengths are data, so a short run compiles all.
   return dict(version=f'jax {jax.__version__}',
               prompt_nats=_our_nats(config, params, prompts[0])), sample
 
@@ -67,19 +67,19 @@ def _our_nats(config, params, tokens):
 
   from magistral_jax.models import decoder
   row = jnp.array([tokens])
-  places = jnp.arange(len(tokens))[None]
-  hidden = decoder.forward_rows(config, params, row, places, jnp.ones_like(row))
+  positions = jnp.arange(len(tokens))[None]
+  hidden = decoder.forward_rows(config, params, row, positions, jnp.ones_like(row))
   return _nats(jax.nn.log_softmax(decoder.logits(params, hidden))[0], tokens)
 
 
 def _nats(logps, tokens):
-  """Mean over the tokens of a prompt but the first; logps: [T, V] of any library."""
+  """Mean over all tokens of a prompt but the first; logps: [T, V] of any library."""
   import numpy as np
   return float(np.asarray(logps)[np.arange(len(tokens) - 1), tokens[1:]].mean())
 
 
 def transformers(folder, prompts, new_tokens):
-  """`generate` of AutoModelForCausalLM on one batch."""
+  """Peer: `generate` of AutoModelForCausalLM on one batch."""
   import torch
   import transformers as library
 
@@ -102,7 +102,7 @@ def transformers(folder, prompts, new_tokens):
 
 
 def tunix(folder, prompts, new_tokens):
-  """tunix.generate.sampler.Sampler over its Llama 3 model, the cache just large enough."""
+  """Peer: tunix.generate.sampler.Sampler over its Llama 3 model, the cache just large enough."""
   import importlib.metadata
 
   import jax
@@ -129,7 +129,7 @@ def tunix(folder, prompts, new_tokens):
                temperature=1.0, top_p=1.0, eos_tokens=[-1], seed=seed)
     return dict(tokens=sum(len(t) for t in out.tokens))
 
-  sample(seed=0)   # Compiles; the buffers have the length of what is to be drawn.
+  sample(seed=0)   # Compiles; the buffers depend on the length to be drawn.
   tokens = jnp.array(prompts[:1])
   n = tokens.shape[1]
   logits, _ = model(tokens, jnp.arange(n)[None], None, jnp.tril(jnp.ones((1, n, n), bool)))
@@ -139,7 +139,7 @@ def tunix(folder, prompts, new_tokens):
 
 
 class Numbers:
-  """A tokenizer whose texts are the token ids themselves; tunix takes only text. 0 is padding."""
+  """Tokenizer whose texts are the token ids, since tunix takes only text. 0 is padding."""
 
   def encode(self, text):
     return [int(number) for number in text.split()]

@@ -1,4 +1,4 @@
-"""A tiny decoder behind the real engine, and an engine without a model that reads its pages."""
+"""Tiny decoder for the real engine, and a fake engine that draws from what its pages hold."""
 import functools
 import types
 import zlib
@@ -24,14 +24,14 @@ ENGINE = dict(slots=4, pages=0, page_tokens=4, decode_steps=4, nucleus=False, eo
 
 @functools.cache
 def mesh(*devices):
-  """A sampler mesh over the devices of these numbers; over the first one if none is named."""
+  """Sampler mesh over the devices of these numbers, or over the first one if none is given."""
   chosen = [jax.devices()[i] for i in devices or (0,)]
   return sharding.make_mesh(chosen, tensor=len(chosen))
 
 
 @functools.cache
 def weights(seed, devices):
-  """Drawn by numpy with the spread of the decoder's own, which is compiled once for all seeds."""
+  """Weights drawn by numpy with the spread of the decoder's own, so that no seed compiles."""
   rng, axes = np.random.default_rng(seed), decoder.definition(CONFIG)[1]
   drawn = jax.tree.map(lambda x: x.mean() + x.std() * rng.normal(size=x.shape).astype(np.float32),
                        initial_weights())
@@ -44,13 +44,13 @@ def initial_weights():
 
 
 def snapshot(version, seed=None, devices=(0,)):
-  """Seeded weights, another draw for each version unless `seed` says else."""
+  """Snapshot of seeded weights, another draw for each version unless `seed` is given."""
   return records.WeightSnapshot(version, weights(version if seed is None else seed, devices))
 
 
 @functools.cache
 def engine(*, devices=(0,), **changed):
-  """An engine, compiled once for all tests that want the same; it holds no state."""
+  """Engine with these values, compiled once for all tests; it is stateless."""
   values = ENGINE | changed
   slot_pages = -(-LONGEST // values['page_tokens'])
   values['pages'] = values['pages'] or (values['slots'] + 2) * slot_pages + 1
@@ -58,13 +58,13 @@ def engine(*, devices=(0,), **changed):
 
 
 def sampler(version=0, *, on=None, start=None, **changed):
-  """A sampler on `on`, or on an engine with these values."""
+  """Sampler on the engine `on`, or on one with these values."""
   return role.EngineSampler(on or engine(**changed), start or snapshot(version),
-                      decode=lambda ids: ' '.join(map(str, ids)), eos_id=EOS)
+                            decode=lambda ids: ' '.join(map(str, ids)), eos_id=EOS)
 
 
 def prompt(ordinal, length=None):
-  """A prompt whose length and tokens follow from its ordinal."""
+  """Prompt whose length and tokens follow from its ordinal."""
   rng = np.random.default_rng(abs(ordinal) * 2 + (ordinal < 0))
   length = length or int(rng.integers(1, 14))
   return records.Prompt(ordinal, records.Problem(str(ordinal), '', '', ''),
@@ -76,7 +76,7 @@ def how(samples=2, temperature=1.0, top_p=1.0, max_new_tokens=20):
 
 
 def finish(sampler, most=10_000):
-  """Steps until nothing is open; {(ordinal, sample): completion}."""
+  """Steps until nothing is open; returns {(ordinal, sample): completion}."""
   done = []
   for _ in range(most):
     if not sampler.open:
@@ -94,7 +94,7 @@ def run(sampler, prompts, sampling):
 
 
 def assert_all_returned(sampler, engine):
-  """Every page and every slot is free again, and no prompt is kept."""
+  """Asserts that every page and slot is free again and no prompt is kept."""
   assert len(sampler._pool) == engine.pages - 1
   assert not sampler._pool._holders.any()
   assert sorted(sampler._free) == list(range(engine.slots))
@@ -102,7 +102,7 @@ def assert_all_returned(sampler, engine):
 
 
 def assert_same(actual, expected, atol=1e-5):
-  """The same completions: tokens exactly, log-probabilities up to rounding."""
+  """Asserts equal completions: tokens exactly, log-probabilities up to rounding."""
   assert actual.keys() == expected.keys()
   for key, completion in expected.items():
     np.testing.assert_array_equal(actual[key].tokens, completion.tokens, err_msg=str(key))
@@ -113,29 +113,29 @@ def assert_same(actual, expected, atol=1e-5):
 
 @jax.jit
 def _row_logps(params, tokens, segments):
-  place = np.arange(LONGEST)[None]
-  hidden = decoder.forward_rows(CONFIG, params, tokens, place, segments)
+  positions = np.arange(LONGEST)[None]
+  hidden = decoder.forward_rows(CONFIG, params, tokens, positions, segments)
   return jax.nn.log_softmax(decoder.logits(params, hidden))[0]
 
 
 def full_logps(params, tokens):
-  """[n, V] of one sequence by the forward pass that the trainer uses; row t predicts t + 1."""
+  """Log-probabilities [n, V] by the trainer's forward pass; row t predicts token t + 1."""
   n = len(tokens)
   row = np.pad(tokens, (0, LONGEST - n))[None]
   return np.array(_row_logps(params, row, (np.arange(LONGEST) < n).astype(np.int32)[None])[:n])
 
 
 def completion_logps(params, prompt, completion):
-  """[n, V] distributions that the completion's tokens came from, by the full forward pass."""
+  """Log-probabilities [n, V] that the completion was drawn from, by the full forward pass."""
   everything = np.concatenate([prompt.tokens, completion.tokens])
   return full_logps(params, everything)[len(prompt.tokens) - 1:-1]
 
 
 class FakeEngine:
-  """The engine's interface over pages of plain tokens.
+  """Fake of the engine over pages of plain tokens.
 
-  The next token is a hash of what is read through the page table, so one page given back too
-  early, shared wrongly or not filled changes the completion. The weights are their version.
+  The next token is a hash of what is read through the page table, so one page returned too early,
+  shared wrongly or not filled changes the completion. The weights are just their version.
   """
 
   def __init__(self, *, slots, pages, page_tokens, slot_pages, decode_steps):
@@ -145,7 +145,7 @@ class FakeEngine:
   def init_state(self):
     shape = (self.pages, self.page_tokens)
     return types.SimpleNamespace(tokens=np.full(shape, -1), writers=np.full(shape, -1),
-                                 active=np.zeros(self.slots, bool), seat=[None] * self.slots)
+                                 active=np.zeros(self.slots, bool), held=[None] * self.slots)
 
   def prefill(self, version, state, tokens, page_ids, images):
     assert not images
@@ -155,15 +155,15 @@ class FakeEngine:
     state.writers[page_ids] = version
     return state
 
-  def insert(self, state, seats):
+  def insert(self, state, new):
     for pool in (state.tokens, state.writers):
-      pool[seats.copy_to] = pool[seats.copy_from]
-    for row in np.flatnonzero(seats.slot < self.slots):
-      slot = seats.slot[row]
+      pool[new.copy_to] = pool[new.copy_from]
+    for row in np.flatnonzero(new.slot < self.slots):
+      slot = new.slot[row]
       assert not state.active[slot]
       state.active[slot] = True
-      state.seat[slot] = types.SimpleNamespace(
-          **{name: int(getattr(seats, name)[row])
+      state.held[slot] = types.SimpleNamespace(
+          **{name: int(getattr(new, name)[row])
              for name in ('lengths', 'token', 'ordinal', 'sample', 'drawn', 'limit')})
     return state
 
@@ -176,25 +176,25 @@ class FakeEngine:
     out = np.full((3, self.slots, self.decode_steps), -1, np.int32)
     for k in range(self.decode_steps):
       for slot in np.flatnonzero(state.active & run):
-        seat = state.seat[slot]
-        page, offset = divmod(seat.lengths, self.page_tokens)
+        held = state.held[slot]
+        page, offset = divmod(held.lengths, self.page_tokens)
         page = table[slot, page]
         assert page, 'A running slot writes to a page that it does not own.'
-        state.tokens[page, offset], state.writers[page, offset] = seat.token, version
-        seat.lengths += 1
-        context = state.tokens[table[slot]].ravel()[:seat.lengths]
-        seat.token, logp = hashed_draw(context, seat.ordinal, seat.sample)
-        seat.drawn += 1
-        state.active[slot] = seat.token != EOS and seat.drawn < seat.limit
-        out[0, slot, k], out[1, slot, k] = seat.token, np.float32(logp).view(np.int32)
+        state.tokens[page, offset], state.writers[page, offset] = held.token, version
+        held.lengths += 1
+        context = state.tokens[table[slot]].ravel()[:held.lengths]
+        held.token, logp = hashed_draw(context, held.ordinal, held.sample)
+        held.drawn += 1
+        state.active[slot] = held.token != EOS and held.drawn < held.limit
+        out[0, slot, k], out[1, slot, k] = held.token, np.float32(logp).view(np.int32)
       out[2, :, k] = state.active
     return state, out
 
   def _check_tables(self, state, table):
-    """Pages that two slots have in common were filled before either began to write."""
+    """Asserts that pages of two slots were filled before either began to write."""
     ends = {}
     for slot in np.flatnonzero(state.active):
-      full = state.seat[slot].lengths // self.page_tokens
+      full = state.held[slot].lengths // self.page_tokens
       for i, page in enumerate(table[slot]):
         if page:
           ends.setdefault(int(page), []).append(i < full)
@@ -202,13 +202,13 @@ class FakeEngine:
 
 
 def hashed_draw(context, ordinal, sample):
-  """(token, log-probability) that follow a context."""
+  """Token and log-probability that follow a context."""
   number = zlib.crc32(np.array([ordinal, sample, *context], np.int64).tobytes())
   return number % CONFIG.vocab, -float(number % 997) / 997
 
 
 def hashed_completion(prompt, sample, sampling):
-  """What FakeEngine must write: tokens and log-probabilities, computed without pages."""
+  """Tokens and log-probabilities that FakeEngine must write, computed without pages."""
   tokens, logps = [], []
   while len(tokens) < sampling.max_new_tokens and EOS not in tokens:
     token, logp = hashed_draw([*prompt.tokens, *tokens], prompt.ordinal, sample)

@@ -3,13 +3,13 @@ import jax
 import numpy as np
 import pytest
 
-from magistral_jax.sampler.engine import Seats, unpack
+from magistral_jax.sampler.engine import Insertions, unpack
 
 CHI_SQUARE_23 = 49.73     # Quantile at 0.999.
 
 
 def test_decode_is_prefill_is_full_forward(tiny):
-  """Over pages of 4 tokens, with prompts that fill their last page, do not, or are one token."""
+  """Covers prompts that fill their last page of 4 tokens, do not, or are one token."""
   sampler = tiny.sampler()
   prompts = [tiny.prompt(i, length) for i, length in enumerate((1, 2, 4, 5, 8, 9, 13))]
   done = tiny.run(sampler, prompts, tiny.how(samples=3, max_new_tokens=24))
@@ -73,19 +73,19 @@ def test_prompts_are_padded_to_powers_of_two_of_pages(tiny, tokens, bucket):
   assert tiny.engine().bucket(tokens) == bucket
 
 
-def test_slots_that_are_off_or_must_wait_stand_still(tiny):
-  """Prefill, insert, generate and release by hand, without the role."""
+def test_inactive_and_skipped_slots_do_not_change(tiny):
+  """Calls prefill, insert, generate and release by hand, without the role."""
   engine, params = tiny.engine(), tiny.snapshot(0).params
   prompt = tiny.prompt(0, length=5).tokens
-  seats = Seats.empty(4)
+  new = Insertions.empty(4)
   for row, slot in enumerate((2, 0, 3)):
     for name, value in dict(slot=slot, lengths=4, token=prompt[-1], limit=20, temperature=1.0,
                             top_p=1.0, sample=slot).items():
-      getattr(seats, name)[row] = value
+      getattr(new, name)[row] = value
   table = np.zeros((4, engine.slot_pages), np.int32)
   table[[2, 0, 3], :3] = [[1, 5, 6], [1, 7, 8], [1, 9, 10]]
   state = engine.prefill(params, engine.init_state(), prompt[:-1], [1])
-  state = engine.insert(state, seats)
+  state = engine.insert(state, new)
   state = engine.release(state, np.array([False, False, False, True]))
   state, out = engine.generate(params, state, table, np.array([True, True, False, True]))
   tokens, logps, active = unpack(out)
@@ -93,7 +93,7 @@ def test_slots_that_are_off_or_must_wait_stand_still(tiny):
   assert active.tolist()[1:] == [False, True, False]
   assert np.isfinite(logps[0]).all()
   assert jax.device_get(state.lengths).tolist() == [4 + (tokens[0] >= 0).sum(), 0, 4, 4]
-  # The one that waited writes now what it would have written at once.
+  # The skipped slot draws now what it would have drawn at once.
   _, out = engine.generate(params, state, table, np.array([False, False, True, False]))
   late = unpack(out)[0][2]
   alone = tiny.run(tiny.sampler(), [tiny.prompt(0, length=5)], tiny.how(samples=3))[0, 2]

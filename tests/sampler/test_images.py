@@ -1,4 +1,4 @@
-"""Prompts with images through the real engine, with the golden models that read them."""
+"""Prompts with images, sampled by the real engine with the golden models that read them."""
 import functools
 
 import jax
@@ -28,7 +28,7 @@ def engine(name, devices=1, pages=4 * SLOT_PAGES + 1):
 
 
 def sample(engine, name, *, samples=1, temperature=0.0):
-  """All golden prompts to their end: the sampler, and {(prompt, sample): completion}."""
+  """Samples all golden prompts; returns the sampler and {(prompt, sample): completion}."""
   axes = decoder.definition(engine.config)[1]
   params = jax.device_put(
       golden.load(name), sharding.tree_named(engine.mesh, sharding.SAMPLER, axes))
@@ -43,7 +43,7 @@ def sample(engine, name, *, samples=1, temperature=0.0):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_greedy_tokens_are_those_of_transformers(name):
-  """Also where the model draws the placeholder itself: it is a token like any other then."""
+  """Covers completions with the placeholder, which is a plain token when drawn."""
   sampler, done = sample(engine(name), name, samples=2)
   for prompt, completion in golden.prompts(name):
     for i in range(2):
@@ -58,13 +58,13 @@ def test_greedy_tokens_are_those_of_transformers(name):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_prefill_and_decoding_are_the_forward_pass_of_packed_rows(name):
-  """What the sampler recorded is what the trainer computes, all completions in a few rows."""
+  """Compares the recorded log-probabilities with the trainer's, on a few packed rows."""
   config = golden.CONFIGS[name]
   done = sample(engine(name), name, samples=2, temperature=1.0)[1]
   prompts = [prompt for prompt, _ in golden.prompts(name)]
   rows = packing.pack(
-      [packing.Trained(prompts[c.ordinal].tokens, c.tokens, 1.0, 0.0, c.sampler_logp,
-                       prompts[c.ordinal].images) for c in done.values()],
+      [packing.PackedSequence(prompts[c.ordinal].tokens, c.tokens, 1.0, 0.0, c.sampler_logp,
+                              prompts[c.ordinal].images) for c in done.values()],
       row_tokens=192, rows_multiple=1,
       patches=packing.Patches(row_patches=256, pixels=3 * config.vision.patch ** 2))
   assert (rows.images.segments.max(1) > 1).any()
@@ -82,7 +82,7 @@ def test_prefill_and_decoding_are_the_forward_pass_of_packed_rows(name):
 
 
 def test_two_devices_and_a_prompt_written_again_draw_the_same():
-  """With few pages a sequence gives its own back and is prefilled again, pictures and all."""
+  """Also runs with few pages, where a sequence is preempted and prefilled again with images."""
   name = 'pixtral'
   expected = sample(engine(name), name, samples=2, temperature=1.0)[1]
   for on in (engine(name, devices=2), engine(name, pages=SLOT_PAGES + 2)):
@@ -90,4 +90,4 @@ def test_two_devices_and_a_prompt_written_again_draw_the_same():
     for key, completion in expected.items():
       np.testing.assert_array_equal(done[key].tokens, completion.tokens)
       np.testing.assert_allclose(done[key].sampler_logp, completion.sampler_logp, atol=2e-5)
-  assert sampler.counts['unseated'] > 0
+  assert sampler.counts['preempted'] > 0

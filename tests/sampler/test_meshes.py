@@ -1,4 +1,4 @@
-"""The sampler on several devices, and on devices that the trainer does not have."""
+"""Samplers on several devices, and on devices apart from the trainer's."""
 import jax
 import numpy as np
 
@@ -7,7 +7,7 @@ from magistral_jax.models import decoder
 from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.weights.snapshot import Publisher
 
-# Both tests compile for these: the trainer below has 0 to 3.
+# Both tests compile for these devices; the trainer below has 0 to 3.
 OWN = (4, 5)
 
 
@@ -24,7 +24,7 @@ def test_two_devices_draw_the_tokens_of_one(tiny):
 
 
 def test_a_sampler_on_devices_of_its_own(tiny):
-  """Weights cut over four devices for training, over two others for sampling, swapped in flight."""
+  """Trains on four devices, samples on two others, and swaps weights in flight."""
   trainer = sharding.make_mesh(jax.devices()[:4], fsdp=2, tensor=2)
   axes = decoder.definition(tiny.CONFIG)[1]
   lay_out = lambda tree: jax.device_put(tree, sharding.tree_named(trainer, sharding.TRAINER, axes))
@@ -39,7 +39,8 @@ def test_a_sampler_on_devices_of_its_own(tiny):
     sampler.offer(newer)
     return {(c.ordinal, c.sample): c for c in done} | tiny.finish(sampler)
 
-  sampler = EngineSampler(engine, first, decode=lambda ids: ' '.join(map(str, ids)), eos_id=tiny.EOS)
+  sampler = EngineSampler(
+      engine, first, decode=lambda ids: ' '.join(map(str, ids)), eos_id=tiny.EOS)
   apart = run(sampler, second)
   assert devices_of(sampler._state) == set(OWN)
   same = run(tiny.sampler(), tiny.snapshot(1))

@@ -1,6 +1,6 @@
-"""Pages run out, arrivals are random, weights change: completions are those of a plain loop.
+"""Completions are those of a plain loop when pages run out, arrivals are random, weights change.
 
-The engine is a fake whose tokens are a hash of what it reads through the pages; see conftest.py.
+The engine is a fake whose tokens are a hash of what it reads through the pages, see conftest.py.
 """
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from magistral_jax.records import WeightSnapshot
 
 
 def least_pages(slot_pages):
-  """The fewest pages that a config may give (check.py)."""
+  """Smallest number of pages that a config may give (experiment/checks.py)."""
   return 2 * slot_pages + 2
 
 
@@ -22,7 +22,7 @@ def make(tiny, *, slots=4, pages=None, page_tokens=4, decode_steps=4):
 
 
 def assert_expected(tiny, done, submitted):
-  """Nothing lost, nothing twice, every token as computed without pages."""
+  """Asserts that nothing is lost or doubled and every token is as computed without pages."""
   assert set(done) == {(p.ordinal, i) for p, how in submitted for i in range(how.samples)}
   for prompt, how in submitted:
     for i in range(how.samples):
@@ -43,7 +43,7 @@ def test_completions_do_not_depend_on_pages_slots_or_arrivals(tiny, seed):
   for _ in range(150):
     event = rng.random()
     if event < 0.3 and len(submitted) < 25:
-      # Evaluations only where none is open, as the loop does it.
+      # An evaluation starts only when none is open, as in the loop.
       pinned = rng.random() < 0.3 and not sampler.pinned
       how = tiny.how(samples=int(rng.integers(1, 7)), max_new_tokens=int(rng.integers(1, 25)))
       for _ in range(int(rng.integers(1, 4)) if pinned else 1):
@@ -62,7 +62,7 @@ def test_completions_do_not_depend_on_pages_slots_or_arrivals(tiny, seed):
   tiny.assert_all_returned(sampler, engine)
 
 
-def test_short_pages_make_requests_wait_and_unseat_the_youngest(tiny):
+def test_short_pages_make_requests_wait_and_preempt_the_youngest(tiny):
   sampler, engine = make(tiny, slots=8)
   how = tiny.how(samples=4, max_new_tokens=36)
   submitted = [(tiny.prompt(i, length=12), how) for i in range(10)]
@@ -70,14 +70,14 @@ def test_short_pages_make_requests_wait_and_unseat_the_youngest(tiny):
     sampler.submit(prompt, how)
   assert_expected(tiny, tiny.finish(sampler), submitted)
   tiny.assert_all_returned(sampler, engine)
-  assert sampler.counts['waits_for_pages'] and sampler.counts['unseated']
+  assert sampler.counts['waits_for_pages'] and sampler.counts['preempted']
   assert sampler.counts['tokens'] == sum(
       len(tiny.hashed_completion(p, i, how)[0]) for p, _ in submitted for i in range(4))
 
 
 @pytest.mark.parametrize('spare', [2, 14])
-def test_prompts_that_are_kept_give_way_before_anything_crashes(tiny, spare):
-  """Long prompts of groups half seated, evaluations between them, and few pages beside."""
+def test_prompt_pages_are_released_before_a_sequence_runs_out_of_pages(tiny, spare):
+  """Serves long prompts of half-started groups, with evaluations between and few pages."""
   for seed in range(30):
     rng = np.random.default_rng(seed)
     sampler, engine = make(tiny, slots=int(rng.integers(2, 9)), pages=12 + spare,
@@ -103,7 +103,7 @@ def test_what_can_never_fit_is_refused_at_once(tiny):
   assert not sampler.open
 
 
-def test_with_enough_pages_nothing_is_unseated_and_a_group_is_prefilled_once(tiny):
+def test_with_enough_pages_nothing_is_preempted_and_a_group_is_prefilled_once(tiny):
   sampler, _ = make(tiny, slots=6, pages=6 * 12 + 2 * 12 + 1)
   how = tiny.how(samples=3)
   submitted = [(tiny.prompt(i, length=14), how) for i in range(6)]
@@ -111,7 +111,7 @@ def test_with_enough_pages_nothing_is_unseated_and_a_group_is_prefilled_once(tin
     sampler.submit(prompt, how)
   assert_expected(tiny, tiny.finish(sampler), submitted)
   counts = sampler.counts
-  assert not (counts['unseated'] or counts['paused'] or counts['waits_for_pages'])
+  assert not (counts['preempted'] or counts['paused'] or counts['waits_for_pages'])
   assert counts['prefilled_tokens'] == 6 * 13
 
 
@@ -191,7 +191,7 @@ def test_an_offer_that_arrives_while_another_is_taken_up_is_not_lost(tiny):
   assert sampler.version == 2
 
 
-def test_hungry_while_another_group_could_be_seated(tiny):
+def test_has_capacity_while_another_group_could_start(tiny):
   sampler, _ = make(tiny, slots=4)
   assert sampler.has_capacity
   sampler.submit(tiny.prompt(0), tiny.how(samples=3))

@@ -1,4 +1,4 @@
-"""A completion is a function of weights, seed, prompt and sample, and of nothing else."""
+"""Completions are a function of weights, seed, prompt and sample alone."""
 import functools
 
 import numpy as np
@@ -16,7 +16,7 @@ def prompts(make):
 
 @pytest.fixture(scope='module')
 def reference():
-  """Filled by the first test that asks for it: completions on plenty of slots and pages."""
+  """Completions on plenty of slots and pages, filled by the first test that needs them."""
   return {}
 
 
@@ -37,11 +37,11 @@ def test_slots_steps_pages_and_neighbours_change_nothing(tiny, reference, change
   tiny.assert_all_returned(sampler, engine)
 
 
-def test_scarce_pages_unseat_and_change_nothing(tiny):
+def test_scarce_pages_preempt_and_change_nothing(tiny):
   how, scarce = tiny.how(samples=4, max_new_tokens=34), tiny.engine(**SCARCE)
   sampler = tiny.sampler(on=scarce)
   done = tiny.run(sampler, prompts(tiny.prompt), how)
-  assert sampler.counts['unseated'] and sampler.counts['waits_for_pages']
+  assert sampler.counts['preempted'] and sampler.counts['waits_for_pages']
   tiny.assert_same(done, tiny.run(tiny.sampler(), prompts(tiny.prompt), how))
   tiny.assert_all_returned(sampler, scarce)
 
@@ -62,7 +62,7 @@ def test_a_prompt_alone_is_the_same_as_among_others(tiny, reference):
 
 
 def test_shared_prompt_pages_are_separate_prefills(tiny, reference):
-  """New versions of the same weights before every seat make each sample write its own prompt."""
+  """Offers the same weights as a new version before every start, so each sample is prefilled."""
   sampler, version, done = tiny.sampler(slots=1), 0, []
   for prompt in prompts(tiny.prompt):
     sampler.submit(prompt, tiny.how(SAMPLES))

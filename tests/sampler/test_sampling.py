@@ -1,4 +1,4 @@
-"""Tokens come as often as their log-probabilities say."""
+"""Tokens are drawn as often as their log-probabilities say."""
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +8,7 @@ from magistral_jax.sampler import sampling
 
 # Chi-square quantiles at 0.999, by degrees of freedom.
 CHI_SQUARE = {1: 10.83, 2: 13.82, 3: 16.27, 7: 24.32, 11: 31.26, 23: 49.73}
+DRAW = jax.jit(sampling.draw, static_argnames='nucleus')
 LOGITS = np.array([2.0, 1.5, 1.5, 0.3, 0.0, -0.4, -1.0, -3.0], np.float32)
 
 
@@ -17,7 +18,7 @@ def chi_square(counts, probabilities):
 
 
 def nucleus(logits, temperature, top_p):
-  """[V] probabilities, in numpy, one token after the other."""
+  """Probabilities [V] of the nucleus, in numpy, token by token."""
   p = np.exp(np.float64(logits) / temperature)
   p /= p.sum()
   kept, mass = [], 0.0
@@ -32,11 +33,11 @@ def nucleus(logits, temperature, top_p):
 
 
 def draw(number, temperature, top_p, nucleus):
-  """`number` slots that all have LOGITS."""
+  """Draws in `number` slots that all have LOGITS."""
   fill = lambda value: jnp.full(number, value, jnp.float32)
   zeros = jnp.zeros(number, jnp.int32)
   keys = sampling.keys(0, jnp.arange(number), zeros, zeros)
-  return jax.device_get(jax.jit(sampling.draw, static_argnames='nucleus')(
+  return jax.device_get(DRAW(
       jnp.tile(LOGITS, (number, 1)), keys, fill(temperature), fill(top_p), nucleus=nucleus))
 
 
@@ -57,7 +58,7 @@ def test_frequencies_and_log_probabilities_are_those_of_the_distribution(
 @pytest.mark.parametrize('top_p, kept', [
     (1e-6, [0]), (0.40, [0, 1, 2]), (0.85, [0, 1, 2, 3]), (1.0, range(8))])
 def test_the_nucleus_is_the_smallest_set_with_its_ties(top_p, kept):
-  """Probabilities: .39 .24 .24 .07 .05 .04 .02 .002, a tie at the second place."""
+  """Probabilities are .39 .24 .24 .07 .05 .04 .02 .002, with a tie of the second and third."""
   cut = sampling.keep_nucleus(LOGITS[None], jnp.array([top_p]))[0]
   assert np.flatnonzero(np.isfinite(cut)).tolist() == list(kept)
   np.testing.assert_array_equal(cut[np.isfinite(cut)], LOGITS[list(kept)])
@@ -79,7 +80,7 @@ def test_each_slot_has_its_own_temperature_and_top_p():
   logits = jnp.tile(LOGITS, (3, 1))
   keys = sampling.keys(0, *jnp.zeros((3, 3), jnp.int32))
   temperature, top_p = jnp.array([0.0, 0.5, 1.0]), jnp.array([1.0, 1.0, 0.7])
-  tokens, logps = sampling.draw(logits, keys, temperature, top_p, nucleus=True)
+  tokens, logps = DRAW(logits, keys, temperature, top_p, nucleus=True)
   expected = [nucleus(LOGITS, *how) for how in ((1.0, 1.0), (0.5, 1.0), (1.0, 0.7))]
   np.testing.assert_allclose(
       logps, [np.log(p[token]) for p, token in zip(expected, tokens, strict=True)], atol=2e-6)

@@ -1,4 +1,4 @@
-"""Pages are counted rightly, and a sequence knows what it needs."""
+"""Page counts are right, and a sequence knows the pages it needs."""
 import collections
 
 import numpy as np
@@ -33,7 +33,7 @@ def test_a_page_returns_when_its_last_holder_drops_it():
 
 @pytest.mark.parametrize('seed', range(20))
 def test_pages_are_free_or_held_whatever_happens(seed):
-  """Random takes, holds and drops against a plain count of holders."""
+  """Compares random takes, holds and drops with a plain count of holders."""
   rng, total = np.random.default_rng(seed), 17
   pool, holders = slots.PagePool(total), collections.Counter()
   for _ in range(300):

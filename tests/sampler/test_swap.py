@@ -1,4 +1,4 @@
-"""New weights are taken up in flight; the keys and values that old ones wrote stay."""
+"""New weights are taken in flight; keys and values written by the old ones stay."""
 import functools
 
 import jax
@@ -14,7 +14,7 @@ PAGES, PAGE_TOKENS = 7, 8
 
 @functools.cache
 def programs(config):
-  """Prefill and decode of one sequence, compiled for themselves."""
+  """Compiled prefill and decode of one sequence."""
   table = jnp.arange(1, PAGES)
 
   @jax.jit
@@ -34,7 +34,7 @@ def programs(config):
 
 
 def greedy_by_hand(tiny, prompt, swap_at, old, new, number):
-  """`number` tokens and log-probabilities; the weights change before token `swap_at`."""
+  """Draws `number` tokens greedily; the weights change before token `swap_at`."""
   prefill, decode = programs(tiny.CONFIG)
   context = prompt.tokens.tolist()
   pages = cache.empty_pages(tiny.CONFIG, PAGES, PAGE_TOKENS)
@@ -60,7 +60,7 @@ def test_a_swap_in_flight_is_a_run_by_hand_that_keeps_the_cache(tiny, ordinal, d
   sampler.submit(prompt, tiny.how(samples=1, temperature=0.0, max_new_tokens=number))
   for i in range(dispatches):
     sampler.step()
-    # Others beside it, which are seated a dispatch later.
+    # Other sequences, which start a dispatch later.
     sampler.submit(tiny.prompt(8 + i), tiny.how(samples=2, max_new_tokens=30))
   sampler.offer(tiny.snapshot(1))
   done = tiny.finish(sampler)[ordinal, 0]
@@ -70,15 +70,15 @@ def test_a_swap_in_flight_is_a_run_by_hand_that_keeps_the_cache(tiny, ordinal, d
   assert done.tokens.tolist() == tokens
   np.testing.assert_allclose(done.sampler_logp, logps[:len(tokens)], atol=1e-5)
   assert done.versions == ((0, 0), (swap_at, 1)), 'It ended before the swap.'
-  # And the old keys matter: with the cache computed anew the log-probabilities are others.
+  # The old keys matter: with a recomputed cache the log-probabilities differ.
   anew = tiny.completion_logps(new, prompt, done).max(1)
   assert np.abs(anew - done.sampler_logp)[swap_at:].max() > 1e-3
 
 
 def test_the_recorded_versions_are_the_true_ones(tiny):
-  """Every token's log-probability is that of the weights its version names, cache apart.
+  """Checks that every token's log-probability is that of the weights its version names.
 
-  The versions differ only in the output matrix, so that keys and values are always the same.
+  The versions differ only in the output matrix, so that keys and values are the same in all.
   """
   base, heads = tiny.snapshot(0).params, [tiny.snapshot(v).params['output'] for v in range(6)]
   weights = [WeightSnapshot(v, base | dict(output=head)) for v, head in enumerate(heads)]
@@ -102,8 +102,8 @@ def test_the_recorded_versions_are_the_true_ones(tiny):
     np.testing.assert_allclose(completion.sampler_logp, expected, atol=1e-5)
 
 
-def test_samples_seated_after_a_swap_do_not_read_the_old_prompt(tiny):
-  """With one slot the second sample comes after the swap: all of it is the new weights' work."""
+def test_samples_started_after_a_swap_do_not_read_the_old_prompt(tiny):
+  """Uses one slot, so that the second sample starts after the swap, on new weights only."""
   prompt, how = tiny.prompt(5, length=11), tiny.how(samples=2, max_new_tokens=10)
   sampler = tiny.sampler(slots=1)
   sampler.submit(prompt, how)
