@@ -24,36 +24,29 @@ def get_config():
   c.tokenizer = dict(kind='tekken', path='')
   c.data = dict(
       source='jsonl', max_prompt_tokens=4096, template='mistral-v7', system_prompt='magistral',
-      arithmetic=dict(operations='+-', min_terms=2, max_terms=3, max_number=9),
-      jsonl=dict(path='', held_out_path='', held_out=240),
-      tfds=dict(path='', held_out=0))
-  # The shape below is the checkpoint's own; it counts only without a checkpoint, and in plans.
+      jsonl=dict(path='', held_out_path='', held_out=240))
+  # The shape of the checkpoint, which is read only without one, and in plans.
   c.model = dict(
       family='mistral', checkpoint='', layers=40, dim=5120, heads=32, kv_heads=8, head_dim=128,
       ffn_dim=32768, rope_theta=1e8, norm_eps=1e-5, tied=False, dtype='bfloat16', vocab=131072,
-      experts=0, experts_per_token=0,
-      # What reads images, off here; the shape counts only without a checkpoint.
-      vision='off', tower=dict(
-          layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,
-          rope_theta=1e4, norm_eps=1e-5, merge=1, biases=True, image_token=10))
+      vision='off')
   c.cold_start = dict(
-      path='', steps=800, examples=100000, mistakes=0.0, rows=64, learning_rate=1e-5,
+      steps=800, path='', examples=100000, mistakes=0.0, rows=64, learning_rate=1e-5,
       warmup_steps=50)
   c.sampler = dict(
       slots=128, group_size=16, max_new_tokens=40960, temperature=1.0, top_p=1.0,
       page_tokens=128, pages=10240, decode_steps=16)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=40960, length_cache=8192, length_penalty=0.1,
-      language=0.1, language_model='', code_reward='all',
-      queue=4096, timeout_s=1.5, memory_mb=1024,
-      sandbox='bubblewrap', code_tests=20, test_timeout_s=4.0, test_memory_mb=300)
+      language=0.1, language_model='', queue=4096, timeout_s=1.5, memory_mb=1024,
+      sandbox='bubblewrap', code_reward='all', code_tests=20, test_timeout_s=4.0,
+      test_memory_mb=300)
   c.batching = dict(
-      prompts_per_batch=128, minibatches=1, max_staleness=2, patience_batches=20,
-      row_tokens=45056, row_patches=0, advantage_norm='minibatch', normalizer='group')
+      prompts_per_batch=128, minibatches=1, max_staleness=2, patience_batches=20, row_tokens=45056,
+      advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.3, importance_cap=0.0,
-      kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0,
-      router_aux_coef=0.0, vocab_chunk=8192)
+      kl_reference='none', entropy_coef=0.0, vocab_chunk=8192)
   c.optimizer = dict(
       name='adamw', learning_rate=1e-6, warmup_steps=20, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
@@ -62,10 +55,9 @@ def get_config():
       trainer=dict(fsdp=16, expert=1, sequence=4, tensor=1), sampler=dict(expert=1, tensor=4),
       trainer_topology='v5p:4x4x4', sampler_topology='v5p:2x2x1')
   c.evaluation = dict(
-      every=0, problems=240, samples=4, temperature=0.7, top_p=1.0,
-      max_new_tokens=40960)
+      every=0, problems=240, samples=4, temperature=0.7, top_p=1.0, max_new_tokens=40960)
   c.checkpoints = dict(every=10, keep=2)
   c.runtime = dict(
-      mode='ray', address='', trainers=16, samplers=1, verifier_hosts=1,
+      mode='ray', address='', trainers=16, samplers=1, verifiers=1,
       verifier_workers=32, deadline_s=3600.0, heartbeat_s=30.0, restarts=3, transport='device')
   return c

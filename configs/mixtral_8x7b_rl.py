@@ -22,35 +22,25 @@ def get_config():
   c.tokenizer = dict(kind='huggingface', path='')
   c.data = dict(
       source='jsonl', max_prompt_tokens=2048, template='mistral-v1', system_prompt='magistral',
-      arithmetic=dict(operations='+-', min_terms=2, max_terms=3, max_number=9),
-      jsonl=dict(path='', held_out_path='', held_out=200),
-      tfds=dict(path='', held_out=0))
-  # The shape below is the checkpoint's own; it counts only without a checkpoint.
+      jsonl=dict(path='', held_out_path='', held_out=200))
+  # The shape of the checkpoint, which is read only without one, and in plans.
   c.model = dict(
       family='mixtral', checkpoint='', layers=32, dim=4096, heads=32, kv_heads=8, head_dim=128,
-      ffn_dim=14336, rope_theta=1e6, norm_eps=1e-5, tied=False, dtype='bfloat16',
-      vocab=32000, experts=8, experts_per_token=2,
-      # What reads images, off here; the shape counts only without a checkpoint.
-      vision='off', tower=dict(
-          layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,
-          rope_theta=1e4, norm_eps=1e-5, merge=1, biases=True, image_token=10))
-  c.cold_start = dict(
-      path='', steps=0, examples=1, mistakes=0.0, rows=32, learning_rate=1e-6, warmup_steps=5)
+      ffn_dim=14336, rope_theta=1e6, norm_eps=1e-5, tied=False, dtype='bfloat16', vocab=32000,
+      vision='off', experts=8, experts_per_token=2)
+  c.cold_start = dict(steps=0)
   c.sampler = dict(
       slots=128, group_size=16, max_new_tokens=14336, temperature=1.0, top_p=1.0,
       page_tokens=64, pages=16384, decode_steps=8)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=14336, length_cache=2048, length_penalty=0.1,
-      language=0.0, language_model='', code_reward='all',
-      queue=4096, timeout_s=1.5, memory_mb=1024,
-      sandbox='bubblewrap', code_tests=20, test_timeout_s=4.0, test_memory_mb=300)
+      language=0.0, queue=4096, timeout_s=1.5, memory_mb=1024, sandbox='none')
   c.batching = dict(
       prompts_per_batch=64, minibatches=1, max_staleness=2, patience_batches=20, row_tokens=16384,
-      row_patches=0, advantage_norm='minibatch', normalizer='group')
+      advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
-      kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0,
-      router_aux_coef=0.0, vocab_chunk=8000)
+      kl_reference='none', entropy_coef=0.0, router_aux_coef=0.0, vocab_chunk=8000)
   c.optimizer = dict(
       name='adamw', learning_rate=1e-6, warmup_steps=10, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
@@ -62,6 +52,6 @@ def get_config():
       every=20, problems=200, samples=4, temperature=0.7, top_p=0.95, max_new_tokens=14336)
   c.checkpoints = dict(every=20, keep=2)
   c.runtime = dict(
-      mode='ray', address='', trainers=16, samplers=8, verifier_hosts=1, verifier_workers=16,
+      mode='ray', address='', trainers=16, samplers=8, verifiers=1, verifier_workers=16,
       deadline_s=1800.0, heartbeat_s=30.0, restarts=3, transport='device')
   return c

@@ -21,34 +21,25 @@ def get_config():
   c.tokenizer = dict(kind='bytes', path='')
   c.data = dict(
       source='arithmetic', max_prompt_tokens=16, template='plain', system_prompt='',
-      arithmetic=dict(operations='+-', min_terms=2, max_terms=3, max_number=9),
-      jsonl=dict(path='', held_out_path='', held_out=0),
-      tfds=dict(path='', held_out=0))
+      arithmetic=dict(operations='+-', min_terms=2, max_terms=3, max_number=9))
   c.model = dict(
       family='mistral', checkpoint='', layers=3, dim=192, heads=6, kv_heads=2, head_dim=32,
       ffn_dim=512, rope_theta=1e4, norm_eps=1e-5, tied=True, dtype='float32', vocab=0,
-      experts=0, experts_per_token=0,
-      # What reads images, off here; the shape counts only without a checkpoint.
-      vision='off', tower=dict(
-          layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,
-          rope_theta=1e4, norm_eps=1e-5, merge=1, biases=True, image_token=10))
+      vision='off')
   c.cold_start = dict(
-      path='', steps=400, examples=8192, mistakes=0.3, rows=16, learning_rate=2e-3, warmup_steps=10)
+      steps=400, path='', examples=8192, mistakes=0.3, rows=16, learning_rate=2e-3, warmup_steps=10)
   c.sampler = dict(
       slots=128, group_size=8, max_new_tokens=48, temperature=1.0, top_p=1.0,
       page_tokens=16, pages=0, decode_steps=8)
   c.verifiers = dict(
-      format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
-      language=0.0, language_model='', code_reward='all',
-      queue=1024, timeout_s=1.5, memory_mb=1024,
-      sandbox='bubblewrap', code_tests=20, test_timeout_s=4.0, test_memory_mb=300)
+      format=0.1, correct=0.9, length_max=0, language=0.0,
+      queue=1024, timeout_s=1.5, memory_mb=1024, sandbox='none')
   c.batching = dict(
       prompts_per_batch=16, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=128,
-      row_patches=0, advantage_norm='minibatch', normalizer='group')
+      advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
-      kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0,
-      router_aux_coef=0.0, vocab_chunk=0)
+      kl_reference='none', entropy_coef=0.0, vocab_chunk=0)
   c.optimizer = dict(
       name='adamw', learning_rate=1e-3, warmup_steps=5, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
@@ -59,7 +50,5 @@ def get_config():
   c.evaluation = dict(
       every=30, problems=128, samples=1, temperature=1.0, top_p=1.0, max_new_tokens=48)
   c.checkpoints = dict(every=20, keep=2)
-  c.runtime = dict(
-      mode='threads', address='', trainers=1, samplers=1, verifier_hosts=1, verifier_workers=1,
-      deadline_s=300.0, heartbeat_s=30.0, restarts=3, transport='host')
+  c.runtime = dict(mode='threads', samplers=1, verifier_workers=1, deadline_s=300.0)
   return c

@@ -9,11 +9,11 @@ Run:    python -m magistral_jax.data.builders.stories --output=stories.jsonl
             --config.model.checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
             --config.data.jsonl.path=stories.jsonl
 Result: held-out accuracy 0.000 as it comes, 0.365 +- 0.034 after the cold start, 0.490 +- 0.035
-        after 14 updates (200 problems, temperature 0.7). 64 minutes, cold start and evaluations included,
-        on 2 CPU cores that other programs kept busy at the same time (load about 10: 25 tokens/s
-        sampled where the idle machine gives 170), stopped by SIGTERM and resumed for the last evaluation;
-        largest log-probability gap 3.1e-5, staleness at most 1, packing 0.86. float32, jax 0.10.2,
-        2026-11-22, commit df73008.
+        after 14 updates (200 problems, temperature 0.7). 64 minutes, cold start and evaluations
+        included, on 2 CPU cores that other programs kept busy at the same time (load about 10: 25
+        tokens/s sampled where the idle machine gives 170), stopped by SIGTERM and resumed for the
+        last evaluation; largest log-probability gap 3.1e-5, staleness at most 1, packing 0.86.
+        float32, jax 0.10.2, 2026-11-22, commit df73008.
         An earlier run, 51 minutes, rows of 136 tokens: 0.270 after the cold start, 0.525 +- 0.035
         after 20 updates, 0.545 +- 0.035 after 26 (ff60227).
         SVAMP itself is still too hard: 60 steps of imitating gsm8k_train left it at 0.010.
@@ -29,35 +29,26 @@ def get_config():
   c.tokenizer = dict(kind='auto', path='')
   c.data = dict(
       source='jsonl', max_prompt_tokens=72, template='chatml', system_prompt='',
-      arithmetic=dict(operations='+-', min_terms=2, max_terms=3, max_number=9),
-      jsonl=dict(path='', held_out_path='', held_out=200),
-      tfds=dict(path='', held_out=0))
-  # The shape below is the checkpoint's own; it counts only without a checkpoint.
+      jsonl=dict(path='', held_out_path='', held_out=200))
+  # The shape of the checkpoint, which is read only without one, and in plans.
   c.model = dict(
       family='mistral', checkpoint='', layers=30, dim=576, heads=9, kv_heads=3, head_dim=64,
       ffn_dim=1536, rope_theta=1e5, norm_eps=1e-5, tied=True, dtype='float32', vocab=0,
-      experts=0, experts_per_token=0,
-      # What reads images, off here; the shape counts only without a checkpoint.
-      vision='off', tower=dict(
-          layers=24, dim=1024, heads=16, head_dim=64, ffn_dim=4096, patch=16, side=1024,
-          rope_theta=1e4, norm_eps=1e-5, merge=1, biases=True, image_token=10))
+      vision='off')
   c.cold_start = dict(
-      path='', steps=25, examples=2000, mistakes=0.0, rows=8, learning_rate=1e-4, warmup_steps=5)
+      steps=25, path='', examples=2000, mistakes=0.0, rows=8, learning_rate=1e-4, warmup_steps=5)
   c.sampler = dict(
       slots=64, group_size=8, max_new_tokens=64, temperature=1.0, top_p=1.0,
       page_tokens=16, pages=0, decode_steps=4)
   c.verifiers = dict(
-      format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
-      language=0.0, language_model='', code_reward='all',
-      queue=1024, timeout_s=1.5, memory_mb=1024,
-      sandbox='bubblewrap', code_tests=20, test_timeout_s=4.0, test_memory_mb=300)
+      format=0.1, correct=0.9, length_max=0, language=0.0,
+      queue=1024, timeout_s=1.5, memory_mb=1024, sandbox='none')
   c.batching = dict(
       prompts_per_batch=8, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=288,
-      row_patches=0, advantage_norm='minibatch', normalizer='group')
+      advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
-      kl_coef=0.0, kl_reference='none', kl_ema=0.99, entropy_coef=0.0,
-      router_aux_coef=0.0, vocab_chunk=0)
+      kl_reference='none', entropy_coef=0.0, vocab_chunk=0)
   c.optimizer = dict(
       name='adamw', learning_rate=2e-5, warmup_steps=3, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
@@ -68,7 +59,5 @@ def get_config():
   c.evaluation = dict(
       every=20, problems=200, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=64)
   c.checkpoints = dict(every=10, keep=2)
-  c.runtime = dict(
-      mode='threads', address='', trainers=1, samplers=1, verifier_hosts=1, verifier_workers=1,
-      deadline_s=1800.0, heartbeat_s=30.0, restarts=3, transport='host')
+  c.runtime = dict(mode='threads', samplers=1, verifier_workers=1, deadline_s=1800.0)
   return c

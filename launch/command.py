@@ -21,7 +21,7 @@ from launch.launcher import Launcher, Refused
 from launch.machine import Job, mounted
 from launch.shell import CommandError, DryShell, Shell
 from magistral_jax.experiment import cli
-from magistral_jax.experiment.schema import check_limits
+from magistral_jax.experiment.values import check_limits
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ACTIONS = {
@@ -32,6 +32,8 @@ ACTIONS = {
     'stop': 'let the job save and end; the slices stay, and cost',
     'delete': 'delete all slices of this name; what is in the bucket stays',
 }
+# What every job overrides.
+ON_CLUSTER = ('--config.runtime.mode=ray', '--config.runtime.address=auto')
 # What travels to the hosts.
 CODE = ('magistral_jax', 'configs', 'setup.py', 'pyproject.toml', 'README.md')
 
@@ -66,22 +68,10 @@ def parse(argv):
   for text in left:
     if not re.match(r'--config(\.[^=]+)?=', text):
       parser.error(f'{text!r} is no argument (overrides are written --config.KEY=VALUE)')
-  cli.check_overrides(left)
+  c = cli.read_config([*left, *ON_CLUSTER])
   flags = dict(text.split('=', 1) for text in left)
   path = flags.pop('--config')
-  c = cli.load_config(path)
-  c.update_from_flattened_dict({
-      key: _value(c, key, text) for key, text in
-      ((flag.removeprefix('--config.'), text) for flag, text in flags.items())})
   return arguments, c, path, [f'{flag}={text}' for flag, text in flags.items()]
-
-
-def _value(c, key: str, text: str):
-  """The text of an override as a value of the type that the config gave the key."""
-  for name in key.split('.'):
-    c = c[name]
-  parser, _ = cli.PARSERS.get(type(c), (None, ''))
-  return parser.parse(text) if parser else text
 
 
 def make_job(arguments, config_path: str, overrides, trainers: int) -> Job:
@@ -103,8 +93,7 @@ def make_job(arguments, config_path: str, overrides, trainers: int) -> Job:
     raise ValueError(f'--workdir={arguments.workdir!r} must be in a bucket, gs://BUCKET/RUN: hosts '
                      f'and their disks do not outlive a preemption.')
   command = shlex.join([
-      'python', '-m', 'magistral_jax.train', f'--config={path}', *overrides,
-      '--config.runtime.mode=ray', '--config.runtime.address=auto',
+      'python', '-m', 'magistral_jax.train', f'--config={path}', *overrides, *ON_CLUSTER,
       f'--config.runtime.trainers={trainers}', f'--workdir={mounted(arguments.workdir)}'])
   archive = os.path.join(tempfile.gettempdir(), f'{name}.tgz')
   upload = ('tar', 'czf', archive, '--exclude=__pycache__', '-C', str(ROOT), *CODE)

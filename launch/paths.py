@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from launch.machine import mounted
 from magistral_jax.experiment.checks import check
+from magistral_jax.experiment.values import flat
 
 PATHS = ('tokenizer.path', 'data.jsonl.path', 'data.jsonl.held_out_path', 'data.tfds.path',
          'model.checkpoint', 'cold_start.path')
@@ -17,7 +18,8 @@ def in_bucket(c, bucket: str) -> dict[str, str]:
   Raises:
     ValueError: one lies elsewhere, or the source of problems has none.
   """
-  named = {key: value for key in PATHS if (value := _value(c, key))}
+  values = dict(flat(c))
+  named = {key: value for key in PATHS if (value := values.get(key))}
   for key, value in named.items():
     if not value.startswith(f'gs://{bucket}/'):
       raise ValueError(f'{key}={value!r} is not where the hosts could read it: copy it to the '
@@ -39,11 +41,5 @@ def on_hosts(overrides, named) -> list[str]:
 
 def check_job(c, trainers: int) -> None:
   """Raises the ValueError that training would raise on the hosts before it reads any file."""
-  c.runtime.update(mode='ray', address='auto', trainers=trainers)
+  c.runtime.trainers = trainers
   check(c)
-
-
-def _value(c, key: str) -> str:
-  for name in key.split('.'):
-    c = c[name]
-  return c

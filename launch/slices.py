@@ -72,8 +72,8 @@ def from_config(c, name: str) -> list[Slice]:
     raise ValueError(f'mesh.sampler_topology={one.generation + ":" + one.topology!r} has '
                      f'{one.hosts} hosts, but a sampler is one process: choose a slice of one '
                      f'host and raise runtime.samplers.')
-  if c.runtime.verifier_hosts > c.runtime.samplers:
-    raise ValueError(f'runtime.verifier_hosts={c.runtime.verifier_hosts} must be at most '
+  if c.runtime.verifiers > c.runtime.samplers:
+    raise ValueError(f'runtime.verifiers={c.runtime.verifiers} must be at most '
                      f'runtime.samplers={c.runtime.samplers}: verifiers use the CPUs of the '
                      f"samplers' hosts, one of them on each.")
   return slices

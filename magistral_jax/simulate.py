@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from magistral_jax.experiment import cli
-from magistral_jax.experiment.schema import check_limits
+from magistral_jax.experiment.values import check_limits
 from magistral_jax.simulation import inputs, plots, report
 from magistral_jax.simulation.events import Simulation
 from magistral_jax.simulation.sweep import recommend, sweep, synchronous

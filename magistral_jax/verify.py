@@ -48,7 +48,7 @@ from rich.table import Table
 
 from magistral_jax import code_tests
 from magistral_jax.data.jsonl import read_object
-from magistral_jax.experiment import build, checks, cli
+from magistral_jax.experiment import build, checks, cli, values
 from magistral_jax.records import Verdict
 from magistral_jax.verifiers.code import cpp, judge
 from magistral_jax.verifiers.reward import VERIFIERS
@@ -57,10 +57,9 @@ from magistral_jax.verifiers.sandbox import sandbox
 # The reward of the paper and its limits; what the paper does not print is ours.
 DEFAULTS = dict(
     verifiers=dict(
-        format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
-        language=0.1, language_model='', code_reward='all', queue=1024, timeout_s=1.5,
-        memory_mb=1024, sandbox='bubblewrap', code_tests=20, test_timeout_s=4.0,
-        test_memory_mb=300),
+        format=0.1, correct=0.9, length_max=0, language=0.1, language_model='', queue=1024,
+        timeout_s=1.5, memory_mb=1024, sandbox='bubblewrap', code_reward='all', code_tests=20,
+        test_timeout_s=4.0, test_memory_mb=300),
     runtime=dict(verifier_workers=os.cpu_count() or 1))
 AHEAD = 16                # Jobs of each worker that are handed out before the first is written.
 
@@ -307,7 +306,7 @@ def parse(argv: Sequence[str]):
     if not args.probe and not getattr(args, flag):
       parser.error(f'the following arguments are required: --{flag}')
   with cli.one_sentence():
-    args.config = cli.read_config(argv)
+    args.config = cli.read_config(argv, optional=True)
   return args
 
 
@@ -317,7 +316,7 @@ def settings(args) -> ConfigDict:
   if c is None:
     c = ConfigDict(DEFAULTS)
   else:
-    checks.check_limits(c)
+    values.check_limits(c)
   checks.check_verifiers(c)
   if args.workers is not None:
     c.runtime.verifier_workers = args.workers
@@ -332,8 +331,8 @@ def main(args) -> None:
     if os.path.realpath(args.input) == os.path.realpath(args.output):
       raise ValueError(f'--output={args.output!r} is the file of --input: name another one.')
     c = settings(args)
-    v = c.verifiers
-    read = lambda: read_lines(args.input, length_max=v.length_max, code_tests=v.code_tests)
+    v = values.filled(c, 'verifiers')
+    read = lambda: read_lines(args.input, length_max=v['length_max'], code_tests=v['code_tests'])
     # By the language that programs are asked for in; None for mathematics.
     kinds = collections.Counter(line.job.get('tests', {}).get('language') for line in read())
     if programs := kinds.total() - kinds[None]:
@@ -346,7 +345,7 @@ def main(args) -> None:
   with pool:
     with cli.one_sentence():
       output = open_output(
-          args.output, json.dumps(dict(input_sha256=digest, verifiers=v.to_dict())))
+          args.output, json.dumps(dict(input_sha256=digest, verifiers=v)))
     if output.done:
       console.print(f'Going on after {output.done} completions of an interrupted run.')
     lines = itertools.islice(read(), output.done, None)

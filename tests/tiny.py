@@ -9,11 +9,11 @@ from PIL import Image
 from tokenizers import models, pre_tokenizers
 
 from magistral_jax import train
-from magistral_jax.experiment import checks
+from magistral_jax.experiment import checks, values
 from magistral_jax.experiment.cli import load_config
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
-from magistral_jax.models.formats import checkpoint
+from magistral_jax.models.formats import export
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.records import Verdict
@@ -33,8 +33,7 @@ EXPERTS = dict(experts=4, experts_per_token=2)
 def load(name='quickstart', **overrides):
   """A config with values replaced, whatever their types: load(**{'sampler.slots': 4})."""
   c = load_config(str(CONFIGS / f'{name}.py'))
-  with c.ignore_type():
-    c.update_from_flattened_dict(overrides)
+  values.change(c, overrides)
   return c
 
 
@@ -43,26 +42,24 @@ def shrink(c, **overrides):
 
   Every mesh axis that cuts something cuts it in two, as far as eight devices go.
   """
-  c.total_steps = 1
-  c.data.update(max_prompt_tokens=min(c.data.max_prompt_tokens, 32), system_prompt='')
-  c.model.update(SHAPE, dtype='float32', vocab=0)
-  if c.model.experts:
-    c.model.update(EXPERTS)
-  c.model.tower.update(TOWER)
-  c.cold_start.update(steps=2, examples=8, rows=4)
-  c.sampler.update(slots=8, group_size=4, max_new_tokens=8, page_tokens=8, decode_steps=4)
-  c.batching.update(prompts_per_batch=2, row_tokens=64)
-  c.batching.row_patches = min(c.batching.row_patches, 64)
-  c.trainer.update(microbatch_rows=4, unroll=1)
-  c.sampler.pages = 0
-  c.loss.vocab_chunk = min(c.loss.vocab_chunk, 4)
-  c.mesh.trainer.update(_halves(c.mesh.trainer, devices=4))
-  c.mesh.sampler.update(_halves(c.mesh.sampler, devices=2))
-  c.mesh.update(trainer_topology='', sampler_topology='')
-  c.evaluation.update(every=0, problems=4, max_new_tokens=8)
-  c.runtime.update(mode='lockstep', trainers=1, samplers=1, verifier_hosts=1, verifier_workers=1,
-                   deadline_s=300.0)
-  c.update_from_flattened_dict(overrides)
+  small = {
+      'total_steps': 1, 'data.max_prompt_tokens': min(c.data.max_prompt_tokens, 32),
+      'data.system_prompt': '', 'model': SHAPE | dict(dtype='float32', vocab=0),
+      'cold_start': dict(steps=2, examples=8, rows=4),
+      'sampler': dict(slots=8, group_size=4, max_new_tokens=8, page_tokens=8, decode_steps=4,
+                      pages=0),
+      'batching': dict(prompts_per_batch=2, row_tokens=64),
+      'trainer': dict(microbatch_rows=4, unroll=1), 'loss.vocab_chunk': min(c.loss.vocab_chunk, 4),
+      'mesh': dict(trainer=_halves(c.mesh.trainer, devices=4), trainer_topology='',
+                   sampler=_halves(c.mesh.sampler, devices=2), sampler_topology=''),
+      'evaluation': dict(every=0, problems=4, max_new_tokens=8),
+      'runtime': dict(mode='lockstep', samplers=1, verifier_workers=1, deadline_s=300.0)}
+  if c.model.family == 'mixtral':
+    small['model'] |= EXPERTS
+  values.change(c, small)
+  if overrides.get('model.vision', c.model.vision) != 'off':
+    overrides = {'model.tower': TOWER, 'batching.row_patches': 64} | overrides
+  values.change(c, overrides)
   return c
 
 
@@ -79,14 +76,15 @@ def needs(c, path):
   """What a config asks its user to bring: {key: value} of a tokenizer, a model, problems."""
   if c.model.vision != 'off':
     return write_images(path)
-  values = {}
+  brought, mixture = {}, c.model.family == 'mixtral'
   if c.tokenizer.kind != 'bytes':
-    folder = write_folder(path / 'model', **(EXPERTS if c.model.experts else {}))
-    values |= {'tokenizer.kind': 'huggingface', 'model.checkpoint': folder,
-               'data.template': 'mistral-v1' if c.model.experts else 'chatml'}
+    folder = write_folder(path / 'model', **(EXPERTS if mixture else {}))
+    brought |= {'tokenizer.kind': 'huggingface', 'model.checkpoint': folder,
+                'data.template': 'mistral-v1' if mixture else 'chatml'}
   if c.data.source == 'jsonl':
-    values |= {'data.jsonl.path': write_problems(path / 'problems.jsonl'), 'data.jsonl.held_out': 4}
-  return values
+    brought |= {'data.jsonl.path': write_problems(path / 'problems.jsonl'),
+                'data.jsonl.held_out': 4}
+  return brought
 
 
 def write_folder(path, **experts):
@@ -94,7 +92,7 @@ def write_folder(path, **experts):
   config = ModelConfig(
       family='mixtral' if experts else 'mistral', vocab=len(WORDS), rope_theta=1e4, norm_eps=1e-5,
       tied=True, dtype='float32', **SHAPE, **experts)
-  checkpoint.save_huggingface(jax.jit(lambda: decoder.init(config, 0))(), config, path)
+  export.save_huggingface(jax.jit(lambda: decoder.init(config, 0))(), config, path)
   save_words(path, WORDS, controls=WORDS[:2])
   return str(path)
 

@@ -1,4 +1,4 @@
-"""From a config to the parts of a run. With check.py the only library code that sees ConfigDict."""
+"""The parts of a run, made from its config."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from magistral_jax.batching.packing import Patches
 from magistral_jax.data import images, traces
 from magistral_jax.data.sources import SOURCES
 from magistral_jax.data.stream import PromptStream, make_example
+from magistral_jax.experiment.values import filled
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig, VisionConfig
 from magistral_jax.models.formats import checkpoint, workdir
@@ -64,8 +65,8 @@ def meshes(c) -> Meshes:
                 tuple(sharding.make_mesh(part, **sample) for part in parts[1:]))
 
 
-def tokenizer_place(c) -> dict[str, str]:
-  """{kind, path} of the tokenizer; a checkpoint brings its own unless tokenizer.path says else."""
+def tokenizer_file(c) -> dict[str, str]:
+  """{kind, path} of the tokenizer: the checkpoint's own unless tokenizer.path names another."""
   path = c.tokenizer.path or c.model.checkpoint
   if path and not c.tokenizer.path and checkpoint.kind(path) == 'workdir':
     return workdir.read_experiment(path)['tokenizer']
@@ -74,13 +75,11 @@ def tokenizer_place(c) -> dict[str, str]:
 
 def tokenizer(c):
   """The tokenizer of the config."""
-  return load_tokenizer(**tokenizer_place(c))
+  return load_tokenizer(**tokenizer_file(c))
 
 
 def source(c):
   """The source of problems."""
-  if c.data.source not in SOURCES:
-    raise ValueError(f'data.source={c.data.source!r} is unknown: choose one of {sorted(SOURCES)}.')
   return SOURCES[c.data.source](c.seed, **c.data[c.data.source])
 
 
@@ -104,7 +103,7 @@ def patches(c, config: ModelConfig) -> Patches | None:
 
 
 def cold_start_source(c, prompts: PromptStream):
-  """Where the cold start's examples come from: a file of its own, or the training problems."""
+  """The source of the cold start's examples: a file of its own, or the training problems."""
   if not c.cold_start.path:
     return prompts.source
   return SOURCES['jsonl'](c.seed, path=c.cold_start.path, held_out_path='', held_out=0)
@@ -113,7 +112,7 @@ def cold_start_source(c, prompts: PromptStream):
 def cold_start_examples(c, tok, config: ModelConfig, prompts: PromptStream) -> list[tuple]:
   """(prompt tokens, completion tokens, images) of every example that fits into a row.
 
-  The images of all of them are held in memory, as bytes of colour.
+  The images of all examples are held in memory, as bytes of colour.
 
   Raises:
     ValueError: there is nothing to imitate, or none of it fits.
@@ -131,8 +130,9 @@ def cold_start_examples(c, tok, config: ModelConfig, prompts: PromptStream) -> l
                      f'raise it, or set cold_start.steps=0.')
   fit = [example for example, n in zip(examples, lengths, strict=True) if n <= row]
   most = max(sum(len(image.pixels) for image in example[2]) for example in fit)
-  if most > c.batching.row_patches:
-    raise ValueError(f'batching.row_patches={c.batching.row_patches} is too little for the images '
+  room = filled(c, 'batching')['row_patches']
+  if most > room:
+    raise ValueError(f'batching.row_patches={room} is too little for the images '
                      f'of a cold-start example, of {most} patches: raise it.')
   return fit
 
@@ -141,10 +141,10 @@ def model_config(c, vocab: int) -> ModelConfig:
   """The model's shape: from its checkpoint if there is one, else from the config.
 
   Args:
-    vocab: of the tokenizer; counts where model.vocab is 0.
+    vocab: tokens of the tokenizer; used where model.vocab is 0.
   """
   m = dict(c.model)
-  path, mode, tower = (m.pop(key) for key in ('checkpoint', 'vision', 'tower'))
+  path, mode, tower = m.pop('checkpoint'), m.pop('vision'), m.pop('tower', None)
   if not path:
     m |= dict(vocab=m['vocab'] or vocab, vision=None if mode == 'off' else VisionConfig(**tower))
     return ModelConfig(**m)
@@ -164,7 +164,7 @@ def params(c, config: ModelConfig, mesh, rules, *, dtype: str = 'float32'):
   """Parameters on `mesh`: read from the checkpoint, or freshly drawn.
 
   Args:
-    dtype: float32 for training; a sampler alone needs no more than what it computes in.
+    dtype: float32 for training; for a sampler alone the dtype of its computation is enough.
   """
   _, axes = decoder.definition(config)
   shardings = sharding.tree_named(mesh, rules, axes)
@@ -186,7 +186,7 @@ def abstract_params(config: ModelConfig, mesh):
 
 def optimizer(c, config: ModelConfig, **changed):
   """The optimizer; weight decay leaves norms alone."""
-  o = dict(c.optimizer) | changed
+  o = filled(c, 'optimizer') | changed
   o.pop('max_bad_steps')
   decayed = jax.tree_util.tree_map_with_path(
       lambda path, _: 'norm' not in jax.tree_util.keystr(path),
@@ -209,7 +209,8 @@ def train_step(c, config: ModelConfig, mesh, **changed):
                         unroll=c.trainer.unroll, layout=sharding.Layout(mesh, sharding.TRAINER)),
       decoder.head, opt, template, temperature=c.sampler.temperature,
       vocab_shards=sharding.pieces(mesh, sharding.TRAINER, 'vocab'), frozen=frozen(c),
-      routed=config if config.experts else None, whole_rows=mesh.size == 1, **c.loss)
+      routed=config if config.experts else None, whole_rows=mesh.size == 1,
+      **filled(c, 'loss'))
   return opt, template, step
 
 
@@ -229,7 +230,7 @@ def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **chang
 
 
 def slot_pages(c) -> int:
-  """Pages of the longest sequence."""
+  """Pages that the longest sequence takes."""
   longest = c.data.max_prompt_tokens + max(c.sampler.max_new_tokens, c.evaluation.max_new_tokens)
   return -(-longest // c.sampler.page_tokens)
 
@@ -255,19 +256,22 @@ def sampler(c, config: ModelConfig, mesh, tok, snapshot: WeightSnapshot) -> Engi
 
 def pool(c) -> Pool:
   """The pool of verifier workers; a context manager."""
-  rewards = dict(c.verifiers)
+  rewards = filled(c, 'verifiers')
   limits = {key: rewards.pop(key) for key in VERIFIER_LIMITS}
-  del limits['code_tests']     # The role's.
+  del limits['code_tests']     # Read by the role.
+  # Where no programs are judged none comes; one that came all the same would be isolated.
+  if limits['sandbox'] == 'none':
+    limits['sandbox'] = 'bubblewrap'
   return Pool(c.runtime.verifier_workers, rewards=rewards, **limits)
 
 
 def verifier(c, pool: Pool) -> PoolVerifier:
   """The verifier as a role of the loop."""
-  return PoolVerifier(pool, c.verifiers.code_tests)
+  return PoolVerifier(pool, filled(c, 'verifiers')['code_tests'])
 
 
 def samplings(c) -> tuple[Sampling, Sampling]:
-  """How prompts are sampled for training, and for evaluations."""
+  """The settings by which prompts are sampled for training, and for evaluations."""
   e = c.evaluation
   return (Sampling(c.sampler.group_size, c.sampler.temperature, c.sampler.top_p,
                    c.sampler.max_new_tokens),

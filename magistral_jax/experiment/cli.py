@@ -1,4 +1,4 @@
-"""What entry points share: the flag --config, and user mistakes told in one sentence.
+"""The command line: the flag --config with its overrides, and user mistakes in one sentence.
 
 A mistake on the command line or in a config ends the program before anything is compiled, with one
 line on standard error that begins with 'error: ', and exit status 2.
@@ -13,43 +13,50 @@ import errno
 import fcntl
 import functools
 import io
+import itertools
 import os
 import pathlib
 import re
 import runpy
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from magistral_jax.experiment.schema import did_you_mean, keys
+from magistral_jax.experiment import values
+from magistral_jax.experiment.schema import KEYS
 
-# How the text of an override becomes a value, by the type that the config file gave the key.
-PARSERS = {
-    int: (flags.IntegerParser(), 'a whole number'), float: (flags.FloatParser(), 'a number'),
-    bool: (flags.BooleanParser(), 'true or false')}
+# How the text of an override becomes a value, by the type that the schema gives the key.
+PARSERS = {int: flags.IntegerParser().parse, float: flags.FloatParser().parse,
+           bool: flags.BooleanParser().parse, str: str}
 
 
 @functools.cache
 def define_config():
-  """The flag --config=FILE with overrides such as --config.loss.clip_high=0.3."""
-  return config_flags.DEFINE_config_file('config', None, 'The experiment.', lock_config=True)
+  """The flag --config=FILE with overrides such as --config.loss.clip_high=0.3.
+
+  Its value is the changed config: `parse_flags` reads it.
+  """
+  return flags.DEFINE_string(
+      'config', None, 'The experiment, such as configs/quickstart.py; --config.KEY=VALUE changes '
+      'one of its keys, which docs/config.md lists.')
 
 
 def run(main, *, parse=None) -> None:
-  """Runs `main` with the parsed command line; a command line that cannot work is one sentence.
+  """Runs `main` with the parsed command line; reports one that cannot work in one sentence.
 
   Args:
-    main: takes what is left of the arguments, or what `parse` made of them.
-    parse: arguments -> what `main` takes; None: absl's flags.
+    main: takes what `parse` returns.
+    parse: arguments -> argument of `main`; None parses absl's flags and returns the rest.
   """
   def parse_others(argv):
     flags.FLAGS(argv[:1])  # absl asks that its own flags be parsed in any case.
     return parse(argv)
 
-  # A terminal that knows fewer letters shows others in their place.
+  # A terminal without some letters shows replacements instead of failing.
   for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors='replace')
@@ -71,7 +78,7 @@ def one_sentence():
 
 
 class ArgumentParser(argparse.ArgumentParser):
-  """argparse whose mistakes are one sentence, too."""
+  """An argparse parser that reports mistakes in one sentence, too."""
 
   def error(self, message: str):
     with one_sentence():
@@ -79,7 +86,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def folder(flag: str, path: str | None) -> pathlib.Path:
-  """The folder that a flag names, made if need be; ValueError if it cannot be."""
+  """The folder that a flag names, created if need be; ValueError if that fails."""
   if not path:
     raise ValueError(f'--{flag} is missing: name a folder for the files of this run.')
   try:
@@ -92,10 +99,10 @@ def folder(flag: str, path: str | None) -> pathlib.Path:
 
 @contextlib.contextmanager
 def claimed(flag: str, path: pathlib.Path):
-  """Keeps other runs out of a folder for as long as this one is in it, however it ends.
+  """A context that keeps other runs out of a folder until it ends, however it ends.
 
   Raises:
-    ValueError: another run is in it, or its files cannot be written.
+    ValueError: another run uses the folder, or its files cannot be written.
   """
   try:
     lock = open(path / '.lock', 'a')
@@ -112,7 +119,7 @@ def claimed(flag: str, path: pathlib.Path):
     except BlockingIOError:
       raise ValueError(f'--{flag}={str(path)!r} is in use by another run: wait for its end, or '
                        f'name another folder.') from None
-    except OSError as error:     # Some network disks know no locks.
+    except OSError as error:     # Some network disks have no locks.
       logging.warning('%s cannot be kept from other runs (%s).', path, error)
     yield
 
@@ -121,32 +128,23 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
   """Parses absl's flags out of `argv`; returns what is left, the program's name."""
   with one_sentence():
     argv = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+    config = None
     if 'config' in flags.FLAGS and not any(re.match(r'--?(help\w*|\?)$', a) for a in argv):
-      check_overrides(argv)
+      config, (_, argv) = read_config(argv), split_config(argv)
     try:
       left = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
       raise ValueError(
           f'--{error.flagname} is no flag of this command'
-          f'{did_you_mean(error.flagname, list(flags.FLAGS))}; --help lists them.') from None
+          f'{values.did_you_mean(error.flagname, flags.FLAGS)}; --help lists them.') from None
     except flags.Error as error:
       raise ValueError(f'{error}.') from None
     if len(left) > 1:
       raise ValueError(f'{left[1]!r} stands alone on the command line: write --flag=value, '
                        f'without spaces around the equals sign.')
+    if config is not None:
+      flags.FLAGS['config'].value = config
   return left
-
-
-def check_overrides(argv: Sequence[str]) -> None:
-  """Raises ValueError for a --config that cannot be loaded, or an override that does not fit it."""
-  paths = [text for key, text in _flags(argv) if key == 'config']
-  if not paths or not paths[-1]:
-    raise ValueError('--config is missing: name an experiment, such as '
-                     '--config=configs/quickstart.py.')
-  config = load_config(paths[-1])
-  for key, text in _flags(argv):
-    if key.startswith('config.'):
-      _check_override(config, key.removeprefix('config.'), text)
 
 
 def load_config(path: str) -> ConfigDict:
@@ -174,67 +172,67 @@ def load_config(path: str) -> ConfigDict:
   return config
 
 
-def read_config(argv: Sequence[str]) -> ConfigDict | None:
-  """What --config and its overrides in `argv` come to; None if there are none.
+def read_config(argv: Sequence[str], *, optional: bool = False) -> ConfigDict | None:
+  """The config that --config names in `argv`, changed by the overrides there, and locked.
 
-  For entry points that parse their command line without absl. Raises ValueError as
-  `check_overrides` does.
+  An override that chooses another section, such as --config.data.source=jsonl, brings its keys
+  (`values.change`).
+
+  Args:
+    optional: give None where `argv` says nothing of a config.
+  Raises:
+    ValueError: a config that cannot be loaded, or an override that does not fit it.
   """
-  found = _flags(argv)
-  if not found:
+  found, _ = split_config(argv)
+  if optional and not found:
     return None
-  check_overrides(argv)
-  config = load_config([text for key, text in found if key == 'config'][-1])
-  changes = {}
-  for key, text in found:
-    name = key.removeprefix('config.')
-    if key != name:
-      value = functools.reduce(lambda section, part: section[part], name.split('.'), config)
-      parser, _ = PARSERS.get(type(value), (None, ''))
-      changes[name] = (f'--no{key}' not in argv if text is None else
-                       parser.parse(text) if parser else text)
-  config.update_from_flattened_dict(changes)
-  return config
+  paths = [text for key, text in found if key == 'config']
+  if not paths or not paths[-1]:
+    raise ValueError('--config is missing: name an experiment, such as '
+                     '--config=configs/quickstart.py.')
+  config = load_config(paths[-1])
+  known = dict(values.flat(config))
+  values.change(config, {
+      key: _parse(key, text, known)
+      for key, text in ((name.removeprefix('config.'), text) for name, text in found)
+      if key != 'config'})
+  return config.lock()
 
 
-def flat(tree, path: str = ''):
-  """(dotted key, value) of every leaf of nested dicts."""
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      yield from flat(value, f'{path}{key}.')
-    else:
-      yield f'{path}{key}', value
+def split_config(argv: Sequence[str]) -> tuple[list[tuple[str, str | None]], list[str]]:
+  """([(name, text)] of the arguments --config..., the other arguments).
 
-
-def _check_override(config: ConfigDict, key: str, text: str | None) -> None:
-  shown = key if text is None else f'{key}={text}'
-  value = config
-  for name in key.split('.'):
-    if not isinstance(value, ConfigDict) or name not in value:
-      raise ValueError(f'--config.{shown} changes a key that the config does not have'
-                       f'{did_you_mean(key, keys(config))}: correct its name.')
-    value = value[name]
-  if isinstance(value, ConfigDict):
-    raise ValueError(f'--config.{shown} would replace a whole section: set its keys one by one, '
-                     f'such as --config.{key}.{next(iter(value), "key")}=...')
-  parser, words = PARSERS.get(type(value), (None, 'text'))
-  if text is None and type(value) is not bool:
-    raise ValueError(f'--config.{key} has no value: write --config.{key}={value}, for example.')
-  try:
-    if parser and text is not None:
-      parser.parse(text)
-  except (ValueError, TypeError):
-    raise ValueError(f'--config.{shown} must be {words}: the config has {key}={value}.') from None
-
-
-def _flags(argv: Sequence[str]) -> list[tuple[str, str | None]]:
-  """(name, text) of the arguments --config... of a command line; text None where there is none."""
-  found = []
-  for i, argument in enumerate(argv):
+  --config.key=text and --config.key text are one flag; --config.key alone has no text, and
+  --noconfig.key is --config.key=false.
+  """
+  found, others, following = [], [], False
+  for argument, after in itertools.zip_longest(argv, argv[1:]):
     match = re.match(r'--?(no)?(config(?:\.[^=]*)?)(?:=(.*))?$', argument, re.DOTALL)
-    if match:
-      no, name, text = match.groups()
-      # `--name value` is one flag, too.
-      following = argv[i + 1] if i + 1 < len(argv) and argv[i + 1][:2] != '--' else None
-      found.append((name, text if text is not None or no else following))
-  return found
+    if following or not match:
+      others += [] if following else [argument]
+      following = False
+      continue
+    no, name, text = match.groups()
+    following = text is None and not no and after is not None and after[:2] != '--'
+    found.append((name, 'false' if no else after if following else text))
+  return found, others
+
+
+def _parse(key: str, text: str | None, known: Mapping[str, Any]) -> Any:
+  """The value of an override, by the type that the schema gives the key."""
+  shown = key if text is None else f'{key}={text}'
+  if key not in KEYS:
+    inside = [name for name in KEYS if name.startswith(f'{key}.')]
+    if inside:
+      raise ValueError(f'--config.{shown} would replace a whole section: set its keys one by one, '
+                       f'such as --config.{inside[0]}=...')
+    raise ValueError(f'--config.{shown} changes a key that the config does not have'
+                     f'{values.did_you_mean(key, KEYS)}: correct its name.')
+  limit = KEYS[key].limit
+  if text is None and limit.type is not bool:
+    example = known.get(key, KEYS[key].start)
+    raise ValueError(f'--config.{key} has no value: write --config.{key}={example}, for example.')
+  try:
+    return True if text is None else PARSERS[limit.type](text)
+  except (ValueError, TypeError):
+    raise ValueError(f'--config.{shown} must be {limit.words}.') from None

@@ -1,20 +1,38 @@
-"""Every key of a config with its type and its limits: the shape of configs/quickstart.py.
+"""Every key of a config: its limit, its meaning, and when it is there.
 
-What depends on two keys or on the machine is in check.py.
+A config writes every value of the keys that it chooses, and no other key. Most are always chosen;
+those of a `Section` with a `when` only while another key has a certain value: `data.jsonl` while
+data.source='jsonl', `cold_start.rows` while cold_start.steps is above 0. Such keys have a starting
+value here. The command line uses it when it chooses the section (`values.change`).
+
+A new key is one line of SECTIONS, a value in the configs that choose it, and the argument that
+reads it. `python -m magistral_jax.experiment.reference` then writes docs/config.md again.
+What depends on two keys, on files or on the machine is in checks.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from magistral_jax.batching.advantages import ADVANTAGE_NORMS, NORMALIZERS
 from magistral_jax.data.sources import SOURCES
 from magistral_jax.data.templates import TEMPLATES
+from magistral_jax.experiment.limits import (
+    ANY,
+    DECAY,
+    FLAG,
+    NOT_NEGATIVE,
+    NUCLEUS,
+    POSITIVE,
+    SHARE,
+    TEXT,
+    TOPOLOGY,
+    Limit,
+    choice,
+    whole,
+)
 from magistral_jax.models.config import DTYPES, FAMILIES, VISION
 from magistral_jax.models.decoder import REMAT
 from magistral_jax.tokens import TOKENIZERS
@@ -26,153 +44,267 @@ from magistral_jax.verifiers.sandbox.sandbox import MODES as SANDBOXES
 from magistral_jax.verifiers.workers.pool import MIN_MEMORY_MB
 from magistral_jax.weights.role import TRANSPORTS
 
-# The last two put every role in a process of its own; the two lockstep ones are reproducible.
+# The last two run every role in a process of its own; the two lockstep modes are reproducible.
 MODES = ('threads', 'lockstep', 'ray', 'ray_lockstep')
 ON_CLUSTER = ('ray', 'ray_lockstep')
-MIN_TEST_MEMORY_MB = 32   # Of a Python interpreter that does nothing.
+MIN_TEST_MEMORY_MB = 32   # A Python interpreter that runs nothing.
 
 
 @dataclasses.dataclass(frozen=True)
-class Limit:
-  """What a value must be.
+class Key:
+  """One key of a config: Key(whole(1), 'Completions of one prompt.')."""
+  limit: Limit
+  meaning: str
+  start: Any = None         # Starting value; only where the section has a `when`.
 
-  Limit('a whole number of at least 1', lambda v: type(v) is int and v >= 1)
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+  """The value of another key that makes a section part of a config.
+
+  Condition('data.source', "is 'jsonl'", lambda v: v == 'jsonl')
   """
+  key: str
   words: str
-  allows: Any               # value -> bool
+  allows: Callable[[Any], bool]
+
+  def __str__(self) -> str:
+    return f'{self.key} {self.words}'
+
+  def holds(self, flat: Mapping[str, Any]) -> bool:
+    """Whether a config, as {dotted key: value}, chooses the section."""
+    return self.key in flat and self.allows(flat[self.key])
 
 
-def whole(least: int, most: float = math.inf) -> Limit:
-  """Whole numbers from `least` to `most`; true and false are none."""
-  upper = '' if most == math.inf else f' and at most {most}'
-  return Limit(f'a whole number of at least {least}{upper}',
-               lambda v: type(v) is int and least <= v <= most)
+def among(key: str, values) -> Condition:
+  """The condition that a key has one of several values."""
+  values = tuple(values)
+  return Condition(key, f'is {" or ".join(map(repr, values))}', lambda v: v in values)
 
 
-def number(words: str, allows=lambda v: True) -> Limit:
-  """Finite numbers that `allows` takes; `words` says which."""
-  return Limit(f'a finite number{words and " " + words}',
-               lambda v: type(v) in (int, float) and math.isfinite(v) and allows(v))
+def above_0(key: str) -> Condition:
+  """The condition that a number is above 0."""
+  return Condition(key, 'is above 0', lambda v: type(v) in (int, float) and v > 0)
 
 
-def choice(names) -> Limit:
-  """One of some names."""
-  names = tuple(names)
-  return Limit(f'one of {", ".join(names)}', lambda v: v in names)
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """Keys that stand together in a config, or that one condition adds to such a group."""
+  name: str                 # '' for keys that stand in no section.
+  meaning: str
+  keys: dict[str, Key]
+  when: Condition | None = None
+
+  def names(self) -> dict[str, Key]:
+    """{dotted key: its Key}."""
+    return {f'{self.name}.{name}' if self.name else name: key for name, key in self.keys.items()}
 
 
-ANY = number('')
-POSITIVE = number('above 0', lambda v: v > 0)
-NOT_NEGATIVE = number('of at least 0', lambda v: v >= 0)
-SHARE = number('between 0 and 1', lambda v: 0 <= v <= 1)
-DECAY = number('of at least 0 and below 1', lambda v: 0 <= v < 1)
-NUCLEUS = number('above 0 and at most 1', lambda v: 0 < v <= 1)
-FLAG = Limit('true or false', lambda v: type(v) is bool)
-TEXT = Limit('text', lambda v: isinstance(v, str))
-TOPOLOGY = Limit(
-    "'' (this machine) or a TPU slice such as 'v5p:4x4x4' or 'v6e:8x8' (v4, v5e, v5p, v6e, tpu7x)",
-    lambda v: isinstance(v, str) and bool(re.fullmatch(
-        r'|(v5e|v6e):[1-9]\d*x[1-9]\d*|(v4|v5p|tpu7x):[1-9]\d*x[1-9]\d*x[1-9]\d*', v)))
-
-LIMITS = dict(
-    seed=whole(0, 2**31 - 1), total_steps=whole(0),
-    tokenizer=dict(kind=choice(TOKENIZERS), path=TEXT),
-    data=dict(
-        source=choice(SOURCES), max_prompt_tokens=whole(1), template=choice(TEMPLATES),
-        system_prompt=TEXT,
-        arithmetic=dict(operations=TEXT, min_terms=whole(2), max_terms=whole(2),
-                        max_number=whole(0)),
-        jsonl=dict(path=TEXT, held_out_path=TEXT, held_out=whole(0)),
-        tfds=dict(path=TEXT, held_out=whole(0))),
-    model=dict(
-        family=choice(FAMILIES), checkpoint=TEXT, layers=whole(1), dim=whole(1), heads=whole(1),
-        kv_heads=whole(1), head_dim=whole(2), ffn_dim=whole(1), rope_theta=POSITIVE,
-        norm_eps=POSITIVE, tied=FLAG, dtype=choice(DTYPES), vocab=whole(0),
-        experts=whole(0), experts_per_token=whole(0),
-        vision=choice(VISION),
-        tower=dict(layers=whole(1), dim=whole(1), heads=whole(1), head_dim=whole(4),
-                   ffn_dim=whole(1), patch=whole(1), side=whole(1), rope_theta=POSITIVE,
-                   norm_eps=POSITIVE, merge=whole(1), biases=FLAG, image_token=whole(0))),
-    cold_start=dict(
-        path=TEXT, steps=whole(0), examples=whole(1), mistakes=SHARE, rows=whole(1),
-        learning_rate=NOT_NEGATIVE, warmup_steps=whole(0)),
-    sampler=dict(
-        slots=whole(1), group_size=whole(2), max_new_tokens=whole(1), temperature=POSITIVE,
-        top_p=NUCLEUS, page_tokens=whole(1), pages=whole(0), decode_steps=whole(1)),
-    verifiers=dict(
-        format=NOT_NEGATIVE, correct=NOT_NEGATIVE, length_max=whole(0), length_cache=whole(0),
-        length_penalty=NOT_NEGATIVE, language=NOT_NEGATIVE, language_model=TEXT,
-        code_reward=choice(CODE_REWARDS), queue=whole(1), timeout_s=POSITIVE,
-        memory_mb=whole(MIN_MEMORY_MB), sandbox=choice(SANDBOXES), code_tests=whole(1),
-        test_timeout_s=POSITIVE, test_memory_mb=whole(MIN_TEST_MEMORY_MB)),
-    batching=dict(
-        prompts_per_batch=whole(1), minibatches=whole(1), max_staleness=whole(0),
-        patience_batches=whole(1), row_tokens=whole(1), row_patches=whole(0),
-        advantage_norm=choice(ADVANTAGE_NORMS), normalizer=choice(NORMALIZERS)),
-    loss=dict(
-        name=choice(LOSSES), clip_low=SHARE, clip_high=NOT_NEGATIVE, importance_cap=NOT_NEGATIVE,
-        kl_coef=NOT_NEGATIVE, kl_reference=choice(KL_REFERENCES), kl_ema=DECAY, entropy_coef=ANY,
-        router_aux_coef=NOT_NEGATIVE, vocab_chunk=whole(0)),
-    optimizer=dict(
-        name=choice(OPTIMIZERS), learning_rate=NOT_NEGATIVE, warmup_steps=whole(0), beta1=DECAY,
-        beta2=DECAY, eps=POSITIVE, weight_decay=NOT_NEGATIVE, clip_norm=NOT_NEGATIVE,
-        max_bad_steps=whole(1)),
-    trainer=dict(microbatch_rows=whole(1), remat=choice(REMAT), unroll=whole(1)),
-    mesh=dict(
-        trainer=dict(fsdp=whole(1), expert=whole(1), sequence=whole(1), tensor=whole(1)),
-        sampler=dict(expert=whole(1), tensor=whole(1)),
-        trainer_topology=TOPOLOGY, sampler_topology=TOPOLOGY),
-    evaluation=dict(
-        every=whole(0), problems=whole(0), samples=whole(1), temperature=NOT_NEGATIVE,
-        top_p=NUCLEUS, max_new_tokens=whole(1)),
-    checkpoints=dict(every=whole(0), keep=whole(1)),
-    runtime=dict(
-        mode=choice(MODES), address=TEXT, trainers=whole(1), samplers=whole(1),
-        verifier_hosts=whole(1), verifier_workers=whole(1), deadline_s=POSITIVE,
-        heartbeat_s=POSITIVE, restarts=whole(0), transport=choice(TRANSPORTS)),
+SECTIONS = (
+    Section('', 'The run.', dict(
+        seed=Key(whole(0, 2**31 - 1), 'Seed of the weights, the order of problems and all draws.'),
+        total_steps=Key(whole(0), 'Updates of the weights; 0 ends after the cold start.'))),
+    Section('tokenizer', 'Text to tokens and back.', dict(
+        kind=Key(choice(TOKENIZERS), "Format of the tokenizer: 'auto' takes the one at the path, "
+                 "'bytes' needs no file."),
+        path=Key(TEXT, "File or folder of the tokenizer; '' takes the checkpoint's own."))),
+    Section('data', 'Where problems come from, and how they become prompts.', dict(
+        source=Key(choice(SOURCES), 'Where problems come from.'),
+        max_prompt_tokens=Key(whole(1), 'Tokens of the longest prompt; longer ones are left out, '
+                              'and counted.'),
+        template=Key(choice(TEMPLATES), 'Chat template of the model.'),
+        system_prompt=Key(TEXT, "Text of the system prompt; '' for none, 'magistral' for the one "
+                          'in data/prompts.py.'))),
+    Section('data.arithmetic', 'Sums of any depth, made on demand.', dict(
+        operations=Key(TEXT, "Operations that may occur, out of '+-*'.", '+-'),
+        min_terms=Key(whole(2), 'Numbers in the shortest sum.', 2),
+        max_terms=Key(whole(2), 'Numbers in the longest sum.', 3),
+        max_number=Key(whole(0), 'Largest number in a sum.', 9)),
+            among('data.source', ['arithmetic'])),
+    Section('data.jsonl', 'Problems in JSON Lines files.', dict(
+        path=Key(TEXT, 'File of problems, or several with commas between them.', ''),
+        held_out_path=Key(TEXT, "File of held-out problems; '' holds out some of `path`.", ''),
+        held_out=Key(whole(0), 'Problems of `path` that are held out, unless `held_out_path` '
+                     'names others.', 200)),
+            among('data.source', ['jsonl'])),
+    Section('data.tfds', 'Problems in a data set prepared by TFDS.', dict(
+        path=Key(TEXT, 'Folder of the prepared data set.', ''),
+        held_out=Key(whole(0), 'Problems that are held out.', 200)),
+            among('data.source', ['tfds'])),
+    Section('model', "The policy. With a checkpoint its shape is the checkpoint's; without one, "
+            'and in plans, it is what stands here.', dict(
+        family=Key(choice(FAMILIES), 'Architecture.'),
+        checkpoint=Key(TEXT, "Weights to start from: a folder, GGUF file or workdir; '' draws "
+                       'fresh ones.'),
+        layers=Key(whole(1), 'Decoder layers.'),
+        dim=Key(whole(1), 'Width of the residual stream.'),
+        heads=Key(whole(1), 'Query heads; a multiple of `kv_heads`.'),
+        kv_heads=Key(whole(1), 'Key and value heads.'),
+        head_dim=Key(whole(2), 'Width of a head; even.'),
+        ffn_dim=Key(whole(1), 'Width of the feed-forward, of one expert where there are several.'),
+        rope_theta=Key(POSITIVE, 'Base of the rotary position frequencies.'),
+        norm_eps=Key(POSITIVE, 'Epsilon of the RMS norms.'),
+        tied=Key(FLAG, 'Whether the output matrix is the embedding.'),
+        dtype=Key(choice(DTYPES), 'Type of the computation; the trainer keeps parameters in '
+                  'float32.'),
+        vocab=Key(whole(0), "Tokens of the vocabulary; 0 takes the tokenizer's."),
+        vision=Key(choice(VISION), 'What becomes of the image tower: left out, kept as it is, or '
+                   'trained.'))),
+    Section('model', 'The experts of a mixture.', dict(
+        experts=Key(whole(1), 'Feed-forwards that each layer chooses from.', 8),
+        experts_per_token=Key(whole(1), 'Experts that a token meets in each layer.', 2)),
+            among('model.family', ['mixtral'])),
+    Section('model.tower', "The image tower, like the decoder's shape without a checkpoint.", dict(
+        layers=Key(whole(1), 'Layers.', 24),
+        dim=Key(whole(1), 'Width.', 1024),
+        heads=Key(whole(1), 'Attention heads.', 16),
+        head_dim=Key(whole(4), 'Width of a head; even.', 64),
+        ffn_dim=Key(whole(1), 'Width of the feed-forward.', 4096),
+        patch=Key(whole(1), 'Pixels along one side of a patch.', 16),
+        side=Key(whole(1), 'Pixels of the longest side of an image; larger images are scaled '
+                 'down.', 1024),
+        rope_theta=Key(POSITIVE, 'Base of the rotary position frequencies.', 1e4),
+        norm_eps=Key(POSITIVE, 'Epsilon of the RMS norms.', 1e-5),
+        merge=Key(whole(1), 'merge x merge patches become one token.', 1),
+        biases=Key(FLAG, 'Whether the adapter has biases.', True),
+        image_token=Key(whole(0), 'Id of the token that an image embedding replaces.', 10)),
+            among('model.vision', VISION[1:])),
+    Section('cold_start', 'Supervised training before the loop.', dict(
+        steps=Key(whole(0), 'Optimizer steps; 0 for no cold start.'))),
+    Section('cold_start', 'What the cold start imitates, and how.', dict(
+        path=Key(TEXT, "File of problems with solutions; '' takes the training problems.", ''),
+        examples=Key(whole(1), 'Examples to imitate, at most.', 2000),
+        mistakes=Key(SHARE, 'Share of generated traces that end in a wrong answer; files are '
+                     'taken as they are.', 0.0),
+        rows=Key(whole(1), 'Rows of a step; a multiple of trainer.microbatch_rows.', 16),
+        learning_rate=Key(NOT_NEGATIVE, 'Learning rate after the warm-up.', 1e-5),
+        warmup_steps=Key(whole(0), 'Steps until the learning rate is reached.', 10)),
+            above_0('cold_start.steps')),
+    Section('sampler', 'How completions are written.', dict(
+        slots=Key(whole(1), 'Sequences that one sampler decodes at a time.'),
+        group_size=Key(whole(2), 'Completions of one prompt.'),
+        max_new_tokens=Key(whole(1), 'Tokens of the longest completion.'),
+        temperature=Key(POSITIVE, 'Divides the logits before the softmax.'),
+        top_p=Key(NUCLEUS, 'Probability of the nucleus that tokens are drawn from; 1 while '
+                  'training.'),
+        page_tokens=Key(whole(1), 'Tokens of one page of the key-value cache.'),
+        pages=Key(whole(0), 'Pages of one sampler; 0 makes enough for every slot at full length.'),
+        decode_steps=Key(whole(1), 'Tokens of every slot in one dispatch; new weights are taken '
+                         'up between two.'))),
+    Section('verifiers', 'What a completion is paid, and the limits of judging it.', dict(
+        format=Key(NOT_NEGATIVE, 'Reward of the right format.'),
+        correct=Key(NOT_NEGATIVE, 'Reward of a right answer, on top of the format; above 0.'),
+        length_max=Key(whole(0), 'Tokens above which a completion pays the whole length penalty; '
+                       '0 for no penalty.'),
+        language=Key(NOT_NEGATIVE, 'Reward where problem, thoughts and answer speak one language; '
+                     '0 for none.'),
+        queue=Key(whole(1), 'Completions that may wait for a worker before samplers pause.'),
+        timeout_s=Key(POSITIVE, 'Seconds for judging one completion, without its programs.'),
+        memory_mb=Key(whole(MIN_MEMORY_MB), 'MiB of address space of one worker.'),
+        sandbox=Key(choice(('none', *SANDBOXES)), "How programs are isolated: 'none' judges no "
+                    "programs, 'unsafe' does not isolate them."))),
+    Section('verifiers', 'The length penalty.', dict(
+        length_cache=Key(whole(0), 'Tokens before `length_max` over which the penalty grows.', 0),
+        length_penalty=Key(NOT_NEGATIVE, 'What a completion beyond `length_max` loses.', 0.1)),
+            above_0('verifiers.length_max')),
+    Section('verifiers', 'The language reward.', dict(
+        language_model=Key(TEXT, "fastText file that identifies languages; '' for lid.176.", '')),
+            above_0('verifiers.language')),
+    Section('verifiers', 'Programs.', dict(
+        code_reward=Key(choice(CODE_REWARDS), "Whether only a program that passes all tests is "
+                        'paid, or each by the share that it passes.', 'all'),
+        code_tests=Key(whole(1), 'Tests of one completion, drawn anew for every prompt.', 20),
+        test_timeout_s=Key(POSITIVE, 'Processor seconds of one test; twice that by the clock.',
+                           4.0),
+        test_memory_mb=Key(whole(MIN_TEST_MEMORY_MB), 'MiB of memory of one test.', 300)),
+            among('verifiers.sandbox', SANDBOXES)),
+    Section('batching', 'Groups, advantages, rows.', dict(
+        prompts_per_batch=Key(whole(1), 'Groups that one update trains on.'),
+        minibatches=Key(whole(1), 'Optimizer steps of one update; divides `prompts_per_batch`.'),
+        max_staleness=Key(whole(0), 'Versions that the weights which drew a token may be behind; '
+                          '0 only in lockstep.'),
+        patience_batches=Key(whole(1), 'Batches\' worth of groups without one update after which '
+                             'the run ends.'),
+        row_tokens=Key(whole(1), 'Tokens of a row of packed sequences.'),
+        advantage_norm=Key(choice(ADVANTAGE_NORMS), 'Over what advantages are standardised.'),
+        normalizer=Key(choice(NORMALIZERS), 'What shares the weight of the loss equally.'))),
+    Section('batching', 'Images.', dict(
+        row_patches=Key(whole(0), 'Patches of images that a row has room for.', 0)),
+            among('model.vision', VISION[1:])),
+    Section('loss', 'The objective.', dict(
+        name=Key(choice(LOSSES), 'Loss of the policy.'),
+        clip_low=Key(SHARE, 'How far below 1 the probability ratio counts.'),
+        clip_high=Key(NOT_NEGATIVE, 'How far above 1 the probability ratio counts.'),
+        importance_cap=Key(NOT_NEGATIVE, 'Largest probability ratio that counts; 0 for no limit.'),
+        kl_reference=Key(choice(KL_REFERENCES), 'Weights that the policy is compared with: none, '
+                         'the first ones, or a moving average.'),
+        entropy_coef=Key(ANY, 'Weight of the entropy, which is rewarded where it is above 0.'),
+        vocab_chunk=Key(whole(0), 'Tokens of the vocabulary whose logits are held at a time; 0 '
+                        'for all.'))),
+    Section('loss', 'The reference policy.', dict(
+        kl_coef=Key(NOT_NEGATIVE, 'Weight of KL(policy || reference); 0 only measures it.', 0.0)),
+            among('loss.kl_reference', KL_REFERENCES[1:])),
+    Section('loss', 'The moving average.', dict(
+        kl_ema=Key(DECAY, 'Decay of the reference towards the policy at every update.', 0.99)),
+            among('loss.kl_reference', ['ema'])),
+    Section('loss', 'The routers of a mixture.', dict(
+        router_aux_coef=Key(NOT_NEGATIVE, "Weight of the routers' balance loss.", 0.0)),
+            among('model.family', ['mixtral'])),
+    Section('optimizer', 'The optimizer of the loop.', dict(
+        name=Key(choice(OPTIMIZERS), 'Update rule.'),
+        learning_rate=Key(NOT_NEGATIVE, 'Learning rate after the warm-up.'),
+        warmup_steps=Key(whole(0), 'Optimizer steps until the learning rate is reached.'),
+        beta1=Key(DECAY, "Decay of the first moment; the momentum of 'sgd'."),
+        weight_decay=Key(NOT_NEGATIVE, 'Weight decay of all parameters but norms.'),
+        clip_norm=Key(NOT_NEGATIVE, 'Longest gradient that is let through; 0 for no limit.'),
+        max_bad_steps=Key(whole(1), 'Gradients in a row that may be not finite; then the run '
+                          'fails.'))),
+    Section('optimizer', 'AdamW.', dict(
+        beta2=Key(DECAY, 'Decay of the second moment.', 0.95),
+        eps=Key(POSITIVE, 'Added to the root of the second moment.', 1e-8)),
+            among('optimizer.name', ['adamw'])),
+    Section('trainer', 'How the trainer computes.', dict(
+        microbatch_rows=Key(whole(1), 'Rows of one forward and backward pass.'),
+        remat=Key(choice(REMAT), 'Which intermediate results are computed again in the backward '
+                  'pass.'),
+        unroll=Key(whole(1), 'Layers compiled one after another in one turn of the scan.'))),
+    Section('mesh', 'The devices of the trainer and of each sampler.', dict(
+        trainer_topology=Key(TOPOLOGY, 'TPU slice of the trainer.'),
+        sampler_topology=Key(TOPOLOGY, 'TPU slice of each sampler.'))),
+    Section('mesh.trainer', "Sizes of the axes of the trainer's mesh.", dict(
+        fsdp=Key(whole(1), 'Cuts rows, and parameters with their optimizer state.'),
+        expert=Key(whole(1), 'Cuts experts, and rows outside them.'),
+        sequence=Key(whole(1), 'Cuts the positions of a row.'),
+        tensor=Key(whole(1), 'Cuts heads, feed-forward and vocabulary.'))),
+    Section('mesh.sampler', "Sizes of the axes of a sampler's mesh.", dict(
+        expert=Key(whole(1), 'Cuts experts; outside them heads, feed-forward and vocabulary.'),
+        tensor=Key(whole(1), 'Cuts heads, feed-forward and vocabulary.'))),
+    Section('evaluation', 'Held-out problems, answered by one version of the weights.', dict(
+        every=Key(whole(0), 'Updates between two evaluations; 0 for none before the end.'),
+        problems=Key(whole(0), 'Held-out problems; 0 for no evaluation.'),
+        samples=Key(whole(1), 'Completions of each problem.'),
+        temperature=Key(NOT_NEGATIVE, 'Divides the logits before the softmax; 0 is greedy.'),
+        top_p=Key(NUCLEUS, 'Probability of the nucleus that tokens are drawn from.'),
+        max_new_tokens=Key(whole(1), 'Tokens of the longest completion.'))),
+    Section('checkpoints', 'What is kept in the workdir.', dict(
+        every=Key(whole(0), 'Updates between two checkpoints; 0 for none before the end.'),
+        keep=Key(whole(1), 'Newest checkpoints that are kept.'))),
+    Section('runtime', 'Where the roles run.', dict(
+        mode=Key(choice(MODES), 'Threads of one process, the same in turn, or processes of a Ray '
+                 'cluster.'),
+        samplers=Key(whole(1), 'Samplers, each with a mesh of its own.'),
+        verifier_workers=Key(whole(1), 'Processes that judge completions, for every verifier.'),
+        deadline_s=Key(POSITIVE, 'Seconds that a wait may last without any progress.'))),
+    Section('runtime', 'The Ray cluster.', dict(
+        address=Key(TEXT, "Address of the cluster; '' starts one on this machine.", ''),
+        trainers=Key(whole(1), 'Processes of the trainer; divides the devices of mesh.trainer.', 1),
+        verifiers=Key(whole(1), 'Verifiers, each with workers of its own.', 1),
+        heartbeat_s=Key(POSITIVE, 'Seconds without an answer after which a process is killed.',
+                        30.0),
+        restarts=Key(whole(0), 'Losses of one process in a row that are repaired.', 3),
+        transport=Key(choice(TRANSPORTS), 'How weights reach the samplers: between devices, or '
+                      'through CPU memory.', 'host')),
+            among('runtime.mode', ON_CLUSTER)),
 )
 
-
-def check_limits(c: Mapping, limits: Mapping = LIMITS, section: str = '') -> None:
-  """Raises ValueError for the first key that is missing, unknown or out of its limits."""
-  for name in c:
-    if name not in limits:
-      raise ValueError(f'{section}{name}={c[name]!r} is unknown'
-                       f'{did_you_mean(section + name, keys(LIMITS))}: no part of the program '
-                       f'reads it, so take it out of the config.')
-  for name, limit in limits.items():
-    key = section + name
-    if name not in c:
-      raise ValueError(f'{key} is missing in the config: it must be {_words(limit)}, see '
-                       f'configs/quickstart.py.')
-    value = c[name]
-    if isinstance(limit, Mapping):
-      if not hasattr(value, 'keys'):
-        raise ValueError(f'{key}={value!r} must be {_words(limit)}.')
-      check_limits(value, limit, f'{key}.')
-    elif not limit.allows(value):
-      raise ValueError(f'{key}={value!r} must be {limit.words}.')
-
-
-def keys(c: Mapping, section: str = '') -> list[str]:
-  """All keys of a config, or of LIMITS: 'seed', ..., 'data.jsonl.path', ..."""
-  found = []
-  for name, value in c.items():
-    found += keys(value, f'{section}{name}.') if hasattr(value, 'items') else [section + name]
-  return found
-
-
-def did_you_mean(key: str, known: list[str]) -> str:
-  """', did you mean ...?' in brackets for the likeliest of the known keys; '' if none is like it.
-
-  A key is also found when it was written without its section.
-  """
-  last = {name.rsplit('.', 1)[-1]: name for name in reversed(known)}
-  near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-  near = near or [last[name] for name in difflib.get_close_matches(
-      key.rsplit('.', 1)[-1], last, n=1, cutoff=0.75)]
-  return f' (did you mean {near[0]}?)' if near else ''
-
-
-def _words(limit) -> str:
-  return f'a section with {", ".join(limit)}' if isinstance(limit, Mapping) else limit.words
+KEYS = {name: key for section in SECTIONS for name, key in section.names().items()}

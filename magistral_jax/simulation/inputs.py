@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from magistral_jax.batching.staleness import window_groups
+from magistral_jax.experiment.values import filled
 from magistral_jax.simulation.system import LengthDistribution, System, lengths_of_groups
 
 
@@ -21,11 +22,11 @@ def from_config(c, **times: float) -> System:
   Raises:
     ValueError: such a system cannot be.
   """
+  verifiers = filled(c, 'runtime')['verifiers']
   return System(
       samplers=c.runtime.samplers, slots=c.sampler.slots, decode_steps=c.sampler.decode_steps,
       group_size=c.sampler.group_size, prompts_per_batch=c.batching.prompts_per_batch,
-      window=_window(c), verifier_workers=c.runtime.verifier_workers * c.runtime.verifier_hosts,
-      **times)
+      window=_window(c), verifier_workers=c.runtime.verifier_workers * verifiers, **times)
 
 
 def from_run(workdir: Path, *, last: int) -> tuple[System, LengthDistribution, float]:
@@ -63,7 +64,7 @@ def from_run(workdir: Path, *, last: int) -> tuple[System, LengthDistribution, f
       token_s=sum(line['seconds'] for line in rollouts) / steps, sequence_s=0.0,
       group_size=config['sampler']['group_size'],
       prompts_per_batch=config['batching']['prompts_per_batch'], window=_window(config),
-      verifier_workers=r['verifier_workers'] * r.get('verifier_hosts', 1),
+      verifier_workers=r['verifier_workers'] * r.get('verifiers', 1),
       verdict_s=float(np.median(v)), train_s=median('train_s'), train_token_s=0.0,
       publish_s=median('publish_s'), synchronous='lockstep' in r['mode'])
   return system, lengths_of_groups(groups), step_s

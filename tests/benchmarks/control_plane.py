@@ -229,7 +229,7 @@ def fakes(in_flight: int, number: int, *, burst: int, verifiers: int, actors: bo
 @contextlib.contextmanager
 def _actors(samplers: int, verifiers: int):
   """Makes hosts that are Ray actors, watched as those of a run are."""
-  ray_cluster.start_here(trainers=0, samplers=samplers, verifier_hosts=verifiers)
+  ray_cluster.start_here(trainers=0, samplers=samplers, verifiers=verifiers)
   watch = Watchdog(60.0)
   try:
     def make(name, role, *args):

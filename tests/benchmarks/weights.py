@@ -139,7 +139,7 @@ def main():
   for name, value in dict(megabytes=512, piece_megabytes=64, repeats=3).items():
     parser.add_argument(f'--{name}', type=int, default=value)
   args = parser.parse_args()
-  start_here(trainers=1, samplers=1, verifier_hosts=0, store_bytes=4 * args.megabytes << 20)
+  start_here(trainers=1, samplers=1, verifiers=0, store_bytes=4 * args.megabytes << 20)
   try:
     env = dict(PYTHONPATH=os.getcwd(), XLA_FLAGS=os.environ['XLA_FLAGS'], JAX_PLATFORMS='cpu')
     actor = lambda made: ray.remote(made).options(num_cpus=0, runtime_env=dict(env_vars=env))

@@ -7,7 +7,7 @@ import tokenizers
 from rich.console import Console
 from tokenizers import models
 
-from magistral_jax.experiment import checks, schema
+from magistral_jax.experiment import checks, memory, schema, values
 from tests import tiny
 
 # What the expected words speak of, whatever values the quickstart has at present.
@@ -49,11 +49,6 @@ def words_config(folder, problems):
       'data.jsonl.held_out': 5, 'evaluation.problems': 5} | overrides)
 
 
-@pytest.mark.parametrize('name', sorted(path.stem for path in tiny.CONFIGS.glob('*.py')))
-def test_limits_name_every_key_of_every_config(name):
-  assert sorted(schema.keys(tiny.load(name))) == sorted(schema.keys(schema.LIMITS))
-
-
 @pytest.mark.parametrize('key, value, words', [
     ('seed', -1, 'seed=-1 must be a whole number of at least 0 and at most 2147483647'),
     ('total_steps', -1, 'total_steps=-1 must be a whole number of at least 0'),
@@ -81,11 +76,7 @@ def test_limits_name_every_key_of_every_config(name):
     ('sampler.pages', 3, 'sampler.pages=3 must be at least 10'),
     ('sampler.max_new_tokens', 200, 'batching.row_tokens=128 is too short for a sequence of 215'),
     ('verifiers.language', -1.0, 'verifiers.language=-1.0 must be a finite number of at least 0'),
-    ('verifiers.code_reward', 'some', "verifiers.code_reward='some' must be one of all, share"),
-    ('verifiers.sandbox', 'docker', "verifiers.sandbox='docker' must be one of bubblewrap, unsafe"),
-    ('verifiers.code_tests', 0, 'verifiers.code_tests=0 must be a whole number of at least 1'),
-    ('verifiers.test_timeout_s', 0.0, 'verifiers.test_timeout_s=0.0 must be a finite number above'),
-    ('verifiers.test_memory_mb', 8, 'verifiers.test_memory_mb=8 must be a whole number of at'),
+    ('verifiers.sandbox', 'docker', "verifiers.sandbox='docker' must be one of none, bubblewrap"),
     ('verifiers.queue', 0, 'verifiers.queue=0 must be a whole number of at least 1'),
     ('verifiers.correct', 0.0, 'verifiers.correct=0.0 must be above 0'),
     ('verifiers.format', -0.1, 'verifiers.format=-0.1 must be a finite number of at least 0'),
@@ -100,10 +91,9 @@ def test_limits_name_every_key_of_every_config(name):
     ('loss.name', 'ppo', "loss.name='ppo' must be one of clipped, truncated"),
     ('loss.clip_low', 1.5, 'loss.clip_low=1.5 must be a finite number between 0 and 1'),
     ('loss.clip_high', float('nan'), 'loss.clip_high=nan must be a finite number of at least 0'),
-    ('loss.kl_coef', 0.1, 'loss.kl_coef is 0.1 but loss.kl_reference is none'),
+    ('loss.kl_coef', 0.1, "only read where loss.kl_reference is 'fixed' or 'ema', and here"),
     ('loss.kl_reference', 'old', 'must be one of none, fixed, ema'),
-    ('model.experts', 4, "model.family='mistral' does not go with model.experts=4"),
-    ('loss.router_aux_coef', -0.1, 'loss.router_aux_coef=-0.1 must be a finite number of at least'),
+    ('model.experts', 4, "is only read where model.family is 'mixtral', and here model.family="),
     ('loss.vocab_chunk', -1, 'loss.vocab_chunk=-1 must be a whole number of at least 0'),
     ('optimizer.name', 'lion', "optimizer.name='lion' must be one of adamw, sgd"),
     ('optimizer.learning_rate', -1.0, 'optimizer.learning_rate=-1.0 must be a finite number of'),
@@ -121,9 +111,8 @@ def test_limits_name_every_key_of_every_config(name):
     ('evaluation.temperature', -0.1, 'evaluation.temperature=-0.1 must be a finite number of at'),
     ('checkpoints.keep', 0, 'checkpoints.keep=0 must be a whole number of at least 1'),
     ('runtime.mode', 'thread', "runtime.mode='thread' must be one of threads, lockstep"),
-    ('runtime.trainers', 2, 'runtime.trainers=2 must be 1 in mode'),
-    ('runtime.verifier_hosts', 2, 'runtime.verifier_hosts=2 must be 1 in mode'),
-    ('runtime.heartbeat_s', 0.0, 'runtime.heartbeat_s=0.0 must be a finite number above 0'),
+    ('runtime.trainers', 2, "only read where runtime.mode is 'ray' or 'ray_lockstep', and here"),
+    ('runtime.verifiers', 2, "only read where runtime.mode is 'ray' or 'ray_lockstep', and here"),
     ('runtime.verifier_workers', 0, 'runtime.verifier_workers=0 must be a whole number of at'),
     ('runtime.deadline_s', 0.0, 'runtime.deadline_s=0.0 must be a finite number above 0'),
 ])
@@ -133,12 +122,32 @@ def test_a_value_that_cannot_work_is_named(key, value, words):
   assert words in sentence(error)
 
 
+@pytest.mark.parametrize('chosen, key, value, words', [
+    ({'verifiers.sandbox': 'bubblewrap'}, 'verifiers.code_reward', 'some', 'one of all, share'),
+    ({'verifiers.sandbox': 'bubblewrap'}, 'verifiers.code_tests', 0, 'a whole number of at least'),
+    ({'verifiers.sandbox': 'unsafe'}, 'verifiers.test_timeout_s', 0.0, 'a finite number above 0'),
+    ({'verifiers.sandbox': 'unsafe'}, 'verifiers.test_memory_mb', 8, 'a whole number of at least'),
+    ({'runtime.mode': 'ray'}, 'runtime.heartbeat_s', 0.0, 'a finite number above 0'),
+    ({'runtime.mode': 'ray'}, 'runtime.transport', 'post', 'one of device, host'),
+    ({'model.family': 'mixtral'}, 'model.experts', 0, 'a whole number of at least 1'),
+    ({'model.family': 'mixtral'}, 'loss.router_aux_coef', -0.1, 'a finite number of at least 0'),
+    ({'loss.kl_reference': 'ema'}, 'loss.kl_ema', 1.0, 'a finite number of at least 0 and below'),
+    ({'data.source': 'jsonl'}, 'data.jsonl.held_out', -1, 'a whole number of at least 0'),
+    ({'model.vision': 'frozen'}, 'model.tower.patch', 0, 'a whole number of at least 1'),
+])
+def test_a_value_that_cannot_work_in_a_chosen_section_is_named(chosen, key, value, words):
+  with pytest.raises(ValueError) as error:
+    checks.check(config(**chosen | {key: value}))
+  assert f'{key}={value!r} must be {words}' in sentence(error)
+
+
 def test_values_that_cannot_work_together_are_named():
   for words, overrides in {
       'verifiers.length_cache is 20 but verifiers.length_max is 10':
           {'verifiers.length_max': 10, 'verifiers.length_cache': 20},
       'evaluation.problems=0 for none': {'evaluation.every': 5, 'evaluation.problems': 0},
-      'loss.kl_ema=1.0 must be': {'loss.kl_reference': 'ema', 'loss.kl_ema': 1.0},
+      'runtime.trainers=2 processes cannot share the 1 devices of mesh.trainer evenly':
+          {'runtime.mode': 'ray', 'runtime.trainers': 2},
   }.items():
     with pytest.raises(ValueError) as error:
       checks.check(config(**overrides))
@@ -162,13 +171,31 @@ def test_a_key_that_is_missing_or_unknown_in_the_file_is_named():
     checks.check(config(verifiers=3))
 
 
+def test_a_key_of_a_section_that_is_not_chosen_is_refused_in_the_file():
+  c = config()
+  c.data.jsonl = dict(path='problems.jsonl', held_out_path='', held_out=0)
+  with pytest.raises(ValueError) as error:
+    checks.check(c)
+  assert sentence(error) == (
+      "data.jsonl.path='problems.jsonl' is only read where data.source is 'jsonl', and here "
+      "data.source='arithmetic': change that too, or leave data.jsonl.path out.")
+  c = config()
+  c.data.source = 'jsonl'
+  del c.data.arithmetic
+  with pytest.raises(ValueError, match='data.jsonl is missing .* a section with path, held_out_pa'):
+    checks.check(c)
+  c.data.jsonl = dict(path='problems.jsonl', held_out=0)
+  with pytest.raises(ValueError, match='held_out_path is missing in the config where data.so'):
+    checks.check(c)
+
+
 @pytest.mark.parametrize('key, suggestion', [
     ('loss.clip_hihg', 'loss.clip_high'), ('clip_high', 'loss.clip_high'),
     ('losses.clip_low', 'loss.clip_low'), ('sampler.groupsize', 'sampler.group_size'),
     ('data.arithmetics.max_number', 'data.arithmetic.max_number'), ('zzz', None)])
 def test_the_likeliest_key_is_suggested(key, suggestion):
   words = f' (did you mean {suggestion}?)' if suggestion else ''
-  assert schema.did_you_mean(key, schema.keys(schema.LIMITS)) == words
+  assert values.did_you_mean(key, schema.KEYS) == words
 
 
 @pytest.mark.parametrize('name, value, words', [
@@ -176,7 +203,6 @@ def test_the_likeliest_key_is_suggested(key, suggestion):
     ('runtime.samplers', 8, 'need 9 devices and there are 8'),
     ('mesh.trainer.tensor', 4, 'model.heads=6 must be a multiple of mesh.trainer.tensor=4'),
     ('mesh.sampler.tensor', 3, 'model.kv_heads=2 must be a multiple of mesh.sampler.tensor=3'),
-    ('loss.router_aux_coef', 0.01, 'must be 0: the model has no experts to balance'),
     ('data.arithmetic.operations', '/', "The operations '/' cannot be used"),
     ('data.max_prompt_tokens', 4, 'raise data.max_prompt_tokens or lower'),
     ('data.template', 'chatml', "has no control token '<|im_start|>': choose the data.template"),
@@ -228,7 +254,8 @@ def test_programs_are_refused_where_they_cannot_be_isolated(words_config, tmp_pa
   path = tmp_path / 'programs.jsonl'
   row = dict(problem='one two three', tests=[dict(stdin='1', stdout='1')], language='python')
   path.write_text(''.join(json.dumps(row | dict(problem=f'one two {i}')) + '\n' for i in range(9)))
-  c = words_config(**{'data.jsonl.path': str(path), 'cold_start.steps': 0})
+  c = words_config(**{'data.jsonl.path': str(path), 'cold_start.steps': 0,
+                      'verifiers.sandbox': 'bubblewrap'})
   isolation = checks.sandbox.Isolation(False, 'No jail here.', 'Get one.')
   monkeypatch.setattr(checks.sandbox, 'probe', lambda: isolation)
   with pytest.raises(ValueError) as error:
@@ -236,8 +263,16 @@ def test_programs_are_refused_where_they_cannot_be_isolated(words_config, tmp_pa
   told = sentence(error)
   assert 'holds 9 programming problems' in told and 'No jail here. Get one.' in told
   assert "set verifiers.sandbox='unsafe'" in told
-  c.verifiers.sandbox = 'unsafe'
+  values.change(c, {'verifiers.sandbox': 'unsafe'})
   assert checks.prepare(c).stream is not None
+  values.change(c, {'verifiers.sandbox': 'none'})
+  with pytest.raises(ValueError, match="'none' judges no programs: set verifiers.sandbox='bubblew"):
+    checks.prepare(c)
+
+
+def test_a_balance_loss_needs_a_checkpoint_with_experts(words_config):
+  with pytest.raises(ValueError, match='router_aux_coef=0.01 must be 0: the model has no experts'):
+    checks.prepare(words_config(**{'model.family': 'mixtral', 'loss.router_aux_coef': 0.01}))
 
 
 def test_a_cold_start_with_nothing_to_imitate_is_refused(words_config, tmp_path):
@@ -245,7 +280,7 @@ def test_a_cold_start_with_nothing_to_imitate_is_refused(words_config, tmp_path)
   bare.write_text('{"problem": "one", "answer": "1"}\n')
   with pytest.raises(ValueError, match='has a solution to imitate'):
     checks.prepare(words_config(**{'cold_start.path': str(bare)}))
-  checks.prepare(words_config(**{'cold_start.path': str(bare), 'cold_start.steps': 0}))
+  checks.prepare(words_config(**{'cold_start.steps': 0}))
   long = tmp_path / 'long.jsonl'
   long.write_text(json.dumps(dict(problem='one', answer='1', solution='one ' * 300)) + '\n')
   with pytest.raises(ValueError, match=r'batching.row_tokens=\d+ is too short for every one of'):
@@ -268,7 +303,7 @@ def test_a_workdir_without_a_checkpoint_is_refused(tmp_path):
 
 def test_the_description_holds_config_memory_and_window():
   c, out = config(), io.StringIO()
-  checks.describe(c, checks.prepare(c), Console(file=out, width=120))
+  memory.describe(c, checks.prepare(c), Console(file=out, width=120))
   for words in ('clip_high: 0.28', '1,231,680 parameters', 'together', 'endless training problems',
                 'at most 32 groups'):
     assert words in out.getvalue(), words
@@ -276,7 +311,7 @@ def test_the_description_holds_config_memory_and_window():
 
 def test_memory_counts_parameters_and_pages_exactly():
   c = config(**{'loss.kl_reference': 'fixed', 'runtime.samplers': 2})
-  sizes = dict(checks.memory(c, checks.prepare(config()).config))
+  sizes = dict(memory.sizes(c, checks.prepare(config()).config))
   assert sizes['trainer: parameters'] == 2 * 4 * 1_231_680
   assert sizes['trainer: optimizer moments'] == 8 * 1_231_680
   # 128 slots of 4 pages, 8 for prompts, the page nobody gets; 16 tokens, K and V, 3 layers.

@@ -55,7 +55,7 @@ def test_a_dry_run_shows_what_the_command_line_changed():
 ])
 def test_a_config_must_be_named_and_exist(arguments, words):
   with pytest.raises(ValueError) as error:
-    cli.check_overrides(['train', *arguments])
+    cli.read_config(['train', *arguments])
   assert words.format(ROOT=ROOT) in str(error.value)
 
 
@@ -65,16 +65,16 @@ def test_a_config_must_be_named_and_exist(arguments, words):
     (['--config.loss.clip_high.more=0.3'], 'changes a key that the config does not have'),
     (['--config.loss={}'], '--config.loss={} would replace a whole section'),
     (['--config.sampler.slots=3.5'],
-     '--config.sampler.slots=3.5 must be a whole number: the config has sampler.slots='),
+     '--config.sampler.slots=3.5 must be a whole number of at least 1.'),
     (['--config.sampler.slots=many'], '--config.sampler.slots=many must be a whole number'),
     (['--config.sampler.slots'], '--config.sampler.slots has no value'),
     (['--config.sampler.slots', '--dry_run'], '--config.sampler.slots has no value'),
-    (['--config.loss.clip_high=high'], '--config.loss.clip_high=high must be a number'),
+    (['--config.loss.clip_high=high'], '--config.loss.clip_high=high must be a finite number'),
     (['--config.model.tied=perhaps'], '--config.model.tied=perhaps must be true or false'),
 ])
 def test_an_override_must_fit_the_config(arguments, words):
   with pytest.raises(ValueError) as error:
-    cli.check_overrides(['train', f'--config={ROOT}/configs/quickstart.py', *arguments])
+    cli.read_config(['train', f'--config={ROOT}/configs/quickstart.py', *arguments])
   assert words in str(error.value)
 
 
@@ -83,7 +83,7 @@ def test_an_override_must_fit_the_config(arguments, words):
     ['--config.loss.entropy_coef', '-0.1'], ['--config.model.tied'], ['--noconfig.model.tied'],
     ['--config.model.checkpoint='], ['--config.data.system_prompt=a=b\nc'], ['--workdir=x']])
 def test_overrides_that_fit_pass(arguments):
-  cli.check_overrides(['train', f'--config={ROOT}/configs/quickstart.py', *arguments])
+  cli.read_config(['train', f'--config={ROOT}/configs/quickstart.py', *arguments])
 
 
 @pytest.mark.parametrize('text, words', [
@@ -118,14 +118,15 @@ def test_one_sentence_is_one_line_and_exit_status_2(capsys):
 
 
 def test_a_config_is_read_without_absl():
-  c = cli.read_config(['verify', '--input=x', f'--config={ROOT}/configs/quickstart.py',
-                         '--config.loss.clip_high=0.5', '--noconfig.model.tied', '--config.seed',
-                         '7', '--config.verifiers.language_model=lid.bin'])
+  c = cli.read_config([
+      'verify', '--input=x', f'--config={ROOT}/configs/quickstart.py', '--noconfig.model.tied',
+      '--config.loss.clip_high=0.5', '--config.seed', '7', '--config.verifiers.language=0.1',
+      '--config.verifiers.language_model=lid.bin'])
   assert (c.loss.clip_high, c.model.tied, c.seed, c.verifiers.language_model) == (
       0.5, False, 7, 'lid.bin')
-  assert cli.read_config(['verify', '--input=x']) is None
+  assert cli.read_config(['verify', '--input=x'], optional=True) is None
   with pytest.raises(ValueError, match='--config is missing'):
-    cli.read_config(['verify', '--config.seed=7'])
+    cli.read_config(['verify', '--config.seed=7'], optional=True)
   with pytest.raises(ValueError, match='must be a whole number'):
     cli.read_config(['verify', f'--config={ROOT}/configs/quickstart.py', '--config.seed=x'])
 
@@ -142,23 +143,19 @@ def test_a_folder_is_kept_from_others_until_it_is_left(tmp_path, monkeypatch):
     raise AssertionError('it cannot be written')
 
 
-def test_leaves_of_nested_dicts_have_dotted_names():
-  assert dict(cli.flat({'a': 1, 'b': {'c': 2, 'd': {'e': 3}}})) == {'a': 1, 'b.c': 2, 'b.d.e': 3}
-
-
 def test_an_interrupted_program_says_so_and_no_more():
   # In the background of a shell that has no job control, programs are born deaf to it.
-  code = ('import os, signal\nfrom magistral_jax import entry\n'
+  code = ('import os, signal\nfrom magistral_jax.experiment import cli\n'
           'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
-          'entry.run(lambda _: os.kill(os.getpid(), signal.SIGINT), parse=lambda argv: argv)')
+          'cli.run(lambda _: os.kill(os.getpid(), signal.SIGINT), parse=lambda argv: argv)')
   done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,
                         timeout=240)
   assert (done.returncode, done.stderr) == (130, 'Interrupted.\n')
 
 
 def test_letters_that_a_terminal_does_not_know_end_nothing():
-  code = ('from magistral_jax import entry\n'
-          'entry.run(lambda _: print("0.5 \\u00b1 0.1"), parse=lambda argv: argv)')
+  code = ('from magistral_jax.experiment import cli\n'
+          'cli.run(lambda _: print("0.5 \\u00b1 0.1"), parse=lambda argv: argv)')
   done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,
                         timeout=240, env=os.environ | dict(PYTHONIOENCODING='ascii'))
   assert (done.returncode, done.stdout) == (0, '0.5 ? 0.1\n')

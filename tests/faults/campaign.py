@@ -33,7 +33,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from magistral_jax import train  # noqa: E402
-from magistral_jax.experiment import checks, cli  # noqa: E402
+from magistral_jax.experiment import checks, cli, values  # noqa: E402
 from magistral_jax.orchestration.display import Display  # noqa: E402
 from magistral_jax.orchestration.health import Health  # noqa: E402
 from magistral_jax.runtime import actors, ray_cluster  # noqa: E402
@@ -47,7 +47,7 @@ AFTER = ('evaluation: final',)
 OVERRIDES = {
     'batching.patience_batches': 10_000, 'evaluation.every': 20, 'checkpoints.every': 5,
     'mesh.trainer.fsdp': 4, 'runtime.mode': 'ray', 'runtime.trainers': 2, 'runtime.samplers': 2,
-    'runtime.verifier_hosts': 2, 'runtime.heartbeat_s': 8.0, 'runtime.restarts': 5}
+    'runtime.verifiers': 2, 'runtime.heartbeat_s': 8.0, 'runtime.restarts': 5}
 FAKE = {
     'total_steps': 1, 'cold_start.steps': 0, 'data.max_prompt_tokens': 8,
     'data.arithmetic.max_terms': 2, 'model.layers': 1, 'trainer.unroll': 1,
@@ -216,7 +216,7 @@ def campaign(workdir: pathlib.Path, *, faults: int, seed: int, roles, overrides:
              most_s: float, kinds=KINDS, phases=((), ())) -> dict:
   """Runs it; returns what was struck and what holds."""
   c = cli.load_config(str(ROOT / 'configs' / 'quickstart.py'))
-  c.update_from_flattened_dict(overrides)
+  values.change(c, overrides)
   least_steps, c.total_steps = c.total_steps, 100_000
   health = Enough(c.runtime.deadline_s)
   began = time.monotonic()

@@ -49,7 +49,7 @@ START_S, PATIENCE_S = 1200.0, 300.0         # The cold start and compiling, on a
 JOB_FLAGS = {
     'batching.patience_batches': 10_000, 'checkpoints.every': 10, 'mesh.trainer.fsdp': 4,
     'runtime.mode': 'ray', 'runtime.address': 'auto', 'runtime.trainers': 2, 'runtime.samplers': 2,
-    'runtime.verifier_hosts': 2, 'runtime.heartbeat_s': HEARTBEAT_S}
+    'runtime.verifiers': 2, 'runtime.heartbeat_s': HEARTBEAT_S}
 BUCKET, RUN = 'gs://played/run', '/mnt/gcs/played/run'
 TRAINER = Slice('played-trainer', 'trainer', 'v5p', '2x2x2')           # Two hosts.
 SAMPLERS = [Slice(f'played-sampler-{i}', 'sampler', 'v5p', '2x2x1') for i in range(2)]

@@ -103,7 +103,7 @@ def test_slices_that_cannot_be_are_refused(trainer, sampler, fsdp, tensor, words
   c = ml_collections.ConfigDict(dict(
       mesh=dict(trainer=dict(fsdp=fsdp), sampler=dict(tensor=tensor), trainer_topology=trainer,
                 sampler_topology=sampler),
-      runtime=dict(samplers=1, verifier_hosts=1)))
+      runtime=dict(samplers=1, verifiers=1)))
   with pytest.raises(ValueError, match=words):
     clouds.choose(slices.from_config(c, 'x'), clouds.Place('p', 'z', 'spot', 1))
 
@@ -113,7 +113,7 @@ def test_slices_that_cannot_be_are_refused(trainer, sampler, fsdp, tensor, words
     (['run', *POD, *CLOUD[:2], '--workdir=runs/x'], 'must be in a bucket'),
     (['run', *POD, *CLOUD, '--name=Small_1'], 'must be at most 40 small letters'),
     (['run', *IRONWOOD, *CLOUD, '--tier=reserved'], 'needs the reservation'),
-    (['run', *POD, *CLOUD, '--config.runtime.verifier_hosts=3'], 'at most runtime.samplers'),
+    (['run', *POD, *CLOUD, '--config.runtime.verifiers=3'], 'at most runtime.samplers'),
     (['run', *POD, *CLOUD, '--zones=x'], "'--zones=x' is no argument"),
     (['begin', *POD, *CLOUD], 'invalid choice'),
     (['run', *POD, *CLOUD, '--config.mesh.trainer_topologie=x'], 'a key that the config does not'),

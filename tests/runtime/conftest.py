@@ -7,6 +7,6 @@ def ray_here():
   """One Ray for all tests of a module; ClusterRuntime uses what it finds."""
   ray = pytest.importorskip('ray', reason='the extra [cluster] is not installed')
   from magistral_jax.runtime import ray_cluster
-  ray_cluster.start_here(trainers=2, samplers=2, verifier_hosts=2)
+  ray_cluster.start_here(trainers=2, samplers=2, verifiers=2)
   yield
   ray.shutdown()

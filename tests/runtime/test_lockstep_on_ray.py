@@ -29,7 +29,7 @@ OVERRIDES = {
     'batching.row_tokens': 64, 'batching.patience_batches': 200, 'evaluation.every': 0,
     'evaluation.problems': 0, 'evaluation.max_new_tokens': 32, 'checkpoints.every': 0}
 SPREAD = {'runtime.mode': 'ray_lockstep', 'runtime.trainers': 2, 'runtime.samplers': 2,
-          'runtime.verifier_hosts': 2, 'mesh.trainer.fsdp': 4}
+          'runtime.verifiers': 2, 'mesh.trainer.fsdp': 4}
 
 
 def run(workdir, kill_at=None, **overrides):

@@ -153,7 +153,7 @@ SLOW = ('a verifier host freezes', 'a trainer process freezes')
     pytest.param(*fault, id=what, marks=[pytest.mark.long] if what in SLOW else [])
     for what, fault in FAULTS.items()])
 def test_every_prompt_is_trained_once_though(tmp_path, name, number):
-  with ClusterRuntime(tmp_path, trainers=2, samplers=2, verifier_hosts=2,
+  with ClusterRuntime(tmp_path, trainers=2, samplers=2, verifiers=2,
                heartbeat_s=FROZEN_S if number == signal.SIGSTOP else HEARTBEAT_S) as running:
     pids = [h.where.get('pid') for h in running.place.handles]
     fault = once_something_is_trained(
@@ -264,7 +264,7 @@ def test_rows_go_to_the_process_that_holds_them(tmp_path):
 
 def test_a_completion_that_kills_every_verifier_host_is_dropped_and_counted(tmp_path):
   roles = fake_actors.Roles(VerifierActor=fake_actors.FragileVerifier)
-  with ClusterRuntime(tmp_path, roles=roles, verifier_hosts=2, restarts=3) as running:
+  with ClusterRuntime(tmp_path, roles=roles, verifiers=2, restarts=3) as running:
     loop = running.run(6)
   assert loop.ledger.counts['failed'] == 1
   lines = accounted(tmp_path, 6, loop.journal.summary())

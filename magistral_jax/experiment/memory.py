@@ -1,0 +1,74 @@
+"""What a run will take: the memory of each part, and the table that --dry_run prints."""
+
+from __future__ import annotations
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from magistral_jax.batching.staleness import window_groups
+from magistral_jax.experiment import build
+from magistral_jax.experiment.checks import Parts
+from magistral_jax.experiment.schema import ON_CLUSTER
+from magistral_jax.models.config import ModelConfig
+
+# Activations of width D that a layer keeps for the backward pass: its input alone under full
+# rematerialisation, about 16 otherwise.
+KEPT_FULL, KEPT_OTHERWISE = 1, 16
+
+
+def sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
+  """(part, bytes) over all devices; parameters in float32, but the samplers' in their own dtype."""
+  return [*_trainer_sizes(c, config), *_sampler_sizes(c, config)]
+
+
+def describe(c, parts: Parts, console: Console) -> None:
+  """Prints the resolved config, the memory table, and the figures of data and window."""
+  config, source = parts.config, parts.stream.source
+  console.print(str(c), markup=False, highlight=False)
+  table = Table(title=f'Memory ({config.parameters:,} parameters, {config.dtype})')
+  table.add_column('part')
+  table.add_column('MiB, all devices', justify='right')
+  rows = sizes(c, config)
+  for part, size in [*rows, ('together', sum(size for _, size in rows))]:
+    table.add_row(part, f'{size / 2**20:,.1f}')
+  console.print(table)
+  problems = 'endless' if source.size is None else f'{source.size:,}'
+  console.print(f'{problems} training problems, {parts.stream.dropped} left out for the length of '
+                f'their prompts.', highlight=False)
+  window = window_groups(c.batching.max_staleness, c.batching.prompts_per_batch)
+  console.print(
+      f'Devices: {len(jax.devices())}. A batch is {c.batching.prompts_per_batch} groups of '
+      f'{c.sampler.group_size}; at most {window} groups are on their way, none more than '
+      f'{c.batching.max_staleness} versions behind.', highlight=False)
+
+
+def _trainer_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
+  parameters, width = config.parameters, _width(config)
+  trained = parameters - (sum(config.vision.parameters(config.dim)) if build.frozen(c) else 0)
+  copies = 1 if c.loss.kl_reference == 'none' else 2
+  positions = c.trainer.microbatch_rows * c.batching.row_tokens
+  kept = KEPT_FULL if c.trainer.remat == 'full' else KEPT_OTHERWISE
+  lent = width * parameters if c.runtime.mode in ON_CLUSTER else 0
+  return [
+      ('trainer: parameters', 4 * parameters * copies),
+      ('trainer: optimizer moments', 8 * trained),
+      ('trainer: gradients', 4 * trained),
+      ('trainer: activations (estimate)', positions * config.layers * config.dim * width * kept),
+      ('trainer: logits of a vocabulary chunk', 4 * positions * (c.loss.vocab_chunk
+                                                                 or config.vocab)),
+      ('trainer: weights for samplers', lent)]
+
+
+def _sampler_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
+  n = c.runtime.samplers
+  return [
+      (f'samplers: parameters x {n}', n * _width(config) * config.parameters),
+      (f'samplers: pages x {n}', n * config.kv_bytes_per_token * c.sampler.page_tokens
+       * build.pages(c)),
+      (f'samplers: logits x {n}', n * 8 * c.sampler.slots * config.vocab)]
+
+
+def _width(config: ModelConfig) -> int:
+  """Bytes of a number in the dtype of the computation."""
+  return 2 if config.dtype == 'bfloat16' else 4

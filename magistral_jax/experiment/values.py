@@ -1,0 +1,153 @@
+"""The values of a config by the schema: which must be there, what they may be, how they change."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from magistral_jax.experiment.schema import KEYS, SECTIONS, Section
+
+
+def flat(tree: Mapping, path: str = '') -> Iterator[tuple[str, Any]]:
+  """(dotted key, value) of every leaf: ('seed', 0), ..., ('data.jsonl.path', '')."""
+  for name, value in tree.items():
+    if hasattr(value, 'items'):
+      yield from flat(value, f'{path}{name}.')
+    else:
+      yield f'{path}{name}', value
+
+
+def filled(c: Mapping, name: str) -> dict[str, Any]:
+  """The keys of one section; those that the config does not choose have their starting values.
+
+  Nothing acts on a starting value whose key is not chosen: it is for functions that take all keys.
+  """
+  starts = {key: value.start for section in SECTIONS if section.name == name and section.when
+            for key, value in section.keys.items()}
+  return starts | {key: value for key, value in c[name].items() if not hasattr(value, 'items')}
+
+
+def check_limits(c: Mapping, name: str = '') -> None:
+  """Raises ValueError for the first key that is missing, unknown, not read or out of its limits.
+
+  Args:
+    name: a section such as 'verifiers', to check it alone; '' for the whole config.
+  """
+  values = dict(flat(c))
+  for key, value in values.items():
+    if _within(key, name) and key not in KEYS:
+      raise ValueError(_unknown(key, value))
+  # The values that choose sections come before the sections.
+  for section in sorted(SECTIONS, key=lambda section: section.when is not None):
+    if _within(section.name, name):
+      _check_section(section, values)
+
+
+def change(c: ConfigDict, changes: Mapping[str, Any]) -> None:
+  """Sets values by their dotted keys, whatever their types, and then the sections that they choose.
+
+  A section that is newly chosen has its starting values, but for those in `changes`; one that is
+  no longer chosen is taken out.
+
+  Raises:
+    ValueError: a key in `changes` belongs to a section that is not chosen.
+  """
+  changes = dict(flat(changes))
+  conditional = {key: section for section in SECTIONS if section.when for key in section.names()}
+  with c.unlocked(), c.ignore_type():
+    before = _chosen(c)
+    for key in changes.keys() - conditional.keys():
+      _set(c, key, changes[key])
+    after, values = _chosen(c), dict(flat(c))
+    for key, section in conditional.items():
+      if section not in after:
+        if key in changes:
+          raise ValueError(_not_read(key, changes[key], section, values))
+        if section in before and key in values:
+          _remove(c, key)
+      elif key in changes:
+        _set(c, key, changes[key])
+      elif section not in before and key not in values:
+        _set(c, key, KEYS[key].start)
+
+
+def did_you_mean(key: str, known) -> str:
+  """' (did you mean ...?)' with the most similar of the known keys; '' if none is similar.
+
+  A key is also found when it was written without its section.
+  """
+  known = list(known)
+  last = {name.rsplit('.', 1)[-1]: name for name in reversed(known)}
+  near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+  near = near or [last[name] for name in difflib.get_close_matches(
+      key.rsplit('.', 1)[-1], last, n=1, cutoff=0.75)]
+  return f' (did you mean {near[0]}?)' if near else ''
+
+
+def _chosen(c: Mapping) -> list[Section]:
+  values = dict(flat(c))
+  return [section for section in SECTIONS if section.when and section.when.holds(values)]
+
+
+def _check_section(section: Section, values: Mapping[str, Any]) -> None:
+  chosen = section.when is None or section.when.holds(values)
+  for key, wanted in section.names().items():
+    if not chosen:
+      if key in values:
+        raise ValueError(_not_read(key, values[key], section, values))
+    elif key not in values:
+      raise ValueError(_missing(key, section, values))
+    elif not wanted.limit.allows(values[key]):
+      raise ValueError(f'{key}={values[key]!r} must be {wanted.limit.words}.')
+
+
+def _unknown(key: str, value) -> str:
+  if any(section.name == key for section in SECTIONS):
+    return f'{key}={value!r} must be {_section_words(key)}.'
+  return (f'{key}={value!r} is unknown{did_you_mean(key, KEYS)}: no part of the program reads it, '
+          f'so take it out of the config.')
+
+
+def _not_read(key: str, value, section: Section, values: Mapping[str, Any]) -> str:
+  when = section.when
+  return (f'{key}={value!r} is only read where {when}, and here {when.key}='
+          f'{values.get(when.key)!r}: change that too, or leave {key} out.')
+
+
+def _missing(key: str, section: Section, values: Mapping[str, Any]) -> str:
+  if section.name and not any(_within(name, section.name) for name in values):
+    return f'{section.name} is missing in the config: it must be {_section_words(section.name)}.'
+  because = f' where {section.when}' if section.when else ''
+  return (f'{key} is missing in the config{because}: it must be {KEYS[key].limit.words}; '
+          f'docs/config.md says what it means.')
+
+
+def _section_words(name: str) -> str:
+  keys = [key for section in SECTIONS if section.name == name for key in section.keys
+          if section.when is None or section.name.count('.')]
+  return f'a section with {", ".join(keys)}'
+
+
+def _within(key: str, name: str) -> bool:
+  return not name or key == name or key.startswith(f'{name}.')
+
+
+def _set(c: ConfigDict, key: str, value) -> None:
+  *sections, name = key.split('.')
+  for section in sections:
+    if section not in c:
+      c[section] = ConfigDict()
+    c = c[section]
+  c[name] = value
+
+
+def _remove(c: ConfigDict, key: str) -> None:
+  """Deletes a key, and the section that it leaves empty."""
+  name, _, rest = key.partition('.')
+  if rest:
+    _remove(c[name], rest)
+  if not rest or not c[name]:
+    del c[name]
