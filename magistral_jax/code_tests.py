@@ -1,12 +1,12 @@
-"""The tests of a programming problem: one form for all sources, checked once.
+"""The tests of a programming problem in one form for all sources, checked once.
 
     {'kind': 'stdin', 'language': 'any', 'checker': 'tokens', 'tolerance': 0.0,
      'cases': [{'stdin': '1 2\\n', 'stdout': '3\\n'}, ...]}
     {'kind': 'assert', 'language': 'python', 'setup': '', 'prelude': '', 'entry_point': 'add',
      'tolerance': 1e-6, 'cases': [{'assert': 'assert add(1, 2) == 3'}, ...]}
 
-A call is a case too: {'call': 'add', 'args': [1, 2], 'kwargs': {}, 'expected': 3}. All of it is
-plain JSON, so that it can be stored and sent as it is.
+A case of kind 'assert' may also be a call: {'call': 'add', 'args': [1, 2], 'kwargs': {},
+'expected': 3}. The form is plain JSON, so that it can be stored and sent as it is.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ DEFAULT_TOLERANCE = 1e-6
 
 
 def read(row: Mapping[str, Any]) -> dict[str, Any]:
-  """The tests of a problem as its file gives them, in the one form; what has it stays as it is.
+  """The tests of a problem, from the form of its file; tests already in the one form stay as is.
 
   Args:
-    row: `tests`, a list of {stdin, stdout}, of {assert} or of {call, args, expected}; beside it, if
-      the source has them, `language`, `setup` (test code that runs first), `entry_point` (the
-      function under test), `problem`, and in `meta` `checker` and `float_tolerance`.
+    row: `tests`, a list of {stdin, stdout}, of {assert} or of {call, args, expected}; optionally
+      `language`, `setup` (test code that runs first), `entry_point` (the function under test),
+      `problem`, and in `meta` `checker` and `float_tolerance`.
   Raises:
-    ValueError: what is missing or wrong, without the place.
+    ValueError: a key that is missing or wrong, without file and line.
   """
   if 'kind' in row:
     return dict(row)
@@ -55,6 +55,7 @@ def read(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pair(test: Mapping, number: int) -> dict[str, str]:
+  """A case of kind 'stdin', checked."""
   where = f'test {number}'
   for key in ('stdin', 'stdout'):
     if key not in test:
@@ -63,6 +64,7 @@ def _pair(test: Mapping, number: int) -> dict[str, str]:
 
 
 def _assert(test: Mapping, number: int) -> dict[str, str]:
+  """An assertion, checked."""
   code = _words(test, 'assert', f'test {number}')
   if not code.strip():
     raise ValueError(f'test {number} has neither "assert" nor "call" nor "stdin" and "stdout".')
@@ -70,6 +72,7 @@ def _assert(test: Mapping, number: int) -> dict[str, str]:
 
 
 def _call(test: Mapping, number: int) -> dict[str, Any]:
+  """A call with its expected value, checked."""
   if 'expected' not in test:
     raise ValueError(f'test {number} calls {test["call"]!r}, but has no "expected" value.')
   args, kwargs = test.get('args', []), test.get('kwargs', {})
@@ -80,6 +83,7 @@ def _call(test: Mapping, number: int) -> dict[str, Any]:
 
 
 def _words(row: Mapping, key: str, where: str) -> str:
+  """The text under a key, '' if there is none; ValueError for any other type."""
   value = row.get(key)
   if value is not None and not isinstance(value, str):
     raise ValueError(f'"{key}" of {where} must be text, this is {type(value).__name__}.')
@@ -87,6 +91,7 @@ def _words(row: Mapping, key: str, where: str) -> str:
 
 
 def _checker(meta: Mapping) -> tuple[str, float]:
+  """(checker, tolerance) of a problem; the tolerance is 0 but for the checker 'float'."""
   name, tolerance = meta.get('checker') or _TOKENS, meta.get('float_tolerance')
   if name.startswith(_FLOAT + '_'):        # float_1e-6
     name, tolerance = _FLOAT, float(name.removeprefix(_FLOAT + '_'))
@@ -99,10 +104,10 @@ def _checker(meta: Mapping) -> tuple[str, float]:
 
 
 def _prelude(problem: Any, entry_point: str) -> str:
-  """What a problem's own text defines beside the function under test, for the tests to use.
+  """The definitions in a problem's own text, but for the function under test, for the tests to use.
 
-  Where the statement is code (HumanEval), tests call its other functions too. Taken from the
-  program, they could be replaced by ones that make the tests pass.
+  Where the statement is code (HumanEval), tests call its other functions too. If they came from the
+  program, it could replace them by functions that make the tests pass.
   """
   if not entry_point or not isinstance(problem, str):
     return ''

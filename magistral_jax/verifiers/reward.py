@@ -1,10 +1,11 @@
-"""What a completion is paid: format, correctness, length, language; every part is kept.
+"""The reward of a completion: format, correctness, length and language, each kept as a part.
 
-    0                                                     when the format fails, and nothing else
+    0                                                     where the format fails, in every part
     format + correct * share + length_penalty + language  otherwise
 
 `share` is 1 for a right answer and 0 for any other; with code_reward='share' a program that is not
-right earns the share of the tests that it passes. The language bonus does not look at correctness.
+right earns the share of the tests that it passes. The language bonus does not depend on
+correctness.
 
 Reference: arXiv:2506.10910 section 2.2; the share of tests is an ablation there (section 7.4).
 """
@@ -26,6 +27,7 @@ PARTS = ('format', 'correct', 'length', 'language')
 
 
 def _math(gate: format.Gate, job: Mapping, sandbox, every: bool) -> tuple[str, float, str]:
+  """(status, share, detail) of a mathematical answer."""
   del sandbox, every
   status, detail = equivalence.check(gate.box, job['answer'])
   if status == 'correct' and echo.echoes(gate.box, job['answer'], job['problem']):
@@ -34,19 +36,28 @@ def _math(gate: format.Gate, job: Mapping, sandbox, every: bool) -> tuple[str, f
 
 
 def _code(gate: format.Gate, job: Mapping, sandbox, every: bool) -> tuple[str, float, str]:
+  """(status, share, detail) of a program."""
   found = judge.check(gate.box, gate.language, job['tests'], language=job['tests']['language'],
-                     sandbox=sandbox(), every=every)
+                      sandbox=sandbox(), every=every)
   return found.status, found.passed / found.total, found.detail
 
 
-# By Problem.domain: the gate, and what judges the answer that has passed it: a status of
-# records.STATUSES, the share that a wrong answer got right, and a detail for people.
+# Problem.domain -> (gate, check of an answer that passed it). A check returns a status of
+# records.STATUSES, the share that a wrong answer got right, and a detail in words.
 VERIFIERS = dict(math=(format.gate, _math), code=(format.code_gate, _code))
 
 
 def check_rewards(*, format: float, correct: float, length_max: int, length_cache: int,
                   length_penalty: float, language: float, code_reward: str) -> None:
-  """Raises ValueError for values that cannot work."""
+  """Raises ValueError for rewards that cannot work, by key.
+
+  Args:
+    format: reward of a completion that passes its gate.
+    correct: reward of a right answer.
+    length_max, length_cache, length_penalty: as in `length.length_penalty`.
+    language: bonus for one language throughout; 0 switches it off.
+    code_reward: one of CODE_REWARDS: a program must pass 'all' tests, or is paid by their 'share'.
+  """
   for key, value in dict(format=format, correct=correct, length_max=length_max,
                          length_cache=length_cache, length_penalty=length_penalty,
                          language=language).items():
@@ -64,29 +75,32 @@ def check_rewards(*, format: float, correct: float, length_max: int, length_cach
 def check_domain(domain: str) -> None:
   """Raises ValueError for a domain that no verifier judges."""
   if domain not in VERIFIERS:
-    raise ValueError(f'Nobody judges problems of domain {domain!r}; known: {sorted(VERIFIERS)}.')
+    raise ValueError(f'No verifier judges problems of domain {domain!r}; there are verifiers for '
+                     f'{", ".join(sorted(VERIFIERS))}.')
 
 
 def score(job: Mapping, *, identify: languages.Identify | None = None,
           sandbox: Callable[[], Sandbox] | None = None, **rewards) -> Verdict:
-  """Judges one completion; how long that took is the worker's to say.
+  """The verdict on one completion; its `seconds` are left 0, for the worker to fill in.
 
   Args:
     job: response (text after the prompt), answer (the true one) or tests (in the form of
-      `cases.read`), domain, n_tokens (of the completion), language and problem (text). With `bare`
-      true the response is only the final answer or program: there is no gate, and only correctness
-      pays.
-    identify: of `language.load`; needed where the language pays.
-    sandbox: makes the sandbox for programs; called when there is one.
+      `code_tests.read`), domain, n_tokens (of the completion), language and problem (text). With
+      `bare` true the response is only the final answer or program: there is no gate, and only
+      correctness pays.
+    identify: function of `language.load`; needed where the language pays.
+    sandbox: makes the sandbox; called when there is a program to judge.
     rewards: format, correct, length_max, length_cache, length_penalty, language, code_reward, as
       `check_rewards` has them.
+  Raises:
+    ValueError: no verifier judges the job's domain.
   """
   check_domain(job['domain'])
   gate = _gate(job)
   if not gate.passed:
     return _verdict(_not_passed(job), 0.0, gate, job, gate.detail, identify, rewards)
-  _, judge = VERIFIERS[job['domain']]
-  status, share, detail = judge(gate, job, sandbox, rewards['code_reward'] == 'share')
+  _, check = VERIFIERS[job['domain']]
+  status, share, detail = check(gate, job, sandbox, rewards['code_reward'] == 'share')
   return _verdict(status, share, gate, job, detail, identify, rewards)
 
 
@@ -94,7 +108,7 @@ def score_unjudged(job: Mapping, status: str, detail: str, *,
                    identify: languages.Identify | None = None, **rewards) -> Verdict:
   """The verdict on a completion whose check was cut short ('timeout', 'memory', 'error').
 
-  Its format, length and language are known and count; an 'error' is ours and pays nothing.
+  Its format, length and language are known and count. An 'error' is our failure and pays nothing.
   """
   gate = _gate(job)
   if status != 'error' and not gate.passed:
@@ -103,6 +117,7 @@ def score_unjudged(job: Mapping, status: str, detail: str, *,
 
 
 def _gate(job: Mapping) -> format.Gate:
+  """The gate's result; a bare response passes unless it is empty."""
   if not job.get('bare'):
     gate, _ = VERIFIERS[job['domain']]
     return gate(job['response'])
@@ -110,17 +125,19 @@ def _gate(job: Mapping) -> format.Gate:
     source = job['response']
     return format.Gate(bool(source.strip()), '', '', source, 'the response is empty',
                        job['tests']['language'])
-  # A bare answer may still be boxed; what is not closed is taken as it stands.
+  # A bare answer may still be boxed. One whose box is not closed is taken as a whole.
   box = format.last_box(job['response'])
   box = (job['response'] if box is None else box).strip()
   return format.Gate(bool(box), '', '', box, '' if box else 'the response is empty')
 
 
 def _not_passed(job: Mapping) -> str:
+  """The status of a response that did not pass its gate."""
   return 'no_answer' if job.get('bare') else 'bad_format'
 
 
 def _verdict(status, share, gate, job, detail, identify, rewards) -> Verdict:
+  """The verdict with its parts added up."""
   parts = dict.fromkeys(PARTS, 0.0)
   details = [detail]
   if gate.passed and status != 'error':

@@ -11,24 +11,25 @@ from magistral_jax.verifiers.workers.pool import Pool
 
 
 class PoolVerifier:
-  """Judges completions in the order in which workers come free.
+  """Judges completions in the order in which workers become free.
 
   Reads:  Completion with its Problem. Writes: (Completion, Verdict), each once.
-  Owns:   what is being judged. The pool belongs to whoever opened it.
+  Owns:   the completions that are being judged. The pool belongs to the caller that opened it.
 
   Args:
-    code_tests: how many tests a program is judged by; a group is judged by the same ones.
+    pool: the worker processes.
+    code_tests: number of tests that a program is judged by; a group is judged by the same ones.
   """
 
   def __init__(self, pool: Pool, code_tests: int = 20):
     self._pool, self._code_tests = pool, code_tests
     self._judged: queue.SimpleQueue[tuple[Completion, Verdict]] = queue.SimpleQueue()
-    self._lock = threading.Lock()     # Several samplers may put at once.
+    self._lock = threading.Lock()     # Several samplers may call put at once.
     self._put = self._drained = 0
 
   def put(self, completion: Completion, problem: Problem) -> None:
     """Sends a completion to be judged; never blocks."""
-    # Drawn anew for each completion, but from the prompt's ordinal: the same for all of a group.
+    # Drawn from the prompt's ordinal, so that all completions of a group get the same tests.
     tests = problem.tests and judge.draw(problem.tests, completion.ordinal, self._code_tests)
     future = self._pool.submit(dict(
         response=completion.text, answer=problem.answer, domain=problem.domain,
@@ -40,7 +41,7 @@ class PoolVerifier:
         lambda f: None if f.cancelled() else self._judged.put((completion, f.result())))
 
   def drain(self, wait_s: float = 0.0) -> list[tuple[Completion, Verdict]]:
-    """All that has been judged since the last call; waits up to `wait_s` for the first of them."""
+    """All completions judged since the last call; waits up to `wait_s` for the first of them."""
     found = []
     try:
       if wait_s > 0 and self.pending():
@@ -53,12 +54,13 @@ class PoolVerifier:
 
   @property
   def full(self) -> bool:
-    """Whether so many wait for a worker that no new prompts should be started."""
+    """Whether so many completions wait for a worker that no new prompts should be started."""
     return self._pool.full
 
   def pending(self) -> int:
-    """Completions put and not yet drained."""
+    """Number of completions put and not yet drained."""
     return self._put - self._drained
 
   def stats(self) -> dict[str, float]:
+    """Counts and times of the pool, as `Pool.stats` has them."""
     return self._pool.stats()

@@ -4,7 +4,7 @@
 
 Each problem's own Python solution must pass (at most 20 of) its tests; with --mutants, solutions
 broken in three ways must fail instead. Prints one line per surprise, then the sums per file. DIR
-holds JSON Lines files with `tests` and `reference_solution`, as `cases.read` has them.
+holds JSON Lines files with `tests` and `reference_solution`, as `code_tests.read` takes them.
 """
 import argparse
 import ast

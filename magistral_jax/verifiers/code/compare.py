@@ -1,8 +1,8 @@
-"""Is the output of a program right? As judges compare: by tokens, with a tolerance if one is given.
+"""Whether the output of a program is right: compared by tokens, as the judges of contests do.
 
-White space never matters beyond separating tokens, upper and lower case only where the problem says
-so, and numbers must be written as expected unless the problem gives a tolerance. Whole numbers are
-exact all the same: where one is expected, another must not come near it, but it may be written with
+White space only separates tokens. Upper and lower case differ unless the problem says that they do
+not. Numbers must be written as expected unless the problem gives a tolerance. Even then whole
+numbers are exact: where one is expected, no other is accepted, but the same one may be written with
 decimals (within the absolute tolerance).
 """
 
@@ -17,28 +17,30 @@ _MOST_DIGITS = 400                # Longer tokens are compared as text.
 
 
 def same_output(found: bytes, expected: str, *, checker: str, tolerance: float) -> tuple[bool, str]:
-  """Whether a program's output is right, and where the first difference is.
+  """(whether a program's output is right, the first difference or '').
 
   Args:
     found: what the program wrote; bytes that are not UTF-8 differ from everything.
-    checker: one of cases.CHECKERS.
+    expected: what it should have written.
+    checker: one of code_tests.CHECKERS.
     tolerance: absolute or relative, of decimal numbers, for the checker 'float'.
   """
   ours, theirs = expected.split(), found.decode('utf-8', 'surrogateescape').split()
-  for place, (want, have) in enumerate(zip(ours, theirs, strict=False), 1):
+  for position, (want, have) in enumerate(zip(ours, theirs, strict=False), 1):
     if want == have:
       continue
     if checker == 'case_insensitive_tokens' and want.lower() == have.lower():
       continue
     if checker == 'float' and _close(want, have, tolerance):
       continue
-    return False, f'token {place} is {_shown(have)}'
+    return False, f'token {position} is {_shown(have)}'
   if len(ours) != len(theirs):
     return False, f'{len(theirs)} tokens instead of {len(ours)}'
   return True, ''
 
 
 def _close(want: str, have: str, tolerance: float) -> bool:
+  """Whether two tokens are numbers within the tolerance of one another."""
   if max(len(want), len(have)) > _MOST_DIGITS:
     return False
   if not (_NUMBER.fullmatch(want) and _NUMBER.fullmatch(have)):
@@ -53,5 +55,5 @@ def _close(want: str, have: str, tolerance: float) -> bool:
 
 
 def _shown(token: str) -> str:
-  """A token for people: short, printable."""
+  """A token as a message shows it: short and printable."""
   return ascii(token[:40]) + ('...' if len(token) > 40 else '')

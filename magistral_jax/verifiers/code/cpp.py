@@ -1,7 +1,7 @@
-"""C++20 programs: compiled in a jail, once per source, with bits/stdc++.h precompiled.
+"""The compiler of C++20 programs: in a jail, once per source, with bits/stdc++.h precompiled.
 
-The precompiled header is made once per machine and compiler, of trusted text, outside any jail.
-Programs are linked statically: a jail without a dynamic loader's search starts sooner.
+The precompiled header is made once per machine and compiler, from trusted text, outside any jail.
+Programs are linked statically, so that a jail starts without the dynamic loader's search.
 
 Reference: arXiv:2506.10910 section 2.2.2.
 """
@@ -27,19 +27,22 @@ _INSIDE = '/precompiled'
 _SHOWN = ('/usr/bin', '/usr/lib', '/usr/lib64', '/usr/libexec', '/usr/include')
 _ADVICE = 'Install it (Debian and Ubuntu: apt install g++), or take C++ out of the problems.'
 _HEADER_TIMEOUT_S = 300.0
-VIEW = jail.View(())         # A program linked statically needs nothing of the host.
+VIEW = jail.View(())         # A program linked statically needs no files of this machine.
 
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-  """Compiled(program=b'\\x7fELF...') or Compiled(b'', "main.cpp:3:1: error: 'x' was not ...")."""
-  program: bytes            # b'' if it could not be compiled.
+  """The result of a compilation.
+
+  Compiled(program=b'\\x7fELF...') or Compiled(b'', "main.cpp:3:1: error: 'x' was not ...")
+  """
+  program: bytes            # b'' if there is none.
   detail: str = ''
-  failed: bool = False      # It was the sandbox that failed, not the source.
+  failed: bool = False      # True if the sandbox failed and not the source.
 
 
 def compile_source(source: str, sandbox: Sandbox) -> Compiled:
-  """Compiles a program, unless this sandbox did before."""
+  """Compiles a program, or returns the result from the sandbox's cache."""
   data = source.encode('utf-8', 'surrogateescape')
   key = hashlib.sha256(data).digest()
   if (found := sandbox.cache.get(key)) is None:
@@ -50,11 +53,12 @@ def compile_source(source: str, sandbox: Sandbox) -> Compiled:
 
 
 def check_compiler() -> None:
-  """Raises ValueError where C++ cannot be compiled."""
+  """Raises ValueError where no C++ compiler is installed."""
   tool('g++', _ADVICE)
 
 
 def start_argv(files: str) -> list[str]:
+  """The command line of a compiled program in its jail."""
   return [f'{files}/program']
 
 
@@ -64,7 +68,7 @@ def _compile(data: bytes, sandbox: Sandbox) -> Compiled:
   except (ValueError, OSError, subprocess.SubprocessError) as error:
     return Compiled(b'', str(error), failed=True)
   inside = _INSIDE if sandbox.mode == 'bubblewrap' else folder
-  # The program leaves the jail through stdout: no folder of the host is ever writable in there.
+  # The program leaves the jail through stdout: no folder of the machine is ever writable there.
   script = f'{compiler} {" ".join(FLAGS)} -I{inside} main.cpp -o program -static && cat program'
   view = jail.View(_SHOWN, renamed=((folder, _INSIDE),))
   outcome = sandbox.run(
@@ -82,13 +86,13 @@ def _compile(data: bytes, sandbox: Sandbox) -> Compiled:
 
 
 def precompiled() -> str:
-  """The folder with the precompiled header, made if need be."""
+  """Path of the folder with the precompiled header, which is made if it is missing."""
   compiler = tool('g++', _ADVICE)
   mark = _mark(compiler)
   folder = os.path.join(shared_folder(), f'c++-{mark}')
   if os.path.isdir(folder):
     return folder
-  # One process makes it, the others wait for it.
+  # One process makes the folder; the others wait for the lock.
   with open(os.path.join(shared_folder(), f'c++-{mark}.lock'), 'w') as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     if not os.path.isdir(folder):
@@ -98,12 +102,13 @@ def precompiled() -> str:
 
 @functools.lru_cache
 def _mark(compiler: str) -> str:
-  """A name for what the precompiled header depends on."""
+  """A hash of what the precompiled header depends on: the compiler and its flags."""
   version = subprocess.run([compiler, '-v'], capture_output=True, timeout=60).stderr
   return hashlib.sha256(version + ' '.join(FLAGS).encode()).hexdigest()[:16]
 
 
 def _precompile(compiler: str, folder: str) -> None:
+  """Makes the precompiled header and moves it to `folder`."""
   with tempfile.TemporaryDirectory(dir=shared_folder()) as made:
     os.makedirs(os.path.join(made, os.path.dirname(_HEADER)))
     with open(os.path.join(made, 'all.h'), 'w') as header:
@@ -119,4 +124,4 @@ def _precompile(compiler: str, folder: str) -> None:
     os.chmod(made, 0o755)
     with contextlib.suppress(OSError):
       os.rename(made, folder)
-    os.makedirs(made, exist_ok=True)     # For the context manager to remove.
+    os.makedirs(made, exist_ok=True)     # The context manager removes it, and must find it.

@@ -1,10 +1,10 @@
-"""Is a program right? Compiles it, runs it on the tests in jails, compares outside of them.
+"""Whether a program is right: it is compiled, run on the tests in jails, and compared outside them.
 
-A test in stdin and stdout: the program is given stdin, and what it writes is compared here, so what
-is expected never enters its jail. An assertion or a call: two jails for two processes. The judge
-(harness/assertions.py) holds the test; the program's process only answers calls, and only plain
-data crosses to the judge (harness/wire.py). So an object that is equal to everything, a patched
-builtin or module, an early exit, or a reply made up ahead of time says nothing but wrong.
+A test of stdin and stdout: the program reads stdin in its jail and its output is compared here, so
+the expected output never enters the jail. An assertion or a call: two processes in two jails. The
+judge (harness/assertions.py) holds the test; the program's process only answers calls, and only
+plain data crosses to the judge (harness/wire.py). So an object that is equal to everything, a
+patched builtin or module, an early exit or a forged reply cannot make a test pass.
 
 Every test is run by a fresh process in a fresh jail.
 """
@@ -24,10 +24,10 @@ from typing import Any
 
 from magistral_jax import code_tests
 from magistral_jax.verifiers.code import compare, cpp
-from magistral_jax.verifiers.sandbox.sandbox import COMPILE, Limits, Sandbox
-from magistral_jax.verifiers.sandbox.supervise import Outcome
+from magistral_jax.verifiers.sandbox.sandbox import COMPILE, Sandbox
+from magistral_jax.verifiers.sandbox.supervise import Limits, Outcome
 
-# What people and models write behind the three backticks.
+# The names that people and models write behind the three backticks.
 TAGS = dict(
     python=('python', 'python3', 'py', 'py3', 'python2', 'cpython', 'pypy', 'pypy3'),
     cpp=('cpp', 'c++', 'cxx', 'cc', 'cplusplus', 'c++17', 'c++20', 'cpp17', 'cpp20', 'c++14',
@@ -40,12 +40,12 @@ _JUDGE = ('import sys; sys.path.insert(0, sys.argv[1]); import assertions; '
           'assertions.serve(int(sys.argv[2]))')
 _PROGRAM = ('import sys; sys.path.insert(0, sys.argv[1]); import answer; del sys.path[0]; '
             'answer.serve(sys.argv[2], int(sys.argv[3]))')
-_SLACK_S = 5.0               # Starting and ending jails on a loaded machine.
+_SLACK_S = 5.0               # Time to start and end jails on a loaded machine.
 
 
 @dataclasses.dataclass(frozen=True)
 class CodeResult:
-  """What became of a program.
+  """The result of judging a program.
 
   CodeResult('wrong', passed=4, total=20, detail="test 5: token 3 is '7'")
   """
@@ -56,13 +56,15 @@ class CodeResult:
 
 
 def language_of(tag: str) -> str:
-  """'python', 'cpp', or the tag itself."""
+  """The language that a tag names: 'python', 'cpp', or the tag itself in lower case."""
   tag = tag.lower()
   return next((name for name, tags in TAGS.items() if tag in tags), tag)
 
 
 def draw(tests: Mapping[str, Any], seed: int, count: int = 20) -> dict[str, Any]:
-  """The tests that a whole group is judged by: `count` of them, in their order; all if fewer.
+  """The tests that a whole group is judged by: `count` of them in their order, or all if fewer.
+
+  The same seed draws the same tests.
 
   Reference: arXiv:2506.10910 section 2.2.2.
   """
@@ -76,7 +78,7 @@ def draw(tests: Mapping[str, Any], seed: int, count: int = 20) -> dict[str, Any]
 
 
 def budget_s(tests: Mapping[str, Any], language: str, limits: Limits) -> float:
-  """The most that `check` may take, in seconds."""
+  """The longest wall time in seconds that `check` may take."""
   compiling = 0.0 if language == 'python' else COMPILE.wall_s + _SLACK_S
   return compiling + len(code_tests.read(tests)['cases']) * limits.wall_s + 2 * _SLACK_S
 
@@ -86,14 +88,16 @@ def check(source: str, block_language: str, tests: Mapping[str, Any], *, languag
   """Judges a program.
 
   Args:
-    block_language: what the program's block says it is.
-    tests: in the form of `cases.read`, or as a problem file has them.
-    language: asked for: 'python', 'cpp' or 'any'.
-    every: run all tests even after one has failed, for a proportional reward; but nothing runs on
-      after a test that used up its time, memory or output.
+    source: the program.
+    block_language: language that the program's block names.
+    tests: in the form of `code_tests.read`, or as a problem file has them.
+    language: the language asked for: 'python', 'cpp' or 'any'.
+    sandbox: runs it.
+    every: run all tests even after one has failed, for a proportional reward; a test that exceeds
+      its time, memory or output still ends the check.
   Returns:
-    status 'correct' if all tests pass, else that of the first that does not; 'error' only where we
-    failed or the tests are broken.
+    status 'correct' if all tests pass, else the status of the first that does not; 'error' only
+    where our code or the sandbox failed, or the tests are broken.
   """
   tests = code_tests.read(tests)
   total, written = len(tests['cases']), language_of(block_language)
@@ -110,7 +114,7 @@ def check(source: str, block_language: str, tests: Mapping[str, Any], *, languag
 
 
 def _settle(results, total: int, every: bool) -> CodeResult:
-  """One result of the tests' (status, detail), in order."""
+  """The CodeResult of the tests' (status, detail), which come in order."""
   first, passed = None, 0
   for number, (status, detail) in enumerate(results, 1):
     if status == 'correct':
@@ -118,11 +122,11 @@ def _settle(results, total: int, every: bool) -> CodeResult:
       continue
     where = '' if status == 'compile_error' else f'test {number}: '
     first = first or (status, (where + detail)[:1000])
-    if status == 'error':          # Ours: nothing is said of the program then.
+    if status == 'error':          # Our failure, which says nothing about the program.
       first = status, (where + detail)[:1000]
     if not every or status in ('timeout', 'memory', 'output_limit', 'compile_error', 'error'):
       break
-  results.close()                  # Ends what still runs.
+  results.close()                  # Ends the judge and the program.
   status, detail = first or ('correct', '')
   return CodeResult(status, passed, total, detail)
 
@@ -151,7 +155,7 @@ def _pairs(source, language, tests, sandbox):
 
 
 def _fault(outcome: Outcome, limits: Limits) -> tuple[str, str]:
-  """(status, detail) of a program that did not end as it should; ('', '') of one that did."""
+  """(status, detail) of a program that did not exit with code 0; ('', '') of one that did."""
   if outcome.status != 'exited':
     return outcome.status, outcome.detail
   if outcome.exit_code == 0:
@@ -162,7 +166,7 @@ def _fault(outcome: Outcome, limits: Limits) -> tuple[str, str]:
     return 'compile_error', said[-500:]
   if last.startswith('MemoryError') or 'std::bad_alloc' in said:
     return 'memory', last
-  # The limit of each process is the whole second above, and the last look may be stale.
+  # The CPU limit of a process is rounded up to a whole second, and the last poll may be stale.
   if outcome.exit_code in (128 + 24, 128 + 9) and outcome.cpu_s > limits.time_s - 0.1:
     return 'timeout', 'killed for the CPU time it used'
   return 'runtime_error', f'exit code {outcome.exit_code}: {last}'
@@ -186,7 +190,7 @@ def _assertions(source, tests, sandbox):
 
 
 def _assertion(files, control, judge, sandbox):
-  """One test: a fresh process of the program, joined to the judge until that has spoken."""
+  """(status, detail) of one test, in a fresh process of the program that is joined to the judge."""
   program_end, judge_end = socket.socketpair()
   with judge_end, program_end, sandbox.start(
       lambda folder: [sandbox.python, *_PYTHON_FLAGS, '-c', _PROGRAM, folder,
@@ -196,8 +200,8 @@ def _assertion(files, control, judge, sandbox):
     socket.send_fds(control, [b'.'], [judge_end.fileno()])
     judge_end.close()
     outcome = program.watch(until=control.fileno())
-    # The judge of a program that has ended hears of it, however late it starts; one whose program
-    # used up its time may itself be what hangs.
+    # A judge learns that its program ended, however late it starts. After a timeout the judge
+    # itself may be what hangs, so it gets less time.
     said = _verdict(control, 1.0 if outcome.status == 'timeout' else _SLACK_S)
     if said and said[0] == 'gone' and outcome.status == 'stopped':
       outcome = program.watch()
@@ -216,7 +220,7 @@ def _assertion(files, control, judge, sandbox):
 
 
 def _verdict(control: socket.socket, wait_s: float) -> tuple[str, str] | None:
-  """What the judge says of a test; None if it says nothing."""
+  """The judge's (status, detail) of a test; None if none arrives within `wait_s`."""
   received = b''
   while len(received) < 4 or len(received) < 4 + int.from_bytes(received[:4], 'big'):
     if not select.select([control], [], [], wait_s)[0]:
@@ -235,4 +239,5 @@ def _bytes(source: str) -> bytes:
 
 @functools.lru_cache
 def _harness(*names: str) -> dict[str, bytes]:
+  """{name: content} of files of the harness."""
   return {name: (_HARNESS / name).read_bytes() for name in names}

@@ -3,8 +3,8 @@ r"""One spelling per answer: no layout, no optional spaces, one sign for each th
     tidy('$\dfrac12\text{ cm}$')   -> '\frac{1}{2}\text{ cm}'
     compact(that)                  -> '\frac{1}{2}\text{cm}'
 
-Nothing is understood here. Every function is a fixed number of passes over its text, so hostile
-input is as cheap as any.
+No answer is parsed here. Every function is a fixed number of passes over its text, so hostile input
+costs no more than other input.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-MAX_CHARACTERS = 4000     # Longer answers are refused unread.
-GAP = '␣'                 # Stands between two digits that a space kept apart: '1 2' is not 12.
+MAX_CHARACTERS = 4000     # Longer answers are refused without reading them.
+GAP = '␣'                 # Stands between two digits that a space separates: '1 2' is not 12.
 
 _SIGNS = {
     '−': '-', '–': '-', '—': '-', '×': r'\times ', '·': r'\cdot ', '⋅': r'\cdot ', '÷': r'\div ',
@@ -140,7 +140,7 @@ _COMMANDS_BEFORE_LETTERS = re.compile(r'(\\[A-Za-z]+) (?=[A-Za-z])')
 
 
 def _one_character(c: str) -> str:
-  """Digits and letters of other scripts and widths, and fractions of one character, in ASCII."""
+  """The ASCII spelling of a digit or letter of another script or width, a sign or a fraction."""
   if c in _SIGNS:
     return _SIGNS[c]
   if c.isdecimal():
@@ -154,7 +154,7 @@ def _one_character(c: str) -> str:
 
 
 def tidy(text: str) -> str:
-  """One spelling of an answer; spaces that may matter are kept, one at a time."""
+  """The one spelling of an answer; spaces that may matter are kept as single spaces."""
   if not text.isascii():
     text = _RAISED.sub(lambda m: '^{' + m.group().translate(_SUPERSCRIPTS) + '}', text)
     text = ''.join(map(_one_character, text))
@@ -170,17 +170,21 @@ def tidy(text: str) -> str:
 def compact(text: str) -> str:
   """`tidy` text without the spaces that separate nothing."""
   text = _SEPARATING_COMMA.sub(',{}', _COMMANDS_BEFORE_LETTERS.sub(r'\1{}', text))
-  text = text.replace(' ', '').replace('{}', ' ')
-  while text.startswith('{') and text.endswith('}') and _one_pair(text):
+  return without_pairs(text.replace(' ', '').replace('{}', ' '), '{', '}')
+
+
+def without_pairs(text: str, opening: str, closing: str) -> str:
+  """A text without the pairs of brackets that enclose all of it."""
+  while text.startswith(opening) and text.endswith(closing) and _one_pair(text, opening, closing):
     text = text[1:-1]
   return text
 
 
-def _one_pair(text: str) -> bool:
-  """Whether the first and the last brace belong together."""
+def _one_pair(text: str, opening: str, closing: str) -> bool:
+  """Whether the last bracket closes the first one."""
   depth = 0
   for i, c in enumerate(text):
-    depth += (c == '{') - (c == '}')
+    depth += (c == opening) - (c == closing)
     if depth == 0:
       return i == len(text) - 1
   return False

@@ -1,4 +1,4 @@
-r"""Dates and times of day, in the spellings that cannot mean anything else.
+r"""Dates and times of day, in spellings that can mean nothing else.
 
     'March 5, 2020'   ->  (2020, 3, 5)        '5th of March'  ->  (None, 3, 5)
     '3:30\text{ pm}'  ->  (15, 30, 0, True)   '3:30'          ->  (3, 30, 0, False)
@@ -26,13 +26,14 @@ _NAMED = {'noon': 12, '12 noon': 12, 'midnight': 0, '12 midnight': 0}
 
 
 def _plain(text: str) -> str:
+  """The text in lower case, without LaTeX around words and with one spelling of its spaces."""
   text = re.sub(r'\\text\{([^{}]*)\}', r' \1 ', text).casefold()
   text = re.sub(r'(?<=\d)\^(?:\{\s*)?(st|nd|rd|th)\}?', r'\1', text.replace('␣', ' '))
   return re.sub(r'\s+', ' ', text).replace(' :', ':').replace(': ', ':').replace(' ,', ',').strip()
 
 
 def date(text: str) -> tuple[int | None, int, int] | None:
-  """(year or None, month, day) of a tidy answer, None if it is no date."""
+  """(year or None, month, day) of a tidy answer; None if it is no date."""
   for pattern, order in _DATES:
     if match := pattern.fullmatch(_plain(text)):
       year, month, day = order(match)
@@ -42,7 +43,7 @@ def date(text: str) -> tuple[int | None, int, int] | None:
 
 
 def time(text: str) -> tuple[int, int, int, bool] | None:
-  """(hour, minute, second, whether morning or afternoon is told) of a tidy answer, or None."""
+  """(hour, minute, second, whether the half of the day is known) of a tidy answer, or None."""
   if (named := _NAMED.get(_plain(text))) is not None:
     return (named, 0, 0, True)
   match = _TIME.fullmatch(_plain(text))
@@ -53,11 +54,11 @@ def time(text: str) -> tuple[int, int, int, bool] | None:
   if half and not 1 <= hour <= 12 or hour > 24 or minute > 59 or second > 59:
     return None
   hour = hour % 12 + 12 * (half == 'p') if half else hour
-  # '15:30' and '0:10' tell it by the hour.
+  # In '15:30' and '0:10' the hour tells the half of the day.
   return (hour, minute, second, bool(half) or not 1 <= hour <= 12)
 
 
 def same_time(a: tuple, b: tuple) -> bool:
-  """Two times are the same to the half day where one of them does not tell it."""
+  """Whether two times are equal; up to 12 hours where the half of the day of one is unknown."""
   whole = 24 if a[3] and b[3] else 12
   return (a[0] - b[0]) % whole == 0 and a[1:3] == b[1:3]

@@ -1,14 +1,14 @@
-r"""Is the answer in the box the answer of the problem?
+r"""Whether the answer in the box is the answer of the problem, the gold answer.
 
     gold  '\frac{1}{2}'  --tidy, read-->  Form  --.
                                                   +-- form by form, then value by value --> status
     box   '0.5 \text{ cm}' --tidy, read--> Form --'
 
 Values are compared by the cheapest rule that decides: one spelling, exact fractions, words, and
-only then SymPy. Two texts that nobody can read are equal only if they are the same text.
+only then SymPy. Two texts that cannot be parsed are equal only if they are the same text.
 
-What counts, wherever a mathematician would have to ask. All of it holds both ways round, but for
-the two rows about a gold decimal.
+The conventions, wherever a mathematician would have to ask. Each holds with gold and answer
+swapped, except in the two rows about a gold decimal.
 
     written          also right                    wrong               because
     ---------------- ----------------------------- ------------------- ----------------------------
@@ -57,7 +57,7 @@ from magistral_jax.verifiers.math.structure import REALS, Form, is_interval, rea
 from magistral_jax.verifiers.math.trees import Unreadable
 
 _SMALL = re.compile(r'-?[1-9]\d{0,17}|0')
-# C0 and C1 controls, and marks that show a text in another order than it has.
+# C0 and C1 controls, marks that display a text in another order than it has, and surrogates.
 _CONTROL = re.compile('[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
 _LISTED_TEXT = re.compile(r'\\text\{(?=[^{}]*\})([^{}]*(?:[,;]|\b(?:and|or)\b)[^{}]*)\}')
 _NUMBER_COMMAND = re.compile(r'\\(?:frac|sqrt|pi|cdot|times|infty|binom)(?![A-Za-z])')
@@ -70,8 +70,8 @@ def check(box: str, gold: str) -> tuple[str, str]:
   """Judges the content of a box against the answer that the problem's source gives.
 
   Returns:
-    status: 'correct', 'wrong', 'unparsable' (the box), or 'gold_unparsable'.
-    detail: for people, '' when there is nothing to say.
+    (status, detail): the status is 'correct', 'wrong', 'unparsable' (the box) or
+    'gold_unparsable'; the detail says why in words, or is ''.
   """
   if _SMALL.fullmatch(gold) and _SMALL.fullmatch(box):
     return ('correct' if gold == box else 'wrong'), ''
@@ -94,7 +94,7 @@ def check(box: str, gold: str) -> tuple[str, str]:
 
 
 def _same_text(gold: str, answer: str) -> bool:
-  """What has a form of its own before lists and equations are told apart."""
+  """Whether two tidy texts are the same; choices and dates are recognised before other forms."""
   chosen, picked = words.choice(gold), words.choice(answer)
   if chosen and picked and chosen[0] != picked[0]:
     return False
@@ -112,6 +112,7 @@ def _same_text(gold: str, answer: str) -> bool:
 
 
 def _read(text: str, side: str) -> Form:
+  """The form of a text; Unreadable carries the side."""
   try:
     return read(text)
   except Unreadable as e:
@@ -120,7 +121,7 @@ def _read(text: str, side: str) -> Form:
 
 
 def _same(gold: Form, answer: Form) -> bool:
-  """Form by form; raises Unreadable when a value cannot be read."""
+  """Whether two forms are the same; Unreadable where a value cannot be read."""
   gold, answer = _unwrapped(gold), _unwrapped(answer)
   if gold.kind == answer.kind == 'equation':
     return _same_equations(gold, answer)
@@ -130,6 +131,7 @@ def _same(gold: Form, answer: Form) -> bool:
 
 
 def _same_kind(gold: Form, answer: Form) -> bool:
+  """Whether two forms are the same, neither of which is an equation."""
   kinds = {gold.kind, answer.kind}
   if kinds <= {'value', 'ratio'}:
     return _same_ratio(gold, answer) if 'ratio' in kinds else (
@@ -159,7 +161,7 @@ def _same_kind(gold: Form, answer: Form) -> bool:
 
 
 def _unwrapped(form: Form) -> Form:
-  """A set without what is in it twice; a set of one as what is in it."""
+  """The form with repeats removed from sets, and a list or set of one replaced by its item."""
   while form.kind in ('list', 'set') and form.items:
     form = Form(form.kind, _distinct(form.items)) if form.kind == 'set' else form
     if len(form.items) > 1:
@@ -169,7 +171,7 @@ def _unwrapped(form: Form) -> Form:
 
 
 def _same_items(gold: tuple[Form, ...], answer: tuple[Form, ...]) -> bool:
-  """Each of the gold items once, in any order."""
+  """Whether the answer has each of the gold items once, in any order."""
   if len(gold) != len(answer):
     return False
   left = list(answer)
@@ -182,6 +184,7 @@ def _same_items(gold: tuple[Form, ...], answer: tuple[Form, ...]) -> bool:
 
 
 def _distinct(items: tuple[Form, ...]) -> tuple[Form, ...]:
+  """The items without repeats."""
   kept = []
   for item in items:
     if not any(_same(k, item) for k in kept):
@@ -190,6 +193,7 @@ def _distinct(items: tuple[Form, ...]) -> tuple[Form, ...]:
 
 
 def _same_ratio(gold: Form, answer: Form) -> bool:
+  """Whether two ratios, or a ratio and a value, are the same; a time of day has the form 3:30."""
   terms = [tuple(i.text for i in f.items) for f in (gold, answer)]
   times = [dates.time(f.text) for f in (gold, answer)]
   if gold.kind == answer.kind and not all(times):
@@ -202,7 +206,7 @@ def _same_ratio(gold: Form, answer: Form) -> bool:
 
 
 def _is_all_but(but: Form, union: Form) -> bool:
-  r"""'x \neq 1' and '(-\infty,1)\cup(1,\infty)': every gap is one of the numbers left out."""
+  r"""Whether the gaps of a union are the numbers left out: x \neq 1, (-\infty,1)\cup(1,\infty)."""
   if any(i.kind != '()' for i in union.items):
     return False
   low, high = REALS.items
@@ -211,7 +215,7 @@ def _is_all_but(but: Form, union: Form) -> bool:
 
 
 def _as_tuple(form: Form) -> Form | None:
-  """'x=3, y=4' as (3,4): names of one letter, in the order of the alphabet."""
+  """The tuple (3,4) of 'x=3, y=4', if the names are single letters in alphabetical order."""
   if any(f.kind != 'equation' or len(f.items) != 2 for f in form.items):
     return None
   names = [f.items[0].text for f in form.items]
@@ -221,14 +225,14 @@ def _as_tuple(form: Form) -> Form | None:
 
 
 def _as_matrix(form: Form) -> Form:
-  """'[[1,2],[3,4]]' as the matrix of these rows."""
+  """The matrix of '[[1,2],[3,4]]'; other forms as they are."""
   if form.kind == 'matrix' or any(f.kind != '[]' for f in form.items):
     return form
   return Form('matrix', tuple(Form('row', f.items) for f in form.items))
 
 
 def _is_name(form: Form) -> bool:
-  """A side that names what the other side gives: x, f(x), \\angle ABC, (x, y), m + n."""
+  """Whether a side names what the other side gives: x, f(x), \\angle ABC, (x, y), m + n."""
   if form.kind != 'value':
     return len(form.kind) == 2 and all(_is_name(i) for i in form.items)
   text = _SUBSCRIPT.sub('', _SEGMENT_SQUARED.sub(r'\1', form.text))
@@ -237,7 +241,7 @@ def _is_name(form: Form) -> bool:
 
 
 def _given(form: Form) -> tuple[str, tuple[Form, ...]]:
-  """(name, values) of an equation; the name is '' where no side is one, and all are values."""
+  """(name, values) of an equation; the name is '' where no side is a name, and all are values."""
   sides = form.items
   if all(re.fullmatch('[A-Z]', s.text) for s in sides):
     return '', sides                 # Multiple choice.
@@ -252,13 +256,16 @@ def _given(form: Form) -> tuple[str, tuple[Form, ...]]:
 
 
 def _gives(equation: Form, other: Form, swapped: bool = False) -> bool:
-  """Whether an equation gives a value: every side that is not its name is that value."""
+  """Whether an equation gives a value: every side but its name equals that value."""
   _, sides = _given(equation)
   return all(_same(other, s) if swapped else _same(s, other) for s in sides)
 
 
 def _same_equations(gold: Form, answer: Form) -> bool:
-  """'x = 5' is x = 5.0; 'y = 2x' is also 2x - y = 0; but 2x = 10 does not give x."""
+  """Whether two equations say the same.
+
+  'x = 5' is x = 5.0, and 'y = 2x' is also 2x - y = 0; but 2x = 10 does not give x.
+  """
   if [_spelling(s) for s in gold.items] == [_spelling(s) for s in answer.items]:
     return True
   (name, sides), (other_name, other_sides) = _given(gold), _given(answer)
@@ -274,12 +281,15 @@ def _same_equations(gold: Form, answer: Form) -> bool:
 
 
 def _has_letters(sides: tuple[Form, ...]) -> bool:
-  """Whether there is a symbol in what an equation gives."""
+  """Whether the values of an equation contain a symbol."""
   return any(re.search('[A-Za-z]', re.sub(r'\\[A-Za-z]+', '', s.text)) for s in sides)
 
 
 def _same_relation(gold: Form, answer: Form) -> bool:
-  """Inequalities that are no intervals: one's difference of sides is a positive multiple."""
+  """Whether two inequalities that are not intervals say the same.
+
+  They do if the difference of sides of one is a positive multiple of the other's.
+  """
   if len(gold.items) == 2 and all(s.kind == 'value' for s in (*gold.items, *answer.items)):
     return values.difference_factor(
         *(tuple(s.text for s in f.items) for f in (gold, answer))) == 1
@@ -287,8 +297,10 @@ def _same_relation(gold: Form, answer: Form) -> bool:
 
 
 def _spelled(form: Form) -> str:
+  """The text of a form in its compact spelling."""
   return answers.compact(form.text)
 
 
 def _spelling(form: Form) -> str:
+  """The compact spelling of a form and all its items."""
   return form.kind + _spelled(form) + ''.join(_spelling(i) for i in form.items)

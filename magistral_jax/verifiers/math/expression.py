@@ -1,11 +1,11 @@
-r"""LaTeX of one value to a small tree, with its cost known before anybody works it out.
+r"""The parser of LaTeX expressions: one value to a small tree whose cost is bounded in advance.
 
     '2\sqrt{3}-x^{2}'  ->  ('add', ('mul', 2, ('call', 'sqrt', 3)), ('neg', ('pow', x, 2)))
 
-The whole text is read or none of it, so nothing is scraped out of broken LaTeX. trees.py tells what
-a node is.
+The whole text is parsed or none of it: nothing is taken out of broken LaTeX. The nodes are
+described in trees.py.
 
-How it is read where people differ: products and quotients go from left to right (1/2x is x/2); a
+Conventions where usage differs: products and quotients go from left to right (1/2x is x/2); a
 whole number before a proper fraction is a mixed number; `\log` without a base is natural; a
 function without brackets takes the factors up to the next sign, '/' or function (\sin 2x \cos x is
 sin(2x) cos(x)); `\sin^{-1}` is the arc sine.
@@ -17,20 +17,24 @@ from magistral_jax.verifiers.math import notation, trees
 from magistral_jax.verifiers.math.trees import Unreadable, number
 
 MAX_CHARACTERS = 800
-MAX_DEPTH = 40            # Of brackets, powers, roots and functions in one another.
+MAX_DEPTH = 40            # Nesting of brackets, powers, roots and functions.
 MAX_NODES = 1000
-MAX_TERMS = 200           # Of a sum or product that is written with its bounds.
+MAX_TERMS = 200           # Terms of a sum or product that is written with its bounds.
 MAX_POSTFIXES = 4         # x!!^2^\\circ ...
 
 
 class Unknown(Unreadable):
-  """A command that this grammar does not have."""
+  """Raised for a command that this grammar does not have."""
 
 
 def parse(text: str) -> tuple:
-  """The tree of a compact value. Raises Unreadable, Unknown.
+  """The tree of a compact value.
 
-  Its size is checked: no number met in working it out has more than `trees.MAX_BITS` bits.
+  Its size is checked: no number in its evaluation has more than `trees.MAX_BITS` bits.
+
+  Raises:
+    Unreadable: the text is no expression, or exceeds a limit.
+    Unknown: the text has a command that the grammar does not have.
   """
   if len(text) > MAX_CHARACTERS:
     raise Unreadable(f'an expression of {len(text)} characters; the limit is {MAX_CHARACTERS}')
@@ -43,7 +47,7 @@ def parse(text: str) -> tuple:
 
 
 class _Reader:
-  """Recursive descent over the tokens of one text; lives for one call of `parse`."""
+  """A recursive descent over the tokens of one text, used for one call of `parse`."""
 
   def __init__(self, text: str):
     self._text, self._tokens, self._starts, end = text, [], [], 0
@@ -61,9 +65,11 @@ class _Reader:
 
   @property
   def peek(self) -> str:
+    """The next token, '' at the end."""
     return self._tokens[self._at]
 
   def _take(self, expected: str = '') -> str:
+    """Consumes the next token, which must be `expected` if that is given."""
     token = self.peek
     if not token or expected and token != expected:
       raise Unreadable(f'{expected or "more"!r} is missing')
@@ -74,23 +80,25 @@ class _Reader:
     return token
 
   def _accept(self, *tokens: str) -> str:
+    """Consumes the next token if it is one of these; else ''."""
     return self._take() if self.peek in tokens else ''
 
   def _negative(self) -> bool:
-    """Takes the signs that stand here."""
+    """Consumes the signs that come next; True if their product is negative."""
     negative = False
     while sign := self._accept('+', '-'):
       negative ^= sign == '-'
     return negative
 
   def sum(self) -> tuple:
+    """Terms with their signs: the start of the grammar."""
     terms = [self._product(self._negative())]
     while self.peek in ('+', '-'):
       terms.append(self._product(self._negative()))
     return terms[0] if len(terms) == 1 else ('add', *terms)
 
   def _product(self, negative: bool = False) -> tuple:
-    """Factors from left to right: a/b/c d is a d/(b c)."""
+    """A product of factors from left to right: a/b/c d is a d/(b c)."""
     above, below = [self._factor()], []
     while True:
       if self._accept('*', r'\cdot', r'\times'):
@@ -109,6 +117,7 @@ class _Reader:
     return ('neg', node) if negative else node
 
   def _starts_factor(self) -> bool:
+    """Whether the next token begins a factor without a sign of multiplication."""
     token = self.peek
     if token == '|':
       return not self._bars
@@ -119,6 +128,7 @@ class _Reader:
         token[:1] == '\\' and token not in notation.NO_FACTOR)
 
   def _factor(self) -> tuple:
+    """A base with its factorials, powers and degree sign."""
     node = self._base()
     for _ in range(MAX_POSTFIXES):
       if self._accept('!'):
@@ -133,14 +143,14 @@ class _Reader:
     return node
 
   def _exponent(self) -> tuple:
-    """One token, a signed number or a group in braces; 'x^2^3' is x to the 8th."""
+    """An exponent: one token, a signed number or a group in braces; 'x^2^3' is x to the 8th."""
     sign = self._accept('-', '+')
     base = self._base()
     node = ('pow', base, self._nested(self._exponent)) if self._accept('^') else base
     return ('neg', node) if sign == '-' else node
 
   def _nested(self, read) -> tuple:
-    """Every recursion of the grammar comes through here."""
+    """The result of `read`, one level deeper; every recursion of the grammar passes here."""
     self._depth += 1
     if self._depth > MAX_DEPTH:
       raise Unreadable('nested too deep')
@@ -149,6 +159,7 @@ class _Reader:
     return node
 
   def _base(self) -> tuple:
+    """A factor without its powers and factorials."""
     return self._nested(self._any_base)
 
   def _any_base(self) -> tuple:
@@ -174,6 +185,7 @@ class _Reader:
     raise Unreadable(f'{token!r} where a value belongs')
 
   def _number(self, token: str) -> tuple:
+    """A number, or a mixed number with the fraction that follows."""
     value = trees.read_number(token)
     mixed = notation.MIXED.match(self._text, self._starts[self._at])
     if mixed and token.isdigit():
@@ -185,13 +197,14 @@ class _Reader:
     return number(value)
 
   def _letter(self, letter: str) -> tuple:
+    """A symbol with its subscript, or one of the constants e and i."""
     subscript = self._subscript()
     if subscript:
       return ('symbol', f'{letter}_{subscript}')
     return ('constant', letter) if letter in 'ei' else ('symbol', letter)
 
   def _subscript(self) -> str:
-    """The text of a subscript, '' if there is none."""
+    """The text of a subscript; '' if there is none."""
     if not self._accept('_'):
       return ''
     if not self._accept('{'):
@@ -203,6 +216,7 @@ class _Reader:
     return text
 
   def _command(self, name: str) -> tuple:
+    """The value that begins with a command."""
     if name == 'frac':
       return ('div', self._group(), self._group())
     if name == 'sqrt':
@@ -227,12 +241,14 @@ class _Reader:
     raise Unknown(f'\\{name} is not read')
 
   def _group(self) -> tuple:
+    """A sum in braces."""
     self._take('{')
     node = self.sum()
     self._take('}')
     return node
 
   def _root(self) -> tuple:
+    """A root with or without an index."""
     index = None
     if self._accept('['):
       index = self.sum()
@@ -243,6 +259,7 @@ class _Reader:
     return ('call', 'root', radicand, index)
 
   def _function(self, name: str) -> tuple:
+    """A function with its power, the base of a logarithm, and its argument."""
     base = power = None
     while self.peek in ('^', '_'):
       if self._take() == '^':
@@ -257,7 +274,7 @@ class _Reader:
     return node if power is None else ('pow', node, power)
 
   def _argument(self) -> tuple:
-    """(...) or {...} alone, or factors up to a sign, '/', or another function."""
+    """An argument: one group in brackets, or the factors up to a sign, '/' or function."""
     if self.peek in ('(', '[', '{', r'\lvert'):
       node = self._base()
     else:
@@ -269,7 +286,7 @@ class _Reader:
     return node
 
   def _repeated(self, name: str) -> tuple:
-    r"""\sum_{k=1}^{10} of the product that follows, written out."""
+    r"""A \sum_{k=1}^{10} or \prod of the product that follows, written out term by term."""
     self._take('_')
     self._take('{')
     variable = self._base()
@@ -292,4 +309,5 @@ class _Reader:
 
 
 def _mul(factors: list[tuple]) -> tuple:
+  """The product of one or more factors."""
   return factors[0] if len(factors) == 1 else ('mul', *factors)

@@ -1,4 +1,4 @@
-"""The names and signs that the grammar of expression.py knows."""
+"""The names and signs in the grammar of expression.py."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ r"""The outer form of an answer: a value, or a list, tuple, interval, union, mat
     '3\pm\sqrt{2}'          ->  list( 3+\sqrt{2}, 3-\sqrt{2} )
     'x\leq 2'               ->  '(]'(-\infty, 2)
 
-Reading the form here, and giving algebra single values only, keeps a list from passing for a
-number and one candidate among several from passing for the answer.
+Forms are told apart here and algebra gets single values only, so that a list cannot pass for a
+number, nor one candidate among several for the answer.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import re
 
 from magistral_jax.verifiers.math.trees import Unreadable
 
-MAX_DEPTH = 24            # Of brackets.
-MAX_ITEMS = 40            # Of a list; comparing two lists takes the square of it.
+MAX_DEPTH = 24            # Nesting of brackets.
+MAX_ITEMS = 40            # Items of a list; a comparison of two lists costs the square of it.
 
 _OPEN, _CLOSE = '([{', ')]}'
 # 'or' and 'and', as words or signs.
@@ -59,7 +59,7 @@ REALS = Form('()', (Form('value', text='-\\infty'), Form('value', text='\\infty'
 
 
 def split(text: str, separators: tuple[str, ...]) -> list[str]:
-  r"""Parts of a text between separators that stand outside all brackets."""
+  """The parts of a text between the separators that stand outside all brackets."""
   parts, depth, start, i = [], 0, 0, 0
   while i < len(text):
     step = 1
@@ -85,7 +85,7 @@ def split(text: str, separators: tuple[str, ...]) -> list[str]:
 
 
 def read(text: str) -> Form:
-  """The form of a tidy answer (`answers.tidy`). Raises Unreadable past the limits."""
+  """The form of a tidy answer (`answers.tidy`); Unreadable past the limits."""
   text = _CONNECTIVE.sub(
       lambda m: ' ' + _SIGNS_OF_WORDS[next(filter(None, m.groups())).lower()], text)
   if match := _CASES.fullmatch(text):
@@ -100,16 +100,19 @@ def read(text: str) -> Form:
 
 
 def is_interval(form: Form) -> bool:
+  """Whether a form is an interval or a pair: two brackets and two items."""
   return len(form.kind) == 2 and len(form.items) == 2
 
 
 def _items(parts: list[str]) -> list[str]:
+  """The parts as they are; Unreadable if there are too many."""
   if len(parts) > MAX_ITEMS:
     raise Unreadable(f'more than {MAX_ITEMS} items')
   return parts
 
 
 def _read_list(text: str, depth: int) -> Form:
+  """The form of a list, or of its only item."""
   if _GROUPED.fullmatch(text):
     return Form('value', text=text)
   both = split(text, ('\\land',))
@@ -127,7 +130,7 @@ def _read_list(text: str, depth: int) -> Form:
 
 
 def _intersection(a: Form, b: Form) -> Form | None:
-  r"""'x>1 and x<2' as (1,2): two rays about one name, one from below and one from above."""
+  r"""The interval (1,2) of 'x>1 and x<2', two opposite rays about one name; None for others."""
   if not (is_interval(a) and is_interval(b) and a.text and a.text == b.text):
     return None
   ends = {f.items[0].text == '-\\infty': f for f in (a, b)}
@@ -138,17 +141,18 @@ def _intersection(a: Form, b: Form) -> Form | None:
 
 
 def _flat(forms: list[Form], kinds: tuple[str, ...] = ('list',)) -> list[Form]:
-  """'1, \\pm 2' is three candidates."""
+  """The forms with the items of nested ones in their place: '1, \\pm 2' has three items."""
   return [g for f in forms for g in (f.items if f.kind in kinds else (f,))]
 
 
 def _read_one(text: str, depth: int) -> Form:
+  """The form of one item, which may contain others."""
   if depth > MAX_DEPTH:
     raise Unreadable(f'forms nested deeper than {MAX_DEPTH}')
   deeper = lambda part: _read_one(part, depth + 1)
   if (relation := _relation(text, deeper)) is not None:
     return relation
-  # What follows 'about' repeats the exact value; where only that is given, it is the value.
+  # Behind 'approximately' the value is repeated; if nothing stands before it, that is the value.
   text = next(filter(None, split(text, ('\\approx', '\\simeq'))), text)
   if len(sides := split(text, ('=',))) > 1:
     return Form('equation', tuple(map(deeper, sides)), text)
@@ -171,6 +175,7 @@ def _read_one(text: str, depth: int) -> Form:
 
 
 def _matrix(text: str, deeper) -> Form | None:
+  """The form of a matrix; None for other texts."""
   if text[:1] == '(' and text[-1:] == ')' and text[1:].lstrip().startswith('\\begin{'):
     text = text[1:-1].strip()
   match = _MATRIX.fullmatch(text)
@@ -182,16 +187,16 @@ def _matrix(text: str, deeper) -> Form | None:
 
 
 def _is_subject(text: str) -> bool:
-  """What an inequality or a membership can be about: x, f(x), x_1, (a, b)."""
+  """Whether an inequality or a membership can be about this text: x, f(x), x_1, (a, b)."""
   name = re.sub(r'\\(?=[A-Za-z])|\s', '', text)
   return bool(re.fullmatch(r'[\w{}(),]+', name)) and not re.match(r'\d|infty', name) and not (
       re.search(r'\d', re.sub(r'_(?:\d|\{\d+\})', '', name)))
 
 
 def _relation(text: str, deeper) -> Form | None:
-  r"""'2<x\leq 5' as '(2,5]', 'x>3' as '(3,\infty)', 'x\neq 1' as all but 1, 'y>2x' as a relation.
+  r"""The form of an inequality; None for other texts.
 
-  None for what is no inequality.
+  '2<x\leq 5' is '(2,5]', 'x>3' is '(3,\infty)', 'x\neq 1' is all but 1, 'y>2x' is a relation.
   """
   unequal = split(text, ('\\neq',))
   if len(unequal) == 2 and _NAME.fullmatch(unequal[0]):
@@ -224,14 +229,14 @@ def _relation(text: str, deeper) -> Form | None:
     return Form('relation', tuple(map(deeper, sides)), ' '.join(names))
   if len(sides) == 2 and re.search(r'(?<![\\A-Za-z])[A-DF-Za-df-hj-z]', re.sub(
       r'\\[A-Za-z]+', '', low + high)):
-    return Form('relation', tuple(map(deeper, sides)), names[0])    # Bounds that have names too.
+    return Form('relation', tuple(map(deeper, sides)), names[0])    # The bounds have names too.
   return Form(kind, (deeper(low), deeper(high)), name)
 
 
 def _bracketed(text: str, deeper) -> Form | None:
-  """A text that is one pair of brackets from end to end, or None."""
+  """The form of a text that one pair of brackets encloses; None for other texts."""
   is_set = text.startswith('\\{') and text.endswith('\\}')
-  # Braces without backslashes group, and mean a set where there are commas in them.
+  # Braces without backslashes group; with commas between them they are a set.
   grouped = text[:1] == '{' and text[-1:] == '}'
   if not (is_set or grouped or text[:1] in ('(', '[') and text[-1:] in (')', ']')):
     return None
@@ -252,7 +257,7 @@ def _bracketed(text: str, deeper) -> Form | None:
 
 
 def _either_sign(text: str, deeper) -> Form | None:
-  r"""'a\pm b' as the list of both; None without a sign to choose."""
+  r"""The list of both values of 'a\pm b'; None for a text without that sign."""
   pattern = r'\\(pm|mp)(?![A-Za-z])'
   if not re.search(pattern, text):
     return None

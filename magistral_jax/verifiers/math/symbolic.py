@@ -1,9 +1,9 @@
-r"""Are two values the same? Trees worked out by SymPy, to `DIGITS` digits.
+r"""Whether two values are the same: their trees are evaluated by SymPy, to `DIGITS` digits.
 
 Constants must agree to a hundred significant digits or more, functions at points of the real line.
-SymPy's `simplify`, `solve` and `equals` are not used: they have no bound. What expression.py does
-not know (\max, \gcd, ...) is read by math-verify's reader into the same trees and meets the
-same limits.
+SymPy's `simplify`, `solve` and `equals` are not used, since their cost has no bound. Commands that
+expression.py does not know (\max, \gcd, ...) are read by math-verify's reader into the same trees
+and meet the same limits.
 
 Loading SymPy takes about half a second; `preload` does it before the first answer.
 """
@@ -18,30 +18,30 @@ from fractions import Fraction
 from magistral_jax.verifiers.math import expression, trees
 from magistral_jax.verifiers.math.trees import Unreadable
 
-DIGITS = 110              # Values are equal when this many digits, but for ten, agree, ...
-MOST_DIGITS = 1500        # ... or as many as the largest numbers in them have, up to these.
-GLANCE = 30               # Digits that tell most differences.
-CANCELLED = 400           # Digits that may cancel on the way.
-FOREIGN = frozenset(('max', 'min', 'gcd', 'lcm'))     # What math-verify's reader is asked for, ...
-BESIDE = frozenset(('frac', 'sqrt', 'pi', 'cdot'))    # ... and what may stand beside it.
+DIGITS = 110              # Values are equal if this many digits, but for the last ten, agree, ...
+MOST_DIGITS = 1500        # ... or as many as their largest numbers have, up to this limit.
+GLANCE = 30               # Digits that show most differences.
+CANCELLED = 400           # Digits that may cancel in an evaluation.
+FOREIGN = frozenset(('max', 'min', 'gcd', 'lcm'))     # Commands for math-verify's reader, ...
+BESIDE = frozenset(('frac', 'sqrt', 'pi', 'cdot'))    # ... and those that may stand beside them.
 MAX_FOREIGN_CHARACTERS = 200
 _COMMAND = re.compile(r'\\([A-Za-z]+)')
 
-# Points to compare functions at, in 1/1024: no special angle, no root of a likely polynomial. The
-# negative ones count only where both sides are real, so that sqrt(1/n) is 1/sqrt(n) but |x| is not
-# x.
+# Points at which functions are compared, in 1/1024: no special angles, no roots of likely
+# polynomials. Negative points count only where both sides are real, so that sqrt(1/n) is 1/sqrt(n)
+# but |x| is not x.
 _POINTS = (1403, 2785, 631, 8019, -1325, -423, -5509)
 
 
 def preload() -> None:
-  """Imports SymPy and the other reader and uses them, so that the first answer finds them ready."""
+  """Imports SymPy and math-verify's reader and uses them once, to spare the first answer."""
   read(r'\max(1,2)')
   equal(expression.parse(r'\sqrt{3}\pi'), expression.parse(r'\sqrt{2}\pi'))
 
 
 @contextlib.contextmanager
 def _library():
-  """Turns what SymPy raises over an odd expression, which can be anything, into Unreadable."""
+  """Turns whatever SymPy raises over an odd expression into Unreadable."""
   try:
     yield
   except (MemoryError, Unreadable):
@@ -51,7 +51,7 @@ def _library():
 
 
 def read(text: str) -> tuple:
-  """The tree of a compact value, of bounded cost. Raises Unreadable."""
+  """The tree of a compact value, of bounded cost; Unreadable if there is none."""
   try:
     return expression.parse(text)
   except expression.Unknown:
@@ -68,7 +68,7 @@ def read(text: str) -> tuple:
 
 
 def _tree(node) -> tuple:
-  """A SymPy expression as a tree; only what has a name in the tables below."""
+  """The tree of a SymPy expression; Unreadable for functions that the tables below do not have."""
   import sympy
   if isinstance(node, sympy.UnevaluatedExpr):
     node = node.args[0]
@@ -91,13 +91,14 @@ def _tree(node) -> tuple:
 
 @functools.cache
 def _constants() -> dict:
+  """{name in a 'constant' node: SymPy's value}."""
   import sympy
   return {'pi': sympy.pi, 'e': sympy.E, 'i': sympy.I}
 
 
 @functools.cache
 def _functions() -> dict:
-  """What a 'call' node of that name computes."""
+  """{name in a 'call' node: SymPy's function}."""
   import sympy
   return {
       'sin': sympy.sin, 'cos': sympy.cos, 'tan': sympy.tan, 'cot': sympy.cot, 'sec': sympy.sec,
@@ -111,7 +112,7 @@ def _functions() -> dict:
 
 
 def _root(value, index):
-  """The real root of a negative number where there is one: the cube root of -8 is -2."""
+  """The root of a value; the real one of a negative number where there is one: -2 of -8."""
   import sympy
   if index.is_Integer and index % 2 and value.is_real is not False:
     return sympy.sign(value) * sympy.Abs(value) ** (1 / index)
@@ -119,7 +120,7 @@ def _root(value, index):
 
 
 def value(tree: tuple, side: str = 'answer'):
-  """A tree as a SymPy expression. Raises Unreadable where it has no finite value."""
+  """The SymPy expression of a tree; Unreadable, with the side, where it has no finite value."""
   import sympy
   try:
     with _library():
@@ -133,6 +134,7 @@ def value(tree: tuple, side: str = 'answer'):
 
 
 def _value(node: tuple):
+  """The SymPy expression of a node."""
   import sympy
   kind = node[0]
   if kind == 'number':
@@ -158,7 +160,9 @@ def _value(node: tuple):
 def equal(gold: tuple, answer: tuple) -> bool:
   """Whether two trees are the same number or the same function of the same symbols.
 
-  Unreadable where they agree so far and have numbers in them that could differ further on.
+  Raises:
+    Unreadable: they agree to the largest number of digits tried, which cannot tell numbers of this
+      size apart.
   """
   needed = DIGITS // 2 + int(0.302 * (trees.bits(gold) + trees.bits(answer)))
   gold, answer = value(gold, 'gold'), value(answer)
@@ -170,7 +174,7 @@ def equal(gold: tuple, answer: tuple) -> bool:
 
 
 def approximation(tree: tuple) -> Fraction | None:
-  """A value without symbols to `DIGITS` digits; None when it is not real."""
+  """A value to `DIGITS` digits; None where it is not real or has symbols."""
   import sympy
   found = value(tree)
   with _library():
@@ -179,9 +183,10 @@ def approximation(tree: tuple) -> Fraction | None:
 
 
 def factor(gold: tuple, answer: tuple) -> int:
-  """Sign of the constant k in gold = k * answer, 0 if there is none or one of them is constant.
+  """The sign of the constant k in gold = k * answer; 0 if there is none or one side is constant.
 
-  So 2x - y + 3 = 0 says what y = 2x + 3 says, and an equation true of everything says nothing.
+  Applied to differences of sides, it shows that 2x - y + 3 = 0 is y = 2x + 3, and that an equation
+  true of everything is no other equation.
   """
   gold, answer = value(gold, 'gold'), value(answer)
   with _library():
@@ -199,6 +204,7 @@ def factor(gold: tuple, answer: tuple) -> int:
 
 
 def _same(gold, answer, digits: int) -> bool:
+  """Whether two SymPy expressions agree to some digits, at several points if they have symbols."""
   if gold == answer:
     return True
   if gold.is_Rational and answer.is_Rational:
@@ -209,7 +215,7 @@ def _same(gold, answer, digits: int) -> bool:
                for n in (GLANCE, digits))
   agreed = 0
   for point in _points(symbols, digits):
-    # Most of what differs does so at a glance.
+    # Few digits show most differences.
     a, b = _number(gold, point, GLANCE), _number(answer, point, GLANCE)
     if None not in (a, b) and a.is_real and b.is_real and not _close(a, b, GLANCE):
       return False
@@ -225,21 +231,21 @@ def _same(gold, answer, digits: int) -> bool:
 
 
 def _points(symbols, digits: int = DIGITS):
-  """Substitutions for the symbols; each of them meets every coordinate."""
+  """Yields substitutions for the symbols; each symbol takes every coordinate in turn."""
   import sympy
-  # Floats, all of whose digits are told: SymPy would look for the factors of a rational's powers.
+  # Floats of full precision and not rationals, of whose powers SymPy would look for factors.
   for i in range(len(_POINTS)):
     yield {s: sympy.Float(_POINTS[(i + 2 * k) % len(_POINTS)] + 146 * k, digits + 40) / 1024
            for k, s in enumerate(symbols)}
 
 
 def _number(expression, point=None, digits: int = DIGITS):
-  """An expression at a point to some digits, or None where it has no finite value."""
+  """The value of an expression at a point to some digits; None where it has no finite value."""
   import sympy
   found = expression.evalf(digits, subs=point, maxn=digits + CANCELLED)
   if found.has(sympy.nan, sympy.zoo, sympy.oo) or not found.is_number:
     return None
-  # SymPy marks a value that cancels at every precision tried by a precision of one bit: it is 0.
+  # SymPy gives a value that cancels at every precision tried a precision of one bit: it is 0.
   real, imaginary = (
       sympy.Integer(0) if part.is_Float and part._prec <= 8 else part
       for part in found.as_real_imag())
@@ -250,10 +256,11 @@ def _number(expression, point=None, digits: int = DIGITS):
 
 
 def _agree(a, b, digits: int = DIGITS) -> bool:
+  """Whether two values exist and are close."""
   return a is not None and b is not None and _close(a, b, digits)
 
 
 def _close(a, b, digits: int = DIGITS) -> bool:
-  """But for the last ten digits; relative, so that 1/2^99 is not 1/2^98."""
+  """Whether two values agree but for the last ten digits; relative, so 1/2^99 is not 1/2^98."""
   import sympy
   return bool(sympy.Abs(a - b) <= sympy.Float(10) ** (10 - digits) * max(abs(a), abs(b)))

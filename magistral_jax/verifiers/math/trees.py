@@ -1,9 +1,9 @@
-"""Trees of values: how large they can get, and what the rational ones are worth.
+"""Trees of values: a bound on their size, and the exact value of rational ones.
 
 A node is a tuple: ('number', Fraction), ('symbol', name), ('constant', 'pi' | 'e' | 'i'),
 ('add' | 'mul', *nodes), ('neg', node), ('div' | 'pow', node, node), ('call', function, *nodes).
 
-`bits` comes first: what it lets pass can be worked out, by `exact` here or by SymPy.
+`bits` comes first: a tree that passes it can be evaluated, by `exact` here or by SymPy.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-MAX_DIGITS = 1000         # Of one number; Python refuses to read more than 4300.
-MAX_BITS = 50_000         # Of any number on the way; 2025^{2025} has 22,000.
-MAX_ROOT_BITS = 3000      # SymPy looks for perfect powers and small factors in what stands there.
+MAX_DIGITS = 1000         # Digits of one number; Python refuses to read more than 4300.
+MAX_BITS = 50_000         # Bits of any number in an evaluation; 2025^{2025} has 22,000.
+MAX_ROOT_BITS = 3000      # SymPy looks for perfect powers and small factors in a radicand.
 MAX_FACTORIAL = 3000
 MAX_PRODUCT = 30
 MAX_FLOOR_BITS = 400
@@ -21,16 +21,17 @@ _SYMBOL_BITS = 4          # Symbols are tried at points below 16.
 
 
 class Unreadable(ValueError):
-  """A text past the limits, or one that no rule can read; `side` says whose: gold or answer."""
+  """Raised for a text past the limits, or one that no rule reads; `side` is gold or answer."""
   side = ''
 
 
 def number(value) -> tuple:
+  """The node of a number."""
   return ('number', Fraction(value))
 
 
 def read_number(token: str) -> Fraction:
-  r"""'12', '1.5', '0.1\overline{6}' exactly."""
+  r"""The exact value of '12', '1.5' or '0.1\overline{6}'."""
   if len(token) > MAX_DIGITS:
     raise Unreadable(f'a number of more than {MAX_DIGITS} digits')
   digits, _, repeated = token.partition(r'\overline{')
@@ -44,7 +45,7 @@ def read_number(token: str) -> Fraction:
 
 
 def replaced(node, variable: tuple, value: tuple):
-  """The tree with a number in the place of a symbol."""
+  """The tree with a symbol replaced by a value."""
   if node == variable:
     return value
   if node[0] in ('number', 'symbol', 'constant'):
@@ -53,22 +54,26 @@ def replaced(node, variable: tuple, value: tuple):
 
 
 def parts(node: tuple) -> tuple:
-  """The nodes that a node is made of."""
+  """The child nodes of a node."""
   return tuple(n for n in node[1:] if isinstance(n, tuple))
 
 
 def count(node: tuple) -> int:
-  """How many nodes a tree has."""
+  """The number of nodes of a tree."""
   return 1 + sum(count(n) for n in parts(node))
 
 
 def has_symbol(node: tuple) -> bool:
-  """Whether there is anything to put a number for."""
+  """Whether a tree contains a symbol."""
   return node[0] == 'symbol' or any(map(has_symbol, parts(node)))
 
 
 def bits(node: tuple) -> float:
-  """About how many bits numerator and denominator of a node have at most. Raises Unreadable."""
+  """An upper estimate of the bits of a node's numerator and denominator together.
+
+  Raises:
+    Unreadable: a number in the evaluation of the tree would exceed a limit.
+  """
   kind = node[0]
   if kind == 'number':
     return node[1].numerator.bit_length() + node[1].denominator.bit_length() - 1
@@ -101,6 +106,7 @@ def bits(node: tuple) -> float:
 
 
 def _factorial_bits(node: tuple, sizes: list[float]) -> float:
+  """`bits` of a factorial or binomial whose arguments have these sizes."""
   values = [exact(n) for n in parts(node)]
   if any(v is None and not has_symbol(n) for n, v in zip(parts(node), values, strict=True)):
     raise Unreadable('a factorial of an irrational number')
@@ -114,9 +120,12 @@ def _factorial_bits(node: tuple, sizes: list[float]) -> float:
 
 
 def exact(node: tuple) -> Fraction | None:
-  """The value of a rational tree; None where it is not rational or not plainly so.
+  """The value of a tree of rational operations; None for other trees.
 
-  Call it on what `bits` has passed. A division by zero has no value: Unreadable.
+  It may be called on trees that `bits` has passed.
+
+  Raises:
+    Unreadable: a division by zero.
   """
   kind = node[0]
   if kind == 'number':
@@ -145,11 +154,13 @@ def exact(node: tuple) -> Fraction | None:
 
 
 def whole(node: tuple) -> int | None:
+  """The value of a tree if it is a whole number, else None."""
   value = exact(node)
   return int(value) if value is not None and value.denominator == 1 else None
 
 
 def _falling(value: Fraction, step: int = 1) -> Fraction | None:
+  """value * (value - step) * ... down to 1 or 2: a factorial; None where there is none."""
   if value.denominator != 1 or value < 0:
     return None
   product = 1
@@ -159,6 +170,7 @@ def _falling(value: Fraction, step: int = 1) -> Fraction | None:
 
 
 def _binomial(top: Fraction, bottom: Fraction) -> Fraction | None:
+  """The binomial coefficient of whole numbers; None for others."""
   if top.denominator != 1 or bottom.denominator != 1 or top < 0:
     return None
   value = Fraction(1)

@@ -1,9 +1,9 @@
-r"""Units behind and currencies before a value: '5 \text{ cm}', '\dollar 18', '2 million'.
+r"""Units behind a value and currencies before it: '5 \text{ cm}', '\dollar 18', '2 million'.
 
     '5\text{ km/h}'  ->  Quantity('5', 1, Unit(1000/3600, (('length', 1), ('time', -1))))
-    '12 apples'      ->  Quantity('12', 1, Unit(None, label='apple'))
+    '12 apples'      ->  Quantity('12', 1, Unit(label='apple'))
 
-Known units convert exactly; of unknown ones the word itself counts.
+Known units convert exactly; unknown ones are compared as words.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from magistral_jax.verifiers.math.words import NUMBERS
 
-# Dimension -> names -> size in the first one's unit.
+# Dimension -> names of a unit -> its size in units of the dimension's first one.
 _TABLE = {
     'length': {'m meter metre 米': 1, 'mm millimeter millimetre 毫米': '1/1000',
                'cm centimeter centimetre 厘米': '1/100', 'dm decimeter decimetre 分米': '1/10',
@@ -53,7 +53,7 @@ _COMPOUND = re.compile(
 _ANGLE_FUNCTION = re.compile(r'\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])')
 _COUNT = re.compile(r'\d|\\(?:pi|sqrt|frac)(?![A-Za-z])')
 _PLAIN = re.compile(r'[+-]?[\d.,/ ]+|[+-]?\d*\\frac\{\d+\}\{\d+\}')
-# Words that do more than name what is counted.
+# Words that are more than the name of what is counted.
 _NOT_UNITS = re.compile(
     r'[\d;,()?]|^(?:squared|cubed)\b|或|\b(?:or|and|to|through|between|if|when|where|for|with|'
     r'either|not|no|approximately|about|maybe|plus|minus|times|than|less|more|over|choose|mod|'
@@ -63,37 +63,42 @@ _NOT_UNITS = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-  """A product of powers of known dimensions and its size, or a label."""
+  """A product of powers of known dimensions with its size, or the label of an unknown unit."""
   size: Fraction = Fraction(1)
   powers: tuple[tuple[str, int], ...] = ()
   label: str = ''
 
   @property
   def degrees(self) -> bool:
+    """Whether the unit is the degree of an angle."""
     return self.powers == (('degree', 1),)
 
   @property
   def radians(self) -> bool:
+    """Whether the unit is the radian."""
     return self.powers == (('radian', 1),)
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantity:
-  """'2 million dollars': text '2', scale 10^6, unit the dollar (None where there is none)."""
+  """A value with scale and unit.
+
+  '2 million dollars' has the text '2', the scale 10^6 and the dollar as unit (None without one).
+  """
   text: str
   scale: int = 1
   unit: Unit | None = None
 
 
 def contradict(a: Unit, b: Unit) -> bool:
-  """Whether two units cannot belong to one answer; 'units' contradicts none."""
+  """Whether two units cannot belong to one answer; the word 'units' contradicts none."""
   if _NEUTRAL in (a.label, b.label) or a.degrees and b.radians or a.radians and b.degrees:
     return False
   return a.label != b.label or a.powers != b.powers
 
 
 def quantity(text: str) -> Quantity:
-  """Takes currency, scale and unit off a tidy value; what is no unit stays where it is."""
+  """A tidy value with its currency, scale and unit taken off; other words stay in the text."""
   if match := _COMPOUND.fullmatch(text):
     large, small = (parse_unit(match.group(g).strip().casefold()) for g in (2, 4))
     if large.powers and large.powers == small.powers:
@@ -102,7 +107,7 @@ def quantity(text: str) -> Quantity:
                       f'+{match.group(3)}', 1, small)
   scale, unit = 1, None
   if match := _CURRENCY.match(text):
-    unit = parse_unit(match.group(2))    # Pounds sterling are taken for pounds of weight.
+    unit = parse_unit(match.group(2))    # A known gap: pounds sterling pass for pounds of weight.
     text = match.group(1) + text[match.end():]
   for _ in range(3):               # A scale, words, degrees.
     match = _TEXT_UNIT.search(text) or _WORD_UNIT.search(text)
@@ -124,7 +129,7 @@ def quantity(text: str) -> Quantity:
 
 
 def _may_be_bare(words: str, found: tuple, before: str) -> bool:
-  """Words outside of \\text: '3x' and '2 a' are algebra, 'apples' stands behind plain numbers."""
+  """Whether words outside \\text are a unit: '3x' and '2 a' are algebra, '3 apples' has a unit."""
   known = found[1] is None or bool(found[1].powers)
   if not words.isascii():
     return True
@@ -132,7 +137,7 @@ def _may_be_bare(words: str, found: tuple, before: str) -> bool:
 
 
 def _scaled_unit(words: str, power: str) -> tuple[int, Unit | None] | None:
-  """(scale, unit) of the words behind a number; None where they are more than that."""
+  """(scale, unit) of the words behind a number; None where the words are more than that."""
   if _NOT_UNITS.search(words) or any(w in NUMBERS for w in words.split()):
     return None
   first, _, rest = words.partition(' ')
@@ -142,7 +147,10 @@ def _scaled_unit(words: str, power: str) -> tuple[int, Unit | None] | None:
 
 
 def parse_unit(words: str, power: str = '') -> Unit:
-  """'km/h', 'kilometers per hour', 'square inches' with a power; a label where one is unknown."""
+  """The unit of 'km/h', 'kilometers per hour' or 'square inches', raised to a power.
+
+  If one of the words is unknown, the unit is a label.
+  """
   exponent = int(re.sub(r'[^\d-]', '', power) or 1)
   size, powers, sign = Fraction(1), {}, 1
   words = re.sub(r'\.|^of\b', '', words).strip()
@@ -164,6 +172,6 @@ def parse_unit(words: str, power: str = '') -> Unit:
 
 
 def _label(words: str) -> str:
-  """Words that name what is counted, in the singular."""
+  """The words that name what is counted, in the singular."""
   kept = [w for w in words.split() if w not in _POWERS]
   return ' '.join(w.removesuffix('s') for w in kept)

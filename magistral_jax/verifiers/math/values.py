@@ -1,6 +1,6 @@
-r"""Are two single values the same? Words, times, quantities, bases, exact numbers, then algebra.
+r"""Whether two single values are the same: words, times, quantities, bases, numbers, then algebra.
 
-Each rule either decides or hands on. Texts come tidy (`answers.tidy`), one value each.
+Each rule either decides or leaves it to the next. Texts are tidy (`answers.tidy`), one value each.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _DECIMAL = re.compile(r'[+-]?(\d*)\.(\d+)')
 _THOUSANDS = re.compile(r'[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?')
 _SCIENTIFIC = re.compile(r'([+-]?(?:\d+\.?\d*|\.\d+))[eE]([+-]?\d{1,4})')
 _DEGREE = ('div', ('constant', 'pi'), trees.number(180))
-# Digits of a printed double: the 16th and 17th are noise.
+# Digits of a printed double, of which the 16th and 17th are noise.
 _DOUBLE_DIGITS, _NOISY = 15, (16, 17)
 
 
 def same_value(gold: str, answer: str) -> bool:
-  """Whether an answer is the gold value. Raises Unreadable when a parser would have to tell."""
+  """Whether an answer is the gold value; Unreadable where that takes a parser and it fails."""
   gold, answer = words.spelled_number(gold), words.spelled_number(answer)
   said, heard = words.words(gold), words.words(answer)
   if said and heard:
     return said == heard
   if len(said or heard or '') > 1:
-    # Words on one side; on the other mathematics, or a word too short to be told from it ('no').
+    # One side is words; the other is mathematics, or a word too short to be told from it ('no').
     other = answer if said else gold
     return (said or heard) == words.plain(other)
   times = dates.time(gold), dates.time(answer)
@@ -44,8 +44,9 @@ def same_value(gold: str, answer: str) -> bool:
 
 
 def _same_quantity(gold: units.Quantity, answer: units.Quantity) -> bool:
+  """Whether two quantities are the same, after both are brought to the same unit."""
   texts = answers.compact(gold.text), answers.compact(answer.text)
-  # A unit that one side leaves out is understood.
+  # If one side leaves its unit out, it has the other side's.
   scales = [trees.number(gold.scale), trees.number(answer.scale)]
   if gold.unit and answer.unit and gold.unit.powers == answer.unit.powers:
     scales = [('mul', s, trees.number(q.unit.size))
@@ -73,16 +74,16 @@ def _same_quantity(gold: units.Quantity, answer: units.Quantity) -> bool:
     return _same_number(*scaled, *bare)
   side = percent.index(True)
   share = trees.exact(values[side])
-  # 50% is 50 too where the task asked for percent; a share of at most 1 is only a share.
+  # 50% is also 50, in case the task asked for percent; a share of at most 1 is only a share.
   if (share is None or abs(share) > 1) and _same_number(*scaled, *bare):
     return True
-  # The gold keeps its digits, so that an answer can round to it.
+  # Only the answer is scaled: the gold keeps its digits, so that an answer can round to it.
   scaled[1] = ('mul', trees.number(Fraction(1, 100) if side else 100), scaled[1])
   return _same_number(*scaled, *bare)
 
 
 def _read(text: str, side: str) -> tuple:
-  """The tree of a compact value; Unreadable knows whose it was."""
+  """The tree of a compact value; Unreadable carries the side."""
   try:
     if _THOUSANDS.fullmatch(text):
       text = text.replace(',', '')
@@ -97,7 +98,7 @@ def _read(text: str, side: str) -> tuple:
 
 
 def _same_number(gold: tuple, answer: tuple, gold_text: str, answer_text: str) -> bool:
-  """Two trees; the texts tell what was written as a decimal."""
+  """Whether two trees are the same number; the texts show which was written as a decimal."""
   values = []
   for side, tree in (('gold', gold), ('answer', answer)):
     try:
@@ -111,13 +112,13 @@ def _same_number(gold: tuple, answer: tuple, gold_text: str, answer_text: str) -
   decimal = _DECIMAL.fullmatch(gold_text)
   if decimal and exact is not None:
     tolerance = _noise(decimal)
-    # At least two digits: too much rounds to 0.5, and 10.0 is 10.
+    # At least two digits: too many numbers round to 0.5, and 10.0 is 10.
     rounded = len(''.join(decimal.groups()).lstrip('0')) > 1 and decimal.group(2).strip('0') and (
         '.' not in answer_text)
     if tolerance is None and rounded and not (found and _terminates(found)):
       tolerance = Fraction(1, 2 * 10 ** len(decimal.group(2)))
     if tolerance is not None:
-      # In the units of the comparison; a gold of 0 has no digits to round to.
+      # The tolerance is in the units of the comparison; a gold of 0 has no digits to round to.
       plain = Fraction(gold_text)
       tolerance *= abs(exact / plain) if plain else 0
       found = symbolic.approximation(answer) if found is None else found
@@ -126,7 +127,7 @@ def _same_number(gold: tuple, answer: tuple, gold_text: str, answer_text: str) -
 
 
 def _noise(decimal: re.Match) -> Fraction | None:
-  """Half a unit of the last digit that a printed double tells; None for other decimals."""
+  """Half a unit of the last certain digit of a printed double; None for other decimals."""
   digits = ''.join(decimal.groups())
   significant = digits.lstrip('0')
   if len(significant) not in _NOISY:
@@ -136,7 +137,7 @@ def _noise(decimal: re.Match) -> Fraction | None:
 
 
 def _terminates(value: Fraction) -> bool:
-  """Whether some decimal equals the value."""
+  """Whether a value has a finite decimal expansion."""
   bottom = value.denominator
   for prime in (2, 5):
     while bottom % prime == 0:
@@ -145,7 +146,7 @@ def _terminates(value: Fraction) -> bool:
 
 
 def _same_in_base(gold: str, answer: str) -> bool | None:
-  """'2516_8' against '2516_{8}' or '2516'; None when neither is digits with a base."""
+  """Whether '2516_8' is '2516_{8}' or '2516'; None when neither text has a base."""
   found = [_BASED.fullmatch(t) for t in (gold, answer)]
   if not any(m and m.group('base') for m in found):
     return None
@@ -156,7 +157,7 @@ def _same_in_base(gold: str, answer: str) -> bool | None:
 
 
 def proportional(gold: tuple[str, ...], answer: tuple[str, ...]) -> bool:
-  """Two ratios: '3:4' and '6:8'."""
+  """Whether two ratios are the same, as '3:4' and '6:8' are."""
   if len(gold) != len(answer):
     return False
   first, other = ([_read(answers.compact(t), side) for t in terms]
@@ -166,7 +167,7 @@ def proportional(gold: tuple[str, ...], answer: tuple[str, ...]) -> bool:
 
 
 def difference_factor(gold: tuple[str, str], answer: tuple[str, str]) -> int:
-  """`symbolic.factor` of the differences of the sides of two equations or inequalities."""
+  """The `symbolic.factor` of the differences of the sides of two equations or inequalities."""
   differences = []
   for sides, side in ((gold, 'gold'), (answer, 'answer')):
     left, right = (_read(answers.compact(s), side) for s in sides)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# One name for what is said in several ways.
+# Several wordings of one answer -> the first of them.
 _SYNONYMS = {name: names[0] for names in (
     ('no solution', 'no solutions', 'no real solution', 'no real solutions', 'none'),
     ('does not exist', 'dne', 'doesnt exist'), ('infinity', 'inf', 'positive infinity'),
@@ -24,13 +24,13 @@ NUMBERS = {word: str(i) for i, word in enumerate((
     'a dozen': '12', 'one half': '1/2', 'half': '1/2', 'one third': '1/3', 'one quarter': '1/4'}
 
 _LETTER = r'[^\W\d_]'
-# Text with a digit in it is a value that happens to stand in text. Outside of \text, up to three
+# Text with a digit in it is a value that happens to stand in \text. Outside \text, up to three
 # letters are symbols: 'ad'.
 _WORDS = re.compile(
     rf"\\text\{{([^{{}}\\\d]*)\}}|\(?([A-Z])\)?|"
     rf"((?=.*[A-Za-z]{{3}}){_LETTER}[\w'-]*(?: {_LETTER}[\w'-]*)+|"
     rf"[A-Za-z]{{4,}}(?:['-][A-Za-z]+)*|[^\W\d_A-Za-z]+)")
-_SHORT = ('yes', 'no', 'odd', 'dne')   # Not symbols side by side.
+_SHORT = ('yes', 'no', 'odd', 'dne')   # Words, and not symbols side by side.
 _ANNOUNCED = re.compile(r'^(?:the )?(?:final )?(?:option|choice|answer)(?: is)?:? +')
 _CHOICE = re.compile(
     r'(?:\\text\{\s*\(?([A-J])[).:]*\s*\}|\(([A-J])\)|([A-J])[).:])\s*(\S.*)?')
@@ -38,7 +38,7 @@ _SECOND_CHOICE = re.compile(r'\([A-J]\)|\\text\{\s*\(?[A-J]\)?\s*\}|(?<![A-Za-z]
 
 
 def words(text: str) -> str | None:
-  r"""The letters of a tidy answer in words ('Monday', '(A)', '\text{yes}'); None for others."""
+  r"""A tidy answer in words ('Monday', '(A)', '\text{yes}') in one spelling; None for others."""
   match = _WORDS.fullmatch(text)
   if (short := text.strip('.').casefold()) in _SHORT:
     return _SYNONYMS.get(short, short)
@@ -51,17 +51,17 @@ def words(text: str) -> str | None:
 
 
 def plain(text: str) -> str:
-  r"""A tidy text without \text, in small letters."""
+  r"""A tidy text without \text, in lower case."""
   return re.sub(r'\\text\{([^{}]*)\}', r'\1', text).strip().casefold()
 
 
 def spelled_number(text: str) -> str:
-  """'four' as '4'; any other tidy text as it is."""
+  """The digits of a number in words, '4' for 'four'; any other tidy text as it is."""
   return NUMBERS.get(plain(text), text)
 
 
 def choice(text: str) -> tuple[str, str] | None:
-  r"""('D', '12') of '\text{(D)} 12'; None where there is no letter, or a second one."""
+  r"""(letter, text) of a choice, ('D', '12') of '\text{(D)} 12'; None without one or with two."""
   match = _CHOICE.fullmatch(text)
   if not match or not match.group(4) or _SECOND_CHOICE.search(match.group(4)):
     return None

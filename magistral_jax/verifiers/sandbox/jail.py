@@ -1,11 +1,11 @@
-"""The command line that puts a program into a bubblewrap jail. Pure: nothing is started here.
+"""The command line that puts a program into a bubblewrap jail. Pure functions: nothing starts here.
 
 What a jailed program sees:
 
     /usr/lib... /lib64   the system's libraries (and the interpreter or compiler), read-only
     /dev                 null, zero, urandom
-    /files               what it was given: source, harness, binary; read-only
-    /box                 its working directory, a tmpfs of bounded size; /tmp leads there
+    /files               its source, harness or binary; read-only
+    /box                 its working directory, a tmpfs of bounded size; /tmp is a link to it
 
 and no network, no /proc, no /etc, no other processes, an empty environment, user 65534.
 """
@@ -25,17 +25,17 @@ _DEVICES = ('/dev/null', '/dev/zero', '/dev/urandom')
 
 @dataclasses.dataclass(frozen=True)
 class View:
-  """What of the host is shown, read-only.
+  """The files of this machine that a jail shows, read-only.
 
   View(paths=('/usr/lib/python3.11', '/usr/bin/python3.11'), hidden=('/usr/lib/.../dist-packages',))
   """
   paths: tuple[str, ...]
   hidden: tuple[str, ...] = ()    # Folders inside `paths` that are shown empty.
-  renamed: tuple[tuple[str, str], ...] = ()    # (on the host, in the jail).
+  renamed: tuple[tuple[str, str], ...] = ()    # (path on this machine, path in the jail).
 
 
 def outermost(paths: Sequence[str]) -> tuple[str, ...]:
-  """Real paths without repeats and without those that lie inside another one of them."""
+  """Real paths, sorted, without repeats and without paths inside another one of them."""
   real = sorted({os.path.realpath(p) for p in paths if os.path.exists(p)})
   return tuple(p for p in real if not any(p.startswith(other + '/') for other in real))
 
@@ -43,12 +43,13 @@ def outermost(paths: Sequence[str]) -> tuple[str, ...]:
 def jail_argv(
     bwrap: str, view: View, *, files: Sequence[tuple[str, int]], box_mb: int, seccomp_fd: int,
     status_fd: int) -> list[str]:
-  """bubblewrap's arguments, up to and without the program's own.
+  """The arguments of bubblewrap, up to but without those of the program.
 
   Args:
-    files: (name, file descriptor with its content); each becomes /files/<name>.
-    seccomp_fd: holds the filter, or -1.
-    status_fd: where bubblewrap reports its child and its exit code.
+    files: (name, file descriptor with the content); each becomes /files/<name>.
+    box_mb: size of the working directory.
+    seccomp_fd: descriptor with the filter, or -1 for none.
+    status_fd: descriptor to which bubblewrap reports its child's process id and exit code.
   """
   argv = [bwrap, '--unshare-user', '--unshare-ipc', '--unshare-pid', '--unshare-net',
           '--unshare-uts', '--unshare-cgroup-try', '--uid', NOBODY, '--gid', NOBODY,
@@ -72,12 +73,15 @@ def jail_argv(
 
 def limit_argv(
     prlimit: str, *, memory_mb: int, cpu_s: int, file_mb: int, processes: int) -> list[str]:
-  """prlimit's arguments: limits of each process, and of the number of processes.
+  """The arguments of prlimit: limits of each process, and of the number of processes.
 
-  It runs inside the jail, where processes are counted per jail (since Linux 5.14).
+  prlimit runs inside the jail, where processes are counted per jail (since Linux 5.14).
 
   Args:
-    memory_mb: of address space. The stack may take all of it, as judges have it.
+    memory_mb: address space. The stack may take all of it, as on the judges of contests.
+    cpu_s: CPU time in whole seconds, after which a process is killed.
+    file_mb: size of one file.
+    processes: number of processes and threads.
   """
   own_stack = resource.getrlimit(resource.RLIMIT_STACK)[1]
   pairs = {

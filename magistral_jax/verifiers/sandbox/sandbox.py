@@ -2,25 +2,25 @@
 
 Three layers, each for what the others cannot do:
 
-  bubblewrap (jail.py)   namespaces of its own: no network, no files of the host but the system's
-                         libraries, no other processes; an unprivileged user per slot, no
-                         capabilities; a bounded tmpfs to work in. Starts with an empty environment.
-  seccomp.py             refuses system calls that make memory nobody counts or open old holes.
-  prlimit, supervise.py  limits for each process, and a parent that looks every 10 ms at what the
-                         whole tree uses, and kills all of it, with the PID namespace, at the end.
+  bubblewrap (jail.py)   namespaces of the program's own: no network, no files of the machine but
+                         its libraries, no other processes; an unprivileged user per sandbox, no
+                         capabilities; a bounded tmpfs to work in; an empty environment.
+  seccomp.py             refuses system calls that make uncounted memory or have a history of holes.
+  prlimit, supervise.py  limits for each process, and a parent that polls every 10 ms what the whole
+                         tree uses, and at the end kills all of it with the PID namespace.
 
-Every program is started in a jail of its own, and nothing outlives it: a worker that is killed with
-SIGKILL takes its jails with it. (A jail that is some milliseconds old is not yet tied to it; then
-the worker's fork server ends it. Only if that is killed in the same moment, a jail is left.)
+Every program is started in a jail of its own, and nothing outlives it: when a worker is killed with
+SIGKILL, the kernel kills its jails. (A jail a few milliseconds old is not yet tied to its worker;
+the worker's fork server kills it then. A jail is left only if both are killed in that moment.)
 
-What is not promised. The jail shares the kernel with its host: a hole in the kernel, or in the
+What is not promised. The jail shares the kernel with the machine: a hole in the kernel, or in the
 processor (side channels), is a way out; where that matters run the verifiers in a virtual machine
 or under gVisor. A program can measure time and see which CPU and kernel it runs on. Memory is
-summed up every 10 ms: between two looks a tree may exceed its limit, each process by no more than
-its own limit of address space. Buffers of pipes and sockets in the kernel are bounded by the number
-of files, not counted. On Linux before 5.14 an ordinary user's own processes count toward the
-process limit of the jail, so that a program there may be unable to start threads. mode='unsafe'
-keeps the limits per process and nothing else: programs can read and send whatever its user can.
+summed every 10 ms: between two polls a tree may exceed its limit, each process by no more than its
+own limit of address space. Buffers of pipes and sockets in the kernel are bounded by the number of
+files, not counted. On Linux before 5.14 an ordinary user's own processes count toward the process
+limit of the jail, so that a program may be unable to start threads there. mode='unsafe' keeps the
+limits per process and nothing else: programs can read and send whatever the user can.
 """
 
 from __future__ import annotations
@@ -44,65 +44,44 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from magistral_jax.verifiers.sandbox import jail, seccomp, toolchain
-from magistral_jax.verifiers.sandbox.supervise import Bounds, Outcome, Running, adopt_orphans
+from magistral_jax.verifiers.sandbox.supervise import Limits, Outcome, Running, adopt_orphans
 
 MODES = ('bubblewrap', 'unsafe')
-_FIRST_UID, _SLOTS = 59000, 500
+_FIRST_UID, _UIDS = 59000, 500
 _CACHE_BYTES = 64 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-  """What one test, or one compilation, may use; counted over all its processes.
-
-  Reference: 4 s and 300 MB per test, 10 s to compile: arXiv:2506.10910 section 2.2.2.
-  """
-  time_s: float = 4.0       # CPU time.
-  wall_s: float = 8.0       # Twice the CPU time: a loaded machine must not fail a right program.
-  memory_mb: int = 300
-  output_mb: int = 16
-  box_mb: int = 32          # Size of the working directory, and of any one file.
-  processes: int = 64
-  files: int = 4096
-
-  def bounds(self) -> Bounds:
-    return Bounds(cpu_s=self.time_s, wall_s=self.wall_s, memory_mb=self.memory_mb,
-                  processes=self.processes, files=self.files, output_mb=self.output_mb,
-                  box_mb=self.box_mb)
-
-
 TEST = Limits()
 COMPILE = Limits(time_s=10.0, wall_s=20.0, memory_mb=1024, output_mb=16, box_mb=64)
-# Address space that holds no memory of the program's own: libraries, guard pages.
+# Address space that is not the program's own memory: libraries, guard pages.
 _AROUND_MB = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Isolation:
-  """What this machine offers.
+  """What isolation this machine offers.
 
   Isolation(ok=True, words='bubblewrap 0.8.0 as user 59000, seccomp filter for x86_64, ...')
   """
   ok: bool
   words: str
-  install: str = ''         # What to do about it; '' if ok.
+  install: str = ''         # What to install or allow; '' if ok.
 
 
 class Cache:
-  """What was made from a source, as long as it fits; the least recently used goes first."""
+  """What was compiled from each source, up to a number of bytes; evicts the least recently used."""
 
   def __init__(self, most_bytes: int):
     self._most, self._bytes = most_bytes, 0
     self._held: collections.OrderedDict[bytes, tuple[Any, int]] = collections.OrderedDict()
 
   def get(self, key: bytes) -> Any:
-    """What was put under a key, or None."""
+    """The value put under a key, or None."""
     if key not in self._held:
       return None
     self._held.move_to_end(key)
     return self._held[key][0]
 
   def put(self, key: bytes, value: Any, size: int) -> None:
+    """Keeps a value of `size` bytes, and evicts others until all fit."""
     self._held[key] = (value, size)
     self._bytes += size
     while self._bytes > self._most:
@@ -110,13 +89,13 @@ class Cache:
 
 
 class Sandbox:
-  """Starts programs in jails, one slot with its own user id; as many at once as one likes.
+  """Starts programs in jails, any number at once; each sandbox has a user id of its own.
 
   Args:
-    limits: of a test.
+    limits: what one test may use.
     mode: 'bubblewrap', or 'unsafe' for process limits alone.
   Raises:
-    ValueError: for an unknown mode, or if this machine cannot do it; says what to install.
+    ValueError: an unknown mode, or a machine without what it needs; says what to install.
   """
 
   def __init__(self, limits: Limits = TEST, *, mode: str = 'bubblewrap'):
@@ -132,7 +111,7 @@ class Sandbox:
     self._tool_paths = (self._prlimit, *toolchain.library_folders(self._prlimit))
     self.uid = None
     if os.geteuid() == 0:
-      self.uid, held = _take_slot()
+      self.uid, held = _take_uid()
       weakref.finalize(self, os.close, held)
     self._filter = seccomp.build(platform.machine())
     self.cache = Cache(_CACHE_BYTES)
@@ -140,7 +119,7 @@ class Sandbox:
     _check_own_limits()
 
   def describe(self) -> str:
-    """In words, what stands between a program and this machine."""
+    """What stands between a program and this machine, in words."""
     user = f'as user {self.uid}' if self.uid is not None else 'as this user'
     if self.mode == 'unsafe':
       return f'UNSAFE: limits only, {user}; programs can read files and use the network'
@@ -151,21 +130,22 @@ class Sandbox:
 
   def run(self, argv: Callable[[str], Sequence[str]], view: jail.View, *,
           files: Mapping[str, bytes], stdin: bytes = b'', limits: Limits | None = None) -> Outcome:
-    """Starts a program and waits for its end; `start` says what the arguments are."""
+    """Starts a program and waits for its end. The arguments are those of `start`."""
     with self.start(argv, view, files=files, stdin=stdin, limits=limits) as running:
       return running.watch()
 
   def start(self, argv: Callable[[str], Sequence[str]], view: jail.View, *,
             files: Mapping[str, bytes], stdin: bytes = b'', keep: Sequence[int] = (),
             limits: Limits | None = None) -> Running:
-    """Starts a program; use it as a context manager.
+    """Starts a program; the result is a context manager that ends it.
 
     Args:
-      argv: given the folder that holds `files`, the program and its arguments.
-      view: what of the host it may see.
-      files: name -> content; read-only for it.
-      stdin: what it reads from descriptor 0, a regular file.
-      keep: descriptors that it inherits under the same numbers.
+      argv: folder that holds `files` -> the program and its arguments.
+      view: the files of this machine that it sees.
+      files: name -> content, read-only for the program.
+      stdin: what the program reads from descriptor 0, a regular file.
+      keep: descriptors that the program inherits under the same numbers.
+      limits: what it may use; the sandbox's own by default.
     """
     limits = limits or self.limits
     prefix = jail.limit_argv(
@@ -173,7 +153,7 @@ class Sandbox:
         file_mb=limits.box_mb, processes=limits.processes)
     with contextlib.ExitStack() as stack:
       own = lambda fd: stack.callback(os.close, fd) and fd
-      # What Running will own, once there is one.
+      # Closed only if the start fails: afterwards Running owns them.
       later = stack.enter_context(contextlib.ExitStack())
       cleanup = lambda: None
       if self.mode == 'unsafe':
@@ -199,10 +179,10 @@ class Sandbox:
           (*keep, *(fd for fd in passed if fd >= 0)), cwd, own(_memory_file(stdin)),
           stdout_into, stderr_into)
       later.pop_all()
-    return Running(popen, stdout, stderr, status, limits.bounds(), cleanup)
+    return Running(popen, stdout, stderr, status, limits, cleanup)
 
   def _unpack(self, files: Mapping[str, bytes]) -> str:
-    """A folder on disk with what a program without a jail is given."""
+    """Path of a new folder on disk with the files of a program without a jail."""
     folder = tempfile.mkdtemp(prefix='magistral-unsafe-')
     os.chmod(folder, 0o755)
     for name in ('files', 'box'):
@@ -218,14 +198,14 @@ class Sandbox:
   def _popen(self, command, passed, cwd, stdin, stdout, stderr) -> subprocess.Popen:
     identity = {} if self.uid is None else dict(
         user=self.uid, group=self.uid, extra_groups=[])
-    # An empty environment for bubblewrap itself: inside, it can be read in /proc/1/environ.
+    # bubblewrap's own environment is empty too: programs could read it in /proc/1/environ.
     return subprocess.Popen(
         command, env={}, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=passed,
         start_new_session=True, **identity)
 
 
 def probe() -> Isolation:
-  """What this machine offers, found out by running a tiny program of our own in a jail."""
+  """What isolation this machine offers, found by running a tiny program of our own in a jail."""
   try:
     sandbox = Sandbox()
     outcome = sandbox.run(
@@ -241,9 +221,9 @@ def probe() -> Isolation:
 
 
 def _check_own_limits() -> None:
-  """Raises ValueError where limits that we are under ourselves leave too little for a program.
+  """Raises ValueError where this process's own limits leave too little for a program.
 
-  Limits can only be lowered: the program that sets them would fail, and a right program with it.
+  A process cannot raise its limits: setting those of a jail would fail, and with it every program.
   """
   needed = dict(AS=COMPILE.memory_mb + _AROUND_MB << 20, FSIZE=COMPILE.box_mb << 20, NOFILE=64,
                 CPU=int(COMPILE.time_s) + 1)
@@ -254,25 +234,26 @@ def _check_own_limits() -> None:
                        f'raise it (ulimit -H), or start the verifiers without it.')
 
 
-def _take_slot() -> tuple[int, int]:
-  """An unprivileged user id that nobody else uses, as long as the descriptor is open."""
-  for uid in range(_FIRST_UID, _FIRST_UID + _SLOTS):
+def _take_uid() -> tuple[int, int]:
+  """(user id, descriptor): an unprivileged id that is ours alone while the descriptor is open."""
+  for uid in range(_FIRST_UID, _FIRST_UID + _UIDS):
     with contextlib.suppress(KeyError):
       pwd.getpwuid(uid)
-      continue                     # Somebody's account.
+      continue                     # The id of an account.
     held = socket.socket(socket.AF_UNIX)
     try:
-      # A name that the kernel frees with the process, whatever ends it.
+      # The kernel frees this name when the process ends, however it ends.
       held.bind(f'\0magistral-jax-sandbox-{uid}')
     except OSError:
       held.close()
       continue
     return uid, held.detach()
-  raise ValueError(f'All {_SLOTS} sandbox slots of this machine are taken: start fewer verifiers.')
+  raise ValueError(f'All {_UIDS} user ids for sandboxes on this machine are taken: start fewer '
+                   f'verifiers.')
 
 
 def _pipe(readers: contextlib.ExitStack, writers: contextlib.ExitStack) -> tuple[int, int]:
-  """A pipe whose ends are closed with these stacks; its read end does not block."""
+  """(read end, write end) of a pipe; each is closed with its stack, and reads do not block."""
   out, into = os.pipe()
   readers.callback(os.close, out)
   writers.callback(os.close, into)
@@ -281,7 +262,7 @@ def _pipe(readers: contextlib.ExitStack, writers: contextlib.ExitStack) -> tuple
 
 
 def _memory_file(content: bytes) -> int:
-  """A descriptor of an unnamed, unchangeable file, at its beginning."""
+  """A descriptor of an unnamed, sealed file in memory, at its beginning."""
   fd = os.memfd_create('file', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
   view = memoryview(content)
   while view:

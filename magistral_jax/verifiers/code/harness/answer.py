@@ -1,7 +1,6 @@
-"""Stands between a program and the tests that call it.
+"""Runs a program and answers the requests of the tests: a name's value, a call, an attribute.
 
-Runs in the program's jail, in the program's own process: nothing here is trusted by the tests. It
-answers requests: a name's value, a call, an attribute.
+This runs in the program's jail and in its process, so the tests trust nothing that it sends.
 """
 import builtins
 import marshal
@@ -14,11 +13,11 @@ _TEXT_OF = {True: 'true', False: 'false', None: 'null'}
 
 
 def _json(tree):
-  """A packed value as JSON, without importing json, which takes as long as starting Python."""
+  """A packed value as JSON. Importing json would take as long as starting Python."""
   if tree is None or tree is True or tree is False:
     return _TEXT_OF[tree]
   if type(tree) is int:
-    # Hexadecimal: exact and fast for any size.
+    # Large numbers are hexadecimal: exact, and fast to read at any size.
     return repr(tree) if -2**53 < tree < 2**53 else f'{{"i":"{tree:x}"}}'
   if type(tree) is float:
     return f'{{"f":"{tree!r}"}}'
@@ -27,20 +26,23 @@ def _json(tree):
   return '[' + ','.join([_json(v) for v in tree]) + ']'
 
 
-class _Session:
-  """The objects that the tests hold by number, and the answers to their requests."""
+class _Objects:
+  """The program's names, the objects that the tests hold by number, and answers to requests."""
 
   def __init__(self, names):
     self.names, self.objects = names, []
 
   def keep(self, value):
+    """Keeps an object and returns its number."""
     self.objects.append(value)
     return len(self.objects) - 1
 
   def find(self, key):
+    """The object with a number, or Python's own with a name."""
     return getattr(builtins, key) if type(key) is str else self.objects[key]
 
   def answer(self, request):
+    """The answer to one request, as a packed value."""
     action, *rest = marshal.loads(request)
     if action == 'has':
       return ['t', *[name in self.names for name in rest[0]]]
@@ -54,7 +56,7 @@ class _Session:
       return None
     args, kwargs = unpack(rest[1], self.find), unpack(rest[2], self.find)
     result = self.pack(target(*args, **kwargs))
-    # A function that returns nothing does something to its arguments.
+    # A function that returns None may have changed its arguments, so those are sent back.
     return ['l', result, *[
         self.pack(v) if result is None and type(v) in (list, dict, set) else None for v in args]]
 
@@ -63,7 +65,7 @@ class _Session:
 
 
 def serve(path, fd):
-  """Runs the program, then answers until the descriptor ends."""
+  """Runs the program, then answers requests until the descriptor is at its end."""
   sys.argv = [path]
   builtins.exit = builtins.quit = sys.exit
   module = sys.modules['solution'] = type(sys)('solution')
@@ -79,7 +81,7 @@ def serve(path, fd):
   except BaseException as error:
     _say(fd, 'raised', error)
     raise
-  session = _Session(module.__dict__)
+  objects = _Objects(module.__dict__)
   write(fd, b'["ready"]')
   while True:
     try:
@@ -87,7 +89,7 @@ def serve(path, fd):
     except EOFError:
       return
     try:
-      body = f'["value",{_json(session.answer(request))}]'.encode()
+      body = f'["value",{_json(objects.answer(request))}]'.encode()
       if len(body) > MOST_BYTES:
         raise TooMuch(f'a value of {len(body)} bytes')
     except BaseException as error:
@@ -97,6 +99,7 @@ def serve(path, fd):
 
 
 def _say(fd, what, error):
+  """Sends an exception: its kinds, most specific first, and its text."""
   kinds = [kind.__name__ for kind in type(error).__mro__]
   try:
     words = str(error)[:500]

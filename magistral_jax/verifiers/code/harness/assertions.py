@@ -1,9 +1,9 @@
-"""Runs assertions and calls against a program that sits in another jail.
+"""Runs assertions and calls against a program in another jail, and judges the results.
 
-The tests, with what they expect, come on stdin and stay in this process. A name that only the
-program defines stands here for a request to it; the values that come back are plain data
-(wire.py), so `==` is always Python's own. For each test a socket to a fresh process of the program
-arrives on the control socket, and a verdict goes back.
+The tests and their expected values arrive on stdin and stay in this process. A name that only the
+program defines is a request to it here; the values that come back are plain data (wire.py), so `==`
+is always Python's own. For each test a socket to a fresh process of the program arrives on the
+control socket, and a verdict is sent back.
 """
 import ast
 import builtins
@@ -15,41 +15,41 @@ import sys
 
 from wire import pack, read, unpack, write
 
-# What tests use of these is Python's own, whatever the program imported or replaced.
+# Tests use Python's own of these, whatever the program imported or replaced.
 _MODULES = (
     'bisect', 'cmath', 'collections', 'copy', 'datetime', 'decimal', 'fractions', 'functools',
     'heapq', 'itertools', 'json', 'math', 'operator', 'random', 're', 'statistics', 'string')
-_REFUSED = (
+_REFUSED_METHODS = (
     'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'hash', 'len', 'iter', 'contains', 'getitem', 'add',
     'radd', 'sub', 'rsub', 'mul', 'rmul', 'truediv', 'rtruediv', 'floordiv', 'rfloordiv', 'mod',
     'rmod', 'neg', 'pos', 'abs', 'int', 'float', 'index', 'round', 'str', 'repr', 'format', 'enter',
     'exit')
 
 
-class Gone(BaseException):
-  """The program ended, or said something that no program of ours says."""
+class ProgramEnded(BaseException):
+  """Raised when the program ended or its socket failed."""
 
 
-class Refused(BaseException):
-  """The tests met an object of the program's own making where plain data was expected."""
+class NotPlainData(BaseException):
+  """Raised where a test meets an object of the program's own instead of plain data."""
 
 
-class Unsendable(BaseException):
-  """A test passes to the program what is no plain data, such as a function of its own."""
+class NotSendable(BaseException):
+  """Raised where a test passes an object that is not plain data, such as a function of its own."""
 
 
-class Raised(Exception):
-  """The program raised an exception that is none of Python's own."""
+class ProgramError(Exception):
+  """Stands for an exception of the program that is none of Python's own."""
 
 
-class SyntaxFault(BaseException):
-  """The program is no Python."""
+class ProgramSyntaxError(BaseException):
+  """Raised when the program cannot be compiled."""
 
 
-class Own:
-  """An object of the program, seen from the tests: it can be called, read and written to.
+class ProgramObject:
+  """An object of the program as the tests see it: called, and its attributes read and set.
 
-  It can not be compared, walked through or counted: that would ask the program whether it is right.
+  It cannot be compared, iterated or counted, since that would ask the program whether it is right.
   It is true, as objects are (a match of `re`); a program could as well have returned True.
   """
   __slots__ = ('_session', '_number')
@@ -63,7 +63,7 @@ class Own:
 
   def __getattr__(self, name):
     if name.startswith('__'):
-      raise Refused('the program returned an object of its own, not plain data')
+      raise NotPlainData('the program returned an object of its own, not plain data')
     return self._session.request('getattr', self._number, name)
 
   def __bool__(self):
@@ -74,26 +74,27 @@ class Own:
 
 
 def _refuse(self, *args):
-  raise Refused('the program returned an object of its own, not plain data')
+  """Stands in for a method that would let the program decide a test."""
+  raise NotPlainData('the program returned an object of its own, not plain data')
 
 
-for _name in _REFUSED:
-  setattr(Own, f'__{_name}__', _refuse)
+for _name in _REFUSED_METHODS:
+  setattr(ProgramObject, f'__{_name}__', _refuse)
 
 
 class Session:
-  """One fresh process of the program."""
+  """The connection to one fresh process of the program."""
 
   def __init__(self, fd):
     self.fd, self.fault = fd, None
     self.receive()
 
   def receive(self):
-    """What the program answers, as a tree."""
+    """The program's next answer, as a tree; None once it is ready."""
     try:
       return self._receive()
-    except (Gone, Refused, SyntaxFault) as fault:
-      self.fault = fault           # Whatever a test makes of it, it does not pass.
+    except (ProgramEnded, NotPlainData, ProgramSyntaxError) as fault:
+      self.fault = fault           # The test fails even if it catches the exception.
       raise
 
   def _receive(self):
@@ -106,46 +107,49 @@ class Session:
         return answer[1]
       kinds, words = [str(k) for k in answer[1]], str(answer[2])
     except (EOFError, OSError):
-      raise Gone('') from None
+      raise ProgramEnded('') from None
     except Exception as error:
-      raise Refused(f'the program returned what cannot be read: {error!r}') from None
+      raise NotPlainData(f'the program returned what cannot be read: {error!r}') from None
     if kind == 'syntax':
-      raise SyntaxFault(f'{kinds[0]}: {words}')
+      raise ProgramSyntaxError(f'{kinds[0]}: {words}')
     raise _exception(kinds, words)
 
   def request(self, *parts):
+    """Sends a request and returns the value of the answer."""
     try:
       write(self.fd, marshal.dumps(parts))
     except OSError:
-      raise Gone('') from None
+      raise ProgramEnded('') from None
     return self._value(self.receive())
 
   def _value(self, tree):
     try:
-      return unpack(tree, self.own)
+      return unpack(tree, self.stand_in)
     except Exception as error:
-      self.fault = Refused(f'the program returned what cannot be read: {error!r}')
+      self.fault = NotPlainData(f'the program returned what cannot be read: {error!r}')
       raise self.fault from None
 
-  def own(self, number):
+  def stand_in(self, number):
+    """The ProgramObject of a number that the program sent."""
     if type(number) is not int:
       raise ValueError('no object')
-    return Own(self, number)
+    return ProgramObject(self, number)
 
   def number(self, value):
-    """How an object is sent: its number, or the name of a type or function of Python's own."""
-    name = getattr(value, '__name__', '') if type(value) is not Own else ''
+    """The number of a ProgramObject, or the name of a type or function of Python's own."""
+    name = getattr(value, '__name__', '') if type(value) is not ProgramObject else ''
     if name and getattr(builtins, name, None) is value:
       return name
-    if type(value) is not Own:
-      raise Unsendable(f'it passes {type(value).__name__!r} to the program, no plain data')
+    if type(value) is not ProgramObject:
+      raise NotSendable(f'it passes {type(value).__name__!r} to the program, no plain data')
     return value._number
 
   def call(self, number, args, kwargs):
+    """Calls a function of the program; arguments that it changed in place change here too."""
     answer = self.request(
         'call', number, pack(tuple(args), self.number), pack(kwargs, self.number))
     if type(answer) is not list or len(answer) != 1 + len(args):
-      self.fault = Refused('the program returned what cannot be read')
+      self.fault = NotPlainData('the program returned what cannot be read')
       raise self.fault
     if answer[0] is None:
       for old, new in zip(args, answer[1:], strict=True):
@@ -156,37 +160,39 @@ class Session:
 
 
 def _small(digits):
-  if len(digits) > 20:             # Those that are larger come in hexadecimal: fast to read.
+  """The value of a decimal integer in JSON; larger ones are sent in hexadecimal."""
+  if len(digits) > 20:
     raise ValueError(f'a number of {len(digits)} digits')
   return int(digits)
 
 
 def _number(pair):
+  """The value of an object in JSON: a large integer or a float."""
   if 'i' in pair:
     return int(pair['i'], 16)
   return float(pair['f'])
 
 
 def _exception(kinds, words):
-  """The nearest of Python's own exceptions, so that tests can expect one."""
+  """An instance of the nearest of Python's own exceptions, so that tests can expect one."""
   for kind in kinds:
     found = getattr(builtins, kind, None)
-    # Some would steer the tests: they end loops, or are taken for the test's own.
+    # These would steer the tests: they end loops, or pass for the test's own.
     if isinstance(found, type) and issubclass(found, Exception) and not issubclass(
         found, (AssertionError, StopIteration, StopAsyncIteration)):
       try:
         error = found(words)
-      except TypeError:          # UnicodeDecodeError and the like want more.
+      except TypeError:          # UnicodeDecodeError and others need more arguments.
         continue
-      error.of_the_program = f'{kinds[0]}: {words}'
+      error.program_words = f'{kinds[0]}: {words}'
       return error
-  error = Raised(f'{kinds[0]}: {words}')
-  error.of_the_program = str(error)
+  error = ProgramError(f'{kinds[0]}: {words}')
+  error.program_words = str(error)
   return error
 
 
 def names_of(code):
-  """(names that test code reads and nowhere defines; those it reads attributes of)."""
+  """(names that test code reads and does not define, names whose attributes it reads)."""
   read_here, own, with_attributes = set(), set(), set()
   for node in ast.walk(ast.parse(code)):
     if isinstance(node, ast.Name):
@@ -203,10 +209,10 @@ def names_of(code):
 
 
 def bind(names, with_attributes, scope, session, entry_point):
-  """Gives the tests what they name: from the tests, from Python, and last from the program.
+  """Binds the names of a test: from the tests, from Python, and last from the program.
 
-  Python's own functions come before the program's, or a program could bring its own `abs` or
-  `set` to be judged with; but for the function under test.
+  Python's own functions come before the program's, except the function under test: otherwise a
+  program could bring the `abs` or `set` that judges it.
   """
   wanted = [n for n in sorted(names) if n == entry_point or not (
       n in scope or hasattr(builtins, n))]
@@ -218,7 +224,11 @@ def bind(names, with_attributes, scope, session, entry_point):
 
 
 def close(found, expected, tolerance):
-  """Equal for a test that gives its expected value as data: lists and tuples alike."""
+  """Whether a returned value is the expected one; a list and a tuple of equal items are equal.
+
+  Args:
+    tolerance: absolute or relative, where a float is expected.
+  """
   if type(found) in (list, tuple) and type(expected) in (list, tuple):
     return len(found) == len(expected) and all(
         close(f, e, tolerance) for f, e in zip(found, expected, strict=True))
@@ -233,7 +243,7 @@ def close(found, expected, tolerance):
 
 
 def function(name, scope, session):
-  """What a call names: a function of the program, or a method of its class Solution."""
+  """The function that a call names: the program's, or a method of its class Solution."""
   bind({name, 'Solution'}, (), scope, session, name)
   if name in scope:
     return scope[name]
@@ -243,7 +253,7 @@ def function(name, scope, session):
 
 
 def run_test(job, test, session):
-  """Runs one test; returns if it passes."""
+  """Runs one test; returns if it passes and raises otherwise."""
   scope = {'__name__': '__main__'}
   entry_point = job['entry_point']
   if 'call' in test:
@@ -257,14 +267,14 @@ def run_test(job, test, session):
     bind(names, with_attributes, scope, session, entry_point)
     if code is test['assert'] and not entry_point and all(
         hasattr(builtins, name) for name in names):
-      # It calls nothing but Python's own: then the function under test has such a name.
+      # The test names only functions of Python's, so the function under test has such a name.
       for name in sorted(names):
         bind({name}, (), scope, session, name)
     exec(compile(code, 'test', 'exec', dont_inherit=True), scope)
 
 
 def verdict(job, test, session_fd):
-  """(status, detail) of one test."""
+  """(status, detail) of one test; the status 'gone' leaves it to the caller to say why."""
   try:
     for text in (job['setup'], test.get('assert', '')):
       compile(text, 'test', 'exec')
@@ -276,27 +286,27 @@ def verdict(job, test, session_fd):
     if session.fault:
       raise session.fault
     return 'correct', ''
-  except Unsendable as error:
+  except NotSendable as error:
     return 'error', f'the test cannot be judged in a jail: {error}'
-  except Gone:
+  except ProgramEnded:
     return 'gone', 'the program ended before it answered'
-  except SyntaxFault as error:
+  except ProgramSyntaxError as error:
     return 'compile_error', str(error)
-  except Refused as error:
+  except NotPlainData as error:
     return 'wrong', str(error)
   except AssertionError:
     return 'wrong', 'an assertion does not hold'
   except BaseException as error:
-    of_the_program = getattr(error, 'of_the_program', '')
-    if of_the_program:
-      return 'runtime_error', of_the_program
+    program_words = getattr(error, 'program_words', '')
+    if program_words:
+      return 'runtime_error', program_words
     if isinstance(error, NameError):
       return 'runtime_error', f'{type(error).__name__}: {error}'
     return 'wrong', f'the test met {type(error).__name__}: {str(error)[:200]}'
 
 
 def serve(control_fd):
-  """Judges the tests of the job on stdin, one for every socket that arrives."""
+  """Judges the tests of the job on stdin, one for each socket that arrives."""
   if hasattr(sys, 'set_int_max_str_digits'):
     sys.set_int_max_str_digits(0)
   job = json.load(sys.stdin)

@@ -1,6 +1,6 @@
-"""Runs a program that reads stdin and writes stdout: <this> <program>.
+"""Runs a program that reads stdin and writes stdout: `python script.py program.py`.
 
-In place of `python program.py`, so that a syntax error can be told from an error at run time.
+Unlike `python program.py` it tells a syntax error from an error at run time.
 """
 import builtins
 import os
@@ -10,6 +10,7 @@ SYNTAX_ERROR = 97
 
 
 def main(path):
+  """The compiled program; exits with SYNTAX_ERROR where there is none."""
   with open(path, 'rb') as file:
     source = file.read()
   try:
@@ -18,7 +19,7 @@ def main(path):
     sys.stderr.write(f'{type(error).__name__}: {error}')
     sys.stderr.flush()
     os._exit(SYNTAX_ERROR)
-  # The site module, which is not loaded, brings these.
+  # These come from the site module, which is not loaded.
   builtins.exit = builtins.quit = sys.exit
   sys.argv = [path]
   return code

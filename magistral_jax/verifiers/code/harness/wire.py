@@ -1,8 +1,8 @@
 """How values cross between the jail of the tests and the jail of the program: as plain data.
 
-A value becomes a tree of lists, text, numbers, booleans and None, in which every container says its
-kind: [1, (2, 3)] is ['l', 1, ['t', 2, 3]]. Whatever is no plain data stays where it is and crosses
-as a number, ['o', 7]. So no object of the program with methods of its own ever reaches the tests.
+A value becomes a tree of lists, text, numbers, booleans and None, in which every container names
+its kind: [1, (2, 3)] is ['l', 1, ['t', 2, 3]]. Any other object stays in its process and crosses as
+a number, ['o', 7]. So no object of the program with methods of its own ever reaches the tests.
 """
 import os
 
@@ -12,11 +12,11 @@ _KINDS = {list: 'l', tuple: 't', set: 's', frozenset: 'z'}
 
 
 class TooMuch(Exception):
-  """A value is too large or too deep to cross."""
+  """Raised when a value is too large or too deep to cross."""
 
 
 def pack(value, keep):
-  """A value as a tree; `keep` turns what is no plain data into a number."""
+  """The tree of a value; `keep` turns an object that is not plain data into a number."""
   kind = type(value)
   if value is None or kind in (bool, int, float, str):
     return value
@@ -34,7 +34,7 @@ def pack(value, keep):
 
 
 def _pack_other(value, kind, keep):
-  """Kinds of the standard library, their like, and what can be walked through once."""
+  """The tree of a standard library type, a subclass of a plain type, a view or an iterator."""
   name = (kind.__module__, kind.__qualname__)
   if name[0] == 'collections' and name[1] in ('Counter', 'OrderedDict', 'defaultdict', 'deque'):
     if name[1] == 'deque':
@@ -45,7 +45,7 @@ def _pack_other(value, kind, keep):
     return ['D', str(value)]
   if name == ('fractions', 'Fraction'):
     return ['F', value.numerator, value.denominator]
-  # Named tuples, enumerations of numbers and the like are what they are made of.
+  # Named tuples, enumerations of numbers and other subclasses cross as their plain base type.
   for plain in (bool, int, float, str, tuple, list, dict, set):
     if isinstance(value, plain):
       return pack(plain(value), keep)
@@ -62,7 +62,7 @@ def _pack_other(value, kind, keep):
 
 
 def unpack(tree, find):
-  """The value of a tree; `find` turns a number into what stands for the object."""
+  """The value of a tree; `find` turns a number into the object that stands for it."""
   if type(tree) is not list:
     return tree
   kind, rest = tree[0], tree[1:]
@@ -98,7 +98,7 @@ def unpack(tree, find):
 
 
 def read(fd):
-  """The next message of a descriptor, bytes; EOFError at its end, TooMuch if it is too long."""
+  """The next message of a descriptor, as bytes; EOFError at its end, TooMuch if it is too long."""
   size = int.from_bytes(_exactly(fd, 4), 'big')
   if size > MOST_BYTES:
     raise TooMuch(f'a message of {size} bytes')
@@ -106,6 +106,7 @@ def read(fd):
 
 
 def write(fd, body):
+  """Writes a message; TooMuch if it is too long."""
   if len(body) > MOST_BYTES:
     raise TooMuch(f'a message of {len(body)} bytes')
   data = memoryview(len(body).to_bytes(4, 'big') + body)
@@ -114,6 +115,7 @@ def write(fd, body):
 
 
 def _exactly(fd, size):
+  """The next `size` bytes of a descriptor; EOFError if there are fewer."""
   parts = []
   while size:
     part = os.read(fd, min(size, 1 << 20))
