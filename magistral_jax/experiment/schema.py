@@ -213,7 +213,8 @@ SECTIONS = (
     Section('verifiers', 'Programs.', dict(
         code_reward=Key(choice(CODE_REWARDS), "Whether only a program that passes all tests is "
                         'paid, or each by the share that it passes.', 'all'),
-        code_tests=Key(whole(1), 'Tests of one completion, drawn anew for every prompt.', 20),
+        code_tests=Key(whole(1), 'Tests that a group is judged by, drawn anew for every prompt.',
+                       20),
         test_timeout_s=Key(POSITIVE, 'Processor seconds of one test; twice that by the clock.',
                            4.0),
         test_memory_mb=Key(whole(MIN_TEST_MEMORY_MB), 'MiB of memory of one test.', 300)),
@@ -226,8 +227,10 @@ SECTIONS = (
         patience_batches=Key(whole(1), 'Batches\' worth of groups without one update after which '
                              'the run ends.'),
         row_tokens=Key(whole(1), 'Tokens of a row of packed sequences.'),
-        advantage_norm=Key(choice(ADVANTAGE_NORMS), 'Over what advantages are standardised.'),
-        normalizer=Key(choice(NORMALIZERS), 'What shares the weight of the loss equally.'))),
+        advantage_norm=Key(choice(ADVANTAGE_NORMS), 'Completions over which advantages are '
+                           "standardised; 'none' leaves them."),
+        normalizer=Key(choice(NORMALIZERS), 'What weighs the same in the loss: a group, a token of '
+                       'the batch, a sequence, or any token.'))),
     Section('batching', 'Images.', dict(
         row_patches=Key(whole(0), 'Patches of images that a row has room for.', 0)),
             among('model.vision', VISION[1:])),
@@ -265,8 +268,8 @@ SECTIONS = (
             among('optimizer.name', ['adamw'])),
     Section('trainer', 'How the trainer computes.', dict(
         microbatch_rows=Key(whole(1), 'Rows of one forward and backward pass.'),
-        remat=Key(choice(REMAT), 'Which intermediate results are computed again in the backward '
-                  'pass.'),
+        remat=Key(choice(REMAT), "What the backward pass computes again: nothing, all, all but "
+                  'matrix products, or all but attention.'),
         unroll=Key(whole(1), 'Layers compiled one after another in one turn of the scan.'))),
     Section('mesh', 'The devices of the trainer and of each sampler.', dict(
         trainer_topology=Key(TOPOLOGY, 'TPU slice of the trainer.'),
@@ -302,8 +305,8 @@ SECTIONS = (
         heartbeat_s=Key(POSITIVE, 'Seconds without an answer after which a process is killed.',
                         30.0),
         restarts=Key(whole(0), 'Losses of one process in a row that are repaired.', 3),
-        transport=Key(choice(TRANSPORTS), 'How weights reach the samplers: between devices, or '
-                      'through CPU memory.', 'host')),
+        transport=Key(choice(TRANSPORTS), 'How weights reach the samplers: from device to device, '
+                      'or through CPU memory.', 'host')),
             among('runtime.mode', ON_CLUSTER)),
 )
 

@@ -3,7 +3,7 @@
     python -m magistral_jax.planning.table --plans=DIR --into=configs/README.md configs/a.py ...
 
 A plan is the output of `python -m magistral_jax.plan --json`, kept as DIR/a.json; it is not made
-again while that file exists. The marks are the lines BEGIN and END below.
+again while that file exists. The marks are <!-- plans: begin --> and <!-- plans: end -->.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import sys
 from collections.abc import Sequence
 
 from magistral_jax.experiment import cli
+from magistral_jax.experiment.reference import markdown, replace
 
-BEGIN, END = '<!-- plans: begin -->', '<!-- plans: end -->'
+MARK = 'plans'
 GIB = 2**30
 # Of one plan: a compiler that takes longer is taken to hang.
 DEADLINE_S = 6 * 3600.0
@@ -59,23 +60,10 @@ def render(plans: dict[str, dict]) -> str:
   made = sorted({f'jax {p["jax"]} and libtpu {p["libtpu"]} on {p["date"]}' for p in plans.values()})
   return '\n'.join([
       f'Compiled with {", ".join(made)}. Sizes are GiB of HBM a device.', '',
-      *_markdown(TRAINER, [_trainer(name, p['trainer']) for name, p in plans.items()
-                           if 'trainer' in p]), '',
-      *_markdown(SAMPLER, [_sampler(name, p['sampler']) for name, p in plans.items()
-                           if 'sampler' in p])])
-
-
-def replace(text: str, table: str) -> str:
-  """The text with `table` between the marks.
-
-  Raises:
-    ValueError: the text lacks a mark, or they stand in the wrong order.
-  """
-  before, _, rest = text.partition(BEGIN)
-  _, found, after = rest.partition(END)
-  if not found:
-    raise ValueError(f'--into has no lines {BEGIN} and {END} for the table to stand between.')
-  return f'{before}{BEGIN}\n{table}\n{END}{after}'
+      markdown(TRAINER, [_trainer(name, p['trainer']) for name, p in plans.items()
+                         if 'trainer' in p]), '',
+      markdown(SAMPLER, [_sampler(name, p['sampler']) for name, p in plans.items()
+                         if 'sampler' in p])])
 
 
 def _trainer(name: str, side: dict) -> list[str]:
@@ -118,10 +106,6 @@ def _left(side: dict) -> str:
   return f'{side["left"]:.0%}' + ('' if side['fits'] else ', DOES NOT FIT')
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-  return [f'| {" | ".join(row)} |' for row in (head, ['---'] * len(head), *rows)]
-
-
 def parse(argv: Sequence[str]):
   """The command line."""
   parser = cli.ArgumentParser(description='Plans of several configs in one table.')
@@ -135,9 +119,9 @@ def main(args) -> None:
   with cli.one_sentence():
     folder, into = cli.folder('plans', args.plans), pathlib.Path(args.into)
     old = into.read_text(encoding='utf-8')
-    replace(old, '')    # A missing mark is reported before the hours that plans take.
+    replace(old, MARK, '')    # A missing mark is reported before the hours that plans take.
     plans = {pathlib.Path(config).stem: make(config, folder) for config in args.configs}
-    into.write_text(replace(old, render(plans)), encoding='utf-8')
+    into.write_text(replace(old, MARK, render(plans)), encoding='utf-8')
 
 
 if __name__ == '__main__':

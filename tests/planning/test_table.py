@@ -47,7 +47,7 @@ def test_the_table_says_what_the_plans_say():
 def test_plans_that_are_there_are_not_made_again(tmp_path):
   (tmp_path / 'small.json').write_text(json.dumps(plan()))
   page = tmp_path / 'README.md'
-  page.write_text(f'before\n{table.BEGIN}\nold\n{table.END}\nafter\n')
+  page.write_text('before\n<!-- plans: begin -->\nold\n<!-- plans: end -->\nafter\n')
   arguments = table.parse(['', f'--plans={tmp_path}', f'--into={page}', 'configs/small.py'])
   table.main(arguments)
   text = page.read_text()
