@@ -61,9 +61,9 @@ class EngineSampler:
     return self._pinned > 0
 
   @property
-  def idle(self) -> str:
-    """Reason for doing nothing, for people."""
-    return 'waiting for the trainer: as many groups are open as may be'
+  def waits_for(self) -> str:
+    """What it waits for while nothing is open, for people."""
+    return 'the trainer: as many groups are open as may be'
 
   def offer(self, snapshot: WeightSnapshot) -> None:
     """Makes newer weights available; the next dispatch outside an evaluation takes them."""
