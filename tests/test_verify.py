@@ -9,6 +9,7 @@ from math import fsum
 import pytest
 
 from magistral_jax import verify
+from magistral_jax.evaluation import verify_files
 from magistral_jax.experiment import values
 from magistral_jax.records import STATUSES
 from magistral_jax.verifiers.sandbox import sandbox
@@ -146,23 +147,23 @@ def test_files_and_settings_that_cannot_work(tmp_path, capsys):
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
   rows = [line(id=i, response=str(i), answer=str(i), bare=True) for i in range(40)]
-  real, submitted = verify.Output.write, []
+  real, submitted = verify_files.VerdictFile.write, []
   def write(self, one, verdict):
     real(self, one, verdict)
     if one.id == 24:
       self._file.write(b'{"id": 25, "sta')       # Cut off in the middle of a line.
       self._file.flush()
       raise KeyboardInterrupt
-  monkeypatch.setattr(verify.Output, 'write', write)
+  monkeypatch.setattr(verify_files.VerdictFile, 'write', write)
   with pytest.raises(SystemExit):
     run(tmp_path, rows)
   assert not (tmp_path / 'out.jsonl').exists()
-  monkeypatch.setattr(verify.Output, 'write', lambda self, one, verdict: (
+  monkeypatch.setattr(verify_files.VerdictFile, 'write', lambda self, one, verdict: (
       submitted.append(one.id), real(self, one, verdict)))
   found = run(tmp_path, rows)
   assert [r['id'] for r in found] == list(range(40)) and submitted == list(range(25, 40))
   assert {r['status'] for r in found} == {'correct'}
-  assert 'Going on after 25 completions' in capsys.readouterr().out
+  assert 'Resuming after 25 completions' in capsys.readouterr().out
 
 
 def test_what_belongs_to_another_input_is_scored_anew(tmp_path):
@@ -175,7 +176,7 @@ def test_what_belongs_to_another_input_is_scored_anew(tmp_path):
 def test_killing_workers_changes_nothing(tmp_path, monkeypatch):
   root = lambda i: rf'\sqrt{{{i * i + 1}}}'
   rows = [line(id=i, response=root(i), answer=f'{root(i)}+0', bare=True) for i in range(60)]
-  pools, open_pool, write = [], verify.build.pool, verify.Output.write
+  pools, open_pool, write = [], verify.build.pool, verify_files.VerdictFile.write
   monkeypatch.setattr(verify.build, 'pool', lambda c: pools.append(open_pool(c)) or pools[0])
   def kill_and_write(self, one, verdict):
     if one.id % 5 == 0:            # While others are being scored.
@@ -183,7 +184,7 @@ def test_killing_workers_changes_nothing(tmp_path, monkeypatch):
         with contextlib.suppress(ProcessLookupError):     # It may have been replaced just now.
           os.kill(pid, signal.SIGKILL)
     write(self, one, verdict)
-  monkeypatch.setattr(verify.Output, 'write', kill_and_write)
+  monkeypatch.setattr(verify_files.VerdictFile, 'write', kill_and_write)
   found = run(tmp_path, rows, '--workers=2')
   assert [(r['id'], r['status']) for r in found] == [(i, 'correct') for i in range(60)]
   assert pools[0].stats()['restarts'] > 0
@@ -280,7 +281,7 @@ def test_few_lines_are_on_their_way_at_once():
       return future
 
   pool = InstantPool()
-  scored = verify.score((verify.Line(i, {}) for i in range(1000)), pool, most=8)
+  scored = verify_files.score((verify_files.VerifyLine(i, {}) for i in range(1000)), pool, most=8)
   for i in range(100):
     assert next(scored)[0].id == i
     assert pool.submitted <= i + 8
