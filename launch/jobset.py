@@ -1,10 +1,10 @@
-"""The same job for Google Kubernetes Engine: a JobSet that Kubernetes itself restarts.
+"""A job for Google Kubernetes Engine: a JobSet, which Kubernetes itself restarts.
 
-One replicated job for the trainer's slice and one for the samplers'. The first pod of the trainer's
-is the head of Ray and runs the training; all others are workers. If a pod is lost the JobSet starts
-all of them again, and the same workdir goes on from the newest checkpoint.
+There is one replicated job for the trainer's slice and one for those of the samplers. The first pod
+of the trainer is the head of Ray and runs the training; all others are workers. If a pod is lost
+the JobSet starts all of them again, and the same workdir goes on from the newest checkpoint.
 
-Needs a cluster with JobSet installed, node pools of these topologies, an image that has
+It needs a cluster with JobSet installed, node pools of these topologies, an image that has
 magistral_jax[tpu,cluster] in its Python, and a service account that may use the bucket.
 """
 from __future__ import annotations
@@ -15,21 +15,26 @@ from collections.abc import Sequence
 
 import yaml
 
-from launch.launcher import STOP_S
-from launch.machine import MOUNT_OPTIONS, MOUNTS, PORT, RESOURCES, Job, auth, make_key
+from launch.job import MOUNTS, STOP_S, Job
+from launch.machine import MOUNT_OPTIONS, PORT, RESOURCES, auth, make_token
 from launch.slices import GENERATIONS, Slice
 
 RESTARTS = 100
 
 
 def manifest(slices: Sequence[Slice], job: Job, *, image: str, tier: str, account: str) -> str:
-  """The JobSet as YAML; `account` is a Kubernetes service account that may use the bucket."""
+  """The JobSet as YAML.
+
+  Args:
+    slices: the trainer's, then the samplers', which are all alike.
+    account: a Kubernetes service account that may use the bucket.
+  """
   common = dict(image=image, tier=tier, account=account, bucket=job.bucket,
                 env=auth(job))
   trainer, *samplers = slices
   head = f'{job.name}-trainer-0-0.{job.name}'
   lead = (
-      f'{make_key(job)} && ray start --head --port={PORT} --disable-usage-stats '
+      f'{make_token(job)} && ray start --head --port={PORT} --disable-usage-stats '
       f'--resources={_resources("trainer")} && exec {job.command}')
   first = f'if [ "$JOB_COMPLETION_INDEX" = 0 ]; then {lead}; else {_worker(head, "trainer")}; fi'
   sample = _worker(head, 'sampler')
@@ -37,7 +42,7 @@ def manifest(slices: Sequence[Slice], job: Job, *, image: str, tier: str, accoun
       apiVersion='jobset.x-k8s.io/v1alpha2', kind='JobSet',
       metadata=dict(name=job.name),
       spec=dict(
-          suspend=False,   # Written out: `apply` leaves alone what a manifest does not name.
+          suspend=False,   # Written out: `apply` does not change what a manifest does not name.
           network=dict(enableDNSHostnames=True, subdomain=job.name, publishNotReadyAddresses=True),
           failurePolicy=dict(maxRestarts=RESTARTS, rules=[
               dict(action='FailJobSet', onJobFailureReasons=['PodFailurePolicy'])]),
@@ -49,7 +54,7 @@ def manifest(slices: Sequence[Slice], job: Job, *, image: str, tier: str, accoun
 
 
 def commands(action: str, name: str, file: str) -> list[str]:
-  """What kubectl is asked for an action of the launcher."""
+  """The command of kubectl for an action of the launcher."""
   mine = f'jobset.sigs.k8s.io/jobset-name={name}'
   return {
       'run': ['kubectl', 'apply', f'--filename={file}'],
@@ -69,7 +74,10 @@ def _resources(role: str) -> str:
 
 
 def _worker(head: str, role: str) -> str:
-  """Joins when the head is there; well done if the head is gone at the end, for it ends the job."""
+  """Bash that joins the head once it is up, and succeeds if the head is gone at the end.
+
+  The head ends with the job; a worker that ends before it has failed.
+  """
   reach = f'python -c "import socket; socket.create_connection((\'{head}\', {PORT}), 5)"'
   return (f'until {reach}; do sleep 5; done; ray start --address={head}:{PORT} --block '
           f'--disable-usage-stats --resources={_resources(role)}; ! {reach}')
@@ -83,7 +91,7 @@ def _replicated(name: str, one: Slice, replicas: int, script: str, *, image: str
     tolerations.append(dict(key='cloud.google.com/gke-spot', operator='Equal', value='true',
                             effect='NoSchedule'))
   pod = dict(
-      # Not hostNetwork: there the bucket's driver cannot reach the account's token by itself.
+      # Without hostNetwork, in which the bucket's driver cannot reach the account's token.
       restartPolicy='Never', serviceAccountName=account, terminationGracePeriodSeconds=STOP_S,
       nodeSelector={
           'cloud.google.com/gke-tpu-accelerator': GENERATIONS[one.generation].gke,
@@ -94,7 +102,7 @@ def _replicated(name: str, one: Slice, replicas: int, script: str, *, image: str
           env=[dict(name=key, value=value) for key, value in env.items()],
           ports=[dict(containerPort=port) for port in (PORT, 8471, 8080)],
           securityContext=dict(privileged=True),
-          resources=dict(limits={'google.com/tpu': one.host_chips}),
+          resources=dict(limits={'google.com/tpu': one.machine_chips}),
           volumeMounts=[dict(name='memory', mountPath='/dev/shm'),
                         dict(name='bucket', mountPath=f'{MOUNTS}/{bucket}')])],
       volumes=[
@@ -102,13 +110,13 @@ def _replicated(name: str, one: Slice, replicas: int, script: str, *, image: str
           dict(name='bucket', csi=dict(
               driver='gcsfuse.csi.storage.gke.io',
               volumeAttributes=dict(bucketName=bucket, mountOptions=','.join(MOUNT_OPTIONS))))])
-  # A slice of many hosts is one node pool, which its pods must have to themselves.
+  # A slice of several machines is one node pool, which its pods must have to themselves.
   alone = dict(metadata=dict(annotations={
       'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'}))
-  whole = alone if one.hosts > 1 else {}
+  whole = alone if one.machines > 1 else {}
   return dict(name=name, replicas=replicas, template=dict(whole, spec=dict(
-      parallelism=one.hosts, completions=one.hosts, completionMode='Indexed', backoffLimit=0,
-      # Status 2 is a mistake of the user's: starting again cannot mend it.
+      parallelism=one.machines, completions=one.machines, completionMode='Indexed', backoffLimit=0,
+      # Status 2 is a mistake of the user, which a restart cannot correct.
       podFailurePolicy=dict(rules=[dict(action='FailJob', onExitCodes=dict(
           containerName='magistral', operator='In', values=[2]))]),
       template=dict(metadata=dict(annotations={'gke-gcsfuse/volumes': 'true'}), spec=pod))))

@@ -1,10 +1,10 @@
-"""What a config must have before anything is rented: files that the hosts can see, and sense.
+"""Checks of a config before anything is rented: its values, and where its files are.
 
-Hosts see one bucket, that of --workdir, as a folder: gs://BUCKET/sft becomes /mnt/gcs/BUCKET/sft.
+Machines see one bucket, that of --workdir, as a folder: gs://BUCKET/sft is /mnt/gcs/BUCKET/sft.
 """
 from __future__ import annotations
 
-from launch.machine import mounted
+from launch.job import mounted
 from magistral_jax.experiment.checks import check
 from magistral_jax.experiment.values import flat
 
@@ -16,13 +16,13 @@ def in_bucket(c, bucket: str) -> dict[str, str]:
   """{key: gs://BUCKET/...} of every file that the config names.
 
   Raises:
-    ValueError: one lies elsewhere, or the source of problems has none.
+    ValueError: a file is elsewhere, or the source of problems names none.
   """
   values = dict(flat(c))
   named = {key: value for key in PATHS if (value := values.get(key))}
   for key, value in named.items():
     if not value.startswith(f'gs://{bucket}/'):
-      raise ValueError(f'{key}={value!r} is not where the hosts could read it: copy it to the '
+      raise ValueError(f'{key}={value!r} is not where the machines can read it: copy it to the '
                        f"bucket of --workdir with 'gcloud storage cp --recursive', and set "
                        f'--config.{key}=gs://{bucket}/...')
   source = c.data.source
@@ -32,14 +32,19 @@ def in_bucket(c, bucket: str) -> dict[str, str]:
   return named
 
 
-def on_hosts(overrides, named) -> list[str]:
-  """The overrides of the job: every file as the hosts see it."""
+def on_machines(overrides, named) -> list[str]:
+  """The overrides of the job, with every file at its path on the machines.
+
+  Args:
+    overrides: --config.KEY=VALUE as the user wrote them.
+    named: {key: gs://BUCKET/...} of the files.
+  """
   kept = [text for text in overrides
           if text.partition('=')[0].removeprefix('--config.') not in named]
   return kept + [f'--config.{key}={mounted(value)}' for key, value in named.items()]
 
 
 def check_job(c, trainers: int) -> None:
-  """Raises the ValueError that training would raise on the hosts before it reads any file."""
+  """Raises the ValueError that training would raise on the machines before it reads any file."""
   c.runtime.trainers = trainers
   check(c)

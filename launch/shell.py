@@ -1,7 +1,7 @@
-"""Running commands with deadlines, or printing what would be run.
+"""Commands that are run with deadlines, or only printed.
 
-A command is ended with all that it has started: gcloud leaves its ssh behind otherwise, which holds
-the pipes.
+A command ends with all processes that it has started: otherwise gcloud leaves an ssh behind that
+holds the pipes.
 """
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-END_S = 10                # So long a command may take to end once it is told to.
+END_S = 10                # Seconds that a command may take to end after a signal.
 
 
 class CommandError(RuntimeError):
-  """A command failed or did not end in time. Its output is the message's end."""
+  """A command failed or did not end in time; the message ends with its output."""
 
 
 class Shell:
-  """Runs commands."""
+  """A shell that runs commands."""
   dry = False
 
   def run(self, argv: Sequence[str], *, timeout_s: float, tolerate: Sequence[str] = (),
           answer: str = '') -> str:
-    """The command's standard output.
+    """Runs a command; its standard output.
 
     Args:
-      tolerate: what its errors may say (in any case of letters) to be taken for ''.
-      answer: what a dry run makes of it.
+      tolerate: words, in small letters; a command that fails with one of them in its errors counts
+        as having printed nothing.
+      answer: the output that a dry run assumes.
     Raises:
-      CommandError: it failed in another way, or took longer.
+      CommandError: the command failed in another way, or took longer than `timeout_s`.
     """
     return self.run_together([argv], timeout_s=timeout_s, tolerate=tolerate, answer=answer)[0]
 
   def run_together(self, commands: Sequence[Sequence[str]], *, timeout_s: float,
                    tolerate: Sequence[str] = (), answer: str = '') -> list[str]:
-    """As `run`, several at the same time; all of them are waited for before an error is raised."""
+    """Runs several commands at the same time, as `run`, and waits for all before it raises."""
     deadline = time.monotonic() + timeout_s
     started: list[subprocess.Popen] = []
     outputs, errors = [], []
@@ -51,7 +52,7 @@ class Shell:
           errors.append(f'{shlex.join(argv)}\nfailed with status {status}:\n'
                         f'{(output + error)[-4000:].strip()}')
         outputs.append(output if not status else '')
-    except BaseException:   # Control-C does not reach commands in sessions of their own.
+    except BaseException:   # Control-C does not reach commands, which have their own sessions.
       for process in started:
         self.end(process)
       raise
@@ -60,11 +61,11 @@ class Shell:
     return outputs
 
   def follow(self, argv: Sequence[str]) -> subprocess.Popen:
-    """Starts a command whose output goes straight to this program's; `end` it in the end."""
+    """Starts a command that shares this program's output; the caller has to `end` it."""
     return subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
 
   def follow_to_end(self, argv: Sequence[str]) -> int:
-    """As `follow`, until the command ends; its status."""
+    """Runs a command that shares this program's output; its exit status."""
     process = self.follow(argv)
     try:
       return process.wait()
@@ -72,7 +73,7 @@ class Shell:
       self.end(process)
 
   def end(self, process: subprocess.Popen) -> None:
-    """Ends a command, with all it has started, if it still runs."""
+    """Ends a command and all processes that it has started, if they still run."""
     for number in (signal.SIGTERM, signal.SIGKILL):
       with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
@@ -80,6 +81,7 @@ class Shell:
         process.wait(END_S)
 
   def say(self, text: str) -> None:
+    """Tells the user."""
     print(text, flush=True)
 
   def _start(self, argv):
@@ -87,7 +89,7 @@ class Shell:
                             stderr=subprocess.PIPE, text=True, start_new_session=True)
 
   def _finish(self, process, deadline: float) -> tuple[int, str, str]:
-    """(status, output, errors) of a command, which is ended if it takes too long."""
+    """(status, output, errors) of a command; at the deadline it is ended."""
     started = time.monotonic()
     try:
       output, error = process.communicate(timeout=max(1.0, deadline - started))
@@ -96,7 +98,7 @@ class Shell:
       self.end(process)
     try:
       output, error = process.communicate(timeout=END_S)
-    except subprocess.TimeoutExpired:   # Something of another session holds the pipes.
+    except subprocess.TimeoutExpired:   # A process of another session holds the pipes.
       process.stdout.close()
       process.stderr.close()
       output, error = '', ''
@@ -104,7 +106,7 @@ class Shell:
 
 
 class DryShell(Shell):
-  """Prints commands as a shell would take them; every one of them succeeds."""
+  """A shell that prints commands as bash takes them, and assumes that each succeeds."""
   dry = True
 
   def run_together(self, commands, *, timeout_s, tolerate=(), answer=''):

@@ -1,4 +1,4 @@
-"""`python launch/tpu.py create|run|status|logs|stop|delete ...` from any folder: see command.py."""
+"""`python launch/tpu.py create|run|status|logs|stop|delete ...` from any folder; see command.py."""
 import pathlib
 import runpy
 import sys

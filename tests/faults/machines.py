@@ -37,8 +37,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from launch import clouds  # noqa: E402
+from launch.job import Job  # noqa: E402
 from launch.launcher import Launcher  # noqa: E402
-from launch.machine import Job  # noqa: E402
 from launch.shell import Shell  # noqa: E402
 from launch.slices import Slice  # noqa: E402
 from tests.faults.campaign import accounts  # noqa: E402
@@ -152,14 +152,14 @@ class Machine:
 
 class Cloud:
   """Rents out machines at once; speaks to the launcher as QueuedResources does."""
-  place = clouds.Place('played', 'here', 'on-demand', 1.0)
+  rental = clouds.Rental('played', 'here', 'on-demand', 1.0)
 
   def __init__(self, bucket: pathlib.Path):
     self._bucket = bucket
     self.machines: dict[str, list[Machine]] = {}
 
   def create(self, one: Slice) -> list[list[str]]:
-    self.machines[one.name] = [Machine(one.role, self._bucket) for _ in range(one.hosts)]
+    self.machines[one.name] = [Machine(one.role, self._bucket) for _ in range(one.machines)]
     return [['true']]
 
   def leftovers(self, one: Slice) -> list[list[str]]:
@@ -171,7 +171,7 @@ class Cloud:
     return ['echo', clouds.ACTIVE if all(m.alive for m in self.machines[one.name]) else clouds.LOST]
 
   def label(self, one: Slice) -> list[str]:
-    return ['echo', self.place.label(one)]
+    return ['echo', self.rental.label(one)]
 
   def list(self) -> list[str]:
     return ['echo', *self.machines]
@@ -179,7 +179,7 @@ class Cloud:
   def state(self, one: Slice, answer: str) -> str:
     return answer.strip()
 
-  def hosts(self, one: Slice) -> list[str]:
+  def list_machines(self, one: Slice) -> list[str]:
     return ['echo', *(machine.address for machine in self.machines[one.name])]
 
   addresses = clouds.QueuedResources.addresses

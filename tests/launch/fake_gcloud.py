@@ -5,7 +5,7 @@ script: what happens when the job's state is asked for the n-th time, such as
 {"2": "preempt small-sampler-1", "4": "succeed"}; "fail NAME" is a failure by a preemption, "cut
 NAME" a network that fails for a while.
 Requests become ACTIVE, or what `becomes` and, by name, `never` say.
-tpu7x is rented in another way, so a slice stands here as a group of hosts too.
+tpu7x is rented in another way, so a slice can also be a group of machines.
 """
 import fcntl
 import json
@@ -73,19 +73,19 @@ def group(world, action, name, flags):
     print('\n'.join(world['slices']))
   elif action == 'list-instances':
     state = {'ACTIVE': 'RUNNING', 'SUSPENDED': 'TERMINATED'}.get(look(world, name), 'STAGING')
-    for host in hosts(world, name):
-      print(f'{host}\t{state}')
+    for machine in machines(world, name):
+      print(f'{machine}\t{state}')
   elif action == 'delete':
     lookup(world, name)
     del world['slices'][name]
 
 
-def hosts(world, name):
-  return [f'{name}-h{i}' for i in range(world['hosts'].get(name, 1))]
+def machines(world, name):
+  return [f'{name}-h{i}' for i in range(world['machines'].get(name, 1))]
 
 
 def addresses(world, name):
-  return [f'10.0.{lookup(world, name)["net"]}.{i}' for i in range(len(hosts(world, name)))]
+  return [f'10.0.{lookup(world, name)["net"]}.{i}' for i in range(len(machines(world, name)))]
 
 
 def one_column(flags, items):
@@ -154,7 +154,7 @@ def job_status(world):
     what, _, name = world['script'].get(str(world['asked']), '').partition(' ')
     if what == 'preempt':
       world['slices'][name]['state'] = 'SUSPENDED'
-      if 'trainer' in name:   # This very host is gone.
+      if 'trainer' in name:   # The machine that answers is gone.
         world['job'] = ''
         sys.exit('ERROR: ssh: connection closed by remote host')
     elif what == 'grant':
@@ -199,8 +199,8 @@ def main(argv):
       make(world, words[1], words[2], words[-1], flags)
     elif words[:3] == ['compute', 'instances', 'list']:
       name = re.match(r'name~\^(.*)- AND zone:', flag(flags, 'filter'))[1]
-      for host, address in zip(hosts(world, name), addresses(world, name), strict=True):
-        print(f'{host}\t{address}')
+      for machine, address in zip(machines(world, name), addresses(world, name), strict=True):
+        print(f'{machine}\t{address}')
     elif words[:2] == ['compute', 'ssh']:
       ssh(world, words[2].rpartition('-h')[0], flag(flags, 'command'))
     else:

@@ -13,8 +13,9 @@ import ml_collections
 import pytest
 import yaml
 
-from launch import clouds, command, slices
-from launch.machine import Job, install_script, mounted, start_script
+from launch import arguments, clouds, command, slices
+from launch.job import Job, mounted
+from launch.machine import install_script, start_script
 from launch.slices import Slice
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -60,7 +61,7 @@ def test_the_script_runs_from_any_folder(tmp_path):
   assert 'queued-resources describe small-trainer' in done.stdout
 
 
-def test_a_jobset_says_who_computes_where(capsys):
+def test_a_jobset_has_a_pod_for_every_machine(capsys):
   command.main(['create', *POD, *CLOUD, '--backend=gke', '--image=i',
                 '--service_account=runner', '--dry_run'])
   jobset = yaml.safe_load(capsys.readouterr().out)
@@ -72,7 +73,7 @@ def test_a_jobset_says_who_computes_where(capsys):
     pod = job['template']['spec']['template']['spec']
     assert pod['nodeSelector']['cloud.google.com/gke-tpu-topology'] == topology
     assert pod['nodeSelector']['cloud.google.com/gke-tpu-accelerator'] == 'tpu-v5p-slice'
-    # On the host's network the bucket could not be mounted with the account's rights.
+    # On the machine's network the bucket could not be mounted with the account's rights.
     assert pod['serviceAccountName'] == 'runner' and 'hostNetwork' not in pod
     assert pod['containers'][0]['resources']['limits'] == {'google.com/tpu': 4}
     script = pod['containers'][0]['command'][2]
@@ -82,21 +83,21 @@ def test_a_jobset_says_who_computes_where(capsys):
       'containers'][0]['command'][2]
 
 
-@pytest.mark.parametrize('topology, hosts, host_chips, devices', [
+@pytest.mark.parametrize('topology, machines, machine_chips, devices', [
     ('v4:2x2x1', 1, 4, 4), ('v4:2x2x4', 4, 4, 16), ('v5e:2x4', 1, 8, 8), ('v5e:4x4', 4, 4, 16),
     ('v5p:4x4x4', 16, 4, 64), ('v6e:1x1', 1, 1, 1), ('v6e:8x8', 16, 4, 64),
     ('tpu7x:2x2x1', 1, 4, 8), ('tpu7x:2x2x2', 2, 4, 16)])
-def test_sizes_of_slices(topology, hosts, host_chips, devices):
+def test_sizes_of_slices(topology, machines, machine_chips, devices):
   one = Slice('x', 'trainer', *topology.split(':'))
-  assert (one.hosts, one.host_chips, one.devices) == (hosts, host_chips, devices)
+  assert (one.machines, one.machine_chips, one.devices) == (machines, machine_chips, devices)
 
 
 @pytest.mark.parametrize('trainer, sampler, fsdp, tensor, words', [
     ('', 'v5p:2x2x1', 1, 4, r"mesh\.trainer_topology is '', which is this machine"),
     ('v5p:2x2x2', '', 8, 4, r"mesh\.sampler_topology is ''"),
     ('v5p:2x2x2', 'v5p:2x2x1', 4, 4, r"has 8 devices and mesh\.trainer=.* takes 4"),
-    ('v5p:2x2x2', 'v5p:2x2x2', 8, 8, 'has 2 hosts, but a sampler is one process'),
-    ('v6e:3x3', 'v6e:2x2', 9, 4, 'no whole number of hosts'),
+    ('v5p:2x2x2', 'v5p:2x2x2', 8, 8, 'has 2 machines, but a sampler is one process'),
+    ('v6e:3x3', 'v6e:2x2', 9, 4, 'no whole number of machines'),
     ('tpu7x:2x2x1', 'v5p:2x2x1', 8, 4, 'rented in different ways'),
 ])
 def test_slices_that_cannot_be_are_refused(trainer, sampler, fsdp, tensor, words):
@@ -105,7 +106,7 @@ def test_slices_that_cannot_be_are_refused(trainer, sampler, fsdp, tensor, words
                 sampler_topology=sampler),
       runtime=dict(samplers=1, verifiers=1)))
   with pytest.raises(ValueError, match=words):
-    clouds.choose(slices.from_config(c, 'x'), clouds.Place('p', 'z', 'spot', 1))
+    clouds.choose(slices.from_config(c, 'x'), clouds.Rental('p', 'z', 'spot', 1))
 
 
 @pytest.mark.parametrize('argv, words', [
@@ -133,7 +134,7 @@ def test_mistakes_are_one_sentence(argv, words, capsys):
   assert 'gcloud' not in said.out
 
 
-def test_files_are_in_the_bucket_and_named_as_the_hosts_see_them(cloud, capfd):
+def test_files_are_in_the_bucket_and_named_as_the_machines_see_them(cloud, capfd):
   problems = ['--config.data.source=jsonl', '--config.data.jsonl.held_out=2']
   status, world = cloud({}, *problems, '--config.data.jsonl.path=gs://bucket/missing.jsonl')
   assert status == 1 and 'matched no objects' in capfd.readouterr().err and world['slices'] == {}
@@ -152,7 +153,7 @@ def test_a_config_must_travel_with_the_code(tmp_path, capsys):
   assert 'put it into configs/' in capsys.readouterr().err
 
 
-def test_scripts_of_hosts_are_bash():
+def test_scripts_for_machines_are_bash():
   job = Job('small', 'gs://bucket/runs/small', 'python -m x', ('true',), 'x.tgz')
   assert mounted(job.workdir) == '/mnt/gcs/bucket/runs/small'
   for script in (install_script(job), start_script('trainer', '', job),
@@ -167,18 +168,18 @@ def test_scripts_of_hosts_are_bash():
     ('small-trainer-a1b2\tRUNNING\n', clouds.WAITING),
     ('small-trainer-a1b2\t\nsmall-trainer-c3d4\t\n', clouds.WAITING),
     ('small-trainer-a1b2\tRUNNING\nsmall-trainer-c3d4\tTERMINATED\n', clouds.LOST)])
-def test_a_group_is_active_when_all_its_hosts_run(answer, state):
-  groups = clouds.InstanceGroups(clouds.Place('p', 'us-central1-c', 'spot', 1.0))
+def test_a_group_is_active_when_all_its_machines_run(answer, state):
+  groups = clouds.InstanceGroups(clouds.Rental('p', 'us-central1-c', 'spot', 1.0))
   assert groups.state(Slice('small-trainer', 'trainer', 'tpu7x', '2x2x2'), answer) == state
 
 
-def test_hosts_of_both_clouds_are_read_with_their_addresses():
-  place = clouds.Place('p', 'us-central1-c', 'spot', 1.0)
-  assert clouds.QueuedResources(place).addresses('10.0.0.2 10.0.0.3\n') == [
+def test_machines_of_both_clouds_are_read_with_their_addresses():
+  rental = clouds.Rental('p', 'us-central1-c', 'spot', 1.0)
+  assert clouds.QueuedResources(rental).addresses('10.0.0.2 10.0.0.3\n') == [
       ('0', '10.0.0.2'), ('1', '10.0.0.3')]
-  assert clouds.InstanceGroups(place).addresses('x-a1\t10.0.0.2\nx-b2\t10.0.0.3\n') == [
+  assert clouds.InstanceGroups(rental).addresses('x-a1\t10.0.0.2\nx-b2\t10.0.0.3\n') == [
       ('x-a1', '10.0.0.2'), ('x-b2', '10.0.0.3')]
-  assert place.region == 'us-central1'
+  assert rental.region == 'us-central1'
 
 
 @pytest.fixture
@@ -191,13 +192,13 @@ def cloud(tmp_path, monkeypatch):
   monkeypatch.setenv('PATH', f'{tmp_path}{os.pathsep}{os.environ["PATH"]}')
   monkeypatch.setenv('FAKE_CLOUD', str(world))
   # Nothing of the size of the repository needs to be packed for a played cloud.
-  monkeypatch.setattr(command, 'CODE', ('pyproject.toml',))
+  monkeypatch.setattr(arguments, 'CODE', ('pyproject.toml',))
 
   def play(script, *argv, action='run', pod=POD, becomes='ACTIVE', never=(), refusals=0,
            refused='', **kept):
     if not world.exists():
       world.write_text(json.dumps(dict(
-          slices={}, hosts={'small-trainer': 2}, script=script, becomes=becomes,
+          slices={}, machines={'small-trainer': 2}, script=script, becomes=becomes,
           never=dict(never), refused=refused, job='', stuck='', asked=0,
           submitted=0, refusals=refusals, log=[], created=0, bucket=['gs://bucket/problems.jsonl'],
           made={'instance-templates': {}, 'resource-policies': {}})))
@@ -263,7 +264,7 @@ def test_a_sampler_granted_while_nobody_looked_joins(cloud):
   assert [one['ray'] for one in world['slices'].values()] == ['head', 'worker', 'worker']
 
 
-def test_hosts_that_ray_gave_up_are_started_again(cloud, capfd):
+def test_ray_is_started_again_on_machines_that_it_gave_up(cloud, capfd):
   status, world = cloud({'2': 'cut small-sampler-1', '6': 'succeed'})
   assert status == 0 and world['submitted'] == 1
   assert [one['ray'] for one in world['slices'].values()] == ['head', 'worker', 'worker']
@@ -303,7 +304,7 @@ def test_a_slice_that_was_asked_for_otherwise_is_not_taken(cloud, capfd, pod):
   capfd.readouterr()
   status, world = cloud({'1': 'succeed'}, '--tier=on-demand', '--afterwards=delete', pod=pod)
   said = capfd.readouterr().err
-  assert status == 1 and f'is there as {kind}-2x2x2-spot and {kind}-2x2x2-on-demand is' in said
+  assert status == 1 and f'exists as {kind}-2x2x2-spot and {kind}-2x2x2-on-demand is' in said
   assert world['slices'].keys() == slices.keys(), 'what is there may be in use'
   # Templates and policies whose groups are gone are made anew.
   status, world = cloud({'1': 'succeed'}, '--tier=on-demand', pod=pod, slices={})
