@@ -9,7 +9,8 @@
                                  WeightSnapshot: a new version after every update, taken up
                                  between two decode dispatches; nothing in flight is lost
 
-Records on the arrows: records.py. The wires: orchestration/loop.py, driven by threads.py or
-lockstep.py beside it.
-Model: models/decoder.py. Meshes: sharding.py. Entry points: train.py, evaluate.py, score.py.
+Records on the arrows: records.py. What the loop asks of each role: orchestration/roles.py. The
+loop: orchestration/loop.py, driven by threads.py or lockstep.py beside it. Roles in processes of
+their own: runtime/. A config file becomes the parts of a run in experiment/. Model:
+models/decoder.py. Meshes: sharding.py. Commands: `python -m magistral_jax` lists them.
 """

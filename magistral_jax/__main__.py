@@ -1,20 +1,30 @@
 """python -m magistral_jax: lists the commands."""
 
+# Command: (its page in docs/, what it does). Those with a dot make files for the others.
 COMMANDS = {
-    'train': 'cold start and asynchronous reinforcement learning (resumes by itself)',
-    'evaluate': 'accuracy of a checkpoint on a file of problems',
-    'verify': 'rewards of given completions, by the verifiers',
-    'plan': 'does a config fit its TPU pod, and how fast can it be; needs no TPU',
-    'score': 'log-probabilities of given texts under a checkpoint',
-    'convert': 'checkpoints from one format to another; export for transformers and vLLM',
-    'simulate': 'speed, idle shares and staleness of the loop on so many hosts',
-    'analysis.versions': 'versions per completion, simulated with the paper\'s numbers',
-    'data.builders.stories': 'writes a JSONL of generated word problems with solutions',
-    'data.builders.problems': 'turns a JSONL of problems into a prepared TFDS data set',
+    'train': ('training', 'cold start and asynchronous reinforcement learning; resumes by itself'),
+    'evaluate': ('evaluation', 'accuracy of a checkpoint on a file of problems'),
+    'score': ('evaluation', 'log-probabilities of given texts under a checkpoint'),
+    'verify': ('verifiers', 'rewards of given completions, by the verifiers'),
+    'convert': ('checkpoints', 'checkpoints from one format to another; export for vLLM'),
+    'plan': ('cluster', 'does a config fit its TPU pod, and how fast can it be; needs no TPU'),
+    'simulate': ('cluster', 'speed, idle shares and staleness of the loop on so many hosts'),
+    'data.builders.stories': ('data', 'a JSONL of generated word problems with solutions'),
+    'data.builders.problems': ('data', 'a prepared TFDS data set out of a JSONL of problems'),
+    'analysis.versions': ('cluster', "versions per completion with the paper's numbers"),
+    'planning.table': ('cluster', 'the plans of several configs as one table'),
+    'experiment.reference': ('config', 'docs/config.md and the table of configs/README.md'),
 }
 
+
+def listing() -> str:
+  """The commands, a line each, with the page that explains it."""
+  lines = [f'  {name:22}  {what:70}  docs/{page}.md' for name, (page, what) in COMMANDS.items()]
+  return '\n'.join([
+      'Asynchronous reinforcement learning of reasoning models in JAX.', '',
+      'Run a command with `python -m magistral_jax.COMMAND`; each takes --help.', '', *lines, '',
+      'TPU slices: `python launch/tpu.py`, see launch/README.md.'])
+
+
 if __name__ == '__main__':
-  print('Asynchronous reinforcement learning of reasoning models in JAX. Commands:\n')
-  for name, what in COMMANDS.items():
-    print(f'  python -m magistral_jax.{name:24} {what}')
-  print('\nEach takes --help; README.md has examples.')
+  print(listing())
