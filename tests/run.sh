@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Lints and tests, making the environment first if need be.
+# Lints, type checks and tests, making the environment first if need be.
 # Arguments go to pytest: bash tests/run.sh tests/batching -k packing
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../launch/environment.sh"
 environment dev
 cd "$ROOT"
-# pytest runs whatever ruff says, so that its summary is always the last line printed.
-lint=0
-"$PYTHON_BIN" -m ruff check --output-format=concise . || lint=$?
+# pytest runs whatever the others say, so that its summary is always the last line printed.
+failed=0
+"$PYTHON_BIN" -m ruff check --output-format=concise . || failed=$?
+"$PYTHON_BIN" -m pyrefly check --output-format=min-text || failed=$?
 "$PYTHON_BIN" -m pytest "$@"
-exit "$lint"
+exit "$failed"
