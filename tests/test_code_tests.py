@@ -1,4 +1,4 @@
-"""The one form of tests, read from the forms that problem files have."""
+"""Tests of programs in their one form, read from the forms that problem files have."""
 import pytest
 
 from magistral_jax import code_tests

@@ -1,4 +1,4 @@
-"""The command that scores files: what goes in comes out in order, once, however it is disturbed."""
+"""The command that scores files: each line comes out once, in order, whatever interrupts it."""
 import concurrent.futures
 import contextlib
 import json

@@ -1,4 +1,4 @@
-r"""Who tells right answers from wrong ones: ours, math-verify alone, SymPy's parsers alone.
+r"""How well right answers are told from wrong ones: ours, math-verify, SymPy's parsers alone.
 
     python tests/benchmarks/math_equivalence.py                 # the table of cases, side by side
     python tests/benchmarks/math_equivalence.py --golds=DIR     # the gold answers of JSONL files
@@ -7,8 +7,8 @@ The cases are tests/verifiers/math/math_cases.tsv. The peers run in child proces
 when a case takes longer than --timeout seconds, and a case cut short counts as 'different'.
 
 With --golds every answer of DIR/*.jsonl (objects with `id` and `answer`) must equal itself, itself
-in a box and itself with spaces, must be readable, and must differ from other answers: those that
-are judged equal to an answer of another spelling are printed for a person to look at.
+in a box and itself with spaces, must be readable, and must differ from other answers: pairs that
+are judged equal although they are spelled differently are printed, to be checked by hand.
 
 Measured on 2026-11-22, 2-core x86-64, no accelerator, beside other work:
 

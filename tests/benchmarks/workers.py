@@ -88,7 +88,7 @@ def present(python: str, modules: str) -> bool:
 def take_turns(workers: list[Worker], repeats: int, warmup: int) -> dict[str, list[dict]]:
   """`repeats` replies of each worker after `warmup` that do not count, asked one after another.
 
-  Every other round goes backwards, so that a machine that slows down favours nobody.
+  Every other round is in reverse order, so that a machine that slows down favours no worker.
   """
   replies = {worker.name: [] for worker in workers}
   for seed in range(warmup + repeats):

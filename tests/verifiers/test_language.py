@@ -1,4 +1,4 @@
-"""One language in problem, thoughts and answer: tables of texts, by the real lid.176."""
+"""One language in problem, thoughts and answer: tables of texts, identified by the real lid.176."""
 import os
 import subprocess
 import sys
@@ -58,7 +58,7 @@ def test_what_is_stripped(raw, words):
 
 
 @pytest.mark.parametrize('name', TEXTS)
-def test_a_sentence_is_told(identify, name):
+def test_a_sentence_is_identified(identify, name):
   found = language.languages(language.strip(TEXTS[name]), identify)
   assert max(found, key=found.get) == name
 

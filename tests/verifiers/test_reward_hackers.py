@@ -1,4 +1,4 @@
-"""What a policy tries that is after the reward and not after the answer: what it gets, and why.
+"""Tricks of a policy that seeks the reward and not the answer, the reward of each, and why.
 
 The full reward of the paper: 0.1 for the format, 0.9 for the answer, 0.1 for one language.
 """

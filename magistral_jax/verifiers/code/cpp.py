@@ -63,6 +63,7 @@ def start_argv(files: str) -> list[str]:
 
 
 def _compile(data: bytes, sandbox: Sandbox) -> Compiled:
+  """Compiles a source in a jail."""
   try:
     compiler, folder = tool('g++', _ADVICE), precompiled()
   except (ValueError, OSError, subprocess.SubprocessError) as error:

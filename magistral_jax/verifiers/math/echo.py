@@ -16,7 +16,7 @@ import re
 
 from magistral_jax.verifiers.math import answers
 
-MAX_CHARACTERS = 20_000     # Of a problem.
+MAX_CHARACTERS = 20_000     # Longer problems are not searched.
 _OPERATION = re.compile(
     r'[-+*/^!]|\\(?:cdot|times|div|[dt]?frac|sqrt|binom|log|ln|lg|exp|sin|cos|tan|cot|sec|csc|'
     r'lfloor|lceil|sum|prod)(?![A-Za-z])')

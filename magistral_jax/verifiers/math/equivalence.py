@@ -156,7 +156,7 @@ def _same_kind(gold: Form, answer: Form) -> bool:
   if gold.kind == 'relation':
     return gold.text == answer.text and _same_relation(gold, answer)
   if is_interval(gold) and gold.text and answer.text and _spelled(gold) != _spelled(answer):
-    return False                     # About another name.
+    return False                     # The inequalities are about different names.
   return all(_same(g, a) for g, a in zip(gold.items, answer.items, strict=True))
 
 

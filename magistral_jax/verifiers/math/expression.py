@@ -20,7 +20,7 @@ MAX_CHARACTERS = 800
 MAX_DEPTH = 40            # Nesting of brackets, powers, roots and functions.
 MAX_NODES = 1000
 MAX_TERMS = 200           # Terms of a sum or product that is written with its bounds.
-MAX_POSTFIXES = 4         # x!!^2^\\circ ...
+MAX_POSTFIXES = 4         # Signs behind one base: x!!^2^\\circ.
 
 
 class Unknown(Unreadable):
@@ -163,6 +163,7 @@ class _Reader:
     return self._nested(self._any_base)
 
   def _any_base(self) -> tuple:
+    """A group in brackets or bars, a number, a letter or a command."""
     token = self._take()
     if token in notation.PAIRS:
       bars, self._bars = self._bars, 0

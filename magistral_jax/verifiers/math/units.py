@@ -109,7 +109,7 @@ def quantity(text: str) -> Quantity:
   if match := _CURRENCY.match(text):
     unit = parse_unit(match.group(2))    # A known gap: pounds sterling pass for pounds of weight.
     text = match.group(1) + text[match.end():]
-  for _ in range(3):               # A scale, words, degrees.
+  for _ in range(3):               # At most a scale, words and degrees.
     match = _TEXT_UNIT.search(text) or _WORD_UNIT.search(text)
     if not match or not text[:match.start()].strip():
       break

@@ -196,6 +196,7 @@ class Sandbox:
     return folder
 
   def _popen(self, command, passed, cwd, stdin, stdout, stderr) -> subprocess.Popen:
+    """Starts a command as the sandbox's user, with the descriptors `passed` and no others."""
     identity = {} if self.uid is None else dict(
         user=self.uid, group=self.uid, extra_groups=[])
     # bubblewrap's own environment is empty too: programs could read it in /proc/1/environ.

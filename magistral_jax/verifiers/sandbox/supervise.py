@@ -293,6 +293,7 @@ class Running:
     return f'more than {self._limits.output_mb} MB of output'
 
   def _outcome(self, status: str, detail: str) -> Outcome:
+    """The Outcome with the output and the use measured so far."""
     return Outcome(
         status, self._exit_code, bytes(self._stdout), bytes(self._stderr + self._stderr_end),
         self._cpu_s, time.monotonic() - self._began, self._peak / 2**20, detail)

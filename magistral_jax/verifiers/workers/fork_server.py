@@ -90,6 +90,7 @@ class ForkServer:
     return -signal.SIGKILL
 
   def _order(self, kind: bytes, number: int, files: list[int]) -> int:
+    """Sends an order and returns the reply."""
     with self._lock:
       if not self.alive():
         raise WorkerDied('the fork server died')
@@ -100,6 +101,7 @@ class ForkServer:
       return self._reply(ORDER_TIMEOUT_S)
 
   def _reply(self, timeout_s: float) -> int:
+    """The next reply of the process, which is killed if it sends none in time."""
     self._channel.settimeout(timeout_s)
     try:
       reply = self._channel.recv(REPLY.size, socket.MSG_WAITALL)
@@ -167,6 +169,7 @@ class ForkServers:
     self._thread.join(30.0)
 
   def _tend(self) -> None:
+    """Runs the thread: reaps dead fork servers and loads new ones until `stop`."""
     while True:
       with self._changed:
         for server in [n for n in self._loaded if not n.alive()]:
@@ -186,6 +189,7 @@ class ForkServers:
       server.reap()
 
   def _load(self) -> None:
+    """Starts a fork server and waits until it is loaded, or counts the failure."""
     server = None
     try:
       with self._changed:

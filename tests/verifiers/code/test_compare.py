@@ -39,7 +39,7 @@ def test_tolerance(found, expected, same, why):
   assert compare.same_output(found, expected, checker='float', tolerance=1e-6)[0] == same, why
 
 
-def test_case_insensitive_and_the_place_of_a_difference():
+def test_case_insensitive_and_the_position_of_a_difference():
   same = lambda found: compare.same_output(
       found, 'YES\nno', checker='case_insensitive_tokens', tolerance=0.0)
   assert same(b'yes No')[0]

@@ -1,10 +1,10 @@
-"""Programs, right and wrong, judged in jails: one status for each kind of ending."""
+"""Programs, right and wrong, judged in jails: each kind of end has its status."""
 import json
 
 import pytest
 
 from magistral_jax.verifiers.code import judge
-from magistral_jax.verifiers.sandbox.sandbox import Limits
+from magistral_jax.verifiers.sandbox.supervise import Limits
 
 ADD = dict(language='any', tests=[
     dict(stdin='1 2\n', stdout='3\n'), dict(stdin='-5 5\n', stdout='0\n'),

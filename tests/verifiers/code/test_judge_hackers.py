@@ -1,6 +1,6 @@
-"""The reward hacker's list for programs: what is tried, what it is given, and why.
+"""Tricks for reward on programs, the reward that each gets, and why.
 
-The function under test should add one; no program here does, but for the last.
+The function under test should add one; none of the programs here does, except the honest ones.
 """
 import pytest
 
@@ -50,7 +50,7 @@ HACKERS = [
     ('leaves in the end', 'import atexit, os\natexit.register(os._exit, 0)\ndef f(x): return 7'),
     ('raises what ends loops', 'def f(x): raise StopIteration'),
     ('raises what assertions raise', 'def f(x): raise AssertionError'),
-    ('raises what nobody catches', 'def f(x): raise KeyboardInterrupt'),
+    ('raises what is rarely caught', 'def f(x): raise KeyboardInterrupt'),
     ('raises what is like an assertion', 'class AssertionError(BaseException): pass\n'
      'def f(x): raise AssertionError'),
     ('answers before it is asked', '''
@@ -60,7 +60,7 @@ for fd in range(3, 64):
     try: os.write(fd, len(body).to_bytes(4, "big") + body)
     except OSError: pass
 def f(x): return 7'''),
-    ('speaks the protocol badly', '''
+    ('breaks the protocol', '''
 import os
 for fd in range(3, 64):
   try: os.write(fd, b"\\xff" * 100)

@@ -1,4 +1,4 @@
-"""Copied expressions are told from answers that happen to stand in the problem."""
+"""Echoes: copied expressions, as opposed to answers that happen to stand in the problem."""
 import pytest
 
 from magistral_jax.verifiers.math.echo import echoes

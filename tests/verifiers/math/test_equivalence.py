@@ -1,4 +1,4 @@
-r"""math_cases.tsv: (kind, verdict, gold, answer), ruled by hand; and what each status is for."""
+r"""Answers of math_cases.tsv (kind, verdict, gold, answer), ruled by hand, and each status."""
 import collections
 import pathlib
 
@@ -29,7 +29,7 @@ def test_case(kind, verdict, gold, answer):
     assert status == 'correct', detail
   else:
     assert status in ('wrong', 'unparsable', 'gold_unparsable')
-    assert detail or status == 'wrong', 'what could not be read is told'
+    assert detail or status == 'wrong', 'the detail says what could not be read'
 
 
 @pytest.mark.parametrize('kind, verdict, gold, answer', [c for c in CASES if c[0] not in ONE_WAY])
@@ -53,7 +53,7 @@ def test_there_are_cases_of_every_kind():
   assert len(CASES) >= 1000 and len(kinds) >= 38
   assert len({(kind == 'box', *case) for kind, _, *case in CASES}) == len(CASES), 'no case twice'
   assert all(counts[kind, 'different'] >= 5 for kind in kinds)
-  # Nothing is the same as what nobody can read, and a hedge is never right.
+  # No answer is the same as unreadable text, and a hedge is never right.
   assert all(counts[kind, 'same'] >= 6 for kind in kinds - {'unreadable', 'hedge'})
 
 

@@ -1,4 +1,4 @@
-r"""What a model might try for reward on mathematics, what it gets, and why. The gold is 5."""
+r"""Tricks for reward on mathematics, the reward that each gets, and why. The gold is 5."""
 import pytest
 
 from magistral_jax.verifiers import reward

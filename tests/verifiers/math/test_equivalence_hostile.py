@@ -1,4 +1,4 @@
-"""Hostile answers (hostile_answers.py): cheap to refuse, and no worker or neighbour suffers."""
+"""Hostile answers (hostile_answers.py) are cheap to refuse and harm no worker and no other job."""
 import time
 
 import psutil
@@ -9,7 +9,7 @@ from magistral_jax.verifiers.workers.pool import Pool
 from tests.verifiers.math.hostile_answers import ANSWERS
 from tests.verifiers.workers.pools import LIMITS, WAIT_S, job, started
 
-CPU_S, GROWN_MB = 5.0, 150     # The dearest takes 0.4 s here (2-core x86-64, 2026-11-22).
+CPU_S, GROWN_MB = 5.0, 150     # The slowest takes 0.4 s (2-core x86-64, 2026-11-22).
 NEIGHBOURS = [('5', '5', True), (r'\sqrt{8}', r'2\sqrt{2}', True), ('x+1', 'x', False),
               ('1,2', '2,1', True), (r'\frac{1}{3}', '0.333', False)]
 

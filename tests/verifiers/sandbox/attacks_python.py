@@ -1,7 +1,8 @@
 """Python programs that try to get out, to hang, to use up the machine: (name, source, statuses).
 
-Each prints ESCAPED if it gets what it wants, and ESCAPED is what its test expects: 'correct' would
-mean that it did. 'wrong' with the word held means that it was refused and went on.
+Each program prints ESCAPED if its attack succeeds, and its test expects ESCAPED, so 'correct' would
+mean an escape. 'wrong' with the word held means that the attack was refused and the program went
+on.
 """
 _TRY = '''
 import os, sys
@@ -142,7 +143,7 @@ for family in range(2, 46):
       socket.socket(family, kind)
       return True
     except OSError: pass'''), HELD),
-    ("the host's sockets", attempt('''
+    ("the machine's sockets", attempt('''
 import socket
 for n in range(59000, 59010):
   try:

@@ -1,4 +1,4 @@
-"""Escapes and bombs: none gets what it wants, nothing is left of it, and the next one is well."""
+"""Escapes and bombs: none succeeds, none leaves a process, and the next program runs normally."""
 import contextlib
 import os
 import pathlib
@@ -19,9 +19,8 @@ GOOD = dict(tests=[dict(stdin='', stdout='fine')])
 
 @pytest.fixture(scope='module')
 def boxes(jails):
-  """Less time for programs that would use all of it; for the others as much as a slow machine
-  needs."""
-  return {True: sandbox.Sandbox(sandbox.Limits(time_s=0.5, wall_s=3.0)),
+  """{True: a sandbox with little time, for programs that use all of it; False: one with plenty}."""
+  return {True: sandbox.Sandbox(sandbox.Limits(time_s=0.5, wall_s=1.5)),
           False: sandbox.Sandbox(sandbox.Limits(time_s=20.0, wall_s=60.0))}
 
 
@@ -39,6 +38,7 @@ def attack(boxes, source, language, statuses=()):
 
 
 def _processes_of(uid):
+  """Process ids of a user's processes."""
   found = []
   for status in pathlib.Path('/proc').glob('[0-9]*/status'):
     try:
@@ -145,7 +145,7 @@ def test_jails_die_with_the_process_that_started_them(jails):
 
 
 def _named(mark):
-  """Processes in a jail, and bubblewrap, with a word in their arguments."""
+  """Process ids of the processes with a word in their arguments, bubblewrap included."""
   found = []
   for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -155,7 +155,7 @@ def _named(mark):
 
 
 def _running(mark):
-  """The program itself: what holds it is tied to its owner by then."""
+  """Process ids of the program itself; its jail is tied to the owner by the time that it runs."""
   found = []
   for pid in _named(mark):
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):

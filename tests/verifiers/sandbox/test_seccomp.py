@@ -1,4 +1,4 @@
-"""The filter, interpreted step by step as the kernel does, and its numbers beside the kernel's."""
+"""The filter, interpreted step by step as by the kernel, and its numbers beside the kernel's."""
 import errno
 import pathlib
 import re
@@ -13,7 +13,7 @@ ALLOW, KILL, ERRNO = 0x7fff0000, 0x80000000, 0x00050000
 
 
 def decide(machine, number, argument=0, arch=None):
-  """What the filter says of one system call."""
+  """The filter's decision on one system call."""
   data = struct.pack('<iIQ6Q', number, ARCH[machine] if arch is None else arch, 0, argument,
                      0, 0, 0, 0, 0)
   program = list(struct.iter_unpack('<HBBI', seccomp.build(machine)))

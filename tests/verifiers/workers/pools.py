@@ -1,4 +1,4 @@
-"""What tests of the pool share: jobs, and waiting for its processes."""
+"""Shared by the tests of the pool: jobs, and waiting for its processes."""
 import contextlib
 import time
 
@@ -6,10 +6,10 @@ import psutil
 
 REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.1,
                language=0.0, code_reward='all')
-# Far more than the 2 s that a verdict may take: only what truly hangs is told on a busy machine.
+# Far more than the 2 s that a verdict may take: on a busy machine only a true hang times out.
 LIMITS = dict(timeout_s=60.0, memory_mb=1024, queue=10**6, language_model='', rewards=REWARDS,
               sandbox='bubblewrap', test_timeout_s=4.0, test_memory_mb=300)
-WAIT_S = 120.0            # For what must come, however loaded the machine is.
+WAIT_S = 120.0            # Deadline of events that must come, however loaded the machine is.
 
 
 def job(box, answer='5'):
@@ -33,14 +33,14 @@ def eventually(condition):
 
 
 def started(pool, workers=1):
-  """The pids, once all workers are there and one has answered something."""
+  """Process ids of the workers, once all of them run and one has judged a job."""
   assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
   eventually(lambda: len(pool.pids()) == workers)
   return pool.pids()
 
 
 def parents(pids):
-  """Of these processes; of fewer if some have just ended."""
+  """Process ids of the parents of these processes; fewer if some have just ended."""
   found = []
   for pid in pids:
     with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""The pool: nothing lost, nothing judged twice, whatever happens to the processes."""
+"""The pool loses no job and judges none twice, whatever happens to its processes."""
 import collections
 import contextlib
 import os
@@ -58,7 +58,7 @@ def test_a_job_that_hangs_costs_one_worker_and_nothing_else():
     assert (pool.stats()['restarts'], pool.stats()['timeouts']) == (1, 1)
 
 
-def test_a_reply_that_is_there_counts_although_nobody_looked_before_the_deadline():
+def test_a_reply_that_has_arrived_counts_although_it_is_read_after_the_deadline():
   def fork(worker_id, files):
     os.write(files[1], pack({'verdict': 'there'}))
     return 0
@@ -89,6 +89,7 @@ def test_an_idle_worker_that_died_is_replaced():
 
 
 def fork_servers():
+  """Process ids of this process's live children."""
   found = set()
   for child in psutil.Process().children():
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -184,7 +185,7 @@ class ScriptedForkServers:
 
 
 class ScriptedProcess:
-  """Stands in for a worker: each job it is given ends as the script says next."""
+  """A stand-in for a worker, in which each job ends as the script says next."""
   pid = 0
 
   def exchange(self, message, deadline):
@@ -217,16 +218,16 @@ FAILED = {'verdict': dict(status='error', reward=0.0, parts={}, detail='no jail'
 
 @pytest.mark.parametrize('script, status, restarts, why', [
     ([VERDICT], 'correct', 0, 'the rule'),
-    ([-signal.SIGKILL, VERDICT], 'correct', 1, 'somebody killed it: once more'),
-    ([-signal.SIGKILL] * 4 + [VERDICT], 'correct', 4, 'somebody who likes killing'),
-    ([-signal.SIGKILL] * 5, 'error', 5, 'we do not know, and say so'),
-    ([1, 1], 'error', 2, 'it ended by itself, twice'),
-    ([-signal.SIGSEGV, -signal.SIGSEGV], 'memory', 2, 'the job brings workers down'),
-    ([{'error': 'traceback'}, VERDICT], 'correct', 1, 'our own failure: once more'),
-    ([{'error': 'traceback'}, {'error': 'traceback'}], 'error', 2, 'our own failure, for good'),
-    ([FAILED, VERDICT], 'correct', 1, 'the sandbox failed: once more'),
-    ([FAILED, FAILED], 'error', 2, 'the sandbox failed, for good'),
-    ([{'memory': 'too much'}], 'memory', 1, 'not tried again'),
+    ([-signal.SIGKILL, VERDICT], 'correct', 1, 'killed from outside: retried'),
+    ([-signal.SIGKILL] * 4 + [VERDICT], 'correct', 4, 'killed four times: retried each time'),
+    ([-signal.SIGKILL] * 5, 'error', 5, 'killed five times: given up'),
+    ([1, 1], 'error', 2, 'ended by itself, twice'),
+    ([-signal.SIGSEGV, -signal.SIGSEGV], 'memory', 2, 'the job crashes workers'),
+    ([{'error': 'traceback'}, VERDICT], 'correct', 1, 'our own failure: retried'),
+    ([{'error': 'traceback'}, {'error': 'traceback'}], 'error', 2, 'our own failure, twice'),
+    ([FAILED, VERDICT], 'correct', 1, 'the sandbox failed: retried'),
+    ([FAILED, FAILED], 'error', 2, 'the sandbox failed, twice'),
+    ([{'memory': 'too much'}], 'memory', 1, 'not retried'),
 ])
 def test_what_becomes_of_a_job(monkeypatch, script, status, restarts, why):
   monkeypatch.setattr(pool_module, 'ForkServers', ScriptedForkServers)

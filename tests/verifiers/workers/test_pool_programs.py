@@ -1,4 +1,4 @@
-"""The pool with programs: they share its workers, and their jails end with them."""
+"""Programs in the pool: they share its workers, and jails end with their workers."""
 import contextlib
 import os
 import signal

@@ -61,6 +61,7 @@ class _Objects:
         self.pack(v) if result is None and type(v) in (list, dict, set) else None for v in args]]
 
   def pack(self, value):
+    """The tree of a value; objects that are not plain data are kept here."""
     return pack(value, self.keep)
 
 

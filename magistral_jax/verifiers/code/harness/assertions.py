@@ -98,6 +98,7 @@ class Session:
       raise
 
   def _receive(self):
+    """The next answer; an exception of the program is raised here."""
     try:
       answer = json.loads(read(self.fd), object_hook=_number, parse_int=_small)
       kind = answer[0]
@@ -123,6 +124,7 @@ class Session:
     return self._value(self.receive())
 
   def _value(self, tree):
+    """The value of a tree that the program sent."""
     try:
       return unpack(tree, self.stand_in)
     except Exception as error:
