@@ -8,7 +8,6 @@ import tokenizers
 from PIL import Image
 from tokenizers import models, pre_tokenizers
 
-from magistral_jax import train
 from magistral_jax.experiment import checks, values
 from magistral_jax.experiment.cli import load_config
 from magistral_jax.models import decoder
@@ -16,7 +15,9 @@ from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import export
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.run import Run
 from magistral_jax.records import Verdict
+from magistral_jax.runtime.local import LocalRuntime
 from tests import fakes
 
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
@@ -143,8 +144,9 @@ def run(c, workdir):
   """One run to its end with a judge that needs no processes; returns the Run."""
   guard = jax.config.jax_transfer_guard
   workdir.mkdir(exist_ok=True)
-  one = train.Run(c, workdir, Display(c.total_steps, False), Health(c.runtime.deadline_s),
-                  checks.prepare(c), fakes.FakeVerifier(by_tokens))
+  parts = checks.prepare(c)
+  one = Run(c, workdir, parts, LocalRuntime(c, parts), fakes.FakeVerifier(by_tokens),
+            Health(c.runtime.deadline_s), Display(c.total_steps, False))
   try:
     one.train()
   finally:
