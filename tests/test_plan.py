@@ -110,7 +110,7 @@ def test_the_plans_of_the_configs_hold(name):
 
 @needs_libtpu
 @pytest.mark.long
-def test_a_config_that_cannot_fit_is_told_so():
+def test_a_config_that_cannot_fit_is_reported():
   """Its pages alone are 146 GiB, cut over two chips of 16."""
   done = run('quickstart', '--topology=v5e:2x4', '--sampler_topology=v5e:1x2', '--json',
              **SMALL | {'sampler.pages': 100_000})

@@ -35,7 +35,7 @@ def test_the_sweep_recommends_one_of_its_own(real_run, tmp_path, capsys):
   assert (tmp_path / 'out' / 'simulation.png').stat().st_size > 5000
 
 
-def test_what_is_missing_on_the_command_line_is_told(capsys):
+def test_a_missing_flag_is_reported(capsys):
   with pytest.raises(SystemExit):
     simulate.main(simulate.parse(['', '--token_s=1']))
   assert 'Without --run give --config, --lengths' in capsys.readouterr().err

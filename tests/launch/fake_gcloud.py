@@ -1,10 +1,10 @@
-"""A gcloud that plays the cloud: put on PATH by the tests, it keeps its world in $FAKE_CLOUD.
+"""A gcloud that plays the cloud; its world is the file that $FAKE_CLOUD names.
 
 The world is a JSON file: what exists, how often each slice was looked at, what was asked, and the
 script: what happens when the job's state is asked for the n-th time, such as
 {"2": "preempt small-sampler-1", "4": "succeed"}; "fail NAME" is a failure by a preemption, "cut
-NAME" a network that fails for a while.
-Requests become ACTIVE, or what `becomes` and, by name, `never` say.
+NAME" a network that fails for a while. Requests become ACTIVE, or the state that `becomes` and, by
+name, `never` give.
 tpu7x is rented in another way, so a slice can also be a group of machines.
 """
 import fcntl
@@ -13,7 +13,6 @@ import os
 import re
 import sys
 
-PATH = os.environ['FAKE_CLOUD']
 LOOKS_UNTIL_ACTIVE = 2
 
 
@@ -90,7 +89,7 @@ def addresses(world, name):
 
 def one_column(flags, items):
   """A list as `--format=value` writes it: `separator` is between columns, not between items."""
-  found = re.search(r'[[,]delimiter="(.)"', flag(flags, 'format'))
+  found = re.search(r'[\[,]delimiter="(.)"', flag(flags, 'format'))
   return (found[1] if found else ';').join(items)
 
 
@@ -173,10 +172,21 @@ def job_status(world):
 
 
 def main(argv):
-  lock = open(f'{PATH}.lock', 'w')     # Several commands run at the same time.
-  fcntl.flock(lock, fcntl.LOCK_EX)
-  with open(PATH, encoding='utf-8') as file:
-    world = json.load(file)
+  path = os.environ['FAKE_CLOUD']
+  with open(f'{path}.lock', 'w') as lock:     # Several commands run at the same time.
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(path, encoding='utf-8') as file:
+      world = json.load(file)
+    try:
+      play(world, argv)
+    finally:
+      with open(f'{path}.new', 'w', encoding='utf-8') as file:
+        json.dump(world, file)
+      os.replace(f'{path}.new', path)
+
+
+def play(world, argv):
+  """One command of gcloud."""
   flags = [a for a in argv if a.startswith('--')]
   words = [a for a in argv if not a.startswith('--')]
   try:
@@ -208,9 +218,7 @@ def main(argv):
   finally:
     short = [re.sub(r'\s.*', '', w) for w in words]
     world['log'].append(' '.join(short[2:] if short[0] == 'compute' else short))
-    with open(f'{PATH}.new', 'w', encoding='utf-8') as file:
-      json.dump(world, file)
-    os.replace(f'{PATH}.new', PATH)
 
 
-main(sys.argv[1:])
+if __name__ == '__main__':
+  main(sys.argv[1:])

@@ -44,7 +44,7 @@ def test_the_table_says_what_the_plans_say():
   assert 'DOES NOT FIT' in table.render(dict(small=plan(fits=False)))
 
 
-def test_plans_that_are_there_are_not_made_again(tmp_path):
+def test_existing_plans_are_not_made_again(tmp_path):
   (tmp_path / 'small.json').write_text(json.dumps(plan()))
   page = tmp_path / 'README.md'
   page.write_text('before\n<!-- plans: begin -->\nold\n<!-- plans: end -->\nafter\n')
@@ -57,7 +57,7 @@ def test_plans_that_are_there_are_not_made_again(tmp_path):
   assert page.read_text() == text
 
 
-def test_a_page_without_marks_is_told_before_any_plan_is_made(tmp_path, capsys):
+def test_a_page_without_marks_is_reported_before_any_plan_is_made(tmp_path, capsys):
   page = tmp_path / 'README.md'
   page.write_text('no marks')
   with pytest.raises(SystemExit):
