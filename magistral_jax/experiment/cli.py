@@ -29,6 +29,8 @@ from ml_collections import ConfigDict
 from magistral_jax.experiment import values
 from magistral_jax.experiment.schema import KEYS
 
+# A flag that is defined here belongs to the command that asks for it, whose --help then shows it.
+flags.disclaim_key_flags()
 # How the text of an override becomes a value, by the type that the schema gives the key.
 PARSERS = {int: flags.IntegerParser().parse, float: flags.FloatParser().parse,
            bool: flags.BooleanParser().parse, str: str}
