@@ -291,7 +291,7 @@ SECTIONS = (
         max_new_tokens=Key(whole(1), 'Tokens of the longest completion.'))),
     Section('checkpoints', 'What is kept in the workdir.', dict(
         every=Key(whole(0), 'Updates between two checkpoints; 0 for none before the end.'),
-        keep=Key(whole(1), 'Newest checkpoints that are kept.'))),
+        keep=Key(whole(1), 'Newest checkpoints that are kept, beside the best one.'))),
     Section('runtime', 'Where the roles run.', dict(
         mode=Key(choice(MODES), 'Threads of one process, the same in turn, or processes of a Ray '
                  'cluster.'),
