@@ -6,13 +6,13 @@ import tempfile
 
 os.environ['XLA_FLAGS'] = (
     os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
-    # Where eight devices share two busy cores, 40 s without one of them are no deadlock.
+    # Eight devices share two busy cores: one that does not arrive for 40 s is no deadlock.
     ' --xla_cpu_collective_call_terminate_timeout_seconds=600').strip()
 os.environ['JAX_PLATFORMS'] = 'cpu'
 
 # Tests and the processes they start compile the same programs again and again, which is most of
-# their time: what took longer is kept until the last test has ended (tests/trainer: 181 s of CPU
-# without, 130 s with; 2026-11-22).
+# their time. Programs that took over 0.2 s to compile are kept until the last test has ended
+# (tests/trainer: 181 s of CPU without, 130 s with; 2026-11-22).
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
   _compiled = tempfile.mkdtemp(prefix='compiled-')
   atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
