@@ -58,7 +58,7 @@ def shrink(c, **overrides):
   if c.model.family == 'mixtral':
     small['model'] |= EXPERTS
   values.change(c, small)
-  if overrides.get('model.vision', c.model.vision) != 'off':
+  if overrides.get('model.vision', c.model.vision) in ('frozen', 'trained'):
     overrides = {'model.tower': TOWER, 'batching.row_patches': 64} | overrides
   values.change(c, overrides)
   return c
@@ -131,7 +131,7 @@ def write_images(path, count=20):
   return {
       'tokenizer.kind': 'huggingface', 'tokenizer.path': str(path),
       'data.jsonl.path': str(path / 'problems.jsonl'), 'data.jsonl.held_out': 6,
-      'data.max_prompt_tokens': 64, 'batching.row_tokens': 96, 'batching.row_patches': 64}
+      'data.max_prompt_tokens': 64, 'batching.row_tokens': 96}
 
 
 def by_tokens(completion):
