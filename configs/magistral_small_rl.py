@@ -11,7 +11,7 @@ Plan:   python -m magistral_jax.plan --config=configs/magistral_small_rl.py
 Result: planned, not measured on hardware: see configs/README.md for what the plan says of it.
 
 Trainer: 64 chips (v5p:4x4x4), rows of 45,056 tokens over 4 of them, so that one completion of 40k
-tokens fits. Samplers: 16 hosts of 4 chips (v5p:2x2x1); 16 x 128 slots are one batch on its way.
+tokens fits. Samplers: 16 machines of 4 chips (v5p:2x2x1); 16 x 128 slots hold one batch.
 With the published files: --config.model.checkpoint=Mistral-Small-24B-Instruct-2501, which brings
 its tekken.json. Cold start from another file than the problems: magistral_small_sft.py.
 """

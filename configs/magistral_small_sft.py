@@ -13,7 +13,7 @@ Run:    python -m magistral_jax.train --config=configs/magistral_small_sft.py --
 Plan:   python -m magistral_jax.plan --config=configs/magistral_small_sft.py
 Result: planned, not measured on hardware: see configs/README.md for what the plan says of it.
 
-traces.jsonl has `problem`, `answer` and `solution`, which is what is imitated: the thoughts between
+traces.jsonl has `problem`, `answer` and `solution`. The solution is imitated: the thoughts between
 <think> and </think>, then a summary with the answer in \boxed{}.
 """
 import ml_collections as mlc

@@ -11,8 +11,8 @@ Plan:   python -m magistral_jax.plan --config=configs/mixtral_8x7b_rl.py
 Result: planned (configs/README.md), not measured on hardware.
 
 The router is trained with everything else and without a balance loss: the advantages have no reason
-to unbalance it, and `router_usage_max` in the metrics says whether they do. Then set
-loss.router_aux_coef, 0.02 in the published config.json.
+to unbalance it. If `router_usage_max` in the metrics says that they do, set loss.router_aux_coef,
+which is 0.02 in the published config.json.
 """
 import ml_collections as mlc
 

@@ -1,9 +1,9 @@
-r"""Does Pixtral-12B learn to reason about pictures, its vision tower held as it is?
+r"""Does Pixtral-12B learn to reason about images while its vision tower stays as it is?
 
-A published checkpoint (Mistral's or Hugging Face's layout) and problems as JSONL with `images` and
-a place `<image>` in the text for each of them. The decoder and what it reads of the pictures stay
-apart: `--config.model.vision=trained` trains the tower and its adapter along, `off` leaves them out
-for problems of text alone. A picture of 1024 x 1024 pixels is 4160 tokens of its prompt.
+It takes a published checkpoint (Mistral's or Hugging Face's layout) and problems as JSONL with
+`images` and an `<image>` in the text for each of them. `--config.model.vision=trained` also trains
+the tower and its adapter, `off` leaves them out for problems of text alone. An image of 1024 x 1024
+pixels is 4160 tokens of its prompt.
 
 Run:    python -m magistral_jax.train --config=configs/pixtral_12b_rl.py --workdir=runs/pixtral \
             --config.model.checkpoint=Pixtral-12B-2409 --config.data.jsonl.path=problems.jsonl

@@ -8,9 +8,9 @@ Result: held-out accuracy of 128 problems, 2 CPU cores, jax 0.10.2, 2026-11-22. 
           as below, but 114 updates (2bbf7cf)          0.508, then 0.945 +- 0.020
           90 updates, evaluations at temperature 0.7, 211 s  0.648, then 0.969 +- 0.015
           320 + 95 steps, temperature 0.7, 174 s       0.664, then 0.844 +- 0.032
-        It may end before its last update, when nearly all is solved: then 20 batches of groups give
-        not one batch with different rewards. The shorter cold start costs more at the end than it
-        saves.
+        A run may end before its last update, when nearly all problems are solved and 20 batches
+        of groups do not give one batch with different rewards. The shorter cold start costs more
+        at the end than it saves.
 """
 import ml_collections as mlc
 

@@ -1,14 +1,14 @@
 r"""Does the loop teach a real language model? SmolLM2-135M-Instruct and word problems, on a CPU.
 
 The model comes as a GGUF file or a Hugging Face folder, the problems as JSONL with `problem` and
-`answer`, some with a `solution` for the cold start to imitate. As it comes the model rambles past
+`answer`, some with a `solution` for the cold start to imitate. As published, the model writes past
 any limit and solves none of them, so the set is an easier one, in the words of SVAMP:
 
 Run:    python -m magistral_jax.data.builders.stories --output=stories.jsonl
         python -m magistral_jax.train --config=configs/smollm2_math.py --workdir=runs/smollm2 \
             --config.model.checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
             --config.data.jsonl.path=stories.jsonl
-Result: held-out accuracy 0.000 as it comes, 0.365 +- 0.034 after the cold start, 0.490 +- 0.035
+Result: held-out accuracy 0.000 as published, 0.365 +- 0.034 after the cold start, 0.490 +- 0.035
         after 14 updates (200 problems, temperature 0.7). 64 minutes, cold start and evaluations
         included, on 2 CPU cores that other programs kept busy at the same time (load about 10: 25
         tokens/s sampled where the idle machine gives 170), stopped by SIGTERM and resumed for the
