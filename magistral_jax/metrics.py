@@ -1,17 +1,17 @@
-"""Numbers and rollouts on disk: JSON lines that a resumed run can cut back, and TensorBoard events.
+"""Metrics and rollouts on disk: JSON lines that a resumed run can cut back, TensorBoard events.
 
 A run directory holds
 
-    metrics.jsonl    one line per update: step, version, wall_s and whatever else was measured
+    metrics.jsonl    one line per update: step, version, wall_s and all other measured numbers
     rollouts.jsonl   one line per completion, see `rollout_line`
     tensorboard/     the numbers of metrics.jsonl as TensorBoard scalars
 
 A checkpoint records `position()` of both JSONL files. After a crash the lines past it belong to
-updates that were rolled back and will be written again, so `truncate(position)` cuts them off.
+updates that were rolled back and are written again, so `truncate(position)` cuts them off.
 
 Names that the display and the report look for in a line of metrics.jsonl (all optional):
 reward, accuracy, loss, entropy, completion_tokens_{mean,p10,p90}, staleness_{mean,max},
-sampled_tokens_per_s, trained_tokens_per_s, held_out_accuracy, held_out_accuracy_se.
+sampled_tokens_per_s, trained_tokens_per_s, eval/accuracy, eval/accuracy_se.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from magistral_jax import records
 
 
 class JsonlWriter:
-  """Appends JSON lines to one file; a line is handed to the system whole or not at all.
+  """Appends JSON lines to one file, each in one write.
 
-  Several threads may write. Numbers that JSON does not know (nan, inf) become null.
+  Several threads may write. Numbers that JSON lacks (nan, inf) become null.
   """
 
   def __init__(self, path: str | os.PathLike):
@@ -45,15 +45,15 @@ class JsonlWriter:
       text = _json(line)
     except (TypeError, ValueError):      # Arrays, nan: most lines have none and need no copy.
       text = _json(plain(line))
-    # A lone surrogate has no UTF-8 form; its backslash escape is valid JSON.
+    # A lone surrogate has no UTF-8 form, but its backslash escape is valid JSON.
     try:
       self._file.write((text + '\n').encode('utf-8', 'backslashreplace'))
       self._file.flush()
-    except OSError as error:     # A full disk; the system does not say which file it was.
+    except OSError as error:     # For example a full disk; the system does not name the file.
       raise OSError(error.errno, error.strerror, str(self.path)) from error
 
   def position(self) -> int:
-    """Bytes written so far, all of them on the disk: what a checkpoint may rely on."""
+    """Number of bytes written so far, all flushed to disk, so that a checkpoint can rely on it."""
     self._file.flush()
     os.fsync(self._file.fileno())
     return self._file.tell()
@@ -87,10 +87,10 @@ class JsonlWriter:
 
 
 class MetricsWriter:
-  """One line of metrics.jsonl and one TensorBoard point per number and step.
+  """Writes one line of metrics.jsonl per step and one TensorBoard point per number.
 
   Args:
-    workdir: the run's directory; made if need be.
+    workdir: directory of the run; created if missing.
   """
 
   def __init__(self, workdir: str | os.PathLike):
@@ -110,7 +110,7 @@ class MetricsWriter:
     return self._lines.position()
 
   def truncate(self, offset: int) -> None:
-    """Cuts metrics.jsonl; TensorBoard drops later points once the next step is written."""
+    """Cuts metrics.jsonl; TensorBoard drops later points when the next step is written."""
     self._lines.truncate(offset)
     self._close_events()
 
@@ -125,7 +125,7 @@ class MetricsWriter:
     self.close()
 
   def _open_events(self, purge_step: int) -> SummaryWriter:
-    # The library names a file by the second it was opened in and overwrites a file of that name.
+    # The library names a file by the second it was opened and overwrites one of the same name.
     number = len(list(self._events_dir.glob('events.*')))
     return SummaryWriter(
         str(self._events_dir), purge_step=purge_step, filename_suffix=f'.{number}')
@@ -137,7 +137,7 @@ class MetricsWriter:
 
 
 def read_lines(path: str | os.PathLike) -> list[dict]:
-  """The lines of a JSONL file as dicts, without a last line that was cut in the middle."""
+  """Reads the lines of a JSONL file as dicts, without a last line that is cut off."""
   with open(path, 'rb') as file:
     return [json.loads(line) for line in file if line.endswith(b'\n')]
 
@@ -145,13 +145,13 @@ def read_lines(path: str | os.PathLike) -> list[dict]:
 def rollout_line(
     prompt: records.Prompt, completion: records.Completion, verdict: records.Verdict,
     advantage: float | None, fate: str, step: int | None) -> dict[str, Any]:
-  """A completion's line in rollouts.jsonl: what was asked, answered, paid, and became of it.
+  """Line of a completion in rollouts.jsonl: prompt, completion, verdict, reward and fate.
 
   Args:
     prompt, completion, verdict: records that belong together.
-    advantage: as trained on; None when the completion never got one.
+    advantage: the one trained on; None if the completion has none.
     fate: one of records.FATES.
-    step: the update it was trained in; written only when the fate is 'trained', else null.
+    step: the update that trained it; null unless the fate is 'trained'.
   Raises:
     ValueError: an unknown fate.
   """

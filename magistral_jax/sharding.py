@@ -1,8 +1,8 @@
-"""Meshes, and the two tables that say on which mesh axis each named axis lies.
+"""Meshes, and two tables that map the named axes of arrays to mesh axes.
 
 A weight or an activation names its axes where it is declared ('embed', 'heads', ...). The
 trainer's table cuts them for training, the sampler's for decoding; the parameter tree is the
-same, so taking up new weights is a reshard of that tree. Only this file and configs name mesh axes.
+same, so taking new weights is a reshard of that tree. Only this file and configs name mesh axes.
 """
 
 import dataclasses
@@ -14,18 +14,18 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-# The axes of a mesh, the outermost first: neighbours along the last lie closest together.
+# Axes of a mesh, outermost first: neighbours along the last lie closest together.
 AXES = ('fsdp', 'expert', 'sequence', 'tensor')
-# A rule names one mesh axis, several (the first is the outermost cut), or None: kept whole.
+# A rule names one mesh axis, several (the first is the outermost cut), or None for no cut.
 # Trainer mesh: fsdp x expert x sequence x tensor. Rows of tokens are cut over fsdp and expert,
-# which outside the experts is one more axis of data; the places of a row over sequence. A parameter
-# lies over all four, so that optimizer state has as many devices as there are.
+# which outside the experts is one more axis of data; the positions of a row over sequence. A
+# parameter lies over all four, so that optimizer state uses every device.
 TRAINER = dict(row=('fsdp', 'expert'), position='sequence', embed=('fsdp', 'expert', 'sequence'),
                heads='tensor', kv_heads='tensor', ffn='tensor', vocab='tensor', layers=None,
                expert='expert', expert_embed=('fsdp', 'sequence'), expert_ffn='tensor',
                expert_out='tensor')
-# Sampler mesh: expert x tensor; outside the experts both cut heads, ffn and vocabulary. More
-# samplers, not a data axis, take more devices: each keeps its own pages.
+# Sampler mesh: expert x tensor; outside the experts both cut heads, ffn and vocabulary. There is no
+# data axis: more devices make more samplers, each with its own pages.
 _BOTH = ('expert', 'tensor')
 SAMPLER = dict(row=None, position=None, embed=None, heads=_BOTH, kv_heads=_BOTH, ffn=_BOTH,
                vocab=_BOTH, layers=None, expert='expert', expert_embed=None, expert_ffn='tensor',
@@ -33,11 +33,10 @@ SAMPLER = dict(row=None, position=None, embed=None, heads=_BOTH, kv_heads=_BOTH,
 
 
 def make_mesh(devices, **sizes: int) -> Mesh:
-  """A mesh of named axes over exactly `devices`, e.g. make_mesh(jax.devices(), fsdp=4, tensor=2).
+  """Makes a mesh over exactly `devices`, e.g. make_mesh(jax.devices(), fsdp=4, tensor=2).
 
-  The axes come in the order of AXES. On TPUs they follow the links of the torus as far as that
-  goes; along the first, devices of one process stand beside each other, so that a process's rows
-  are one stretch.
+  The axes are in the order of AXES. On TPUs they follow the links of the torus as far as possible;
+  along the first, devices of one process are neighbours, so that its rows are contiguous.
 
   Raises:
     ValueError: an axis is unknown, or the sizes do not multiply to the number of devices, or do not
@@ -45,7 +44,7 @@ def make_mesh(devices, **sizes: int) -> Mesh:
   """
   if not set(sizes) <= set(AXES):
     raise ValueError(f'A mesh of {sizes} has an axis that is none of {AXES}.')
-  # A ConfigDict gives its keys in another order.
+  # A ConfigDict has its keys in another order.
   sizes = {name: sizes[name] for name in AXES if name in sizes}
   wanted = math.prod(sizes.values())
   if wanted != len(devices):
@@ -61,37 +60,37 @@ def make_mesh(devices, **sizes: int) -> Mesh:
   except NotImplementedError as error:
     raise ValueError(f'A mesh of {sizes} cannot be laid over these {len(devices)} devices: '
                      f'change mesh.trainer or mesh.sampler ({error}).') from None
-  # Auto axes: the compiler propagates shardings from the arrays' own; no annotation per operation.
+  # Auto axes: the compiler propagates the arrays' shardings, without annotations per operation.
   return Mesh(beside(grid), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
 
 
 def beside(grid: np.ndarray) -> np.ndarray:
-  """A grid of devices, its first axis put into an order where each process is one stretch.
+  """Orders the first axis of a grid of devices so that each process is contiguous.
 
-  A collective among all of an axis goes by the torus, in whatever order the axis counts.
+  Collectives over a whole axis follow the torus whatever the order of the axis.
   """
-  hosts = [sorted({device.process_index for device in part})
-           for part in grid.reshape(len(grid), -1)]
-  return grid[np.array(sorted(range(len(grid)), key=hosts.__getitem__))]
+  owners = [sorted({device.process_index for device in part})
+            for part in grid.reshape(len(grid), -1)]
+  return grid[np.array(sorted(range(len(grid)), key=owners.__getitem__))]
 
 
 def mesh_axes(rules: dict, axis: str) -> tuple[str, ...]:
-  """The mesh axes that cut the named axis; () where it is kept whole."""
+  """Mesh axes that cut the named axis; () if none does."""
   rule = rules[axis] or ()
   return (rule,) if isinstance(rule, str) else rule
 
 
 def pieces(mesh: Mesh, rules: dict, axis: str) -> int:
-  """Into how many pieces the named axis is cut; a mesh axis that the mesh lacks counts as 1."""
+  """Number of pieces of the named axis; a mesh axis that the mesh lacks counts as 1."""
   return math.prod(mesh.shape.get(name, 1) for name in mesh_axes(rules, axis))
 
 
 def named(mesh: Mesh, rules: dict, axes: tuple) -> NamedSharding:
-  """Sharding of an array whose dimensions are named `axes` (None: kept whole).
+  """Sharding of an array whose dimensions are named `axes` (None for no cut).
 
   Raises:
     ValueError: two dimensions of the array fall on one mesh axis.
-    KeyError: an axis that the table does not know.
+    KeyError: the table lacks an axis.
   """
   cuts = [mesh_axes(rules, axis) if axis else () for axis in axes]
   used = [name for cut in cuts for name in cut]
@@ -105,20 +104,20 @@ def named(mesh: Mesh, rules: dict, axes: tuple) -> NamedSharding:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """A mesh and the table that cuts over it: what code needs that moves data between devices itself.
+  """Mesh and table, for code that moves data between devices itself.
 
   Layout(make_mesh(jax.devices(), fsdp=4, tensor=2), TRAINER)
   """
   mesh: Mesh
-  rules: dict = dataclasses.field(hash=False)   # A mesh has one table.
+  rules: dict = dataclasses.field(hash=False)   # One per mesh.
 
   @property
   def platform(self) -> str:
-    """'cpu', 'tpu', ...; also of devices that are only described."""
+    """Platform of the devices, 'cpu', 'tpu', ...; also of described ones."""
     return self.mesh.devices.flat[0].platform
 
   def pieces(self, axis: str) -> int:
-    """Into how many pieces the named axis is cut."""
+    """Number of pieces of the named axis."""
     return pieces(self.mesh, self.rules, axis)
 
   def cuts(self, axis: str) -> tuple[str, ...]:
@@ -126,18 +125,18 @@ class Layout:
     return tuple(a for a in mesh_axes(self.rules, axis) if self.mesh.shape.get(a, 1) > 1)
 
   def spec(self, *axes: str | None) -> P:
-    """Where the dimensions of an array lie; None: kept whole."""
+    """PartitionSpec of an array with these axes; None for no cut."""
     return named(self.mesh, self.rules, axes).spec
 
   def pin(self, x, *axes: str | None):
-    """x, laid out by the names of its axes; on one device there is nothing to say."""
+    """Constrains x to the sharding of its axes; does nothing on one device."""
     if self.mesh.size == 1:
       return x
     return jax.lax.with_sharding_constraint(x, named(self.mesh, self.rules, axes))
 
 
 def tree_named(mesh: Mesh, rules: dict, axes):
-  """The same tree as `axes` (tuples of axis names at its leaves) with shardings."""
+  """Tree of shardings from a tree with tuples of axis names at its leaves."""
   return jax.tree.map(lambda a: named(mesh, rules, a), axes, is_leaf=lambda a: isinstance(a, tuple))
 
 
@@ -155,19 +154,19 @@ def check_divisible(abstract, shardings, what: str) -> None:
 
 
 def local_span(mesh: Mesh, rows: int, process: int | None = None) -> tuple[int, int]:
-  """The rows (start, stop) of an array cut along the trainer's 'row' that a process holds.
+  """Rows (start, stop) of an array cut along the trainer's 'row' that a process holds.
 
   Args:
-    process: its number; None for this one.
+    process: index of the process; None for this one.
   Raises:
-    ValueError: they are not one stretch: the mesh's order of devices mixes the processes.
+    ValueError: they are not contiguous, since the mesh mixes the devices of processes.
   """
   process = jax.process_index() if process is None else process
   spans = named(mesh, TRAINER, ('row',)).devices_indices_map((rows,))
   held = sorted({i for device, (span,) in spans.items() if device.process_index == process
                  for i in range(*span.indices(rows))})
   if held != list(range(held[0], held[-1] + 1)):
-    raise ValueError(f'A process of the trainer holds rows {held} of {rows}, which are not one '
-                     f'stretch: make mesh.trainer.fsdp x mesh.trainer.expert a multiple of '
+    raise ValueError(f'A process of the trainer holds rows {held} of {rows}, which are not '
+                     f'contiguous: make mesh.trainer.fsdp x mesh.trainer.expert a multiple of '
                      f'runtime.trainers, or the other way round.')
   return held[0], held[-1] + 1

@@ -1,4 +1,4 @@
-"""Lines on disk: what is written can be read, counted in bytes and cut back."""
+"""Metric files: lines can be read, counted in bytes and cut back."""
 import json
 import threading
 
@@ -26,7 +26,7 @@ def rollout(fate='trained', step=7, advantage=0.5):
 
 
 def event_steps(directory):
-  """Steps of the scalars left in a TensorBoard folder, later files purging earlier points."""
+  """Steps of the scalars in a TensorBoard folder, after later files purged earlier points."""
   steps = []
   for path in sorted(directory.glob('events.*'), key=lambda p: int(p.suffix[1:])):
     data = path.read_bytes()

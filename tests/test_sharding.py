@@ -1,4 +1,4 @@
-"""The axis tables: where a named axis lies, in how many pieces, and what cannot be cut."""
+"""Axis tables: mesh axes of a named axis, number of pieces, and what cannot be cut."""
 import math
 from types import SimpleNamespace
 
@@ -34,7 +34,7 @@ def test_a_mesh_axis_that_the_mesh_lacks_cuts_nothing():
 @pytest.mark.parametrize('rules, sizes', [
     (TRAINER, dict(fsdp=2, expert=2, sequence=2, tensor=1)), (SAMPLER, dict(expert=4, tensor=2))])
 def test_no_parameter_is_held_twice(rules, sizes):
-  """Neither the dense ones nor those of the experts, in training or sampling."""
+  """Covers dense parameters and those of experts, in training and sampling."""
   dense = named(mesh(**sizes), rules, ('embed', 'ffn')).shard_shape((16, 16))
   experts = named(mesh(**sizes), rules, ('expert', 'expert_embed', 'expert_ffn'))
   assert math.prod(dense) == 16 * 16 / 8
@@ -62,15 +62,15 @@ def test_a_mesh_needs_exactly_its_devices():
     mesh(fsdp=8, tensor=2)
 
 
-def test_axes_have_one_order_whoever_names_them():
-  """A ConfigDict gives them in another; rows must be cut over fsdp first all the same."""
+def test_axes_have_one_order_however_they_are_given():
+  """Covers the order of a ConfigDict: rows must still be cut over fsdp first."""
   assert mesh(tensor=2, expert=2, fsdp=2).axis_names == ('fsdp', 'expert', 'tensor')
   with pytest.raises(ValueError, match='none of'):
     mesh(data=8)
 
 
-def test_the_rows_of_a_process_stand_beside_each_other():
-  # As on v5p:2x2x4 with fsdp=8 x tensor=2: four hosts, whose rows the torus deals out in turn.
+def test_the_rows_of_a_process_are_contiguous():
+  # As on v5p:2x2x4 with fsdp=8 x tensor=2: four processes, whose rows alternate along the torus.
   grid = np.array([[SimpleNamespace(process_index=i % 4, id=(i, j)) for j in range(2)]
                    for i in range(8)])
   found = sharding.beside(grid)

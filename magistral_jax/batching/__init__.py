@@ -1,1 +1,1 @@
-"""Completions in, packed batches out: groups, advantages, loss weights, rows. Never imports JAX."""
+"""Station 4: turns completions into packed batches. Never imports JAX."""

@@ -1,4 +1,4 @@
-"""From rewards to what the loss multiplies: advantages, and the weight of every token."""
+"""Advantages of completions, and the weight of every token in the loss."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from magistral_jax.records import Group
 ADVANTAGE_NORMS = ('minibatch', 'group', 'none')
 NORMALIZERS = ('group', 'batch', 'sequence', 'constant')
 
-# Guards the division where all advantages are equal; far below any real spread of rewards.
+# Keeps the division finite where all advantages are equal; far below any real spread of rewards.
 _EPSILON = 1e-8
 
 
 def standardise(groups: Sequence[Group], advantage_norm: str) -> list[tuple[float, ...]]:
-  """Advantages of the completions of one minibatch: one float per sequence, not per token.
+  """Standardises the advantages of one minibatch: one float per completion, not per token.
 
   With A_i = r_i - mean of the group:
     'minibatch'  (A_i - mean(A)) / std(A) over all completions of the minibatch (the paper)
@@ -49,10 +49,10 @@ def standardise(groups: Sequence[Group], advantage_norm: str) -> list[tuple[floa
 
 def loss_weights(
     groups: Sequence[Group], normalizer: str, max_new_tokens: int) -> list[tuple[float, ...]]:
-  """What one token of each completion weighs in the loss of its minibatch.
+  """Weight of one token of each completion in the loss of its minibatch.
 
   The loss is sum over tokens of weight x cost, so it does not depend on how sequences fall into
-  rows, microbatches or hosts. With n_i the tokens of completion i:
+  rows, microbatches or processes. With n_i the tokens of completion i:
     'group'     1 / (tokens of the group x groups)          (the paper)
     'batch'     1 / tokens of the minibatch                 (DAPO)
     'sequence'  1 / (n_i x completions)                     (GRPO)

@@ -1,4 +1,4 @@
-"""From the groups of one update to packed minibatches."""
+"""Batches: the groups of one update become packed minibatches."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def make_batch(
     patches: Patches | None = None) -> Batch:
   """Standardises, weighs and packs complete groups, minibatch by minibatch.
 
-  Group i goes to minibatch i mod `minibatches`: neighbours in the stream, which are alike in
-  version and length, are spread evenly.
+  Group i goes to minibatch i mod `minibatches`, which spreads neighbours in the stream, alike in
+  version and length, evenly.
 
   Args:
     groups: complete groups, already settled as 'keep'.
     minibatches: optimizer steps of this batch; divides the number of groups.
-    row_tokens: T, places of a row.
-    microbatch_rows: each minibatch gets a multiple of it, with empty rows at its end.
+    row_tokens: T, positions of a row.
+    microbatch_rows: each minibatch has a multiple of this many rows, the last ones empty.
     advantage_norm: 'minibatch' | 'group' | 'none', see `standardise`.
     normalizer: 'group' | 'batch' | 'sequence' | 'constant', see `loss_weights`.
     max_new_tokens: the sampler's limit, for the normalizer 'constant'.
-    patches: room for the pictures of prompts in a row; None where there are none.
+    patches: room for images in a row; None where prompts have none.
   Returns:
-    A batch whose groups, in the order given, carry the advantages that are trained on.
+    A batch whose groups, in the given order, carry the advantages that are trained on.
   Raises:
     ValueError: the groups do not divide into minibatches; a sequence is longer than a row.
   """
@@ -56,8 +56,8 @@ def _pack_groups(
     groups: Sequence[Group], weights: Sequence[tuple[float, ...]], row_tokens: int,
     microbatch_rows: int, patches: Patches | None) -> Rows:
   sequences = [
-      PackedSequence(group.prompt.tokens, completion.tokens, weight, advantage, completion.sampler_logp,
-              group.prompt.images)
+      PackedSequence(group.prompt.tokens, completion.tokens, weight, advantage,
+                     completion.sampler_logp, group.prompt.images)
       for group, group_weights in zip(groups, weights, strict=True)
       for completion, weight, advantage in zip(
           group.completions, group_weights, group.advantages, strict=True)]

@@ -1,4 +1,4 @@
-"""What becomes of a group: kept for training, filtered, or failed. G is the group size."""
+"""Groups: their advantages, and whether they are kept, filtered or failed. G is the group size."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def group_advantages(rewards: Sequence[float]) -> tuple[float, ...]:
 
 
 def is_flat(rewards: Sequence[float]) -> bool:
-  """Whether every reward is the same, so that no completion has an advantage over another.
+  """Whether all rewards are equal, so that no completion has an advantage over another.
 
-  The total reward decides, length penalty and bonuses included, as the paper's formula says.
+  The total reward decides, with length penalty and bonuses, as in the paper's formula.
   """
   return max(rewards) - min(rewards) <= _SAME_REWARD
 
 
 def make_group(prompt: Prompt, scored: Sequence[tuple[Completion, Verdict]]) -> Group:
-  """The group of `scored` completions in sample order, with reward minus mean as advantages."""
+  """Makes a group of scored completions in sample order; advantages are reward minus mean."""
   ordered = sorted(scored, key=lambda pair: pair[0].sample)
   completions, verdicts = zip(*ordered, strict=True)
   return Group(prompt, completions, verdicts, group_advantages([v.reward for v in verdicts]))
 
 
 def settle(group: Group) -> str:
-  """'failed' if any completion could not be judged, 'filtered' if the rewards are flat, or 'keep'.
+  """Fate of a group: 'failed' if a completion has no verdict, 'filtered' if flat, else 'keep'.
 
-  A verifier's failure is not a wrong answer: its reward is unknown, and so is the group's mean.
+  A verifier's failure is not a wrong answer: the reward is unknown, and so is the group's mean.
   """
   if any(v.status in ('error', 'gold_unparsable') for v in group.verdicts):
     return 'failed'

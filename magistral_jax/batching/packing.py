@@ -1,12 +1,12 @@
-"""Sequences of different lengths into rows of one length: R rows of T places.
+"""Packing: sequences of different lengths share rows of one length, R rows of T positions.
 
-A sequence of n tokens takes n - 1 places: place t reads token t and predicts token t + 1.
+A sequence of n tokens takes n - 1 positions: position t reads token t and predicts token t + 1.
 
   prompt ab, completion cd        tokens   a b c | x y | _     segments  1 1 1 2 2 0
   prompt x,  completion yz        targets  b c d | y z | _     positions 0 1 2 0 1 0
                                   mask     . 1 1 | 1 1 | .
 
-First fit decreasing: the longest sequence first, each into the first row that has room.
+First fit decreasing: the longest sequence first, each into the first row with room for it.
 """
 
 from __future__ import annotations
@@ -21,30 +21,32 @@ from magistral_jax.records import Image, RowImages, Rows
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PackedSequence:
-  """A prompt and its completion with what the loss needs to know of them.
+  """Prompt and completion with what the loss needs to know of them.
 
   PackedSequence(prompt=np.array([1, 52]), completion=np.array([7, 2]), weight=.01, advantage=-.5,
-          sampler_logp=np.array([-.1, -2.]))
+                 sampler_logp=np.array([-.1, -2.]))
   """
   prompt: np.ndarray        # [n] int32, at least one token.
   completion: np.ndarray    # [m] int32, at least one token; only these are trained.
-  weight: float             # Of each completion token in the loss.
+  weight: float             # Weight of each completion token in the loss.
   advantage: float = 0.0
   sampler_logp: np.ndarray | None = None  # [m] float32; none in supervised training.
-  images: tuple[Image, ...] = ()          # Of the prompt.
+  images: tuple[Image, ...] = ()          # Images of the prompt.
 
   @property
-  def places(self) -> int:
+  def length(self) -> int:
+    """Positions that it takes in a row."""
     return len(self.prompt) + len(self.completion) - 1
 
   @property
   def patches(self) -> int:
+    """Patches of all its images."""
     return sum(len(image.pixels) for image in self.images)
 
 
 @dataclasses.dataclass(frozen=True)
 class Patches:
-  """Room for pictures in a row. Patches(row_patches=4096, pixels=768)"""
+  """Room for images in a row. Patches(row_patches=4096, pixels=768)"""
   row_patches: int          # S, patches of a row.
   pixels: int               # Numbers of a patch, all colours.
 
@@ -52,27 +54,29 @@ class Patches:
 def first_fit_decreasing(
     lengths: Sequence[int], row_tokens: int, patches: Sequence[int] | None = None,
     row_patches: int = 0) -> list[list[int]]:
-  """Rows of indices into `lengths` whose lengths add up to at most `row_tokens` each.
+  """Assigns indices into `lengths` to rows whose lengths add up to at most `row_tokens`.
 
-  Equal lengths keep their order, so the outcome depends on nothing but the arguments. Cost is
-  O(n^2) comparisons done by numpy: 40 ms for 8192 sequences.
+  Equal lengths keep their order, so the result depends on the arguments alone. It costs O(n^2)
+  comparisons in numpy: 40 ms for 8192 sequences.
 
   Args:
-    patches: of the pictures of each, which add up to at most `row_patches`; None is no pictures.
+    patches: patches of each, which also add up to at most `row_patches`; None for no images.
+  Returns:
+    One list of indices for each row.
   Raises:
     ValueError: a length exceeds row_tokens, or patches exceed row_patches.
   """
   lengths = np.asarray(lengths, int)
   if len(lengths) and lengths.max() > row_tokens:
     raise ValueError(
-        f'A sequence of {lengths.max()} places does not fit in a row of {row_tokens}: raise '
+        f'A sequence of {lengths.max()} positions does not fit in a row of {row_tokens}: raise '
         f'batching.row_tokens or lower data.max_prompt_tokens + sampler.max_new_tokens.')
   patches = np.zeros_like(lengths) if patches is None else np.asarray(patches, int)
   if len(patches) and patches.max() > row_patches:
     raise ValueError(
         f'The images of a sequence take {patches.max()} patches, which do not fit in a row of '
         f'{row_patches}: raise batching.row_patches, or lower data.max_prompt_tokens.')
-  # As many empty rows as could be needed: the first with room always exists.
+  # As many empty rows as could be needed, so a first row with room always exists.
   room, patch_room = np.full(len(lengths), row_tokens), np.full(len(lengths), row_patches)
   rows: list[list[int]] = []
   for index in np.argsort(-lengths, kind='stable'):
@@ -90,10 +94,10 @@ def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple:
   """Packs sequences first-fit-decreasing; empty rows fill up to a multiple of `rows_multiple`.
 
   Args:
-    sequences: each of at most `row_tokens` places.
-    row_tokens: T.
+    sequences: each takes at most `row_tokens` positions.
+    row_tokens: T, positions of a row.
     rows_multiple: R is a multiple of it, so that a microbatch always has the same shape.
-    patches: room for pictures in every row; None where no sequence may have any.
+    patches: room for images in every row; None where no sequence has any.
   Raises:
     ValueError: there is no sequence; one is too long, has too many patches, or has no prompt or no
       completion.
@@ -105,7 +109,7 @@ def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple:
       raise ValueError(f'A sequence of {len(s.prompt)} prompt and {len(s.completion)} completion '
                        f'tokens cannot be trained: both need at least one token.')
   layout = first_fit_decreasing(
-      [s.places for s in sequences], row_tokens, [s.patches for s in sequences],
+      [s.length for s in sequences], row_tokens, [s.patches for s in sequences],
       patches.row_patches if patches else 0)
   size = -(-len(layout) // rows_multiple) * rows_multiple
   rows = _empty(size, row_tokens, patches)
@@ -113,7 +117,7 @@ def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple:
     start = 0
     for segment, index in enumerate(members, 1):
       _place(rows, r, start, segment, sequences[index])
-      start += sequences[index].places
+      start += sequences[index].length
   return rows
 
 
@@ -130,29 +134,29 @@ def pack_examples(
   """
   trained = max(1, sum(len(completion) for _, completion, *_ in examples))
   sequences = [PackedSequence(np.asarray(prompt), np.asarray(completion), 1.0 / trained,
-                       images=images[0] if images else ())
+                              images=images[0] if images else ())
                for prompt, completion, *images in examples]
   return pack(sequences, row_tokens=row_tokens, rows_multiple=rows_multiple, patches=patches)
 
 
 def evenly_weighted(rows: Rows) -> Rows:
-  """The same rows with every trained token weighing 1 / (trained tokens of these rows)."""
+  """Copy of the rows in which every trained token weighs 1 / (trained tokens of these rows)."""
   weight = rows.mask / np.float32(max(1, rows.mask.sum()))
   return dataclasses.replace(rows, weight=weight.astype(np.float32))
 
 
 def efficiency(segments: np.ndarray) -> float:
-  """Filled places over places of the rows that hold a sequence; rows of padding do not count.
+  """Share of filled positions in the rows that hold a sequence; empty rows do not count.
 
   Args:
-    segments: [R, T], 0 is padding.
+    segments: [R, T], 0 for padding.
   """
   held = segments.any(axis=1)
   return float((segments[held] > 0).mean()) if held.any() else 0.0
 
 
 def _empty(size: int, row_tokens: int, patches: Patches | None) -> Rows:
-  """Rows of nothing but padding."""
+  """Rows of padding alone."""
   dtypes = dict(tokens=np.int32, targets=np.int32, segments=np.int32, positions=np.int32,
                 mask=bool, weight=np.float32, advantage=np.float32, sampler_logp=np.float32)
   images = patches and RowImages.empty(size, row_tokens, patches.row_patches, patches.pixels)
@@ -161,15 +165,15 @@ def _empty(size: int, row_tokens: int, patches: Patches | None) -> Rows:
 
 
 def _place(rows: Rows, r: int, start: int, segment: int, sequence: PackedSequence) -> None:
-  """Writes a sequence into row `r` from place `start` on."""
+  """Writes a sequence into row `r` from position `start` on."""
   tokens = np.concatenate([sequence.prompt, sequence.completion])
-  here = slice(start, start + sequence.places)
+  here = slice(start, start + sequence.length)
   # The last prompt token already predicts the first completion token.
-  chosen = slice(start + len(sequence.prompt) - 1, start + sequence.places)
+  chosen = slice(start + len(sequence.prompt) - 1, start + sequence.length)
   rows.tokens[r, here] = tokens[:-1]
   rows.targets[r, here] = tokens[1:]
   rows.segments[r, here] = segment
-  rows.positions[r, here] = np.arange(sequence.places)
+  rows.positions[r, here] = np.arange(sequence.length)
   rows.mask[r, chosen] = True
   rows.weight[r, chosen] = sequence.weight
   rows.advantage[r, chosen] = sequence.advantage

@@ -1,4 +1,4 @@
-"""The batcher: gathers groups from completions that arrive in any order, and cuts batches."""
+"""Batcher role: gathers groups from completions in any order, and cuts batches."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from magistral_jax.records import Batch, Completion, Group, Prompt, Verdict
 
 
 class Batcher:
-  """Holds incomplete groups, and complete ones that wait for a batch.
+  """Batcher of incomplete groups, and of complete ones that wait for a batch.
 
   Reads:  Prompt, Completion, Verdict, one scored completion at a time. Writes: Group, Batch.
-  Owns:   the members gathered so far. Called from one thread; settles nothing by itself: the
-          caller asks `groups.settle` about each group that `add` returns, records its fate, and
-          gives back those to train on through `offer`.
+  Owns:   the members gathered so far.
+  One thread makes all calls. It settles nothing itself: the caller asks `groups.settle` about each
+  group that `add` returns, records its fate, and returns those to train on through `offer`.
   """
 
   def __init__(
@@ -30,15 +30,15 @@ class Batcher:
         advantage_norm=advantage_norm, normalizer=normalizer, max_new_tokens=max_new_tokens,
         patches=patches)
     self._gathering: dict[int, dict[int, tuple[Completion, Verdict]]] = {}
-    # A heap, the stalest first: oldest version, ordinal, and when it came (no two are alike).
+    # A heap, stalest first: oldest version, ordinal, and number of arrival, which breaks ties.
     self._waiting: list[tuple[int, int, int, Group]] = []
-    self._came = 0
+    self._arrivals = 0
     self.duplicates = 0
 
   def add(self, prompt: Prompt, completion: Completion, verdict: Verdict) -> Group | None:
-    """Takes a scored completion; returns its group if this was the last of the G.
+    """Takes a scored completion; returns its group if this was the last of it.
 
-    A sample that is already there is counted in `duplicates` and ignored.
+    A sample that has arrived before is counted in `duplicates` and ignored.
     """
     members = self._gathering.setdefault(prompt.ordinal, {})
     if completion.sample in members:
@@ -50,22 +50,22 @@ class Batcher:
     return make_group(prompt, list(self._gathering.pop(prompt.ordinal).values()))
 
   def offer(self, group: Group) -> None:
-    """Puts a complete group that is worth training on into the next batch."""
-    self._came += 1
-    heapq.heappush(self._waiting, (group.oldest_version, group.ordinal, self._came, group))
+    """Queues a complete group that is to be trained on for the next batch."""
+    self._arrivals += 1
+    heapq.heappush(self._waiting, (group.oldest_version, group.ordinal, self._arrivals, group))
 
   def expire(self, version: int) -> list[Group]:
-    """Removes and returns waiting groups with a token more than max_staleness versions old."""
+    """Removes waiting groups with a token over max_staleness versions old; returns them."""
     stale = []
     while self._waiting and version - self._waiting[0][0] > self._max_staleness:
       stale.append(heapq.heappop(self._waiting)[-1])
     return stale
 
   def take(self) -> Batch | None:
-    """A batch of exactly prompts_per_batch groups, the stalest first; None while there are fewer.
+    """Takes a batch of exactly prompts_per_batch groups, stalest first; None while there are fewer.
 
-    Within the batch groups stand by ordinal, so that it depends on which groups came and not on
-    when they came.
+    Within the batch groups are ordered by ordinal, so that it depends on which groups arrived, not
+    on when.
     """
     if len(self._waiting) < self._prompts_per_batch:
       return None
@@ -73,29 +73,29 @@ class Batcher:
     return make_batch(sorted(stalest, key=lambda g: g.ordinal), **self._make)
 
   def forget(self, ordinal: int) -> None:
-    """Drops what has come of a group that will not be completed."""
+    """Drops the members of a group that will not be completed."""
     self._gathering.pop(ordinal, None)
 
   def clear(self) -> None:
-    """Drops everything that has come and is in no batch yet."""
+    """Drops everything that is in no batch yet."""
     self._gathering.clear()
     self._waiting.clear()
 
   def members(self, ordinal: int) -> int:
-    """How many completions have come of a group that is not complete."""
+    """Number of completions gathered of an incomplete group."""
     return len(self._gathering.get(ordinal, ()))
 
   @property
   def waiting_ordinals(self) -> set[int]:
-    """The groups that wait for a batch."""
+    """Ordinals of the groups that wait for a batch."""
     return {ordinal for _, ordinal, _, _ in self._waiting}
 
   @property
   def waiting(self) -> int:
-    """Complete groups that wait for a batch."""
+    """Number of complete groups that wait for a batch."""
     return len(self._waiting)
 
   @property
   def gathering(self) -> int:
-    """Groups of which some completion has come and some has not."""
+    """Number of groups with some completions gathered and some missing."""
     return len(self._gathering)

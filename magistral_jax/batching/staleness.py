@@ -1,19 +1,19 @@
-"""How far a group may fall behind the weights it trains, and how wide admission may be for it."""
+"""Staleness: how wide admission may be so that no group falls too far behind the weights."""
 
 
 def window_groups(max_staleness: int, prompts_per_batch: int) -> int:
-  """The widest window W for which no group can fall more than `max_staleness` versions behind.
+  """Widest window W for which no group can fall more than `max_staleness` versions behind.
 
   W bounds two numbers (orchestration/ledger.py): the groups that are issued and not settled, and
   the groups that are or may still be trained and were issued since the oldest issue in flight.
   When a group s is issued, at most W - 1 others are unsettled. While it is in flight, at most
-  W - 1 that will be trained are issued after it. Once complete it goes into the next batch, but
-  for groups that are staler still, which are among those. So at most 2 W - 2 others are trained
+  W - 1 that will be trained are issued after it. Once complete it goes into the next batch, unless
+  staler groups fill that, which are among those counted. So at most 2 W - 2 others are trained
   between its first token and its own update: whole batches of `prompts_per_batch`, no more than
   `max_staleness` of them if 2 W - 2 < (max_staleness + 1) * prompts_per_batch.
 
-  It cannot stall: when nothing is in flight, fewer than a batch are complete, and W is at least a
-  batch for max_staleness >= 1. Filtered groups take no room, however many there are.
+  Admission cannot stall: when nothing is in flight, fewer than a batch are complete, and W is at
+  least a batch for max_staleness >= 1. Filtered groups take no room, however many there are.
 
   Args:
     max_staleness: versions between a completion's oldest token and the weights it trains.

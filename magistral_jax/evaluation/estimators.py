@@ -1,8 +1,8 @@
 """Estimators over repeated samples: pass@k, maj@k, and means with their standard errors.
 
-The unit that is drawn at random is the problem; its samples only say how well it is solved. A
-standard error over samples as if they were independent would be too small, so it is taken over
-problems. None of these functions sees text beyond comparing extracted answers for equality.
+Problems are the random unit; the samples of a problem only measure how well it is solved. So the
+standard error is taken over problems; over samples, as if those were independent, it would be too
+small. Answers are extracted texts, compared for equality alone.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 
 class Estimate(NamedTuple):
-  """A mean over problems and its standard error; nan where one problem is all there is."""
+  """Mean over problems and its standard error, which is nan for a single problem."""
   mean: float
   standard_error: float
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-  """Chance that k of n samples, drawn without replacement, hold one of the c correct ones.
+  """Probability that k of n samples, drawn without replacement, include one of c correct ones.
 
-  1 - C(n - c, k) / C(n, k), the unbiased estimate of the chance for k fresh samples.
+  1 - C(n - c, k) / C(n, k), the unbiased estimate of the probability for k fresh samples.
 
   Raises:
     ValueError: not 1 <= k <= n, or not 0 <= c <= n.
@@ -36,16 +36,17 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def maj_at_k(answers: Sequence[str], correct: Sequence[bool], k: int) -> float:
-  """Chance that the most frequent answer among k of n samples, without replacement, is correct.
+  """Probability that the majority answer of k of n samples, without replacement, is correct.
 
-  Exact, by counting subsets. Answers judged correct are one answer however they are spelled: each
-  equals the reference. A sample without an answer ('') does not vote. A tie among t answers is
-  settled by an even draw, so the correct one gets 1/t; without any vote the result is 0.
+  Computed exactly by counting subsets. Answers judged correct are one answer however they are
+  spelled, since each equals the reference. A sample without an answer ('') does not vote. A tie
+  among t answers is settled by an even draw, so the correct one counts 1/t; without any vote the
+  result is 0.
 
   Args:
     answers: n extracted answers of one problem.
     correct: n verdicts, True where the answer is right.
-    k: how many samples vote.
+    k: number of samples that vote.
   Raises:
     ValueError: not 1 <= k <= n, or the two lists differ in length.
   """
@@ -86,22 +87,22 @@ def clustered_mean(samples: Sequence[Sequence[float]]) -> Estimate:
 
 
 def _won_subsets(wrong: list[int], silent: int, draws: int, votes: int) -> Fraction:
-  """Subsets of `draws` samples in which no wrong answer gets more than `votes`, ties shared.
+  """Counts subsets of `draws` samples in which no wrong answer gets more than `votes`.
 
-  Counted by a generating polynomial: ways[d, t] subsets take d samples from the answers seen so
-  far, with t of these answers on exactly `votes`; each such subset counts 1 / (t + 1).
+  The count is by a generating polynomial: tally[d, t] subsets take d samples from the answers seen
+  so far, with t of these answers on exactly `votes`; each such subset counts 1 / (t + 1).
   """
-  ways = collections.Counter({(0, 0): 1})
+  tally = collections.Counter({(0, 0): 1})
   for count, may_vote in [(silent, False), *((count, True) for count in wrong)]:
     extended = collections.Counter()
-    for (drawn, tied), number in ways.items():
+    for (drawn, tied), number in tally.items():
       most = min(count, draws - drawn, votes if may_vote else count)
       for more in range(most + 1):
         key = (drawn + more, tied + (may_vote and more == votes))
         extended[key] += number * math.comb(count, more)
-    ways = extended
+    tally = extended
   return sum(
-      (Fraction(number, tied + 1) for (drawn, tied), number in ways.items() if drawn == draws),
+      (Fraction(number, tied + 1) for (drawn, tied), number in tally.items() if drawn == draws),
       Fraction(0))
 
 

@@ -1,1 +1,1 @@
-"""Batches in, weights out: log-probabilities, losses, optimizer, step, checkpoints."""
+"""Station 5: turns batches into weights. Log-probabilities, losses, optimizer, checkpoints."""

@@ -1,8 +1,8 @@
-"""Checkpoints: what a run needs to go on, written in the background and never half.
+"""Checkpoints: all that a resumed run needs, written in the background and never by half.
 
 One folder per step holds the train state (sharded arrays) and a JSON record (ledger, seed,
-counters), committed together. The last `keep` stay, and the best one. The only file that knows
-Orbax's names.
+counters), committed together. The last `keep` stay, and the best one. No other file uses Orbax to
+save or restore a run.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ _SETTLE_S = 60.0
 
 
 class CheckpointFolder:
-  """The checkpoints of one run in one folder.
+  """Checkpoints of one run in one folder.
 
-  A save that fails (disk full) is logged and counted in `failed_saves`; the run goes on, with the
+  A save that fails (disk full) is logged and counted in `failed_saves`; the run goes on with the
   previous checkpoint to fall back on. A checkpoint that cannot be read is moved aside, not
-  deleted, once an older one has been restored in its place.
+  deleted, once an older one has been restored instead.
+
+  Args:
+    keep: how many of the newest stay, at least 1.
   """
 
   def __init__(self, directory: str, *, keep: int):
@@ -39,23 +42,23 @@ class CheckpointFolder:
       raise ValueError(f'checkpoints.keep is {keep}: keep at least 1.')
     self._directory, self._keep = os.path.abspath(directory), keep
     self.failed_saves = 0
-    # What a killed run left half written goes first; nobody writes it any more.
+    # Half-written checkpoints of a killed run are removed first; nothing writes them any more.
     self._manager = self._open(cleanup=True)
 
   def save(self, step: int, state: TrainState, record: dict, metric: float | None) -> bool:
-    """Copies the state to the host, then writes it in the background.
+    """Copies the state to CPU memory, then writes it in the background.
 
-    A step that is on disk already is left as it is: rewriting it would leave a moment without.
+    A step that is on disk already is left as it is: rewriting it would leave a moment without it.
 
     Args:
       step: names the checkpoint; higher is newer.
       state: may be donated as soon as this returns.
       record: JSON-able; read back as it was, with tuples as lists.
-      metric: higher is better, for keeping the best; None leaves the checkpoint out of that.
+      metric: higher is better; None keeps the checkpoint from being the best.
     Returns:
-      Whether it is being written.
+      Whether the checkpoint is being written.
     """
-    # A background failure of the save before this one surfaces here, and is not this save's.
+    # A background failure of the previous save surfaces here and is not booked on this one.
     self.wait()
     if self.failed_saves:
       self._sweep()
@@ -68,17 +71,17 @@ class CheckpointFolder:
               state=ocp.args.StandardSave(state, save_args=_pieces(state)),
               record=ocp.args.JsonSave(record)))
     except (OSError, ValueError) as error:
-      # The arrays' writer tells of a full disk by a ValueError that quotes the system's error.
+      # The writer of arrays reports a full disk as a ValueError that quotes the system's error.
       if isinstance(error, ValueError) and 'os_error_code' not in str(error):
         raise
       self._failed(error)
       return False
 
   def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict] | None:
-    """The newest checkpoint that can be read, laid out as `abstract_state`; None if there is none.
+    """Restores the newest readable checkpoint, laid out as `abstract_state`; None if none exists.
 
     Raises:
-      ValueError: the newest holds another model or optimizer, or every checkpoint is damaged.
+      ValueError: the newest holds another model or optimizer, or all checkpoints are damaged.
     """
     self.wait()
     steps, damaged, reason = sorted(self._manager.all_steps(), reverse=True), [], None
@@ -87,7 +90,7 @@ class CheckpointFolder:
         self._compare(step, abstract_state)
         restored = self._manager.restore(step, args=ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract_state), record=ocp.args.JsonRestore()))
-      # What is wrong with a damaged file decides which of these it is.
+      # The kind of damage decides which of these is raised.
       except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, _DifferentError):
           raise
@@ -101,29 +104,29 @@ class CheckpointFolder:
     if reason is not None:
       raise ValueError(
           f'None of the {len(steps)} checkpoints in {self._directory} can be read: take another '
-          f'--workdir to start afresh.') from reason
+          f'--workdir to start a new run.') from reason
     return None
 
   def latest(self) -> int | None:
-    """The newest step that is on disk, or None."""
+    """Newest step on disk, or None."""
     return self._manager.latest_step()
 
   def best(self) -> int | None:
-    """The step with the highest metric among those on disk, or None."""
+    """Step with the highest metric among those on disk, or None."""
     scored = [(metrics[_METRIC], step) for step in self._manager.all_steps()
               if _METRIC in (metrics := self._manager.metrics(step) or {})]
     return max(scored)[1] if scored else None
 
   def wait(self) -> None:
-    """Returns when nothing is being written."""
+    """Waits until nothing is being written."""
     try:
       self._manager.wait_until_finished()
     except (OSError, ValueError) as error:
-      # Nothing but writing is done in the background.
+      # The background does nothing but write.
       self._failed(error)
 
   def close(self) -> None:
-    """Finishes what is being written and stops the threads."""
+    """Finishes the pending save and stops the threads."""
     self.wait()
     self._manager.close()
 
@@ -141,15 +144,15 @@ class CheckpointFolder:
   def _failed(self, error: OSError | ValueError) -> None:
     self.failed_saves += 1
     _settle()
-    # One that has failed keeps what it had begun, and saves nothing more. Should a thread of it
-    # write on all the same, a cleanup by the new one would fail and cost the next save.
+    # A manager that has failed keeps what it had begun and saves nothing more. If one of its
+    # threads still writes, a cleanup by the new manager would fail and cost the next save.
     self._manager = self._open(cleanup=False)
     self._sweep()
     logging.error('A checkpoint could not be written to %s (%s): the run goes on, and would resume '
                   'from step %s.', self._directory, str(error)[:500], self._manager.latest_step())
 
   def _sweep(self) -> None:
-    """Frees the room that failed saves take, as far as their writers let go of it."""
+    """Removes the files of failed saves, as far as their writers have closed them."""
     if jax.process_index() == 0:
       for half in pathlib.Path(self._directory).glob('*.orbax-checkpoint-tmp*'):
         try:
@@ -169,7 +172,7 @@ class CheckpointFolder:
             f'or take another --workdir.')
 
   def _set_aside(self, steps: list[int]) -> None:
-    """Renames damaged checkpoints, so that their steps can be saved again."""
+    """Moves damaged checkpoints aside, so that their steps can be saved again."""
     if not steps:
       return
     if jax.process_index() == 0:
@@ -181,27 +184,30 @@ class CheckpointFolder:
 
 
 def _settle() -> None:
-  """Lets Orbax's writers end, for at most `_SETTLE_S`: one of them failing ends the save, and the
-  others would write on, into the next save of that step if there is one."""
+  """Waits for Orbax's writers, at most `_SETTLE_S` seconds.
+
+  The failure of one ends the save; the others would go on and write into the next save of that
+  step.
+  """
   until = time.monotonic() + _SETTLE_S
   for thread in threading.enumerate():
     if type(thread).__name__ == '_SignalingThread':
-      # Its own `join` raises what the thread failed of, which has been told.
+      # Its own `join` raises the failure of the thread, which has been reported.
       threading.Thread.join(thread, max(0.0, until - time.monotonic()))
 
 
 def _pieces(state: TrainState) -> TrainState:
-  """How every array is cut on disk: parameters so that they can be exported one by one."""
+  """Save options of every array; parameters are cut so that they can be exported one by one."""
   whole = jax.tree.map(lambda _: ocp.SaveArgs(), state)
   return dataclasses.replace(whole, params=workdir.pieces(state.params))
 
 
 class _DifferentError(ValueError):
-  """A checkpoint that is whole, of something else: no older one would fit better."""
+  """Intact checkpoint of another model or optimizer; no older one would fit better."""
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:
-  """Shape of every array by its path, written alike for lists, tuples, dicts and dataclasses."""
+  """Shape of every array by its path, the same for lists, tuples, dicts and dataclasses."""
   return {jax.tree_util.keystr(path, simple=True, separator='.'): tuple(leaf.shape)
           for path, leaf in jax.tree.leaves_with_path(tree)}
 

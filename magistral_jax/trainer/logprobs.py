@@ -1,10 +1,10 @@
-"""Log-probabilities and entropies of tokens, without ever holding [tokens, vocabulary].
+"""Log-probabilities and entropies of tokens, without an array of [tokens, vocabulary].
 
 Letters: B rows, T tokens, D width, V vocabulary, S pieces the vocabulary is cut into over devices,
-C ids of one piece that are looked at in one turn.
+C ids of one piece that one turn covers.
 
-The vocabulary is viewed as [S, V / S], one piece per device of the tensor axis, and a turn takes
-C ids out of every piece. So each device multiplies with its own columns and nothing is gathered:
+The vocabulary is viewed as [S, V / S], one piece per device of the tensor axis, and a turn covers
+C ids of every piece. So each device multiplies with its own columns and nothing is gathered:
 
     device 0: ids 0 1 2 3 | device 1: ids 4 5 6 7       S = 2, C = 2
     turn 0:   ids 0 1       and            4 5
@@ -18,31 +18,31 @@ import chex
 import jax
 import jax.numpy as jnp
 
-# Finite, so that differences of two of them are 0 and not nan; exp of it is 0 all the same.
+# Finite, so that the difference of two is 0 and not nan; its exp is still 0.
 _NEVER = -1e30
-# Blocks that `trained_logps` cuts a microbatch into, and the places that one has at least: fewer
-# make slow products.
-_BLOCKS, _LEAST_PLACES = 8, 128
+# Number of blocks that `trained_logps` cuts a microbatch into, and the fewest positions of one;
+# smaller blocks make slow products.
+_BLOCKS, _LEAST_POSITIONS = 8, 128
 
 
 def token_logps(hidden, head, targets, *, temperature, vocab_chunk, vocab_shards=1):
-  """Log-probability of each target, and entropy of the distribution that it comes from.
+  """Log-probability of each target, and entropy of its distribution.
 
   With z = hidden @ head / temperature:  logp = z[target] - logsumexp(z),
   entropy = logsumexp(z) - sum softmax(z) z.
 
-  In chunks, the backward pass computes the logits a second time instead of keeping them: one more
-  product with the head, for memory of [B, T, C S] instead of [B, T, V].
+  With chunks the backward pass computes the logits again instead of keeping them: one more product
+  with the head, for memory of [B, T, C S] instead of [B, T, V].
 
   Args:
     hidden: [B, T, D] after the final norm.
     head: [D, V] output matrix, used in the dtype of hidden, as the sampler does.
     targets: [B, T] int32 in 0 .. V-1.
-    temperature: what the sampler divides its logits by, above 0.
-    vocab_chunk: ids looked at in one turn over all devices; 0 takes the vocabulary whole.
-    vocab_shards: S, over how many devices the vocabulary is cut; divides V.
+    temperature: the sampler's, by which logits are divided; above 0.
+    vocab_chunk: ids of one turn over all devices; 0 takes the vocabulary whole.
+    vocab_shards: S, number of devices that the vocabulary is cut over; divides V.
   Returns:
-    [B, T] float32 log-probabilities (nats); [B, T] float32 entropies (nats). Both may be
+    [B, T] float32 log-probabilities (nats); [B, T] float32 entropies (nats). Both can be
     differentiated with respect to hidden and head.
   Reference: the running logsumexp is that of online softmax, arXiv:1805.02867 algorithm 3.
   """
@@ -62,27 +62,27 @@ def token_logps(hidden, head, targets, *, temperature, vocab_chunk, vocab_shards
 
 
 def trained_logps(hidden, head, targets, mask, *, temperature, vocab_chunk):
-  """`token_logps` where `mask` [B, T] is, and zeros elsewhere, mostly without computing there.
+  """`token_logps` where `mask` [B, T] is True, and zeros elsewhere, mostly without computing there.
 
-  The places of all rows are put in order, trained ones first, and taken block by block as far as
-  there are any. Logits are held of one block only, of about as many numbers as chunks of the
-  vocabulary would have, and computed again for the gradient.
+  The positions of all rows are ordered, trained ones first, and processed block by block as far as
+  trained ones go. Logits exist for one block at a time, about as many numbers as a chunk of the
+  vocabulary would have, and are computed again for the gradient.
 
-      mask  . 1 1 . | . . 1 1      4 of 8 places: two blocks of two
+      mask  . 1 1 . | . . 1 1      4 of 8 positions: two blocks of two
 
-  For rows that lie on one device: places would have to be exchanged otherwise.
+  Rows must lie on one device; otherwise positions would have to be exchanged.
   """
   flat = lambda x: x.reshape(-1, *x.shape[2:])
-  size = _block_places(mask.size, head.shape[1], vocab_chunk)
-  # Ids first, as a tied head lies: the products with it then need no copy.
+  size = _block_positions(mask.size, head.shape[1], vocab_chunk)
+  # Ids first, the layout of a tied head, so that products with it need no copy.
   found = _blocked(*map(flat, (hidden, targets, mask)), head.astype(hidden.dtype).T, temperature,
                    size)
   return tuple(x.reshape(mask.shape) for x in found)
 
 
-def _block_places(places, vocab, vocab_chunk):
+def _block_positions(positions, vocab, vocab_chunk):
   share = vocab_chunk / vocab if vocab_chunk else 1 / _BLOCKS
-  return min(places, max(_LEAST_PLACES, math.ceil(share * places)))
+  return min(positions, max(_LEAST_POSITIONS, math.ceil(share * positions)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -103,13 +103,13 @@ def _blocked_forward(hidden, targets, mask, head, temperature, size):
 
   zeros = jnp.zeros(order.shape, jnp.float32)
   logp, entropy, norm = jax.lax.fori_loop(0, blocks, block, (zeros, zeros, zeros))
-  # The last block may have taken places that are not trained.
+  # The last block may contain positions that are not trained.
   found = tuple(jnp.where(mask, _take(x, _back(order, mask)), 0.0) for x in (logp, entropy))
   return found, (hidden, targets, mask, head, norm, entropy)
 
 
 def _blocked_backward(temperature, size, saved, gradients):
-  """The derivatives of `_backward`, block by block of places."""
+  """Derivatives of `_backward`, block by block of positions."""
   hidden, targets, mask, head, norm, entropy = saved
   order, blocks = _order(mask, size)
   gradients = (_take(jnp.where(mask, g, 0.0), order) for g in gradients)
@@ -137,18 +137,18 @@ _blocked.defvjp(_blocked_forward, _blocked_backward)
 
 
 def _order(mask, size):
-  """Places [n] up to whole blocks, those of `mask` first; and how many blocks have any of them."""
+  """Order of positions [n], padded to whole blocks, those of `mask` first; blocks with any."""
   order = jnp.argsort(~jnp.pad(mask, (0, -len(mask) % size)), stable=True)
   return order, -(-jnp.sum(mask, dtype=jnp.int32) // size)
 
 
 def _back(order, mask):
-  """Where in `order` each place of `mask` stands."""
+  """Index in `order` of each position of `mask`."""
   return jnp.argsort(order)[:len(mask)]
 
 
 def _take(x, order):
-  """x [n, ...] in another order of places; zeros for places beyond the last."""
+  """x [n, ...] in another order of positions; zeros for positions beyond the last."""
   return x.at[order].get(mode='fill', fill_value=0)
 
 
@@ -167,7 +167,7 @@ def _chunked(hidden, head, targets, temperature, chunk, shards):
 
 
 def _forward(hidden, head, targets, temperature, chunk, shards):
-  """One pass over the vocabulary with a running maximum m and sums scaled by exp(-m)."""
+  """Passes over the vocabulary once, with a running maximum m and sums scaled by exp(-m)."""
   pieces, width, turns = _cut(head.astype(hidden.dtype), chunk, shards)
 
   def turn(carry, i):
@@ -202,7 +202,7 @@ def _backward(temperature, chunk, shards, saved, gradients):
     log_p = z - column(norm)
     p = jnp.exp(log_p)
     hit = ids == column(targets)
-    # An id that is no id has p = 0, but log_p is huge: masked before the product.
+    # A padding column has p = 0 but a huge log_p: masked before the product.
     spread = p * (jnp.where(p > 0, log_p, 0.0) + column(entropy))
     d_z = (d_logp * (hit - p) - d_entropy * spread) / temperature
     columns = jax.lax.dynamic_slice_in_dim(pieces, i * width, width, axis=2)
@@ -221,7 +221,7 @@ _chunked.defvjp(_forward, _backward)
 
 
 def _cut(head, chunk, shards):
-  """The head as [D, S, C turns] (columns of zeros at the end of each piece), C, and the turns."""
+  """Head as [D, S, C turns] (zero columns at the end of each piece), C, and number of turns."""
   width, vocab = head.shape
   piece = vocab // shards
   turns = -(-piece // max(1, chunk // shards))
@@ -231,12 +231,12 @@ def _cut(head, chunk, shards):
 
 
 def _logits(hidden, pieces, vocab, start, width, temperature):
-  """[B, T, S, C] logits of the ids from `start` on in every piece, and those ids [S, C]."""
+  """Logits [B, T, S, C] of the ids from `start` on in every piece, and those ids [S, C]."""
   shards = pieces.shape[1]
   columns = jax.lax.dynamic_slice_in_dim(pieces, start, width, axis=2)
   z = jnp.einsum('btd,dsc->btsc', hidden, columns, preferred_element_type=jnp.float32)
   inside = start + jnp.arange(width)
   ids = jnp.arange(shards)[:, None] * (vocab // shards) + inside
-  # Columns of padding belong to no id, and must not be taken for the first of the next piece.
+  # Padding columns have no id and must not be taken for the first ids of the next piece.
   real = jnp.broadcast_to(inside < vocab // shards, ids.shape)
   return jnp.where(real, z / temperature, _NEVER), jnp.where(real, ids, -1)

@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-# exp(20) is beyond any use as a ratio; unbounded, exp overflows and one token voids the step.
+# Ratios beyond exp(20) are of no use; unbounded, exp overflows and one token voids the step.
 _MAX_LOG_RATIO = 20.0
 
 
@@ -31,7 +31,7 @@ def clipped_policy_loss(
     weight: [B, T] the token's share of the loss.
     mask: [B, T] bool, True where the sampler chose the token.
     clip_low, clip_high: how far below and above 1 the ratio may count.
-    importance_cap: the most that the ratio counts; 0 for no limit.
+    importance_cap: largest value that the ratio counts as; 0 for no limit.
   Returns:
     [] loss; dict of [] sums over tokens.
   References: ratio clipping arXiv:1707.06347 eq. 7; two bounds arXiv:2503.14476.
@@ -50,9 +50,9 @@ def truncated_policy_loss(
     logp, sampler_logp, advantage, weight, mask, *, clip_low, clip_high, importance_cap):
   """Policy gradient with truncated importance weights and no clipping.
 
-  A token of advantage A costs -min(r, importance_cap) A logp, the factor before logp a constant:
-  unlike under clipping, no token ever loses its gradient. Arguments and result as in
-  `clipped_policy_loss`; the clip bounds only say which ratios are counted as outside.
+  A token of advantage A costs -min(r, importance_cap) A logp, where the factor before logp is a
+  constant: unlike with clipping, no token loses its gradient. Arguments and results are those of
+  `clipped_policy_loss`; the clip bounds only decide which ratios are counted as outside.
 
   Reference: arXiv:2509.19128 (PipelineRL), with a cap of 5.
   """
@@ -71,11 +71,11 @@ LOSSES = dict(clipped=clipped_policy_loss, truncated=truncated_policy_loss)
 def reference_kl(logp, reference_logp, weight, mask):
   """Weighted estimate of KL(policy || reference): with d = reference_logp - logp, e^d - d - 1.
 
-  Never negative, and its variance is small; exact in expectation only for tokens of the policy
-  itself, which asynchronous ones are not quite.
+  It is never negative and has a small variance. It is unbiased only for tokens drawn by the policy
+  itself; asynchronous tokens are slightly off.
 
   Returns:
-    [] weighted sum, to be multiplied by the coefficient; [] sum over tokens, for reports.
+    [] weighted sum, to be multiplied by the coefficient; [] sum over tokens, for metrics.
   Reference: arXiv:2402.03300 eq. 4 (k3 of Schulman's note on approximating KL).
   """
   d = jnp.where(mask, jax.lax.stop_gradient(reference_logp) - logp, 0.0)
@@ -91,13 +91,13 @@ def supervised_loss(logp, weight, mask):
 
 
 def drift(logp, sampler_logp, mask):
-  """How far the trained policy is from those that sampled the tokens.
+  """Distance of the trained policy from the policies that sampled the tokens.
 
   With r = exp(logp - sampler_logp): k1 = -log r and k3 = r - 1 - log r both estimate
   KL(sampler || policy); (sum r)^2 / sum r^2 is the effective sample size.
 
   Returns:
-    dict of [] sums over tokens; [] largest |logp - sampler_logp|.
+    Dict of [] sums over tokens; [] largest |logp - sampler_logp|.
   """
   log_r = jax.lax.stop_gradient(jnp.where(mask, logp - sampler_logp, 0.0))
   r = jax.lax.stop_gradient(_ratio(logp, sampler_logp, mask))

@@ -7,17 +7,17 @@ import optax
 def make_optimizer(
     *, name: str, learning_rate: float, warmup_steps: int, beta1: float, beta2: float, eps: float,
     weight_decay: float, clip_norm: float, decayed=None) -> optax.GradientTransformation:
-  """Clips the global norm, then updates at a rate that rises over `warmup_steps` and stays.
+  """Makes an optimizer that clips the global norm and warms the learning rate up.
 
-  Moments are float32 whatever the parameters are, see `state.init_state`.
+  Moments are float32 whatever the dtype of the parameters, see `state.init_state`.
 
   Args:
     name: a key of OPTIMIZERS.
-    learning_rate: after the warm-up.
+    learning_rate: the constant rate after the warm-up.
     warmup_steps: step i (from 0) has learning_rate x (i + 1) / warmup_steps until it is reached.
-    beta1, beta2, eps, weight_decay: of AdamW; 'sgd' takes beta1 as its momentum.
-    clip_norm: longest gradient let through, over all parameters together; 0 for no limit.
-    decayed: tree of bool like the parameters, True where weight decay applies; None: everywhere.
+    beta1, beta2, eps, weight_decay: those of AdamW; 'sgd' uses beta1 as its momentum.
+    clip_norm: largest norm of the gradient over all parameters; 0 for no limit.
+    decayed: tree of bool like the parameters, True where weight decay applies; None for all.
   Raises:
     ValueError: another `name`.
   """
@@ -30,7 +30,7 @@ def make_optimizer(
 
 
 def warmup(learning_rate: float, warmup_steps: int) -> optax.Schedule:
-  """Rate of step i: learning_rate x min(1, (i + 1) / warmup_steps). Never 0, so no step is lost."""
+  """Rate of step i, learning_rate x min(1, (i + 1) / warmup_steps); never 0, so no step is lost."""
   return lambda step: learning_rate * jnp.minimum(1.0, (step + 1) / max(1, warmup_steps))
 
 

@@ -1,4 +1,4 @@
-"""The trainer: owns the train state and turns batches into new weights."""
+"""Trainer role: owns the train state and turns batches into new weights."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ _MEANS = tuple(key for key in SUMS
 
 
 class MeshTrainer:
-  """Trains on one batch at a time. Rows are those of this process: all of them if it is alone.
+  """Trainer on a mesh, one batch at a time; rows are those of this process, all if it is alone.
 
   Reads:  Batch (or Rows, supervised). Owns: the train state, the version, the count of bad steps.
-  A step donates the state: whoever wants to keep `params` across a call copies them first.
+  A step donates the state: a caller that keeps `params` across a call copies them first.
+
+  Args:
+    microbatch_rows: rows of a microbatch over all processes.
+    max_bad_steps: consecutive steps without a finite gradient after which training stops.
+  Raises:
+    ValueError: the mesh does not divide the rows of a microbatch.
   """
 
   def __init__(self, state: TrainState, step: Step, *, mesh: jax.sharding.Mesh,
@@ -36,7 +42,7 @@ class MeshTrainer:
           f'devices: make it a multiple of {" x ".join(keys)}.')
     self.state = state
     self.version = int(jax.device_get(state.step))
-    self.bad_steps = 0       # In all, skipped for a gradient that was not finite.
+    self.bad_steps = 0       # Steps skipped for a gradient that was not finite.
     self._bad_in_a_row = 0
     self._step, self._mesh = step, mesh
     start, stop = sharding.local_span(mesh, microbatch_rows)
@@ -47,18 +53,18 @@ class MeshTrainer:
 
   @property
   def params(self):
-    """The parameters now; the next call of `train` or `supervised` deletes these buffers."""
+    """Current parameters; the next call of `train` or `supervised` deletes these buffers."""
     return self.state.params
 
   def train(self, batch: Batch) -> dict[str, float]:
-    """One optimizer step per minibatch; the batch then counts as one version.
+    """Takes one optimizer step per minibatch; the batch counts as one version.
 
-    A minibatch whose gradient is not finite leaves the weights as they are and is counted.
+    A minibatch whose gradient is not finite leaves the weights unchanged and is counted.
 
     Returns:
-      Means over the trained tokens of the batch, losses as means over its minibatches, maxima,
-      and `skipped`, minibatches without effect. `logprob_gap_max` compares sampler and trainer
-      on the same weights, so it is there only when every token was drawn by the current version.
+      Metrics: means over the trained tokens of the batch, losses as means over its minibatches,
+      maxima, and `skipped`, the minibatches without effect. `logprob_gap_max` compares sampler and
+      trainer on the same weights, so it is there only if the current version drew every token.
     Raises:
       RuntimeError: max_bad_steps minibatches in a row had no finite gradient.
     """
@@ -68,12 +74,12 @@ class MeshTrainer:
                for i, rows in enumerate(batch.minibatches)]
     metrics = _summary(reports)
     if on_policy:
-      # Later minibatches meet weights that the earlier ones have changed.
+      # The first minibatch only: later ones run on weights that earlier ones have changed.
       metrics['logprob_gap_max'] = reports[0]['sampler_gap_max']
     return metrics
 
   def supervised(self, rows: Rows) -> dict[str, float]:
-    """One optimizer step of supervised learning on the trained tokens of `rows`.
+    """Takes one optimizer step of supervised learning on the trained tokens of `rows`.
 
     Raises:
       RuntimeError: as `train`.
@@ -84,7 +90,7 @@ class MeshTrainer:
             or key.startswith('router_')}
 
   def score(self, rows: Rows) -> np.ndarray:
-    """[R, T] log-probabilities of the targets under the current weights."""
+    """Log-probabilities [R, T] of the targets under the current weights."""
     parts = [jax.device_get(self._step.score(self.state.params, part)[0])
              for part in self._microbatches(rows)]
     return np.concatenate(parts)[:len(rows)]
@@ -102,13 +108,13 @@ class MeshTrainer:
     return report
 
   def _microbatches(self, rows: Rows):
-    """Slices of microbatch_rows rows on the mesh; the last one is filled with empty rows."""
+    """Yields slices of microbatch_rows rows on the mesh; the last is filled with empty rows."""
     for start in range(0, len(rows), self._local_rows):
       part = rows[start:start + self._local_rows]
       yield jax.tree.map(self._put, part.filled(self._local_rows).arrays())
 
   def _put(self, local: np.ndarray):
-    """The rows of this process, as its part of a microbatch over all of them."""
+    """Puts the rows of this process on the mesh as its part of a microbatch."""
     return jax.make_array_from_process_local_data(
         self._row_sharding, local, (self._microbatch_rows, *local.shape[1:]))
 
@@ -126,16 +132,16 @@ class MeshTrainer:
 
 
 def _summary(reports: list[dict[str, float]]) -> dict[str, float]:
-  """What the minibatches of a batch amount to; those that were skipped only count as skipped.
+  """Metrics of a batch from those of its minibatches; skipped ones count only in `skipped`.
 
-  With none left every mean is nan, which is what was measured.
+  If all were skipped, every mean is nan.
   """
   skipped = sum(report['bad_step'] for report in reports)
   used = [report for report in reports if not report['bad_step']]
   reports = used or [dict.fromkeys(METRICS, math.nan) | dict(routing=None)]
   total = lambda key: sum(report[key] for report in reports)
   tokens = max(1.0, total('tokens'))
-  # No ratios in supervised learning.
+  # Supervised learning has no ratios.
   squared = total('ratio_squared') or math.inf
   routed = {}
   if reports[0]['routing'] is not None:

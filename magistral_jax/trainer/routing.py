@@ -1,7 +1,7 @@
-"""What the routers of a mixture of experts did, and a loss that keeps them balanced.
+"""Routing statistics of a mixture of experts, and a loss that balances its routers.
 
 Letters: L layers, B rows, T tokens, E experts, k experts of a token.
-Everything is counted over real tokens: padding has router logits, but meets no expert.
+Only real tokens are counted: padding has router logits but passes no expert.
 """
 
 import jax
@@ -13,15 +13,17 @@ COLUMNS = ('pairs', 'repeat_first', 'repeat_any', 'aux')
 
 
 def balance_loss(logits, segments, k):
-  """[L]: E sum over experts of f_e P_e, for each layer.
+  """Balance loss [L] of each layer: E sum over experts of f_e P_e.
 
   f_e is the share of tokens that chose expert e (of k choices, so they sum to k; a constant), P_e
   the mean probability that the router gives it. Perfect balance costs k, collapse onto k experts E.
 
   Args:
-    logits: [L, B, T, E] of the routers; segments: [B, T], 0 is padding; k: experts of a token.
+    logits: [L, B, T, E] of the routers.
+    segments: [B, T], 0 for padding.
+    k: experts of a token.
   Reference: arXiv:2101.03961 eq. 4-6, there for k = 1. Each layer is balanced by itself, as there;
-    transformers takes f and P over the tokens of all layers together.
+    transformers computes f and P over the tokens of all layers together.
   """
   real = (segments > 0)[None, ..., None]
   mean = lambda x: jnp.sum(jnp.where(real, x, 0.0), axis=(1, 2)) / jnp.maximum(1.0, jnp.sum(real))
@@ -30,19 +32,19 @@ def balance_loss(logits, segments, k):
 
 
 def balanced(logits, rows, k, coef):
-  """What a microbatch adds to the loss, coef times its balance loss, and to the records.
+  """Term of the loss of a microbatch, coef times its balance loss, and its routing sums.
 
-  It counts as much as its tokens weigh in the loss, so that microbatches add up to a mean.
+  The term is weighted like the tokens of the microbatch, so that microbatches add up to a mean.
   """
   aux = jnp.sum(rows['weight']) * balance_loss(logits, rows['segments'], k)
   return coef * jnp.mean(aux), dict(routing=sums(logits, rows['segments'], k, aux))
 
 
 def sums(logits, segments, k, aux):
-  """[L, E + 4] what adds up over microbatches: counts of each expert, then COLUMNS.
+  """Sums [L, E + 4] that add up over microbatches: counts of each expert, then COLUMNS.
 
-  Of each pair of neighbouring tokens of one sequence: do they have the same first choice, and do
-  they share any choice (arXiv:2401.04088 section 5, table 5)?
+  Pairs are neighbouring tokens of one sequence. They are counted if their first choices are equal,
+  and if they share any choice (arXiv:2401.04088 section 5, table 5).
 
   Args:
     aux: [L] this microbatch's part of the balance loss.
@@ -60,11 +62,11 @@ def sums(logits, segments, k, aux):
 
 
 def report(total, *, minibatches: int) -> dict[str, float]:
-  """Metrics of `sums` [L, E + 4] over a batch: shares of all choices, of all pairs, mean loss.
+  """Metrics of `sums` [L, E + 4] over a batch: shares of choices and of pairs, mean loss.
 
-  `router_usage_<e>` is expert e's share of the choices, mean of the layers; `router_usage_max` the
-  largest of any expert in any layer. An even router gives 1 / E, `router_repeat_first` 1 / E and,
-  for 2 of 8, `router_repeat_any` 0.464.
+  `router_usage_<e>` is expert e's share of the choices, averaged over layers; `router_usage_max` is
+  the largest of any expert in any layer. An even router has 1 / E for both and for
+  `router_repeat_first`, and, with 2 of 8, 0.464 for `router_repeat_any`.
   """
   total = np.asarray(total, float)
   counts, columns = total[:, :-len(COLUMNS)], dict(zip(COLUMNS, total[:, -len(COLUMNS):].T,
@@ -79,6 +81,6 @@ def report(total, *, minibatches: int) -> dict[str, float]:
 
 
 def _picked(logits, k):
-  """[L, B, T, E] float32: 1 where an expert is among the k chosen, as in models/moe.py."""
+  """Choices [L, B, T, E] float32: 1 where an expert is among the k chosen, as in models/moe.py."""
   _, chosen = jax.lax.top_k(logits, k)
   return jnp.sum(jax.nn.one_hot(chosen, logits.shape[-1], dtype=jnp.float32), axis=-2)

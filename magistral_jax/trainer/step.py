@@ -1,4 +1,4 @@
-"""The compiled steps: add up gradients over microbatches, then apply them once.
+"""Compiled train steps: sum gradients over microbatches, then apply them once.
 
 Letters: B rows of one microbatch, T tokens, D width, V vocabulary.
 """
@@ -17,7 +17,7 @@ from magistral_jax.trainer import losses, routing
 from magistral_jax.trainer.logprobs import token_logps, trained_logps
 from magistral_jax.trainer.state import TrainState, trained
 
-# Accumulated over microbatches: sums (over trained tokens, but for the two losses) and a maximum.
+# Accumulated over microbatches: sums (over trained tokens, except the two losses) and a maximum.
 SUMS = ('loss', 'policy_loss', 'tokens', 'clip_fraction_low', 'clip_fraction_high', 'ratio',
         'ratio_squared', 'kl_k1', 'kl_k3', 'kl_reference', 'entropy')
 MAXIMA = ('sampler_gap_max',)
@@ -28,14 +28,14 @@ METRICS = SUMS + MAXIMA + APPLIED
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-  """Compiled functions; arguments marked * are donated.
+  """Compiled functions of one trainer; arguments marked * are donated.
 
-  `rows` is a dict of [B, T] arrays; where rows have images, also of theirs, under `images`. `grads`
-  has what is trained of `params`.
+  `rows` is a dict of [B, T] arrays, with those of images under `images` if rows have any. `grads`
+  covers the trained part of `params`.
   """
   zeros: Callable       # (params) -> (grads, totals): float32, sharded as the parameters.
   accumulate: Callable  # (params, reference, grads*, totals*, rows) -> (grads, totals).
-  supervise: Callable   # The same for supervised learning; `reference` is not looked at.
+  supervise: Callable   # The same for supervised learning; ignores `reference`.
   apply: Callable       # (state*, grads, totals, advance) -> (state, ([len(METRICS)] float32,
                         # [L, E + 4] routing.sums or None without experts)).
   score: Callable       # (params, rows) -> ([B, T] logp, [B, T] entropy).
@@ -54,14 +54,15 @@ def make_step(
       `routed` also the router logits [L, B, T, E].
     head: (params) -> [D, V].
     state: the state to be trained, or its `abstract_state`. Only its shardings are read: each step
-      returns the state exactly as it lay before, so that no second call compiles again.
+      returns the state with the same shardings, so that a second call does not compile again.
     temperature: the sampler's; logits are divided by it before the log-softmax.
     vocab_shards: devices that the head's V axis is cut over.
-    frozen: keys of the parameter tree that have no gradient and stay as they are.
-    whole_rows: rows and head lie on one device, so that prompts need not pass the head.
-    routed: the model's shape if it has experts; `routing.balanced` says how they are balanced.
-    The rest: config section `loss`, see `losses` and `logprobs`; a key that cannot work raises
-      ValueError.
+    frozen: keys of the parameter tree that have no gradient and do not change.
+    whole_rows: rows and head lie on one device, so that prompts can skip the head.
+    routed: the model's config if it has experts; `routing.balanced` says how they are balanced.
+    The rest: config section `loss`, see `losses` and `logprobs`.
+  Raises:
+    ValueError: a key that cannot work.
   """
   check_loss(name=name, temperature=temperature, clip_low=clip_low, clip_high=clip_high,
              kl_coef=kl_coef, kl_reference=kl_reference, kl_ema=kl_ema)
@@ -91,25 +92,25 @@ def make_step(
     loss = losses.supervised_loss(logp, rows['weight'], rows['mask']) + balance
     return loss, dict(loss=loss, **routes, **_common(entropy, rows['mask']))
 
-  places = jax.tree.map(lambda x: x.sharding, state)
-  # The step counter lies whole on every device, and so do the metrics.
-  grads = trained(places.params, frozen), places.step
+  shardings = jax.tree.map(lambda x: x.sharding, state)
+  # The step counter is replicated, and so are the metrics.
+  grads = trained(shardings.params, frozen), shardings.step
   return Step(
       zeros=jax.jit(lambda params: _zeros(trained(params, frozen), routed), out_shardings=grads),
       accumulate=_accumulator(policy, grads, frozen),
       supervise=_accumulator(supervised, grads, frozen),
-      apply=_applier(optimizer, kl_ema if kl_reference == 'ema' else None, (places, places.step),
-                     frozen),
+      apply=_applier(optimizer, kl_ema if kl_reference == 'ema' else None,
+                     (shardings, shardings.step), frozen),
       score=jax.jit(lambda params, rows: run(params, rows, everywhere=True)[:2]))
 
 
 def _runner(forward, head, routed, router_aux_coef, temperature, vocab, whole_rows):
-  """The function that all others begin with."""
+  """Makes the forward pass that all steps begin with."""
 
   def run(params, rows, temperature=temperature, everywhere=False):
-    """[B, T] log-probabilities and entropies; [] balance loss; what to record of the routers.
+    """Log-probabilities and entropies [B, T]; [] balance loss; dict of routing sums.
 
-    Those of places that are not trained mean nothing, but `everywhere` is asked for.
+    At positions that are not trained they are undefined unless `everywhere` is True.
     """
     hidden = forward(params, *_read(rows))
     balance = 0.0, {}
@@ -126,14 +127,14 @@ def _runner(forward, head, routed, router_aux_coef, temperature, vocab, whole_ro
 
 
 def _accumulator(loss, out_shardings, frozen):
-  """Adds the gradients and metrics of one microbatch to those of the others, in place."""
+  """Makes the function that adds gradients and metrics of one microbatch in place."""
 
   def accumulate(params, reference, grads, totals, rows):
     whole = lambda some: {**params, **some} if frozen else some
     new, values = jax.grad(lambda some: loss(whole(some), reference, rows), has_aux=True)(
         trained(params, frozen))
     grads = jax.tree.map(lambda total, g: total + g.astype(jnp.float32), grads, new)
-    # Supervised learning has no ratios: what it does not measure stays 0.
+    # Supervised learning has no ratios: metrics that it lacks stay 0.
     join = lambda key: jnp.maximum if key in MAXIMA else jnp.add
     return grads, {key: join(key)(total, values.get(key, 0.0)) for key, total in totals.items()}
 
@@ -141,10 +142,10 @@ def _accumulator(loss, out_shardings, frozen):
 
 
 def _applier(optimizer, kl_ema, out_shardings, frozen):
-  """One optimizer step, or none where the gradient is not finite.
+  """Makes the optimizer step, which has no effect if the gradient is not finite.
 
-  The decision is a select on the device, so the host need not wait for it. Moments are left as
-  they were too: one bad batch must not poison the averages.
+  The decision is a select on the device, so the CPU need not wait for it. Moments are kept as well:
+  one bad batch must not poison the averages.
   """
 
   def apply(state, grads, totals, advance):
@@ -170,7 +171,7 @@ def _applier(optimizer, kl_ema, out_shardings, frozen):
 
 
 def _read(rows):
-  """What the forward pass reads of the rows; images only where rows have any."""
+  """Arguments of the forward pass from the rows; images only if rows have any."""
   names = ('tokens', 'positions', 'segments', 'images')
   return [rows[name] for name in names if name in rows]
 

@@ -1,1 +1,1 @@
-"""From trainer to sampler: the policy's weights, resharded and always copied."""
+"""Station 6: from trainer to sampler. The policy's weights, resharded and always copied."""

@@ -1,4 +1,4 @@
-"""Groups made of lengths and rewards."""
+"""Makers of groups from lengths and rewards."""
 import types
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Standardised advantages and token weights against values worked out by hand."""
+"""Standardised advantages and token weights equal values worked out by hand."""
 import numpy as np
 import pytest
 
@@ -7,14 +7,14 @@ from magistral_jax.batching import advantages
 
 @pytest.fixture
 def two(make):
-  """Groups of advantages (-.5, .5) and (-.3, .1, .2), of 10 and 20 tokens."""
+  """Two groups with advantages (-.5, .5) and (-.3, .1, .2), of 10 and 20 tokens."""
   return [make.group(0, [4, 6], [0.0, 1.0]), make.group(1, [2, 8, 10], [0.0, 0.4, 0.5])]
 
 
 def test_standardised_over_the_minibatch_sequence_wise(two):
   raw = np.array([-.5, .5, -.3, .1, .2])
   got = np.concatenate(advantages.standardise(two, 'minibatch'))
-  # Lengths play no part: one entry per sequence.
+  # Lengths have no influence: one entry per sequence.
   np.testing.assert_allclose(got, raw / np.sqrt((raw ** 2).mean()), rtol=1e-6)
   assert abs(got.mean()) < 1e-9 and got.std() == pytest.approx(1.0)
 

@@ -1,4 +1,4 @@
-"""What was sampled is what is trained: nothing lost, nothing twice, nothing moved."""
+"""Batches train what was sampled: nothing lost, nothing doubled, nothing moved."""
 import numpy as np
 import pytest
 
@@ -15,7 +15,7 @@ def groups(make):
 
 
 def sequences(rows):
-  """{(tokens read and predicted): (weight, advantage, log-probabilities)} of packed rows."""
+  """Sequences of packed rows, {(tokens): (weight, advantage, log-probabilities)}."""
   found = {}
   for r in range(len(rows)):
     for segment in range(1, rows.segments[r].max() + 1):
@@ -57,8 +57,8 @@ def test_efficiency_leaves_out_rows_of_padding(groups):
   many = make_batch(groups, **dict(SETTINGS, microbatch_rows=32))
   assert len(many.minibatches[0]) == 32
   assert few.packing_efficiency == many.packing_efficiency
-  places = sum(len(g.prompt.tokens) + len(c.tokens) - 1 for g in groups for c in g.completions)
-  assert few.packing_efficiency == pytest.approx(places / few.minibatches[0].tokens.size)
+  positions = sum(len(g.prompt.tokens) + len(c.tokens) - 1 for g in groups for c in g.completions)
+  assert few.packing_efficiency == pytest.approx(positions / few.minibatches[0].tokens.size)
 
 
 def test_groups_must_divide_into_minibatches(groups):

@@ -1,4 +1,4 @@
-"""Groups come together in any order, and the same groups make the same batch."""
+"""Groups are gathered in any order, and the same groups make the same batch."""
 import dataclasses
 import random
 
@@ -12,7 +12,7 @@ SETTINGS = dict(group_size=3, prompts_per_batch=4, minibatches=2, max_staleness=
 
 
 def scored(make, ordinals, version=0):
-  """(prompt, completion, verdict) of whole groups."""
+  """Scored completions, (prompt, completion, verdict), of whole groups."""
   return [(make.prompt(o), make.completion(o, i, 2 + (o + i) % 7, version), make.verdict(i / 2))
           for o in ordinals for i in range(3)]
 

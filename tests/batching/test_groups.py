@@ -1,4 +1,4 @@
-"""Advantages by hand, and which groups are worth training on."""
+"""Groups: advantages by hand, and which ones are trained on."""
 import pytest
 
 from magistral_jax.batching import groups
@@ -28,7 +28,7 @@ def test_settle(make, rewards, statuses, fate):
   assert groups.settle(groups.make_group(make.prompt(0), scored)) == fate
 
 
-def test_a_group_stands_in_sample_order(make):
+def test_a_group_is_in_sample_order(make):
   scored = [(make.completion(7, i, 2 + i), make.verdict(float(i))) for i in (2, 0, 1)]
   group = groups.make_group(make.prompt(7), scored)
   assert [c.sample for c in group.completions] == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Rows by hand, nothing lost, and how much padding is saved."""
+"""Packing: rows by hand, nothing lost, and the padding that is saved."""
 import numpy as np
 import pytest
 
@@ -7,7 +7,7 @@ from magistral_jax.batching import packing
 
 
 def skewed_lengths(count, longest, seed=0):
-  """Lengths spread over a factor of 5 and skewed to the right, as reasoning traces are."""
+  """Draws lengths over a factor of 5, skewed to the right like those of reasoning traces."""
   spread = np.random.default_rng(seed).lognormal(0.0, 0.5, count)
   low, high = np.quantile(spread, [0.02, 0.98])
   return np.clip(longest * (0.2 + 0.8 * (spread - low) / (high - low)), longest / 5,
@@ -32,22 +32,22 @@ def test_a_row_by_hand():
   assert packing.efficiency(rows.segments) == pytest.approx(5 / 6)
 
 
-def picture(tokens, seed, merge=1):
-  """An image whose embeddings go to these places of its prompt; patches of 12 numbers."""
+def image(tokens, seed, merge=1):
+  """Image whose embeddings go to these positions of its prompt; patches of 12 numbers."""
   rng, n = np.random.default_rng(seed), len(tokens) * merge ** 2
   return records.Image(rng.integers(1, 256, (n, 12), np.uint8),
                        rng.integers(0, 9, (n, 2), np.int32), np.array(tokens, np.int32))
 
 
-def test_pictures_of_a_row_by_hand():
-  """Tokens 3 stand for pictures; the longer sequence comes first."""
-  one, two, three = picture([1, 2], 0), picture([0], 1), picture([3], 2)
+def test_images_of_a_row_by_hand():
+  """Tokens 3 take embeddings of images; the longer sequence comes first."""
+  one, two, three = image([1, 2], 0), image([0], 1), image([3], 2)
   rows = packing.pack([
       packing.PackedSequence(np.array([3, 7]), np.array([3, 4]), 0.5, images=(two,)),
       packing.PackedSequence(np.array([6, 3, 3, 3]), np.array([5]), 0.5, images=(one, three)),
   ], row_tokens=8, rows_multiple=2, patches=packing.Patches(row_patches=6, pixels=12))
   np.testing.assert_array_equal(rows.tokens[0], [6, 3, 3, 3, 3, 7, 3, 0])
-  # The 3 that was drawn, at the end, stands for nothing.
+  # The 3 at the end was drawn and takes no embedding.
   np.testing.assert_array_equal(rows.images.index[0], [0, 1, 2, 3, 4, 0, 0, 0])
   np.testing.assert_array_equal(rows.images.segments[0], [1, 1, 2, 3, 0, 0])
   np.testing.assert_array_equal(rows.images.pixels[0, :4],
@@ -59,7 +59,7 @@ def test_pictures_of_a_row_by_hand():
 def test_merged_patches_count_as_one_embedding():
   rows = packing.pack([
       packing.PackedSequence(np.array([3, 3, 3]), np.array([5]), 1.0,
-                      images=(picture([0, 1], 0, merge=2), picture([2], 1, merge=2)))],
+                             images=(image([0, 1], 0, merge=2), image([2], 1, merge=2)))],
       row_tokens=4, rows_multiple=1, patches=packing.Patches(row_patches=16, pixels=12))
   np.testing.assert_array_equal(rows.images.index[0], [1, 2, 3, 0])
   np.testing.assert_array_equal(rows.images.segments[0], [1] * 8 + [2] * 4 + [0] * 4)
@@ -67,7 +67,7 @@ def test_merged_patches_count_as_one_embedding():
 
 def test_a_row_holds_no_more_patches_than_fit():
   long = lambda n: packing.PackedSequence(np.full(n + 1, 3), np.array([5]), 1.0,
-                                   images=(picture(range(n), n),))
+                                          images=(image(range(n), n),))
   room = packing.Patches(row_patches=8, pixels=12)
   rows = packing.pack([long(5), long(4), long(3)], row_tokens=64, rows_multiple=1, patches=room)
   assert (rows.images.segments > 0).sum(1).tolist() == [8, 4]
@@ -97,7 +97,7 @@ def test_first_fit_decreasing_is_what_its_name_says(seed):
 
 
 def padded_collation(lengths, budget):
-  """Microbatches of greedy collation where each sequence is padded to its microbatch's longest."""
+  """Collates greedily into microbatches, each sequence padded to the longest of its microbatch."""
   microbatches = []
   for length in sorted(lengths, reverse=True):
     for m in microbatches:
@@ -115,12 +115,12 @@ def test_packing_efficiency_on_skewed_lengths(count, longest, row_tokens, microb
   lengths = skewed_lengths(count, longest)
   assert lengths.max() <= 5 * lengths.min() + 5
   rows = packing.first_fit_decreasing(lengths, row_tokens)
-  filled = lambda places: lengths.sum() / places
+  filled = lambda positions: lengths.sum() / positions
   assert filled(len(rows) * row_tokens) >= 0.95
   # One sequence per row, even if rows were only as long as the longest sequence.
   assert filled(count * longest) < 0.5
-  # The paper's collation into microbatches of as many tokens. Without borders between rows it
-  # saves at most one microbatch; with each sequence padded to its neighbours it needs more.
+  # The paper's collation fills microbatches of as many tokens. Without borders between rows it
+  # saves at most one microbatch; with each sequence padded to the longest beside it, it needs more.
   budget = microbatch_rows * row_tokens
   ours = -(-len(rows) // microbatch_rows)
   assert ours <= 1 + len(packing.first_fit_decreasing(lengths, budget))
@@ -128,8 +128,8 @@ def test_packing_efficiency_on_skewed_lengths(count, longest, row_tokens, microb
 
 
 def test_too_long_a_sequence_names_the_keys():
-  with pytest.raises(ValueError, match='A sequence of 9 places does not fit in a row of 8: raise '
-                                       'batching.row_tokens'):
+  with pytest.raises(ValueError, match='A sequence of 9 positions does not fit in a row of 8: '
+                                       'raise batching.row_tokens'):
     packing.first_fit_decreasing([3, 9], 8)
 
 
@@ -152,9 +152,9 @@ def test_examples_weigh_every_completion_token_alike():
   assert packing.evenly_weighted(rows[3:]).weight.sum() == 0.0
 
 
-def test_rows_are_filled_and_cut_with_their_pictures():
+def test_rows_are_filled_and_cut_with_their_images():
   rows = packing.pack(
-      [packing.PackedSequence(np.array([3]), np.array([5]), 1.0, images=(picture([0], 0),))],
+      [packing.PackedSequence(np.array([3]), np.array([5]), 1.0, images=(image([0], 0),))],
       row_tokens=4, rows_multiple=1, patches=packing.Patches(row_patches=2, pixels=12))
   filled = rows.filled(3)
   assert len(filled) == 3 and filled.images.pixels.shape == (3, 2, 12)

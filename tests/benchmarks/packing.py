@@ -1,11 +1,11 @@
-"""How full the rows are: ours, one row per sequence, in order of arrival, the paper's collation.
+"""Packing efficiency of ours, one row per sequence, order of arrival, and the paper's collation.
 
 Run:  python tests/benchmarks/packing.py
 
-Completion lengths are log-normal, cut at the limit, as those of a policy that reasons: most short,
-a few very long. Every layout gets the same sequences and rows of the same length. Ours is the rule
-of the paper's greedy collation, which is written here a second time, plainly, from its description:
-the two must agree. `bound` is the efficiency when only the last row is not full;
+Completion lengths are log-normal, cut at the limit, like those of a policy that reasons: most are
+short, a few very long. Every layout gets the same sequences and rows of the same length. Ours
+follows the rule of the paper's greedy collation, which is written here a second time, plainly, from
+its description; the two must agree. `bound` is the efficiency if only the last row is not full;
 `padding_saved` is 1 - padding of ours / padding of the other.
 Reference: arXiv:2506.10910 section 3.2 (19 % less padding; it does not say than what).
 """
@@ -23,7 +23,7 @@ def one_per_sequence(lengths, row_tokens):
 
 
 def in_order(lengths, row_tokens):
-  """Rows are filled in order of arrival; a sequence that does not fit opens the next one."""
+  """Fills rows in order of arrival; a sequence that does not fit opens the next row."""
   rows, room = [], 0
   for i, length in enumerate(lengths):
     if length > room:
@@ -35,7 +35,7 @@ def in_order(lengths, row_tokens):
 
 
 def greedy_collation(lengths, row_tokens):
-  """By descending length, each sequence into an existing microbatch with room, else a new one."""
+  """Puts sequences, longest first, into the first microbatch with room, else into a new one."""
   rows, room = [], []
   for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
     for r in range(len(rows)):
@@ -55,13 +55,13 @@ LAYOUTS = dict(one_per_sequence=one_per_sequence, in_order=in_order,
 
 
 def lengths_of(batch: int, spread: float, row_tokens: int, seed: int) -> np.ndarray:
-  """Places of `batch` sequences: the median a sixth of a row, log-normal, at most a row."""
+  """Draws log-normal lengths of sequences: the median a sixth of a row, at most a row."""
   drawn = np.random.default_rng(seed).lognormal(np.log(row_tokens / 6), spread, batch)
   return np.clip(drawn, 8, row_tokens).astype(int)
 
 
 def measure(args, spread: float) -> dict:
-  """Means over the batches: share of places filled, rows, padding saved by ours."""
+  """Means over the batches: share of positions filled, rows, padding saved by ours."""
   filled = {name: [] for name in (*LAYOUTS, 'bound')}
   rows = {name: [] for name in LAYOUTS}
   empty, skew = dict.fromkeys(LAYOUTS, 0), []

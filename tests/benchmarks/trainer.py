@@ -1,26 +1,27 @@
-r"""PackedSequence tokens per second, forward, backward and AdamW: ours and torch with transformers.
+r"""Training speed, tokens per second of forward, backward and AdamW: ours and transformers.
 
 Run:  python tests/benchmarks/trainer.py --checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
           --transformers_python=PEERS/bin/python
 
-One optimizer step of supervised learning on the same sequences, weights and hyperparameters, in
-float32. `ours` and `transformers` get them one per row, padded to the longest, the same rows in a
-microbatch; `ours_packed` gets them as this project trains, several in a row, and in a microbatch no
-more places than the others. Places that hold a token count, padding does not, so the figures
-compare the same work. The losses are printed: they must agree, or the work was not the same.
-What favours the peer: fused AdamW, no attention mask (padding stands on the right), no
-entropies. Only ours leaves prompts out of the head, which the peer's loss could too.
+Each takes one optimizer step of supervised learning on the same sequences, weights and
+hyperparameters, in float32. `ours` and `transformers` get one sequence per row, padded to the
+longest, and equal microbatches; `ours_packed` gets several sequences in a row, as this project
+trains, and no more positions in a microbatch than the others. Positions that hold a token count,
+padding does not, so the figures compare the same work. The losses are printed: they must agree, or
+the work was not the same. Three things favour the peer: fused AdamW, no attention mask (padding is
+on the right), no entropies. Only ours leaves prompts out of the head, which the peer's loss could
+do too.
 
 2026-11-22, --repeats=2 --sequences=16 --row_tokens=366, on 2 hyperthreads of one core that other
-programs kept busy (load about 10). It is not the idle machine that ratios are meant for: a peer
-whose threads wait for each other loses more there, so that they say little of an idle one. Packing
-gained nothing, with 14 % of its 7 rows empty and one row in a microbatch (now 4 %, and two).
+programs kept busy (load about 10). Ratios are meant for an idle machine: on a busy one a peer whose
+threads wait for each other loses more, so these say little. Packing gained nothing, with 14 % of
+its 7 rows empty and one row in a microbatch (now 4 %, and two).
                  tokens/s   times transformers (repeats)   CPU seconds of a step
   ours_packed        57.6   2.17 (1.66, 2.68)              28.0
   ours               66.7   2.57 (1.68, 3.47)              27.1
   transformers       28.1                                  58.5
-Idle, earlier that day, before dots were kept, prompts left out and attention cut into parts:
-ours_packed 92.6 tokens/s, transformers 147.5, 0.65 times. Not measured idle since.
+On the idle machine, earlier that day, before dots were kept, prompts left out and attention cut
+into parts: ours_packed 92.6 tokens/s, transformers 147.5, 0.65 times. Not measured idle since.
 """
 
 import importlib.util
@@ -41,7 +42,7 @@ ADAMW = dict(learning_rate=1e-5, beta1=0.9, beta2=0.95, eps=1e-8, clip_norm=1.0)
 
 
 def ours(folder, examples, microbatch_rows, row_tokens, packed=False):
-  """MeshTrainer with configs/smollm2_math.py; unpacked, every sequence has its own row."""
+  """Trainer of this project with configs/smollm2_math.py; unpacked: one sequence per row."""
   import dataclasses
 
   import jax
@@ -81,12 +82,12 @@ def ours(folder, examples, microbatch_rows, row_tokens, packed=False):
 
 
 def ours_packed(**settings):
-  """Ours, as it trains."""
+  """Trainer of this project on packed rows."""
   return ours(packed=True, **settings)
 
 
 def transformers(folder, examples, microbatch_rows, row_tokens):
-  """AutoModelForCausalLM with cross entropy on completion tokens, and torch's fused AdamW."""
+  """Peer: AutoModelForCausalLM, cross entropy on completion tokens, torch's fused AdamW."""
   del row_tokens
   import torch
   import transformers as library
@@ -102,7 +103,7 @@ def transformers(folder, examples, microbatch_rows, row_tokens):
     whole = torch.tensor(prompt + completion)
     inputs[i, :len(whole) - 1] = whole[:-1]
     targets[i, len(prompt) - 1:len(whole) - 1] = whole[len(prompt):]
-  places = sum(len(prompt) + len(completion) - 1 for prompt, completion in examples)
+  positions = sum(len(prompt) + len(completion) - 1 for prompt, completion in examples)
 
   def step(seed):
     del seed
@@ -117,7 +118,7 @@ def transformers(folder, examples, microbatch_rows, row_tokens):
     torch.nn.utils.clip_grad_norm_(model.parameters(), ADAMW['clip_norm'])
     optimizer.step()
     optimizer.zero_grad()
-    return dict(tokens=places, loss=loss)
+    return dict(tokens=positions, loss=loss)
 
   return dict(version=f'transformers {library.__version__}, torch {torch.__version__}',
               rows=list(inputs.shape)), step

@@ -1,4 +1,4 @@
-"""pass@k, maj@k and standard errors against values worked out by hand or by brute force."""
+"""Estimators: pass@k, maj@k and standard errors by hand and by brute force."""
 import collections
 import itertools
 import math
@@ -30,7 +30,7 @@ def test_pass_at_k(n, c, k, expected, why):
     ('aab', (1, 1, 0), 2, 1 / 3 + 2 / 3 / 2, 'aa wins, two pairs ab tie'),
     (('1/2', '0.5', '3', '3'), (1, 1, 0, 0), 4, 1 / 2, 'two spellings of the right answer tie 3'),
     (('7', '', ''), (1, 0, 0), 3, 1.0, 'no answer, no vote'),
-    (('', ''), (0, 0), 2, 0.0, 'nobody votes'),
+    (('', ''), (0, 0), 2, 0.0, 'no sample votes'),
     (('a', ''), (1, 0), 1, 1 / 2, 'the one drawn may be silent'),
 ])
 def test_maj_at_k(answers, correct, k, expected, why):

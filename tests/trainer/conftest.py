@@ -1,4 +1,4 @@
-"""A toy policy for tests of the trainer: an embedding, one mixing matrix, an output matrix."""
+"""Toy policy of an embedding, one mixing matrix and an output matrix."""
 import types
 
 import jax
@@ -33,7 +33,7 @@ def head(params):
 
 
 def params(mesh):
-  """Seeded parameters, cut by their axes."""
+  """Seeded parameters with the shardings of their axes."""
   rng = np.random.default_rng(0)
   shapes = dict(embed=(VOCAB, WIDTH), mix=(WIDTH, WIDTH), out=(WIDTH, VOCAB))
   return {name: jax.device_put(
@@ -58,15 +58,15 @@ def build(mesh, *, loss=None, optimizer=None, temperature=1.0):
 def trainer(*, fsdp=1, tensor=1, microbatch_rows=4, max_bad_steps=3, **kwargs):
   on = mesh(fsdp, tensor)
   return role.MeshTrainer(*build(on, **kwargs), mesh=on, microbatch_rows=microbatch_rows,
-                      max_bad_steps=max_bad_steps)
+                          max_bad_steps=max_bad_steps)
 
 
-def rows(number=8, places=12, seed=0):
+def rows(number=8, length=12, seed=0):
   """Random rows of two sequences each, with weights that add up to 1."""
   rng = np.random.default_rng(seed)
-  shape = (number, places)
-  segments = np.broadcast_to(1 + (np.arange(places) >= places // 2), shape).astype(np.int32)
-  positions = np.broadcast_to(np.arange(places) % (places // 2), shape).astype(np.int32)
+  shape = (number, length)
+  segments = np.broadcast_to(1 + (np.arange(length) >= length // 2), shape).astype(np.int32)
+  positions = np.broadcast_to(np.arange(length) % (length // 2), shape).astype(np.int32)
   mask = positions >= 2
   weight = rng.random(shape) * mask
   return records.Rows(
@@ -79,14 +79,14 @@ def rows(number=8, places=12, seed=0):
 
 
 def batch(*minibatches, version=0):
-  """A batch around rows; its one group only says which version drew it."""
+  """Batch around rows; its one group only says which version drew it."""
   completion = records.Completion(0, 0, np.array([1]), np.zeros(1), ((0, version),), 'stop', '', 0.)
   prompt = records.Prompt(0, records.Problem('', '', '', ''), np.array([1]))
   group = records.Group(prompt, (completion,), ())
   return records.Batch((group,), minibatches, 1.0)
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def toy():
   return types.SimpleNamespace(
       forward=forward, head=head, params=params, mesh=mesh, build=build, trainer=trainer,

@@ -1,4 +1,4 @@
-"""From rewards to the loss: every normaliser by hand, and packing changes nothing."""
+"""Loss from rewards: every normaliser by hand, and packing changes nothing."""
 import chex
 import jax
 import numpy as np
@@ -29,7 +29,7 @@ def make_groups(vocab):
 
 
 def logps(toy, params, prompt, completion):
-  """Log-probabilities of a completion, computed alone and in numpy."""
+  """Log-probabilities of a completion, computed alone in numpy."""
   tokens = np.concatenate([prompt, completion])
   x = params['embed'][tokens[:-1]] + 0.1 * np.sin(np.arange(len(tokens) - 1))[:, None]
   mean = np.cumsum(x, axis=0) / np.arange(1, len(x) + 1)[:, None]
@@ -39,7 +39,7 @@ def logps(toy, params, prompt, completion):
 
 
 def by_hand(normalizer):
-  """Weight of a token of each completion, in order, written out."""
+  """Weight of a token of each completion, in order."""
   return dict(group=[1 / 12, 1 / 12, 1 / 18, 1 / 18, 1 / 18], batch=[1 / 15] * 5,
               sequence=[1 / 10, 1 / 20, 1 / 25, 1 / 5, 1 / 15], constant=[1 / 40] * 5)[normalizer]
 

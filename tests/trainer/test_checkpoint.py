@@ -1,4 +1,4 @@
-"""A run goes on from its newest readable checkpoint, on whatever mesh it finds itself."""
+"""Runs resume from their newest readable checkpoint, on any mesh."""
 import dataclasses
 import gc
 import os
@@ -23,7 +23,7 @@ def described(tree):
 
 @pytest.fixture
 def saved(toy, tmp_path):
-  """Five checkpoints were saved, two are kept, and number 1 is the best."""
+  """Folder in which five checkpoints were saved, two are kept, and number 1 is the best."""
   state, _ = toy.build(toy.mesh(4, 2))
   store = checkpoint.CheckpointFolder(tmp_path, keep=2)
   for step, metric in enumerate([.1, .9, .2, None, .3]):
@@ -97,7 +97,7 @@ def test_a_step_on_disk_is_left_as_it_is(saved):
   assert store.restore(described(state))[1]['step'] == 4
 
 
-# Orbax abandons coroutines where a file cannot be read.
+# Orbax abandons coroutines when a file cannot be read.
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
 @pytest.mark.parametrize('how', ['record', 'missing', 'truncated', 'flipped'])
@@ -159,7 +159,7 @@ def test_a_failed_save_is_counted_and_the_run_goes_on(saved, monkeypatch, caplog
   assert store.restore(described(state))[1] == {'step': 6}
 
 
-# The system ends what is written at so many bytes of a file: in the record, in the arrays' files.
+# The system limits files to this many bytes: it cuts the record, or the files of the arrays.
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
 @pytest.mark.parametrize('file_bytes', [0, 100, 600, 1500])
@@ -181,7 +181,7 @@ def test_a_full_disk_costs_that_checkpoint_and_no_other(saved, file_bytes):
   store.wait()
   assert store.restore(described(state))[1] == {'step': 6}
   assert store.failed_saves == 1
-  gc.collect()       # What the failed one leaves behind complains here and not in another test.
+  gc.collect()       # Warnings of what the failed save left behind belong to this test.
   assert store.save(7, state, {}, None)
   assert not list(folder.glob('[56].orbax*'))
 

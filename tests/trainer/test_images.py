@@ -1,4 +1,4 @@
-"""Training on rows with pictures: the same identities, and towers that stay as they are."""
+"""Training on rows with images: the same identities, and towers that are frozen or trained."""
 import functools
 
 import jax
@@ -21,7 +21,7 @@ TOWER = ('vision', 'adapter')
 
 
 def sequences():
-  """The golden prompts and completions, with advantages."""
+  """Golden prompts and completions, with advantages."""
   rng, found = np.random.default_rng(0), []
   for (prompt, completion), advantage in zip(golden.prompts(NAME), (-1.0, 0.7, -0.5), strict=True):
     found.append(packing.PackedSequence(
@@ -35,7 +35,7 @@ def packed(row_tokens=256):
 
 
 def one_a_row():
-  """A row for each sequence: those of the others are left out of the first row."""
+  """Packs each sequence into a row of its own."""
   rows = [packing.pack([s], row_tokens=256, rows_multiple=1, patches=PATCHES)
           for s in sequences()]
   join = lambda get: np.concatenate([get(r) for r in rows])
@@ -49,9 +49,9 @@ def one_a_row():
 def trainer_parts(fsdp, tensor, frozen, loss, **how):
   mesh = sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, tensor=tensor)
   axes = decoder.definition(CONFIG)[1]
-  places = sharding.tree_named(mesh, sharding.TRAINER, axes)
+  shardings = sharding.tree_named(mesh, sharding.TRAINER, axes)
   chain = optimizer.make_optimizer(**SGD | how)
-  first = lambda: state.init_state(jax.device_put(golden.load(NAME), places), chain,
+  first = lambda: state.init_state(jax.device_put(golden.load(NAME), shardings), chain,
                                    kl_reference='none', frozen=frozen)
   return mesh, first, step.make_step(
       functools.partial(decoder.forward_rows, CONFIG), decoder.head, chain, first(),
@@ -59,10 +59,10 @@ def trainer_parts(fsdp, tensor, frozen, loss, **how):
 
 
 def train(rows, toy, *, updates=1, fsdp=1, tensor=1, microbatch_rows=1, frozen=(), **how):
-  """The trainer after some updates on these rows."""
+  """Trains on these rows for some updates; returns the trainer."""
   mesh, first, compiled = trainer_parts(fsdp, tensor, frozen, tuple(toy.LOSS.items()), **how)
   trainer = role.MeshTrainer(first(), compiled, mesh=mesh, microbatch_rows=microbatch_rows,
-                         max_bad_steps=1)
+                             max_bad_steps=1)
   for version in range(updates):
     trainer.metrics = trainer.train(toy.batch(rows, version=version))
   return trainer
@@ -73,7 +73,7 @@ def train(rows, toy, *, updates=1, fsdp=1, tensor=1, microbatch_rows=1, frozen=(
     ('eight devices', one_a_row, dict(fsdp=4, tensor=2, microbatch_rows=4)),
 ])
 def test_same_step(toy, why, rows, how):
-  """The tower is trained along: packed = one by one = microbatches = eight devices."""
+  """Trains the tower as well: packed = one by one = microbatches = eight devices."""
   assert len(packed()) == 1 and len(one_a_row()) == 3
   expected, actual = train(packed(), toy), train(rows(), toy, **how)
   assert expected.metrics['grad_norm'] > 0.1
@@ -84,7 +84,7 @@ def test_same_step(toy, why, rows, how):
 
 
 def moved(trainer):
-  """{leaf: whether any number of it is another than at the start}."""
+  """Whether each leaf has changed since the start, {leaf: bool}."""
   flat = lambda tree: {jax.tree_util.keystr(path): np.asarray(leaf)
                        for path, leaf in jax.tree.leaves_with_path(tree)}
   before, after = flat(golden.load(NAME)), flat(jax.device_get(trainer.params))

@@ -1,4 +1,4 @@
-"""Chunked log-probabilities are log_softmax, in value and in gradient, without its array."""
+"""Chunked log-probabilities equal log_softmax in value and gradient, without its array."""
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,14 +49,14 @@ MASKS = dict(
 
 @pytest.mark.parametrize('name, chunk, size, blocks', [
     ('some', 0, 3, 3), ('some', 8, 5, 2), ('none', 0, 3, 0), ('all', 8, 5, 5)])
-def test_trained_places_alone_are_the_same(monkeypatch, name, chunk, size, blocks):
-  """In blocks of three or five places, of which the last runs over the end."""
-  monkeypatch.setattr(logprobs, '_LEAST_PLACES', 2)
+def test_trained_positions_alone_are_the_same(monkeypatch, name, chunk, size, blocks):
+  """Uses blocks of three or five positions, the last of which runs over the end."""
+  monkeypatch.setattr(logprobs, '_LEAST_POSITIONS', 2)
   mask, rng = np.array(MASKS[name], bool), np.random.default_rng(0)
   shapes = (B, 11, D), (B, 11), (B, 11)
   hidden, a, b = (jnp.array(rng.normal(size=shape), jnp.float32) for shape in shapes)
   head, targets = arrays()[1], jnp.array(rng.integers(0, V, (B, 11)), jnp.int32)
-  assert logprobs._block_places(mask.size, V, chunk) == size
+  assert logprobs._block_positions(mask.size, V, chunk) == size
   order, count = logprobs._order(mask.reshape(-1), size)
   assert len(order) % size == 0 and int(count) == blocks
   ours = lambda h, w: trained_logps(h, w, targets, mask, temperature=0.7, vocab_chunk=chunk)
@@ -81,11 +81,11 @@ def test_gradient_agrees_with_finite_differences_in_float64():
     return jnp.sum(logp + 0.5 * entropy)
   gradient = jax.grad(ours)(jnp.array(hidden))
   h = hidden.astype(float)
-  for place in [(0, 0, 0), (1, 4, 7), (0, 2, 3)]:
+  for index in [(0, 0, 0), (1, 4, 7), (0, 2, 3)]:
     step = np.zeros_like(h)
-    step[place] = 1e-5
+    step[index] = 1e-5
     numeric = (total(h + step) - total(h - step)) / 2e-5
-    np.testing.assert_allclose(gradient[place], numeric, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(gradient[index], numeric, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize('scale', [0.0, 1e3])
@@ -97,7 +97,7 @@ def test_extreme_logits_stay_finite(scale):
 
 
 def largest(jaxpr):
-  """Elements of the largest array that any equation of `jaxpr` makes, inner ones included."""
+  """Size of the largest array that any equation of `jaxpr` makes, inner ones included."""
   sizes = [1]
   for equation in jaxpr.eqns:
     sizes += [out.aval.size for out in equation.outvars]
@@ -116,20 +116,20 @@ def test_no_array_of_tokens_by_vocabulary(shards):
         h, w, targets, temperature=1.0, vocab_chunk=chunk, vocab_shards=shards)))
     return largest(jax.make_jaxpr(jax.value_and_grad(f, (0, 1)))(hidden, head).jaxpr)
   assert loss(64) <= tokens * 64
-  # The count sees such an array where there is one.
+  # Without chunks the count does find such an array.
   assert loss(0) >= tokens * vocab
 
 
 def test_a_cut_vocabulary_is_not_gathered():
   mesh = sharding.make_mesh(jax.devices(), fsdp=2, tensor=4)
-  place = lambda x, *axes: jax.ShapeDtypeStruct(
-      x, jnp.float32, sharding=sharding.named(mesh, sharding.TRAINER, axes))
-  rows, places, width, vocab = 4, 16, 8, 1024
-  hidden = place((rows, places, width), 'row', None, None)
-  head = place((width, vocab), 'embed', 'vocab')
+  described = lambda shape, *axes: jax.ShapeDtypeStruct(
+      shape, jnp.float32, sharding=sharding.named(mesh, sharding.TRAINER, axes))
+  rows, length, width, vocab = 4, 16, 8, 1024
+  hidden = described((rows, length, width), 'row', None, None)
+  head = described((width, vocab), 'embed', 'vocab')
   f = lambda h, w: sum(map(jnp.sum, token_logps(
-      h, w, jnp.zeros((rows, places), jnp.int32), temperature=1.0, vocab_chunk=128,
+      h, w, jnp.zeros((rows, length), jnp.int32), temperature=1.0, vocab_chunk=128,
       vocab_shards=4)))
   hlo = jax.jit(jax.grad(f, (0, 1))).lower(hidden, head).compile().as_text()
-  # Over fsdp the head is put together as every weight is; over tensor it never is.
+  # The head is gathered over fsdp, as every weight is, and never over tensor.
   assert f'f32[{width},{vocab}]' not in hlo and f'f32[{width},4,{vocab // 4}]' not in hlo

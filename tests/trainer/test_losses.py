@@ -1,4 +1,4 @@
-"""Losses against values worked out by hand, and their gradients against finite differences."""
+"""Losses equal values worked out by hand, and gradients equal finite differences."""
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,7 +60,7 @@ def test_truncated_loss_never_clips(ratio, counts, advantage):
 
 
 def numpy_clipped(logp, sampler_logp, advantage, weight, mask):
-  """The formula again, in float64 and with loops."""
+  """Clipped loss in float64 with loops."""
   total = 0.0
   for i in np.ndindex(logp.shape):
     if mask[i]:

@@ -1,4 +1,4 @@
-"""The rate rises and stays, long gradients are cut, and moments are float32."""
+"""Optimizers warm up to a constant rate, clip long gradients and keep float32 moments."""
 import jax.numpy as jnp
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is counted of the routers, by hand; and what the balance loss does to a step."""
+"""Routing statistics and balance loss, by hand and against transformers."""
 import json
 import math
 from pathlib import Path
@@ -15,7 +15,7 @@ E, K = 4, 2
 
 
 def logits_of(choices):
-  """[1, 1, T, E] logits whose two largest are these (first, second)."""
+  """Logits [1, 1, T, E] whose two largest are these (first, second)."""
   out = np.zeros((1, 1, len(choices), E), np.float32)
   for t, (first, second) in enumerate(choices):
     out[0, 0, t, first], out[0, 0, t, second] = 5.0, 3.0
@@ -28,7 +28,7 @@ def report(logits, segments):
 
 
 def test_usage_and_repetition_by_hand():
-  """Two sequences of three and two tokens; neighbours of different ones are no pair."""
+  """Counts two sequences of three and two tokens; neighbours across them are no pair."""
   logits = logits_of([(0, 1), (0, 2), (3, 0), (3, 1), (2, 3), (1, 1)])
   found = report(logits, [1, 1, 1, 2, 2, 0])
   usage = [found[f'router_usage_{e}'] for e in range(E)]
@@ -39,7 +39,7 @@ def test_usage_and_repetition_by_hand():
 
 
 def test_an_even_router_gives_the_papers_figures():
-  """Independent choices, 2 of 8: 12.5 % and 46.4 % (arXiv:2401.04088 table 5)."""
+  """Draws independent choices, 2 of 8: 12.5 % and 46.4 % (arXiv:2401.04088 table 5)."""
   logits = jax.random.normal(jax.random.key(0), (2, 4, 4096, 8))
   total = routing.sums(logits, jnp.ones((4, 4096), int), 2, jnp.zeros(2))
   found = routing.report(total, minibatches=1)
@@ -67,7 +67,7 @@ def test_balance_costs_k_and_collapse_costs_the_number_of_experts(choices, cost)
 
 
 def test_balance_loss_is_that_of_transformers():
-  """Layer by layer, with padding; the router logits are those of the golden checkpoint."""
+  """Compares layer by layer, with padding, on router logits of the golden checkpoint."""
   golden = json.loads((GOLDEN / 'balance.json').read_text())
   logits = np.array(golden['routers'], np.float32).reshape(2, *np.shape(golden['tokens']), -1)
   segments = np.arange(logits.shape[2]) < np.array(golden['lengths'])[:, None]

@@ -1,4 +1,4 @@
-"""Identities of the compiled step: microbatches, meshes, chunks, skipped steps, references."""
+"""Identities of the compiled step: microbatches, meshes, chunks, references."""
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,16 +10,16 @@ from magistral_jax.trainer import state as states
 from magistral_jax.trainer.optimizer import make_optimizer
 
 
-def host(tree):
+def on_cpu(tree):
   return jax.tree.map(np.array, jax.device_get(tree))
 
 
 def trained(trainer, *minibatches, toy):
   metrics = trainer.train(toy.batch(*minibatches))
-  return host(trainer.params), metrics
+  return on_cpu(trainer.params), metrics
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def expected(toy):
   """Parameters and metrics after one step in one microbatch on one device."""
   return trained(toy.trainer(microbatch_rows=8), toy.rows(), toy=toy)
@@ -28,7 +28,7 @@ def expected(toy):
 @pytest.mark.parametrize('why, kwargs', [
     ('microbatches', dict(microbatch_rows=2)),
     ('a last microbatch that is not full', dict(microbatch_rows=3)),
-    ('only trained places pass the head', dict(microbatch_rows=8, loss=dict(whole_rows=True))),
+    ('only trained positions pass the head', dict(microbatch_rows=8, loss=dict(whole_rows=True))),
     ('8 devices', dict(fsdp=4, tensor=2, microbatch_rows=8)),
     ('8 devices and chunks', dict(fsdp=2, tensor=4, microbatch_rows=4, loss=dict(vocab_chunk=8))),
 ])
@@ -44,7 +44,7 @@ def test_gradient_against_autodiff_of_the_plain_formula(toy):
   rows = toy.rows()
   trainer = toy.trainer(temperature=0.7, optimizer=dict(
       name='sgd', learning_rate=1.0, warmup_steps=0, beta1=0.0, clip_norm=0.0))
-  before = host(trainer.params)
+  before = on_cpu(trainer.params)
 
   def loss(params):
     hidden = toy.forward(params, rows.tokens, rows.positions, rows.segments)
@@ -59,7 +59,7 @@ def test_gradient_against_autodiff_of_the_plain_formula(toy):
   np.testing.assert_allclose(metrics['loss'], value, rtol=1e-5)
   np.testing.assert_allclose(metrics['grad_norm'], optax.tree.norm(gradient), rtol=1e-5)
   moved = jax.tree.map(lambda a, b: a - b, before, after)
-  chex.assert_trees_all_close(moved, host(gradient), rtol=1e-3, atol=1e-5)
+  chex.assert_trees_all_close(moved, on_cpu(gradient), rtol=1e-3, atol=1e-5)
 
 
 def test_state_keeps_its_shardings_and_moments_lie_like_parameters(toy):
@@ -70,7 +70,7 @@ def test_state_keeps_its_shardings_and_moments_lie_like_parameters(toy):
   assert described() == before
   moments = optax.tree.get(trainer.state.opt_state, 'mu')
   assert moments['out'].sharding == trainer.params['out'].sharding
-  # An eighth of the array on each of 8 devices: nothing is whole anywhere.
+  # An eighth of the array on each of 8 devices: no device holds it whole.
   assert {s.data.shape for s in moments['out'].addressable_shards} == {(4, 16)}
 
 
@@ -90,16 +90,16 @@ def test_low_precision_parameters_have_float32_moments(toy):
 
 
 def test_reference_none_fixed_and_ema(toy):
-  first = host(toy.params(toy.mesh()))
+  first = on_cpu(toy.params(toy.mesh()))
   assert toy.trainer().state.reference is None
   for reference in ('fixed', 'ema'):
     trainer = toy.trainer(loss=dict(kl_reference=reference, kl_coef=0.1, kl_ema=0.75))
     metrics = trainer.train(toy.batch(toy.rows()))
     assert metrics['kl_reference'] == 0.0, 'the reference starts as the policy'
-    now = host(trainer.params)
+    now = on_cpu(trainer.params)
     expected = first if reference == 'fixed' else jax.tree.map(
         lambda a, b: 0.75 * a + 0.25 * b, first, now)
-    chex.assert_trees_all_close(host(trainer.state.reference), expected, rtol=1e-5, atol=1e-7)
+    chex.assert_trees_all_close(on_cpu(trainer.state.reference), expected, rtol=1e-5, atol=1e-7)
     assert trainer.train(toy.batch(toy.rows()))['kl_reference'] > 0
 
 
@@ -114,7 +114,7 @@ def test_entropy_bonus_raises_entropy(toy):
 
 def test_score_is_the_log_probability_at_the_sampler_temperature(toy):
   trainer, rows = toy.trainer(temperature=0.5), toy.rows()
-  params = host(trainer.params)
+  params = on_cpu(trainer.params)
   hidden = toy.forward(params, rows.tokens, rows.positions, rows.segments)
   logp = jax.nn.log_softmax(hidden @ params['out'] / 0.5)
   expected = np.take_along_axis(np.array(logp), rows.targets[..., None], axis=-1)[..., 0]

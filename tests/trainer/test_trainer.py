@@ -1,4 +1,4 @@
-"""The trainer's bookkeeping: versions, bad steps, metrics, transfers, compilations."""
+"""Bookkeeping of the trainer: versions, bad steps, metrics, transfers, compilations."""
 import dataclasses
 
 import chex
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 
-def host(tree):
+def on_cpu(tree):
   return jax.tree.map(np.array, jax.device_get(tree))
 
 
@@ -29,16 +29,16 @@ def test_a_batch_is_one_version_however_many_minibatches(toy):
 def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(toy):
   trainer = toy.trainer(loss=dict(kl_reference='ema'))
   trainer.train(toy.batch(toy.rows()))
-  before = host(dataclasses.replace(trainer.state, step=0))
+  before = on_cpu(dataclasses.replace(trainer.state, step=0))
   metrics = trainer.train(toy.batch(poisoned(toy.rows())))
-  chex.assert_trees_all_equal(host(dataclasses.replace(trainer.state, step=0)), before)
+  chex.assert_trees_all_equal(on_cpu(dataclasses.replace(trainer.state, step=0)), before)
   assert metrics['skipped'] == 1 and trainer.bad_steps == 1
-  # The batch is used up all the same.
+  # The batch still counts as a version.
   assert trainer.version == 2
   assert trainer.train(toy.batch(toy.rows()))['skipped'] == 0
 
 
-def test_bad_steps_in_a_row_stop_the_run_and_good_ones_start_the_count_anew(toy):
+def test_bad_steps_in_a_row_stop_the_run_and_a_good_one_resets_the_count(toy):
   trainer = toy.trainer(max_bad_steps=2)
   good, bad = toy.batch(toy.rows()), toy.batch(poisoned(toy.rows()))
   for batch in (bad, good, bad):

@@ -1,0 +1,40 @@
+"""Results of an evaluation for people and files: a table, and completions as JSON lines."""
+
+from __future__ import annotations
+
+import os
+
+from rich.table import Table
+
+from magistral_jax.evaluation.held_out import Evaluation, Result
+from magistral_jax.metrics import JsonlWriter, rollout_line
+
+# Keys of a line in rollouts.jsonl that only training fills.
+_OF_TRAINING = ('fate', 'step', 'advantage')
+
+
+def table(result: Result) -> Table:
+  """Table of the figures of an evaluation."""
+  found = Table(title=f'{result.problems} problems, {result.samples} samples each')
+  found.add_column('measure')
+  found.add_column('value', justify='right')
+  found.add_row('pass@1', f'{result.accuracy:.4f} ± {result.accuracy_se:.4f}')
+  for k in list(result.pass_at)[1:]:
+    found.add_row(f'pass@{k}', f'{result.pass_at[k]:.4f}')
+    found.add_row(f'maj@{k}', f'{result.maj_at[k]:.4f}')
+  found.add_row('tokens of a completion', f'{result.mean_tokens:.1f}')
+  for status, count in result.statuses.items():
+    found.add_row(status, str(count))
+  return found
+
+
+def write(evaluation: Evaluation, path: str | os.PathLike) -> None:
+  """Writes one JSON line per completion, in the order of the problems; replaces the file."""
+  prompts = {prompt.ordinal: prompt for prompt in evaluation.prompts}
+  with JsonlWriter(path) as out:
+    out.truncate(0)
+    # Ordinals count down from -1.
+    for ordinal, sample in sorted(evaluation.answers, key=lambda key: (-key[0], key[1])):
+      completion, verdict = evaluation.answers[ordinal, sample]
+      line = rollout_line(prompts[ordinal], completion, verdict, None, 'filtered', None)
+      out.write({key: value for key, value in line.items() if key not in _OF_TRAINING})
