@@ -84,7 +84,7 @@ def source(c):
 
 
 def rendering(c, config: ModelConfig) -> dict:
-  """How problems become prompts: arguments of `stream.make_prompt`."""
+  """Arguments of `stream.make_prompt`, by which problems become prompts."""
   v = config.vision
   return dict(template=c.data.template, system_prompt=c.data.system_prompt,
               cutting=v and images.Cutting(patch=v.patch, merge=v.merge, side=v.side))

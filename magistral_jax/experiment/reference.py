@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import pathlib
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from magistral_jax.experiment import cli, schema, values
@@ -38,13 +39,11 @@ def page() -> str:
   """The text of docs/config.md."""
   parts = [HEAD]
   for section in schema.SECTIONS:
-    title = f'`{section.name}`' if section.name else 'The run'
-    if section.when is None:
-      parts.append(f'## {title}\n\n{section.meaning}\n' if section.name else f'## {title}\n')
-    else:
-      parts.append(f'### {title}, where {_code(section.when.key, section.when.words)}\n\n'
-                   f'{section.meaning}\n')
-    parts.append(markdown(*_rows(section)) + '\n')
+    title = f'## `{section.name}`' if section.name else '## The run'
+    if section.when is not None:
+      title = f'#{title}, where {_code(section.when.key, section.when.words)}'
+    parts += [f'{title}\n', textwrap.fill(section.meaning, 100) + '\n',
+              markdown(*_rows(section)) + '\n']
   return '\n'.join(parts)
 
 

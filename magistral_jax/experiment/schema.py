@@ -101,7 +101,7 @@ class Section:
 
 
 SECTIONS = (
-    Section('', 'The run.', dict(
+    Section('', 'Keys that stand in no section.', dict(
         seed=Key(whole(0, 2**31 - 1), 'Seed of the weights, the order of problems and all draws.'),
         total_steps=Key(whole(0), 'Updates of the weights; 0 ends after the cold start.'))),
     Section('tokenizer', 'Text to tokens and back.', dict(
