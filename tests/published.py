@@ -1,4 +1,4 @@
-"""Checkpoints of one small model as others publish it, written by hand in every layout."""
+"""Checkpoints of one small model in every published layout, written without the package."""
 import json
 
 import gguf
@@ -24,7 +24,7 @@ GGUF_KEYS = dict(
 
 
 def draw_tensors(seed=0):
-  """{Hugging Face name: float32 array} of a whole model, the output matrix included."""
+  """Float32 tensors of a whole model by their Hugging Face names, the output matrix included."""
   rng = np.random.default_rng(seed)
   draw = lambda *shape: rng.standard_normal(shape, np.float32)
   tensors = {'model.embed_tokens.weight': draw(V, D), 'model.norm.weight': draw(D),
@@ -58,7 +58,7 @@ PARAMS = dict(dim=D, n_layers=L, head_dim=H, hidden_dim=F, n_heads=N, n_kv_heads
 
 
 def pairs(array, heads):
-  """Rows of q or k, halves of a head apart, as neighbours: the formula of published converters."""
+  """Rows of q or k from halves of a head to neighbours, by the formula of published converters."""
   halves = array.reshape(heads, 2, array.shape[0] // heads // 2, array.shape[1])
   return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(array.shape))
 
@@ -75,7 +75,7 @@ def mistral_tensors(tensors):
 
 
 def write_mistral(path, tensors, params=PARAMS, files=('consolidated.safetensors',)):
-  """A folder with params.json; the tensors are dealt out over `files`."""
+  """Writes a folder with params.json; the tensors are spread over `files`."""
   path.mkdir(exist_ok=True)
   (path / 'params.json').write_text(json.dumps(params))
   renamed = list(mistral_tensors(tensors).items())
@@ -94,7 +94,7 @@ GGUF_NAMES = {
 
 def write_gguf(path, tensors, keys=GGUF_KEYS, architecture='llama', quantized=None,
                more=lambda writer: None):
-  """A GGUF file as llama.cpp's converter writes it: rows of q and k reordered."""
+  """Writes a GGUF file as llama.cpp's converter does: with the rows of q and k reordered."""
   writer = gguf.GGUFWriter(path, architecture)
   for key, value in keys.items():
     add = writer.add_string if isinstance(value, str) else (

@@ -133,7 +133,7 @@ def test_a_large_model_is_cut_into_files(tmp_path, monkeypatch):
 
 
 def make_run(path, first, steps):
-  """A workdir as a run leaves it: three checkpoints, of which the second was best."""
+  """Writes a workdir as a run leaves it: a checkpoint for each step, with its measured value."""
   path.mkdir()
   workdir.write_experiment(str(path), CONFIG, dict(kind='huggingface', path=first),
                            dict(model=dict(checkpoint=first)))
@@ -199,7 +199,7 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(tmp_path):
     conversion.convert(path, str(full / 'file'), 'hf')
   (tmp_path / 'empty').mkdir()
   conversion.convert(path, str(tmp_path / 'empty'), 'hf')
-  # Fails in the middle: the folder of tensors is already there.
+  # Conversion fails in the middle, when the partial folder already exists.
   (tmp_path / 'a/params.json').write_text(json.dumps(PARAMS | dict(hidden_dim=8)))
   with pytest.raises(ValueError, match='has shape'):
     conversion.convert(path, str(tmp_path / 'b'), 'hf')
@@ -260,7 +260,7 @@ def golden_folder(name):
 
 @pytest.mark.parametrize('name', [*sorted(golden.CONFIGS), 'mixtral'])
 def test_what_transformers_wrote_makes_the_round_trip(tmp_path, name):
-  """Towers and experts, through both other formats, come back bit for bit."""
+  """Towers and experts come back bit for bit through both other formats."""
   path, original = golden_folder(name), load_file(golden.FOLDER / name / 'model.safetensors')
   config = checkpoint.read_config(path, dtype='float32')
   before = json.loads((golden.FOLDER / name / 'config.json').read_text())
@@ -287,7 +287,7 @@ def test_how_images_are_cut_is_written_unless_it_was_copied(tmp_path, name, patc
   assert processor['image_std'] == [0.26862954, 0.26130258, 0.27577711]
   whole = read(tmp_path / 'hf/processor_config.json')
   assert (whole['patch_size'], whole['spatial_merge_size']) == (patch, merge)
-  # In Mistral's layout params.json has it; what was published is copied and not replaced.
+  # In Mistral's layout params.json has it; published files are copied and not replaced.
   encoder = read(tmp_path / 'bare/params.json')['vision_encoder']
   assert (encoder['patch_size'], encoder.get('spatial_merge_size', 1)) == (patch, merge)
   (tmp_path / 'bare/preprocessor_config.json').write_text('{"published": true}')
@@ -299,7 +299,7 @@ def test_how_images_are_cut_is_written_unless_it_was_copied(tmp_path, name, patc
 
 @pytest.mark.parametrize('name, trained', [('pixtral', 'orbax'), ('mistral3', 'mistral')])
 def test_a_trained_language_model_goes_back_under_its_tower(tmp_path, name, trained):
-  """Its numbers are new, those of tower and adapter the old ones; the format is the old one."""
+  """The language model is the new one; tower, adapter and format are the old ones."""
   whole, config = golden_folder(name), dataclasses.replace(golden.CONFIGS[name], vision=None)
   changed = jax.tree.map(lambda x: x + 1, checkpoint.load(whole, config))
   if trained == 'orbax':
@@ -319,7 +319,7 @@ def test_a_trained_language_model_goes_back_under_its_tower(tmp_path, name, trai
   for tensor in before:
     moved = tensor.startswith('language_model.')
     np.testing.assert_array_equal(after[tensor], before[tensor] + 1 if moved else before[tensor])
-  # And in the other format, rounded.
+  # The other format, with rounded numbers.
   conversion.reunite(str(path), whole, str(tmp_path / 'other'), 'mistral', dtype='bfloat16')
   loaded = checkpoint.load(str(tmp_path / 'other'), golden.CONFIGS[name])
   np.testing.assert_array_equal(

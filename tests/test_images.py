@@ -14,14 +14,14 @@ from tests.golden import vision as golden
 
 
 def config(folder, **overrides):
-  """Rows of 96 tokens hold prompts of up to 64: two images of 4 x 4 tokens and a few words."""
+  """A config whose prompts of up to 64 tokens hold two images of 4 x 4 tokens and a few words."""
   return tiny.shrink(tiny.load('smollm2_math'),
                      **tiny.write_images(folder) | {'model.vision': 'trained'} | overrides)
 
 
 @pytest.mark.parametrize('mode', ['frozen', pytest.param('trained', marks=pytest.mark.long)])
 def test_a_run_with_images(mode, tmp_path, capsys):
-  """A published tower stays bit for bit as it is, or every part of a new one is trained."""
+  """A frozen published tower stays the same bit for bit; of a new one every part is trained."""
   published = str(golden.FOLDER / 'pixtral') if mode == 'frozen' else ''
   c = config(tmp_path, **{'model.vision': mode, 'model.checkpoint': published,
                           'optimizer.learning_rate': 1e-2})
@@ -40,7 +40,7 @@ def test_a_run_with_images(mode, tmp_path, capsys):
   for name in ('vision', 'adapter'):
     assert set(jax.tree.leaves(same[name])) == {mode == 'frozen'}
   assert not any(jax.tree.leaves(same['layers']))
-  # The workdir keeps the tower: the evaluation asks about images again.
+  # The workdir keeps the tower, which the evaluation needs for its images.
   result = evaluate.evaluate(c.copy_and_resolve_references(), str(tmp_path / 'run'),
                              str(tmp_path / 'problems.jsonl'), '')
   assert result.problems == 20

@@ -1,4 +1,4 @@
-"""Scores: right numbers in the right order, whatever the lengths of the lines."""
+"""Scoring: the right numbers in the right order, whatever the lengths of the lines."""
 import json
 import re
 
@@ -15,6 +15,7 @@ from magistral_jax.evaluation import scoring
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import export
+from tests.models import drawn
 
 CONFIG = ModelConfig(
     family='mistral', layers=1, dim=16, heads=2, kv_heads=2, head_dim=8, ffn_dim=24, vocab=40,
@@ -24,7 +25,7 @@ WORDS = ['<s>', '</s>', 'one', 'two', 'three']
 
 @pytest.fixture(scope='module')
 def params():
-  return jax.jit(lambda: decoder.init(CONFIG, seed=0))()
+  return drawn.parameters(CONFIG)
 
 
 @pytest.fixture
@@ -60,13 +61,18 @@ def draw(*lengths):
   return [rng.integers(0, CONFIG.vocab, n).tolist() for n in lengths]
 
 
+@jax.jit
+def row_logps(params, row, positions, segments):
+  hidden = decoder.forward_rows(CONFIG, params, row, positions, segments)
+  return jax.nn.log_softmax(decoder.logits(params, hidden))
+
+
 def plain_logps(params, tokens):
-  """One sequence by itself, all logits at once."""
-  row = jnp.array(tokens)[None]
-  positions = jnp.arange(len(tokens))[None]
-  hidden = decoder.forward_rows(CONFIG, params, row, positions, positions * 0 + 1)
-  logps = jax.nn.log_softmax(decoder.logits(params, hidden))[0]
-  return logps[jnp.arange(len(tokens) - 1), row[0, 1:]]
+  """Log-probabilities of one sequence by itself, with all logits at once."""
+  n, positions = len(tokens), np.arange(80)[None]
+  row = np.pad(np.array(tokens), (0, 80 - n))[None]
+  logps = row_logps(params, row, positions, (positions < n).astype(np.int32))
+  return logps[0][np.arange(n - 1), tokens[1:]]
 
 
 def test_scores_are_those_of_each_line_alone_in_the_same_order(folder, params, capsys):
@@ -159,7 +165,7 @@ def test_no_array_holds_all_logits(params):
 
 
 def variables(jaxpr):
-  """Every output of every equation, those inside loops too."""
+  """Every output of every equation, loops included."""
   for equation in jaxpr.eqns:
     yield from equation.outvars
     for inner in core.jaxprs_in_params(equation.params):

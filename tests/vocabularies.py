@@ -1,8 +1,8 @@
-"""Mistral's real vocabularies, as the package mistral-common carries them, and files made of them.
+"""Mistral's real vocabularies from the package mistral-common, and files made of them.
 
 The package has tekken.json of version v3 only. Later versions have the same ranks and list their
-control tokens; files of theirs are made here from the real ranks, shortened where all of them would
-only cost time.
+control tokens. Their files are made here from the real ranks, with fewer ranks where all of them
+would only cost time.
 """
 import base64
 import functools
@@ -14,7 +14,7 @@ CONTROLS = (
     '[TOOL_RESULTS]', '[/TOOL_RESULTS]', '[TOOL_CALLS]', '[IMG]', '<pad>', '[IMG_BREAK]',
     '[IMG_END]', '[PREFIX]', '[MIDDLE]', '[SUFFIX]', '[SYSTEM_PROMPT]', '[/SYSTEM_PROMPT]',
     '[TOOL_CONTENT]')
-# Where these stand in files that list their control tokens; fillers stand between.
+# Ids of control tokens in files that list them; fillers have the ids between.
 LATER_CONTROLS = {
     'v7': {}, 'v11': {32: '[ARGS]', 33: '[CALL_ID]'},
     'v13': {32: '[ARGS]', 33: '[CALL_ID]', 34: '[THINK]', 35: '[/THINK]'}}
@@ -60,7 +60,7 @@ def tiny_tekken(path, merges=(), controls=('<unk>', '<s>', '</s>', '[INST]', '[/
 
 @functools.cache
 def _real_content():
-  """The file of Pixtral 12B without what later versions write in another way."""
+  """The file of Pixtral 12B without the keys that later versions write differently."""
   with open(real('tekken_240911.json'), encoding='utf-8') as file:
     content = json.load(file)
   del content['image']

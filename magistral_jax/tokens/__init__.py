@@ -3,10 +3,10 @@ r"""Text to token ids and back, behind one small interface.
     load_tokenizer('bytes', '').encode('7+1') == [61, 49, 55]
     load_tokenizer('auto', 'Magistral-Small-2507').special('[INST]') == 3
 
-`encode` is for text that others wrote (problems, completions): whatever stands in it, no control
-token comes out. Control tokens are asked for by name, with `special`. `<think>` and `\boxed{` are
-ordinary text everywhere; where a vocabulary has control tokens for thoughts, `decode` shows them as
-`<think>` and `</think>`, so that all who read completions read one notation.
+`encode` is for untrusted text (problems, completions): whatever it contains, no control token comes
+out. `special` returns a control token by its name. `<think>` and `\boxed{` are ordinary text
+everywhere. Where a vocabulary has control tokens for thoughts, `decode` shows them as `<think>` and
+`</think>`, so that every reader of completions sees one notation.
 """
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = [
 
 
 def kinds_at(path: str) -> list[str]:
-  """The kinds of tokenizer that can be read at `path`, the one to prefer first.
+  """Kinds of tokenizer that can be read at `path`, the preferred one first.
 
-  A folder of Mistral's may hold the same tokenizer as tekken.json and as a conversion of it.
+  A folder published by Mistral may hold one tokenizer as tekken.json and as a conversion of it.
   """
   if os.path.isdir(path):
     names = sorted(os.listdir(path))
@@ -46,10 +46,10 @@ def kinds_at(path: str) -> list[str]:
 
 
 def load_tokenizer(kind: str, path: str) -> Tokenizer:
-  """A tokenizer of a kind named in TOKENIZERS; `path` is the file or folder it is read from.
+  """A tokenizer of a kind named in TOKENIZERS, read from the file or folder `path`.
 
   Raises:
-    ValueError: no such kind, or nothing of that kind at `path`.
+    ValueError: the kind is unknown, or `path` holds no tokenizer of that kind.
   """
   if kind not in TOKENIZERS:
     raise ValueError(
@@ -62,7 +62,7 @@ def load_tokenizer(kind: str, path: str) -> Tokenizer:
   return TOKENIZERS[kind](path)
 
 
-def _what_is_there(path: str) -> Tokenizer:
+def _preferred(path: str) -> Tokenizer:
   kinds = kinds_at(path)
   if not kinds:
     raise ValueError(
@@ -77,5 +77,5 @@ TOKENIZERS = {
     'gguf': from_gguf,
     'tekken': from_tekken,
     'sentencepiece': from_sentencepiece,
-    'auto': _what_is_there,
+    'auto': _preferred,
 }

@@ -1,32 +1,37 @@
-"""What every tokenizer is to the rest of the program, and what all of them share."""
+"""The interface of all tokenizers, and what their implementations share."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-# Control tokens that some vocabularies have for thoughts, and how decoded text shows them.
+# Control tokens for thoughts in some vocabularies -> the text that decoding shows instead.
 THOUGHTS = {'[THINK]': '<think>', '[/THINK]': '</think>'}
 
 
 class Tokenizer(Protocol):
-  """What the rest of the program knows of a tokenizer."""
+  """The attributes and methods of a tokenizer that the rest of the program uses."""
   vocab_size: int           # One more than the largest id.
   eos_id: int               # Ends a completion.
-  pad_id: int               # Fills places that nobody reads; may equal eos_id.
-  bos_id: int | None        # Starts a prompt, where the model expects that; else None.
+  pad_id: int               # Fills positions that are never read; may equal eos_id.
+  bos_id: int | None        # Starts a prompt where the model expects that; else None.
 
-  def encode(self, text: str) -> list[int]: ...
-  def special(self, name: str) -> int: ...
-  def decode(self, ids: Sequence[int]) -> str: ...
+  def encode(self, text: str) -> list[int]:
+    """Ids of a text, none of them a control token."""
+
+  def special(self, name: str) -> int:
+    """The id of a control token; ValueError if there is none of that name."""
+
+  def decode(self, ids: Sequence[int]) -> str:
+    """Text of the ids, without the tokens that start, end and fill sequences."""
 
 
 def encodable(text: str) -> str:
-  """The text with a question mark for each lone surrogate: possible in JSON, but not in UTF-8."""
+  """The text with a question mark for each lone surrogate, which JSON allows and UTF-8 does not."""
   return text.encode('utf-8', errors='replace').decode('utf-8')
 
 
 def no_special(name: str, which: str) -> ValueError:
-  """The error of a tokenizer that is asked for a control token it does not have."""
+  """The error for a control token that a tokenizer does not have."""
   return ValueError(
       f'The {which} tokenizer has no control token {name!r}: choose the data.template that '
       f'belongs to the tokenizer of tokenizer.path.')

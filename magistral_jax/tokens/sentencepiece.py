@@ -1,8 +1,8 @@
 """Mistral's tokenizers before tekken: SentencePiece files, tokenizer.model of v1, .v2, .v3, .v7.
 
-A text becomes pieces of the library's own model; a space is put before each text, and taken off
-again when it is decoded. Control tokens are put by id and never read out of a text. In v1
-(Mixtral 8x7B) the only control tokens are <unk>, <s> and </s>: there, [INST] is ordinary text.
+The library cuts a text into pieces of its model; it puts a space before each text and removes it in
+decoding. Control tokens are inserted by id and never parsed from a text. In v1 (Mixtral 8x7B) the
+only control tokens are <unk>, <s> and </s>: there, [INST] is ordinary text.
 """
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ class SentencePieceTokenizer:
     self._silent = {self.bos_id, self.eos_id, self.pad_id}
 
   def encode(self, text: str) -> list[int]:
+    """Ids of a text, none of them a control token."""
     return self._model.encode(encodable(text))
 
   def special(self, name: str) -> int:
     """The id of a control token; ValueError if there is none of that name."""
-    token = self._model.piece_to_id(name)   # The id of <unk> for what it does not know.
+    token = self._model.piece_to_id(name)   # The id of <unk> for an unknown name.
     if self._model.id_to_piece(token) != name or not self._is_control(token):
       raise no_special(name, 'SentencePiece')
     return token
 
   def decode(self, ids: Sequence[int]) -> str:
-    """Text of the ids. bos, eos and pad vanish; other control tokens are shown by name."""
+    """Text of the ids, without bos, eos and pad; other control tokens are shown by name."""
     shown = [int(token) for token in ids if int(token) not in self._silent]
     pieces = []
     for is_control, part in groupby(shown, self._is_control):
@@ -49,7 +50,7 @@ class SentencePieceTokenizer:
     return not inside or self._model.is_control(token) or self._model.is_unknown(token)
 
   def _piece(self, token: int) -> str:
-    # Ids that only round a model's vocabulary up have no piece.
+    # The ids that round up a model's vocabulary have no piece.
     return self._model.id_to_piece(token) if 0 <= token < self.vocab_size else '\ufffd'
 
 
@@ -57,7 +58,7 @@ def from_sentencepiece(path: str) -> SentencePieceTokenizer:
   """Reads a tokenizer.model, or the first file of that name (with any suffix) in a folder.
 
   Raises:
-    ValueError: there is none, or it is no SentencePiece model.
+    ValueError: there is none, or it is not a SentencePiece model.
   """
   file = path
   if os.path.isdir(path):

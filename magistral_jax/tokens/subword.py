@@ -1,4 +1,4 @@
-"""Byte-pair tokenizers of the `tokenizers` library: tokenizer.json, and those inside GGUF files."""
+"""Byte-pair tokenizers of the `tokenizers` library, from tokenizer.json and from GGUF files."""
 from __future__ import annotations
 
 import json
@@ -14,18 +14,18 @@ from magistral_jax.tokens.interface import THOUGHTS, encodable, no_special
 
 
 class SubwordTokenizer:
-  """A `tokenizers.Tokenizer` (tokenizer.json, or one rebuilt from a GGUF file).
+  """A `tokenizers.Tokenizer`, read from tokenizer.json or rebuilt from a GGUF file.
 
   Args:
-    template: the tokenizer, which from now on reads control tokens in a text as text.
-    eos, bos, pad: texts of the control tokens; no bos means none is put before a prompt, no pad
-      means that eos fills.
+    template: the tokenizer; its settings are changed so that control tokens in a text stay text.
+    eos, bos, pad: texts of the control tokens. Without bos, prompts begin with none; without pad,
+      eos is used for padding.
   """
 
   def __init__(self, template: tokenizers.Tokenizer, *, eos: str, bos: str | None, pad: str | None):
     template.no_padding()
     template.no_truncation()
-    template.encode_special_tokens = True   # As text: `special` is the way to control tokens.
+    template.encode_special_tokens = True   # Encoded as text; only `special` gives control tokens.
     self._template = template
     self._specials = {
         token.content: token_id for token_id, token in template.get_added_tokens_decoder().items()}
@@ -38,6 +38,7 @@ class SubwordTokenizer:
         self._specials[name]: text for name, text in THOUGHTS.items() if name in self._specials}
 
   def encode(self, text: str) -> list[int]:
+    """Ids of a text, none of them a control token."""
     return self._template.encode(encodable(text), add_special_tokens=False).ids
 
   def special(self, name: str) -> int:
@@ -47,7 +48,7 @@ class SubwordTokenizer:
     return self._specials[name]
 
   def decode(self, ids: Sequence[int]) -> str:
-    """Text of the ids. eos, bos and pad vanish, others are shown; [THINK] is shown as <think>."""
+    """Text of the ids, without eos, bos and pad; [THINK] is shown as <think>, others by name."""
     shown = [int(token) for token in ids if int(token) not in self._silent]
     text = lambda part: self._template.decode(part, skip_special_tokens=False)
     pieces = []
@@ -55,7 +56,6 @@ class SubwordTokenizer:
       part = list(part)
       pieces += [self._thoughts[token] for token in part] if is_thought else [text(part)]
     return ''.join(pieces)
-
 
   def save(self, folder: str, chat_template: str | None = None) -> list[str]:
     """Writes files that `from_huggingface` and transformers read; returns their names."""
@@ -75,8 +75,11 @@ class SubwordTokenizer:
 def from_huggingface(path: str) -> SubwordTokenizer:
   """Reads a model folder, or its tokenizer.json alone.
 
-  The end token is the `eos_token` of tokenizer_config.json, which in chat models ends a turn;
-  without that file it is the first of END_TOKENS that the vocabulary knows.
+  The end token is the `eos_token` of tokenizer_config.json, which in chat models ends a turn.
+  Without that file it is the first of END_TOKENS in the vocabulary.
+
+  Raises:
+    ValueError: the file is missing or unreadable, or no end token is known.
   """
   folder = path if os.path.isdir(path) else os.path.dirname(path)
   file = os.path.join(path, 'tokenizer.json') if os.path.isdir(path) else path
@@ -85,7 +88,7 @@ def from_huggingface(path: str) -> SubwordTokenizer:
         f'There is no tokenizer.json in {path!r}: set tokenizer.path to a folder with one.')
   try:
     template = tokenizers.Tokenizer.from_file(file)
-  except Exception as error:  # The library raises nothing narrower.
+  except Exception as error:  # The library raises no narrower exception.
     raise ValueError(
         f'{file!r} is no tokenizer ({error}): set tokenizer.path to a tokenizer.json, or '
         f'tokenizer.kind to what it is.') from None
@@ -103,7 +106,7 @@ def from_huggingface(path: str) -> SubwordTokenizer:
         f'tokenizer_config.json beside the file of tokenizer.path.')
   bos = _content(config.get('bos_token'))
   if not config.get('add_bos_token'):
-    # Many tokenizers name a bos that no prompt begins with; the post-processor is what decides.
+    # Many tokenizers name a bos that no prompt begins with; the post-processor decides.
     first = template.encode('', add_special_tokens=True).tokens[:1]
     bos = first[0] if first and first[0] != eos else None
   return SubwordTokenizer(template, eos=eos, bos=bos, pad=_content(config.get('pad_token')))
@@ -112,10 +115,13 @@ def from_huggingface(path: str) -> SubwordTokenizer:
 def from_gguf(path: str) -> SubwordTokenizer:
   """Rebuilds the byte-level BPE tokenizer that a GGUF checkpoint describes.
 
-  Reference: the keys tokenizer.ggml.* of the GGUF specification. Tokens of type 3 (control) and 4
-  (user defined) are found whole in a text, everything else through the merges.
+  Tokens of type 3 (control) and 4 (user defined) are matched whole, all others by merges.
+
+  Raises:
+    ValueError: the file is unreadable, or its kind of tokenizer is not implemented.
+  Reference: the keys tokenizer.ggml.* of the GGUF specification.
   """
-  import gguf  # Costs time and memory that only this kind of run should pay.
+  import gguf  # Imported here, since only this kind of run should pay its time and memory.
   try:
     fields = gguf.GGUFReader(path).fields
   except (ValueError, IndexError, OSError) as error:
@@ -171,10 +177,11 @@ def _gpt2(*first: pre_tokenizers.PreTokenizer) -> pre_tokenizers.PreTokenizer:
   return pre_tokenizers.Sequence([*first, pre_tokenizers.ByteLevel(add_prefix_space=False)])
 
 
-# Whole words of the vocabulary are taken without merges; bos goes first unless the file says no.
+# Whole words of the vocabulary are encoded without merges; bos comes first unless the file denies
+# it.
 LIKE_LLAMA3 = ('llama-bpe', 'tekken')
 
-# How text falls into words before the merges, by the name in tokenizer.ggml.pre.
+# Splitting of a text into words before the merges, by the name in tokenizer.ggml.pre.
 PRE_TOKENIZERS = {
     'gpt-2': _gpt2,
     'smollm': lambda: _gpt2(pre_tokenizers.Digits(individual_digits=True)),
@@ -185,5 +192,5 @@ PRE_TOKENIZERS = {
 
 
 def _content(token: str | dict | None) -> str | None:
-  """tokenizer_config.json writes a token as its text or as a dict that holds it."""
+  """Text of a token, which tokenizer_config.json has as such or in a dict."""
   return token['content'] if isinstance(token, dict) else token

@@ -3,9 +3,10 @@
     id    0 .. 999     control tokens: <unk> <s> </s> [INST] [/INST] ..., as the file lists them
     id 1000 .. 131071  1000 + rank; the first 256 ranks are the single bytes
 
-A text falls into words by the file's regular expression; in each word the two neighbours whose
-union has the lowest rank are merged until none is left. That part is the library tiktoken, for
-which the format was made. Control tokens are ours: they are put by id and never read out of a text.
+The file's regular expression splits a text into words; in each word the two neighbours whose union
+has the lowest rank are merged, until no union has a rank. The library tiktoken, for which the
+format was made, does this part. Control tokens are handled here: they are inserted by id and never
+parsed from a text.
 
 Reference: tekken.json as written by mistral-common (versions v3, v7, v11, v13, ...).
 """
@@ -24,14 +25,15 @@ import tiktoken
 
 from magistral_jax.tokens.interface import THOUGHTS, encodable, no_special
 
-# The control tokens of files that list none, which are those of the versions v3 and v7.
+# The control tokens of files that list none: versions v3 and v7.
 OLD_CONTROLS = (
     '<unk>', '<s>', '</s>', '[INST]', '[/INST]', '[AVAILABLE_TOOLS]', '[/AVAILABLE_TOOLS]',
     '[TOOL_RESULTS]', '[/TOOL_RESULTS]', '[TOOL_CALLS]', '[IMG]', '<pad>', '[IMG_BREAK]',
     '[IMG_END]', '[PREFIX]', '[MIDDLE]', '[SUFFIX]', '[SYSTEM_PROMPT]', '[/SYSTEM_PROMPT]',
     '[TOOL_CONTENT]')
 VERSIONS_WITHOUT_LIST = ('v3', 'v7')
-# tiktoken's regular expressions end the whole process in about a million white spaces in a row.
+# In about a million consecutive white-space characters tiktoken's regular expressions end the whole
+# process.
 LONGEST_SPACE = 100_000
 
 
@@ -40,9 +42,9 @@ class TekkenTokenizer:
 
   Args:
     ranks: [vocab_size - len(controls)] the bytes of each rank.
-    pattern: the regular expression that cuts a text into words.
+    pattern: the regular expression that splits a text into words.
     controls: names of the ids from 0 on.
-    version: 'v3', 'v13', ...: which instruct template the models of the file were trained with.
+    version: 'v3', 'v13', ...: the instruct template that the file's models were trained with.
     image: the file's image_patch_size, max_image_size and spatial_merge_size; {} if it has none.
   """
 
@@ -62,8 +64,11 @@ class TekkenTokenizer:
       self._shown[silent] = ''
 
   def encode(self, text: str) -> list[int]:
-    """Ids of a text. White space of more than LONGEST_SPACE characters is cut into such pieces."""
-    return [rank + self._first for piece in _bearable(encodable(text))
+    """Ids of a text, none of them a control token.
+
+    White space of more than LONGEST_SPACE characters is encoded in pieces of that length.
+    """
+    return [rank + self._first for piece in _encodable_pieces(encodable(text))
             for rank in self._merges.encode_ordinary(piece)]
 
   def special(self, name: str) -> int:
@@ -73,18 +78,18 @@ class TekkenTokenizer:
     return self._ids[name]
 
   def decode(self, ids: Iterable[int]) -> str:
-    """Text of the ids.
+    """Text of the ids, without <s>, </s> and <pad>.
 
-    <s>, </s> and <pad> vanish, [THINK] and [/THINK] are shown as <think> and </think>, other
-    control tokens by name. Bytes that are no UTF-8 become replacement characters.
+    [THINK] and [/THINK] are shown as <think> and </think>, other control tokens by name. Bytes that
+    are not UTF-8 become replacement characters.
     """
     return ''.join(self.stream(ids))
 
   def stream(self, ids: Iterable[int]) -> Iterator[str]:
-    """Yields the text of the ids as soon as it is certain; together it is what `decode` gives.
+    """Yields the text of the ids piece by piece; the pieces together are the result of `decode`.
 
-    A character may take several tokens: nothing of it is yielded before the last, unless a control
-    token or the end breaks it off.
+    A character may take several tokens. It is yielded with the last of them, or as replacement
+    characters where a control token or the end interrupts it.
     """
     decoder = codecs.getincrementaldecoder('utf-8')(errors='replace')
     for token in map(int, ids):
@@ -93,7 +98,7 @@ class TekkenTokenizer:
       elif self._first <= token < self.vocab_size:
         text = decoder.decode(self._ranks[token - self._first])
       else:
-        text = decoder.decode(b'\xff')  # Ids that only round a model's vocabulary up.
+        text = decoder.decode(b'\xff')  # Ids that round up a model's vocabulary.
       if text:
         yield text
     if text := decoder.decode(b'', final=True):
@@ -101,10 +106,10 @@ class TekkenTokenizer:
 
 
 def from_tekken(path: str) -> TekkenTokenizer:
-  """Reads tekken.json: the file, or the folder of a model in which it lies.
+  """Reads tekken.json: the file itself, or the folder of a model that holds it.
 
   Raises:
-    ValueError: there is no such file, or what stands in it is no tekken tokenizer.
+    ValueError: there is no such file, or it is not a tekken tokenizer.
   """
   file = os.path.join(path, 'tekken.json') if os.path.isdir(path) else path
   if not os.path.exists(file):
@@ -116,7 +121,7 @@ def from_tekken(path: str) -> TekkenTokenizer:
   try:
     with open(file, encoding='utf-8') as lines:
       data = json.load(lines)
-  except ValueError as error:  # Neither UTF-8 nor JSON.
+  except ValueError as error:  # The file is not UTF-8, or not JSON.
     raise wrong(f'it cannot be parsed ({error})') from None
   try:
     config = data['config']
@@ -133,7 +138,7 @@ def from_tekken(path: str) -> TekkenTokenizer:
 
 
 def _controls(listed: list[dict[str, Any]] | None, count: int, version: str) -> list[str]:
-  """The names of the ids 0 .. count - 1."""
+  """Names of the ids 0 .. count - 1."""
   if listed is None and version not in VERSIONS_WITHOUT_LIST:
     raise ValueError(f'its version is {version!r}, but it has no list special_tokens')
   if listed is None:
@@ -151,7 +156,7 @@ def _controls(listed: list[dict[str, Any]] | None, count: int, version: str) -> 
 
 
 def _ranks(vocab: list[dict[str, Any]], size: int) -> list[bytes]:
-  """The bytes of the ranks 0 .. size - 1; a file may hold more than its models use."""
+  """Bytes of the ranks 0 .. size - 1; a file may hold more than its models use."""
   if not 256 <= size <= len(vocab):
     raise ValueError(f'default_vocab_size leaves {size} ranks, but it holds {len(vocab)}')
   ranks = []
@@ -168,8 +173,8 @@ def _ranks(vocab: list[dict[str, Any]], size: int) -> list[bytes]:
   return ranks
 
 
-def _bearable(text: str) -> list[str]:
-  """The text, cut where white space runs on for longer than the library bears."""
+def _encodable_pieces(text: str) -> list[str]:
+  """Pieces of the text, cut wherever white space is longer than LONGEST_SPACE."""
   if len(text) <= LONGEST_SPACE:
     return [text]
   cuts = [cut for run in re.finditer(r'\s+', text)

@@ -1,4 +1,4 @@
-"""The tokenizer without a file: one token per byte of UTF-8."""
+"""The byte tokenizer, which needs no file: one token per byte of UTF-8."""
 from __future__ import annotations
 
 import re
@@ -8,12 +8,12 @@ from magistral_jax.tokens.interface import no_special
 
 
 class ByteTokenizer:
-  r"""One token per UTF-8 byte, and one each for the three marks every response must write.
+  r"""One token per UTF-8 byte, and one for each of the three marks that every response must write.
 
     0 pad '<pad>'    1 bos '<s>'    2 eos '</s>'
     3 '<think>'      4 '</think>'   5 '\boxed{'      6.. the 256 bytes
 
-  The marks are text: `encode` finds them in any text and `decode` gives them back, so that decoding
+  The marks are text: `encode` finds them in any text and `decode` returns them, so that decoding
   undoes encoding for every string.
   """
   CONTROLS = ('<pad>', '<s>', '</s>')
@@ -26,12 +26,13 @@ class ByteTokenizer:
     self.vocab_size = -(-(self._bytes_from + 256) // 8) * 8
 
   def encode(self, text: str) -> list[int]:
+    """Ids of a text, none of them a control token."""
     ids = []
     for piece in re.split('(' + '|'.join(map(re.escape, self.MARKS)) + ')', text):
       if piece in self.MARKS:
         ids.append(len(self.CONTROLS) + self.MARKS.index(piece))
       else:
-        # A lone surrogate (possible in JSON) has no UTF-8 form; it becomes a question mark.
+        # A lone surrogate, which JSON allows, has no UTF-8 form and becomes a question mark.
         ids.extend(self._bytes_from + byte for byte in piece.encode('utf-8', errors='replace'))
     return ids
 
@@ -42,7 +43,7 @@ class ByteTokenizer:
     return self.CONTROLS.index(name)
 
   def decode(self, ids: Sequence[int]) -> str:
-    """Text of the ids. Control tokens vanish; broken UTF-8 becomes replacement characters."""
+    """Text of the ids, without control tokens; broken UTF-8 becomes replacement characters."""
     controls, first = len(self.CONTROLS), self._bytes_from
     pieces = []
     for token in map(int, ids):
@@ -51,5 +52,5 @@ class ByteTokenizer:
       elif controls <= token < first:
         pieces.append(self.MARKS[token - controls].encode())
       elif token >= first:
-        pieces.append(b'\xff')  # Ids that only round the vocabulary up: never valid text.
+        pieces.append(b'\xff')  # Ids that round up the vocabulary are never valid text.
     return b''.join(pieces).decode('utf-8', errors='replace')

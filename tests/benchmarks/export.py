@@ -1,4 +1,4 @@
-"""Any checkpoint that we read as a Hugging Face folder in float32, the format that peers read too.
+"""Export of any readable checkpoint as a Hugging Face folder in float32, which peers can read.
 
     python tests/benchmarks/export.py CHECKPOINT FOLDER
 """

@@ -3,28 +3,28 @@ r"""How often do sampler and trainer route a token to other experts, and what do
 Run:  PYTHONPATH=. python tests/benchmarks/routing_flips.py
 
 The two compute the same numbers in another order: one token at a time over pages, and whole packed
-rows. Where two experts are nearly as good, rounding decides which of them is among the chosen. A
+rows. Where the logits of two experts are nearly equal, rounding decides which one is chosen. A
 random mixture samples completions through the paged cache; the same tokens go through packed rows,
-two sequences in each, with the same weights. Printed over sampled tokens, for 2 of 8 experts and,
-as what rounding costs without any choice, for both of 2:
+two sequences in each, with the same weights. The figures are over sampled tokens, for 2 of 8
+experts and, as the effect of rounding without any choice, for both of 2:
 
   flipped_choices  share of (layer, token) whose set of experts differs
   flipped_tokens   share of tokens with such a layer
-  gap_mean, gap_p99, gap_max   |difference of the log-probability|, nats, of all tokens, of those
-                   without (`kept`) and of those with (`flipped`) a layer that differs
+  gap_mean, gap_p99, gap_max   |difference of the log-probability|, nats, of all tokens, of tokens
+                   without (`kept`) and of tokens with (`flipped`) a layer that differs
 
 Result with --new=32, 8 layers of width 256, 1,024 sampled tokens, 2-core x86-64, jax 0.10.2,
 2026-11-22 (with --new=64: 4.0 % and 17.8 %):
   bfloat16, 2 of 8   3.2 % of choices and 14.5 % of tokens differ; gap_mean 0.125 of all tokens,
                      0.055 of those kept (99th percentile 0.29), 0.54 of those flipped (2.4)
-  bfloat16, 2 of 2   gap_mean 0.027 (99th percentile 0.10): rounding alone. What is kept above has
-                     more, since earlier tokens that flipped stand in its context
+  bfloat16, 2 of 2   gap_mean 0.027 (99th percentile 0.10): rounding alone. Kept tokens above have
+                     more, because earlier tokens that flipped are in their context
   float32, 2 of 8    none differ; gap_max 1.3e-5
-The routers' logits are float32 sums over the same bfloat16 numbers in sampler and trainer, weights
-rounded alike: what differs is the residual stream that they read, which no float32 router cures.
-What a gap of nats does to an update is bounded by the clip of the ratio, and by loss.importance_cap
-on the side that clipping leaves open. The cure would be to record the sampler's choices and replay
-them in the trainer (arXiv:2510.11370), which is not there.
+The routers' logits are float32 sums over bfloat16 numbers in sampler and trainer, with weights
+rounded alike. The difference lies in the residual stream that they read, which a float32 router
+does not remove. The effect of a gap on an update is bounded by the clip of the ratio, and by
+loss.importance_cap on the side that clipping leaves open. A remedy would be to record the sampler's
+choices and replay them in the trainer (arXiv:2510.11370); it is not implemented.
 """
 import argparse
 import json
@@ -43,7 +43,7 @@ SHAPE = dict(family='mixtral', heads=8, kv_heads=2, head_dim=32, vocab=1024, rop
 
 
 def sampled(config, params, prompts, new):
-  """Through pages: tokens [B, n + new]; of new ones logps [B, new], choices [L, B, new]."""
+  """Tokens [B, n + new] sampled through pages; logps [B, new], choices [L, B, new] of new ones."""
   slots, n = prompts.shape
   width = -(-(n + new) // PAGE_TOKENS)
   table = 1 + np.arange(slots * width).reshape(slots, width)
@@ -78,7 +78,7 @@ def sampled(config, params, prompts, new):
 
 
 def packed(config, params, tokens, new):
-  """The same of two sequences a row, all positions at once."""
+  """The same figures for two sequences a row, all positions at once."""
   slots, n = tokens.shape
   pair = lambda x: np.concatenate([x[:slots // 2], x[slots // 2:]], 1)
   apart = lambda x: np.concatenate(np.split(x, 2, axis=2), 1)
@@ -106,7 +106,7 @@ def measure(dtype, experts, *, layers, dim, sequences, prompt, new):
   prompts = np.random.default_rng(0).integers(0, config.vocab, (sequences, prompt), np.int32)
   tokens, logps, chosen = sampled(config, params, prompts, new)
   row_logps, row_chosen = packed(config, params, tokens, new)
-  # Which experts, in any order: [L, B, new].
+  # Choices are compared as sets: [L, B, new].
   flips = np.any(np.sort(chosen, -1) != np.sort(row_chosen, -1), axis=-1)
   flipped, gap = flips.any(0), np.abs(logps - row_logps)
   figures = lambda x: {} if not x.size else dict(

@@ -2,11 +2,11 @@ r"""Makes the golden files: tiny checkpoints, and their log-probabilities by tra
 
     pip install "torch>=2.6" "transformers>=4.50" && python tests/golden/make_golden.py
 
-Writes llama/, mistral/ and mixtral/ beside this file, each a checkpoint folder with scores.jsonl in
-the form that magistral_jax.score writes and what transformers decodes greedily (greedy.jsonl);
-mixtral/ also with its routers' balance loss. The tests read them without torch. Made with torch
-2.13.0 and transformers 5.12.1. Logits are computed in float64 from the stored weights, so that the
-file is the exact answer and what it is compared with carries all of the rounding.
+Writes llama/, mistral/ and mixtral/ beside this file. Each is a checkpoint folder with
+scores.jsonl, in the form that magistral_jax.score writes, and with greedy.jsonl, which transformers
+decoded greedily; mixtral/ also has the balance loss of its routers. The tests read them without
+torch. Made with torch 2.13.0 and transformers 5.12.1. Logits are computed in float64 from the
+stored weights, so that the files are exact and all rounding lies in what is compared with them.
 """
 import json
 import pathlib
@@ -29,7 +29,7 @@ LENGTHS = (1, 2, 7, 32, 33, 150)    # Tokens of the scored sequences: both sides
 
 
 def draw(model, seed):
-  """Weights of a size that makes sharp, position-dependent predictions; the default is flat."""
+  """Draws weights large enough for sharp, position-dependent predictions; defaults are flat."""
   generator = torch.Generator().manual_seed(seed)
   with torch.no_grad():
     for name, weight in model.named_parameters():
@@ -69,7 +69,7 @@ def write(name, model, seed, dtype, **save):
 
 
 def decode(model, seed):
-  """Lines of random prompts and what follows them greedily."""
+  """Lines of random prompts and their greedy completions."""
   generator = torch.Generator().manual_seed(seed)
   for length in (1, 5, 16, 23):
     prompt = torch.randint(0, COMMON['vocab_size'], (1, length), generator=generator)

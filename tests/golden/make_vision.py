@@ -6,7 +6,7 @@ Writes pixtral/ (LlavaForConditionalGeneration) and mistral3/ (Mistral3ForCondit
 each a checkpoint folder with
   scores.jsonl   tokens with image placeholders, the images, and log-probabilities, all of them
                  computed in one pass in float64 from the stored weights
-  greedy.jsonl   prompts and what transformers' greedy decoding writes after them
+  greedy.jsonl   prompts and their greedy completions by transformers
   pixels.npz     every 7th number that PixtralImageProcessor (Pillow) makes of each image
 and images/ beside them, with the images. Made with torch 2.13.0, transformers 5.12.1, Pillow 13.
 """
@@ -98,7 +98,7 @@ def wide(given):
 
 
 def pixels(patch, side):
-  """{image: every 7th number that the processor makes of it}, and each image's height and width."""
+  """Every 7th number that the processor makes of each image, and each image's height and width."""
   found = {}
   for name, size in (drawn_images.SMALL | drawn_images.REAL).items():
     real = name in drawn_images.REAL

@@ -1,4 +1,4 @@
-"""Our log-probabilities against those of transformers, as make_golden.py stored them."""
+"""Log-probabilities against those of transformers, as make_golden.py stored them."""
 import json
 import pathlib
 
@@ -35,7 +35,10 @@ def test_log_probabilities_are_those_of_transformers(name, fsdp, tensor):
     ('llama', 'hf'), ('mistral', 'mistral'),
     pytest.param('mixtral', 'mistral', marks=pytest.mark.long)])
 def test_greedy_decoding_writes_what_transformers_writes(name, form, tmp_path):
-  """From files of either layout, through pages and slots; mixtral/ as it is: test_mixtral.py."""
+  """Decoding from files of either layout, through pages and slots.
+
+  test_mixtral.py reads mixtral/ without conversion.
+  """
   path = str(FOLDER / name)
   if form != 'hf':
     conversion.convert(path, path := str(tmp_path / name), form)

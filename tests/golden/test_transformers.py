@@ -19,7 +19,7 @@ NAMES = [name for name in ('llama', 'mistral', 'mixtral', 'pixtral', 'mistral3')
 
 
 def peer(path, dtype=torch.float32):
-  """The model that transformers makes of a folder; every tensor of it must have been used."""
+  """The model that transformers makes of a folder; every tensor must have been used."""
   fields = json.loads((pathlib.Path(path) / 'config.json').read_text())
   model, info = getattr(transformers, fields['architectures'][0]).from_pretrained(
       path, dtype=dtype, output_loading_info=True)
@@ -37,7 +37,7 @@ def test_images_are_cut_as_the_files_say(tmp_path, name):
   expected = PixtralImageProcessorPil(
       size=dict(longest_edge=tower.side), patch_size=dict(height=token, width=token))
   image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8)
-  # PixtralProcessor hands this patch size over, from processor_config.json.
+  # PixtralProcessor passes this patch size, which it reads from processor_config.json.
   whole = json.loads((tmp_path / 'out/processor_config.json').read_text())
   size = whole['patch_size'] * whole['spatial_merge_size']
   pixels = [found['pixel_values'] for found in (
@@ -69,7 +69,7 @@ def test_what_went_through_every_format_is_the_same_model(tmp_path, name):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_a_trained_model_has_our_numbers(tmp_path, name):
-  """A run's workdir, exported; log-probabilities of text by transformers and by ourselves."""
+  """An exported workdir has the same log-probabilities in transformers and here."""
   config = checkpoint.read_config(str(FOLDER / name), dtype='float32')
   run = tmp_path / 'run'
   run.mkdir()

@@ -1,4 +1,4 @@
-"""Models that read images, against transformers, as make_vision.py stored it."""
+"""Models that read images against transformers, whose results make_vision.py stored."""
 import dataclasses
 import json
 
@@ -20,7 +20,7 @@ NAMES = sorted(golden.CONFIGS)
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('fsdp, tensor', [(1, 1), (4, 2)])
 def test_log_probabilities_are_those_of_transformers(name, fsdp, tensor):
-  """Text and several images of different sizes, of five sequences packed into one row."""
+  """Five sequences of text and images of different sizes are packed into one row."""
   config, lines = golden.CONFIGS[name], golden.lines(name, 'scores.jsonl')
   mesh = sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, expert=1, sequence=1,
                             tensor=tensor)
@@ -34,7 +34,7 @@ def test_log_probabilities_are_those_of_transformers(name, fsdp, tensor):
     logp = jax.nn.log_softmax(decoder.logits(params, hidden))[0, :-1]
     return np.take_along_axis(logp, row['tokens'][0, 1:, None], 1)[:, 0]
 
-  # A row for every device that cuts rows, all of them the same.
+  # One row for every device that cuts rows, all rows the same.
   row, given = (jax.tree.map(lambda x: np.repeat(x, fsdp, 0), x) for x in (row, given))
   rows = sharding.named(mesh, sharding.TRAINER, ('row', None))
   ours, start = np.asarray(logps(params, *jax.device_put((row, given), rows))), 0
@@ -48,7 +48,7 @@ def test_log_probabilities_are_those_of_transformers(name, fsdp, tensor):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_pixels_are_those_of_transformers(name, tmp_path):
-  """Made smaller, rounded up to whole tokens, bicubic, normalised; and the sizes that follow."""
+  """Images are scaled down, rounded up to whole tokens, resized bicubically and normalised."""
   cut = golden.cutting(golden.CONFIGS[name])
   expected = np.load(golden.FOLDER / name / 'pixels.npz')
   for image, size in (drawn_images.SMALL | drawn_images.REAL).items():
@@ -76,7 +76,7 @@ def test_the_golden_files_tell_images_apart():
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('fsdp, tensor', [(1, 1), (4, 2)])
 def test_lines_with_images_are_scored(name, fsdp, tensor):
-  """Through the reader and the batches of `score`: with and without images, of all lengths."""
+  """Lines of all lengths, with and without images, go through the reader and batches of `score`."""
   config, file = golden.CONFIGS[name], golden.FOLDER / name / 'scores.jsonl'
   sequences, found = score_files.read_sequences(str(file), None, config)
   mesh = sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, expert=1, sequence=1,

@@ -1,4 +1,4 @@
-"""The golden models that read images: their shapes, weights and prompts, for several tests."""
+"""Shapes, weights and prompts of the golden models that read images, for several tests."""
 import json
 import pathlib
 
@@ -40,7 +40,7 @@ def load(name):
 
 
 def lines(name, file):
-  """What the golden script wrote: a list of dicts."""
+  """Lines that make_vision.py wrote, as a list of dicts."""
   return [json.loads(line) for line in (FOLDER / name / file).read_text().splitlines()]
 
 
@@ -55,7 +55,7 @@ def load_images(name, paths):
 
 
 def packed(name, lines, *, tokens, patches):
-  """All lines in one row of so many tokens and patches: arguments of decoder.forward_rows."""
+  """All lines in one row of `tokens` tokens and `patches` patches, for decoder.forward_rows."""
   config = CONFIGS[name]
   row = {key: np.zeros((1, tokens), np.int32) for key in ('tokens', 'positions', 'segments')}
   given = dict(pixels=np.zeros((1, patches, 3 * config.vision.patch ** 2), np.uint8),
@@ -80,7 +80,7 @@ def packed(name, lines, *, tokens, patches):
 
 
 def prompts(name):
-  """The prompts of greedy.jsonl, and what transformers writes after each."""
+  """The prompts of greedy.jsonl, each with its greedy completion by transformers."""
   config, found = CONFIGS[name], []
   for i, line in enumerate(lines(name, 'greedy.jsonl')):
     paths = tuple(str(FOLDER / name / path) for path in line['images'])

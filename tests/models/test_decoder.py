@@ -1,4 +1,4 @@
-"""The decoder's identities: however a token is computed, its log-probabilities are the same."""
+"""Identities of the decoder: however a token is computed, its log-probabilities are the same."""
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,8 +6,9 @@ import pytest
 
 from magistral_jax import sharding
 from magistral_jax.models import attention, decoder
-from magistral_jax.models.cache import empty_pages
+from magistral_jax.models.cache import Pages, empty_pages
 from magistral_jax.models.config import ModelConfig
+from tests.models import drawn
 
 TINY = dict(family='mistral', layers=2, dim=32, heads=4, kv_heads=2, head_dim=16, ffn_dim=48,
             vocab=64, rope_theta=1e4, norm_eps=1e-5, tied=False, dtype='float32')
@@ -17,7 +18,7 @@ PAGE_TOKENS = 4
 
 @pytest.fixture(scope='module')
 def params():
-  return jax.jit(lambda: decoder.init(CONFIG, seed=0))()
+  return drawn.parameters(CONFIG)
 
 
 def draw_tokens(n, seed=1):
@@ -30,14 +31,14 @@ def logps_of(params, hidden):
 
 @jax.jit
 def row_logps(params, tokens, positions, segments):
-  """[T, V] of one packed row; every argument but the first is [T]."""
+  """Log-probabilities [T, V] of one packed row; every argument but the first is [T]."""
   hidden = decoder.forward_rows(
       CONFIG, params, tokens[None], positions[None], segments[None])
   return logps_of(params, hidden)[0]
 
 
 def full_logps(params, tokens):
-  """[n, V] log-probabilities of one sequence, alone in a row, with nothing cached."""
+  """Log-probabilities [n, V] of one sequence, alone in a row, without a cache."""
   n, positions = len(tokens), np.arange(32)
   segments = (positions < n).astype(np.int32)
   return row_logps(params, np.pad(tokens, (0, 32 - n)), positions, segments)[:n]
@@ -52,7 +53,7 @@ def prefill_bucket(params, tokens, segments, page_ids, cache):
 
 
 def prefill(params, tokens, bucket, page_ids, cache):
-  """[n, V] of a prompt padded to `bucket` positions, and the cache with its keys and values."""
+  """Log-probabilities [n, V] of a prompt padded to `bucket` positions, and the filled cache."""
   n = len(tokens)
   padded = np.pad(tokens, (0, bucket - n))[None]
   segments = (np.arange(bucket) < n).astype(np.int32)[None]
@@ -77,7 +78,7 @@ def close(actual, expected):
 
 @pytest.mark.parametrize('prompt, bucket', [(1, 4), (4, 4), (7, 16)])
 def test_decode_is_prefill_is_full_forward(params, prompt, bucket):
-  """Two slots of other lengths beside it, pages in no order, an idle slot in between."""
+  """Pages are in no order, and an idle slot lies between two busy ones."""
   n = 23
   tokens, other = draw_tokens(n), draw_tokens(n, seed=2)
   table = np.array([[9, 3, 12, 7, 5, 1], [0] * 6, [2, 4, 6, 8, 10, 11]])
@@ -98,10 +99,10 @@ def test_decode_is_prefill_is_full_forward(params, prompt, bucket):
 
 
 def test_rows_taken_in_parts_are_rows_whole(monkeypatch):
-  """In values and gradients; the last part is shorter, and segments cross all borders."""
-  keys, t = jax.random.split(jax.random.key(0), 3), 30
-  q = jax.random.normal(keys[0], (2, t, CONFIG.heads, 8))
-  k, v = (jax.random.normal(key, (2, t, CONFIG.kv_heads, 8)) for key in keys[1:])
+  """Values and gradients agree; the last part is shorter, and segments cross all borders."""
+  rng, t = np.random.default_rng(0), 30
+  q = rng.standard_normal((2, t, CONFIG.heads, 8), np.float32)
+  k, v = rng.standard_normal((2, 2, t, CONFIG.kv_heads, 8), np.float32)
   segments = np.array([[1] * 13 + [2] * 14 + [0] * 3, [1] * 30])
   def run(whole):
     monkeypatch.setattr(attention, 'BLOCK_QUERIES', t if whole else 8)
@@ -116,24 +117,26 @@ def test_rows_taken_in_parts_are_rows_whole(monkeypatch):
 
 
 def test_paged_attention_is_dense_attention():
-  """Slots of unlike lengths, more pages than one block holds; an idle slot reads nothing."""
+  """Slots differ in length and have more pages than one block; an idle slot reads nothing."""
   slots, pages, heads, size = 4, 40, CONFIG.heads, CONFIG.head_dim
-  k = jax.random.split(jax.random.key(0), 6)
+  rng = np.random.default_rng(0)
+  normal = lambda *shape: rng.standard_normal(shape, np.float32)
   shape = (CONFIG.layers, 1 + slots * pages, PAGE_TOKENS, CONFIG.kv_heads, size)
-  cache = empty_pages(CONFIG, shape[1], PAGE_TOKENS)
-  cache = type(cache)(jax.random.normal(k[0], shape), jax.random.normal(k[1], shape))
-  table = 1 + jax.random.permutation(k[2], slots * pages).reshape(slots, pages)
-  lengths = jnp.array([0, 3, 64, 158])
-  active = jnp.array([True, True, False, True])
-  q = jax.random.normal(k[3], (slots, 1, heads, size))
-  new = jax.random.normal(k[4], (2, slots, 1, CONFIG.kv_heads, size))
-  out, after = attention.decode(table, lengths, active)(1, q, new[0], new[1], cache)
+  cache = Pages(normal(*shape), normal(*shape))
+  table = 1 + rng.permutation(slots * pages).reshape(slots, pages)
+  lengths = np.array([0, 3, 64, 158])
+  active = np.array([True, True, False, True])
+  q, new = normal(slots, 1, heads, size), normal(2, slots, 1, CONFIG.kv_heads, size)
+  paged = jax.jit(lambda cache: attention.decode(table, lengths, active)(1, q, *new, cache))
+  out, after = paged(cache)
 
-  at = jnp.arange(slots)
-  dense = lambda pool, one: pool[1, table].reshape(
-      slots, pages * PAGE_TOKENS, CONFIG.kv_heads, size).at[at, lengths].set(one[:, 0])
-  mask = (jnp.arange(pages * PAGE_TOKENS) <= lengths[:, None]) & active[:, None]
-  expected = attention.masked_attention(
+  def dense(pool, one):
+    whole = pool[1, table].reshape(slots, pages * PAGE_TOKENS, CONFIG.kv_heads, size)
+    whole[np.arange(slots), lengths] = one[:, 0]
+    return whole
+
+  mask = (np.arange(pages * PAGE_TOKENS) <= lengths[:, None]) & active[:, None]
+  expected = jax.jit(attention.masked_attention)(
       q, dense(cache.keys, new[0]), dense(cache.values, new[1]), mask[:, None])
   close(out, expected)
   assert not out[2].any()
@@ -168,16 +171,17 @@ def test_a_shift_of_all_positions_changes_nothing(params):
   close(run(100), run(0))
 
 
-@pytest.mark.parametrize('remat', ['full', 'dots'])
-def test_remat_changes_no_gradient(params, remat):
+def test_remat_changes_no_gradient(params):
   tokens, positions = draw_tokens(12)[None], jnp.arange(12)[None]
   def loss(params, remat):
     hidden = decoder.forward_rows(
         CONFIG, params, tokens, positions, positions * 0 + 1, remat=remat)
     return jnp.sum(logps_of(params, hidden)[0, jnp.arange(11), tokens[0, 1:]])
   gradient = jax.jit(jax.grad(loss), static_argnums=1)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-               gradient(params, remat), gradient(params, 'none'))
+  expected = gradient(params, 'none')
+  for remat in ('full', 'dots'):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+                 gradient(params, remat), expected)
 
 
 @pytest.mark.parametrize('tied', [True, False])
@@ -188,7 +192,7 @@ def test_parameters_are_those_of_the_shapes(tied):
 
 
 def test_mistral_small_has_its_published_size():
-  """24B: 32 heads of 128 for a width of 5120; nothing is allocated."""
+  """The model of 24B has 32 heads of 128 for a width of 5120; nothing is allocated."""
   config = ModelConfig(
       family='mistral', layers=40, dim=5120, heads=32, kv_heads=8, head_dim=128, ffn_dim=32768,
       vocab=131072, rope_theta=1e8, norm_eps=1e-5, tied=False, dtype='bfloat16')

@@ -1,4 +1,4 @@
-"""Grouped products: every row meets its own matrix, whatever the sizes of the groups."""
+"""Grouped products: every row is multiplied by its own matrix, whatever the sizes of the groups."""
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +19,7 @@ def draw(sizes, rows=120):
 
 
 def by_hand(x, w, sizes):
-  """[R, N] in float64, matrix by matrix."""
+  """Products [R, N] in float64, matrix by matrix."""
   out, start = np.zeros((len(x), w.shape[2])), 0
   for matrix, size in zip(w, sizes, strict=True):
     out[start:start + size] = x[start:start + size].astype(float) @ matrix
@@ -56,7 +56,7 @@ def test_gradients_are_those_of_a_product_with_a_chosen_matrix(sizes, kernel):
 
 
 def test_rows_beyond_the_groups_do_not_matter():
-  """Whatever stands there, and whatever gradient arrives there."""
+  """Their values and gradients have no effect."""
   x, w, sizes = draw((3, 0, 5, 2))
   dirty = np.where(np.arange(len(x))[:, None] < 10, x, 1e30)
   clean = np.where(np.arange(len(x))[:, None] < 10, x, 0)
@@ -68,7 +68,7 @@ def test_rows_beyond_the_groups_do_not_matter():
 
 @pytest.mark.parametrize('rows, matrices', [(4096, 8), (64, 8)])
 def test_work_grows_with_the_rows_and_not_with_the_matrices(rows, matrices):
-  """At most twice the products of the rows themselves when rows are many; never all matrices."""
+  """The tiles have at most 1.25 times the rows if rows are many, and 3 times if they are few."""
   spread = np.random.default_rng(0).multinomial(rows, np.ones(matrices) / matrices)
   tile, number, _ = grouped._tiles(jnp.array(spread), rows)
   assert tile * int(number) <= (1.25 if rows > 1000 else 3) * rows

@@ -1,4 +1,4 @@
-"""The TPU kernels, interpreted on a CPU, against the reference; their compilation: test_plan.py."""
+"""The TPU kernels, interpreted on a CPU, against the reference; test_plan.py compiles them."""
 import dataclasses
 import functools
 
@@ -26,7 +26,7 @@ def draw(seed, *shape):
 
 
 def packed(rows, tokens):
-  """[B, T] segments: three sequences and some padding in a row, cut at odd positions."""
+  """Segments [B, T]: three sequences and some padding in a row, cut at odd positions."""
   ends = np.array([[tokens // 3 - 5, tokens // 2 + 7, tokens - 30]])
   return jnp.array(np.repeat(
       (np.sum(np.arange(tokens)[:, None] >= ends, -1) + 1) % 4, rows).reshape(tokens, rows).T,
@@ -69,7 +69,7 @@ def test_every_device_computes_an_early_and_a_late_chunk(devices):
   dealt = jax.jit(move(False))(positions)
   np.testing.assert_array_equal(dealt[0], kernels.dealt_positions(4 * devices, devices))
   np.testing.assert_array_equal(jax.jit(move(True))(dealt), positions)
-  # What a device sees under the causal mask is the same for all.
+  # Every device sees the same number of keys under the causal mask.
   seen = np.asarray(dealt[0]).reshape(devices, -1).sum(1)
   assert (seen == seen[0]).all()
 
@@ -82,7 +82,7 @@ def test_pages_read_by_the_kernel_are_pages_read_by_the_reference(sizes, monkeyp
       vocab=8, rope_theta=1e4, norm_eps=1e-5, tied=True, dtype='float32')
   slots, page, layer = 3, 16, 1
   table = jnp.array([[3, 7, 2], [1, 5, 4], [6, 0, 0]])
-  lengths = jnp.array([37, 15, 9])   # Into the third page, filling the first, and of an idle slot.
+  lengths = jnp.array([37, 15, 9])   # Into the third page, to the end of the first, an idle slot's.
   active = jnp.array([True, True, False])
   history = draw(4, 2, 8, page, KV_HEADS, HEAD)
   new = draw(5, 3, slots, 1, HEADS, HEAD)

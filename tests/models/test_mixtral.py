@@ -1,4 +1,4 @@
-"""Mixtral against transformers: on one device and on several, in whole rows and decoding."""
+"""Mixtral against transformers: one device and several, whole rows and decoding."""
 import functools
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def lines(name):
 
 @pytest.fixture(scope='module')
 def params():
-  """The golden checkpoint, put together tensor by tensor from what its names say."""
+  """The golden checkpoint, put together tensor by tensor from its names."""
   tensors = load_file(GOLDEN / 'model.safetensors')
   layers = lambda name: np.stack([tensors[f'model.layers.{i}.{name}.weight'] for i in range(2)])
   heads = lambda name, n: layers(f'self_attn.{name}').reshape(2, n, 10, 32).transpose(0, 3, 1, 2)
@@ -64,7 +64,7 @@ def test_a_published_folder_is_read_as_its_names_say(params):
 
 
 def row_logps(params, tokens, segments, layout=None):
-  """[B, T, V] of one sequence a row, and the routers' logits."""
+  """Log-probabilities [B, T, V] of one sequence a row, and the routers' logits."""
   positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
   hidden, routers = decoder.routed_rows(
       CONFIG, params, tokens, positions, segments, layout=layout)
@@ -73,7 +73,7 @@ def row_logps(params, tokens, segments, layout=None):
 
 @pytest.fixture(scope='module')
 def scored():
-  """Sequences of many lengths, and their log-probabilities by transformers (rows filled to 8)."""
+  """Sequences of many lengths in 8 rows, and their log-probabilities by transformers."""
   golden = lines('scores.jsonl')
   tokens = np.zeros((8, ROW_TOKENS), np.int32)
   for row, line in enumerate(golden):
@@ -118,7 +118,7 @@ def test_routers_choose_as_in_transformers(params):
 
 @pytest.mark.parametrize('sizes', [dict(expert=1, tensor=1), dict(expert=2, tensor=1)])
 def test_greedy_decoding_writes_what_transformers_writes(params, sizes):
-  """Through pages, slots and batches of unlike lengths; each group's two samples alike."""
+  """Decoding goes through pages, slots and batches of unlike lengths; both samples are the same."""
   mesh = sharding.make_mesh(jax.devices()[:sizes['expert']], **sizes)
   engine = Engine(CONFIG, mesh, slots=6, pages=100, page_tokens=4, slot_pages=12, decode_steps=4,
                   nucleus=False, eos_id=-1, seed=0)
@@ -173,7 +173,7 @@ def test_idle_slots_and_the_rest_of_a_bucket_take_no_row_of_a_product(params, di
 
 
 def test_mixtral_has_its_published_size():
-  """46.7B parameters, of which a token meets 12.9B; nothing is allocated."""
+  """The model has 46.7B parameters, of which 12.9B are active; nothing is allocated."""
   config = ModelConfig(
       family='mixtral', layers=32, dim=4096, heads=32, kv_heads=8, head_dim=128, ffn_dim=14336,
       vocab=32000, rope_theta=1e6, norm_eps=1e-5, tied=False, dtype='bfloat16', experts=8,

@@ -1,4 +1,4 @@
-"""The mixture of experts against its formula: one expert after the other, every token alone."""
+"""The mixture of experts against its formula, computed expert by expert and token by token."""
 import functools
 
 import jax
@@ -25,7 +25,7 @@ def arrays():
 
 
 def formula(x, logits, w1, w3, w2):
-  """y = sum_i softmax(top2(g))_i SwiGLU_i(x), all but the two logits being -inf."""
+  """The output y = sum_i softmax(top2(g))_i SwiGLU_i(x), with all but two logits set to -inf."""
   least = jnp.sort(logits)[..., -K, None]
   share = jax.nn.softmax(jnp.where(logits >= least, logits, -jnp.inf))
   outputs = [(jax.nn.silu(x @ w1[e]) * (x @ w3[e])) @ w2[e] for e in range(E)]
@@ -70,7 +70,7 @@ def test_devices_that_share_the_experts_are_one_device(arrays, expected, rules, 
 
 
 def test_no_token_is_dropped_when_all_choose_the_same_experts(arrays):
-  """The worst routing there is, also for the devices that then have nothing to do."""
+  """The worst possible routing leaves some devices without any row."""
   same = arrays | dict(logits=arrays['logits'] + np.array([0, 50, 0, 49], np.float32))
   layout = Layout(sharding.make_mesh(jax.devices()[:4], expert=4, tensor=1), SAMPLER)
   for where in (None, layout):
@@ -90,14 +90,14 @@ def test_experts_are_read_out_of_the_stack_of_all_layers(arrays, sizes):
 
 
 def test_tokens_do_not_change_one_another(arrays):
-  """A token's output is the same among other tokens: what sampler and trainer rely on."""
+  """A token's output is the same among other tokens, on which sampler and trainer rely."""
   alone = jax.jit(ours)(**arrays | dict(x=arrays['x'][:1, :1], logits=arrays['logits'][:1, :1]))
   np.testing.assert_allclose(alone[0, 0], jax.jit(ours)(**arrays)[0, 0], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize('sizes', [None, dict(expert=2, tensor=2)])
 def test_padding_meets_no_expert(arrays, sizes):
-  """It gives zeros, and whatever stands there reaches neither others nor a gradient."""
+  """Padding gives zeros, and its content reaches neither other tokens nor a gradient."""
   layout = sizes and Layout(sharding.make_mesh(jax.devices()[:4], **sizes), SAMPLER)
   real = np.arange(B * T).reshape(B, T) % 3 > 0
 

@@ -1,4 +1,4 @@
-"""The vision tower: its published sizes, and what an image's embedding may depend on."""
+"""The vision tower: its published sizes, and what an image's embeddings may depend on."""
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 
 from magistral_jax.models import attention, decoder, vision
 from magistral_jax.models.config import ModelConfig, VisionConfig
+from tests.models import drawn
 
 TEXT = dict(family='mistral', layers=1, dim=16, heads=2, kv_heads=1, head_dim=8, ffn_dim=24,
             vocab=32, rope_theta=1e4, norm_eps=1e-5, tied=False, dtype='float32')
@@ -18,7 +19,7 @@ MERGED = ModelConfig(**TEXT, vision=VisionConfig(**TOWER | dict(merge=2, biases=
 @pytest.fixture(scope='module', params=[PLAIN, MERGED], ids=['plain', 'merged'])
 def model(request):
   config = request.param
-  return config, jax.jit(lambda: decoder.init(config, seed=0))()
+  return config, drawn.parameters(config)
 
 
 @pytest.fixture(scope='module')
@@ -80,7 +81,7 @@ def test_images_packed_are_images_one_by_one(model, encode):
 
 
 def test_a_token_sees_the_whole_image_and_only_distances_count(model, encode):
-  """Attention looks both ways, and positions are relative."""
+  """Attention works in both directions, and positions are relative."""
   merge = model[0].vision.merge
   pixels, coordinates = draw_image(2, 3, merge, 0)
   expected = encode(**row([(pixels, coordinates)], 64))[0, :6]
@@ -94,7 +95,7 @@ def test_a_token_sees_the_whole_image_and_only_distances_count(model, encode):
 
 
 def test_rotary_pairs_turn_with_rows_first():
-  """theta = 16, heads of 8: frequencies 1, 1/2, 1/4, 1/8; rows have 1 and 1/4, columns 1/2, 1/8."""
+  """With theta = 16 and heads of 8, rows have frequencies 1 and 1/4, and columns 1/2 and 1/8."""
   cos, sin = vision.rotary(np.array([[[3, 5]]]), 8, 16.0)
   np.testing.assert_allclose(cos[0, 0, 0], np.cos([3, 3 / 4, 5 / 2, 5 / 8]), atol=1e-6)
   np.testing.assert_allclose(sin[0, 0, 0], np.sin([3, 3 / 4, 5 / 2, 5 / 8]), atol=1e-6)
@@ -107,28 +108,29 @@ def test_attention_in_blocks_is_attention(monkeypatch):
   def run(q, k, v):
     out = attention.images(segments)(0, q, k, v, None)[0]
     return jnp.sum(out * v[:, ::-1]), out
-  grad = jax.grad(run, (0, 1, 2), has_aux=True)
-  whole = grad(q, k, v)
+  # A new function each time, since a traced one would keep the size of its blocks.
+  grad = lambda: jax.jit(jax.grad(lambda *qkv: run(*qkv), (0, 1, 2), has_aux=True))
+  whole = grad()(q, k, v)
   monkeypatch.setattr(attention, 'BLOCK_PATCHES', 8)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grad(q, k, v), whole)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grad()(q, k, v), whole)
   np.testing.assert_array_equal(whole[1][segments == 0], 0)
 
 
-def test_embeddings_go_where_the_index_says(model):
-  """Also where a token happens to be the placeholder: only the index decides."""
+def test_embeddings_go_where_the_index_says(model, encode):
+  """The index alone decides, even where a token happens to be the placeholder."""
   config, params = model
   tokens = np.array([[3, 9, 3, 3, 7, 3]])
   index = np.array([[0, 0, 1, 2, 0, 0]])
-  given = row([draw_image(1, 2, config.vision.merge, 4)], 16)
+  given = row([draw_image(1, 2, config.vision.merge, 4)], 64)
   x = params['embed'][tokens]
-  embeddings = decoder.bind(config, params).encode(**given)
+  embeddings = encode(**given)
   mixed = vision.mix(x, embeddings, index)
   np.testing.assert_array_equal(mixed[0, 2:4], embeddings[0, :2])
   np.testing.assert_array_equal(mixed[0, [0, 1, 4, 5]], x[0, [0, 1, 4, 5]])
 
 
 def test_text_needs_no_tower(model):
-  """The same hidden states with the tower taken out, and when no image is given."""
+  """Hidden states are the same without the tower as with the tower and no image."""
   config, params = model
   tokens, positions = np.arange(8)[None] % config.vocab, np.arange(8)[None]
   text = {key: params[key] for key in ('embed', 'layers', 'norm', 'output')}

@@ -19,10 +19,10 @@ SENTENCES = [
 
 
 def strings():
-  """Thousands: languages, code, lines of files, digits, white space, random Unicode."""
+  """Thousands of texts: languages, code, lines of files, digits, white space, random Unicode."""
   draw = random.Random(0)
   found = list(SENTENCES)
-  for path in sorted(ROOT.glob('magistral_jax/*.py')) + [ROOT / 'README.md']:
+  for path in sorted(ROOT.glob('magistral_jax/models/*.py')) + sorted(ROOT.glob('*.md')):
     text = path.read_text('utf-8')
     found += [text, *text.splitlines()[:120]]
   for _ in range(400):
@@ -128,7 +128,7 @@ def test_white_space_without_end_is_borne(ours):
 
 
 def test_merges_by_hand(tmp_path):
-  """Lowest rank first: 'abc' with 'bc' before 'ab' is a, bc; and never over the end of a word."""
+  """The lowest rank is merged first ('abc' with 'bc' before 'ab' is a, bc), within words only."""
   tiny_tekken(tmp_path / 'tekken.json', merges=['bc', 'ab', 'cd', 'bcd', ' a'])
   tokenizer = load_tokenizer('auto', str(tmp_path))
   a, space, bc, ab, cd, bcd, space_a = 8 + 97, 8 + 32, 264, 265, 266, 267, 268

@@ -1,4 +1,4 @@
-"""Tokenizers: what goes in comes out, and no user's text becomes a control token."""
+"""Tokenizers: decoding undoes encoding, and no text becomes a control token."""
 import json
 import os
 
@@ -39,12 +39,12 @@ def folder(tmp_path):
 
 @pytest.fixture
 def gguf_file(tmp_path):
-  """A GGUF file that holds nothing but the same tokenizer."""
+  """A GGUF file that holds only the same tokenizer."""
   return write_gguf(tmp_path / 'tiny.gguf', 'smollm', byte_vocabulary(), ['i n', 'Ġ in'])
 
 
 def write_gguf(path, pre, tokens, merges, *, bos=False):
-  """The first three tokens are control tokens; the second is bos, the third is eos."""
+  """Writes a tokenizer with three control tokens first: the second is bos, the third eos."""
   writer = gguf.GGUFWriter(str(path), 'llama')
   writer.add_tokenizer_model('gpt2')
   writer.add_tokenizer_pre(pre)
@@ -166,7 +166,7 @@ def test_a_folder_without_tokenizer_names_its_key(tmp_path):
     load_tokenizer('huggingface', str(tmp_path))
 
 
-# How the published tokenizers of these models cut a text into words, worked out by hand.
+# Words that the published tokenizers of these models cut a text into, worked out by hand.
 WORDS = {
     'qwen2': [
         ("I'LL pay 12345 now", ['I', "'LL", ' pay', ' ', '1', '2', '3', '4', '5', ' now']),
@@ -186,7 +186,7 @@ WORDS = {
 
 @pytest.mark.parametrize('pre, text, words', [(k, *case) for k, v in WORDS.items() for case in v])
 def test_words_of_other_models(tmp_path, pre, text, words):
-  """In a vocabulary of all parts of a text any two neighbours merge, but not over words' ends."""
+  """The vocabulary has all parts of the text, so any two neighbours merge unless a word ends."""
   letters = sorted(pre_tokenizers.ByteLevel.alphabet())
   as_bytes = lambda word: pre_tokenizers.ByteLevel(
       add_prefix_space=False, use_regex=False).pre_tokenize_str(word)[0][0]

@@ -1,4 +1,4 @@
-"""Foreign checkpoints, as llama.cpp and Hugging Face lay them out."""
+"""Loading of checkpoints as llama.cpp and Hugging Face lay them out."""
 import json
 
 import gguf
@@ -102,7 +102,7 @@ def test_arrays_are_read_into_their_shardings(tmp_path, kind):
 
 
 class CountingSource:
-  """Tensors of one leaf, all zero; remembers which rows were read."""
+  """Zero tensors of one leaf, with a record of the rows that were read."""
 
   def __init__(self, shape):
     self.path, self._shape, self.read = '', shape, []
@@ -159,7 +159,7 @@ def test_bfloat16_files_load_as_float32(tmp_path):
 
 
 def test_a_llama_folder_of_either_generation_is_read(tmp_path):
-  """Fields that old files leave out, and the section in which new ones keep rope_theta."""
+  """Old files leave fields out, and new files keep rope_theta in a section."""
   fields = {key: value for key, value in FIELDS.items()
             if key not in ('rope_theta', 'head_dim', 'num_key_value_heads', 'sliding_window')}
   write_huggingface(tmp_path, {}, fields | dict(model_type='llama', attention_bias=False))
@@ -192,7 +192,7 @@ def test_an_unsupported_field_is_named(tmp_path, change, words):
 
 
 def test_mistral_without_a_sliding_window_field_has_one(tmp_path):
-  """transformers takes 4096 where config.json is silent."""
+  """The default of transformers is 4096 where config.json has no field."""
   fields = {key: value for key, value in FIELDS.items() if key != 'sliding_window'}
   path = write_huggingface(tmp_path, {}, fields | dict(max_position_embeddings=32768))
   with pytest.raises(ValueError, match='sliding_window=4096 .* write null'):

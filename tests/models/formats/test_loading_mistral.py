@@ -1,4 +1,4 @@
-"""Folders as Mistral publishes them: params.json and consolidated.safetensors."""
+"""Loading of folders as Mistral publishes them: params.json and consolidated.safetensors."""
 import json
 import shutil
 
@@ -41,7 +41,7 @@ def test_it_is_the_same_model_as_its_hugging_face_form(tmp_path, files):
 
 
 def test_heads_turn_as_mistral_inference_turns_neighbours(tmp_path):
-  """Scores of q and k by complex numbers over neighbouring rows of the file, and by our layers."""
+  """Complex numbers over neighbouring rows of the file give the attention scores of our layers."""
   tensors = mistral_tensors(draw_tensors())
   path = write_mistral(tmp_path / 'mistral', draw_tensors())
   attention = checkpoint.load(path, CONFIG)['layers']['attention']
@@ -63,7 +63,7 @@ def test_heads_turn_as_mistral_inference_turns_neighbours(tmp_path):
 
 
 def test_what_the_file_does_not_say(tmp_path):
-  """mistral-inference takes 1e6 for a base of rotation that is left out."""
+  """The default base of rotation in mistral-inference is 1e6."""
   params = {key: value for key, value in PARAMS.items() if key != 'rope_theta'}
   path = write_mistral(tmp_path, draw_tensors(), params | dict(sliding_window=None, moe=None))
   assert checkpoint.read_config(path, dtype='bfloat16') == ModelConfig(
@@ -127,7 +127,7 @@ def test_files_that_are_not_there_or_cannot_be_trusted(tmp_path):
 
 
 def test_of_two_layouts_in_a_folder_the_whole_one_is_read(tmp_path):
-  """Published folders often hold both; Hugging Face's is taken where both are whole."""
+  """Published folders often hold both; Hugging Face's layout is chosen where both are complete."""
   tensors = draw_tensors()
   path = write_huggingface(tmp_path, tensors)
   write_mistral(tmp_path, draw_tensors(seed=1))

@@ -1,4 +1,4 @@
-"""Mixtral in both layouts, from the files that transformers wrote."""
+"""Loading of Mixtral in both layouts, from the files that transformers wrote."""
 import json
 
 import jax
@@ -25,7 +25,7 @@ def tensors():
 
 
 def mistral_folder(path, tensors, params=PARAMS):
-  """The tensors of transformers as Mistral publishes them."""
+  """Writes the tensors of transformers as Mistral publishes them."""
   path.mkdir()
   renamed = {}
   for name, array in tensors.items():
@@ -59,7 +59,7 @@ def test_every_expert_lands_where_its_letters_say(tensors):
 @pytest.mark.parametrize('platform', ['cpu', ''])
 def test_both_layouts_hold_the_same_model_however_it_is_cut(
     tmp_path, monkeypatch, tensors, platform):
-  """Experts over one axis of the mesh, and blocks smaller than any of them."""
+  """Experts are cut over one axis of the mesh, and blocks are smaller than any expert."""
   path = mistral_folder(tmp_path / 'mistral', tensors)
   config = checkpoint.read_config(path, dtype='float32')
   assert config == checkpoint.read_config(str(GOLDEN), dtype='float32')

@@ -1,4 +1,4 @@
-"""Language models with an image tower, in the layouts and generations in which they come."""
+"""Loading of language models with an image tower, in all published layouts and sets of names."""
 import dataclasses
 import json
 import shutil
@@ -81,7 +81,7 @@ def mistral_folder(tmp_path, name, change=lambda params: params):
 
 
 def rerooted(tensors):
-  """Names as transformers has them in memory since 4.52."""
+  """Tensors under the names that transformers has in memory since 4.52."""
   def new(name):
     if name.startswith('language_model.lm_head'):
       return name.removeprefix('language_model.')
@@ -91,7 +91,7 @@ def rerooted(tensors):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_every_layout_holds_the_same_model(tmp_path, name):
-  """What transformers wrote, read by us and by the test itself; the other names; Mistral's own."""
+  """Files of transformers, its newer names and Mistral's layout give what the test reads itself."""
   expected = golden.load(name)
   for path in (str(golden.FOLDER / name), folder(tmp_path, name, tensors=rerooted),
                mistral_folder(tmp_path, name)):
@@ -169,7 +169,7 @@ def test_an_unsupported_key_is_named(tmp_path, key, value, words):
     (None, None, False), (True, False, False), (True, None, True), (None, False, False)])
 def test_where_the_config_does_not_say_the_files_tell_whether_a_head_is_tied(
     tmp_path, outer, inner, tied):
-  """Early exports have no field, later ones two that contradict each other."""
+  """Early exports have no field, and later ones have two that contradict each other."""
   def change(fields):
     for section, value in ((fields, outer), (fields['text_config'], inner)):
       del section['tie_word_embeddings']
@@ -181,7 +181,7 @@ def test_where_the_config_does_not_say_the_files_tell_whether_a_head_is_tied(
 
 
 def test_the_table_of_axes_covers_every_leaf():
-  """Leaves of the tree that no format could name would be found only when a user has them."""
+  """A leaf without an entry would be found only when a user loads a model that has it."""
   for config in golden.CONFIGS.values():
     for leaf, shape in layout.leaf_shapes(config).items():
       assert len(layout.axes(leaf)[0]) == len(shape) - ('layers.' in leaf)

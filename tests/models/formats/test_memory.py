@@ -1,4 +1,4 @@
-"""No more memory than the parameters need, measured in processes of their own."""
+"""Memory that loading and conversion take, measured in separate processes."""
 import json
 import subprocess
 import sys
@@ -11,13 +11,13 @@ from magistral_jax.models.formats import conversion
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
 
-# Does something twice, and says how far the second time took memory above what it was before.
+# Runs the code twice and prints the peak memory of the second run above the memory before it.
 MEASURE = r'''
 import gc, re, sys, psutil
 {code}
-do(0)              # What compiling takes, once, is not what is measured.
+do(0)              # The memory of compiling is not measured.
 gc.collect()
-open('/proc/self/clear_refs', 'w').write('5')     # The peak of the process begins anew.
+open('/proc/self/clear_refs', 'w').write('5')     # Resets the peak of the process.
 before = psutil.Process().memory_info().rss
 kept = do(1)
 peak = 1024 * int(re.search(r'VmHWM:\s+(\d+)', open('/proc/self/status').read())[1])
@@ -37,16 +37,16 @@ do = lambda i: conversion.convert(sys.argv[1], sys.argv[3] + str(i), sys.argv[2]
 
 
 def measured(code, *arguments):
-  """Bytes that `code` takes above what stood before it."""
+  """Peak memory of `code`, in bytes above the memory before it."""
   process = subprocess.run([sys.executable, '-c', MEASURE.replace('{code}', code), *arguments],
                            check=True, text=True, capture_output=True, timeout=240)
   above = int(process.stdout.splitlines()[-1])
-  print(f'{above / 1e6:.0f} MB above what stood before')     # Shown by pytest -rP.
+  print(f'{above / 1e6:.0f} MB above the memory before')     # Shown by pytest -rP.
   return above
 
 
 def write_model(path, dim, ffn, layers, vocab):
-  """A checkpoint whose tensors are cheap to make and not all zero: path, bytes, largest tensor."""
+  """Path, bytes and largest tensor of a checkpoint whose tensors are cheap to make and not zero."""
   matrix = np.arange(ffn * dim, dtype=np.float32).reshape(ffn, dim) % 251
   words = np.tile(matrix, (vocab // ffn, 1))
   tensors = {'tok_embeddings.weight': words, 'norm.weight': matrix[0],
@@ -68,7 +68,7 @@ def write_model(path, dim, ffn, layers, vocab):
 
 @pytest.fixture(scope='module')
 def large(tmp_path_factory):
-  """268 MB, half of it in the largest two tensors."""
+  """A checkpoint of 268 MB, half of it in the two largest tensors."""
   return write_model(tmp_path_factory.mktemp('large'), dim=1024, ffn=4096, layers=2,
                      vocab=16384)
 
@@ -82,14 +82,14 @@ def test_loading_takes_less_than_a_tensor_more_than_the_parameters(large, platfo
 
 @pytest.mark.parametrize('form', ['hf', pytest.param('orbax', marks=pytest.mark.long)])
 def test_converting_never_holds_a_model_twice(tmp_path, large, form):
-  """Between published layouts it does not even hold it once."""
+  """Between published layouts, conversion does not even hold the model once."""
   path, size, largest_tensor = large
   above = measured(CONVERT, path, form, str(tmp_path / 'out'))
   assert above < largest_tensor + (size if form == 'orbax' else 0)
 
 
 def test_a_run_is_exported_layer_by_layer(tmp_path):
-  """Its arrays hold all layers, 84 MB each; a tensor has 8 MB, and is there twice for a moment."""
+  """Arrays hold all layers, 84 MB each; a tensor has 8 MB and is briefly in memory twice."""
   (tmp_path / 'deep').mkdir()
   path, size, largest_tensor = write_model(
       tmp_path / 'deep', dim=256, ffn=8192, layers=10, vocab=8192)

@@ -1,4 +1,4 @@
-"""Descriptions as published, and the number of parameters that they make: shapes alone."""
+"""Published descriptions and their numbers of parameters, from shapes alone."""
 import json
 import math
 
@@ -26,7 +26,7 @@ PIXTRAL_TOWER = dict(
     hidden_size=1024, num_channels=3, image_size=1024, patch_size=16, rope_theta=1e4,
     intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_token_id=10)
 SMALL = 23_572_403_200
-# The tower of patches of 16 pixels, less what patches of 14 save; norm, merger and adapter.
+# The tower with patches of 16 pixels, less the saving of patches of 14; norm, merger and adapter.
 SMALL_VISION = 403_489_792 - 3 * (16**2 - 14**2) * 1024 + 1024 + 4096 * 1024 + 6144 * 5120
 
 PUBLISHED = {
@@ -50,7 +50,7 @@ PUBLISHED = {
         architectures=['LlavaForConditionalGeneration'], image_seq_length=1, image_token_index=10,
         model_type='llava', projector_hidden_act='gelu', tie_word_embeddings=False,
         torch_dtype='bfloat16', vision_feature_layer=-1, vision_feature_select_strategy='full',
-        # The number of heads is left to the class.
+        # The number of heads is the default of the class.
         text_config=dict(head_dim=128, hidden_size=5120, intermediate_size=14336,
                          max_position_embeddings=1024000, model_type='mistral',
                          num_hidden_layers=40, num_key_value_heads=8, rms_norm_eps=1e-5,

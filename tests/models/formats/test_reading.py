@@ -1,4 +1,4 @@
-"""Parameters filled block by block are the same numbers."""
+"""Reading block by block: the parameters are the same numbers."""
 import jax
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def shardings(fsdp, tensor):
     (write_mistral, 'float32', None)])
 @pytest.mark.parametrize('platform', ['cpu', ''])
 def test_small_blocks_give_the_same_bits(tmp_path, monkeypatch, write, param_dtype, cut, platform):
-  """1 kB blocks: an array of several layers takes many, and most tensors more than one.
+  """Blocks have 1 kB: an array of several layers takes many, and most tensors more than one.
 
   Arrays are put together in CPU memory, and, as on accelerators, block by block on the devices.
   """

@@ -1,4 +1,4 @@
-"""Our reader and writer of safetensors files against the library that defines the format."""
+"""The reader and writer of safetensors files against the library that defines the format."""
 import json
 import struct
 
