@@ -15,8 +15,13 @@ class Source(Protocol):
   A source with a `size` is a `FiniteSource`, which can leave problems out; one without has
   `longest()`, its longest problem.
   """
-  seed: int | str
-  size: int | None          # Problems in an epoch; None where there are no epochs.
+
+  @property
+  def seed(self) -> int | str: ...
+
+  @property
+  def size(self) -> int | None:
+    """Problems in an epoch; None where there are no epochs."""
 
   def problem(self, ordinal: int) -> Problem: ...
   def held_out(self, n: int) -> list[Problem]: ...

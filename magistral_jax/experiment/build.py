@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from magistral_jax import sharding
 from magistral_jax.batching.packing import Patches
 from magistral_jax.data import images, traces
-from magistral_jax.data.sources import SOURCES
+from magistral_jax.data.sources import SOURCES, Source
 from magistral_jax.data.stream import PromptStream, make_example
 from magistral_jax.experiment.values import filled
 from magistral_jax.models import decoder
@@ -78,7 +78,7 @@ def tokenizer(c):
   return load_tokenizer(**tokenizer_file(c))
 
 
-def source(c):
+def source(c) -> Source:
   """The source of problems."""
   return SOURCES[c.data.source](c.seed, **c.data[c.data.source])
 
@@ -98,11 +98,12 @@ def stream(c, tok, config: ModelConfig) -> PromptStream:
 
 def patches(c, config: ModelConfig) -> Patches | None:
   """Room for images in a row, if the model reads any."""
-  v = config.vision
-  return v and Patches(row_patches=c.batching.row_patches, pixels=3 * v.patch ** 2)
+  if config.vision is None:
+    return None
+  return Patches(row_patches=c.batching.row_patches, pixels=3 * config.vision.patch ** 2)
 
 
-def cold_start_source(c, prompts: PromptStream):
+def cold_start_source(c, prompts: PromptStream) -> Source:
   """The source of the cold start's examples: a file of its own, or the training problems."""
   if not c.cold_start.path:
     return prompts.source

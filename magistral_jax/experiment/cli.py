@@ -20,7 +20,7 @@ import re
 import runpy
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
@@ -32,8 +32,9 @@ from magistral_jax.experiment.schema import KEYS
 # A flag that is defined here belongs to the command that asks for it, whose --help then shows it.
 flags.disclaim_key_flags()
 # How the text of an override becomes a value, by the type that the schema gives the key.
-PARSERS = {int: flags.IntegerParser().parse, float: flags.FloatParser().parse,
-           bool: flags.BooleanParser().parse, str: str}
+PARSERS: dict[type, Callable[[str], Any]] = {
+    int: flags.IntegerParser().parse, float: flags.FloatParser().parse,
+    bool: flags.BooleanParser().parse, str: str}
 
 
 @functools.cache
@@ -56,7 +57,7 @@ def run(main, *, parse=None) -> None:
   """
   def parse_others(argv):
     flags.FLAGS(argv[:1])  # absl asks that its own flags be parsed in any case.
-    return parse(argv)
+    return (parse or parse_flags)(argv)
 
   # A terminal without some letters shows replacements instead of failing.
   for stream in (sys.stdout, sys.stderr):

@@ -24,17 +24,19 @@ def sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
 
 def describe(c, parts: Parts, console: Console) -> None:
   """Prints the resolved config, the memory table, and the figures of data and window."""
-  config, source = parts.config, parts.stream.source
+  config, stream = parts.config, parts.stream
+  assert stream is not None     # --dry_run reads the problems, too.
   console.print(str(c), markup=False, highlight=False)
   table = Table(title=f'Memory ({config.parameters:,} parameters, {config.dtype})')
   table.add_column('part')
   table.add_column('MiB, all devices', justify='right')
   rows = sizes(c, config)
-  for part, size in [*rows, ('together', sum(size for _, size in rows))]:
-    table.add_row(part, f'{size / 2**20:,.1f}')
+  for part, taken in [*rows, ('together', sum(taken for _, taken in rows))]:
+    table.add_row(part, f'{taken / 2**20:,.1f}')
   console.print(table)
-  problems = 'endless' if source.size is None else f'{source.size:,}'
-  console.print(f'{problems} training problems, {parts.stream.dropped} left out for the length of '
+  size = stream.source.size
+  problems = 'endless' if size is None else f'{size:,}'
+  console.print(f'{problems} training problems, {stream.dropped} left out for the length of '
                 f'their prompts.', highlight=False)
   window = window_groups(c.batching.max_staleness, c.batching.prompts_per_batch)
   console.print(
@@ -45,7 +47,8 @@ def describe(c, parts: Parts, console: Console) -> None:
 
 def _trainer_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
   parameters, width = config.parameters, _width(config)
-  trained = parameters - (sum(config.vision.parameters(config.dim)) if build.frozen(c) else 0)
+  tower = sum(config.vision.parameters(config.dim)) if config.vision else 0
+  trained = parameters - (tower if build.frozen(c) else 0)
   copies = 1 if c.loss.kl_reference == 'none' else 2
   positions = c.trainer.microbatch_rows * c.batching.row_tokens
   kept = KEPT_FULL if c.trainer.remat == 'full' else KEPT_OTHERWISE

@@ -55,7 +55,7 @@ def differences(folder: pathlib.Path) -> str:
   """
   asked, flat = {}, {}
   for path in sorted(folder.glob('*.py')):
-    text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))
+    text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or ''
     asked[path.stem] = text.partition('\n\n')[0].replace('\n', ' ')
     flat[path.stem] = dict(values.flat(cli.load_config(str(path))))
   base, others = flat[BASE], {name: c for name, c in flat.items() if name != BASE}

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from magistral_jax.experiment.schema import KEYS, SECTIONS, Section
+from magistral_jax.experiment.schema import KEYS, SECTIONS, Condition, Section
 
 
 def flat(tree: Mapping, path: str = '') -> Iterator[tuple[str, Any]]:
@@ -56,16 +56,17 @@ def change(c: ConfigDict, changes: Mapping[str, Any]) -> None:
     ValueError: a key in `changes` belongs to a section that is not chosen.
   """
   changes = dict(flat(changes))
-  conditional = {key: section for section in SECTIONS if section.when for key in section.names()}
+  conditional = {key: (section, section.when) for section in SECTIONS if section.when
+                 for key in section.names()}
   with c.unlocked(), c.ignore_type():
     before = _chosen(c)
     for key in changes.keys() - conditional.keys():
       _set(c, key, changes[key])
     after, values = _chosen(c), dict(flat(c))
-    for key, section in conditional.items():
+    for key, (section, when) in conditional.items():
       if section not in after:
         if key in changes:
-          raise ValueError(_not_read(key, changes[key], section, values))
+          raise ValueError(_not_read(key, changes[key], when, values))
         if section in before and key in values:
           _remove(c, key)
       elif key in changes:
@@ -93,11 +94,11 @@ def _chosen(c: Mapping) -> list[Section]:
 
 
 def _check_section(section: Section, values: Mapping[str, Any]) -> None:
-  chosen = section.when is None or section.when.holds(values)
+  when = section.when
   for key, wanted in section.names().items():
-    if not chosen:
+    if when and not when.holds(values):
       if key in values:
-        raise ValueError(_not_read(key, values[key], section, values))
+        raise ValueError(_not_read(key, values[key], when, values))
     elif key not in values:
       raise ValueError(_missing(key, section, values))
     elif not wanted.limit.allows(values[key]):
@@ -111,8 +112,7 @@ def _unknown(key: str, value) -> str:
           f'so take it out of the config.')
 
 
-def _not_read(key: str, value, section: Section, values: Mapping[str, Any]) -> str:
-  when = section.when
+def _not_read(key: str, value, when: Condition, values: Mapping[str, Any]) -> str:
   return (f'{key}={value!r} is only read where {when}, and here {when.key}='
           f'{values.get(when.key)!r}: change that too, or leave {key} out.')
 
