@@ -1,0 +1,191 @@
+r"""Multiple choice: finds the options of a statement, and asks for the right one's content.
+
+    'The product of 3 and 4 is $\textbf{(A)}\ 7 \qquad \textbf{(B)}\ 12 ...$', gold '(B)'
+    -> 'The product of 3 and 4 is what?', gold '12'
+
+An option can stand as the answer if it is a value of its own and the question does not need to see
+the others: 'which of the following' and 'is closest to' do.
+
+Reference: arXiv:2506.10910 section 4.1, which rewrites them and does not say how.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+from magistral_jax.curation.text import normal, without_pictures
+
+# (pattern of the option with one letter, flags): \textbf{(A)}, (A), A. and A) of their own line.
+_STYLES = [
+    r'\\(?:text|textbf|mathrm|mathbf|rm|bf)\s*\{{\s*\(?{x}[).:]?\s*\)?\s*(?:\\ )?\}}\s*[).:]?',
+    r'\{{\\(?:rm|bf)\s*\(?{x}\)?\s*\}}',
+    r'(?<![A-Za-z0-9_\\])\(\s*\$?(?:\\(?:text|mathrm|mathbf)\{{)?{x}\}}?\$?\s*\)',
+    r'(?:^|\n|<br\s*/?>|\\qquad|\\quad|;|\s{{2,}}|'
+    r'(?<=[?.:)]))\s*\$?(?:\\text\s*)?{x}\s*[.):](?=[\s\\$])',
+    r'(?:^|\s)\$?(?:\\text\s*)?{x}[.):]\s*(?=[\s\\$\d])',
+]
+_LETTERS = 'ABCDEFGHIJ'
+_STYLES = [[re.compile(style.format(x=letter)) for letter in _LETTERS] for style in _STYLES]
+_MIN_OPTIONS = 3
+_MOST_SPREAD = 1500         # Characters that options take; letters farther apart are points.
+_LAYOUT = re.compile(
+    r'^(?:\s|\\\\|\\ |\\(?:qquad|quad|hspace\{[^{}]*\}|hfill|newline|indent|'
+    r'hskip\S*)(?![A-Za-z])|~|'
+    r'[$;&]|\\[,;:!]|<br\s*/?>|\}\s*$)+|'
+    r'(?:\s|\\\\|\\ |\\(?:qquad|quad|hspace\{[^{}]*\}|hfill|newline|indent)(?![A-Za-z])|~|[$;&]|'
+    r'\\[,;:!]|'
+    r'<br\s*/?>)+$')
+_OPENS_LABEL = re.compile(r'\\(?:mathrm|text|textbf|mathbf)\s*\{\s*$')
+_FIND = re.compile(r'\b(?:find|determine|compute|calculate|evaluate|what is|'
+                   r'how many)\b', re.IGNORECASE)
+_COMPARES = re.compile(
+    r'\b(?:of|from|among|in|by) (?:the|these|those) (?:\w+ )?(?:following|cases|options?|choices?|'
+    r'answers?|alternatives?|statements?|numbers below)\b|\b(?:of|among) (?:these|those)\b(?! \d)|'
+    r'\bfollowing\b|\b(?:options?|choices?|alternatives?)\b|'
+    r'\bwhich (?:is|are|one|statements?|answers?|graphs?|figures?|expressions?|equations?|'
+    r'pairs?|sets?|conclusions?|quantity|number|value)\b|'
+    r'\bwhich\b(?=[^.?!]*\b(?:true|false|correct|best|must|could)\b)|'
+    r'\b(?:closest|nearest|approximat\w+|estimate\w*|roughly)\b|\bbest (?:describe|represent)\w*|'
+    r'\b(?:greater|less|more|fewer|larger|smaller) than which\b|'
+    r'\b(?:true|false|correct|incorrect) (?:that|statement|conclusion)s?\b|'
+    r'\b(?:must|could|can|cannot|may|might) (?:not )?(?:be|have|equal)\s*:?\s*\Z|'
+    r'\bis (?:necessarily|always|never|between|in the (?:form|interval))\b|'
+    r'\ban?\s*:?\s*\Z', re.IGNORECASE)
+_ENDED = re.compile(r'[.?!？][\s$)\\\]"\']*\Z')
+_DEMANDS_LETTER = re.compile(
+    r'[(\s]*(?:please\s+)?(?:enter|type|write|give|answer|your answer)\b[^.]*\b(?:letter|option|'
+    r'choice)s?\b[^.]*\.?[)\s]*|[(\s]*(?:enter|type|'
+    r'write)\s+\$?A\$?,\s[^.]*\.?[)\s]*', re.IGNORECASE)
+_NO_VALUE = re.compile(
+    r'none of|all of|neither|both|either|cannot be|can\'t be|not enough|impossible to|'
+    r'no such|undetermined|more than|less than|fewer than|at least|at most|another|other|'
+    r'infinitely|\bnot\b|\([A-E]\)|correct', re.IGNORECASE)
+_BLANK = re.compile(r'(?:\(\s*\)|\\\(\s*\\\)|_{2,}|（\s*）|\.{3,}|:|=)?\s*[.。]?\s*$')
+_MOST_WORDS = 3             # Of an option that is a word: names and days, no sentences.
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+  """A multiple-choice statement, taken apart.
+
+  Choices(stem='The product of 3 and 4 is', options={'A': '7', 'B': '12', 'C': '34'}, rest='')
+  """
+  stem: str
+  options: dict[str, str]
+  rest: str = ''            # What follows the options.
+
+
+def find(statement: str) -> Choices | None:
+  """The options of a statement; None if it has none.
+
+  Options are at least three letters in their order, near the end of the text.
+  """
+  # A tab before 'ext' was \\t of \\text once.
+  text = re.sub(r'\t(?=ext(?:bf|it|rm)?\{)', r'\\t', without_pictures(statement))
+  best = None
+  for style in _STYLES:
+    found = _run(text, style)
+    if len(found) >= _MIN_OPTIONS and (best is None or len(found) > len(best)):
+      best = found
+  if best is None:
+    return None
+  ends = [*(m.start() for m in best[1:]), None]
+  options, rest = {}, ''
+  for letter, match, end in zip(_LETTERS, best, ends, strict=False):
+    content = text[match.end():end]
+    if end is None:
+      content, rest = _last(content)
+    options[letter] = _clean(content)
+  if not all(options.values()) or '?' in options[letter] or _FIND.search(options[letter]):
+    return None               # Labels of points ('(A), (B) and (C)') or of conditions.
+  stem = re.sub(r'\\(?:begin|end)\{(?:enumerate|itemize|tabular|array|align\*?|center)\}.*$', '',
+                text[:best[0].start()])
+  return Choices(_DEMANDS_LETTER.sub('', _clean_end(stem)), options,
+                 _DEMANDS_LETTER.sub('', rest).strip())
+
+
+def _run(text: str, style: list[re.Pattern]) -> list[re.Match]:
+  """The longest run of A, B, C ... that starts at the last A from which it can."""
+  best: list[re.Match] = []
+  for first in style[0].finditer(text):
+    found = [first]
+    for pattern in style[1:]:
+      following = pattern.search(text, found[-1].end())
+      if not following or following.start() - found[-1].end() > _MOST_SPREAD // 3:
+        break
+      found.append(following)
+    if len(found) >= len(best):
+      best = found
+  return best
+
+
+def _last(content: str) -> tuple[str, str]:
+  """(the last option, what follows it)."""
+  found = re.search(r'\n\s*\n|(?<=[$}\d])\s*\n|(?<=\.)\s*\n|\s\((?=[A-Z][a-z]+ )', content.strip())
+  return (content.strip()[:found.start()], content.strip()[found.start():]) if found else (
+      content, '')
+
+
+def _clean(content: str) -> str:
+  """An option without layout; dollar signs and braces that its label opened are dropped."""
+  before = None
+  while content != before:
+    before = content
+    content = _LAYOUT.sub('', _OPENS_LABEL.sub('', content))
+    spare = content.count('}') - content.count('{')
+    if spare > 0 and content.startswith('}'):
+      content = content[1:]
+    elif spare > 0 and content.endswith('}'):
+      content = content[:-1]
+  if content.count('$') % 2:
+    content = content.replace('$', '')
+  return re.sub(r'^\\text\{([^{}]*)\}$', r'\1', content.strip()).strip(' .,')
+
+
+def _clean_end(stem: str) -> str:
+  """A stem without the layout before its first option; an odd dollar sign at its end is dropped."""
+  before = None
+  while stem != before:
+    before = stem
+    stem = re.sub(r'(?:\s|\\\\|\\qquad|\\quad|\\ |<br\s*/?>|\*\*|\\\[|\\\(|'
+                  r'\$?\\(?:mathrm|text|textbf|mathbf)\{?|\{)+$', '', stem)
+    if stem.endswith('$') and (stem.count('$') - 2 * stem.count('\\$')) % 2:
+      stem = stem[:-1]
+    if stem.endswith('$$') and stem.count('$$') % 2:
+      stem = stem[:-2]
+  return stem
+
+
+def right_option(choices: Choices, gold: str, same: Callable[[str, str], bool]) -> str:
+  """The letter of the right option, by a gold that is a letter or a content; '' if none is it."""
+  letter = re.fullmatch(
+      r'\$?(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?\(?([A-J])\)?[.:]?\s*\}?\$?', gold.strip())
+  if letter:
+    return letter[1] if letter[1] in choices.options else ''
+  labelled = re.match(r'\\?(?:text(?:bf)?\{)?\(([A-J])\)\}?', gold.strip())
+  if labelled and labelled[1] in choices.options:
+    return labelled[1]
+  for name, content in choices.options.items():
+    if normal(content) == normal(gold):
+      return name
+  return next((name for name, content in choices.options.items() if same(content, gold)), '')
+
+
+def open_question(choices: Choices, letter: str) -> tuple[str, str] | str:
+  """(statement, gold) without options, or the sentence why no rule can write them."""
+  content = choices.options[letter]
+  question = re.split(r'(?<=[.?!])\s+(?=\S)', choices.stem)[-1]
+  if found := _COMPARES.search(question):
+    return f'the question compares its options: {found[0]!r}'
+  if _NO_VALUE.search(content):
+    return f'the option {content[:60]!r} is no value of its own'
+  if len(re.findall(r'[A-Za-z]{3,}', re.sub(r'\\[A-Za-z]+', '', content))) > _MOST_WORDS:
+    return f'the option {content[:60]!r} is a text'
+  if choices.rest:
+    return f'something follows the options: {choices.rest[:60]!r}'
+  stem = choices.stem
+  if not _ENDED.search(stem) and not _FIND.search(question):
+    stem = f'{_BLANK.sub("", stem).rstrip()} what?'
+  return stem, content

@@ -1,0 +1,157 @@
+"""A served model behind any OpenAI-compatible endpoint: few requests at once, each with an end.
+
+A request that times out, loses its connection, is refused for now (429, 408, 5xx) or is answered
+with nonsense is tried again, after a pause that doubles; the server's Retry-After is obeyed within
+limits. After `attempts` of them the command ends with one sentence, and what was done is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import json
+import os
+import random
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_MOST_BYTES = 16 << 20
+_KEY = 'OPENAI_API_KEY'     # The environment variable that holds a key, where one is needed.
+
+
+class EndpointError(ValueError):
+  """The endpoint cannot be used; the message is one sentence for people."""
+
+
+class _Again(Exception):
+  """A failure after which the same request may succeed."""
+
+  def __init__(self, words: str, after_s: float = 0.0):
+    super().__init__(words)
+    self.after_s = after_s
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How requests are made.
+
+  Settings('http://localhost:8000/v1', model='magistral')
+  """
+  url: str                  # Up to and without /chat/completions.
+  model: str
+  concurrency: int = 16     # Requests at the same time.
+  timeout_s: float = 120.0  # Of one request, from its start to the last byte of its answer.
+  attempts: int = 5
+  max_tokens: int = 4096
+  temperature: float = 0.3
+  pause_s: float = _FIRST_PAUSE_S
+
+
+class Endpoint:
+  """Asks a served model; any number of threads may call it.
+
+  Raises:
+    EndpointError: a URL that is none, or settings that cannot work.
+  """
+
+  def __init__(self, settings: Settings):
+    parts = urllib.parse.urlsplit(settings.url)
+    if parts.scheme not in ('http', 'https') or not parts.netloc:
+      raise EndpointError(f'--endpoint={settings.url!r} is no URL: write it as '
+                          f'http://host:port/v1.')
+    if not settings.model:
+      raise EndpointError('--endpoint needs --model: the name of the model that it serves.')
+    for name in ('concurrency', 'timeout_s', 'attempts'):
+      if not getattr(settings, name) > 0:
+        raise EndpointError(f'--endpoint_{name}={getattr(settings, name)} must be above 0.')
+    self._settings = settings
+    self._url = f'{settings.url.rstrip("/")}/chat/completions'
+    self._free = threading.BoundedSemaphore(settings.concurrency)
+
+  def ask(self, text: str, *, seed: int = 0, system: str = '') -> str:
+    """The model's answer to one message.
+
+    Args:
+      seed: differs where another answer to the same text is wanted.
+    Raises:
+      EndpointError: no usable answer within the attempts, or a refusal that is final.
+    """
+    s = self._settings
+    messages = [dict(role='system', content=system)] if system else []
+    body = json.dumps(dict(
+        model=s.model, messages=[*messages, dict(role='user', content=text)], seed=seed,
+        temperature=s.temperature, max_tokens=s.max_tokens, stream=False)).encode()
+    with self._free:
+      for attempt in range(1, s.attempts + 1):
+        try:
+          return self._request(body)
+        except _Again as error:
+          if attempt == s.attempts:
+            raise EndpointError(
+                f'--endpoint={s.url} gave no usable answer in {s.attempts} attempts (last: '
+                f'{error}): see that it serves, then repeat the command, which continues from '
+                f'here.') from None
+          pause = min(_LONGEST_PAUSE_S, s.pause_s * 2 ** (attempt - 1))
+          # Spread, so that requests refused together do not come back together.
+          time.sleep(min(_LONGEST_PAUSE_S, max(error.after_s, pause * (0.5 + random.random()))))
+    raise AssertionError('unreachable')
+
+  def _request(self, body: bytes) -> str:
+    """Content of the answer to one request; _Again or EndpointError."""
+    s, began = self._settings, time.monotonic()
+    headers = {'Content-Type': 'application/json'}
+    if key := os.environ.get(_KEY):
+      headers['Authorization'] = f'Bearer {key}'
+    request = urllib.request.Request(self._url, body, headers)
+    try:
+      with urllib.request.urlopen(request, timeout=s.timeout_s) as response:
+        return _content(_read(response, began + s.timeout_s))
+    except urllib.error.HTTPError as error:
+      with error:
+        said = error.read(300).decode(errors='replace').strip()
+      if error.code in _AGAIN:
+        raise _Again(f'HTTP {error.code}', _seconds(error.headers.get('Retry-After'))) from None
+      raise EndpointError(f'--endpoint={s.url} refuses the request with HTTP {error.code} '
+                          f'({" ".join(said.split())[:200]}): correct --endpoint, --model or the '
+                          f'key in {_KEY}.') from None
+    except TimeoutError:
+      raise _Again(f'no answer within {s.timeout_s:g} s') from None
+    except (OSError, http.client.HTTPException) as error:
+      raise _Again(str(getattr(error, 'reason', error)) or repr(error)) from None
+
+
+def _read(response, deadline: float) -> bytes:
+  """The body of a response; TimeoutError past the deadline, however slowly it drips."""
+  parts, size = [], 0
+  while part := response.read1(1 << 16):
+    parts.append(part)
+    size += len(part)
+    if time.monotonic() > deadline:
+      raise TimeoutError
+    if size > _MOST_BYTES:
+      raise _Again(f'an answer of more than {_MOST_BYTES >> 20} MiB')
+  return b''.join(parts)
+
+
+def _content(body: bytes) -> str:
+  """The text of an answer; _Again if it has none."""
+  try:
+    content = json.loads(body)['choices'][0]['message']['content']
+  except (ValueError, LookupError, TypeError):
+    raise _Again(f'nonsense: {body[:80].decode(errors="replace")!r}') from None
+  if not isinstance(content, str) or not content.strip():
+    raise _Again('an empty answer')
+  return content
+
+
+def _seconds(text: str | None) -> float:
+  """The seconds of a Retry-After header; 0 for a date or none."""
+  try:
+    return max(0.0, min(_LONGEST_PAUSE_S, float(text or 0)))
+  except ValueError:
+    return 0.0

@@ -1,0 +1,87 @@
+"""The step `format`: is a row one complete problem with one verifiable final answer?
+
+    the answer      missing, labelled parts, a proof, a sentence, a guess (`golds`)
+    the options     multiple choice becomes an open question, by rule or by a served model
+    the statement   complete, one question, no proof, its pictures there (`statements`)
+    the verifier    reads the answer and finds it equal to itself
+
+Programming problems have rules of their own: `code.statements`.
+
+Reference: arXiv:2506.10910 section 4.1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from magistral_jax.curation import choices, golds, statements
+from magistral_jax.curation.endpoint import Endpoint
+from magistral_jax.curation.rows import Decide, Decision, Row, answer_of, language_of, statement_of
+
+_REWRITE = (
+    'Rewrite this multiple-choice problem as one open question with the same answer. Keep every '
+    'condition and every formula. Do not list options, do not refer to options, and do not give '
+    'the answer away. If the question makes no sense without its options, say so.\n\n'
+    'Problem:\n{problem}\n\nThe right answer is: {answer}\n\n'
+    'Reply with one JSON object and nothing else: {{"problem": "..."}} or {{"problem": null}}.')
+_TRIES = 2
+
+
+def opened(endpoint: Endpoint | None, workers: int = 0) -> Callable:
+  """What `Step.open` takes: a function that opens the step on a file of rows."""
+  @contextlib.contextmanager
+  def step(path: Path) -> Iterator[Decide]:
+    del path
+    with golds.comparer(workers) as comparer:
+      yield lambda number, row: decide(row, comparer, endpoint)
+  return step
+
+
+def decide(row: Row, comparer: golds.Comparer, endpoint: Endpoint | None = None) -> Decision:
+  """The decision on one row of mathematics."""
+  statement, gold = statement_of(row), answer_of(row)
+  if not statement:
+    return Decision((), 'no_statement')
+  if not gold:
+    return Decision((), 'no_answer')
+  changed = None
+  if found := choices.find(statement):
+    letter = choices.right_option(found, gold, comparer.same)
+    if not letter:
+      return Decision((), 'multiple_choice', f'no option is the answer {gold[:60]!r}')
+    written = choices.open_question(found, letter)
+    if isinstance(written, str) and endpoint:
+      written = _served(row, found, letter, endpoint) or written
+    if isinstance(written, str):
+      return Decision((), 'multiple_choice', written)
+    statement, gold = written
+    changed = row | dict(problem=statement, answer=gold)
+  reason, detail = golds.fault(gold)
+  if not reason:
+    reason, detail = statements.fault(
+        statement, gold, language=language_of(row), images=bool(row.get('images')))
+  if not reason and (why := comparer.unreadable(gold)):
+    reason, detail = 'unreadable_answer', f'{gold[:80]}: {why}'
+  if reason:
+    return Decision((), reason, detail)
+  return Decision((changed,), 'open_question') if changed else Decision((row,))
+
+
+def _served(row: Row, found: choices.Choices, letter: str, endpoint: Endpoint,
+            ) -> tuple[str, str] | None:
+  """(statement, gold) as a served model writes them; None if what it writes cannot be used."""
+  answer = found.options[letter]
+  for attempt in range(_TRIES):
+    said = endpoint.ask(_REWRITE.format(problem=statement_of(row), answer=answer), seed=attempt)
+    start, end = said.find('{'), said.rfind('}')
+    try:
+      problem = json.loads(said[start:end + 1], strict=False)['problem']
+    except (ValueError, KeyError, TypeError):
+      continue
+    if isinstance(problem, str) and not choices.find(problem) and (
+        not statements.fault(problem, answer, language=language_of(row))[0]):
+      return problem.strip(), answer
+  return None

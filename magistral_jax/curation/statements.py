@@ -1,0 +1,226 @@
+r"""Rules about statements: is this one complete problem that asks for one thing?
+
+Each rule finds one fault. They are made for English, where a statement in another language can
+only be told by what is not language: links, pictures, brackets that are never closed.
+
+    too_short        no_question      cut_off        refers_elsewhere    states_answer
+    proof            several_parts    missing_picture                    link
+
+What they cannot see: a condition that was lost without a trace, and a question that no longer
+belongs to its condition.
+"""
+
+from __future__ import annotations
+
+import re
+
+from magistral_jax.curation.text import has_picture_code, normal, without_pictures, words
+
+_LINK = re.compile(r'https?://|\bwww\.\w', re.IGNORECASE)
+_IMAGE_LINK = re.compile(r'!\[[^\]]*\]\(|<img\b|\\includegraphics|\[image:|\[\[?image\]?\]|'
+                         r'https?://\S+\.(?:png|jpe?g|gif|svg)', re.IGNORECASE)
+
+_VERBS = (r'find|determine|compute|calculate|evaluate|solve|simplify|express|write|give|state|'
+          r'list|name|enter|round|convert|factor(?:ize|ise)?|expand|estimate|count|minimi[sz]e|'
+          r'maximi[sz]e|identify|choose|select|fill|complete|answer|specify|describe|draw|obtain|'
+          r'derive|approximate|rewrite|perform|rationali[sz]e|reduce|divide|multiply|add|'
+          r'subtract|sum|tell|'
+          r'figure out|work out|match|provide|graph|plot|order|arrange|rank|report|construct')
+_ASKS = re.compile(
+    rf'[?？]|\b(?:{_VERBS}|what|how|which|who|whose|whom|when|where|why)\b|_{{2,}}|\\_|'
+    r'\\underline|\\boxed|\(\s*\)|(?:\b(?:is|equals?|are|be|by|to|becomes?|at|than)|=|:)'
+    r'(?:\\q?quad|[\s:.$\\\])])*$', re.IGNORECASE)
+_FIND = re.compile(
+    rf'[?？]|\b(?:{_VERBS.replace("|answer", "").replace("|state", "").replace("|write", "")}|'
+    r'what|how (?:many|much|long|far|old|fast)|which)\b|_{3,}', re.IGNORECASE)
+
+_PROVE = re.compile(
+    r'(?:^|[.;:!?,)\]]\s*|\$\s*|\n\s*|\b(?:and|then|to|must|hence|also|please|\d+[.)]|therefore|'
+    r'formally|rigorously)\s+)'
+    r'(?:prove|show|disprove|demonstrate|verify|justify|establish|deduce|explain why|'
+    r'give (?:a )?proof|write (?:down )?(?:a |the )?proof)\b'
+    r'(?!\s+(?:up|me|us|your (?:work|steps))\b)'
+    r'(?=\s*(?:,|\(|\$|\\|:|(?:that|the|it|this|why|or|there|for|if|your|these|each|every|any|both|'
+    r'in|by|also|algebraically|geometrically|formally|rigorously|how|whether|of)\b))',
+    re.IGNORECASE)
+
+# A label is not the argument of a function: f(1), P(a).
+_FREE = r"(?<![A-Za-z0-9_^}')\\])"
+_LABELS = [
+    [rf'{_FREE}\(\s*{x}\s*\)' for x in 'abcdef'],
+    [rf'{_FREE}(?:\$|\\+\()?\(\s*{x}\s*\)' for x in '123456'],
+    [rf'{_FREE}\(\s*{x}\s*\)' for x in ('i', 'ii', 'iii', 'iv', 'v')],
+    [rf'(?:^|\n)\s*(?:\*\*)?{x}[.)]\s' for x in 'abcdef'],
+    [rf'(?:^|\n)\s*(?:\*\*)?{x}[.)]\s' for x in '123456'],
+    list('①②③④⑤⑥'),
+    [rf'\bpart\s*\(?{x}\)?\b' for x in 'abcdef'],
+    [rf'\b(?:part|question)\s*\(?{x}\)?\s*[:.]' for x in '123456'],
+]
+_LABELS = [[re.compile(x, re.IGNORECASE) for x in kind] for kind in _LABELS]
+_PART_ASKS = re.compile(
+    rf'[?？]|_{{3,}}|(?:\\_){{2,}}|(?:^|[.;:!,]\s+|\n\s*|\bthen\s+|\band\s+)(?:{_VERBS}|prove|'
+    r'show|discuss|what|how many|how much|which|is it|can (?:you|we)|does|do)\b', re.IGNORECASE)
+_LEAD_ASKS = re.compile(
+    rf'\b(?:{_VERBS}|prove|show)\b[^.?!]{{0,120}}(?:following|each|equations?|expressions?|'
+    r'values? of|of|system|inequalit\w+|problems?|questions?|below|:)\s*:?\s*(?:<br\s*/?>|\s)*$|'
+    r'\b(?:find|determine|compute|calculate|evaluate|prove)\s*:?\s*$', re.IGNORECASE)
+
+_SHOWN = (r'(?:below|above|shown|here|pictured|drawn|depicted|given|attached|opposite|'
+          r'at (?:the )?right)')
+_FIGURE = r'(?:figures?|diagrams?)'
+_PICTURE = r'(?:figures?|diagrams?|picture|illustrations?|sketch(?:es)?|image|photo)'
+_SEEN = re.compile(
+    rf'\b(?:in|on|from|see|using|by|per|with|at) (?:(?:the |this |these |each |following |'
+    rf'adjoining |accompanying |above |right |left )+{_PICTURE}|{_FIGURE})\b'
+    r'(?! of| out\b| that (?:is|are) formed)|'
+    rf'\bthe (?:following |adjoining |accompanying |above |attached |given ){_PICTURE}\b|'
+    rf'\b(?:the|this|these) (?:\w+ )?{_PICTURE} (?:to the (?:right|left) )?(?:shows?|indicates?|'
+    rf'represents?|depicts?|illustrates?|{_SHOWN}|on the (?:right|left)|is not|are not|drawn)\b|'
+    r'\b(?:as|is|are) (?:pictured|depicted|illustrated|diagrammed|shown (?:below|above|here|'
+    r'in (?:the|this) (?:figure|diagram|picture)))\b|\bas shown(?=[.,;:$)]|\s*$|\s+(?:[A-Z$]|is|'
+    r'are))|'
+    r'\b(?:shown|pictured|drawn|graphed|depicted) (?:below|above|here)\b|'
+    r'\bthe (?:graph|chart|grid|number line|spinner|map|plot|pattern|shape|triangle|circle|'
+    r'rectangle|square)s? (?:(?:is |are )?(?:shown|pictured)|(?:below|above))\b(?! (?:the|this|'
+    r'that|'
+    r'all|it|a|which)\b)|'
+    r'\bthe (?:bar |line |circle |pie )?(?:graph|chart|histogram)s? (?:shows|below|gives|'
+    r'indicates)\b|'
+    r'\b(?:shaded|unshaded|dotted|dashed|colou?red|gray|grey) (?:region|area|part|portion|'
+    r'triangle|square|circle)s? (?:below|above|shown|in the)\b', re.IGNORECASE)
+_TABLE = re.compile(r'\b(?:table|chart|data|graph) (?:below|above|shown)|\b(?:following|'
+                    r'given) table\b|'
+                    r'\b(?:below|above) (?:is|are) (?:a|the) (?:table|graph|diagram|figure)\b|'
+                    r'\bin the table\b', re.IGNORECASE)
+_TABULAR = re.compile(r'\\begin\{(?:tabular|array|[pb]?matrix)|^\s*\|.*\||\\hline|'
+                      r'\brow 1\b', re.MULTILINE |
+                      re.IGNORECASE)
+
+_ELSEWHERE = re.compile(
+    r'\b(?:in|from|of|to|see|using|by|as in|refer(?:ring)? to|under|'
+    r'with)\s+(?:the\s+)?(?:conditions? '
+    r'of\s+)?(?:previous|preceding|last|above|earlier|prior)\s+(?:problem|question|exercise|'
+    r'example|'
+    r'part|section|theorem|lemma|paragraph|text)s?\b|'
+    r'\b(?:problem|exercise|example|question|theorem|lemma|section|chapter)\s+(?:no\.\s*|№\s*)?'
+    r'\d+(?:\.\d+)+|\bthe above text\b|\btranslate the (?:above|following|text)\b|'
+    r'\bretain(?:ing)? the original\b|\b(?:previous|preceding) (?:problem|exercise|question)\b|'
+    r'\bin (?:problem|exercise|example) \d+\b', re.IGNORECASE)
+_ANSWERED = re.compile(
+    r'(?:^|\n)\s*(?:\*\*|#+\s*)?(?:answer|solution|ans|proof)\b\s*(?:\*\*)?\s*[:.]\s*(?:\*\*)?\s*\S'
+    r'|(?:^|[.!?\n]\s+)the (?:correct |'
+    r'final )?answer is\s*:?\s*\$?\\?(?:boxed)?[-\d({\\]', re.IGNORECASE)
+_BOXED = re.compile(r'\\boxed\{([^{}]+)\}')
+_OPEN_END = re.compile(
+    r'(?:[,(\[{+/<]|\b(?:the|a|an|of|and|or|with|if|that|such|where|for|from|let|when|has|have))'
+    r'\s*$', re.IGNORECASE)
+_MIN_WORDS = 3
+_LAST = 150               # Characters in which a statement asks, if a stray comma ends it.
+
+
+def fault(statement: str, gold: str = '', *, language: str = 'en', images: bool = False,
+          ) -> tuple[str, str]:
+  """(reason, detail) of a statement that is not one complete problem; ('', '') of one that is.
+
+  Args:
+    gold: the answer, which the statement must not give away.
+    language: of the statement; rules about words are for English ones alone.
+    images: whether the row brings the pictures that the statement talks of.
+  """
+  text = without_pictures(statement)
+  if fault := _without_words(statement, text, images):
+    return fault
+  if language.split('-')[0] != 'en':
+    return '', ''
+  pictured = images or has_picture_code(statement)
+  for rule in (_elsewhere, _answered(gold), _parts, _proof, _unseen(pictured), _end):
+    if found := rule(text):
+      return found
+  return '', ''
+
+
+def _without_words(statement: str, text: str, images: bool):
+  """Faults that show in any language."""
+  pieces = len(words(text)) + len(re.findall(r'[-+*/=^<>]|\\[A-Za-z]+', text))
+  if pieces < _MIN_WORDS and not has_picture_code(statement):
+    return 'too_short', statement[:80]
+  if not images and (found := _IMAGE_LINK.search(text)):
+    return 'missing_picture', _around(text, found)
+  if found := _LINK.search(text):
+    return 'link', _around(text, found)
+  for opening, closing in (('{', '}'), ('\\[', '\\]'), ('\\begin', '\\end')):
+    left = len(re.findall(rf'(?<!\\){re.escape(opening)}', text))
+    right = len(re.findall(rf'(?<!\\){re.escape(closing)}', text))
+    # An opening that escaped pieces and LaTeX of other schools explain is not cut off.
+    if left > right and text.rfind(opening) > text.rfind(closing):
+      return 'cut_off', f'{opening} is never closed: ...{text[-80:]}'
+  return None
+
+
+def _elsewhere(text: str):
+  found = _ELSEWHERE.search(text)
+  return ('refers_elsewhere', _around(text, found)) if found else None
+
+
+def _answered(gold: str):
+  def rule(text: str):
+    if found := _ANSWERED.search(text):
+      return 'states_answer', _around(text, found)
+    for found in _BOXED.finditer(text):
+      if gold and normal(found[1]) == normal(gold):
+        return 'states_answer', _around(text, found)
+    return None
+  return rule
+
+
+def _proof(text: str):
+  """A demand for a proof that is not the reason of an answer asked for before it."""
+  found = _PROVE.search(text)
+  if found and not _FIND.search(text, 0, found.start()):
+    return 'proof', _around(text, found)
+  return None
+
+
+def _parts(text: str):
+  """Two or more labelled parts that each ask for something."""
+  for labels in _LABELS:
+    starts = []
+    for label in labels:
+      found = label.search(text, starts[-1].end() if starts else 0)
+      if not found:
+        break
+      starts.append(found)
+    if len(starts) < 2:
+      continue
+    ends = [*(s.start() for s in starts[1:]), len(text)]
+    bodies = [text[s.end():e] for s, e in zip(starts, ends, strict=True)]
+    asking = [b for b in bodies if _PART_ASKS.search(b) or _PART_ASKS.search(f'. {b.strip()}')]
+    lead = text[:starts[0].start()]
+    if len(asking) > 1 or (_LEAD_ASKS.search(lead.rstrip()) and not _FIND.search(bodies[-1])):
+      return 'several_parts', _around(text, starts[0])
+  return None
+
+
+def _unseen(pictured: bool):
+  def rule(text: str):
+    if pictured or _TABULAR.search(text):
+      return None
+    if found := _SEEN.search(text):
+      return 'missing_picture', _around(text, found)
+    if found := _TABLE.search(text):
+      return 'missing_picture', _around(text, found)
+    return None
+  return rule
+
+
+def _end(text: str):
+  if not _ASKS.search(text):
+    return 'no_question', text[:80]
+  if (found := _OPEN_END.search(text.rstrip())) and not _FIND.search(text[-_LAST:]):
+    return 'cut_off', f'...{text[max(0, found.start() - 60):]}'
+  return None
+
+
+def _around(text: str, found: re.Match) -> str:
+  """The words of a match with their surroundings, for people."""
+  return ' '.join(text[max(0, found.start() - 40):found.end() + 60].split())
