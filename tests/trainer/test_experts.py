@@ -23,7 +23,11 @@ SIZES = dict(one=dict(fsdp=1, expert=1, sequence=1, tensor=1),
 
 @pytest.fixture(scope='module')
 def weights():
-  return jax.device_get(jax.jit(lambda: decoder.init(CONFIG, seed=0))())
+  """Weights drawn by numpy: the decoder's own take seconds to compile."""
+  rng = np.random.default_rng(0)
+  draw = lambda path, x: (np.ones(x.shape, x.dtype) if 'norm' in jax.tree_util.keystr(path)
+                          else rng.normal(0, x.shape[-1] ** -0.5, x.shape).astype(x.dtype))
+  return jax.tree.map_with_path(draw, decoder.abstract(CONFIG))
 
 
 @pytest.fixture(scope='module')
