@@ -15,11 +15,12 @@ from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
-from magistral_jax.orchestration.loop import Loop
+from magistral_jax.orchestration.loop import Books, Loop, Roles, Settings
 from magistral_jax.records import Problem, Prompt, Verdict, WeightSnapshot
 from magistral_jax.sampler.slots import Sampling, Sequence
 
 EOS = -1                  # No version is ever that.
+GROUP = 4                 # Completions of a prompt.
 
 
 def spread_length(ordinal, sample):
@@ -36,48 +37,55 @@ def every_other(completion):
 class FakeStream:
   """Prompts of one token."""
 
-  def prompt(self, ordinal):
+  def prompt(self, ordinal, purpose='training'):
     problem = Problem(f'p{ordinal}', f'problem {ordinal}', 'x', 'fake')
-    return Prompt(ordinal, problem, np.array([1], np.int32))
+    return Prompt(ordinal, problem, np.array([1], np.int32), purpose=purpose)
 
   def held_out(self, n):
-    return [self.prompt(-1 - i) for i in range(n)]
+    return [self.prompt(-1 - i, 'evaluation') for i in range(n)]
 
 
 class FakeSampler:
   """Draws `decode_steps` tokens a dispatch for each of its slots; lengths are a given function."""
 
-  def __init__(self, *, slots=32, decode_steps=4, length=spread_length, before_step=lambda: None):
+  def __init__(self, *, slots=32, decode_steps=4, length=spread_length, version=0,
+               before_step=lambda: None):
     self._slots, self._decode_steps, self._length = slots, decode_steps, length
     self.before_step = before_step
-    self.version, self._lineage, self._offered = 0, 0, None
-    self._seated, self._waiting = [], collections.deque()
-    self.pinned_open = 0
+    self._age, self._offered = (0, version), None    # Lineage and version of the weights.
+    self._active, self._waiting = [], collections.deque()
+    self._pinned = 0
     self.finished, self.counts = [], collections.Counter()
 
   @property
+  def version(self):
+    return self._age[1]
+
+  @property
   def open(self):
-    return len(self._seated) + len(self._waiting)
+    return len(self._active) + len(self._waiting)
 
   @property
   def has_capacity(self):
-    return len(self._waiting) < self._slots - len(self._seated)
+    return len(self._waiting) < self._slots - len(self._active)
 
   @property
   def pinned(self):
-    return self.pinned_open > 0
+    return self._pinned > 0
 
-  idle = 'waiting for the trainer'
+  @property
+  def waits_for(self):
+    return 'the trainer'
 
   def offer(self, snapshot):
     self._offered = snapshot.lineage, snapshot.version
 
   def submit(self, prompt, sampling, *, pinned=False):
-    sequences = [Sequence(prompt, i, sampling) for i in range(sampling.samples)]
+    sequences = [Sequence(prompt, i, sampling, pinned) for i in range(sampling.samples)]
     if pinned:
       if not self.pinned:
         self._take_offer()
-      self.pinned_open += len(sequences)
+      self._pinned += len(sequences)
       self._waiting.extendleft(reversed(sequences))
     else:
       self._waiting.extend(sequences)
@@ -86,29 +94,29 @@ class FakeSampler:
     self.before_step()
     if not self.pinned:
       self._take_offer()
-    while self._waiting and len(self._seated) < self._slots:
-      self._seated.append(self._waiting.popleft())
-    seated, self._seated, done = self._seated, [], []
-    for s in seated:
+    while self._waiting and len(self._active) < self._slots:
+      self._active.append(self._waiting.popleft())
+    active, self._active, done = self._active, [], []
+    for s in active:
       length = self._length(s.prompt.ordinal, s.sample)
       new = min(self._decode_steps, length - len(s.tokens))
       s.add([self.version] * new, [-1.0] * new, self.version)
       self.counts['tokens'] += new
       if len(s.tokens) < length:
-        self._seated.append(s)
+        self._active.append(s)
       else:
-        self.pinned_open -= s.prompt.ordinal < 0
+        self._pinned -= s.pinned
         done.append(s.completion(lambda ids: f'{len(ids)} tokens', EOS, now=0.0))
     self.finished += done
     return done
 
   def abandon(self):
-    self._seated, self.pinned_open = [], 0
+    self._active, self._pinned = [], 0
     self._waiting.clear()
 
   def _take_offer(self):
     if self._offered is not None:
-      self._lineage, self.version = max((self._lineage, self.version), self._offered)
+      self._age = max(self._age, self._offered)
       self._offered = None
 
 
@@ -117,6 +125,7 @@ class FakeVerifier:
 
   def __init__(self, judge=every_other):
     self._judge, self._judged = judge, queue.SimpleQueue()
+    self.behind = False       # Set by tests.
 
   def put(self, completion, problem):
     del problem
@@ -132,7 +141,9 @@ class FakeVerifier:
     except queue.Empty:
       return found
 
-  full = False              # It never falls behind.
+  @property
+  def full(self):
+    return self.behind
 
   def pending(self):
     return self._judged.qsize()
@@ -142,17 +153,11 @@ class FakeVerifier:
 
 
 class FakeTrainer:
-  """Keeps the batches it is given; its state is how many they were."""
+  """Keeps the batches it is given; its weights are its version."""
 
   def __init__(self, version=0, before_train=lambda version: None):
     self.version, self.before_train = version, before_train   # Called with the version so far.
     self.batches = []
-
-  params = None
-
-  @property
-  def state(self):
-    return self.version
 
   def train(self, batch):
     self.before_train(self.version)
@@ -160,23 +165,105 @@ class FakeTrainer:
     self.version += 1
     return dict(tokens=float(sum(len(c.tokens) for c in trained([batch]))), loss=0.0)
 
+  def supervised(self, rows):
+    self.version += 1
+    return dict(tokens=float(rows.mask.sum()), loss=0.0)
+
 
 class FakePublisher:
-  def snapshot(self, params, version):
-    return WeightSnapshot(version, params)
+  """Snapshots that are a version and nothing else."""
+
+  def __init__(self, samplers):
+    self._samplers = samplers
+
+  def snapshots(self, trainer, version):
+    for _ in range(self._samplers):
+      yield WeightSnapshot(version, None)
 
 
 class FakeCheckpoints:
   """What was saved, as JSON gives it back."""
 
-  failed_saves = 0
-
   def __init__(self):
-    self.saved = {}
+    self.saved = {}          # {version: record}.
 
-  def save(self, step, state, record, metric):
-    del metric
-    self.saved[step] = (state, json.loads(json.dumps(record)))
+  @property
+  def failed_saves(self):
+    return 0
+
+  def save(self, trainer, record, metric):
+    if trainer.version in self.saved:
+      return False
+    self.saved[trainer.version] = json.loads(json.dumps(record))
+    return True
+
+  def latest(self):
+    return max(self.saved, default=None)
+
+  def wait(self):
+    pass
+
+  def close(self):
+    pass
+
+
+class FakeRuntime:
+  """Makes fakes, and takes a lost trainer back to the newest checkpoint.
+
+  Args:
+    lost: what `check_trainer` is to raise, one by one; None raises nothing.
+  """
+
+  def __init__(self, samplers=1, lost=()):
+    self._samplers, self._lost = samplers, iter(lost)
+    self._publisher = FakePublisher(samplers)
+
+  @property
+  def publisher(self):
+    return self._publisher
+
+  def trainer(self, previous=None, **changed):
+    return FakeTrainer()
+
+  def restored(self, checkpoints, **changed):
+    newest = checkpoints.latest()
+    return FakeTrainer(newest), checkpoints.saved[newest]
+
+  def checkpoints(self, folder, *, keep):
+    return FakeCheckpoints()
+
+  def samplers(self, snapshots):
+    return [FakeSampler(version=snapshot.version) for snapshot in snapshots]
+
+  def verifier(self):
+    return FakeVerifier()
+
+  def on_lost(self, reissue):
+    self.reissue = reissue
+
+  def check_trainer(self):
+    error = next(self._lost, None)
+    if error is not None:
+      raise error
+
+  def restart(self, error):
+    pass
+
+  def recover(self, trainer, checkpoints, error):
+    trainer.version = checkpoints.latest()
+    return checkpoints.saved[trainer.version]
+
+  def role_status(self):
+    return {}
+
+  def transfers(self):
+    return {}
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    pass
 
 
 def trained(batches):
@@ -184,28 +271,34 @@ def trained(batches):
   return [c for batch in batches for group in batch.groups for c in group.completions]
 
 
-def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, group_size=4,
-              prompts_per_batch=4, max_staleness=2, patience_batches=20, deadline_s=60.0,
-              paced=True, evaluation_every=0, checkpoint_every=0, record=None, **more):
-  """A Loop of fakes around the real ledger, journal, batcher and health."""
+def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, runtime=None,
+              prompts_per_batch=4, max_staleness=2, deadline_s=60.0, paced=True, record=None,
+              **settings):
+  """A Loop of fakes around the real ledger, journal, batcher and health.
+
+  Args:
+    paced: whether the ledger's window paces admission.
+    record: of a checkpoint to go on from.
+    settings: of `Settings`, in place of those here.
+  """
   ledger = Ledger(window_groups(max_staleness, prompts_per_batch) if paced else None)
   journal = Journal(workdir, ledger)
   if record:
     journal.restore(record)
   batcher = Batcher(
-      group_size=group_size, microbatch_rows=1, max_new_tokens=128, minibatches=1, row_tokens=128,
+      group_size=GROUP, microbatch_rows=1, max_new_tokens=128, minibatches=1, row_tokens=128,
       prompts_per_batch=prompts_per_batch, max_staleness=max_staleness, advantage_norm='minibatch',
       normalizer='group')
   samplers = samplers or [FakeSampler()]
-  sampling = Sampling(group_size, 1.0, 1.0, 128)
+  stream = FakeStream()
   return Loop(
-      stream=FakeStream(), samplers=samplers, verifier=verifier or FakeVerifier(), batcher=batcher,
-      trainer=trainer or FakeTrainer(), publishers=[FakePublisher() for _ in samplers],
-      ledger=ledger, journal=journal, health=Health(deadline_s), display=Display(1, False),
-      checkpoints=FakeCheckpoints(), sampling=sampling, evaluation_sampling=Sampling(2, 0.0, 1.0, 128),
-      evaluation_prompts=FakeStream().held_out(3), evaluation_every=evaluation_every,
-      checkpoint_every=checkpoint_every, prompts_per_batch=prompts_per_batch,
-      patience_batches=patience_batches, **more)
+      Roles(stream, samplers, verifier or FakeVerifier(), batcher, trainer or FakeTrainer(),
+            FakeCheckpoints(), runtime or FakeRuntime(len(samplers))),
+      Books(ledger, journal, Health(deadline_s), Display(1, False)),
+      Settings(**dict(
+          sampling=Sampling(GROUP, 1.0, 1.0, 128), evaluation_sampling=Sampling(2, 0.0, 1.0, 128),
+          evaluation_prompts=stream.held_out(3), evaluation_every=0, checkpoint_every=0,
+          prompts_per_batch=prompts_per_batch, patience_batches=20) | settings))
 
 
 def fill(loop, groups):

@@ -1,6 +1,9 @@
-"""An evaluation: held-out prompts, so many samples each, at one weight version; and its result."""
+"""An evaluation: held-out prompts, each sampled several times by one version of the weights."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from magistral_jax.evaluation.estimators import clustered_mean, maj_at_k, pass_at_k
 from magistral_jax.records import Completion, Prompt, Verdict
@@ -8,7 +11,7 @@ from magistral_jax.records import Completion, Prompt, Verdict
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What an evaluation found.
+  """The figures of an evaluation.
 
   Result(version=40, problems=128, samples=4, accuracy=.91, accuracy_se=.02, pass_at={4: .97},
          maj_at={4: .93}, mean_tokens=31.5, statuses={'correct': 466, ...})
@@ -25,15 +28,18 @@ class Result:
 
 
 class Evaluation:
-  """Gathers the answers to held-out prompts; `result` when all are in."""
+  """Gathers the answers to held-out prompts; `result` gives the figures when all are there.
 
-  def __init__(self, prompts: list[Prompt], samples: int):
+  Args:
+    samples: completions of each prompt.
+  """
+
+  def __init__(self, prompts: Sequence[Prompt], samples: int):
     self.prompts, self.samples = prompts, samples
-    self.submitted = False        # Whether a sampler has it.
     self.answers: dict[tuple[int, int], tuple[Completion, Verdict]] = {}
 
   def add(self, completion: Completion, verdict: Verdict) -> None:
-    """Takes one scored completion."""
+    """Takes one judged completion; one that comes again takes the place of the first."""
     self.answers[completion.ordinal, completion.sample] = (completion, verdict)
 
   @property
@@ -42,10 +48,10 @@ class Evaluation:
     return len(self.prompts) * self.samples - len(self.answers)
 
   def result(self) -> Result:
-    """The figures. A verifier's failure counts as not solved and shows among the statuses.
+    """The figures. A verifier's failure counts as not solved and is one of the statuses.
 
     Raises:
-      RuntimeError: the completions were not all written by one version of the weights.
+      RuntimeError: the completions were not all sampled by one version of the weights.
     """
     per_problem = [[self.answers[p.ordinal, i] for i in range(self.samples)]
                    for p in self.prompts]

@@ -1,12 +1,15 @@
-"""The wires that join the stations.
+"""The wires that join the stations into a run.
 
-  ledger.py    which prompt has which fate; paces admission
-  journal.py   what a run writes down: metrics, rollouts, the totals of summary.json
-  evaluations.py     held-out problems through the same sampler and verifiers, at one weight version
-  loop.py      what happens at each arrow of the loop, one function each
-  lockstep.py  the roles in turn, bit for bit reproducible
-  threads.py   the roles on threads of one process, nobody waiting for another
-  health.py    who was last seen doing what; the first failure
-  display.py   progress in the terminal        roster.py  its table of roles
-  report.py    what a finished run leaves behind
+  roles.py        what each role promises: the first file to read
+  loop.py         what happens at each arrow of the loop, one method each: the second
+  run.py          one run in one workdir, from its start or newest checkpoint to its report
+  threads.py      the roles on threads, no one waiting for another
+  lockstep.py     the roles in turn, bit for bit reproducible
+  ledger.py       the fate of every prompt; paces admission
+  journal.py      the run's files: metrics, rollouts, the totals of summary.json
+  health.py       signs of life, the request to stop, the first failure
+  cold_start.py   supervised learning on reasoning traces before the loop
+  evaluations.py  held-out problems through the run's own sampler and verifier
+  display.py      progress in the terminal; roster.py: its table of roles
+  report.py       what a finished run leaves behind
 """

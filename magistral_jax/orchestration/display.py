@@ -1,13 +1,13 @@
-"""Progress in the terminal: what the run has reached and what every role is waiting for.
+"""Progress in the terminal: what the run has reached and what every role does or waits for.
 
 On a terminal one panel is redrawn in place; elsewhere (a log file, CI) each step is one line.
-Nothing here is kept: the numbers that last are in metrics.jsonl.
+Nothing of it is kept: the numbers that last are in metrics.jsonl.
 
     +- reinforcement learning -----------------------------------+
     | =======>--------------------   37/120    1:12 gone, 2:41 left |
     | reward       0.742  ..::--==++**##                          |
     | staleness    1.3 updates, at most 3                         |
-    | trainer      waiting for batch (3 of 16 groups)   3  37  0s |
+    | trainer    waiting for a batch (3 of 16 groups)   3  37  0s |
     +------------------------------------------------------------+
 """
 
@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from magistral_jax.orchestration import roster
-from magistral_jax.orchestration.health import RoleStatus
+from magistral_jax.orchestration.roles import RoleStatus
 
 BLOCKS = '▁▂▃▄▅▆▇█'
 ASCII_BLOCKS = '_.-=+*%#'
@@ -35,16 +35,16 @@ SPARKLINE_WIDTH = 40
 
 
 class Display:
-  """Shows the newest numbers of a run until it is left; safe to update from several threads.
+  """Shows the newest numbers of a run while it is open; several threads may update it.
 
   with Display(120, True) as display:
-    display.watch(lambda: {'trainer': RoleStatus('waiting for batch')})
+    display.watch(lambda: {'trainer': RoleStatus('waiting for a batch', waiting=True)})
     display.update(dict(step=1, reward=.3))
 
   Args:
     total_steps: steps of the first phase.
     enabled: False shows nothing at all.
-    console: where to; standard output by default.
+    console: where it is shown; standard output by default.
     clock: seconds, for the time gone and left.
   """
 
@@ -72,24 +72,24 @@ class Display:
       self._live = None
 
   def phase(self, name: str, total_steps: int) -> None:
-    """Starts counting afresh; the numbers of the phase before leave the panel."""
+    """Starts counting anew; the numbers of the phase before leave the panel."""
     with self._lock:
       self._phase, self._total_steps = name, total_steps
       self._started, self._first_step = self._clock(), None
-      self._shown = {key: self._shown[key] for key in ('held_out',) if key in self._shown}
+      self._shown = {key: self._shown[key] for key in ('evaluated',) if key in self._shown}
 
   def watch(self, roles: Callable[[], Mapping[str, RoleStatus]]) -> None:
-    """Shows how every role stands, whenever it draws.
+    """Shows the status of every role, asked for whenever the display is drawn.
 
-    It asks no more often than that: with hundreds of roles each look costs.
+    It asks no more often than that: with hundreds of roles each time costs.
     """
     with self._lock:
       self._roles = roles
 
   def update(self, metrics: Mapping[str, Any]) -> None:
-    """Takes in any of the numbers named in metrics.py, `step` and `waits` ({who: what for}).
+    """Takes in any of the numbers named in metrics.py, `step`, and `progress` ({of what: words}).
 
-    A number, or a wait, that is not given keeps its last value.
+    A number, or a progress, that is not given keeps its last value.
     """
     with self._lock:
       before, self._shown = self._shown, merge(self._shown, metrics)
@@ -102,9 +102,9 @@ class Display:
       if metrics.get('reward') is not None:
         self._rewards.append(float(metrics['reward']))
       if self._enabled and self._live is None:
-        waits = [f'{who} {doing}' for who, doing in (self._shown.get('waits') or {}).items()]
-        waits += filter(None, [roster.sentence(self._roles())])
-        self._print(plain_line(self._phase, self._total_steps, metrics, waits))
+        tail = [f'{what} {words}' for what, words in self._shown['progress'].items()]
+        tail += filter(None, [roster.sentence(self._roles())])
+        self._print(plain_line(self._phase, self._total_steps, metrics, tail))
 
   def note(self, sentence: str) -> None:
     """Prints a sentence that stays: above the panel, or between the lines of a log."""
@@ -121,11 +121,11 @@ class Display:
     table.add_column(no_wrap=True, overflow='ellipsis', ratio=1)
     for name, text in metric_rows(shown, self._rewards, ASCII_BLOCKS if ascii_only else BLOCKS):
       table.add_row(name, text)
-    waits = shown.get('waits') or {}
-    if waits:
+    progress = shown.get('progress') or {}
+    if progress:
       table.add_row('', '')
-    for who, doing in waits.items():
-      table.add_row(who, Text(str(doing), 'yellow' if 'waiting' in str(doing) else 'green'))
+    for what, words in progress.items():
+      table.add_row(what, Text(words, 'green'))
     roles = self._roles()
     parts = [self._progress(), Text(), table] + ([Text(), roster.table(roles)] if roles else [])
     return Panel(
@@ -152,9 +152,10 @@ class Display:
 
 def merge(shown: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
   """What to show after `metrics` came in; an evaluation is remembered with its step."""
-  merged = {**shown, **metrics, 'waits': {**(shown.get('waits') or {}), **metrics.get('waits', {})}}
-  if metrics.get('held_out_accuracy') is not None:
-    merged['held_out'] = (metrics['held_out_accuracy'], merged.get('step', 0))
+  merged = {**shown, **metrics,
+            'progress': {**shown.get('progress', {}), **metrics.get('progress', {})}}
+  if metrics.get('eval/accuracy') is not None:
+    merged['evaluated'] = (metrics['eval/accuracy'], merged.get('step', 0))
   return merged
 
 
@@ -167,14 +168,14 @@ def metric_rows(
   if get('reward') is not None:
     row('reward', (f'{get("reward"):.3f}  ', 'bold'),
         (sparkline(rewards, SPARKLINE_WIDTH, blocks), 'cyan'))
-  held_out = ''
-  if get('held_out') is not None:
-    value, step = get('held_out')
-    held_out = f'held out {value:.3f} at step {step}'
+  evaluated = ''
+  if get('evaluated') is not None:
+    value, step = get('evaluated')
+    evaluated = f'held out {value:.3f} at step {step}'
   if get('accuracy') is not None:
-    row('accuracy', (f'{get("accuracy"):.3f}  ', 'bold'), held_out)
-  elif held_out:
-    row('accuracy', held_out)
+    row('accuracy', (f'{get("accuracy"):.3f}  ', 'bold'), evaluated)
+  elif evaluated:
+    row('accuracy', evaluated)
   if get('loss') is not None:
     row('loss', f'{get("loss"):.4f}')
   if get('completion_tokens_mean') is not None:
@@ -195,16 +196,16 @@ def metric_rows(
 
 
 def plain_line(phase: str, total_steps: int, shown: Mapping[str, Any],
-               waits: Sequence[str] = ()) -> str:
+               tail: Sequence[str] = ()) -> str:
   """One step as one line of text, for where no panel can be redrawn."""
   formats = (
       ('loss', 'loss {:.4f}'), ('reward', 'reward {:.3f}'), ('accuracy', 'accuracy {:.3f}'),
-      ('held_out_accuracy', 'held out {:.3f}'), ('completion_tokens_mean', 'length {:.0f}'),
+      ('eval/accuracy', 'held out {:.3f}'), ('completion_tokens_mean', 'length {:.0f}'),
       ('staleness_mean', 'staleness {:.1f}'), ('sampled_tokens_per_s', '{:,.0f} tokens/s'))
   width = len(str(total_steps))
   parts = [f'{phase}  step {shown["step"]:>{width}}/{total_steps}']
   parts += [form.format(shown[key]) for key, form in formats if shown.get(key) is not None]
-  return '  '.join(parts) + (f'  | {"; ".join(waits)}' if waits else '')
+  return '  '.join(parts) + (f'  | {"; ".join(tail)}' if tail else '')
 
 
 def sparkline(values: Sequence[float], width: int, blocks: str) -> str:

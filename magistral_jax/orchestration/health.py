@@ -1,63 +1,72 @@
-"""Who was last seen doing what, and the first failure: no wait goes on in silence."""
+"""What every role was last seen doing, the request to stop, and the first failure of a run."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
+import signal
 import threading
 import time
+from collections.abc import Callable
 
-# What was open this often in a role that was lost may be what killed it.
-LOST_TOO_OFTEN = 3
+from absl import logging
+
+from magistral_jax.orchestration.roles import RoleStatus
 
 
 @dataclasses.dataclass(frozen=True)
-class RoleStatus:
-  """How a role stands, as the table of roles shows it; what is not known is None.
+class _Sign:
+  """A role's last sign of life.
 
-  RoleStatus('decoding 128 sequences', where='10.0.0.7 pid 4711', heard_s=.4, queue=128, version=12)
+  _Sign(at=103.2, doing='training on 16 groups', waiting=False)
   """
-  doing: str | None = None
-  where: str | None = None      # None: in the process that asks.
-  heard_s: float | None = None  # Seconds since its last sign of life.
-  queue: int | None = None      # Completions it has in hand; of the trainer: groups that wait.
-  version: int | None = None    # Of its weights.
-
-
-class Lost(RuntimeError):
-  """A role's process died, hung or gave its failure as last words; what it held is gone."""
+  at: float                 # By time.monotonic, seconds.
+  doing: str
+  waiting: bool
 
 
 class Health:
-  """Heartbeats of the roles, the request to stop, and the first failure; thread-safe."""
+  """Signs of life of the roles, the request to stop, and the first failure; any thread may call.
+
+  Args:
+    deadline_s: runtime.deadline_s, after which a wait without progress fails.
+  """
 
   def __init__(self, deadline_s: float):
     self.deadline_s = deadline_s
     self._lock = threading.Lock()
-    self._seen: dict[str, tuple[float, str]] = {}
+    self._seen: dict[str, _Sign] = {}
     self._failure: tuple[str, BaseException] | None = None
     self.stopping = threading.Event()
-    self.busy: dict[str, float] = {}
+    self.busy_s: dict[str, float] = {}    # Seconds that each role has worked.
     self._progress = time.monotonic()
 
-  def beat(self, role: str, doing: str) -> None:
-    """Notes that a role is alive and what it does or waits for; counts its busy seconds."""
+  def busy(self, role: str, doing: str) -> None:
+    """Notes that a role works, and at what; until its next sign of life its seconds count."""
+    self._note(role, doing, waiting=False)
+
+  def waiting(self, role: str, what: str) -> None:
+    """Notes that a role is alive and waits for `what`."""
+    self._note(role, f'waiting for {what}', waiting=True)
+
+  def _note(self, role: str, doing: str, *, waiting: bool) -> None:
     now = time.monotonic()
     with self._lock:
-      then, did = self._seen.get(role, (now, 'waiting'))
-      if not did.startswith('waiting'):
-        self.busy[role] = self.busy.get(role, 0.0) + now - then
-      self._seen[role] = (now, doing)
+      before = self._seen.get(role)
+      if before and not before.waiting:
+        self.busy_s[role] = self.busy_s.get(role, 0.0) + now - before.at
+      self._seen[role] = _Sign(now, doing, waiting)
 
   def progress(self) -> None:
-    """Notes that tokens were drawn or completions scored: whoever waits, waits for a live run."""
+    """Notes that tokens were drawn or completions judged: the run as a whole does not hang."""
     self._progress = time.monotonic()
 
-  @property
-  def standings(self) -> dict[str, RoleStatus]:
-    """What each role was doing when last seen, and when that was."""
+  def role_status(self) -> dict[str, RoleStatus]:
+    """What each role was doing when it was last seen, and how long ago that was."""
     now = time.monotonic()
     with self._lock:
-      return {role: RoleStatus(doing, heard_s=now - then)
-              for role, (then, doing) in self._seen.items()}
+      return {role: RoleStatus(sign.doing, heard_s=now - sign.at, waiting=sign.waiting)
+              for role, sign in self._seen.items()}
 
   @contextlib.contextmanager
   def watching(self, role: str):
@@ -76,24 +85,25 @@ class Health:
       raise RuntimeError(f'The {role} failed: {type(error).__name__}: {error}') from error
 
   @contextlib.contextmanager
-  def minding(self, say, *roles: str):
-    """Tells `say`, once for each deadline, while none of `roles` gives a sign of life.
+  def reporting_silence(self, say: Callable[[str], None], *roles: str):
+    """Tells `say`, once for each deadline, that none of `roles` gives a sign of life.
 
-    They are those the calling thread speaks for: when it hangs in a call, nobody else would.
+    They are the roles that the calling thread gives signs for: when that thread hangs in a call,
+    no other part of the program would notice.
     """
     ended = threading.Event()
-    def mind():
+    def report():
       said = time.monotonic()
       while not ended.wait(min(1.0, self.deadline_s / 10)):
         now = time.monotonic()
         with self._lock:
-          heard = max((then for role, (then, _) in self._seen.items() if role in roles),
+          heard = max((sign.at for role, sign in self._seen.items() if role in roles),
                       default=said)
         if now - max(heard, said) >= self.deadline_s:
           said = now
           say(f'Nothing is heard of {" and ".join(roles)} for {now - heard:.0f} s '
-              f'(runtime.deadline_s={self.deadline_s:.0f}). {self._last_words(now)}')
-    thread = threading.Thread(target=mind, name='minding', daemon=True)
+              f'(runtime.deadline_s={self.deadline_s:.0f}). {self._last_signs(now)}')
+    thread = threading.Thread(target=report, name='silence', daemon=True)
     thread.start()
     try:
       yield
@@ -101,19 +111,37 @@ class Health:
       ended.set()
       thread.join(self.deadline_s)
 
-  def overdue(self, what: str, waited_s: float, held=lambda: '') -> None:
+  def overdue(self, what: str, waited_s: float, held: Callable[[], str] = lambda: '') -> None:
     """Raises TimeoutError naming every role if a wait has passed the deadline without progress.
 
-    A long completion is no stall: as long as tokens are drawn the deadline starts anew.
+    A long completion is no stall: whenever tokens are drawn, the deadline starts anew.
+
+    Args:
+      what: the thing waited for: 'batch'.
+      waited_s: seconds of the wait so far.
+      held: says where the oldest work in flight is; asked only if the deadline has passed.
     """
     waited_s = min(waited_s, time.monotonic() - self._progress)
     if waited_s < self.deadline_s:
       return
     raise TimeoutError(f'No {what} for {waited_s:.0f} s (runtime.deadline_s). '
-                       f'{self._last_words(time.monotonic())} {held()}'.rstrip())
+                       f'{self._last_signs(time.monotonic())} {held()}'.rstrip())
 
-  def _last_words(self, now: float) -> str:
+  def _last_signs(self, now: float) -> str:
     with self._lock:
-      roles = '; '.join(f'{role}: {doing}, seen {now - then:.0f} s ago'
-                        for role, (then, doing) in sorted(self._seen.items()))
+      roles = '; '.join(f'{role}: {sign.doing}, seen {now - sign.at:.0f} s ago'
+                        for role, sign in sorted(self._seen.items()))
     return f'{roles}.'
+
+
+def stop_on_signals(health: Health) -> None:
+  """Makes the first SIGINT or SIGTERM ask the run to save and end, the second end it at once."""
+  def stop(number, frame):
+    del frame
+    if health.stopping.is_set():
+      signal.signal(number, signal.SIG_DFL)
+      raise KeyboardInterrupt
+    logging.warning('Ending after this step; once more to end at once.')
+    health.stopping.set()
+  signal.signal(signal.SIGINT, stop)
+  signal.signal(signal.SIGTERM, stop)

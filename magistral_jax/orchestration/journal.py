@@ -1,10 +1,12 @@
-"""What a run writes down: one line per update, one per completion, and the totals of the summary.
+"""The run's files: one line per update, one per completion, and the totals of the summary.
 
 Lines, totals and ledger change together under one lock, when a prompt's fate is booked, so that a
-checkpoint sees all of them at one moment and they always tell the same: what is counted is what
-stands in rollouts.jsonl. The checkpoint keeps the files' lengths; a resumed run cuts them there,
-for what came after belongs to updates that will be made again.
+checkpoint sees all of them at one moment and they always agree: the totals count what stands in
+rollouts.jsonl. The checkpoint keeps the files' lengths; a resumed run cuts them there, because the
+lines after that belong to updates that will be made again.
 """
+
+from __future__ import annotations
 
 import collections
 import threading
@@ -42,12 +44,12 @@ class Journal:
     return self._wall_before + time.monotonic() - self._began
 
   def note(self, **measured: float) -> None:
-    """Keeps figures for the summary, such as accuracies."""
+    """Keeps figures for the summary by name, such as accuracies."""
     with self._lock:
       self._measured |= measured
 
-  def measured(self, name: str):
-    """A figure kept by `note`, or None."""
+  def measured(self, name: str) -> float | None:
+    """The figure that `note` has kept under this name, or None."""
     return self._measured.get(name)
 
   def settle(self, group: Group, fate: str) -> None:
@@ -63,7 +65,7 @@ class Journal:
     """
     with self._lock:
       completions = [c for g in batch.groups for c in g.completions]
-      # Not below 0: after a trainer's death its versions are counted from the checkpoint on.
+      # Not below 0: a trainer that was lost counts its versions from the checkpoint on again.
       staleness = [max(0, step - 1 - c.oldest_version) for c in completions]
       for group in batch.groups:
         self._book(group, 'trained', step)
@@ -94,7 +96,7 @@ class Journal:
   def restore(self, record: dict, *, flying=(), complete=()) -> None:
     """Takes up a `record` and cuts the files back to it; see `Ledger.restore`."""
     with self._lock:
-      if record['wall_s'] > self.wall_s:       # Where this process made it, its time is not lost.
+      if record['wall_s'] > self.wall_s:       # Unless this process made it and has gone on since.
         self._wall_before, self._began = record['wall_s'], time.monotonic()
       self._ledger.restore(record['ledger'], flying=flying, complete=complete)
       self._totals = collections.Counter(record['totals'])
@@ -104,17 +106,17 @@ class Journal:
       self._metrics.truncate(record['metrics_bytes'])
 
   def drop(self, ordinal: int) -> None:
-    """Books a prompt as failed that never became a group."""
+    """Books a prompt that never became a group as failed."""
     with self._lock:
       self._ledger.settle(ordinal, 'failed')
 
   def start_over(self) -> None:
-    """Empties the files: nothing they may hold belongs to a checkpoint."""
+    """Empties the files: no line in them belongs to a checkpoint."""
     self._rollouts.truncate(0)
     self._metrics.truncate(0)
 
   def summary(self) -> dict:
-    """What summary.json holds; the keys are fixed, other tools read them."""
+    """The figures of summary.json; other tools read its keys."""
     with self._lock:
       t, mean = self._totals, lambda values: float(np.mean(values)) if values else None
       per = lambda total, count: total / count if count else None
@@ -137,6 +139,7 @@ class Journal:
       self._totals['rl_s'] += seconds
 
   def close(self) -> None:
+    """Closes the files."""
     self._metrics.close()
     self._rollouts.close()
 
@@ -154,7 +157,7 @@ class Journal:
 
 
 def _figures(completion: Completion, verdict: Verdict) -> dict:
-  """What a line of metrics.jsonl needs of a completion, as JSON has it."""
+  """The figures of a completion that a line of metrics.jsonl needs, as JSON has them."""
   return dict(status=verdict.status, reward=float(verdict.reward), parts=dict(verdict.parts),
               seconds=verdict.seconds, finish=completion.finish, tokens=len(completion.tokens))
 
@@ -183,6 +186,7 @@ def _all_groups(groups: list[list[dict]]) -> dict:
 
 
 def _trained_groups(batch: Batch, staleness: list[int]) -> dict:
+  """Figures over the groups of one batch; `staleness` of each completion, in versions."""
   verdicts = [v for g in batch.groups for v in g.verdicts]
   lengths = [len(c.tokens) for g in batch.groups for c in g.completions]
   return dict(

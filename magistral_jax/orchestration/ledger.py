@@ -1,12 +1,17 @@
-"""Which prompt of the stream has which fate, so that each is trained exactly once or accounted for.
+"""The fate of every prompt of the stream: each is trained exactly once, or accounted for.
 
     ordinal   0        1        2         3         4           5 ...
     state     trained  trained  flying    trained   complete    not issued
               frontier = 2: all before it are settled
 
-What is issued and not settled when a run dies is issued again: the frontier is saved, not the
-generation cursor, so nothing that was on its way is lost.
+    flying    issued, and some completion of it is not judged yet
+    complete  all its completions are judged and worth training on; not trained yet
+
+Prompts that are issued and not settled when a run dies are issued again: the frontier is saved,
+not the generation cursor, so that no prompt in flight is lost.
 """
+
+from __future__ import annotations
 
 import collections
 import dataclasses
@@ -17,7 +22,7 @@ from magistral_jax.records import FATES
 
 @dataclasses.dataclass
 class _Issue:
-  """That an ordinal was handed out, once."""
+  """One issue of an ordinal."""
   ordinal: int
   flying: bool = True
   counted: bool = True       # It is or may still be trained, and no older one has landed yet.
@@ -37,12 +42,12 @@ class Ledger:
     self._lock = threading.Lock()
     self._next, self._frontier = 0, 0
     self._again: collections.deque[int] = collections.deque()
-    self._flying: dict[int, _Issue] = {}     # Issued; some completion is not scored yet.
-    self._complete: dict[int, _Issue] = {}   # All scored and worth training on, not yet trained.
+    self._flying: dict[int, _Issue] = {}
+    self._complete: dict[int, _Issue] = {}
     self._settled: dict[int, str] = {}       # At or beyond the frontier.
-    # From the oldest that is flying on, in the order of their issue, which is not that of the
-    # ordinals once some were lost; and how many of them count. Kept up to date, so that a question
-    # costs the same however wide the window is.
+    # The issues from the oldest flying one on, in the order of their issue, which is not that of
+    # the ordinals once some were lost; and how many of them count. Kept up to date, so that a
+    # question costs the same however wide the window is.
     self._line: collections.deque[_Issue] = collections.deque()
     self._since = 0
     self.counts = collections.Counter(dict.fromkeys(FATES, 0))
@@ -61,14 +66,14 @@ class Ledger:
       return ordinal
 
   def complete(self, ordinal: int) -> None:
-    """Notes that a group is complete and waits to be trained: it is not late any more."""
+    """Notes that a group is complete and waits to be trained: it is not flying any more."""
     with self._lock:
       self._check_flying(ordinal, 'complete')
       self._complete[ordinal] = self._flying.pop(ordinal)
       self._land(self._complete[ordinal])
 
   def settle(self, ordinal: int, fate: str) -> None:
-    """Books the fate of an ordinal that is on its way.
+    """Books the fate of an ordinal that is flying or complete.
 
     Raises:
       ValueError: an unknown fate, or an ordinal that is settled already or was never issued.
@@ -113,24 +118,24 @@ class Ledger:
 
   @property
   def oldest(self) -> int | None:
-    """The ordinal issued first of those with a completion that is not scored yet."""
+    """The ordinal that was issued first of those that are flying; None if none is."""
     with self._lock:
       return self._line[0].ordinal if self._line else None
 
   @property
   def on_the_way(self) -> int:
-    """Ordinals issued and not settled."""
+    """How many ordinals are issued and not settled."""
     with self._lock:
       return len(self._flying) + len(self._complete)
 
   def record(self) -> dict:
-    """All of it, for a checkpoint."""
+    """The whole ledger as JSON has it, for a checkpoint."""
     with self._lock:
       return dict(next=self._next, frontier=self._frontier, settled=sorted(self._settled.items()),
                   counts=dict(self.counts))
 
   def reissue(self, ordinal: int) -> None:
-    """Hands out an ordinal once more, before all others: whoever had it is lost."""
+    """Issues an ordinal again, before all others: the sampler that had it was lost."""
     with self._lock:
       if ordinal in self._flying:
         one = self._flying.pop(ordinal)
@@ -139,19 +144,19 @@ class Ledger:
         self._again.appendleft(ordinal)
 
   def restore(self, record: dict, *, flying=(), complete=()) -> None:
-    """Takes up a `record`; what was on its way then is handed out again, lowest first.
+    """Takes up a `record`; what was not settled in it is issued again, lowest ordinal first.
 
     Args:
-      flying, complete: ordinals that are on their way all the same, and stay so.
+      flying, complete: ordinals that are in flight now, and stay so.
     """
     with self._lock:
       self._next = max(self._next, record['next'])
       self._frontier, self._settled = record['frontier'], dict(record['settled'])
       self.counts = collections.Counter(record['counts'])
-      place = {one.ordinal: number for number, one in enumerate(self._line)}
+      order = {one.ordinal: number for number, one in enumerate(self._line)}
       self._line, self._since = collections.deque(), 0
       kept = {ordinal: self._append(ordinal) for ordinal in sorted(
-          {*flying, *complete}, key=lambda ordinal: (place.get(ordinal, -1), ordinal))}
+          {*flying, *complete}, key=lambda ordinal: (order.get(ordinal, -1), ordinal))}
       self._flying = {ordinal: kept[ordinal] for ordinal in flying}
       self._complete = {ordinal: kept[ordinal] for ordinal in complete}
       for one in self._complete.values():

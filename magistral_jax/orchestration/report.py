@@ -1,4 +1,4 @@
-"""What a finished run leaves for people and tools: summary.json, reward.png, a table, samples.
+"""The report of a finished run: summary.json, reward.png, a table, and samples to read.
 
 The table reads the accuracies of the summary and, where they stand beside them, their standard
 errors: accuracy_start and accuracy_start_se, and likewise for cold_start and final.
@@ -22,7 +22,7 @@ from rich.text import Text
 
 from magistral_jax import metrics
 
-# Other tools read these from summary.json; what a run did not measure is null.
+# Other tools read these from summary.json; a figure that the run did not measure is null.
 SUMMARY_KEYS = (
     'accuracy_start', 'accuracy_cold_start', 'accuracy_final', 'reward_first', 'reward_last',
     'steps', 'wall_s', 'prompts_trained', 'groups_filtered', 'completions',
@@ -44,7 +44,7 @@ def finish(
     workdir: the run's directory; metrics.jsonl is read from it when it is there.
     summary: SUMMARY_KEYS and anything else; a key that is missing is written as null.
     samples: (problem's text, completion's text, reward) of each completion to show.
-    console: where to print; standard output by default.
+    console: standard output by default.
   """
   workdir, console = Path(workdir), console or Console()
   summary = write_summary(workdir / 'summary.json', summary)
@@ -132,7 +132,7 @@ def draw(path: Path, lines: Sequence[Mapping[str, Any]], summary: Mapping[str, A
   figure.savefig(path)
 
 
-# A panel returns whether it has anything to draw; with axes it draws it.
+# A panel returns whether there is anything to draw, and draws it if it is given axes.
 
 def _reward(axes: Axes | None, lines, summary) -> bool:
   return _curve(axes, lines, 'reward', 'mean reward of a batch', BLUE)
@@ -140,7 +140,7 @@ def _reward(axes: Axes | None, lines, summary) -> bool:
 
 def _accuracy(axes: Axes | None, lines, summary) -> bool:
   drawn = _curve(axes, lines, 'accuracy', 'accuracy', BLUE, label='sampled')
-  step, accuracy, error = _held_out(lines, summary)
+  step, accuracy, error = _evaluations(lines, summary)
   if axes is not None:
     if len(step):
       axes.errorbar(
@@ -204,12 +204,12 @@ def _curve(axes: Axes | None, lines, name: str, title: str, color: str, label: s
   return True
 
 
-def _held_out(lines, summary) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Steps, accuracies and standard errors (nan if unknown) of all held-out evaluations."""
+def _evaluations(lines, summary) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Steps, accuracies and standard errors (nan if unknown) of all evaluations."""
   first = 'cold_start' if summary.get('accuracy_cold_start') is not None else 'start'
   points = {0: (summary.get(f'accuracy_{first}'), summary.get(f'accuracy_{first}_se'))}
   for line in lines:
-    points[line['step']] = (line.get('held_out_accuracy'), line.get('held_out_accuracy_se'))
+    points[line['step']] = (line.get('eval/accuracy'), line.get('eval/accuracy_se'))
   if summary.get('accuracy_final') is not None:
     last = max(points) if summary.get('steps') is None else summary['steps']
     points[last] = (summary['accuracy_final'], summary.get('accuracy_final_se'))

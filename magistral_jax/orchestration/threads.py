@@ -2,49 +2,53 @@
 
   thread       waits for                          is woken by
   sampler-i    an ordinal within the window, and  an update, a filtered group, a verdict (it polls:
-               verifiers that keep up             POLL_S); what it has begun it goes on writing
+               verifiers that keep up             POLL_S); open sequences are decoded meanwhile
   verifier     a verdict of the pool              the pool
   trainer      a batch (this is the main thread)  the verifier thread, at every group kept
-Everything in between is bounded by the ledger's window: a group that is on its way holds its place
-from admission until it is settled.
+Everything in between is bounded by the ledger's window: a group in flight takes part of it from
+admission until it is settled.
 """
+
+from __future__ import annotations
 
 import threading
 import time
 
-# How long a role sleeps before it looks again for work or for the request to stop.
+from magistral_jax.orchestration.loop import Loop
+from magistral_jax.records import Batch
+
+# A role that has nothing to do looks for work, or for the request to stop, this often.
 POLL_S = 0.05
-# Hundreds of idle samplers look more rarely, so that all together look no more often than this.
+# Idle samplers together look no more often than this, so that hundreds of them cost no more.
 POLLS_PER_S = 640
 
 
-def run(loop, total_steps: int) -> None:
+def run(loop: Loop, total_steps: int) -> None:
   """Trains until `total_steps`, until asked to stop, or until no group has anything to teach.
 
   Raises:
     RuntimeError: a role failed; its error is the cause.
     TimeoutError: no batch came within the deadline; names what every role was doing.
   """
+  ended = threading.Event()
   # Daemons: one that hangs in a call must not keep a failed run from ending.
   as_thread = lambda name, target, *args: threading.Thread(
-      target=target, args=(loop, *args), name=name, daemon=True)
+      target=target, args=(loop, ended, *args), name=name, daemon=True)
   threads = [as_thread(f'sampler-{i}', _sampling, i) for i in range(len(loop.samplers))]
   threads.append(as_thread('verifier', _judging))
-  ended = threading.Event()
-  loop.ended = ended
   loop.start_clock()
-  loop.display.watch(loop.roles)
+  loop.display.watch(loop.role_status)
   for thread in threads:
     thread.start()
   try:
-    with loop.health.minding(loop.display.note, 'trainer'):
+    with loop.health.reporting_silence(loop.display.note, 'trainer'):
       while loop.trainer.version < total_steps:
         batch = _next_batch(loop)
         if batch is None:
           break
-        loop.health.beat('trainer', f'training on {len(batch.groups)} groups')
+        loop.health.busy('trainer', f'training on {len(batch.groups)} groups')
         loop.update(batch)
-        _open_evaluation(loop, total_steps)
+        _begin_evaluation(loop, total_steps)
   finally:
     ended.set()
     for thread in threads:
@@ -52,11 +56,12 @@ def run(loop, total_steps: int) -> None:
   loop.health.check()
 
 
-def _next_batch(loop):
+def _next_batch(loop: Loop) -> Batch | None:
+  """The next batch; None when asked to stop, or when the run has nothing left to learn."""
   began = time.monotonic()
   while True:
     # Samplers may be waiting for its weights.
-    loop.mind_trainer()
+    loop.recover_if_lost()
     loop.health.check()
     if loop.health.stopping.is_set():
       return None
@@ -64,39 +69,44 @@ def _next_batch(loop):
     if batch is not None or loop.exhausted:
       return batch
     with loop.arrived:
-      doing = f'waiting for a batch ({loop.batcher.waiting} of {loop.prompts_per_batch} groups)'
-      loop.health.beat('trainer', doing)
+      loop.health.waiting('trainer', f'a batch ({loop.batcher.waiting} of '
+                                     f'{loop.settings.prompts_per_batch} groups)')
       loop.arrived.wait(POLL_S)
     loop.health.overdue('batch', time.monotonic() - began, loop.held)
 
 
-def _open_evaluation(loop, total_steps) -> None:
+def _begin_evaluation(loop: Loop, total_steps: int) -> None:
   """Every so often, but not while one is open, nor at the end, where the final one follows."""
-  step = loop.trainer.version
-  if loop.evaluation_every and step % loop.evaluation_every == 0 and step < total_steps and loop.evaluation is None:
-    loop.open_evaluation()
+  step, every = loop.trainer.version, loop.settings.evaluation_every
+  if every and step % every == 0 and step < total_steps and not loop.evaluation.running:
+    loop.evaluation.begin()
 
 
-def _sampling(loop, index: int) -> None:
+def _sampling(loop: Loop, ended: threading.Event, index: int) -> None:
+  """Drives one sampler until the run ends."""
   sampler, role = loop.samplers[index], f'sampler-{index}'
   with loop.health.watching(role):
-    while not (loop.ended.is_set() or loop.health.stopping.is_set()):
-      loop.submit_evaluation(sampler)
+    while not (ended.is_set() or loop.health.stopping.is_set()):
+      loop.evaluation.submit(sampler)
       loop.admit(sampler)
       if sampler.open:
-        loop.health.beat(role, f'decoding {sampler.open} sequences')
+        loop.health.busy(role, f'decoding {sampler.open} sequences')
         loop.sample(sampler)
       else:
-        loop.health.beat(role, 'waiting for the verifiers: as many completions wait as may be'
-                         if loop.verifier.full else sampler.idle)
+        loop.health.waiting(role, 'the verifiers: as many completions wait as may be'
+                            if loop.verifier.full else sampler.waits_for)
         time.sleep(max(POLL_S, len(loop.samplers) / POLLS_PER_S))
 
 
-def _judging(loop) -> None:
+def _judging(loop: Loop, ended: threading.Event) -> None:
+  """Routes verdicts until the run ends."""
   with loop.health.watching('verifier'):
-    while not (loop.ended.is_set() or loop.health.stopping.is_set()):
+    while not (ended.is_set() or loop.health.stopping.is_set()):
       pending = loop.verifier.pending()
-      loop.health.beat('verifier', f'scoring {pending}' if pending else 'waiting for completions')
+      if pending:
+        loop.health.busy('verifier', f'scoring {pending}')
+      else:
+        loop.health.waiting('verifier', 'completions')
       scored = loop.verifier.drain(POLL_S)
       loop.judge(scored)
       if not scored and not pending:

@@ -1,16 +1,21 @@
-"""A role in a process of its own: a Ray actor that holds it, and the handle that watches it.
+"""A role in a process of its own: the Ray actor that holds it, and the handle that watches it.
 
-Ray starts the process where its resources are, carries calls and notices deaths. What it does not
-notice, a process that is alive and does nothing (SIGSTOP, a hung driver, a cut network), the watch
-does: every host answers pings from a thread of its own, whatever its role is busy with, and one
-that has not answered for `heartbeat_s` is killed, so that whoever waits for it wakes up.
+Ray starts the process where its resources are, carries calls and notices deaths. What Ray does not
+notice, a process that is alive and does nothing (SIGSTOP, a hung driver, a cut network), the
+watchdog does: every actor answers pings from a thread of its own, whatever its role is busy with,
+and an actor that has not answered for `heartbeat_s` is killed, so that calls to it fail and their
+callers wake up.
 
-How long a start may take is counted from the process's first answer, for before it a host may be
-waiting for its node, which takes as long as it takes. A process that hangs in building its role
-(its chip still held by the one before it, a file system that does not answer) is lost after
-`start_s`, one that freezes there after `heartbeat_s`. Not covered is one that freezes between its
-birth and its first answer, while it imports this module: without Ray's dashboard it cannot be told
-from one that waits for its node. It is shown as not started, and the others do its work.
+How long a start may take is counted from the process's first answer, because before that an actor
+may be waiting for its node, which takes as long as it takes. A process that hangs while it builds
+its role (its chip is still held by the process before it, a file system does not answer) is lost
+after `start_s`, one that freezes there after `heartbeat_s`. A process that freezes before its
+first answer, while it imports this module, is not detected: without Ray's dashboard it cannot be
+told from one that waits for its node. It is shown as not started, and the other roles do its work.
+
+The process of role 'sampler-0' has the title `ray::sampler-0` (`ps`, `top`, `kill`), in a call
+sometimes `ray::sampler-0.call`; in Ray's dashboard the class is 'sampler-0' and the actor's name is
+'sampler-0', then 'sampler-0.1' after it was lost once.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ import ray
 from absl import logging
 from ray import exceptions
 
-from magistral_jax.orchestration.health import Lost
+from magistral_jax.orchestration.roles import Lost
 
 
 class RoleActor:
@@ -37,7 +42,7 @@ class RoleActor:
     self._role = None
 
   def build(self, make: Callable, *args) -> dict[str, Any]:
-    """Makes the role in this process; says where that is."""
+    """Makes the role in this process; returns the process id and the node's address."""
     self._role = make(*args)
     return dict(pid=os.getpid(), node=ray.util.get_node_ip_address())
 
@@ -52,19 +57,19 @@ class RoleActor:
 
   @ray.method(concurrency_group='health')
   def ping(self) -> int:
-    """Answers whatever the role is doing."""
+    """Answers whatever the role is doing; returns the process id."""
     return os.getpid()
 
 
 class ActorHandle:
-  """Starts a host, calls its role, and starts another in its place when it is lost.
+  """Starts an actor, calls its role, and starts another actor in its place when it is lost.
 
   Args:
     name: of the role, as people read it: 'sampler-1'.
-    make, args: build the role in the host's process.
+    make, args: build the role in the actor's process.
     options: Ray's for the actor: resources, runtime_env.
-    restarts: how often in a row it may be lost without `mark_healthy` having been called in between.
-    start_s: how long after its process's first answer the role may take to be built.
+    restarts: how often in a row it may be lost without a call of `mark_healthy` in between.
+    start_s: seconds after its process's first answer within which the role must be built.
   """
 
   def __init__(self, name: str, make: Callable, args: tuple, *, options: Mapping[str, Any],
@@ -78,17 +83,21 @@ class ActorHandle:
 
   def start(self) -> None:
     """Asks for a process and for the role in it; waits for neither."""
-    actor = ray.remote(max_restarts=0, concurrency_groups=dict(side=1, health=1))(RoleActor)
-    actor = actor.options(**self._options).remote()
-    # Asked first, so that it is answered whatever happens in the building; and there before the
-    # actor is, so that the watch never takes the one before's for it.
+    # Ray titles a process by the name of its class.
+    kind = ray.remote(max_restarts=0, concurrency_groups=dict(side=1, health=1))(
+        type(self.name, (RoleActor,), {}))
+    # A killed actor may keep its name for a moment.
+    name = f'{self.name}.{self.lost}' if self.lost else self.name
+    actor = kind.options(**self._options, name=name).remote()
+    # Asked first, so that it is answered whatever happens in the building; and there before
+    # `self.actor` is, so that the watchdog never takes the greeting of the actor before for it.
     self.greeting, self._answered = actor.ping.remote(), None
     self.actor = actor
     self.built = actor.build.remote(self._make, *self._args)
     self.where, self.seen = {}, time.monotonic()
 
   def ready(self) -> bool:
-    """True once the role is built; whoever waits for that asks again and again.
+    """Whether the role is built; never waits, so a caller that waits for it asks again and again.
 
     Raises:
       Lost: it could not be built, or not within `start_s` of the process's first answer.
@@ -98,7 +107,7 @@ class ActorHandle:
     if self.arrived(self.built):
       self.where = self.get(self.built, 1.0)
     elif self._answered is None:
-      # Noted by the one who may start it again, so that it is never the one before that answered.
+      # Noted by the thread that may restart it, so that it is never the answer of the one before.
       self._answered = time.monotonic() if self.arrived(self.greeting) else None
     elif time.monotonic() - self._answered > self._start_s:
       raise Lost(f'{self.name} answers, but its role was not built within {self._start_s:.0f} s '
@@ -107,13 +116,13 @@ class ActorHandle:
 
   @property
   def answers(self) -> bool:
-    """Whether its process is known to have started; what `ready` has found."""
+    """Whether its process is known to have started, by what `ready` has found."""
     return bool(self.where) or self._answered is not None
 
   @property
-  def place(self) -> dict[str, Any]:
-    """Where it lives and when it was last heard of, as `RoleStatus` takes them."""
-    # Read once: other threads change both while a host is started again.
+  def status(self) -> dict[str, Any]:
+    """`where` and `heard_s` of its RoleStatus."""
+    # Read once: other threads change both while an actor is restarted.
     where, seen = self.where, self.seen
     if not where:
       return dict(where='starting' if self.answers else 'not started')
@@ -135,31 +144,39 @@ class ActorHandle:
     Raises:
       Lost: the process died or was killed, the method raised, or took longer than `timeout_s`.
     """
-    return self.get(self.actor.call.remote(method, *args), timeout_s)
+    return self.get(self.ask(method, *args), timeout_s)
 
   def ask(self, method: str, *args):
-    """The same without waiting: a Ray reference for `get`."""
+    """Calls a method of the role without waiting; returns a reference for `get`."""
     return self.actor.call.remote(method, *args)
+
+  def ask_aside(self, method: str, *args):
+    """As `ask`, for a method that may run beside the others."""
+    return self.actor.aside.remote(method, *args)
+
+  def ask_ping(self):
+    """A reference to the answer of a ping."""
+    return self.actor.ping.remote()
 
   def arrived(self, reference) -> bool:
     """Whether there is something to `get`, an answer or a failure."""
     return bool(ray.wait([reference], timeout=0)[0])
 
   def arrivals(self, references: Sequence, wait_s: float) -> list[bool]:
-    """The same for each of several, of any hosts; waits up to `wait_s` for the first."""
+    """As `arrived` for each of several, of any actors; waits up to `wait_s` for the first."""
     if wait_s:
       ray.wait(references, timeout=wait_s)
     there = set(ray.wait(references, num_returns=len(references), timeout=0)[0])
     return [reference in there for reference in references]
 
   def get(self, reference, timeout_s: float):
-    """What a reference of this host stands for; raises as `call`."""
+    """The value of a reference of this actor; raises as `call`."""
     try:
       return ray.get(reference, timeout=timeout_s)
     except exceptions.GetTimeoutError as error:
       raise Lost(f'{self.name} gave no answer within {timeout_s:.0f} s') from error
     except exceptions.RayTaskError as error:
-      # The process may live on, but what its role holds after a failure is anybody's guess.
+      # The process may live on, but the state of its role after a failure is unknown.
       raise Lost(f'{self.name} failed: {error.cause!r}\n{error}') from error
     except exceptions.RayError as error:
       raise Lost(f'{self.name} died: {" ".join(str(error).split())[:1000]}') from error
@@ -169,7 +186,7 @@ class ActorHandle:
     self.lost_in_a_row = 0
 
   def restart(self, error: Lost) -> None:
-    """Another process in place of the lost one.
+    """Starts another process in place of the lost one.
 
     Raises:
       RuntimeError: it was lost too often in a row; with its name and its last words.
@@ -192,24 +209,21 @@ class ActorHandle:
 
 
 class Watchdog:
-  """Pings all hosts from one thread; kills those that give no answer for `heartbeat_s`.
+  """Pings all actors from one thread; kills those that give no answer for `heartbeat_s`.
 
-  A context manager. A host that waits for its resources is not started yet, and so not late.
+  A context manager. An actor that waits for its resources is not started yet, and so not late.
   """
 
   def __init__(self, heartbeat_s: float):
     self._heartbeat_s = heartbeat_s
     self._handles: list[ActorHandle] = []
     self._ended = threading.Event()
-    self._thread = threading.Thread(target=self._run, name='watch', daemon=True)
+    self._thread = threading.Thread(target=self._run, name='watchdog', daemon=True)
 
   def add(self, handle: ActorHandle) -> ActorHandle:
     """Watches one more; returns it."""
     self._handles.append(handle)
     return handle
-
-  def remove(self, handle: ActorHandle) -> None:
-    self._handles.remove(handle)
 
   def __enter__(self) -> Watchdog:
     self._thread.start()
@@ -221,10 +235,11 @@ class Watchdog:
 
   @property
   def handles(self) -> list[ActorHandle]:
+    """All that are watched."""
     return list(self._handles)
 
   def _run(self) -> None:
-    asked: dict[int, tuple[Any, Any]] = {}      # ActorHandle -> (its actor then, the ping).
+    asked: dict[int, tuple[Any, Any]] = {}      # By handle: its actor then, the open ping.
     while not self._ended.wait(min(1.0, self._heartbeat_s / 5)):
       for handle in self.handles:
         actor, ping = asked.get(id(handle), (None, None))
@@ -233,7 +248,7 @@ class Watchdog:
           handle.seen = None                    # Not started yet.
           continue
         if handle.arrived(ping):
-          # Also when it is the news of a death: whoever calls that host hears of it.
+          # Also when it is the news of a death: a caller of that actor hears of it.
           handle.seen = time.monotonic()
           asked[id(handle)] = handle.actor, handle.actor.ping.remote()
         elif handle.seen and time.monotonic() - handle.seen > self._heartbeat_s:

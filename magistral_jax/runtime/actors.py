@@ -1,7 +1,7 @@
-"""The roles as their own processes hold them on a cluster; `runtime/actor_handle.py` calls them.
+"""The roles inside their own processes on a cluster; `runtime/actor_handle.py` calls them.
 
-Each is built from the config alone, in the process where it lives. Nothing here is called in
-process: there, places.LocalRuntime makes the roles directly.
+Each is built from the config alone, in the process where it lives, by the LocalRuntime of that
+process. The driver calls none of this directly.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ def _parts(text: str, meshes_of) -> tuple[ConfigDict, checks.Parts]:
 
 class TrainerActor:
   """One of the T processes of the trainer: its devices of the mesh, its rows of every batch, its
-  part of every checkpoint. All T get the same calls in the same order."""
+  part of every checkpoint. All T get the same calls in the same order.
+
+  What `train`, `supervised` and the methods of checkpoints do is said in orchestration/roles.py.
+  """
 
   def __init__(self, config: str):
     self._text = config
@@ -41,7 +44,7 @@ class TrainerActor:
     self._folders = {}
 
   def address(self) -> str:
-    """Where the first process will listen: 'host:port', free a moment ago."""
+    """The address at which the first process will listen: 'host:port', free a moment ago."""
     with socket.socket() as probe:
       probe.bind(('', 0))
       return f'{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}'
@@ -55,7 +58,7 @@ class TrainerActor:
                                  initialization_timeout=int(timeout_s))
     self._c, self._parts = _parts(self._text, lambda c: build.Meshes(
         sharding.make_mesh(jax.devices(), **c.mesh.trainer), ()))
-    self._place = LocalRuntime(self._c, self._parts)
+    self._runtime = LocalRuntime(self._c, self._parts)
     # A sampler that is alive pulls without a pause; what a dead one had on loan is freed soon.
     lenders = dict(device=device.DeviceLender(ray.util.get_node_ip_address(),
                                               10 * self._c.runtime.heartbeat_s),
@@ -70,16 +73,15 @@ class TrainerActor:
     return sharding.local_span(self._parts.meshes.trainer, self._c.trainer.microbatch_rows)
 
   def new(self, keep_weights: bool, changed: dict) -> int:
-    """A trainer at step 0: with the weights of the one before, or with those of the config."""
-    weights = self._trainer.params if keep_weights else None
-    self._trainer = None
-    self._trainer = self._place.trainer(weights, **changed)
+    """A trainer at version 0, with the weights of the one before or those of the config."""
+    previous, self._trainer = self._trainer if keep_weights else None, None
+    self._trainer = self._runtime.trainer(previous, **changed)
     return self._trainer.version
 
-  def restored(self, folder: str, keep: int, changed: dict):
+  def restored(self, folder: str, keep: int, changed: dict) -> tuple[int, dict]:
     """A trainer as the newest checkpoint in a folder has it: (version, record)."""
     self._trainer = None
-    self._trainer, record = self._place.restored(self._open(folder, keep), **changed)
+    self._trainer, record = self._runtime.restored(self._open(folder, keep), **changed)
     return self._trainer.version, record
 
   def train(self, share) -> dict[str, float]:
@@ -99,14 +101,14 @@ class TrainerActor:
   def latest(self, folder: str, keep: int) -> int | None:
     return self._open(folder, keep).latest()
 
-  def save(self, folder: str, keep: int, step: int, record: dict, metric: float | None):
-    """(Whether it is being written, how many saves have failed before or now)."""
+  def save(self, folder: str, keep: int, record: dict, metric: float | None) -> tuple[bool, int]:
+    """(Whether it is being written, how many saves of this process have failed)."""
     checkpoints = self._open(folder, keep)
-    saved = checkpoints.save(step, self._trainer.state, record, metric)
+    saved = checkpoints.save(self._trainer, record, metric)
     return saved, checkpoints.failed_saves
 
   def wait(self, folder: str, keep: int) -> int:
-    """Returns when nothing is being written there: how many saves have failed."""
+    """How many saves of this process have failed, once nothing is being written any more."""
     checkpoints = self._open(folder, keep)
     checkpoints.wait()
     return checkpoints.failed_saves
@@ -117,7 +119,7 @@ class TrainerActor:
 
   def _open(self, folder: str, keep: int):
     if folder not in self._folders:
-      self._folders[folder] = self._place.checkpoints(folder, keep=keep)
+      self._folders[folder] = self._runtime.checkpoints(folder, keep=keep)
     return self._folders[folder]
 
 
@@ -141,10 +143,10 @@ class SamplerActor:
   def take(self, manifest: Manifest, lenders) -> Taken:
     """Fetches and checks weights, then offers them to the sampler; may be called beside `serve`.
 
-    Nothing is offered before every piece has been checked, and what is gone by then is not.
+    Nothing is offered before every piece has been checked, nor if it is gone by then.
 
     Args:
-      lenders: the actors of the TrainerHosts that hold them.
+      lenders: the actors of the trainer processes that hold them.
     Raises:
       weights.manifest.WeightError: they are not what the manifest says.
     """

@@ -1,14 +1,19 @@
-"""Where the roles of a run live: all in this process (LocalRuntime), or on a cluster (cluster.ClusterRuntime).
-
-A place makes roles from the config and hands out what `train.Run` and the loop drive. Both kinds
-answer the same calls, so that neither Run nor the loop knows which it has.
-"""
+"""The runtime of a run whose roles are all in this process; orchestration/roles.py says what each
+method promises."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NoReturn
+
 from magistral_jax import sharding
 from magistral_jax.experiment import build
+from magistral_jax.orchestration.roles import Lost, RoleStatus
+from magistral_jax.records import Prompt, WeightSnapshot
+from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.trainer.checkpoint import CheckpointFolder
+from magistral_jax.trainer.role import MeshTrainer
+from magistral_jax.trainer.state import TrainState
 from magistral_jax.verifiers.role import PoolVerifier
 from magistral_jax.weights.snapshot import Publisher
 
@@ -19,24 +24,23 @@ class LocalRuntime:
   def __init__(self, c, parts):
     self._c, self._parts = c, parts
     self._pool = None
-    self.publishers = [Publisher(parts.config, mesh) for mesh in parts.meshes.samplers]
+    self._publisher = LocalPublisher(
+        [Publisher(parts.config, mesh) for mesh in parts.meshes.samplers])
 
-  def trainer(self, weights=None, **changed):
-    """A trainer at step 0.
+  @property
+  def publisher(self) -> LocalPublisher:
+    return self._publisher
 
-    Args:
-      weights: parameters to start from, taken over; None reads the checkpoint of the config, or
-        draws them.
-      changed: keys of config section `optimizer` to replace, for the cold start.
-    """
-    if weights is None:
-      weights = build.params(self._c, self._parts.config, self._parts.meshes.trainer,
-                             sharding.TRAINER)
-    return build.trainer(self._c, self._parts.config, self._parts.meshes.trainer, weights,
-                         **changed)
+  def trainer(self, previous: MeshTrainer | None = None, **changed) -> MeshTrainer:
+    c, config, mesh = self._c, self._parts.config, self._parts.meshes.trainer
+    if previous is None:
+      weights = build.params(c, config, mesh, sharding.TRAINER)
+    else:
+      # Its optimizer moments are freed before the new ones are made.
+      weights, previous.state = previous.state.params, None
+    return build.trainer(c, config, mesh, weights, **changed)
 
-  def restored(self, checkpoints, **changed):
-    """(trainer, record) as the newest of `checkpoints` has them."""
+  def restored(self, checkpoints: LocalCheckpoints, **changed) -> tuple[MeshTrainer, dict]:
     found = {}
     def restore(abstract):
       state, found['record'] = checkpoints.restore(abstract)
@@ -45,33 +49,35 @@ class LocalRuntime:
                             restore=restore, **changed)
     return trainer, found['record']
 
-  def checkpoints(self, folder: str, *, keep: int) -> CheckpointFolder:
-    """The checkpoints kept in a folder."""
-    return CheckpointFolder(folder, keep=keep)
+  def checkpoints(self, folder: str, *, keep: int) -> LocalCheckpoints:
+    return LocalCheckpoints(CheckpointFolder(folder, keep=keep))
 
-  def samplers(self, snapshots) -> list:
-    """The samplers, each with the first weights of its own; `snapshots` in their order."""
+  def samplers(self, snapshots: Iterable[WeightSnapshot]) -> Sequence[EngineSampler]:
     c, parts = self._c, self._parts
     return [build.sampler(c, parts.config, mesh, parts.tokenizer, snapshot)
             for mesh, snapshot in zip(parts.meshes.samplers, snapshots, strict=True)]
 
   def verifier(self) -> PoolVerifier:
-    """The verifier, with worker processes that end with this place."""
     self._pool = build.pool(self._c)
     return build.verifier(self._c, self._pool)
 
-  def on_lost(self, reissue) -> None:
-    """Names whom to tell of the prompts of a lost sampler: none is lost alone here."""
+  def on_lost(self, reissue: Callable[[Sequence[Prompt]], None]) -> None:
+    """Does nothing: no sampler is lost while this process lives."""
 
   def check_trainer(self) -> None:
-    """Raises Lost if the trainer has died: it cannot, alone."""
+    """Does nothing: the trainer cannot be lost while this process lives."""
 
-  def places(self) -> dict:
-    """{role: RoleStatus} of roles in other processes: there are none."""
+  def restart(self, error: Lost) -> NoReturn:
+    raise error
+
+  def recover(self, trainer: MeshTrainer, checkpoints: LocalCheckpoints, error: Lost) -> NoReturn:
+    raise error
+
+  def role_status(self) -> dict[str, RoleStatus]:
     return {}
 
   def transfers(self) -> dict[str, float]:
-    """What the transport of weights has measured: nothing, they are copied."""
+    """{}: weights are copied within the process, and the copy is part of publish_s."""
     return {}
 
   def __enter__(self) -> LocalRuntime:
@@ -80,3 +86,41 @@ class LocalRuntime:
   def __exit__(self, *_) -> None:
     if self._pool is not None:
       self._pool.close()
+
+
+class LocalPublisher:
+  """Copies weights to each sampler's mesh, one sampler after another."""
+
+  def __init__(self, publishers: Sequence[Publisher]):
+    self._publishers = list(publishers)
+
+  def snapshots(self, trainer: MeshTrainer, version: int) -> Iterator[WeightSnapshot]:
+    for publisher in self._publishers:
+      yield publisher.snapshot(trainer.params, version)
+
+
+class LocalCheckpoints:
+  """The checkpoints of a folder, written by this process alone."""
+
+  def __init__(self, folder: CheckpointFolder):
+    self._folder = folder
+
+  @property
+  def failed_saves(self) -> int:
+    return self._folder.failed_saves
+
+  def save(self, trainer: MeshTrainer, record: dict, metric: float | None) -> bool:
+    return self._folder.save(trainer.version, trainer.state, record, metric)
+
+  def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict]:
+    """The newest train state and record, laid out as `abstract_state`; there must be one."""
+    return self._folder.restore(abstract_state)
+
+  def latest(self) -> int | None:
+    return self._folder.latest()
+
+  def wait(self) -> None:
+    self._folder.wait()
+
+  def close(self) -> None:
+    self._folder.close()

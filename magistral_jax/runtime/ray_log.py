@@ -1,6 +1,6 @@
 """Ray's own messages, such as those about dead workers, kept in a file of the run.
 
-Ray prints them over whatever stands in the terminal, and has no setting for it.
+Ray prints them over the display in the terminal, and has no setting for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ray._private import worker
 
 @contextlib.contextmanager
 def kept(path: str | os.PathLike):
-  """While it is open, what Ray would print is appended to a file instead."""
+  """Appends what Ray would print to a file instead, while the context is open."""
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
 

@@ -1,7 +1,7 @@
-"""The trainer as the loop sees it when it is several processes; trainer/role.py says what it does.
+"""The trainer as the loop sees it when it is several processes; orchestration/roles.py: Trainer.
 
-If one of them is lost, all start again from the newest checkpoint, while the samplers keep what
-they are writing (Loop.update).
+If one of them is lost, all restart from the newest checkpoint, while the samplers keep what is open
+in them (Loop.recover).
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import ray
 
-from magistral_jax.orchestration.health import Lost
+from magistral_jax.orchestration.roles import Lost
 from magistral_jax.records import Batch, Rows
 from magistral_jax.runtime.actor_handle import ActorHandle
 
-# Whoever waits looks often; the processes of a pod are asked this often.
+# A thread that waits looks often; the processes are asked no more often than this.
 _ASK_AGAIN_S = 0.5
+# While answers are missing, the deadline is looked at this often.
+_WAIT_S = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,37 +34,30 @@ class Share:
 
 
 class RemoteTrainer:
-  """The trainer's processes, which act as one."""
+  """The trainer's processes, which act as one; their weights never leave them by this object.
 
-  def __init__(self, group: TrainerGang, version: int, lineage: int):
-    self.group, self.version, self.lineage = group, version, lineage
+  Args:
+    version: of the weights in the processes.
+    lineage: how often the trainer has gone back to a checkpoint.
+  """
 
-  @property
-  def params(self) -> RemoteTrainer:
-    """Stands for the parameters, which never come here: publishers and places take it."""
-    return self
-
-  @property
-  def state(self) -> RemoteTrainer:
-    """Stands for the train state: checkpoints take it."""
-    return self
+  def __init__(self, gang: TrainerGang, version: int, lineage: int):
+    self._gang, self.version, self.lineage = gang, version, lineage
 
   def train(self, batch: Batch) -> dict[str, float]:
-    """One batch on all processes; see trainer/role.py. Raises Lost."""
-    shares = [Share(tuple(self.group.rows_of(i, rows) for rows in batch.minibatches),
-                    batch.oldest_version) for i in range(len(self.group))]
-    metrics = self.group.each('train', [(share,) for share in shares])[0]
+    shares = [Share(tuple(self._gang.rows_of(i, rows) for rows in batch.minibatches),
+                    batch.oldest_version) for i in range(len(self._gang))]
+    metrics = self._gang.each('train', [(share,) for share in shares])[0]
     self.version += 1
     if metrics.get('skipped', 0) < len(batch.minibatches):
-      self.group.mark_healthy('update', self.version)
+      self._gang.mark_healthy('update', self.version)
     return metrics
 
   def supervised(self, rows: Rows) -> dict[str, float]:
-    """One step of supervised learning on all processes. Raises Lost."""
-    metrics = self.group.each(
-        'supervised', [(self.group.rows_of(i, rows),) for i in range(len(self.group))])[0]
+    metrics = self._gang.each(
+        'supervised', [(self._gang.rows_of(i, rows),) for i in range(len(self._gang))])[0]
     self.version += 1
-    self.group.mark_healthy('cold start', self.version)
+    self._gang.mark_healthy('cold start', self.version)
     return metrics
 
 
@@ -70,6 +65,7 @@ class TrainerGang:
   """T trainer processes that compute together; if one is lost, all are.
 
   Args:
+    deadline_s: seconds that an answer may take.
     microbatch_rows: rows of a microbatch, over all processes.
   """
 
@@ -78,32 +74,33 @@ class TrainerGang:
     self._microbatch_rows = microbatch_rows
     self._spans: list[tuple[int, int]] = []
     self._furthest: dict[str, int] = {}
-    self._pings: dict[ActorHandle, ray.ObjectRef] = {}    # Not answered, and when they were sent.
-    self._asked = 0.0
+    self._pings: dict[ActorHandle, Any] = {}    # Not answered yet.
+    self._asked = 0.0                           # When they were sent.
 
   def __len__(self) -> int:
     return len(self._handles)
 
   @property
   def actors(self) -> tuple:
-    """The processes as they are now."""
+    """The processes that run now."""
     return tuple(handle.actor for handle in self._handles)
 
   def each(self, method: str, arguments: Sequence[tuple]) -> list:
     """Every process's answer to a method, each with arguments of its own. Raises Lost."""
-    asked = [handle.ask(method, *args)
+    asked = [(handle, handle.ask(method, *args))
              for handle, args in zip(self._handles, arguments, strict=True)]
-    # The first that fails is the news; the others hang in a collective until they are killed.
-    left = dict(zip(asked, self._handles, strict=True))
-    began, answers = time.monotonic(), {}
+    # The first failure ends the wait: the other processes hang in a collective until killed.
+    began, left, answers = time.monotonic(), asked, {}
     while left:
-      done, _ = ray.wait(list(left), timeout=1.0)
-      for reference in done:
-        answers[reference] = left.pop(reference).get(reference, self._deadline_s)
-      if time.monotonic() - began > self._deadline_s:
-        names = ', '.join(handle.name for handle in left.values())
+      there = self._handles[0].arrivals([reference for _, reference in left], _WAIT_S)
+      for (handle, reference), here in zip(left, there, strict=True):
+        if here:
+          answers[handle.name] = handle.get(reference, self._deadline_s)
+      left = [pair for pair, here in zip(left, there, strict=True) if not here]
+      if left and time.monotonic() - began > self._deadline_s:
+        names = ', '.join(handle.name for handle, _ in left)
         raise Lost(f'{names} gave no answer to {method} within {self._deadline_s:.0f} s')
-    return [answers[reference] for reference in asked]
+    return [answers[handle.name] for handle in self._handles]
 
   def all(self, method: str, *args) -> list:
     """Every process's answer to one and the same call. Raises Lost."""
@@ -117,15 +114,12 @@ class TrainerGang:
         handle.mark_healthy()
 
   def check(self) -> None:
-    """Raises Lost if it is known by now that one of the processes is dead; never waits.
-
-    For those who wait for something that comes from the trainer without a call of it.
-    """
+    """Raises Lost if it is known by now that one of the processes is dead; never waits."""
     for handle in [one for one, ping in self._pings.items() if one.arrived(ping)]:
       handle.get(self._pings.pop(handle), self._deadline_s)
     if not self._pings and time.monotonic() - self._asked > _ASK_AGAIN_S:
       self._asked = time.monotonic()
-      self._pings = {handle: handle.actor.ping.remote() for handle in self._handles}
+      self._pings = {handle: handle.ask_ping() for handle in self._handles}
 
   def wait_ready(self) -> None:
     """Returns when all processes have built their role and formed one mesh. Raises Lost."""
@@ -136,19 +130,28 @@ class TrainerGang:
     self._spans = self.all('span')
 
   def restart(self, error: Lost) -> None:
-    """New processes in place of all. Raises RuntimeError after too many."""
-    for handle in self._handles:
-      handle.kill()
-    for handle in self._handles:
-      handle.restart(error)
-    self._pings.clear()
-    self.wait_ready()
+    """Starts new processes in place of all, until they are ready.
+
+    Raises:
+      RuntimeError: they were lost too often in a row.
+    """
+    while True:
+      for handle in self._handles:
+        handle.kill()
+      for handle in self._handles:
+        handle.restart(error)
+      self._pings.clear()
+      try:
+        self.wait_ready()
+        return
+      except Lost as another:
+        error = another
 
   def rows_of(self, process: int, rows: Rows) -> Rows:
     """The rows of one process: its span of every microbatch, the last filled with empty rows."""
     start, stop = self._spans[process]
     size = self._microbatch_rows
     missing = -len(rows) % size
-    places = np.concatenate([np.arange(first + start, first + stop)
-                             for first in range(0, len(rows) + missing, size)])
-    return rows.filled(len(rows) + missing)[places]
+    own = np.concatenate([np.arange(first + start, first + stop)
+                          for first in range(0, len(rows) + missing, size)])
+    return rows.filled(len(rows) + missing)[own]

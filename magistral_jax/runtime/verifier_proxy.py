@@ -1,8 +1,8 @@
-"""Several verifier hosts as the loop sees them: one role, as verifiers/role.py is one.
+"""Several verifier processes as the loop sees them: one role; orchestration/roles.py: Verifier.
 
-Every host has at most one question open, and answers when it can: none is waited for while another
-has something to tell or could be given more. What a lost host had not judged goes to the others; a
-completion of which three have died is given up, with the verdict 'error'.
+Every process has at most one question open and answers when it can: no process is waited for while
+another one has an answer or could be given more. What a lost process had not judged goes to the
+others; a completion that was in three lost processes is given up, with the verdict 'error'.
 """
 
 from __future__ import annotations
@@ -16,24 +16,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from magistral_jax.orchestration.health import LOST_TOO_OFTEN, Lost
+from magistral_jax.orchestration.roles import LOST_TOO_OFTEN, Lost
 from magistral_jax.records import Completion, Problem, Verdict
 from magistral_jax.runtime.actor_handle import ActorHandle
 from magistral_jax.verifiers.reward import PARTS
 
 _NONE = np.zeros(0, np.float32)
-# An answer that came while nobody looked may still have to be fetched from its node.
+# An answer that came between two looks may still have to be fetched from its node.
 _LAST_LOOK_S = 1.0
 
 
 class RemoteVerifier:
-  """Several verifier hosts; a completion goes to the one with the least to do.
-
-  `drain` is for one thread at a time; the rest is for any.
+  """Several verifier processes; a completion goes to the one with the least to do.
 
   Args:
-    most: completions per host that may wait before it is `full`.
-    deadline_s: a host that leaves a question unanswered for longer is lost.
+    most: completions per process that may wait before the role is `full`.
+    deadline_s: a process that leaves a question unanswered for longer is lost.
   """
 
   def __init__(self, handles: Sequence[ActorHandle], *, most: int, deadline_s: float):
@@ -41,27 +39,25 @@ class RemoteVerifier:
     self._queued = {handle.name: [] for handle in handles}
     self._sent: dict[str, dict[int, tuple[Completion, Problem]]] = {
         handle.name: {} for handle in handles}
-    # The open question of a host, and when it was asked.
+    # The open question of a process, and when it was asked.
     self._asked: dict[str, tuple[object, float]] = {}
-    self._numbers = itertools.count()             # No job has the number of another, ever.
-    self._lost = collections.Counter()            # How often a completion was in a lost host.
+    self._numbers = itertools.count()             # No two jobs ever have the same number.
+    self._lost = collections.Counter()            # How often a completion was in a lost process.
     self._given_up: list[tuple[Completion, Verdict]] = []
     self._stats: dict[str, dict] = {}
     self._lock = threading.Lock()
 
   def put(self, completion: Completion, problem: Problem) -> None:
-    """Sends a completion to be judged; never blocks."""
     key = completion.ordinal, completion.sample
     with self._lock:
       if self._lost.get(key, 0) >= LOST_TOO_OFTEN:
-        detail = f'{self._lost.pop(key)} verifier hosts were lost while they had it'
+        detail = f'{self._lost.pop(key)} verifier processes were lost while they had it'
         verdict = Verdict('error', 0.0, dict.fromkeys(PARTS, 0.0), detail=detail)
         self._given_up.append((completion, verdict))
         return
       self._queue(completion, problem)
 
   def drain(self, wait_s: float = 0.0) -> list[tuple[Completion, Verdict]]:
-    """All that has been judged since the last call; waits up to `wait_s` if there is nothing."""
     self._ask(wait_s)
     with self._lock:
       judged, self._given_up = self._given_up, []
@@ -70,11 +66,11 @@ class RemoteVerifier:
     return judged
 
   def _ask(self, wait_s: float) -> None:
-    """Sends what is queued, and asks for verdicts, wherever a host is there and owes no answer."""
+    """Sends what is queued, and asks for verdicts, wherever a process runs and owes no answer."""
     free = []
     for handle in self._handles:
       try:
-        # Of those with nothing to do too: that is how the start of a new process is noticed.
+        # Idle ones too: that is how the start of a new process is noticed.
         if handle.ready() and handle.name not in self._asked:
           free.append(handle)
       except Lost as error:
@@ -94,10 +90,10 @@ class RemoteVerifier:
     self._queued[min(self._handles, key=load).name].append((completion, problem))
 
   def _deal(self, free: Sequence[ActorHandle]) -> dict[str, dict[int, tuple[Completion, Problem]]]:
-    """{host: what it is sent now}: its own queue, or where it has nothing to do half of another's.
+    """{process: what it is sent now}: its own queue, or if it is idle half of another one's.
 
-    That is the longest of those that are left, whose hosts are busy or hang. What waits for a host
-    without a process, which may never come, is queued anew.
+    That is the longest of the queues that are left, whose processes are busy or hang. What waits
+    for a process that has not started, and may never start, is queued anew.
     """
     for handle in self._handles if free else ():
       if not handle.where and self._queued[handle.name]:
@@ -122,9 +118,10 @@ class RemoteVerifier:
     return new
 
   def _sendable(self, name: str) -> list[tuple[Completion, Problem]]:
-    """Takes out of a host's queue what it may have now.
+    """Takes out of a process's queue what it may have now.
 
-    All of it; but what has seen two hosts die goes alone, so that no other is given up with it.
+    All of it; but a completion that was in two lost processes goes alone, so that no other one is
+    given up with it.
     """
     queued = self._queued[name]
     for i, (completion, _) in enumerate(queued if self._lost else ()):
@@ -135,33 +132,31 @@ class RemoteVerifier:
 
   @property
   def full(self) -> bool:
-    """Whether so many wait for a worker that no new prompts should be started."""
     return self.pending() > self._most * len(self._handles)
 
   def pending(self) -> int:
-    """Completions put and not yet drained."""
     with self._lock:
       return (sum(map(len, self._queued.values())) + sum(map(len, self._sent.values()))
               + len(self._given_up))
 
   def in_hand(self) -> dict[str, int]:
-    """{host: completions that were given to it and are not judged}."""
+    """{process: completions that were given to it and are not judged}."""
     with self._lock:
       return {name: len(self._queued[name]) + len(sent) for name, sent in self._sent.items()}
 
   def stats(self) -> dict[str, float]:
-    """Sums over the hosts; latencies are the worst host's."""
+    """Sums over the processes; latencies are those of the slowest."""
     total = {}
     for stats in list(self._stats.values()):
       for key, value in stats.items():
         worst = 'latency' in key or key.endswith('_s')
         total[key] = max(total.get(key, 0), value) if worst else total.get(key, 0) + value
-    return total | dict(hosts_lost=sum(handle.lost for handle in self._handles))
+    return total | dict(processes_lost=sum(handle.lost for handle in self._handles))
 
   def _answered(self, wait_s: float) -> list[tuple[ActorHandle, object]]:
-    """(host, reference) of every answer that is there; waits up to `wait_s` for the first.
+    """(process, reference) of every answer that is there; waits up to `wait_s` for the first.
 
-    Who has owed his for longer than the deadline is lost.
+    A process that has owed its answer for longer than the deadline is lost.
     """
     asked = [(handle, *self._asked[handle.name]) for handle in self._handles
              if handle.name in self._asked]

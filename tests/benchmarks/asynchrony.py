@@ -27,11 +27,12 @@ import tempfile
 import jax
 import numpy as np
 
-from magistral_jax import train
 from magistral_jax.experiment import build, checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.run import MODES, Run
 from magistral_jax.records import Verdict
+from magistral_jax.runtime.local import LocalRuntime
 from magistral_jax.sampler.role import EngineSampler
 
 QUICKSTART = pathlib.Path(__file__).parents[2] / 'configs' / 'quickstart.py'
@@ -81,15 +82,15 @@ class FreeVerifier:
     return {}
 
 
-class Measured(train.Run):
+class Measured(Run):
   """A run that is the loop alone: no evaluation, no cold start, no checkpoint, no report."""
 
   def train(self):
-    self.trainer = self.place.trainer()
-    snapshot = self.place.publishers[0].snapshot(self.trainer.params, 0)
+    self.trainer = self.runtime.trainer()
+    snapshot, = self.runtime.publisher.snapshots(self.trainer, 0)
     engine = build.engine(self.c, self.config, build.meshes(self.c).samplers[0], NEVER)
     self.samplers = [SpreadSampler(engine, snapshot, decode=self.tok.decode, eos_id=NEVER)]
-    train.MODES[self.c.runtime.mode](self._loop(), self.c.total_steps)
+    MODES[self.c.runtime.mode](self._loop(), self.c.total_steps)
     return self.samplers[0]
 
 
@@ -116,8 +117,9 @@ def measure(args, mode: str) -> dict:
   c = config_of(args, mode)
   SpreadSampler.spread = args.spread
   with tempfile.TemporaryDirectory() as workdir:
-    run = Measured(c, pathlib.Path(workdir), Display(c.total_steps, False), Health(600.0),
-                   checks.prepare(c), FreeVerifier())
+    parts = checks.prepare(c)
+    run = Measured(c, pathlib.Path(workdir), parts, LocalRuntime(c, parts), FreeVerifier(),
+                   Health(600.0), Display(c.total_steps, False))
     sampler = run.train()
     run.close()
     lines = [json.loads(line) for line in
@@ -142,7 +144,7 @@ def main() -> None:
   for name, value in defaults.items():
     parser.add_argument(f'--{name}', type=int, default=value, help=f'default {value}')
   args = parser.parse_args()
-  runs = {mode: [] for mode in train.MODES}
+  runs = dict(threads=[], lockstep=[])
   for repeat in range(args.repeats):
     for mode in runs:
       runs[mode].append(measure(args, mode))

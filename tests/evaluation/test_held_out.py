@@ -4,8 +4,8 @@ import pytest
 
 from magistral_jax.evaluation.held_out import Evaluation
 from magistral_jax.orchestration import evaluations
-from magistral_jax.orchestration.health import Lost
-from magistral_jax.records import Completion, Problem, Prompt, Verdict
+from magistral_jax.orchestration.roles import Lost
+from magistral_jax.records import Completion, Problem, Prompt, Verdict, WeightSnapshot
 from magistral_jax.sampler.slots import Sampling
 from tests import fakes
 
@@ -59,8 +59,8 @@ def test_two_versions_of_the_weights_are_refused(versions):
   for completion, verdict in answers:
     evaluation.add(completion, verdict)
   completion, verdict = answers[0]
-  evaluation.add(Completion(-2, 1, completion.tokens, completion.sampler_logp, versions, 'stop', '', 0.1),
-           verdict)
+  evaluation.add(Completion(-2, 1, completion.tokens, completion.sampler_logp, versions, 'stop',
+                            '', 0.1), verdict)
   with pytest.raises(RuntimeError, match='one version of the weights'):
     evaluation.result()
 
@@ -85,11 +85,10 @@ def test_an_evaluation_of_its_own_goes_through_sampler_and_verifier():
 
 def test_an_evaluation_holds_the_weights_still_until_it_is_over():
   sampler, verifier = fakes.FakeSampler(slots=4), fakes.FakeVerifier()
-  sampler.offer(fakes.FakePublisher().snapshot(None, 1))
-  sampler.before_step = lambda: sampler.offer(
-      fakes.FakePublisher().snapshot(None, sampler.version + 1))
-  result, _ = evaluations.hold(fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), [sampler],
-                         verifier, deadline_s=60.0)
+  sampler.offer(WeightSnapshot(1, None))
+  sampler.before_step = lambda: sampler.offer(WeightSnapshot(sampler.version + 1, None))
+  result, _ = evaluations.hold(fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128),
+                               [sampler], verifier, deadline_s=60.0)
   assert result.version == sampler.version == 1
   sampler.step()
   assert sampler.version == 2
@@ -128,8 +127,8 @@ def test_an_evaluation_whose_trainer_is_lost_leaves_nothing_behind():
     if next(lives) == 3:
       raise Lost('trainer-0 died')
   with pytest.raises(Lost, match='trainer-0'):
-    evaluations.hold(fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), [sampler], verifier,
-               deadline_s=60.0, check=check)
+    evaluations.hold(fakes.FakeStream().held_out(5), Sampling(2, 0.0, 1.0, 128), [sampler],
+                     verifier, deadline_s=60.0, check=check)
   assert sampler.counts['tokens'] and not sampler.open and not verifier.pending()
 
 
@@ -137,10 +136,10 @@ def test_an_evaluation_that_stands_still_ends_with_its_key():
   verifier = fakes.FakeVerifier()
   verifier.drain = lambda wait_s=0.0: []
   with pytest.raises(TimeoutError, match=r'for 0 s \(runtime.deadline_s\)\. 4 of 4 are missing'):
-    evaluations.hold(fakes.FakeStream().held_out(2), Sampling(2, 0.0, 1.0, 128), [fakes.FakeSampler()],
-               verifier, deadline_s=0.1)
+    evaluations.hold(fakes.FakeStream().held_out(2), Sampling(2, 0.0, 1.0, 128),
+                     [fakes.FakeSampler()], verifier, deadline_s=0.1)
   verifier.pending = lambda: 3
-  with pytest.raises(TimeoutError, match='3 completions were not scored within 0 s'):
+  with pytest.raises(TimeoutError, match='3 completions were not judged within 0 s'):
     evaluations.discard(verifier, deadline_s=0.1)
 
 

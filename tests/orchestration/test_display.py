@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from magistral_jax.orchestration import display, roster
-from magistral_jax.orchestration.health import RoleStatus
+from magistral_jax.orchestration.roles import RoleStatus
 
 STEP = dict(
     reward=0.5, accuracy=0.45, completion_tokens_mean=41.3, completion_tokens_p10=22.0,
@@ -26,10 +26,10 @@ def test_a_terminal_shows_every_number_and_every_wait():
   shown, out = make(terminal=True)
   with shown:
     shown.phase('reinforcement learning', 120)
-    shown.update(dict(step=1, held_out_accuracy=0.31, **STEP))
+    shown.update({'step': 1, 'eval/accuracy': 0.31} | STEP)
     shown.update(dict(step=2, **STEP | dict(reward=0.625)))
-    shown.update(dict(waits={'sampler': 'decoding (8 of 8 slots)'}))
-    shown.update(dict(waits={'trainer': 'waiting for batch (3 of 16 groups)'}))
+    shown.update(dict(progress={'sampler': 'decoding (8 of 8 slots)'}))
+    shown.update(dict(progress={'trainer': 'waiting for batch (3 of 16 groups)'}))
   text = out.getvalue()
   for words in (
       'reinforcement learning', '2/120', '0.625  ▁█', '0.450', 'held out 0.310 at step 1',
@@ -41,9 +41,9 @@ def test_a_terminal_shows_every_number_and_every_wait():
 def test_elsewhere_each_step_is_one_line():
   shown, out = make(terminal=False)
   with shown:
-    shown.update(dict(waits={'trainer': 'waiting for batch (0 of 2 groups)'}))
+    shown.update(dict(progress={'trainer': 'waiting for batch (0 of 2 groups)'}))
     shown.update(dict(step=1, **STEP))
-    shown.update(dict(waits={'trainer': 'stepping'}))
+    shown.update(dict(progress={'trainer': 'stepping'}))
     shown.note('saved [checkpoint] 1')
     shown.update(dict(step=2, loss=0.25))
   assert out.getvalue().splitlines() == [
@@ -86,7 +86,7 @@ def test_time_left_counts_only_the_steps_of_this_process():
 def test_a_narrow_terminal_still_holds_the_panel():
   shown, out = make(terminal=True, width=44)
   with shown:
-    shown.update(dict(step=1, waits={'trainer': 'waiting for batch (3 of 16 groups)'}, **STEP))
+    shown.update(dict(step=1, progress={'trainer': 'waiting for batch (3 of 16 groups)'}, **STEP))
   assert max(len(line) for line in out.getvalue().splitlines()) <= 60  # Control codes included.
 
 
@@ -112,7 +112,8 @@ def roles(**changed):
   return dict(
       {'trainer-0': RoleStatus('training on 16 groups', '10.0.0.1 pid 11', 0.2, 3, 41),
        'sampler-10': RoleStatus('decoding 128 sequences', '10.0.0.2 pid 12', 2.4, 128, 40),
-       'sampler-2': RoleStatus('waiting for its first weights', 'not started', None, 0, None),
+       'sampler-2': RoleStatus('waiting for its first weights', 'not started', queue=0,
+                                waiting=True),
        'verifier-0': RoleStatus('scoring 12', '10.0.0.3 pid 13', 1.0, 12, None)}, **changed)
 
 
@@ -147,8 +148,15 @@ def test_the_panel_and_the_lines_of_a_log_show_the_roles():
 def test_of_hundreds_of_roles_the_one_silent_longest_stands_for_those_alike():
   many = {f'sampler-{i}': RoleStatus(f'decoding {i} sequences', 'n', i / 100, i, 40)
           for i in range(500)}
-  many['sampler-7'] = RoleStatus('waiting for the trainer', 'n', 0.5, 0, 40)
+  many['sampler-7'] = RoleStatus('waiting for the trainer', 'n', 0.5, 0, 40, waiting=True)
   console = Console(file=io.StringIO(), width=110, color_system=None)
   console.print(roster.table(roles(**many)))
   rows = [line.split('  ')[0] for line in console.file.getvalue().splitlines()]
   assert rows[1:] == ['499 samplers, sampler-499', 'sampler-7', 'trainer-0', 'verifier-0']
+
+
+@pytest.mark.parametrize('waiting, color', [(True, 33), (False, 32)])
+def test_a_role_that_waits_is_yellow_and_one_that_works_is_green(waiting, color):
+  console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system='standard')
+  console.print(roster.table({'trainer': RoleStatus('what it does', waiting=waiting)}))
+  assert f'\x1b[{color}mwhat it does' in console.file.getvalue()

@@ -5,7 +5,8 @@ import pathlib
 import pytest
 
 from magistral_jax.orchestration import health as health_module
-from magistral_jax.orchestration.health import Health, RoleStatus
+from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.roles import RoleStatus
 
 
 @pytest.fixture
@@ -18,13 +19,17 @@ def clock(monkeypatch):
 
 def test_only_time_that_is_not_spent_waiting_is_busy(clock):
   health = Health(60.0)
-  for at, doing in ((100, 'waiting for a batch'), (103, 'training'), (110, 'waiting for a batch'),
-                    (111, 'training'), (113, 'publishing'), (114, 'waiting')):
+  for at, sign, what in (
+      (100, health.waiting, 'a batch'), (103, health.busy, 'training'),
+      (110, health.waiting, 'a batch'), (111, health.busy, 'training'),
+      (113, health.busy, 'waiting on purpose: the word means nothing'),
+      (114, health.waiting, 'a batch')):
     clock[0] = at
-    health.beat('trainer', doing)
-  assert health.busy == dict(trainer=7 + 2 + 1)
+    sign('trainer', what)
+  assert health.busy_s == dict(trainer=7 + 2 + 1)
   clock[0] = 120
-  assert health.standings == dict(trainer=RoleStatus('waiting', heard_s=6))
+  assert health.role_status() == dict(
+      trainer=RoleStatus('waiting for a batch', heard_s=6, waiting=True))
 
 
 def test_the_first_failure_is_the_one_that_is_told():
@@ -53,9 +58,9 @@ def test_a_thread_that_exits_is_a_failure_too():
 
 def test_a_wait_names_every_role_once_the_deadline_has_passed(clock):
   health = Health(60.0)
-  health.beat('verifier', 'waiting for completions')
+  health.waiting('verifier', 'completions')
   clock[0] = 130.0
-  health.beat('sampler-0', 'decoding 8 sequences')
+  health.busy('sampler-0', 'decoding 8 sequences')
   clock[0] = 170.0
   health.overdue('batch', 59.9)
   with pytest.raises(TimeoutError) as caught:

@@ -240,13 +240,3 @@ def test_ninety_per_cent_filtered_costs_no_place():
   for _ in range(5000):
     ledger.settle(ledger.issue(), 'filtered')
   assert [ledger.issue() for _ in range(window)][-2:] == [5007, None]
-
-
-@pytest.mark.parametrize('max_staleness', [1, 2, 3, 8])
-@pytest.mark.parametrize('prompts_per_batch', [1, 2, 5, 16, 64])
-def test_the_window_holds_a_batch_and_is_as_wide_as_the_bound_lets_it(
-    max_staleness, prompts_per_batch):
-  w = window_groups(max_staleness, prompts_per_batch)
-  limit = (max_staleness + 1) * prompts_per_batch
-  assert w >= prompts_per_batch
-  assert 2 * w - 2 < limit <= 2 * (w + 1) - 2

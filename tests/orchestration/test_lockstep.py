@@ -106,13 +106,13 @@ def test_a_verdict_that_never_comes_ends_the_run(make_loop):
     lockstep.run(loop, total_steps=1)
 
 
-def test_exams_are_held_every_so_often(make_loop, tmp_path):
+def test_evaluations_are_held_every_so_often(make_loop, tmp_path):
   loop = make_loop(paced=False, evaluation_every=2)
   lockstep.run(loop, total_steps=4)
   evaluations = [c for c in loop.samplers[0].finished if c.ordinal < 0]
   assert len(evaluations) == 2 * 3 * 2 and {c.versions[0][1] for c in evaluations} == {2, 4}
-  assert loop.journal.measured('held_out_accuracy') == 0.5
+  assert loop.journal.measured('eval/accuracy') == 0.5
   # In the line of the update after which they were held.
-  told = {line['step']: line['held_out_version'] for line in
-          metrics.read_lines(tmp_path / 'metrics.jsonl') if 'held_out_accuracy' in line}
+  told = {line['step']: line['eval/version'] for line in
+          metrics.read_lines(tmp_path / 'metrics.jsonl') if 'eval/accuracy' in line}
   assert told == {2: 2, 4: 4}

@@ -2,7 +2,7 @@
 import pytest
 
 from magistral_jax import metrics
-from magistral_jax.orchestration.health import Lost
+from magistral_jax.orchestration.roles import Lost
 from tests import fakes
 
 
@@ -30,9 +30,9 @@ def test_every_sampler_gets_other_prompts(make_loop):
 def test_a_sampler_held_still_by_an_evaluation_starts_no_group_with_old_weights(make_loop):
   loop = make_loop()
   sampler, = loop.samplers
-  loop.open_evaluation()
-  loop.submit_evaluation(sampler)
-  loop.submit_evaluation(sampler)              # Only once.
+  loop.evaluation.begin()
+  loop.evaluation.submit(sampler)
+  loop.evaluation.submit(sampler)              # Only once.
   assert sampler.open == 3 * 2
   assert loop.admit(sampler, most=1) == 1
   loop.trainer.version = 1
@@ -47,8 +47,8 @@ def test_a_sampler_held_still_by_an_evaluation_starts_no_group_with_old_weights(
 def test_a_finished_evaluation_is_reported_once_with_the_next_update(make_loop, tmp_path):
   loop = make_loop()
   sampler, = loop.samplers
-  loop.open_evaluation()
-  loop.submit_evaluation(sampler)
+  loop.evaluation.begin()
+  loop.evaluation.submit(sampler)
   fakes.fill(loop, 4)
   while loop.evaluation.open:
     loop.sample(sampler)
@@ -57,9 +57,9 @@ def test_a_finished_evaluation_is_reported_once_with_the_next_update(make_loop, 
   fakes.fill(loop, 4)
   loop.update(loop.next_batch())
   first, second = metrics.read_lines(tmp_path / 'metrics.jsonl')
-  assert (first['held_out_accuracy'], first['held_out_version']) == (0.5, 0)
-  assert 'held_out_accuracy' not in second
-  assert loop.journal.measured('held_out_accuracy') == 0.5
+  assert (first['eval/accuracy'], first['eval/version']) == (0.5, 0)
+  assert 'eval/accuracy' not in second and not loop.evaluation.running
+  assert loop.journal.measured('eval/accuracy') == 0.5
 
 
 def test_an_evaluation_is_not_given_to_a_sampler_that_is_down(make_loop):
@@ -67,47 +67,59 @@ def test_an_evaluation_is_not_given_to_a_sampler_that_is_down(make_loop):
     has_capacity = False
   loop = make_loop(samplers=[Down(), fakes.FakeSampler()])
   down, well = loop.samplers
-  loop.open_evaluation()
-  loop.submit_evaluation(down)
-  assert not loop.evaluation.submitted
-  loop.submit_evaluation(well)
+  loop.evaluation.begin()
+  loop.evaluation.submit(down)
+  assert not down.open
+  loop.evaluation.submit(well)
   assert well.open == 3 * 2 and not down.open
 
 
-class Recovering(fakes.FakeTrainer):
-  """Goes back to version 0 when it is lost, which it is at the next call once `lost` is set."""
+def test_answers_to_an_evaluation_that_was_broken_off_do_not_count_for_the_next(make_loop):
+  loop = make_loop()
+  sampler, = loop.samplers
+  loop.evaluation.begin()
+  loop.evaluation.submit(sampler)
+  while sampler.open:
+    loop.sample(sampler)
+  late = loop.verifier.drain()
+  loop.reissue(fakes.FakeStream().held_out(3))
+  loop.judge(late)
+  assert loop.evaluation.open == 3 * 2
+  loop.evaluation.submit(sampler)
+  while loop.evaluation.open:
+    loop.sample(sampler)
+    loop.judge(loop.verifier.drain())
+  assert loop.evaluation.take_result().accuracy == 0.5
 
-  def __init__(self, record):
-    super().__init__()
-    self.record, self.lost = record, False
+
+class Mortal(fakes.FakeTrainer):
+  """Dies in the next update once `dying` is set."""
+  dying = False
 
   def train(self, batch):
-    if self.lost:
+    if self.dying:
+      self.dying = False
       raise Lost('trainer-0 died')
     metrics = super().train(batch)
     on_policy = batch.oldest_version == self.version - 1
     return metrics | (dict(logprob_gap_max=0.5) if on_policy else {})
 
-  def recover(self, error):
-    self.version, self.lost = 0, False
-    return self.record
 
-
-@pytest.mark.parametrize('afresh', [False, True])
-def test_what_a_lost_trainer_leaves_to_be_done(make_loop, tmp_path, afresh):
-  trainer = Recovering(None)
-  loop = make_loop(trainer=trainer, discard_in_flight=afresh, paced=not afresh)
-  trainer.record = loop.journal.record()
+@pytest.mark.parametrize('discard', [False, True])
+def test_what_a_lost_trainer_leaves_to_be_done(make_loop, tmp_path, discard):
+  trainer = Mortal()
+  loop = make_loop(trainer=trainer, discard_in_flight=discard, paced=not discard)
+  loop.save()
   for _ in range(2):
     fakes.fill(loop, 4)
     loop.update(loop.next_batch())
   fakes.fill(loop, 4)
   loop.admit(loop.samplers[0], most=2)
   in_hand = loop.next_batch()
-  trainer.lost = True
+  trainer.dying = True
   loop.update(in_hand)
   assert trainer.version == 0 and not metrics.read_lines(tmp_path / 'metrics.jsonl')
-  if afresh:           # All comes again, in its order, and is new.
+  if discard:          # All comes again, in its order, and is new.
     assert not loop.batcher.waiting and not loop.samplers[0].open
     assert loop.ledger.on_the_way == 0 and loop.ledger.issue() == 0
     loop.ledger.reissue(0)
@@ -119,23 +131,18 @@ def test_what_a_lost_trainer_leaves_to_be_done(make_loop, tmp_path, afresh):
     loop.update(loop.next_batch())
   gaps = ['logprob_gap_max' in line for line in metrics.read_lines(tmp_path / 'metrics.jsonl')]
   # Versions 1 and 2 were there twice: no gap to them is one "under the same weights".
-  assert not any(gaps[:3]) if not afresh else any(gaps)
+  assert not any(gaps[:3]) if not discard else any(gaps)
 
 
 def test_a_trainer_that_dies_while_nobody_calls_it_is_recovered(make_loop):
-  deaths = iter([None, Lost('trainer-0 died'), None])
-  def check():
-    if (death := next(deaths)) is not None:
-      raise death
-  trainer = Recovering(None)
-  loop = make_loop(trainer=trainer, check_trainer=check)
-  trainer.record = loop.journal.record()
+  loop = make_loop(runtime=fakes.FakeRuntime(lost=[None, Lost('trainer-0 died')]))
+  loop.save()
   fakes.fill(loop, 4)
   loop.update(loop.next_batch())
-  loop.mind_trainer()
-  assert trainer.version == 1
-  loop.mind_trainer()
-  assert trainer.version == 0
+  loop.recover_if_lost()
+  assert loop.trainer.version == 1
+  loop.recover_if_lost()
+  assert loop.trainer.version == 0
 
 
 def test_groups_that_grew_stale_are_booked_and_dropped(make_loop, tmp_path):
@@ -201,12 +208,12 @@ def test_no_checkpoint_tells_of_half_an_update(make_loop, part, name):
 def test_nothing_new_is_begun_while_the_verifiers_are_behind(make_loop):
   loop = make_loop()
   sampler, = loop.samplers
-  loop.verifier.full = True
+  loop.verifier.behind = True
   assert loop.admit(sampler) == 0
-  loop.verifier.full = False
+  loop.verifier.behind = False
   assert loop.admit(sampler) > 0
-  begun, loop.verifier.full = sampler.open, True
+  begun, loop.verifier.behind = sampler.open, True
   while sampler.open:
     assert loop.admit(sampler) == 0
-    loop.sample(sampler)           # What is being written goes on.
+    loop.sample(sampler)           # Open sequences are decoded on.
   assert loop.verifier.pending() == begun

@@ -58,10 +58,10 @@ def test_a_summary_is_strict_json(tmp_path):
   assert (written['reward_last'], written['wall_s']) == (0.5, None)
 
 
-def test_held_out_points_come_from_the_lines_and_both_ends_of_the_summary():
+def test_evaluations_come_from_the_lines_and_both_ends_of_the_summary():
   lines = [
-      dict(step=1), dict(step=2, held_out_accuracy=0.5, held_out_accuracy_se=0.1), dict(step=3)]
-  step, accuracy, error = report._held_out(lines, SUMMARY)
+      dict(step=1), dict(step=2, **{'eval/accuracy': 0.5, 'eval/accuracy_se': 0.1}), dict(step=3)]
+  step, accuracy, error = report._evaluations(lines, SUMMARY)
   np.testing.assert_array_equal(step, [0, 2, 3])
   np.testing.assert_array_equal(accuracy, [0.25, 0.5, 0.95])
   np.testing.assert_array_equal(error, [0.04, 0.1, 0.02])

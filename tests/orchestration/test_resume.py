@@ -5,11 +5,13 @@ import jax
 import numpy as np
 import pytest
 
-from magistral_jax import metrics, train
+from magistral_jax import metrics
 from magistral_jax.experiment import checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.run import Run
 from magistral_jax.records import Verdict
+from magistral_jax.runtime.local import LocalRuntime
 from tests import fakes, tiny
 
 STEPS = 5
@@ -45,8 +47,9 @@ def run(workdir, kill_at=None, *, saves=True):
     return judge(completion)
   c = config()
   jax.config.update('jax_transfer_guard', 'allow')
-  one = train.Run(c, workdir, Display(STEPS, False), Health(60.0), checks.prepare(c),
-                  fakes.FakeVerifier(judge_or_die))
+  parts = checks.prepare(c)
+  one = Run(c, workdir, parts, LocalRuntime(c, parts), fakes.FakeVerifier(judge_or_die),
+            Health(60.0), Display(STEPS, False))
   try:
     one.train()
     return jax.device_get(one.trainer.state)

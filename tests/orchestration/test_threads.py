@@ -2,6 +2,7 @@
 import dataclasses
 import re
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -42,8 +43,8 @@ def test_every_completion_is_accounted_for_and_staleness_is_bounded(make_loop, t
 def test_versions_recorded_are_those_that_drew_the_tokens(make_loop):
   loop = make_loop(samplers=[fakes.FakeSampler(decode_steps=1)])
   def let_the_others_catch_up():
-    while (loop.verifier.pending() or loop.batcher.waiting >= 4) and not loop.ended.is_set():
-      loop.ended.wait(0.001)
+    while (loop.verifier.pending() or loop.batcher.waiting >= 4) and loop.trainer.version < 30:
+      time.sleep(0.001)
   loop.samplers[0].before_step = let_the_others_catch_up
   threads.run(loop, total_steps=30)
   spanning = 0
@@ -175,10 +176,8 @@ def test_a_stopped_run_resumes_where_it_was(make_loop, tmp_path):
   first.trainer.before_train = lambda version: version == 4 and first.health.stopping.set()
   threads.run(first, total_steps=20)
   first.journal.close()
-  state, record = first.checkpoints.saved[5]
-  second = make_loop(
-      trainer=fakes.FakeTrainer(state), samplers=[fakes.FakeSampler()], record=record)
-  second.samplers[0].version = state
+  second = make_loop(trainer=fakes.FakeTrainer(5), samplers=[fakes.FakeSampler(version=5)],
+                     record=first.checkpoints.saved[5])
   threads.run(second, total_steps=20)
   lines = rollouts(tmp_path)
   identities = [(x['ordinal'], x['sample']) for x in lines]
@@ -189,14 +188,14 @@ def test_a_stopped_run_resumes_where_it_was(make_loop, tmp_path):
   assert max(x['step'] - 1 - min(v for _, v in x['versions']) for x in lines) <= 2
 
 
-def test_exams_during_training_see_one_version_and_do_not_break_the_bound(make_loop, tmp_path):
+def test_evaluations_in_the_loop_see_one_version_and_do_not_break_the_bound(make_loop, tmp_path):
   loop = make_loop(evaluation_every=3)
   threads.run(loop, total_steps=30)
   lines = metrics.read_lines(tmp_path / 'metrics.jsonl')
-  evaluations = [line for line in lines if line.get('held_out_accuracy') is not None]
-  assert evaluations and all(line['held_out_accuracy'] == 0.5 for line in evaluations)
-  # Not the version of the line: others were trained while the evaluation was written.
-  assert all(3 <= line['held_out_version'] <= line['step'] for line in evaluations)
+  evaluations = [line for line in lines if line.get('eval/accuracy') is not None]
+  assert evaluations and all(line['eval/accuracy'] == 0.5 for line in evaluations)
+  # Not the version of the line: others were trained while the evaluation was sampled.
+  assert all(3 <= line['eval/version'] <= line['step'] for line in evaluations)
   assert loop.ledger.counts['stale'] == 0
   assert all(x['ordinal'] >= 0 for x in rollouts(tmp_path))
   assert max(line['staleness_max'] for line in lines) <= 2
@@ -295,7 +294,8 @@ def test_at_the_end_of_an_epoch_the_next_begins_and_each_problem_stands_once_in_
 
 @pytest.mark.parametrize('run', [threads.run, lockstep.run])
 def test_after_the_last_step_nothing_is_trained(make_loop, tmp_path, run):
-  loop = make_loop(trainer=fakes.FakeTrainer(version=5), paced=run is threads.run, evaluation_every=5)
+  loop = make_loop(trainer=fakes.FakeTrainer(version=5), paced=run is threads.run,
+                   evaluation_every=5)
   run(loop, total_steps=5)
   assert loop.trainer.batches == [] and loop.trainer.version == 5
   assert metrics.read_lines(tmp_path / 'metrics.jsonl') == []

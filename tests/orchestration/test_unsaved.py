@@ -4,10 +4,11 @@ import json
 import jax
 import pytest
 
-from magistral_jax import train
 from magistral_jax.experiment import checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.run import Run, UnsavedError
+from magistral_jax.runtime.local import LocalRuntime
 from magistral_jax.trainer.checkpoint import CheckpointFolder
 from tests import fakes, tiny
 
@@ -18,8 +19,9 @@ def one_run(workdir, **overrides):
   guard, said = jax.config.jax_transfer_guard, []
   display = Display(c.total_steps, False)
   display.note = said.append
-  run = train.Run(c, workdir, display, Health(c.runtime.deadline_s), checks.prepare(c),
-                  fakes.FakeVerifier(tiny.by_tokens))
+  parts = checks.prepare(c)
+  run = Run(c, workdir, parts, LocalRuntime(c, parts), fakes.FakeVerifier(tiny.by_tokens),
+            Health(c.runtime.deadline_s), display)
   try:
     run.train()
   finally:
@@ -37,7 +39,7 @@ def test_a_run_whose_last_weights_are_not_on_disk_is_no_success(tmp_path, monkey
     return False
   with monkeypatch.context() as patch:
     patch.setattr(CheckpointFolder, 'save', full)
-    with pytest.raises(train.UnsavedError, match='weights of step 2 could not be saved.*of step'):
+    with pytest.raises(UnsavedError, match='weights of step 2 could not be saved.*of step'):
       one_run(tmp_path)
   assert json.loads((tmp_path / 'summary.json').read_text())['failed_saves'] >= 1
   # With room again, the same command goes on and ends well, and says what was changed.

@@ -1,4 +1,4 @@
-"""Hosts without a model: the roles of tests/fakes.py, in processes that Ray starts."""
+"""Actors without a model: the roles of tests/fakes.py, for processes that Ray starts."""
 import dataclasses
 import json
 import os
@@ -59,10 +59,12 @@ class TrainerActor:
     files = self._files(folder)
     return int(files[-1].stem) if files else None
 
-  def save(self, folder, keep, step, record, metric):
+  def save(self, folder, keep, record, metric):
+    if self._version == self.latest(folder, keep):
+      return False, 0
     if self._process == 0:
       os.makedirs(folder, exist_ok=True)
-      half = pathlib.Path(folder) / f'{step}.half'
+      half = pathlib.Path(folder) / f'{self._version}.half'
       half.write_text(json.dumps(record))
       half.rename(half.with_suffix('.json'))
     return True, 0
@@ -154,9 +156,9 @@ class MortalTrainer(TrainerActor):
       threading.Timer(0.3, os._exit, (1,)).start()
     return super().stage(lineage, version)
 
-  def save(self, folder, keep, step, *args):
-    self._die_if(step, {1: 0, 4: 6})
-    return super().save(folder, keep, step, *args)
+  def save(self, *args):
+    self._die_if(self._version, {1: 0, 4: 6})
+    return super().save(*args)
 
   def train(self, share):
     self._die_if(self._version, {3: 4})

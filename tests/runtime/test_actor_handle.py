@@ -1,4 +1,4 @@
-"""The start of a host: one that hangs in it is lost, one that waits for its place is not.
+"""The start of an actor: one that hangs in it is lost, one that waits for its node is not.
 
 The processes are real; the clock is the test's.
 """
@@ -16,7 +16,8 @@ from magistral_jax.runtime import (
   actor_handle,  # noqa: E402
   ray_cluster,  # noqa: E402
 )
-from magistral_jax.runtime.sampler_proxy import RemoteSampler, Staged  # noqa: E402
+from magistral_jax.runtime.sampler_proxy import RemoteSampler  # noqa: E402
+from magistral_jax.runtime.weight_proxy import Staged  # noqa: E402
 from magistral_jax.weights.manifest import Manifest  # noqa: E402
 from tests.runtime import fake_actors  # noqa: E402
 
@@ -36,12 +37,12 @@ def clock(monkeypatch):
 
 
 @contextlib.contextmanager
-def handle(*args, make=fake_actors.stuck, samplers=1, restarts=3):
-  """A host that takes the place of so many samplers."""
+def handle(*args, name='sampler-0', make=fake_actors.stuck, samplers=1, restarts=3):
+  """An actor that takes the resources of so many samplers."""
   options = dict(num_cpus=0, resources=dict(sampler=samplers), runtime_env=dict(
       env_vars=dict(PYTHONPATH=ray_cluster._ROOT, JAX_PLATFORMS='cpu')))
-  made = actor_handle.ActorHandle('sampler-0', make, (CONFIG, *args), options=options, restarts=restarts,
-                     start_s=START_S)
+  made = actor_handle.ActorHandle(name, make, (CONFIG, *args), options=options,
+                                  restarts=restarts, start_s=START_S)
   try:
     yield made
   finally:
@@ -61,7 +62,7 @@ def hanging(watched, folder, starts):
   return watched.answers and (pathlib.Path(folder) / str(starts)).exists()
 
 
-def test_a_sampler_whose_start_hangs_is_killed_and_another_takes_its_place(tmp_path, clock):
+def test_a_sampler_whose_start_hangs_is_killed_and_another_replaces_it(tmp_path, clock):
   with handle(1, str(tmp_path)) as watched:
     sampler = RemoteSampler(watched, Staged(0, 0, Manifest(0, 0, 0, ()), ()), slots=4,
                             newest_only=False, deadline_s=PATIENCE_S)
@@ -89,9 +90,9 @@ def test_one_whose_start_always_hangs_is_given_up_and_says_why(tmp_path, clock):
       watched.restart(caught.value)
 
 
-def test_one_that_waits_for_its_place_is_never_late(clock):
+def test_one_that_waits_for_its_resources_is_never_late(clock):
   make = fake_actors.SamplerActor
-  with handle(make=make, samplers=2) as tenant, handle(make=make) as watched:
+  with handle(name='tenant', make=make, samplers=2) as tenant, handle(make=make) as watched:
     until(tenant.ready)
     for _ in range(20):
       assert not watched.ready() and not watched.answers

@@ -9,10 +9,10 @@ import time
 import jax
 import pytest
 
-from magistral_jax import train
 from magistral_jax.experiment import checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.run import Run
 from magistral_jax.runtime.local import LocalRuntime
 from tests import tiny
 
@@ -39,10 +39,11 @@ def run(workdir, kill_at=None, **overrides):
   guard = jax.config.jax_transfer_guard
   parts = checks.prepare(c)
   on_cluster = c.runtime.mode == 'ray_lockstep'
-  with (ray_cluster.ClusterRuntime(c, workdir) if on_cluster else LocalRuntime(c, parts)) as place:
-    one = train.Run(c, workdir, Display(c.total_steps, False), Health(c.runtime.deadline_s), parts,
-                    place.verifier(), place)
-    killer = threading.Thread(target=kill, args=(one, place, kill_at), daemon=True)
+  runtime = ray_cluster.ClusterRuntime(c, workdir) if on_cluster else LocalRuntime(c, parts)
+  with runtime:
+    one = Run(c, workdir, parts, runtime, runtime.verifier(), Health(c.runtime.deadline_s),
+              Display(c.total_steps, False))
+    killer = threading.Thread(target=kill, args=(one, runtime, kill_at), daemon=True)
     if kill_at:
       killer.start()
     try:
@@ -50,13 +51,13 @@ def run(workdir, kill_at=None, **overrides):
     finally:
       one.close()
       jax.config.update('jax_transfer_guard', guard)
-    assert not kill_at or sum(handle.lost for handle in place.handles) == 2    # Both trainers.
+    assert not kill_at or sum(handle.lost for handle in runtime.handles) == 2    # Both trainers.
   lines = (workdir / 'metrics.jsonl').read_text().splitlines()
   return [json.loads(line)['loss'] for line in lines]
 
 
-def kill(one, place, update):
-  trainer = next(handle for handle in place.handles if handle.name == 'trainer-1')
+def kill(one, runtime, update):
+  trainer = next(handle for handle in runtime.handles if handle.name == 'trainer-1')
   while getattr(getattr(one, 'trainer', None), 'version', 0) < update:
     time.sleep(0.02)
   os.kill(trainer.where['pid'], signal.SIGKILL)

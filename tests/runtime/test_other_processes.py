@@ -13,6 +13,7 @@ from tests import tiny
 pytest.importorskip('ray', reason='the extra [cluster] is not installed')
 from magistral_jax.runtime import ray_cluster  # noqa: E402
 from magistral_jax.runtime.actor_handle import ActorHandle, Watchdog  # noqa: E402
+from magistral_jax.runtime.checkpoint_proxy import RemoteCheckpoints  # noqa: E402
 from magistral_jax.runtime.trainer_proxy import RemoteTrainer, TrainerGang  # noqa: E402
 from tests.runtime import telling_actors  # noqa: E402
 
@@ -31,9 +32,9 @@ def processes(c, number):
         f'trainer-{i}', telling_actors.TrainerActor, (c.to_json_best_effort(),), options=options,
         restarts=0)) for i in range(number)]
     try:
-      group = TrainerGang(handles, deadline_s=DEADLINE_S, microbatch_rows=c.trainer.microbatch_rows)
-      group.wait_ready()
-      yield group
+      gang = TrainerGang(handles, deadline_s=DEADLINE_S, microbatch_rows=c.trainer.microbatch_rows)
+      gang.wait_ready()
+      yield gang
     finally:
       for handle in handles:
         handle.kill()
@@ -70,28 +71,29 @@ def ledger():
 def test_state_ledger_and_the_next_update_are_the_same(tmp_path, saves, restores):
   c = tiny.shrink(tiny.load(), **{'mesh.trainer.fsdp': DEVICES, 'trainer.microbatch_rows': DEVICES})
   folder, record = str(tmp_path / 'checkpoints'), dict(ledger=ledger().record())
-  with processes(c, saves) as group:
-    trainer = RemoteTrainer(group, group.all('new', False, {})[0], 0)
+  with processes(c, saves) as gang:
+    trainer = RemoteTrainer(gang, gang.all('new', False, {})[0], 0)
     for seed in range(2):
       trainer.train(batch(c, seed))
-    before = group.all('numbers')[0]
-    group.all('save', folder, 2, trainer.version, record, None)
-    group.all('wait', folder, 2)
+    before = gang.all('numbers')[0]
+    checkpoints = RemoteCheckpoints(gang, folder, 2)
+    assert checkpoints.save(trainer, record, None)
+    checkpoints.wait()
     metrics = trainer.train(batch(c, 2))
-    after = group.all('numbers')[0]
-  with processes(c, restores) as group:
-    version, found = group.all('restored', folder, 2, {})[0]
+    after = gang.all('numbers')[0]
+  with processes(c, restores) as gang:
+    version, found = gang.all('restored', folder, 2, {})[0]
     assert version == 2 and found == {'ledger': _as_json(record['ledger'])}
     again = Ledger(None)
     again.restore(found['ledger'])
     assert [again.issue() for _ in range(7)] == [2, 3, 5, 7, 8, 9, 10]
-    restored = group.all('numbers')[0]
+    restored = gang.all('numbers')[0]
     assert restored.keys() == before.keys() and any('mu' in key for key in before)
     for key, value in before.items():
       np.testing.assert_array_equal(restored[key], value, err_msg=key)
-    trainer = RemoteTrainer(group, version, 0)
+    trainer = RemoteTrainer(gang, version, 0)
     assert trainer.train(batch(c, 2))['loss'] == pytest.approx(metrics['loss'], abs=1e-6)
-    for key, value in group.all('numbers')[0].items():
+    for key, value in gang.all('numbers')[0].items():
       np.testing.assert_allclose(value, after[key], rtol=1e-4, atol=1e-6, err_msg=key)
 
 

@@ -1,85 +1,21 @@
-"""The checkpoints of a trainer of several processes: those that were not written are counted."""
+"""The cluster of a run: its address, and the names of its processes."""
+import os
+import re
+import signal
 import socket
+import time
 
+import psutil
 import pytest
 
-from magistral_jax.orchestration.health import Lost
+from magistral_jax.orchestration.roles import Lost
+from tests import tiny
 
-pytest.importorskip('ray', reason='the extra [cluster] is not installed')
+ray = pytest.importorskip('ray', reason='the extra [cluster] is not installed')
 from magistral_jax.runtime import ray_cluster  # noqa: E402
+from tests.runtime import fake_actors  # noqa: E402
 
-
-class TrainerGang:
-  """Processes that write steps 1, 2, ... to a disk that may be full, and may die."""
-
-  def __init__(self):
-    self.actors, self.disk, self.full, self.dead, self._failed = ('a',), [], False, False, 0
-    self._writing = None
-
-  def restart(self):
-    self.actors, self.dead, self._failed, self._writing = (*self.actors, 'b'), False, 0, None
-
-  def all(self, method, folder, keep, *args):
-    if self.dead:
-      raise Lost('trainer-0 died')
-    return [getattr(self, method)(*args)]
-
-  def latest(self):
-    return max(self.disk, default=None)
-
-  def save(self, step, record, metric):
-    self.wait()
-    self._failed += self.full
-    self._writing = None if self.full else step
-    return not self.full, self._failed
-
-  def wait(self):
-    if self._writing is not None:
-      self.disk.append(self._writing)
-    self._writing = None
-    return self._failed
-
-
-@pytest.fixture
-def group():
-  return TrainerGang()
-
-
-def save(checkpoints, step):
-  return checkpoints.save(step, None, {}, None)
-
-
-def test_a_full_disk_is_still_counted_when_other_processes_have_taken_over(group):
-  checkpoints = ray_cluster.RemoteCheckpoints(group, 'folder', 2)
-  group.full = True
-  assert not save(checkpoints, 1)
-  group.full = False
-  group.restart()
-  assert save(checkpoints, 2)
-  checkpoints.wait()
-  assert checkpoints.failed_saves == 1 and checkpoints.latest() == 2
-
-
-def test_what_a_process_was_still_writing_when_it_died_is_counted(group):
-  checkpoints = ray_cluster.RemoteCheckpoints(group, 'folder', 2)
-  assert save(checkpoints, 1) and save(checkpoints, 2)
-  group.restart()
-  assert save(checkpoints, 2)
-  checkpoints.wait()
-  assert checkpoints.failed_saves == 1 and group.disk == [1, 2]
-
-
-def test_a_save_that_nobody_took_up_is_counted_and_a_wait_for_nothing_is_not(group):
-  checkpoints = ray_cluster.RemoteCheckpoints(group, 'folder', 2)
-  assert save(checkpoints, 1)
-  checkpoints.wait()
-  group.dead = True
-  checkpoints.wait()
-  assert checkpoints.failed_saves == 0
-  assert not save(checkpoints, 2)
-  group.restart()
-  assert save(checkpoints, 3)
-  assert checkpoints.failed_saves == 1
+PATIENCE_S = 120.0                 # For a slow machine; nothing is measured by it.
 
 
 def test_an_address_that_does_not_answer_is_told_at_once():
@@ -92,3 +28,43 @@ def test_an_address_that_does_not_answer_is_told_at_once():
     ray_cluster.check_address(address)
   for other in ('', 'auto', 'ray://head:10001'):
     ray_cluster.check_address(other)
+
+
+def titles():
+  """{title of each process of this Ray that has a role: process id}."""
+  found = {}
+  for process in psutil.Process().children(recursive=True):
+    try:
+      title = ' '.join(process.cmdline())
+    except psutil.NoSuchProcess:
+      continue
+    # Ray adds the method that it is in.
+    if name := re.match(r'ray::((?:trainer|sampler|verifier)-\d+)', title):
+      found[name[1]] = process.pid
+  return found
+
+
+def until(holds):
+  end = time.monotonic() + PATIENCE_S
+  while not holds():
+    assert time.monotonic() < end
+    time.sleep(0.05)
+
+
+def test_processes_and_actors_have_the_names_of_their_roles(ray_here, tmp_path):
+  c = tiny.shrink(tiny.load(), **{
+      'runtime.mode': 'ray', 'runtime.trainers': 2, 'runtime.samplers': 2, 'runtime.verifiers': 1,
+      'trainer.microbatch_rows': 2, 'mesh.trainer.fsdp': 2, 'runtime.restarts': 2})
+  with ray_cluster.ClusterRuntime(c, tmp_path, roles=fake_actors) as runtime:
+    handles = {handle.name: handle for handle in runtime.handles}
+    until(lambda: all(handle.ready() for handle in handles.values()))
+    expected = {name: handle.where['pid'] for name, handle in handles.items()}
+    assert set(expected) == {'trainer-0', 'trainer-1', 'sampler-0', 'sampler-1', 'verifier-0'}
+    assert titles() == expected
+    assert set(ray.util.list_named_actors()) >= set(expected)
+    # The process that takes the place of a lost one has the same title, and a name of its own.
+    os.kill(expected['sampler-1'], signal.SIGKILL)
+    handles['sampler-1'].restart(Lost('killed'))
+    until(handles['sampler-1'].ready)
+    assert titles() == expected | {'sampler-1': handles['sampler-1'].where['pid']}
+    assert 'sampler-1.1' in ray.util.list_named_actors()

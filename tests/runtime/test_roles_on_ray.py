@@ -15,7 +15,6 @@ import jax
 import psutil
 import pytest
 
-from magistral_jax import train
 from magistral_jax.batching.role import Batcher
 from magistral_jax.batching.staleness import window_groups
 from magistral_jax.experiment import checks
@@ -24,7 +23,8 @@ from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
-from magistral_jax.orchestration.loop import Loop
+from magistral_jax.orchestration.loop import Books, Loop, Roles, Settings
+from magistral_jax.orchestration.run import Run
 from magistral_jax.records import Problem, Prompt
 from magistral_jax.sampler.slots import Sampling
 from tests import fakes, tiny
@@ -39,8 +39,8 @@ GROUP, PROMPTS, MAX_STALENESS = 4, 4, 2
 DEADLINE_S, HEARTBEAT_S, FROZEN_S = 120.0, 60.0, 10.0
 
 
-class ClusterRuntime:
-  """A cluster of fake hosts and the loop that drives it."""
+class Cluster:
+  """A cluster of fake actors and the loop that drives it."""
 
   def __init__(self, workdir, mode='ray', roles=fake_actors, stall_s=DEADLINE_S,
                call_s=DEADLINE_S, **runtime):
@@ -50,46 +50,45 @@ class ClusterRuntime:
         'trainer.microbatch_rows': 2, 'mesh.trainer.fsdp': runtime.get('trainers', 1),
         **{f'runtime.{key}': n for key, n in runtime.items()}})
     self.c, self.workdir, self.stall_s, self.call_s = c, workdir, stall_s, call_s
-    self.place = ray_cluster.ClusterRuntime(c, workdir, roles=roles)
+    self.runtime = ray_cluster.ClusterRuntime(c, workdir, roles=roles)
 
   def __enter__(self):
-    self.place.__enter__()
+    self.runtime.__enter__()
     return self
 
   def __exit__(self, *_):
     self.loop.journal.close()
-    self.place.__exit__()
+    self.runtime.__exit__()
 
   def run(self, steps, stream=None, evaluation_every=0):
-    place, c = self.place, self.c
-    trainer = place.trainer()
-    samplers = place.samplers(p.snapshot(trainer.params, 0) for p in place.publishers)
-    ledger = Ledger(window_groups(MAX_STALENESS, PROMPTS) if c.runtime.mode == 'ray' else None)
+    runtime, c = self.runtime, self.c
+    lockstep_mode = c.runtime.mode == 'ray_lockstep'
+    trainer = runtime.trainer()
+    samplers = runtime.samplers(runtime.publisher.snapshots(trainer, 0))
+    ledger = Ledger(None if lockstep_mode else window_groups(MAX_STALENESS, PROMPTS))
     journal = Journal(self.workdir, ledger)
     batcher = Batcher(
         group_size=GROUP, microbatch_rows=2, max_new_tokens=128, minibatches=1, row_tokens=128,
         prompts_per_batch=PROMPTS, max_staleness=MAX_STALENESS, advantage_norm='minibatch',
         normalizer='group')
     self.loop = Loop(
-        stream=stream or fakes.FakeStream(), samplers=samplers, verifier=place.verifier(),
-        batcher=batcher, trainer=trainer, publishers=place.publishers, ledger=ledger,
-        journal=journal, health=Health(self.stall_s), display=Display(1, False),
-        checkpoints=place.checkpoints(str(self.workdir / 'checkpoints'), keep=2),
-        sampling=Sampling(GROUP, 1.0, 1.0, 128), evaluation_sampling=Sampling(2, 0.0, 1.0, 128),
-        evaluation_prompts=fakes.FakeStream().held_out(3), evaluation_every=evaluation_every,
-        checkpoint_every=c.checkpoints.every, prompts_per_batch=PROMPTS, patience_batches=20,
-        places=place.places, transfers=place.transfers, check_trainer=place.check_trainer,
-        discard_in_flight=c.runtime.mode == 'ray_lockstep')
-    place.on_lost(self.loop.reissue)
+        Roles(stream or fakes.FakeStream(), samplers, runtime.verifier(), batcher, trainer,
+              runtime.checkpoints(str(self.workdir / 'checkpoints'), keep=2), runtime),
+        Books(ledger, journal, Health(self.stall_s), Display(1, False)),
+        Settings(Sampling(GROUP, 1.0, 1.0, 128), Sampling(2, 0.0, 1.0, 128),
+                 fakes.FakeStream().held_out(3), evaluation_every=evaluation_every,
+                 checkpoint_every=c.checkpoints.every, prompts_per_batch=PROMPTS,
+                 patience_batches=20, discard_in_flight=lockstep_mode))
+    runtime.on_lost(self.loop.reissue)
     self.loop.save()
     # From here on a call may take no longer than that; starting may.
-    for role in (place._group, *samplers):
+    for role in (runtime._gang, *samplers):
       role._deadline_s = self.call_s
-    (lockstep if c.runtime.mode == 'ray_lockstep' else threads).run(self.loop, steps)
+    (lockstep if lockstep_mode else threads).run(self.loop, steps)
     return self.loop
 
   def handle(self, name):
-    return next(h for h in self.place.handles if h.name == name)
+    return next(h for h in self.runtime.handles if h.name == name)
 
 
 def until(holds):
@@ -153,16 +152,16 @@ SLOW = ('a verifier host freezes', 'a trainer process freezes')
     pytest.param(*fault, id=what, marks=[pytest.mark.long] if what in SLOW else [])
     for what, fault in FAULTS.items()])
 def test_every_prompt_is_trained_once_though(tmp_path, name, number):
-  with ClusterRuntime(tmp_path, trainers=2, samplers=2, verifiers=2,
+  with Cluster(tmp_path, trainers=2, samplers=2, verifiers=2,
                heartbeat_s=FROZEN_S if number == signal.SIGSTOP else HEARTBEAT_S) as running:
-    pids = [h.where.get('pid') for h in running.place.handles]
+    pids = [h.where.get('pid') for h in running.runtime.handles]
     fault = once_something_is_trained(
         running, lambda: os.kill(running.handle(name).where['pid'], number))
     # Long enough that the fault falls into the run, however late it is.
     loop = running.run(40, evaluation_every=7)
     fault.join()
-    pids += [h.where.get('pid') for h in running.place.handles]
-    lost = {h.name for h in running.place.handles if h.lost}
+    pids += [h.where.get('pid') for h in running.runtime.handles]
+    lost = {h.name for h in running.runtime.handles if h.lost}
     assert name in lost and {n.split('-')[0] for n in lost} == {name.split('-')[0]}
   accounted(tmp_path, 40, loop.journal.summary())
   assert loop.trainer.version == 40 and loop.ledger.counts['trained'] == 40 * PROMPTS
@@ -180,17 +179,17 @@ class Poisoned(fakes.FakeStream):
 
 
 def test_a_prompt_that_kills_every_sampler_is_dropped_and_counted(tmp_path, capfd):
-  with ClusterRuntime(tmp_path, samplers=1, restarts=5) as running:
+  with Cluster(tmp_path, samplers=1, restarts=5) as running:
     loop = running.run(6, stream=Poisoned())
-    roles = loop.roles()
+    roles = loop.role_status()
     # What Ray has to say of the deaths, sooner or later, is not printed over the display.
     told = tmp_path / 'ray.log'
     until(lambda: told.exists() and 'A worker died or was killed' in told.read_text())
     assert 'raylet' not in ''.join(capfd.readouterr())
   assert set(roles) == {'trainer-0', 'sampler-0', 'verifier-0'}
-  for standing in roles.values():
-    assert standing.doing and 'pid' in standing.where and standing.heard_s < DEADLINE_S
-    assert standing.queue >= 0
+  for status in roles.values():
+    assert status.doing and 'pid' in status.where and status.heard_s < DEADLINE_S
+    assert status.queue >= 0
   # The run ends when the last weights are made; whether the sampler has them yet depends.
   assert roles['trainer-0'].version == 6 and 1 <= roles['sampler-0'].version <= 6
   assert roles['verifier-0'].version is None
@@ -205,13 +204,13 @@ def test_a_role_that_cannot_be_kept_alive_stops_the_run_with_its_name(tmp_path):
       return Prompt(ordinal, Problem(f'p{ordinal}', 'poison', 'x', 'fake'),
                     super().prompt(ordinal).tokens)
 
-  with (ClusterRuntime(tmp_path, samplers=1, restarts=1) as running,
+  with (Cluster(tmp_path, samplers=1, restarts=1) as running,
         pytest.raises(RuntimeError, match='sampler-0 was lost 2 times in a row')):
     running.run(6, stream=Deadly())
 
 
 class Tenant:
-  """Takes the place of a sampler."""
+  """Takes the resources of a sampler."""
 
   def here(self):
     return True
@@ -219,20 +218,20 @@ class Tenant:
 
 def test_a_sampler_joins_when_there_is_room_and_may_leave_for_good(tmp_path):
   """As where a preempted node comes late, and where one goes and none comes in its place."""
-  take_place = lambda: ray.remote(num_cpus=0, resources=dict(sampler=1))(Tenant).remote()
-  tenant = take_place()
+  take_resources = lambda: ray.remote(num_cpus=0, resources=dict(sampler=1))(Tenant).remote()
+  tenant = take_resources()
   assert ray.get(tenant.here.remote(), timeout=DEADLINE_S)
   joined = []
 
   def come_and_go():
     loop = running.loop
-    late = next(h for h in running.place.handles if h.name.startswith('sampler') and not h.where)
+    late = next(h for h in running.runtime.handles if h.name.startswith('sampler') and not h.where)
     role = loop.samplers[int(late.name[-1])]
     ray.kill(tenant)
     until(lambda: role.counts['tokens'] > 0)
     joined.append((late.name, role.version))
-    # First in the queue for the place that the sampler is about to lose.
-    another = take_place()
+    # First in the queue for the resources that the sampler is about to lose.
+    another = take_resources()
     leaving = running.handle('sampler-0')
     os.kill(leaving.where['pid'], signal.SIGKILL)
     assert ray.get(another.here.remote(), timeout=DEADLINE_S)
@@ -244,9 +243,9 @@ def test_a_sampler_joins_when_there_is_room_and_may_leave_for_good(tmp_path):
 
   def evaluated():
     lines = (tmp_path / 'metrics.jsonl').read_text().split('\n')[:-1]
-    return [json.loads(line).get('held_out_version', 0) for line in lines]
+    return [json.loads(line).get('eval/version', 0) for line in lines]
 
-  with ClusterRuntime(tmp_path, samplers=2) as running:
+  with Cluster(tmp_path, samplers=2) as running:
     thread = once_something_is_trained(running, come_and_go)
     loop = running.run(100_000, evaluation_every=1)
     thread.join()
@@ -256,7 +255,7 @@ def test_a_sampler_joins_when_there_is_room_and_may_leave_for_good(tmp_path):
 
 
 def test_rows_go_to_the_process_that_holds_them(tmp_path):
-  with ClusterRuntime(tmp_path, mode='ray_lockstep', trainers=2) as running:
+  with Cluster(tmp_path, mode='ray_lockstep', trainers=2) as running:
     loop = running.run(3)
   assert loop.trainer.version == 3
   accounted(tmp_path, 3)
@@ -264,7 +263,7 @@ def test_rows_go_to_the_process_that_holds_them(tmp_path):
 
 def test_a_completion_that_kills_every_verifier_host_is_dropped_and_counted(tmp_path):
   roles = fake_actors.Roles(VerifierActor=fake_actors.FragileVerifier)
-  with ClusterRuntime(tmp_path, roles=roles, verifiers=2, restarts=3) as running:
+  with Cluster(tmp_path, roles=roles, verifiers=2, restarts=3) as running:
     loop = running.run(6)
   assert loop.ledger.counts['failed'] == 1
   lines = accounted(tmp_path, 6, loop.journal.summary())
@@ -276,7 +275,7 @@ def test_a_completion_that_kills_every_verifier_host_is_dropped_and_counted(tmp_
     ('TrainerActor', 'DyingTrainer', 1, 'trainer-0 was lost 2 times in a row .*runtime.restarts=1.*'
                                        "ArithmeticError.*the chip is on fire"),
     pytest.param(
-        'VerifierActor', 'DyingVerifier', 1, 'verifier-0 was lost 2 times in a row .*no memory left',
+        'VerifierActor', 'DyingVerifier', 1, 'verifier-0 was lost 2 times in a row .*no memory',
         marks=pytest.mark.long),
     pytest.param(
         'TrainerActor', 'HangingTrainer', 0, 'trainer-0 was lost 1 times in a row .*'
@@ -285,7 +284,7 @@ def test_a_role_that_fails_whatever_is_done_stops_the_run_with_its_name_and_last
     tmp_path, role, kind, restarts, words):
   roles = fake_actors.Roles(**{role: getattr(fake_actors, kind)})
   call_s = 3.0 if kind == 'HangingTrainer' else DEADLINE_S
-  with ClusterRuntime(tmp_path, roles=roles, restarts=restarts, call_s=call_s) as running:
+  with Cluster(tmp_path, roles=roles, restarts=restarts, call_s=call_s) as running:
     with pytest.raises(RuntimeError) as caught:
       running.run(6)
     cause = caught.value.__cause__ if 'failed: ' in str(caught.value) else None
@@ -293,13 +292,13 @@ def test_a_role_that_fails_whatever_is_done_stops_the_run_with_its_name_and_last
 
 
 @pytest.mark.parametrize('role, kind, words', [
-    ('SamplerActor', 'IdleSampler', 'Prompt 0 is the oldest on its way: sampler-0 has it, 0 of its'),
+    ('SamplerActor', 'IdleSampler', 'Prompt 0 is the oldest on its way: sampler-0 has it, 0 of'),
     pytest.param(
         'VerifierActor', 'IdleVerifier', r'0 of its 4 completions are scored, and \d\d of all wait',
         marks=pytest.mark.long)])
 def test_a_host_that_answers_and_does_nothing_is_named(tmp_path, role, kind, words):
   roles = fake_actors.Roles(**{role: getattr(fake_actors, kind)})
-  with (ClusterRuntime(tmp_path, roles=roles, stall_s=3.0) as running,
+  with (Cluster(tmp_path, roles=roles, stall_s=3.0) as running,
         pytest.raises(TimeoutError, match=words)):
     running.run(6)
 
@@ -318,20 +317,20 @@ class Cut(fakes.FakeStream):
 
 @pytest.mark.long
 def test_a_call_that_never_answers_costs_its_sampler_and_no_prompt(tmp_path):
-  with ClusterRuntime(tmp_path, samplers=2, call_s=15.0) as running:
+  with Cluster(tmp_path, samplers=2, call_s=15.0) as running:
     loop = running.run(10, stream=Cut())
-    lost = {h.name for h in running.place.handles if h.lost}
+    lost = {h.name for h in running.runtime.handles if h.lost}
   assert lost and lost <= {'sampler-0', 'sampler-1'}
   lines = accounted(tmp_path, 10, loop.journal.summary())
   assert 5 in {line['ordinal'] for line in lines}
 
 
 @pytest.mark.long
-def test_a_network_that_is_slow_for_a_while_costs_nobody_his_place(tmp_path):
+def test_a_network_that_is_slow_for_a_while_costs_no_process(tmp_path):
   roles = fake_actors.Roles(SamplerActor=fake_actors.LateSampler)
-  with ClusterRuntime(tmp_path, roles=roles, samplers=2, heartbeat_s=6.0) as running:
+  with Cluster(tmp_path, roles=roles, samplers=2, heartbeat_s=6.0) as running:
     loop = running.run(10)
-    assert not any(h.lost for h in running.place.handles)
+    assert not any(h.lost for h in running.runtime.handles)
   accounted(tmp_path, 10, loop.journal.summary())
 
 
@@ -342,17 +341,17 @@ def run_to_the_end(workdir, roles, **changed):
       'checkpoints.every': 3, 'cold_start.steps': 10, 'cold_start.examples': 64,
       'batching.row_tokens': 128, 'evaluation.problems': 2, 'runtime.restarts': 2, **changed})
   said, guard = [], jax.config.jax_transfer_guard
-  with ray_cluster.ClusterRuntime(c, workdir, roles=roles) as place:
+  with ray_cluster.ClusterRuntime(c, workdir, roles=roles) as runtime:
     display = Display(c.total_steps, False)
     display.note = said.append
-    run = train.Run(c, workdir, display, Health(DEADLINE_S), checks.prepare(c), place.verifier(),
-                    place)
+    run = Run(c, workdir, checks.prepare(c), runtime, runtime.verifier(), Health(DEADLINE_S),
+              display)
     try:
       run.train()
     finally:
       jax.config.update('jax_transfer_guard', guard)
       run.close()
-    lost = {handle.name: handle.lost for handle in place.handles}
+    lost = {handle.name: handle.lost for handle in runtime.handles}
   return said, lost, json.loads((workdir / 'summary.json').read_text())
 
 
@@ -388,9 +387,9 @@ def test_in_lockstep_all_is_as_if_the_trainer_had_not_died_whoever_waited_for_it
 def test_weights_go_by_device_or_where_that_fails_by_the_host(tmp_path, trainer, transport):
   roles = fake_actors.Roles(TrainerActor=getattr(lending_actors, trainer),
                            SamplerActor=lending_actors.Sampler)
-  with ClusterRuntime(tmp_path, roles=roles, trainers=2) as running:
+  with Cluster(tmp_path, roles=roles, trainers=2) as running:
     running.run(6)
-    assert f'by {transport}' in str(running.place.places()['sampler-0'])
+    assert f'by {transport}' in str(running.runtime.role_status()['sampler-0'])
   accounted(tmp_path, 6)
   lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
   figures = lines[-1]

@@ -11,7 +11,7 @@ import pytest
 from magistral_jax.records import Completion, Problem, Verdict
 
 pytest.importorskip('ray', reason='the extra [cluster] is not installed')
-from magistral_jax.orchestration.health import LOST_TOO_OFTEN, Lost  # noqa: E402
+from magistral_jax.orchestration.roles import LOST_TOO_OFTEN, Lost  # noqa: E402
 from magistral_jax.runtime import verifier_proxy  # noqa: E402
 
 DEADLINE_S = 100.0
@@ -19,7 +19,7 @@ PROBLEM = Problem('p', 'problem', 'x', 'fake')
 
 
 class RoleActor:
-  """A host that answers when the test says so, as orchestration.host.ActorHandle shows it."""
+  """A host that answers when the test says so, as runtime/actor_handle.py: ActorHandle does."""
 
   def __init__(self, name):
     self.name, self.where, self.lost = name, dict(node='here', pid=1), 0
@@ -158,7 +158,7 @@ def test_a_host_that_does_not_answer_within_the_deadline_is_lost_and_another_jud
   hung.come()
   (judged, verdict), = role.drain()
   assert judged.ordinal == 0 and verdict.detail == 'verifier-1'
-  assert role.pending() == 0 and role.drain() == [] and role.stats()['hosts_lost'] == 1
+  assert role.pending() == 0 and role.drain() == [] and role.stats()['processes_lost'] == 1
 
 
 def test_an_answer_that_is_there_is_taken_however_late_anybody_looks(clock):
@@ -170,7 +170,7 @@ def test_an_answer_that_is_there_is_taken_however_late_anybody_looks(clock):
   assert ordinals(role.drain()) == [0] and host.lost == 0
 
 
-def test_of_hosts_lost_together_the_first_that_is_back_judges_everything(clock):
+def test_of_processes_lost_together_the_first_that_is_back_judges_everything(clock):
   hosts, role = verifier(3)
   put(role, *range(9))
   role.drain()
@@ -212,7 +212,7 @@ def test_a_completion_of_which_three_hosts_die_is_an_error_and_no_other_with_it(
         host.judge()
   assert deaths == LOST_TOO_OFTEN == 3 and role.pending() == 0
   assert collections.Counter(v.status for v in verdicts.values()) == dict(correct=5, error=1)
-  assert verdicts[5].status == 'error' and '3 verifier hosts' in verdicts[5].detail
+  assert verdicts[5].status == 'error' and '3 verifier processes' in verdicts[5].detail
 
 
 def test_what_was_given_up_is_told_without_waiting(clock):
@@ -235,7 +235,7 @@ def test_it_is_full_by_what_all_hosts_have(clock):
   assert role.full and role.pending() == 5 == sum(role.in_hand().values())
   other.judge()
   assert len(role.drain()) == 2 and not role.full
-  assert role.stats() == dict(judged=2, latency_p50=2.0, hosts_lost=0)
+  assert role.stats() == dict(judged=2, latency_p50=2.0, processes_lost=0)
   slow.judge(1)
   role.drain()
   assert role.stats()['judged'] == 3 and role.stats()['latency_p50'] == 2.0

@@ -1,8 +1,8 @@
-"""What the training command sets up before a run begins."""
+"""What a run sets up before it begins."""
 import jax
 import pytest
 
-from magistral_jax import train
+from magistral_jax.orchestration.run import keep_compiled
 
 
 @pytest.fixture
@@ -14,11 +14,11 @@ def cache():
 
 def test_compiled_programs_stay_in_the_workdir(tmp_path, cache):
   jax.config.update('jax_compilation_cache_dir', None)
-  train.keep_compiled(tmp_path)
+  keep_compiled(tmp_path)
   assert cache() == str(tmp_path / 'compiled')
 
 
 def test_unless_another_folder_is_named(tmp_path, cache):
   jax.config.update('jax_compilation_cache_dir', str(tmp_path / 'shared'))
-  train.keep_compiled(tmp_path)
+  keep_compiled(tmp_path)
   assert cache() == str(tmp_path / 'shared')

@@ -1,0 +1,291 @@
+"""One run in one workdir, from its start or from its newest checkpoint to its report.
+
+    cold start  ->  evaluation  ->  the loop, in one of MODES  ->  evaluation  ->  report
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from pathlib import Path
+
+import jax
+
+from magistral_jax.batching.role import Batcher
+from magistral_jax.batching.staleness import window_groups
+from magistral_jax.experiment import build, checks, cli, values
+from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment, write_experiment
+from magistral_jax.orchestration import cold_start, evaluations, lockstep, report, threads
+from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.journal import Journal
+from magistral_jax.orchestration.ledger import Ledger
+from magistral_jax.orchestration.loop import Books, Loop, Roles, Settings
+from magistral_jax.orchestration.roles import Checkpoints, Lost, Runtime, Trainer, Verifier
+
+# How the roles take their turns, by runtime.mode.
+MODES = dict(threads=threads.run, lockstep=lockstep.run, ray=threads.run,
+             ray_lockstep=lockstep.run)
+LOCKSTEP = ('lockstep', 'ray_lockstep')
+# Completions of the last evaluation that the report shows.
+SAMPLES = 3
+
+
+class UnsavedError(RuntimeError):
+  """The failure of a run that has come to its end while its last weights are not on disk."""
+
+
+class Run:
+  """One run: builds the loop, then cold start, loop, report. All calls from the main thread.
+
+  Args:
+    c: the config, checked; parts: what `checks.prepare` made of it.
+    workdir: the folder of the run's files, which no other run uses meanwhile.
+    runtime, verifier: where the roles run, and the verifier that it made.
+    health, display: of this run alone.
+  """
+
+  def __init__(self, c, workdir: Path, parts: checks.Parts, runtime: Runtime, verifier: Verifier,
+               health: Health, display: Display):
+    self.c, self.workdir, self.display, self.health = c, workdir, display, health
+    self.tok, self.config, self.stream = parts.tokenizer, parts.config, parts.stream
+    self.runtime, self.verifier = runtime, verifier
+    self.evaluation_prompts = self.stream.held_out(c.evaluation.problems)
+    self.checkpoints = runtime.checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
+    self.ledger = Ledger(None if c.runtime.mode in LOCKSTEP else window_groups(
+        c.batching.max_staleness, c.batching.prompts_per_batch))
+    self.journal = Journal(workdir, self.ledger)
+    self.sampling, self.evaluation_sampling = build.samplings(c)
+    self.samples: list[tuple[str, str, float]] = []    # Problem, completion, reward.
+    self.samplers = []
+
+  def train(self) -> None:
+    """Runs from the newest checkpoint, or from the start, to the report or to a request to stop.
+
+    Raises:
+      UnsavedError: the run has ended and its last weights could not be saved.
+      RuntimeError, TimeoutError: a role failed or made no progress; what was trained is saved.
+    """
+    self.display.watch(self.runtime.role_status)
+    self.trainer = self._begin()
+    if self.trainer is None:
+      self.display.note('Stopped in the cold start; the same command goes on from there.')
+      return
+    loop = self._loop()
+    # From here on every byte between host and device is moved on purpose, in all threads.
+    jax.config.update('jax_transfer_guard', 'disallow')
+    self.display.phase('reinforcement learning', self.c.total_steps)
+    while True:
+      try:
+        MODES[self.c.runtime.mode](loop, self.c.total_steps)
+      finally:
+        # Also after a failure: what was trained is kept.
+        loop.save()
+        self.checkpoints.wait()
+      try:
+        saved = self.checkpoints.latest()    # Raises Lost if the trainer was lost while saving.
+        break
+      except Lost as error:
+        loop.recover(error)
+    if not self.health.stopping.is_set():
+      self._end(loop)
+    elif saved == self.trainer.version:
+      self.display.note(f'Stopped at step {saved} and saved; the same command goes on from there.')
+    if saved != self.trainer.version:
+      raise UnsavedError(f'the weights of step {self.trainer.version} could not be saved in '
+                         f'{self.workdir}, whose newest checkpoint is of step {saved}: make room '
+                         f'there, then the same command goes on from that one.')
+
+  def close(self) -> None:
+    """Closes the run's files."""
+    self.journal.close()
+    self.checkpoints.close()
+
+  def _begin(self) -> Trainer | None:
+    """The trainer that the loop begins with; None if asked to stop in the cold start.
+
+    A checkpoint of it is on disk then, and its weights are in the samplers.
+    """
+    while True:
+      try:
+        trainer = self._resumed()
+        self._note_changes()
+        write_experiment(str(self.workdir), self.config, build.tokenizer_file(self.c),
+                         json.loads(self.c.to_json_best_effort()))
+        trainer = trainer or self._warmed_up()
+        if trainer is not None:
+          self._save_first(trainer)
+        return trainer
+      except Lost as error:
+        began = time.monotonic()
+        self.runtime.restart(error)
+        self.display.note(f'The trainer was lost before the loop and is back after '
+                          f'{time.monotonic() - began:.0f} s. {str(error).splitlines()[0][:200]}')
+
+  def _note_changes(self) -> None:
+    """Says which keys of the config differ from the run before this one in the same workdir."""
+    if self.checkpoints.latest() is None or not (self.workdir / EXPERIMENT).exists():
+      return
+    before = dict(values.flat(read_experiment(str(self.workdir))['config']))
+    now = dict(values.flat(json.loads(self.c.to_json_best_effort())))
+    for key in sorted(now.keys() & before.keys()):
+      if now[key] != before[key]:
+        self.display.note(f'Changed since the last time: {key} was {before[key]}, is {now[key]}.')
+
+  def _resumed(self) -> Trainer | None:
+    """The trainer of the newest checkpoint, the journal set back to it; None if there is none."""
+    if self.checkpoints.latest() is None:
+      if self.journal.measured('seed') is None:
+        self.journal.start_over()
+        self.journal.note(seed=self.c.seed)
+      return None
+    with cli.one_sentence():
+      trainer = self._restored(self.checkpoints)
+    self._offer_weights(trainer, trainer.version)
+    return trainer
+
+  def _save_first(self, trainer: Trainer) -> None:
+    """Saves what the loop begins with, and removes the checkpoints of the cold start."""
+    self.checkpoints.save(trainer, self.journal.record(), None)
+    self.checkpoints.wait()
+    # Raises Lost if the trainer was lost meanwhile; None if the disk is full.
+    if self.checkpoints.latest() is not None:
+      shutil.rmtree(self.workdir / 'cold_start', ignore_errors=True)
+
+  def _warmed_up(self) -> Trainer | None:
+    """A trainer after the cold start, with evaluations before and after; None if asked to stop.
+
+    The cold start goes on where an earlier run left it.
+    """
+    if not self.c.cold_start.steps:
+      with cli.one_sentence():     # The files of a checkpoint are read only here.
+        trainer = self.runtime.trainer()
+      self._offer_weights(trainer, trainer.version)
+      if self.journal.measured('accuracy_start') is None:
+        self._evaluate('start')
+      self.journal.note(accuracy_cold_start=None)
+      return trainer
+    saved = self.runtime.checkpoints(str(self.workdir / 'cold_start'), keep=1)
+    trainer = self._cold_trainer(saved)
+    self._offer_weights(trainer, -1)
+    if self.journal.measured('accuracy_start') is None:
+      self._evaluate('start')
+    self._cold_start(trainer, saved)
+    saved.close()
+    if self.health.stopping.is_set():
+      return None
+    self._offer_weights(trainer, 0)
+    self._evaluate('cold_start')
+    # Another optimizer: its moments and its step count begin at zero.
+    return self.runtime.trainer(trainer)
+
+  def _cold_trainer(self, saved: Checkpoints) -> Trainer:
+    """The trainer of the cold start, from where an earlier run of it was stopped, if one was."""
+    changed = {k: self.c.cold_start[k] for k in ('learning_rate', 'warmup_steps')}
+    with cli.one_sentence():       # The files of a checkpoint are read only here.
+      if saved.latest() is None:
+        return self.runtime.trainer(**changed)
+      return self._restored(saved, **changed)
+
+  def _restored(self, checkpoints: Checkpoints, **changed) -> Trainer:
+    """A trainer as the newest of `checkpoints` has it, the journal set back to the same moment."""
+    trainer, record = self.runtime.restored(checkpoints, **changed)
+    self.journal.restore(record)
+    # Prompts and draws are addressed by the seed: another one would not know what was trained.
+    if self.journal.measured('seed') != self.c.seed:
+      raise ValueError(f'seed={self.c.seed}, but the run in {self.workdir} began with '
+                       f'seed={self.journal.measured("seed")}: keep that one, or take another '
+                       f'--workdir.')
+    self.display.note(f'Resumed at step {trainer.version} of {self.workdir}.')
+    return trainer
+
+  def _cold_start(self, trainer: Trainer, saved: Checkpoints) -> None:
+    c = self.c.cold_start
+    self.display.phase('cold start', c.steps)
+    examples = build.cold_start_examples(self.c, self.tok, self.config, self.stream)
+    self.display.note(f'Cold start: {len(examples)} examples of a row or less.')
+    cold_start.run(
+        trainer, examples, steps=c.steps, rows=c.rows, row_tokens=self.c.batching.row_tokens,
+        patches=build.patches(self.c, self.config), seed=self.c.seed,
+        stopping=self.health.stopping, save_every=self.c.checkpoints.every,
+        save=lambda: saved.save(trainer, self.journal.record(), None),
+        progress=lambda step, m: self.display.update(dict(step=step, loss=m['loss'])))
+
+  def _offer_weights(self, trainer: Trainer, version: int) -> None:
+    """Makes the samplers, or offers the trainer's weights to those there are."""
+    snapshots = self.runtime.publisher.snapshots(trainer, version)
+    if not self.samplers:
+      self.samplers = self.runtime.samplers(snapshots)
+      return
+    for sampler, snapshot in zip(self.samplers, snapshots, strict=True):
+      sampler.offer(snapshot)
+
+  def _evaluate(self, stage: str) -> None:
+    """Holds an evaluation on the samplers' newest weights and keeps its result for the summary."""
+    prompts, sampling = self.evaluation_prompts, self.evaluation_sampling
+    if not prompts or self.health.stopping.is_set():
+      return
+    self.display.phase(f'evaluation: {stage}', len(prompts) * sampling.samples)
+    result, evaluation = evaluations.hold(
+        prompts, sampling, self.samplers, self.verifier, deadline_s=self.health.deadline_s,
+        check=self.runtime.check_trainer, progress=lambda done, total: self.display.update(
+            dict(progress={'evaluation': f'{done} of {total} completions scored'})))
+    self.journal.note(**{f'accuracy_{stage}': result.accuracy,
+                         f'accuracy_{stage}_se': result.accuracy_se})
+    self.display.note(f'Held-out accuracy ({stage}): {result.accuracy:.3f} ± '
+                      f'{result.accuracy_se:.3f}, {result.problems} problems x {result.samples}, '
+                      f'{result.mean_tokens:.0f} tokens. {result.statuses}')
+    pairs = list(evaluation.answers.values())
+    problems = {p.ordinal: p.problem.text for p in prompts}
+    shown = random.Random(0).sample(pairs, min(SAMPLES, len(pairs)))
+    self.samples = [(problems[completion.ordinal], completion.text, verdict.reward)
+                    for completion, verdict in shown]
+
+  def _loop(self) -> Loop:
+    c, b = self.c, self.c.batching
+    batcher = Batcher(
+        group_size=c.sampler.group_size, microbatch_rows=c.trainer.microbatch_rows,
+        max_new_tokens=c.sampler.max_new_tokens, patches=build.patches(c, self.config),
+        **{k: b[k] for k in ('prompts_per_batch', 'minibatches', 'max_staleness', 'row_tokens',
+                             'advantage_norm', 'normalizer')})
+    loop = Loop(
+        Roles(self.stream, self.samplers, self.verifier, batcher, self.trainer, self.checkpoints,
+              self.runtime),
+        Books(self.ledger, self.journal, self.health, self.display),
+        Settings(self.sampling, self.evaluation_sampling, self.evaluation_prompts,
+                 evaluation_every=c.evaluation.every, checkpoint_every=c.checkpoints.every,
+                 prompts_per_batch=b.prompts_per_batch, patience_batches=b.patience_batches,
+                 discard_in_flight=c.runtime.mode in LOCKSTEP))
+    self.runtime.on_lost(loop.reissue)
+    return loop
+
+  def _end(self, loop: Loop) -> None:
+    """Holds the last evaluation and writes the report."""
+    if loop.exhausted:
+      self.display.note(f'Ended at step {self.trainer.version}: {loop.patience} groups gave not '
+                        f'one batch of groups with different rewards. All is solved, or nothing '
+                        f'is.')
+    for sampler in self.samplers:
+      sampler.abandon()
+    evaluations.discard(self.verifier, self.health.deadline_s)
+    self.display.watch(self.runtime.role_status)
+    while True:
+      try:
+        loop.publish()
+        self._evaluate('final')
+        break
+      except Lost as error:
+        loop.recover(error)
+    self.journal.note(failed_saves=self.checkpoints.failed_saves)
+    report.finish(self.workdir, self.journal.summary(), self.samples)
+
+
+def keep_compiled(workdir: Path) -> None:
+  """Keeps what XLA compiles in the workdir, for a run or a role that starts again.
+
+  JAX_COMPILATION_CACHE_DIR, if set, names another folder.
+  """
+  if not jax.config.jax_compilation_cache_dir:
+    jax.config.update('jax_compilation_cache_dir', str(workdir.resolve() / 'compiled'))
