@@ -3,13 +3,14 @@
     python tests/faults/campaign.py --faults=50 --seed=0 [--network] [--transport=device]
 
 Trains the quickstart with every role in a process of its own, and strikes one process after
-another, first in the evaluations and the cold start before the loop, then in the loop, at last in the
-last evaluation: SIGKILL; SIGSTOP for good, which the watch must notice; SIGSTOP for a while,
-which nobody may take for a death; SIGSTOP most of the time, which makes it slow; with --network,
-its network cut for longer than the watch allows, and for less. Afterwards each ordinal must have
-been trained once or be accounted for, accuracy must have been reached, and no process may be left.
-Prints what was struck, what came of it and what it cost, and one JSON object. --roles=fake has no
-model behind it, for the wires alone. Exit status 1 if anything does not hold.
+another, first in the evaluations and the cold start before the loop, then in the loop, at last in
+the final evaluation: SIGKILL; SIGSTOP for good, which the watchdog must notice; SIGSTOP for a
+while, which must not count as a death; SIGSTOP most of the time, which makes the process slow; with
+--network, its network cut for longer than the watchdog allows, and for less. Afterwards each
+ordinal must have been trained once or be accounted for, accuracy must have been reached, and no
+process may be left.
+Prints what was struck, what came of it and what it cost, and one JSON object. --roles=fake puts
+fakes without a model behind the loop. Exit status 1 if anything does not hold.
 """
 
 import argparse
@@ -32,8 +33,8 @@ import psutil
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from magistral_jax import train  # noqa: E402
 from magistral_jax.experiment import checks, cli, values  # noqa: E402
+from magistral_jax.orchestration import run as runs  # noqa: E402
 from magistral_jax.orchestration.display import Display  # noqa: E402
 from magistral_jax.orchestration.health import Health  # noqa: E402
 from magistral_jax.runtime import actors, ray_cluster  # noqa: E402
@@ -56,12 +57,12 @@ FAKE = {
 
 
 class Striker(threading.Thread):
-  """Strikes a process, waits until the run is well again, and strikes the next."""
+  """Strikes a process, waits until the run has recovered, and strikes the next."""
 
-  def __init__(self, run, place, health, *, faults: int, seed: int, kinds, phases,
+  def __init__(self, run, runtime, health, *, faults: int, seed: int, kinds, phases,
                heartbeat_s: float, most_s: float):
     super().__init__(name='striker', daemon=True)
-    self._run, self._place, self._health = run, place, health
+    self._run, self._runtime, self._health = run, runtime, health
     self._faults, self._rng, self._kinds = faults, random.Random(seed), kinds
     self._before, self._after = phases
     self._heartbeat_s, self._most_s = heartbeat_s, most_s
@@ -75,13 +76,13 @@ class Striker(threading.Thread):
       self._fault(0.0, 0.5)
     self._await('reinforcement learning')
     while len(self.struck) < self._faults - len(self._after) and not self.failure:
-      usual_s = self._well()
+      usual_s = self._recovered()
       if usual_s is None:
-        self.failure = f'not well again within {self._most_s:.0f} s of {self.struck[-1:]}'
+        self.failure = f'not recovered within {self._most_s:.0f} s of {self.struck[-1:]}'
         break
       # An update takes its time without a fault too.
       self._fault(usual_s, 1.5)
-    # No more updates than the run has made: it ends, and holds its last evaluation.
+    # The run ends after its current update, and holds its final evaluation.
     self._health.enough.set()
     for phase in self._after:
       self._await(phase)
@@ -96,21 +97,21 @@ class Striker(threading.Thread):
     return bool(self.failure or self._health.stopping.is_set() or self._run.over.is_set())
 
   def _fault(self, usual_s: float, pause_s: float) -> None:
-    """Strikes one process after a pause of at most so long, and waits until the run is well."""
+    """Strikes one process after a pause of at most so long; waits until the run has recovered."""
     time.sleep(self._rng.uniform(0, pause_s))
     kind = self._kinds[len(self.struck) % len(self._kinds)]
-    handle = self._rng.choice([h for h in self._place.handles if h.where] or [None])
+    handle = self._rng.choice([h for h in self._runtime.handles if h.where] or [None])
     if handle is None or self._over():
       return
     lost = handle.lost
-    strike = dict(role=handle.name, kind=kind, at=self._run.display.place())
+    strike = dict(role=handle.name, kind=kind, at=self._run.display.position())
     began = time.monotonic()
     with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
       self._strike(handle.where['pid'], kind)
-    well_s = self._well(until=lambda: kind not in DEADLY or handle.lost > lost)
+    recovered_s = self._recovered(until=lambda: kind not in DEADLY or handle.lost > lost)
     strike |= dict(seconds=time.monotonic() - began, restarted=handle.lost > lost)
-    if well_s is None:
-      self.failure = f'not well again within {self._most_s:.0f} s of {strike}'
+    if recovered_s is None:
+      self.failure = f'not recovered within {self._most_s:.0f} s of {strike}'
     strike['lost_s'] = max(0.0, strike['seconds'] - usual_s)
     self.struck.append(strike)
     print(describe(strike), flush=True)
@@ -130,31 +131,31 @@ class Striker(threading.Thread):
     else:
       cut = network.Cut(pid)
       try:
-        # Longer than the watch allows: it comes back when others have taken its place.
+        # Longer than the watchdog allows: it comes back after others have replaced it.
         time.sleep(a_while + (1.5 * self._heartbeat_s if kind == 'cut' else 0))
       finally:
         cut.heal()
 
-  def _well(self, until=lambda: True) -> float | None:
-    """Seconds until every role lives and the run has come further by one; or None.
+  def _recovered(self, until=lambda: True) -> float | None:
+    """Seconds until every role lives and the run has made one step; None if it takes too long.
 
-    By one update, so that 50 faults fit into the updates in which there is something to learn:
-    where nearly all is solved an update takes minutes.
+    One step, so that 50 faults fit into the updates in which there is something to learn: where
+    nearly all is solved an update takes minutes.
     """
     began, first = time.monotonic(), self._run.display.reached
     while time.monotonic() - began < self._most_s and not self._health.stopping.is_set():
-      for pid in {h.where.get('pid') for h in self._place.handles} - {None}:
+      for pid in {h.where.get('pid') for h in self._runtime.handles} - {None}:
         with contextlib.suppress(psutil.NoSuchProcess):
-          self.processes.add(psutil.Process(pid))   # Knows it from a later one of that number.
+          self.processes.add(psutil.Process(pid))   # Not equal to a later process of that id.
       if self._run.over.is_set() or (self._run.display.reached > first and until()
-                                     and all(h.where for h in self._place.handles)):
+                                     and all(h.where for h in self._runtime.handles)):
         return time.monotonic() - began
       time.sleep(0.05)
     return None
 
 
 class Watched(Display):
-  """A display that shows nothing and knows how far the run has come."""
+  """A display that shows nothing and counts the steps of the run."""
 
   def __init__(self, total_steps: int):
     self.phases: list[str] = []
@@ -168,38 +169,40 @@ class Watched(Display):
 
   def update(self, metrics) -> None:
     super().update(metrics)
-    # Of an evaluation, the number of answers. What is done again after a loss is not health.
-    done = metrics.get('step') or int(metrics.get('waits', {}).get('evaluation', '0').split()[0])
+    # Of an evaluation, the number of answers. Steps that are made again after a loss do not count.
+    answers = metrics.get('progress', {}).get('evaluation', '0').split()[0]
+    done = metrics.get('step') or int(answers)
     if done > self._best:
       self._best, self.reached = done, self.reached + 1
 
-  def place(self) -> str:
+  def position(self) -> str:
+    """Where the run is: 'cold start 12'."""
     return f'{self.phases[-1]} {self._best}'
 
 
 def stopped(pid: int, seconds: float) -> None:
-  """The process does nothing for a while."""
+  """Stops a process for a while."""
   os.kill(pid, signal.SIGSTOP)
   time.sleep(seconds)
   os.kill(pid, signal.SIGCONT)
 
 
 def describe(strike: dict) -> str:
-  return (f'{strike["role"]:12} {strike["kind"]:7} at {strike["at"]:26}: well again '
+  return (f'{strike["role"]:12} {strike["kind"]:7} at {strike["at"]:26}: recovered '
           f'after {strike["seconds"]:5.1f} s, {strike["lost_s"]:5.1f} s of them lost'
           f'{", restarted" if strike["restarted"] else ""}')
 
 
 class Enough(Health):
-  """Health that can also end the run well, at an update after the last fault."""
+  """Health that can also end the run as a success, at an update after the last fault."""
 
   def __init__(self, deadline_s):
     super().__init__(deadline_s)
     self.enough = threading.Event()
 
 
-class Run(train.Run):
-  """A run that ends when there have been faults and updates enough."""
+class Run(runs.Run):
+  """A run that ends when there have been enough faults and updates."""
 
   def _loop(self):
     loop = super()._loop()
@@ -207,24 +210,24 @@ class Run(train.Run):
     def update_and_look(batch):
       update(batch)
       if self.health.enough.is_set() and self.trainer.version >= self.least_steps:
-        loop.patience = 0     # Nothing left to learn: the loop ends as it ends when all is solved.
+        loop.patience = 0     # The loop ends as it does when all problems are solved.
     loop.update = update_and_look
     return loop
 
 
 def campaign(workdir: pathlib.Path, *, faults: int, seed: int, roles, overrides: dict,
              most_s: float, kinds=KINDS, phases=((), ())) -> dict:
-  """Runs it; returns what was struck and what holds."""
+  """Holds a campaign; returns the faults and what was found after them."""
   c = cli.load_config(str(ROOT / 'configs' / 'quickstart.py'))
   values.change(c, overrides)
   least_steps, c.total_steps = c.total_steps, 100_000
   health = Enough(c.runtime.deadline_s)
   began = time.monotonic()
-  with ray_cluster.ClusterRuntime(c, workdir, roles=roles) as place:
-    run = Run(c, workdir, Watched(c.total_steps), health, checks.prepare(c),
-              place.verifier(), place)
+  with ray_cluster.ClusterRuntime(c, workdir, roles=roles) as runtime:
+    run = Run(c, workdir, checks.prepare(c), runtime, runtime.verifier(), health,
+              Watched(c.total_steps))
     run.least_steps, run.over = least_steps, threading.Event()
-    striker = Striker(run, place, health, faults=faults, seed=seed, kinds=kinds,
+    striker = Striker(run, runtime, health, faults=faults, seed=seed, kinds=kinds,
                       phases=phases, heartbeat_s=c.runtime.heartbeat_s, most_s=most_s)
     striker.start()
     guard = jax.config.jax_transfer_guard
@@ -247,13 +250,13 @@ def campaign(workdir: pathlib.Path, *, faults: int, seed: int, roles, overrides:
 
 
 def left_behind(processes, patience_s: float = 30.0) -> list[int]:
-  """Which of the processes still run some time after the end."""
+  """Ids of the processes that still run some time after the end."""
   _, alive = psutil.wait_procs(processes, timeout=patience_s)
   return sorted(process.pid for process in alive)
 
 
 def accounts(workdir: pathlib.Path, steps: int) -> list[str]:
-  """What is wrong with the books: completions that stand twice, updates that lack some."""
+  """Faults in the run's files: completions that stand twice, updates that lack some."""
   lines = [json.loads(line) for line in (workdir / 'rollouts.jsonl').read_text().splitlines()]
   twice = [key for key, n in collections.Counter(
       (line['ordinal'], line['sample']) for line in lines).items() if n > 1]
@@ -270,7 +273,7 @@ def accounts(workdir: pathlib.Path, steps: int) -> list[str]:
 
 
 def verdict(found: dict, least_accuracy: float) -> list[str]:
-  """What does not hold."""
+  """Everything that does not hold, one sentence each."""
   wrong = list(found['accounts'])
   if found['failure']:
     wrong.append(found['failure'])
@@ -282,7 +285,7 @@ def verdict(found: dict, least_accuracy: float) -> list[str]:
 
 
 def summarise(struck: list[dict]) -> None:
-  """Prints the time lost, for each kind of fault and of role."""
+  """Prints the time lost for each kind of fault and each kind of role."""
   lost = collections.defaultdict(list)
   for strike in struck:
     lost[strike['kind'], strike['role'].split('-')[0]].append(strike['lost_s'])
@@ -311,7 +314,7 @@ def main() -> None:
     from tests.runtime import fake_actors as roles
     overrides, phases, args.least_accuracy = overrides | FAKE, ((), ()), 0.0
   with tempfile.TemporaryDirectory() as workdir:
-    train.keep_compiled(pathlib.Path(workdir))
+    runs.keep_compiled(pathlib.Path(workdir))
     found = campaign(pathlib.Path(workdir), faults=args.faults, seed=args.seed, roles=roles,
                      overrides=overrides, most_s=args.most_s,
                      kinds=KINDS + NETWORK * args.network, phases=phases)

@@ -1,17 +1,17 @@
-"""A pod, played on one machine: `launch/` brings up the quickstart on it, and parts of it fail.
+"""A pod simulated on one machine: `launch/` brings up the quickstart on it, and parts of it fail.
 
     python tests/faults/machines.py [--steps=110] [--transport=host]
 
-Every host has a network address, a name, processes and shared memory of its own (Linux namespaces,
-joined by a bridge); in common they have a folder, as the hosts of a pod have a bucket. The launcher
-is the real one, with the scripts that it sends to hosts, Ray's head, workers and jobs; only what
-rents machines is played, and what installs programs on them:
+Every machine has a network address, a name, processes and shared memory of its own (Linux
+namespaces, joined by a bridge); in common they have a folder, as the machines of a pod have a
+bucket. The launcher is the real one, with the scripts that it sends to machines, Ray's head,
+workers and jobs; only renting machines and installing programs on them are simulated:
 
     trainer's slice: head, trainer-1      sampler-0 + verifier-0      sampler-1 + verifier-1
 
-In the middle of the run the power of a sampler's machine fails, and the launcher has to bring
-another; then the cable of the other sampler's is pulled for longer than Ray believes in it, and
-put back. Prints what was seen and one JSON object; exit status 1 if anything does not hold. Needs
+In the middle of the run the power of a sampler's machine fails, and the launcher has to rent
+another; then the cable of the other sampler's machine is pulled for longer than Ray waits for it,
+and put back. Prints what was seen and one JSON object; exit status 1 if anything fails. Needs
 root, `unshare`, `nsenter`, `ip` and the extra [cluster].
 """
 
@@ -23,6 +23,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -44,7 +45,7 @@ from launch.slices import Slice  # noqa: E402
 from tests.faults.campaign import accounts  # noqa: E402
 
 HEARTBEAT_S = 10.0
-CUT_S = 60.0                                # Ray gives a silent host up after half of that.
+CUT_S = 60.0                                # Ray gives up a silent node after half of that.
 START_S, PATIENCE_S = 1200.0, 300.0         # The cold start and compiling, on a busy machine.
 JOB_FLAGS = {
     'batching.patience_batches': 10_000, 'checkpoints.every': 10, 'mesh.trainer.fsdp': 4,
@@ -53,20 +54,22 @@ JOB_FLAGS = {
 BUCKET, RUN = 'gs://played/run', '/mnt/gcs/played/run'
 TRAINER = Slice('played-trainer', 'trainer', 'v5p', '2x2x2')           # Two hosts.
 SAMPLERS = [Slice(f'played-sampler-{i}', 'sampler', 'v5p', '2x2x1') for i in range(2)]
+# As runtime/actor_handle.py: ActorHandle.start names processes.
+ROLE_TITLE = re.compile(r'ray::(trainer|sampler|verifier)-\d+')
 _INSIDE = 'MAGISTRAL_JAX_BRIDGE'
 
 
 def missing() -> str:
-  """What is needed and not here; '' if nothing is."""
+  """The tools and rights that are missing here; '' if none is."""
   tools = [tool for tool in ('unshare', 'nsenter', 'ip') if not shutil.which(tool)]
   return ', '.join(tools + ['root'] * bool(os.geteuid()))
 
 
 def enter() -> None:
-  """Runs this program again where a bridge can be made that nothing else of the machine sees."""
+  """Runs this program again in namespaces whose bridge nothing else of the machine sees."""
   if not os.environ.get(_INSIDE):
     if missing():
-      sys.exit(f'No machines can be played here: {missing()} missing.')
+      sys.exit(f'No machines can be simulated here: {missing()} missing.')
     os.execvpe('unshare', ['unshare', '--net', '--mount', sys.executable, *sys.argv],
                os.environ | {_INSIDE: '1'})
   for words in ('link set lo up', 'link add bridge0 type bridge', 'link set bridge0 up'):
@@ -74,7 +77,7 @@ def enter() -> None:
 
 
 class Machine:
-  """A host with programs and a bucket, till `power_off`."""
+  """A machine with programs and a bucket, until `power_off`."""
   _numbers = itertools.count()
 
   def __init__(self, role: str, bucket: pathlib.Path):
@@ -97,7 +100,7 @@ class Machine:
     if not self._holder.stdout.readline():
       raise RuntimeError('A namespace could not be made.')
     self._first, = psutil.Process(self._holder.pid).children()
-    # What a TPU host has by itself: its number of devices.
+    # A TPU machine knows its number of devices by itself.
     devices = 2 if role == 'trainer' else 1
     self._environment = dict(
         HOME=str(self._home), PATH=os.environ['PATH'], PYTHONPATH=str(ROOT), LANG='C.UTF-8',
@@ -119,9 +122,9 @@ class Machine:
     return self._holder.poll() is None
 
   def power_off(self) -> None:
-    """All its processes end at once, and nobody is told."""
+    """Ends all its processes at once, without notice to any other machine."""
     if self.alive:
-      # First the cable: else the kernel closes the connections, which is news.
+      # First the cable: otherwise the kernel closes the connections, which others notice.
       self.unplug()
       self._first.kill()
       self._holder.wait(30)
@@ -129,16 +132,17 @@ class Machine:
       shutil.rmtree(self._home)
 
   def roles(self, since: float) -> int:
-    """How many of a run's processes there began later than this (seconds since 1970)."""
+    """How many roles live in processes that began later than this (seconds since 1970)."""
     found = 0
     with contextlib.suppress(psutil.NoSuchProcess):
       for process in self._first.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-          found += process.create_time() > since and 'ray::RoleActor' in ' '.join(process.cmdline())
+          title = ' '.join(process.cmdline())
+          found += process.create_time() > since and bool(ROLE_TITLE.match(title))
     return found
 
   def cut(self) -> None:
-    """Nobody reaches it for a while."""
+    """Makes it unreachable for a while."""
     self.unplug()
     time.sleep(CUT_S)
     self.plug_in()
@@ -151,7 +155,7 @@ class Machine:
 
 
 class Cloud:
-  """Rents out machines at once; speaks to the launcher as QueuedResources does."""
+  """Rents out machines at once; answers the launcher as QueuedResources does."""
   rental = clouds.Rental('played', 'here', 'on-demand', 1.0)
 
   def __init__(self, bucket: pathlib.Path):
@@ -185,7 +189,7 @@ class Cloud:
   addresses = clouds.QueuedResources.addresses
 
   def ssh(self, one: Slice, workers, script: str) -> list[list[str]]:
-    # All that they need is there.
+    # Every program that they need is there.
     script = 'true' if 'apt-get install' in script else script
     return [self.machines[one.name][int(worker)].ssh(script) for worker in workers]
 
@@ -200,12 +204,12 @@ def _ip(words: str) -> None:
 
 
 def lines(path: pathlib.Path) -> list[dict]:
-  """Of a file that is still being written."""
+  """The whole lines of a file that is still being written."""
   return [json.loads(line) for line in path.read_text().split('\n')[:-1]] if path.exists() else []
 
 
 class Striker(threading.Thread):
-  """Strikes, and keeps how long the run took to be well again."""
+  """Makes machines fail, and measures how long the run takes to recover."""
 
   def __init__(self, cloud: Cloud, log: pathlib.Path):
     super().__init__(name='striker', daemon=True)
@@ -246,7 +250,7 @@ class Striker(threading.Thread):
 
 
 def train(cloud: Cloud, overrides: dict) -> str:
-  """The launcher's `run`; how the job ended."""
+  """Runs the launcher; returns how the job ended."""
   flags = [f'--config.{key}={value}' for key, value in (JOB_FLAGS | overrides).items()]
   command = shlex.join(['python', '-m', 'magistral_jax.train', '--config=configs/quickstart.py',
                         *flags, f'--workdir={RUN}'])
@@ -265,7 +269,7 @@ def main() -> None:
   args = parser.parse_args()
   enter()
   with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as programs:
-    # What copies the code into the bucket.
+    # The program that copies the code into the bucket.
     pathlib.Path(programs, 'gcloud').symlink_to(shutil.which('true'))
     os.environ['PATH'] = f'{programs}:{os.environ["PATH"]}'
     workdir = pathlib.Path(name)

@@ -1,8 +1,8 @@
 """Cuts the network of one process on a machine where all of them share it.
 
-In a network namespace of its own (`enter`), so that nothing else of the machine is touched: there,
-packets from and to the TCP ports that the process has are dropped, as a pulled cable drops them:
-nobody is told. Needs root, `unshare`, `ip` and `iptables`.
+In a network namespace of its own (`enter`), so that nothing else of the machine is touched. There,
+packets from and to the TCP ports of the process are dropped, as a pulled cable drops them, without
+notice to either end. Needs root, `unshare`, `ip` and `iptables`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _INSIDE = 'MAGISTRAL_JAX_OWN_NETWORK'
 
 
 def missing() -> str:
-  """What is needed and not here; '' if nothing is."""
+  """The tools and rights that are missing here; '' if none is."""
   tools = [tool for tool in ('unshare', 'ip', 'iptables') if not shutil.which(tool)]
   return ', '.join(tools + ['root'] * bool(os.geteuid()))
 
 
 def enter() -> None:
-  """Runs this program again, in a network of its own that has a loopback only."""
+  """Runs this program again, in a network of its own that has only a loopback."""
   if os.environ.get(_INSIDE):
     subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True, timeout=10)
     return
@@ -36,7 +36,7 @@ def enter() -> None:
 
 
 class Cut(threading.Thread):
-  """From here on the process hears and says nothing, until `heal`."""
+  """Drops everything that a process sends or is sent, from its start until `heal`."""
 
   def __init__(self, pid: int):
     super().__init__(name='cut', daemon=True)
@@ -45,12 +45,12 @@ class Cut(threading.Thread):
     self.start()
 
   def run(self) -> None:
-    # It opens new connections when old ones are silent.
+    # The process opens new connections when old ones are silent.
     while not self._healed.wait(0.2) and self._process.is_running():
       self._look()
 
   def heal(self) -> None:
-    """What was dropped stays lost; what TCP sends again now arrives."""
+    """Lets packets through again; what TCP sends anew arrives."""
     self._healed.set()
     self.join(10)
     _iptables('--flush', 'OUTPUT')

@@ -1,4 +1,4 @@
-"""The launcher and a whole run, on machines that are played."""
+"""The launcher and a whole run, on simulated machines."""
 import importlib.util
 import pathlib
 import subprocess
