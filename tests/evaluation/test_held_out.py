@@ -40,7 +40,7 @@ def test_figures_by_hand():
   # Means 1 and 0.5: standard deviation sqrt(1/8), over sqrt(2).
   assert result.accuracy_se == pytest.approx(0.25)
   assert result.pass_at == {1: 0.75, 2: 1.0}
-  assert result.maj_at == {1: 0.75, 2: 1.0}      # Who does not answer does not vote.
+  assert result.maj_at == {1: 0.75, 2: 1.0}      # A completion without an answer does not vote.
   assert result.mean_tokens == 20.0
   assert result.statuses == dict(bad_format=1, correct=3)
 

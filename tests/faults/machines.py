@@ -52,7 +52,7 @@ JOB_FLAGS = {
     'runtime.mode': 'ray', 'runtime.address': 'auto', 'runtime.trainers': 2, 'runtime.samplers': 2,
     'runtime.verifiers': 2, 'runtime.heartbeat_s': HEARTBEAT_S}
 BUCKET, RUN = 'gs://played/run', '/mnt/gcs/played/run'
-TRAINER = Slice('played-trainer', 'trainer', 'v5p', '2x2x2')           # Two hosts.
+TRAINER = Slice('played-trainer', 'trainer', 'v5p', '2x2x2')           # Two machines.
 SAMPLERS = [Slice(f'played-sampler-{i}', 'sampler', 'v5p', '2x2x1') for i in range(2)]
 # As runtime/actor_handle.py: ActorHandle.start names processes.
 ROLE_TITLE = re.compile(r'ray::(trainer|sampler|verifier)-\d+')

@@ -233,7 +233,7 @@ def test_crashes_keep_the_bound_the_pace_and_every_ordinal(filtered):
   assert list(s.fates.values()).count('trained') == 105 * 4 == s.ledger.counts['trained']
 
 
-def test_ninety_per_cent_filtered_costs_no_place():
+def test_ninety_per_cent_filtered_takes_no_room():
   """Thousands of groups come to nothing while one straggler flies, and work goes on."""
   ledger, window = Ledger(8), 8
   assert ledger.issue() == 0             # Never comes back.

@@ -13,8 +13,8 @@ STEPS, WARM_UP = 90, 10
 
 
 def ks_distance(a, b):
-  places = np.sort(np.concatenate([a, b]))
-  share = lambda values: np.searchsorted(np.sort(values), places, side='right') / len(values)
+  points = np.sort(np.concatenate([a, b]))
+  share = lambda values: np.searchsorted(np.sort(values), points, side='right') / len(values)
   return np.abs(share(a) - share(b)).max()
 
 

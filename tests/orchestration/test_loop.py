@@ -134,7 +134,7 @@ def test_what_a_lost_trainer_leaves_to_be_done(make_loop, tmp_path, discard):
   assert not any(gaps[:3]) if not discard else any(gaps)
 
 
-def test_a_trainer_that_dies_while_nobody_calls_it_is_recovered(make_loop):
+def test_a_trainer_that_dies_between_two_calls_is_recovered(make_loop):
   loop = make_loop(runtime=fakes.FakeRuntime(lost=[None, Lost('trainer-0 died')]))
   loop.save()
   fakes.fill(loop, 4)

@@ -146,7 +146,7 @@ class FaultyTrainer(TrainerActor):
 
 
 class MortalTrainer(TrainerActor):
-  """Dies wherever somebody waits for it, once in each of its lives: before its first weights have
+  """Dies wherever another role waits for it, once in each life: before its first weights have
   been fetched, at the first checkpoint, again before weights have been fetched, in an update, and
   at the last checkpoint, of update 6."""
 
@@ -247,7 +247,7 @@ class DyingVerifier(VerifierActor):
 
 
 def stuck(config, times, folder):
-  """A sampler host, the first so many times one whose constructor never returns."""
+  """A SamplerActor, after so many starts in which the constructor never returns."""
   starts = len(list(pathlib.Path(folder).iterdir()))
   (pathlib.Path(folder) / str(starts)).touch()
   if starts < times:

@@ -1,4 +1,4 @@
-"""The fake hosts, with real weights between them: small ones, which say which version they are."""
+"""The fake actors with real weights between them: small ones, whose values say their version."""
 import jax
 import numpy as np
 import ray

@@ -69,7 +69,7 @@ def test_what_a_process_was_still_writing_when_it_died_is_counted(gang):
   assert checkpoints.failed_saves == 1 and gang.disk == [1, 2]
 
 
-def test_a_save_that_nobody_took_up_is_counted_and_a_wait_for_nothing_is_not(gang):
+def test_a_save_that_no_process_took_up_is_counted_and_a_wait_for_nothing_is_not(gang):
   checkpoints = RemoteCheckpoints(gang, 'folder', 2)
   assert save(checkpoints, 1)
   checkpoints.wait()

@@ -62,7 +62,7 @@ def test_processes_and_actors_have_the_names_of_their_roles(ray_here, tmp_path):
     assert set(expected) == {'trainer-0', 'trainer-1', 'sampler-0', 'sampler-1', 'verifier-0'}
     assert titles() == expected
     assert set(ray.util.list_named_actors()) >= set(expected)
-    # The process that takes the place of a lost one has the same title, and a name of its own.
+    # The process that replaces a lost one has the same title, and an actor name of its own.
     os.kill(expected['sampler-1'], signal.SIGKILL)
     handles['sampler-1'].restart(Lost('killed'))
     until(handles['sampler-1'].ready)

@@ -139,12 +139,12 @@ def accounted(workdir, steps, summary=None):
 FAULTS = {
     'a sampler is killed': ('sampler-1', signal.SIGKILL),
     'a sampler freezes': ('sampler-0', signal.SIGSTOP),
-    'a verifier host is killed': ('verifier-0', signal.SIGKILL),
-    'a verifier host freezes': ('verifier-1', signal.SIGSTOP),
+    'a verifier is killed': ('verifier-0', signal.SIGKILL),
+    'a verifier freezes': ('verifier-1', signal.SIGSTOP),
     'a trainer process is killed': ('trainer-1', signal.SIGKILL),
     'a trainer process freezes': ('trainer-0', signal.SIGSTOP)}
 
-SLOW = ('a verifier host freezes', 'a trainer process freezes')
+SLOW = ('a verifier freezes', 'a trainer process freezes')
 
 
 # One that freezes stands for all by default: each costs its heartbeat's patience.
@@ -217,7 +217,7 @@ class Tenant:
 
 
 def test_a_sampler_joins_when_there_is_room_and_may_leave_for_good(tmp_path):
-  """As where a preempted node comes late, and where one goes and none comes in its place."""
+  """As where a preempted node comes late, and where a node goes and none replaces it."""
   take_resources = lambda: ray.remote(num_cpus=0, resources=dict(sampler=1))(Tenant).remote()
   tenant = take_resources()
   assert ray.get(tenant.here.remote(), timeout=DEADLINE_S)
@@ -261,7 +261,7 @@ def test_rows_go_to_the_process_that_holds_them(tmp_path):
   accounted(tmp_path, 3)
 
 
-def test_a_completion_that_kills_every_verifier_host_is_dropped_and_counted(tmp_path):
+def test_a_completion_that_kills_every_verifier_is_dropped_and_counted(tmp_path):
   roles = fake_actors.Roles(VerifierActor=fake_actors.FragileVerifier)
   with Cluster(tmp_path, roles=roles, verifiers=2, restarts=3) as running:
     loop = running.run(6)
@@ -296,7 +296,7 @@ def test_a_role_that_fails_whatever_is_done_stops_the_run_with_its_name_and_last
     pytest.param(
         'VerifierActor', 'IdleVerifier', r'0 of its 4 completions are scored, and \d\d of all wait',
         marks=pytest.mark.long)])
-def test_a_host_that_answers_and_does_nothing_is_named(tmp_path, role, kind, words):
+def test_a_process_that_answers_and_does_nothing_is_named(tmp_path, role, kind, words):
   roles = fake_actors.Roles(**{role: getattr(fake_actors, kind)})
   with (Cluster(tmp_path, roles=roles, stall_s=3.0) as running,
         pytest.raises(TimeoutError, match=words)):
@@ -366,7 +366,7 @@ def test_a_trainer_lost_in_the_cold_start_goes_on_from_its_newest_checkpoint(tmp
   assert [key for key in summary if key.startswith('accuracy') and summary[key] is not None]
 
 
-def test_in_lockstep_all_is_as_if_the_trainer_had_not_died_whoever_waited_for_it(tmp_path):
+def test_in_lockstep_all_is_as_if_the_trainer_had_not_died_whatever_waited_for_it(tmp_path):
   said, lost, summary = run_to_the_end(
       tmp_path, fake_actors.Roles(TrainerActor=fake_actors.MortalTrainer,
                                  SamplerActor=fake_actors.FetchingSampler),
@@ -384,7 +384,7 @@ def test_in_lockstep_all_is_as_if_the_trainer_had_not_died_whoever_waited_for_it
 
 @pytest.mark.parametrize('trainer, transport', [
     ('Trainer', 'device'), pytest.param('SpoiledTrainer', 'host', marks=pytest.mark.long)])
-def test_weights_go_by_device_or_where_that_fails_by_the_host(tmp_path, trainer, transport):
+def test_weights_go_by_device_or_where_that_fails_by_host(tmp_path, trainer, transport):
   roles = fake_actors.Roles(TrainerActor=getattr(lending_actors, trainer),
                            SamplerActor=lending_actors.Sampler)
   with Cluster(tmp_path, roles=roles, trainers=2) as running:

@@ -1,6 +1,6 @@
-"""Several verifier hosts as one: none of them, dead, frozen, hung or slow, holds up the others.
+"""Several verifier processes as one role: none, dead, frozen, hung or slow, holds up the others.
 
-The hosts are scripted, and so is the clock: a test says who answers, and when time passes.
+The processes and the clock are scripted: a test says which process answers, and when time passes.
 """
 import collections
 import types
@@ -18,14 +18,14 @@ DEADLINE_S = 100.0
 PROBLEM = Problem('p', 'problem', 'x', 'fake')
 
 
-class RoleActor:
-  """A host that answers when the test says so, as runtime/actor_handle.py: ActorHandle does."""
+class ScriptedHandle:
+  """The handle of a process that answers when the test says so; see runtime/actor_handle.py."""
 
   def __init__(self, name):
     self.name, self.where, self.lost = name, dict(node='here', pid=1), 0
     self.has = []                  # (number, completion) it was sent and has not judged.
     self.answers = []              # One for each question: empty, then what `get` gives.
-    self.wells = 0
+    self.healthy_marks = 0
 
   def ready(self):
     return bool(self.where)
@@ -49,7 +49,7 @@ class RoleActor:
     return answer
 
   def mark_healthy(self):
-    self.wells += 1
+    self.healthy_marks += 1
 
   def restart(self, error):
     self.lost, self.where, self.has = self.lost + 1, {}, []
@@ -65,7 +65,7 @@ class RoleActor:
   def die(self):
     self.answers[-1].append(Lost(f'{self.name} died'))
 
-  def come(self):
+  def start(self):
     self.where = dict(node='here', pid=2)
 
   @property
@@ -76,7 +76,7 @@ class RoleActor:
 
 @pytest.fixture
 def clock(monkeypatch):
-  """Seconds, which pass when the test adds some, or when somebody sleeps."""
+  """Seconds, which pass when the test adds some, or when the code sleeps."""
   now = [0.0]
   def sleep(seconds):
     now[0] += seconds
@@ -86,9 +86,9 @@ def clock(monkeypatch):
 
 
 def verifier(number, **given):
-  hosts = [RoleActor(f'verifier-{i}') for i in range(number)]
-  return hosts, verifier_proxy.RemoteVerifier(
-      hosts, **dict(most=10, deadline_s=DEADLINE_S) | given)
+  handles = [ScriptedHandle(f'verifier-{i}') for i in range(number)]
+  return handles, verifier_proxy.RemoteVerifier(
+      handles, **dict(most=10, deadline_s=DEADLINE_S) | given)
 
 
 def completion(ordinal, sample=0):
@@ -105,7 +105,7 @@ def ordinals(scored):
   return sorted(completion.ordinal for completion, _ in scored)
 
 
-def test_what_one_host_has_judged_is_not_kept_back_by_one_that_does_not_answer(clock):
+def test_what_one_process_has_judged_is_not_kept_back_by_one_that_does_not_answer(clock):
   (frozen, other), role = verifier(2)
   put(role, 0, 1)
   assert role.drain() == []
@@ -120,14 +120,14 @@ def test_what_one_host_has_judged_is_not_kept_back_by_one_that_does_not_answer(c
     while other.has:
       other.judge()
       role.drain()
-  assert frozen.lost == other.lost == 0 and frozen.open and other.wells
+  assert frozen.lost == other.lost == 0 and frozen.open and other.healthy_marks
   assert len(frozen.answers) == 1
   frozen.judge()
   role.drain()
   assert role.pending() == 0 and role.in_hand() == {'verifier-0': 0, 'verifier-1': 0}
 
 
-def test_what_waits_for_a_busy_host_is_taken_by_one_with_nothing_to_do(clock):
+def test_what_waits_for_a_busy_process_is_taken_by_one_with_nothing_to_do(clock):
   (hung, other), role = verifier(2)
   put(role, 0)
   role.drain()
@@ -142,7 +142,7 @@ def test_what_waits_for_a_busy_host_is_taken_by_one_with_nothing_to_do(clock):
   assert role.in_hand() == {'verifier-0': 1, 'verifier-1': 0} and hung.lost == 0
 
 
-def test_a_host_that_does_not_answer_within_the_deadline_is_lost_and_another_judges(clock):
+def test_a_process_that_does_not_answer_within_the_deadline_is_lost_and_another_judges(clock):
   (hung, other), role = verifier(2)
   put(role, 0)
   role.drain()
@@ -155,78 +155,78 @@ def test_a_host_that_does_not_answer_within_the_deadline_is_lost_and_another_jud
   role.drain()
   other.judge()
   late.append(([(0, Verdict('wrong', 0.0, {}, detail='too late'))], {}))
-  hung.come()
+  hung.start()
   (judged, verdict), = role.drain()
   assert judged.ordinal == 0 and verdict.detail == 'verifier-1'
   assert role.pending() == 0 and role.drain() == [] and role.stats()['processes_lost'] == 1
 
 
-def test_an_answer_that_is_there_is_taken_however_late_anybody_looks(clock):
-  (host,), role = verifier(1)
+def test_an_answer_that_is_there_is_taken_however_late_the_next_look(clock):
+  (handle,), role = verifier(1)
   put(role, 0)
   role.drain()
-  host.judge()
+  handle.judge()
   clock[0] += 10 * DEADLINE_S
-  assert ordinals(role.drain()) == [0] and host.lost == 0
+  assert ordinals(role.drain()) == [0] and handle.lost == 0
 
 
 def test_of_processes_lost_together_the_first_that_is_back_judges_everything(clock):
-  hosts, role = verifier(3)
+  handles, role = verifier(3)
   put(role, *range(9))
   role.drain()
-  for host in hosts:
-    host.die()
-  assert role.drain() == [] and [host.lost for host in hosts] == [1, 1, 1]
+  for handle in handles:
+    handle.die()
+  assert role.drain() == [] and [handle.lost for handle in handles] == [1, 1, 1]
   assert sum(role.in_hand().values()) == role.pending() == 9
-  asked = [len(host.answers) for host in hosts]
+  asked = [len(handle.answers) for handle in handles]
   assert role.drain(1.0) == [] and clock[0] == 1.0, 'it waits for one of them to come'
-  assert [len(host.answers) for host in hosts] == asked, 'no host without a process is asked'
-  hosts[1].come()
+  assert [len(handle.answers) for handle in handles] == asked, 'only a process that runs is asked'
+  handles[1].start()
   put(role, 9)
   assert role.drain() == []
   # Everything at once, though it is never out of work: the others may never come.
   assert role.in_hand() == {'verifier-0': 0, 'verifier-1': 10, 'verifier-2': 0}
-  assert len(hosts[1].has) == 10
-  hosts[1].judge()
+  assert len(handles[1].has) == 10
+  handles[1].judge()
   assert ordinals(role.drain()) == [*range(10)] and role.pending() == 0
-  # What was judged after its host had died is no longer held against it.
+  # A completion that was judged after its process had died does not count as lost any more.
   assert not role._lost
-  assert [len(host.answers) for host in (hosts[0], hosts[2])] == [asked[0], asked[2]]
+  assert [len(handle.answers) for handle in (handles[0], handles[2])] == [asked[0], asked[2]]
 
 
-def test_a_completion_of_which_three_hosts_die_is_an_error_and_no_other_with_it(clock):
-  hosts, role = verifier(2)
+def test_a_completion_of_which_three_processes_die_is_an_error_and_no_other_with_it(clock):
+  handles, role = verifier(2)
   put(role, *range(6))
   verdicts, deaths = {}, 0
   for _ in range(40):
     for judged, verdict in role.drain():
       assert judged.ordinal not in verdicts
       verdicts[judged.ordinal] = verdict
-    for host in hosts:
-      if not host.where:
-        host.come()
-      elif host.open and any(c.ordinal == 5 for _, c in host.has):
+    for handle in handles:
+      if not handle.where:
+        handle.start()
+      elif handle.open and any(c.ordinal == 5 for _, c in handle.has):
         deaths += 1
-        host.die()
-      elif host.open:
-        host.judge()
+        handle.die()
+      elif handle.open:
+        handle.judge()
   assert deaths == LOST_TOO_OFTEN == 3 and role.pending() == 0
   assert collections.Counter(v.status for v in verdicts.values()) == dict(correct=5, error=1)
   assert verdicts[5].status == 'error' and '3 verifier processes' in verdicts[5].detail
 
 
 def test_what_was_given_up_is_told_without_waiting(clock):
-  (host,), role = verifier(1)
+  (handle,), role = verifier(1)
   put(role, 0)
   for _ in range(LOST_TOO_OFTEN):
-    host.come()
+    handle.start()
     role.drain()
-    host.die()
+    handle.die()
     role.drain()
   assert ordinals(role.drain(1.0)) == [0] and clock[0] == 0.0 and role.pending() == 0
 
 
-def test_it_is_full_by_what_all_hosts_have(clock):
+def test_it_is_full_by_what_all_processes_have(clock):
   (slow, other), role = verifier(2, most=2)
   put(role, *range(4))
   role.drain()
@@ -242,17 +242,17 @@ def test_it_is_full_by_what_all_hosts_have(clock):
 
 
 def test_a_completion_that_comes_twice_has_a_verdict_for_each(clock):
-  (host,), role = verifier(1)
+  (handle,), role = verifier(1)
   put(role, 7, 7)
   role.drain()
-  host.judge(1)
+  handle.judge(1)
   assert ordinals(role.drain()) == [7] and role.pending() == 1
   role.drain()
-  host.judge()
+  handle.judge()
   assert ordinals(role.drain()) == [7] and role.pending() == 0
 
 
-def test_a_host_whose_start_fails_is_started_again_while_the_others_judge(clock, monkeypatch):
+def test_a_process_whose_start_fails_is_started_again_while_the_others_judge(clock, monkeypatch):
   (broken, other), role = verifier(2)
   broken.where = {}
   put(role, 0)
