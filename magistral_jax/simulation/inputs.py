@@ -48,7 +48,7 @@ def from_run(workdir: Path, *, last: int) -> tuple[System, LengthDistribution, f
                      f'needed to measure by.')
   # An evaluation occupies the sampler, and the update in which it ends reports both.
   pairs = [(a, b) for a, b in zip(lines, lines[1:], strict=False)
-           if 'held_out_accuracy' not in b]
+           if 'eval/accuracy' not in b]
   step_s = float(np.median([b['wall_s'] - a['wall_s'] for a, b in pairs]))
   median = lambda key: float(np.median([b[key] for _, b in pairs]))
   rollouts = _since(_lines(workdir / 'rollouts.jsonl'), lines[0]['step'])
