@@ -64,7 +64,7 @@ def from_run(workdir: Path, *, last: int) -> tuple[System, LengthDistribution, f
       token_s=sum(line['seconds'] for line in rollouts) / steps, sequence_s=0.0,
       group_size=config['sampler']['group_size'],
       prompts_per_batch=config['batching']['prompts_per_batch'], window=_window(config),
-      verifier_workers=r['verifier_workers'] * r.get('verifiers', 1),
+      verifier_workers=r['verifier_workers'] * filled(config, 'runtime')['verifiers'],
       verdict_s=float(np.median(v)), train_s=median('train_s'), train_token_s=0.0,
       publish_s=median('publish_s'), synchronous='lockstep' in r['mode'])
   return system, lengths_of_groups(groups), step_s
