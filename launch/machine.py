@@ -39,10 +39,10 @@ def install_script(job: Job) -> str:
 
 
 def token_file(job: Job) -> str:
-  """The path of the secret that all machines of a job share: who reads the bucket may join.
+  """The path of the secret of a job, with which every machine that reads the bucket can join.
 
-  Without a secret Ray obeys everybody who reaches its ports. If the head has one of the user's own,
-  Ray obeys nobody else, the other machines included.
+  Without a secret Ray obeys every program that reaches its ports. With one that only the head has,
+  such as a user's own, Ray would refuse the other machines.
   """
   return f'{mounted(job.workdir).rstrip("/")}/ray_token'
 

@@ -1,1 +1,1 @@
-"""Tables and pictures of finished runs and simulations. Nothing imports this folder."""
+"""Tables and charts of finished runs and simulations. Nothing imports this folder."""

@@ -5,5 +5,5 @@
   events.py  the simulation: one system -> its figures
   sweep.py   other systems of the same chips, and which of them is best
   report.py  figures as tables
-  plots.py   figures as pictures
+  plots.py   figures as charts
 """

@@ -1,4 +1,4 @@
-"""Figures of simulations as pictures."""
+"""Figures of simulations as charts."""
 
 from __future__ import annotations
 

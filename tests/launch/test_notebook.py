@@ -6,7 +6,7 @@ import matplotlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Sums of two small numbers, which a tiny model learns to write out within seconds, with a mistake
-# in every third, so that the groups have something to say.
+# in every third, so that the rewards of a group differ.
 TOY = [
     '--config.total_steps=2', '--config.data.arithmetic.operations=+',
     '--config.data.arithmetic.max_terms=2', '--config.data.arithmetic.max_number=3',

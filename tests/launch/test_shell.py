@@ -8,7 +8,7 @@ STUCK = ['bash', '-c', 'echo begun; sleep 600; true']
 
 
 def test_a_command_that_takes_too_long_is_ended_with_its_children():
-  # What it said is read to the end, so nobody holds its pipe any more.
+  # Its output is read to the end, so no process holds its pipe any more.
   with pytest.raises(CommandError, match='(?s)begun.*took too long'):
     Shell().run(STUCK, timeout_s=2)
 
