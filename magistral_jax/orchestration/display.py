@@ -94,7 +94,7 @@ class Display:
     with self._lock:
       before, self._shown = self._shown, merge(self._shown, metrics)
       step = self._shown.get('step')
-      if step == before.get('step'):
+      if step is None or step == before.get('step'):
         return
       if self._first_step is None:
         # A resumed run starts late: its speed is counted from here, not from step 0.
@@ -169,8 +169,8 @@ def metric_rows(
     row('reward', (f'{get("reward"):.3f}  ', 'bold'),
         (sparkline(rewards, SPARKLINE_WIDTH, blocks), 'cyan'))
   evaluated = ''
-  if get('evaluated') is not None:
-    value, step = get('evaluated')
+  if (last := get('evaluated')) is not None:
+    value, step = last
     evaluated = f'held out {value:.3f} at step {step}'
   if get('accuracy') is not None:
     row('accuracy', (f'{get("accuracy"):.3f}  ', 'bold'), evaluated)

@@ -148,7 +148,8 @@ class ConcurrentEvaluation:
   def judged(self, completion: Completion, verdict: Verdict) -> None:
     """Takes a verdict, if its completion is one of the open evaluation."""
     with self._lock:
-      if self._sampled.get((completion.ordinal, completion.sample)) is completion:
+      sampled = self._sampled.get((completion.ordinal, completion.sample))
+      if self._evaluation is not None and sampled is completion:
         self._evaluation.add(completion, verdict)
 
   def take_result(self) -> Result | None:

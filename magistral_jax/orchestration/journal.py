@@ -31,9 +31,9 @@ class Journal:
     self._metrics = MetricsWriter(workdir)
     self._rollouts = JsonlWriter(Path(workdir) / 'rollouts.jsonl')
     self._lock = threading.Lock()
-    self._totals = collections.Counter()
+    self._totals: dict[str, float] = collections.defaultdict(int)
     self._rewards: list[float] = []
-    self._measured: dict[str, float] = {}
+    self._measured: dict[str, float | None] = {}
     self._wall_before, self._began = 0.0, time.monotonic()
     # Groups booked since the last update, a dict of plain figures for each of their completions.
     self._recent: list[list[dict]] = []
@@ -43,7 +43,7 @@ class Journal:
     """Seconds of this run, earlier parts included."""
     return self._wall_before + time.monotonic() - self._began
 
-  def note(self, **measured: float) -> None:
+  def note(self, **measured: float | None) -> None:
     """Keeps figures for the summary by name, such as accuracies."""
     with self._lock:
       self._measured |= measured
@@ -72,9 +72,9 @@ class Journal:
       line = _all_groups(self._recent) | _trained_groups(batch, staleness) | metrics
       self._recent = []
       t = self._totals
-      t.update(trained=len(completions), staleness=sum(staleness), steps=1,
-               trained_tokens=metrics['tokens'], train_s=metrics['train_s'],
-               packing_efficiency=batch.packing_efficiency)
+      self._add(trained=len(completions), staleness=sum(staleness), steps=1,
+                trained_tokens=metrics['tokens'], train_s=metrics['train_s'],
+                packing_efficiency=batch.packing_efficiency)
       t['max_staleness'] = max(t['max_staleness'], *staleness)
       if 'logprob_gap_max' in metrics:
         t['logprob_gap_max'] = max(t['logprob_gap_max'], metrics['logprob_gap_max'])
@@ -99,7 +99,7 @@ class Journal:
       if record['wall_s'] > self.wall_s:       # Unless this process made it and has gone on since.
         self._wall_before, self._began = record['wall_s'], time.monotonic()
       self._ledger.restore(record['ledger'], flying=flying, complete=complete)
-      self._totals = collections.Counter(record['totals'])
+      self._totals = collections.defaultdict(int, record['totals'])
       self._rewards, self._measured = list(record['rewards']), dict(record['measured'])
       self._recent = list(record['recent'])
       self._rollouts.truncate(record['rollouts_bytes'])
@@ -136,18 +136,22 @@ class Journal:
   def add_rl_seconds(self, seconds: float) -> None:
     """Adds time during which the samplers ran for training."""
     with self._lock:
-      self._totals['rl_s'] += seconds
+      self._add(rl_s=seconds)
 
   def close(self) -> None:
     """Closes the files."""
     self._metrics.close()
     self._rollouts.close()
 
-  def _book(self, group, fate, step) -> None:
+  def _add(self, **amounts: float) -> None:
+    for name, amount in amounts.items():
+      self._totals[name] += amount
+
+  def _book(self, group: Group, fate: str, step: int | None) -> None:
     self._ledger.settle(group.ordinal, fate)
     self._recent.append([_figures(c, v) for c, v in zip(
         group.completions, group.verdicts, strict=True)])
-    self._totals.update(
+    self._add(
         completions=len(group.completions),
         sampled_tokens=sum(len(c.tokens) for c in group.completions),
         completions_spanning_versions=sum(len(c.versions) > 1 for c in group.completions))

@@ -185,8 +185,9 @@ class Loop:
 
   def role_status(self) -> dict[str, RoleStatus]:
     """How every role is doing; asks each of them, which costs where there are hundreds."""
-    own = dict(trainer=dict(queue=self.batcher.waiting, version=self.trainer.version),
-               verifier=dict(queue=self.verifier.pending()))
+    own: dict[str, dict[str, Any]] = dict(
+        trainer=dict(queue=self.batcher.waiting, version=self.trainer.version),
+        verifier=dict(queue=self.verifier.pending()))
     for i, sampler in enumerate(self.samplers):
       own[f'sampler-{i}'] = dict(queue=sampler.open, version=sampler.version)
     found = {role: dataclasses.replace(status, **own.get(role, {}))

@@ -214,7 +214,8 @@ def _evaluations(lines, summary) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     last = max(points) if summary.get('steps') is None else summary['steps']
     points[last] = (summary['accuracy_final'], summary.get('accuracy_final_se'))
   found = [(step, *point) for step, point in sorted(points.items()) if point[0] is not None]
-  return tuple(np.array(found, np.float64).reshape(-1, 3).T)
+  steps, accuracies, errors = np.array(found, np.float64).reshape(-1, 3).T
+  return steps, accuracies, errors
 
 
 def _dress(axes: Axes, last_row: bool) -> None:

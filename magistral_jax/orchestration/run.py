@@ -9,6 +9,7 @@ import json
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -23,7 +24,14 @@ from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.orchestration.loop import Books, Loop, Roles, Settings
-from magistral_jax.orchestration.roles import Checkpoints, Lost, Runtime, Trainer, Verifier
+from magistral_jax.orchestration.roles import (
+  Checkpoints,
+  Lost,
+  Runtime,
+  Sampler,
+  Trainer,
+  Verifier,
+)
 
 # How the roles take their turns, by runtime.mode.
 MODES = dict(threads=threads.run, lockstep=lockstep.run, ray=threads.run,
@@ -50,6 +58,7 @@ class Run:
   def __init__(self, c, workdir: Path, parts: checks.Parts, runtime: Runtime, verifier: Verifier,
                health: Health, display: Display):
     self.c, self.workdir, self.display, self.health = c, workdir, display, health
+    assert parts.stream is not None     # Only commands without a run leave the problems out.
     self.tok, self.config, self.stream = parts.tokenizer, parts.config, parts.stream
     self.runtime, self.verifier = runtime, verifier
     self.evaluation_prompts = self.stream.held_out(c.evaluation.problems)
@@ -59,7 +68,7 @@ class Run:
     self.journal = Journal(workdir, self.ledger)
     self.sampling, self.evaluation_sampling = build.samplings(c)
     self.samples: list[tuple[str, str, float]] = []    # Problem, completion, reward.
-    self.samplers = []
+    self.samplers: Sequence[Sampler] = ()
 
   def train(self) -> None:
     """Runs from the newest checkpoint, or from the start, to the report or to a request to stop.
@@ -69,10 +78,11 @@ class Run:
       RuntimeError, TimeoutError: a role failed or made no progress; what was trained is saved.
     """
     self.display.watch(self.runtime.role_status)
-    self.trainer = self._begin()
-    if self.trainer is None:
+    trainer = self._begin()
+    if trainer is None:
       self.display.note('Stopped in the cold start; the same command goes on from there.')
       return
+    self.trainer = trainer
     loop = self._loop()
     # From here on every byte between host and device is moved on purpose, in all threads.
     jax.config.update('jax_transfer_guard', 'disallow')
@@ -287,5 +297,5 @@ def keep_compiled(workdir: Path) -> None:
 
   JAX_COMPILATION_CACHE_DIR, if set, names another folder.
   """
-  if not jax.config.jax_compilation_cache_dir:
+  if not jax.config.values['jax_compilation_cache_dir']:
     jax.config.update('jax_compilation_cache_dir', str(workdir.resolve() / 'compiled'))

@@ -78,7 +78,7 @@ class ActorHandle:
     self._options, self._restarts, self._start_s = dict(options), restarts, start_s
     self.lost_in_a_row = self.lost = 0
     self.where: dict[str, Any] = {}
-    self.seen = time.monotonic()
+    self.seen: float | None = None        # When it last answered; None: not started yet.
     self.start()
 
   def start(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import ray
@@ -18,7 +19,7 @@ from magistral_jax import sharding
 from magistral_jax.experiment import build, checks
 from magistral_jax.models import decoder
 from magistral_jax.records import WeightSnapshot
-from magistral_jax.runtime.local import LocalRuntime
+from magistral_jax.runtime.local import LocalCheckpoints, LocalRuntime
 from magistral_jax.weights import cpu, device
 from magistral_jax.weights.manifest import Manifest, WeightError, WeightsGone
 from magistral_jax.weights.role import TRANSPORTS, Taken, WeightReceiver, WeightSender
@@ -40,8 +41,8 @@ class TrainerActor:
 
   def __init__(self, config: str):
     self._text = config
-    self._trainer = None
-    self._folders = {}
+    self._trainer: Any = None          # Made by `new` or `restored`.
+    self._folders: dict[str, LocalCheckpoints] = {}
 
   def address(self) -> str:
     """The address at which the first process will listen: 'host:port', free a moment ago."""
@@ -117,7 +118,7 @@ class TrainerActor:
     self._open(folder, keep).close()
     del self._folders[folder]
 
-  def _open(self, folder: str, keep: int):
+  def _open(self, folder: str, keep: int) -> LocalCheckpoints:
     if folder not in self._folders:
       self._folders[folder] = self._runtime.checkpoints(folder, keep=keep)
     return self._folders[folder]
@@ -129,15 +130,15 @@ class SamplerActor:
   def __init__(self, config: str):
     self._c, self._parts = _parts(config, lambda c: build.Meshes(
         None, (sharding.make_mesh(jax.devices(), **c.mesh.sampler),)))
-    self._sampler = None
-    config, mesh = self._parts.config, self._parts.meshes.samplers[0]
-    _, axes = decoder.definition(config)
+    self._sampler: Any = None          # Made with its first weights.
+    model, mesh = self._parts.config, self._parts.meshes.samplers[0]
+    _, axes = decoder.definition(model)
     devices, self._patience_s = mesh.local_devices, self._c.runtime.heartbeat_s
     fetchers = dict(
         device=device.DeviceFetcher(ray.util.get_node_ip_address(), self._patience_s, devices),
         host=cpu.CpuFetcher(lambda references: answers(references, self._patience_s), devices))
     self._receiver = WeightReceiver(
-        decoder.abstract(config), sharding.tree_named(mesh, sharding.SAMPLER, axes), config.dtype,
+        decoder.abstract(model), sharding.tree_named(mesh, sharding.SAMPLER, axes), model.dtype,
         {name: fetchers[name] for name in TRANSPORTS[self._c.runtime.transport]})
 
   def take(self, manifest: Manifest, lenders) -> Taken:

@@ -36,8 +36,7 @@ class LocalRuntime:
     if previous is None:
       weights = build.params(c, config, mesh, sharding.TRAINER)
     else:
-      # Its optimizer moments are freed before the new ones are made.
-      weights, previous.state = previous.state.params, None
+      weights = previous.release()
     return build.trainer(c, config, mesh, weights, **changed)
 
   def restored(self, checkpoints: LocalCheckpoints, **changed) -> tuple[MeshTrainer, dict]:
@@ -114,7 +113,9 @@ class LocalCheckpoints:
 
   def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict]:
     """The newest train state and record, laid out as `abstract_state`; there must be one."""
-    return self._folder.restore(abstract_state)
+    found = self._folder.restore(abstract_state)
+    assert found is not None           # Asked for only where `latest` has named one.
+    return found
 
   def latest(self) -> int | None:
     return self._folder.latest()

@@ -216,8 +216,8 @@ class ClusterRuntime:
     """Variables of an actor's process. On one machine every process plays one of its own."""
     path = os.pathsep.join(filter(None, [_ROOT, os.environ.get('PYTHONPATH', '')]))
     shared = dict(PYTHONPATH=path)
-    if jax.config.jax_compilation_cache_dir:
-      shared['JAX_COMPILATION_CACHE_DIR'] = jax.config.jax_compilation_cache_dir
+    if compiled := jax.config.values['jax_compilation_cache_dir']:
+      shared['JAX_COMPILATION_CACHE_DIR'] = compiled
     if self._c.runtime.address:
       return shared | (dict(JAX_PLATFORMS='cpu') if kind == 'verifier' else {})
     size = lambda mesh: math.prod(dict(mesh).values())

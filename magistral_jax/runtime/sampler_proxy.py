@@ -58,8 +58,9 @@ class RemoteSampler:
                deadline_s: float):
     self._handle, self._slots, self._deadline_s = handle, slots, deadline_s
     self._newest_only = newest_only
-    self._offered, self._taken = snapshot, None   # The newest; the last one it was told to take.
-    self._taking: Any = None                      # Reference to the answer, while it takes them.
+    self._offered = snapshot                      # The newest.
+    self._taken: Staged | None = None             # The last one it was told to take.
+    self._taking: tuple[Staged, Any] | None = None  # That, and the reference to its answer.
     self._asked, self._has = 0.0, _NO_WEIGHTS     # When it was told; the age of what it has.
     self._gone: Staged | None = None              # What it asked for last and did not get.
     self.transport = ''                           # How its weights came, for people.
@@ -167,9 +168,9 @@ class RemoteSampler:
     try:
       if not self._handle.ready():
         return False
-      if self._taking is not None and self._handle.arrived(self._taking):
-        taking, self._taking = self._taking, None
-        self._book(self._handle.get(taking, self._deadline_s))
+      if self._taking is not None and self._handle.arrived(self._taking[1]):
+        (staged, answer), self._taking = self._taking, None
+        self._book(staged, self._handle.get(answer, self._deadline_s))
       elif self._taking is not None and time.monotonic() - self._asked > self._deadline_s:
         raise Lost(f'{self.name} did not get its weights within {self._deadline_s:.0f} s')
       with self._lock:
@@ -179,22 +180,22 @@ class RemoteSampler:
       if self._taking is None and offered is not self._taken and (
           offered is not self._gone or again):
         self._taken, self._asked = offered, time.monotonic()
-        self._taking = self._handle.ask_aside('take', offered.manifest, offered.lenders)
+        self._taking = offered, self._handle.ask_aside('take', offered.manifest, offered.lenders)
     except Lost as error:
       self._lose(error)
     return self._serving
 
-  def _book(self, taken: Taken) -> None:
-    """Notes what became of the weights that were asked for."""
+  def _book(self, staged: Staged, taken: Taken) -> None:
+    """Notes what became of the weights that it was told to take."""
     self.transfers.update(taken.figures)
-    if taken.words and not (taken.transport == '' and self._gone is self._taken):
+    if taken.words and not (taken.transport == '' and self._gone is staged):
       logging.warning('Weights for %s: %s', self.name, taken.words)
     if taken.transport:
       self.transport = f'by {taken.transport}' + (f' ({taken.words[:100]})' if taken.words else '')
-      self._has, self._serving, self._gone = self._taken.age, True, None
+      self._has, self._serving, self._gone = staged.age, True, None
     else:
       # It goes on with what it has.
-      self._gone, self._taken = self._taken, None
+      self._gone, self._taken = staged, None
 
   def _lose(self, error: Lost) -> None:
     """Starts another process; the prompts that were open in this one go to `on_lost`."""

@@ -146,7 +146,7 @@ class RemoteVerifier:
 
   def stats(self) -> dict[str, float]:
     """Sums over the processes; latencies are those of the slowest."""
-    total = {}
+    total: dict[str, float] = {}
     for stats in list(self._stats.values()):
       for key, value in stats.items():
         worst = 'latency' in key or key.endswith('_s')

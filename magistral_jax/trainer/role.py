@@ -56,6 +56,14 @@ class MeshTrainer:
     """Current parameters; the next call of `train` or `supervised` deletes these buffers."""
     return self.state.params
 
+  def release(self):
+    """Gives up the train state and returns its parameters; nothing may be called after that.
+
+    The optimizer's moments are freed, so that the next trainer has room for its own.
+    """
+    params, self.state = self.state.params, None
+    return params
+
   def train(self, batch: Batch) -> dict[str, float]:
     """Takes one optimizer step per minibatch; the batch counts as one version.
 
