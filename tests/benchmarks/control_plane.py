@@ -32,7 +32,8 @@ Flat within 4 % in lines; 64k in flight cost 1.14 times what 1k do, 1.19 with 51
 medians of the five: 1.19, 1.21). What is left is neither the garbage collector (the same with it
 off) nor one function (each that meets a completion again is slower, a look-up most): memory further
 away. Beside other jobs (load 6) it was 1.29 and 1.45.
-Since then each verifier process has a question of its own: 3 lines more, at 1k and 4k alike.
+Since then each verifier process has a question of its own: 3 lines more, at 1k and 4k alike; and
+prompts say their purpose: 4 more (2026-11-29, at 1k).
 With --ray, actors being processes on the same two threads: 32 samplers (--only=4096x32) 3,300
 completions/s and 236 us of this process for each; 64 samplers (--only=16384x64) 1,900 and 348.
 """
