@@ -66,7 +66,8 @@ def test_every_file_has_its_line_in_the_code_map_and_no_other():
            for path in (ROOT / folder).rglob('*')
            if path.suffix in ('.py', '.sh', '.ipynb') and '__' not in path.name]
   lines = [path for path in mapped(PAGES['docs/code_map.md']) if '/' in path]
-  assert sorted(set(files) - set(lines)) == [] and sorted(set(lines) - set(files)) == []
+  assert sorted(set(files) - set(lines)) == []
+  assert sorted(set(lines) - set(files)) == []
   assert len(lines) == len(set(lines))
 
 
