@@ -209,7 +209,7 @@ class Loop:
       oldest = self.ledger.oldest
       if oldest is None:
         return 'No prompt is on its way.'
-      return (f'Prompt {oldest} is the oldest on its way: {self._given.get(oldest, "nobody")} has '
+      return (f'Prompt {oldest} is the oldest on its way: {self._given.get(oldest, "no sampler")} has '
               f'it, {self.batcher.members(oldest)} of its {self.settings.sampling.samples} '
               f'completions are scored, and {self.verifier.pending()} of all wait for a verdict.')
 

@@ -176,7 +176,7 @@ class Verifier(Protocol):
 
 
 class Trainer(Protocol):
-  """Turns batches into new weights. Only publishers and checkpoints look at the weights.
+  """Turns batches into new weights, which only publishers and checkpoints look at.
 
   All calls come from the main thread. Any thread may read `version`.
   """
@@ -262,7 +262,7 @@ class Runtime(Protocol):
 
   @property
   def publisher(self) -> WeightPublisher:
-    """The way of weights from this runtime's trainer to its samplers."""
+    """What carries the weights of this runtime's trainer to its samplers."""
     ...
 
   def trainer(self, previous: Trainer | None = None, **changed: Any) -> Trainer:
