@@ -209,9 +209,10 @@ class Loop:
       oldest = self.ledger.oldest
       if oldest is None:
         return 'No prompt is on its way.'
-      return (f'Prompt {oldest} is the oldest on its way: {self._given.get(oldest, "no sampler")} has '
-              f'it, {self.batcher.members(oldest)} of its {self.settings.sampling.samples} '
-              f'completions are scored, and {self.verifier.pending()} of all wait for a verdict.')
+      holder = self._given.get(oldest, 'no sampler')
+      return (f'Prompt {oldest} is the oldest on its way: {holder} has it, '
+              f'{self.batcher.members(oldest)} of its {self.settings.sampling.samples} completions '
+              f'are scored, and {self.verifier.pending()} of all wait for a verdict.')
 
   def next_batch(self) -> Batch | None:
     """A batch, or None while there are too few groups. Stale groups are booked as such first."""
