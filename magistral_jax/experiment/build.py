@@ -27,7 +27,7 @@ from magistral_jax.tokens import load_tokenizer
 from magistral_jax.trainer.optimizer import make_optimizer
 from magistral_jax.trainer.role import MeshTrainer
 from magistral_jax.trainer.state import abstract_state, init_state, trained
-from magistral_jax.trainer.step import make_step
+from magistral_jax.trainer.step import LossConfig, make_step
 from magistral_jax.verifiers.role import PoolVerifier
 from magistral_jax.verifiers.workers.pool import Pool
 
@@ -208,10 +208,10 @@ def train_step(c, config: ModelConfig, mesh, **changed):
   step = make_step(
       functools.partial(forward, config, remat=c.trainer.remat,
                         unroll=c.trainer.unroll, layout=sharding.Layout(mesh, sharding.TRAINER)),
-      decoder.head, opt, template, temperature=c.sampler.temperature,
+      decoder.head, opt, template, LossConfig(**filled(c, 'loss')),
+      temperature=c.sampler.temperature,
       vocab_shards=sharding.pieces(mesh, sharding.TRAINER, 'vocab'), frozen=frozen(c),
-      routed=config if config.experts else None, whole_rows=mesh.size == 1,
-      **filled(c, 'loss'))
+      routed=config if config.experts else None, whole_rows=mesh.size == 1)
   return opt, template, step
 
 

@@ -22,7 +22,7 @@ from magistral_jax.experiment.values import check_limits, filled
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import checkpoint, workdir
 from magistral_jax.tokens import Tokenizer, kinds_at
-from magistral_jax.trainer.step import check_loss
+from magistral_jax.trainer.step import LossConfig
 from magistral_jax.verifiers import language
 from magistral_jax.verifiers.code import cpp
 from magistral_jax.verifiers.reward import VERIFIERS, check_rewards
@@ -57,7 +57,7 @@ def check_values(c) -> None:
   _check_sampling(c)
   _check_training(c)
   check_verifiers(c)
-  check_loss(temperature=c.sampler.temperature, **filled(c, 'loss'))
+  LossConfig(**filled(c, 'loss')).check(c.sampler.temperature)
   if not c.model.checkpoint:
     build.model_config(c, 1)
 

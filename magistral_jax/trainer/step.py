@@ -27,6 +27,44 @@ METRICS = SUMS + MAXIMA + APPLIED
 
 
 @dataclasses.dataclass(frozen=True)
+class LossConfig:
+  """Config section `loss`, see `losses` and `logprobs`.
+
+  LossConfig(name='clipped', clip_low=.2, clip_high=.28, importance_cap=0., kl_coef=0.,
+             kl_reference='none', kl_ema=.99, entropy_coef=0., router_aux_coef=0., vocab_chunk=0)
+  """
+  name: str                 # A key of losses.LOSSES.
+  clip_low: float
+  clip_high: float
+  importance_cap: float
+  kl_coef: float
+  kl_reference: str         # One of state.KL_REFERENCES.
+  kl_ema: float
+  entropy_coef: float
+  router_aux_coef: float
+  vocab_chunk: int
+
+  def check(self, temperature: float) -> None:
+    """Raises ValueError for keys that cannot work, alone, together or at that temperature."""
+    if self.name not in losses.LOSSES:
+      raise ValueError(f'loss.name is {self.name!r}: choose one of {", ".join(losses.LOSSES)}.')
+    if temperature <= 0:
+      raise ValueError(f'sampler.temperature is {temperature} and training needs it above 0: '
+                       f'greedy tokens have no log-probability to train on.')
+    if not 0 <= self.clip_low <= 1:
+      raise ValueError(f'loss.clip_low is {self.clip_low}: the lower bound of the ratio is '
+                       f'1 - clip_low, so choose it between 0 and 1.')
+    if self.clip_high < 0:
+      raise ValueError(f'loss.clip_high is {self.clip_high}: the upper bound of the ratio is '
+                       f'1 + clip_high, so choose it at or above 0.')
+    if self.kl_coef and self.kl_reference == 'none':
+      raise ValueError(f'loss.kl_coef is {self.kl_coef} but loss.kl_reference is none: choose '
+                       f'fixed or ema, or set loss.kl_coef to 0.')
+    if self.kl_reference == 'ema' and not 0 <= self.kl_ema < 1:
+      raise ValueError(f'loss.kl_ema is {self.kl_ema}: a decay lies between 0 and 1, 1 excluded.')
+
+
+@dataclasses.dataclass(frozen=True)
 class Step:
   """Compiled functions of one trainer; arguments marked * are donated.
 
@@ -43,9 +81,7 @@ class Step:
 
 def make_step(
     forward: Callable, head: Callable, optimizer: optax.GradientTransformation, state: TrainState,
-    *, temperature: float, name: str, clip_low: float, clip_high: float, importance_cap: float,
-    kl_coef: float, kl_reference: str, kl_ema: float, entropy_coef: float, router_aux_coef: float,
-    vocab_chunk: int, vocab_shards: int = 1, frozen: Collection[str] = (),
+    loss: LossConfig, *, temperature: float, vocab_shards: int = 1, frozen: Collection[str] = (),
     routed: ModelConfig | None = None, whole_rows: bool = False) -> Step:
   """Builds the jitted functions of one trainer.
 
@@ -58,33 +94,51 @@ def make_step(
     temperature: the sampler's; logits are divided by it before the log-softmax.
     vocab_shards: devices that the head's V axis is cut over.
     frozen: keys of the parameter tree that have no gradient and do not change.
-    whole_rows: rows and head lie on one device, so that prompts can skip the head.
     routed: the model's config if it has experts; `routing.balanced` says how they are balanced.
-    The rest: config section `loss`, see `losses` and `logprobs`.
+    whole_rows: rows and head lie on one device, so that prompts can skip the head.
   Raises:
-    ValueError: a key that cannot work.
+    ValueError: as `LossConfig.check`.
   """
-  check_loss(name=name, temperature=temperature, clip_low=clip_low, clip_high=clip_high,
-             kl_coef=kl_coef, kl_reference=kl_reference, kl_ema=kl_ema)
-  run = _runner(forward, head, routed, router_aux_coef, temperature,
-                dict(vocab_chunk=vocab_chunk, vocab_shards=vocab_shards), whole_rows)
+  loss.check(temperature)
+  run = _runner(forward, head, routed, loss.router_aux_coef, temperature,
+                dict(vocab_chunk=loss.vocab_chunk, vocab_shards=vocab_shards), whole_rows)
+  shardings = jax.tree.map(lambda x: x.sharding, state)
+  # The step counter is replicated, and so are the metrics.
+  grads = trained(shardings.params, frozen), shardings.step
+  return Step(
+      zeros=jax.jit(lambda params: _zeros(trained(params, frozen), routed), out_shardings=grads),
+      accumulate=_accumulator(_policy(run, loss), grads, frozen),
+      supervise=_accumulator(_supervised(run), grads, frozen),
+      apply=_applier(optimizer, loss.kl_ema if loss.kl_reference == 'ema' else None,
+                     (shardings, shardings.step), frozen),
+      score=jax.jit(lambda params, rows: run(params, rows, everywhere=True)[:2]))
+
+
+def _policy(run, config: LossConfig):
+  """Makes the loss of reinforcement learning, (params, reference, rows) -> loss, metrics."""
 
   def policy(params, reference, rows):
     weight, mask = rows['weight'], rows['mask']
     logp, entropy, balance, routes = run(params, rows)
-    policy_loss, sums = losses.LOSSES[name](
-        logp, rows['sampler_logp'], rows['advantage'], weight, mask, clip_low=clip_low,
-        clip_high=clip_high, importance_cap=importance_cap)
+    policy_loss, sums = losses.LOSSES[config.name](
+        logp, rows['sampler_logp'], rows['advantage'], weight, mask, clip_low=config.clip_low,
+        clip_high=config.clip_high, importance_cap=config.importance_cap)
     loss, kl_sum = policy_loss + balance, 0.0
     if reference is not None:
       kl, kl_sum = losses.reference_kl(logp, run(reference, rows)[0], weight, mask)
-      loss += kl_coef * kl
-    if entropy_coef:
-      loss -= entropy_coef * jnp.sum(jnp.where(mask, weight * entropy, 0.0))
+      loss += config.kl_coef * kl
+    if config.entropy_coef:
+      loss -= config.entropy_coef * jnp.sum(jnp.where(mask, weight * entropy, 0.0))
     drifts, gap = losses.drift(logp, rows['sampler_logp'], mask)
     return loss, dict(
         loss=loss, policy_loss=policy_loss, kl_reference=kl_sum, sampler_gap_max=gap,
         **sums, **drifts, **routes, **_common(entropy, mask))
+
+  return policy
+
+
+def _supervised(run):
+  """Makes the loss of supervised learning, with the arguments of `_policy`'s."""
 
   def supervised(params, reference, rows):
     del reference
@@ -92,16 +146,7 @@ def make_step(
     loss = losses.supervised_loss(logp, rows['weight'], rows['mask']) + balance
     return loss, dict(loss=loss, **routes, **_common(entropy, rows['mask']))
 
-  shardings = jax.tree.map(lambda x: x.sharding, state)
-  # The step counter is replicated, and so are the metrics.
-  grads = trained(shardings.params, frozen), shardings.step
-  return Step(
-      zeros=jax.jit(lambda params: _zeros(trained(params, frozen), routed), out_shardings=grads),
-      accumulate=_accumulator(policy, grads, frozen),
-      supervise=_accumulator(supervised, grads, frozen),
-      apply=_applier(optimizer, kl_ema if kl_reference == 'ema' else None,
-                     (shardings, shardings.step), frozen),
-      score=jax.jit(lambda params, rows: run(params, rows, everywhere=True)[:2]))
+  return supervised
 
 
 def _runner(forward, head, routed, router_aux_coef, temperature, vocab, whole_rows):
@@ -187,25 +232,3 @@ def _zeros(params, routed):
 def _common(entropy, mask):
   return dict(entropy=jnp.sum(jnp.where(mask, jax.lax.stop_gradient(entropy), 0.0)),
               tokens=jnp.sum(mask, dtype=jnp.float32))
-
-
-def check_loss(*, name: str, temperature: float, clip_low: float, clip_high: float, kl_coef: float,
-               kl_reference: str, kl_ema: float, **others) -> None:
-  """Raises ValueError for keys of config section `loss` that cannot work, alone or together."""
-  del others
-  if name not in losses.LOSSES:
-    raise ValueError(f'loss.name is {name!r}: choose one of {", ".join(losses.LOSSES)}.')
-  if temperature <= 0:
-    raise ValueError(f'sampler.temperature is {temperature} and training needs it above 0: greedy '
-                     f'tokens have no log-probability to train on.')
-  if not 0 <= clip_low <= 1:
-    raise ValueError(f'loss.clip_low is {clip_low}: the lower bound of the ratio is 1 - clip_low, '
-                     f'so choose it between 0 and 1.')
-  if clip_high < 0:
-    raise ValueError(f'loss.clip_high is {clip_high}: the upper bound of the ratio is '
-                     f'1 + clip_high, so choose it at or above 0.')
-  if kl_coef and kl_reference == 'none':
-    raise ValueError(f'loss.kl_coef is {kl_coef} but loss.kl_reference is none: choose fixed or '
-                     f'ema, or set loss.kl_coef to 0.')
-  if kl_reference == 'ema' and not 0 <= kl_ema < 1:
-    raise ValueError(f'loss.kl_ema is {kl_ema}: a decay lies between 0 and 1, 1 excluded.')

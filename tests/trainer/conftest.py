@@ -45,14 +45,14 @@ def mesh(fsdp=1, tensor=1):
   return sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, tensor=tensor)
 
 
-def build(mesh, *, loss=None, optimizer=None, temperature=1.0):
+def build(mesh, *, loss=None, optimizer=None, temperature=1.0, whole_rows=False):
   """Initial state and compiled steps of the toy policy."""
   loss, weights = {**LOSS, **(loss or {})}, params(mesh)
   chain = optimizers.make_optimizer(**{**OPTIMIZER, **(optimizer or {})})
   first = state.init_state(weights, chain, kl_reference=loss['kl_reference'])
   return first, step.make_step(
-      forward, head, chain, first, temperature=temperature, vocab_shards=mesh.shape['tensor'],
-      **loss)
+      forward, head, chain, first, step.LossConfig(**loss), temperature=temperature,
+      vocab_shards=mesh.shape['tensor'], whole_rows=whole_rows)
 
 
 def trainer(*, fsdp=1, tensor=1, microbatch_rows=4, max_bad_steps=3, **kwargs):

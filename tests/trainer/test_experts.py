@@ -55,8 +55,9 @@ def train(weights, batch, toy):
     first = state.init_state(jax.device_put(weights, cut), descent, kl_reference='none')
     forward = lambda params, *rows: decoder.routed_rows(
         CONFIG, params, *rows, layout=Layout(mesh, TRAINER), remat='full')
-    steps = step.make_step(forward, decoder.head, descent, first, temperature=1.0, routed=CONFIG,
-                           **toy.LOSS | dict(router_aux_coef=coef))
+    loss = step.LossConfig(**toy.LOSS | dict(router_aux_coef=coef))
+    steps = step.make_step(
+        forward, decoder.head, descent, first, loss, temperature=1.0, routed=CONFIG)
     trainer = role.MeshTrainer(
         first, steps, mesh=mesh, microbatch_rows=microbatch_rows, max_bad_steps=1)
     metrics = trainer.train(batch)

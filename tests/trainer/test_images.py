@@ -55,7 +55,7 @@ def trainer_parts(fsdp, tensor, frozen, loss, **how):
                                    kl_reference='none', frozen=frozen)
   return mesh, first, step.make_step(
       functools.partial(decoder.forward_rows, CONFIG), decoder.head, chain, first(),
-      temperature=1.0, vocab_shards=tensor, frozen=frozen, **dict(loss))
+      step.LossConfig(**dict(loss)), temperature=1.0, vocab_shards=tensor, frozen=frozen)
 
 
 def train(rows, toy, *, updates=1, fsdp=1, tensor=1, microbatch_rows=1, frozen=(), **how):

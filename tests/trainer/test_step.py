@@ -28,7 +28,7 @@ def expected(toy):
 @pytest.mark.parametrize('why, kwargs', [
     ('microbatches', dict(microbatch_rows=2)),
     ('a last microbatch that is not full', dict(microbatch_rows=3)),
-    ('only trained positions pass the head', dict(microbatch_rows=8, loss=dict(whole_rows=True))),
+    ('only trained positions pass the head', dict(microbatch_rows=8, whole_rows=True)),
     ('8 devices', dict(fsdp=4, tensor=2, microbatch_rows=8)),
     ('8 devices and chunks', dict(fsdp=2, tensor=4, microbatch_rows=4, loss=dict(vocab_chunk=8))),
 ])

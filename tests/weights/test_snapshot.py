@@ -14,15 +14,15 @@ from magistral_jax.models.config import ModelConfig
 from magistral_jax.trainer.optimizer import make_optimizer
 from magistral_jax.trainer.role import MeshTrainer
 from magistral_jax.trainer.state import init_state
-from magistral_jax.trainer.step import make_step
+from magistral_jax.trainer.step import LossConfig, make_step
 from magistral_jax.weights.snapshot import Publisher
 
 CONFIG = ModelConfig(family='mistral', layers=1, dim=16, heads=2, kv_heads=2, head_dim=8,
                      ffn_dim=16, vocab=16, rope_theta=1e4, norm_eps=1e-5, tied=True,
                      dtype='float32')
-LOSS = dict(name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0, kl_coef=0.0,
-            kl_reference='none', kl_ema=0.99, entropy_coef=0.0,
-            router_aux_coef=0.0, vocab_chunk=0)
+LOSS = LossConfig(name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0, kl_coef=0.0,
+                  kl_reference='none', kl_ema=0.99, entropy_coef=0.0, router_aux_coef=0.0,
+                  vocab_chunk=0)
 
 
 def lay_out(mesh):
@@ -82,7 +82,7 @@ def test_a_donated_train_step_does_not_delete_the_snapshot():
                              beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0)
   state = init_state(lay_out(mesh), optimizer, kl_reference='none')
   step = make_step(lambda params, *rows: decoder.forward_rows(CONFIG, params, *rows),
-                   decoder.head, optimizer, state, temperature=1.0, **LOSS)
+                   decoder.head, optimizer, state, LOSS, temperature=1.0)
   trainer = MeshTrainer(state, step, mesh=mesh, microbatch_rows=2, max_bad_steps=1)
   snapshot = Publisher(CONFIG, sampler_mesh()).snapshot(trainer.params, trainer.version)
   before, donated = on_cpu(trainer.params), trainer.params
