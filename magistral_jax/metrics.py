@@ -41,6 +41,7 @@ class JsonlWriter:
     self._file = open(self.path, 'ab')
 
   def write(self, line: Mapping[str, Any]) -> None:
+    """Appends one line; OSError names the file."""
     try:
       text = _json(line)
     except (TypeError, ValueError):      # Arrays, nan: most lines have none and need no copy.
@@ -77,6 +78,7 @@ class JsonlWriter:
     self._file.seek(0, os.SEEK_END)
 
   def close(self) -> None:
+    """Closes the file."""
     self._file.close()
 
   def __enter__(self) -> JsonlWriter:
@@ -99,6 +101,7 @@ class MetricsWriter:
     self._events: SummaryWriter | None = None
 
   def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+    """Writes the metrics of one step."""
     self._lines.write({'step': int(step), **metrics})
     if self._events is None:
       self._events = self._open_events(purge_step=step)
@@ -107,6 +110,7 @@ class MetricsWriter:
     self._events.flush()
 
   def position(self) -> int:
+    """Position of metrics.jsonl, see `JsonlWriter.position`."""
     return self._lines.position()
 
   def truncate(self, offset: int) -> None:
@@ -115,6 +119,7 @@ class MetricsWriter:
     self._close_events()
 
   def close(self) -> None:
+    """Closes metrics.jsonl and the event file."""
     self._lines.close()
     self._close_events()
 
@@ -178,7 +183,7 @@ def percentiles(name: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def scalars(metrics: Mapping[str, Any], prefix: str = '') -> dict[str, float]:
-  """The finite numbers of a nested mapping under names joined by '/'; everything else left out."""
+  """Finite numbers of a nested mapping under names joined by '/'; all else is left out."""
   found = {}
   for name, value in metrics.items():
     value = plain(value)
@@ -190,7 +195,7 @@ def scalars(metrics: Mapping[str, Any], prefix: str = '') -> dict[str, float]:
 
 
 def plain(value: Any) -> Any:
-  """`value` in types that JSON has: arrays and tuples become lists, nan and inf become None."""
+  """Converts `value` to JSON types: arrays and tuples become lists, nan and inf None."""
   if isinstance(value, Mapping):
     return {str(key): plain(item) for key, item in value.items()}
   if isinstance(value, list | tuple):

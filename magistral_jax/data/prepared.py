@@ -34,7 +34,7 @@ class TfdsSource(FiniteSource):
 
 def read_prepared(path: str) -> list[Problem]:
   """Reads all problems of a prepared data set, in its order."""
-  import tensorflow_datasets as tfds  # Takes half a second, which other sources need not wait.
+  import tensorflow_datasets as tfds  # Half a second that other sources are spared.
   folder = find_prepared(path)
   builder = tfds.builder_from_directory(folder)
   missing = sorted(set(FIELDS) - set(builder.info.features))

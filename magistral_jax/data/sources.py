@@ -23,8 +23,13 @@ class Source(Protocol):
   def size(self) -> int | None:
     """Problems in an epoch; None where there are no epochs."""
 
-  def problem(self, ordinal: int) -> Problem: ...
-  def held_out(self, n: int) -> list[Problem]: ...
+  def problem(self, ordinal: int) -> Problem:
+    """Training problem of an ordinal, the same in every process."""
+    ...
+
+  def held_out(self, n: int) -> list[Problem]:
+    """Held-out problems: the first `n`, or all there are if fewer."""
+    ...
 
 
 SOURCES = {

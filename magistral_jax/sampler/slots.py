@@ -64,6 +64,7 @@ class PromptPages:
 
   @property
   def pages(self) -> tuple[int, ...]:
+    """All pages of the prompt, in order."""
     return self.shared + self.template
 
 

@@ -48,6 +48,7 @@ class Piece:
 
   @property
   def bytes(self) -> int:
+    """Size of the piece."""
     return int(np.prod(self.shape)) * jax.numpy.dtype(self.dtype).itemsize
 
 
@@ -64,6 +65,7 @@ class Manifest:
 
   @property
   def bytes(self) -> int:
+    """Size of all pieces."""
     return sum(piece.bytes for piece in self.pieces)
 
   def of(self, holder: int) -> tuple[Piece, ...]:
