@@ -9,7 +9,7 @@ from magistral_jax.models import grouped
 INPUTS, OUTPUTS = 24, 40
 SIZES = {
     'even': (30, 30, 30, 30), 'uneven': (1, 57, 0, 40), 'one takes all': (0, 0, 120, 0),
-    'nobody': (0, 0, 0, 0), 'a few': (1, 0, 2, 0)}
+    'empty': (0, 0, 0, 0), 'a few': (1, 0, 2, 0)}
 
 
 def draw(sizes, rows=120):

@@ -111,7 +111,7 @@ def test_streaming_gives_whole_characters_and_the_same_text(ours):
   assert list(ours.stream(byte(0xf0, 0x9f) + ours.encode('x'))) == ['\ufffdx'], 'broken off'
   assert list(ours.stream([*byte(0xe2), 3, *byte(0x82), 2])) == ['\ufffd[INST]', '\ufffd']
   assert list(ours.stream(byte(0xe2, 0x82))) == ['\ufffd'], 'the end breaks it off'
-  assert list(ours.stream([131072, *byte(0x41)])) == ['\ufffd', 'A'], 'an id nobody knows'
+  assert list(ours.stream([131072, *byte(0x41)])) == ['\ufffd', 'A'], 'an unknown id'
   family = ours.encode('👩‍👩‍👧‍👦')
   assert ''.join(ours.stream(family)) == '👩‍👩‍👧‍👦' and '\ufffd' not in list(ours.stream(family))
   draw = random.Random(2)

@@ -1,6 +1,6 @@
 """Checkpoint formats: reading, writing and conversion of a model's weights and shape.
 
-    checkpoint            the entry: kind, config and parameters of whatever stands at a path
+    checkpoint            the entry: format, shape and parameters of the checkpoint at a path
     gguf                  GGUF files (llama.cpp)
     huggingface           Hugging Face folders: config.json (huggingface_config) and *.safetensors
     mistral_layout        Mistral's own folders: params.json and consolidated*.safetensors

@@ -36,7 +36,7 @@ class Files:
     for file in files:
       for name, (dtype, shape, start) in read_header(file).items():
         if name in self.shapes:
-          raise ValueError(f'{file}: tensor {name!r} also stands in another file of the folder.')
+          raise ValueError(f'{file}: tensor {name!r} is also in another file of the folder.')
         self.shapes[name], self._entries[name] = shape, (file, dtype, start)
 
   def dtype(self, name: str) -> np.dtype:

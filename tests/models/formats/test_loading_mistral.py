@@ -122,7 +122,7 @@ def test_files_that_are_not_there_or_cannot_be_trusted(tmp_path):
   shutil.copytree(write_mistral(tmp_path / 'c', draw_tensors()), tmp_path / 'd')
   (tmp_path / 'd/consolidated.safetensors').rename(tmp_path / 'd/consolidated.00.safetensors')
   shutil.copy(tmp_path / 'c/consolidated.safetensors', tmp_path / 'd')
-  with pytest.raises(ValueError, match='also stands in another file of the folder'):
+  with pytest.raises(ValueError, match='is also in another file of the folder'):
     checkpoint.load(str(tmp_path / 'd'), CONFIG)
 
 
