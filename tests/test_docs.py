@@ -9,8 +9,10 @@ import pytest
 
 from magistral_jax import __main__, records
 from magistral_jax.experiment import schema
-from magistral_jax.metrics import rollout_line
-from magistral_jax.orchestration import report
+from magistral_jax.metrics import read_lines, rollout_line
+from magistral_jax.orchestration import lockstep, report
+from magistral_jax.trainer import step
+from tests import fakes
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = __main__.COMMANDS
@@ -143,6 +145,18 @@ def test_the_files_of_a_run_are_explained():
   line = rollout_line(prompt, completion, records.Verdict('wrong', 0.0, {}), None, 'failed', None)
   assert [key for key in line if f'`{key}`' not in text] == []
   assert [fate for fate in records.FATES if f'`{fate}`' not in text] == []
+
+
+def test_every_key_of_a_metrics_line_is_explained(tmp_path):
+  loop = fakes.make_loop(tmp_path, max_staleness=0, paced=False)
+  lockstep.run(loop, total_steps=1)
+  loop.journal.close()
+  line, = read_lines(tmp_path / 'metrics.jsonl')
+  # Means stand for the percentiles beside them, one row for all parts of the reward.
+  keys = {re.sub('_(p10|p50|p90|max)$', '_mean', key) if key.startswith(('completion', 'staleness'))
+          else re.sub('^part_.*', 'part_<name>', key) for key in line}
+  of_trainer = {*step.SUMS, *step.MAXIMA, 'grad_norm'} - {'ratio_squared'}
+  assert sorted(k for k in keys | of_trainer if f'`{k}`' not in PAGES['docs/training.md']) == []
 
 
 def test_every_status_is_explained():
