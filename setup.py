@@ -37,6 +37,7 @@ setup(
         'ml_dtypes>=0.5,<0.7',           # bfloat16 in numpy arrays.
         'pyyaml>=6,<7',                  # JobSets for Kubernetes.
         'psutil>=6,<8',                  # Memory of the workers and of the run.
+        'datasketch>=2,<3',              # MinHash: which problems are nearly the same.
     ],
     extras_require={
         # The jail for programs that a model wrote, where the system's package cannot be installed.

@@ -98,7 +98,9 @@ def find(statement: str) -> Choices | None:
     if end is None:
       content, rest = _last(content)
     options[letter] = _clean(content)
-  if not all(options.values()) or '?' in options[letter] or _FIND.search(options[letter]):
+  last = options[letter]
+  if not all(options.values()) or _FIND.search(last) or (
+      '?' in last and len(last.split()) > _MOST_WORDS):
     return None               # Labels of points ('(A), (B) and (C)') or of conditions.
   stem = re.sub(r'\\(?:begin|end)\{(?:enumerate|itemize|tabular|array|align\*?|center)\}.*$', '',
                 text[:best[0].start()])

@@ -9,8 +9,8 @@ from typing import Any
 from magistral_jax.curation import decontaminate, dedup, format, ledger, pipeline, rates, translate
 from magistral_jax.curation.code import agreement, generate, languages, statements
 from magistral_jax.curation.code.programs import Runner
-from magistral_jax.curation.endpoint import Endpoint, Settings
-from magistral_jax.curation.rows import Step
+from magistral_jax.curation.endpoint import Endpoint, EndpointSettings
+from magistral_jax.curation.rows import CurationStep
 
 # The steps of each kind in their order, and what each of them needs a flag for.
 STEPS = dict(
@@ -45,7 +45,7 @@ def chosen(args: argparse.Namespace) -> tuple[str, ...]:
   return names
 
 
-def build(args: argparse.Namespace) -> list[Step]:
+def build(args: argparse.Namespace) -> list[CurationStep]:
   """The steps of a command line, checked and ready to be opened."""
   workers = args.workers or pipeline.processors()
   endpoint = _endpoint(args)
@@ -53,7 +53,7 @@ def build(args: argparse.Namespace) -> list[Step]:
     raise ValueError('translate needs --endpoint: the URL of an OpenAI-compatible server.')
   makers, threads = dict(
       math=_math, code=_code, translate=_translate)[args.kind](args, workers, endpoint)
-  return [Step(name, makers[name](), threads.get(name, 1)) for name in chosen(args)]
+  return [CurationStep(name, makers[name](), threads.get(name, 1)) for name in chosen(args)]
 
 
 Makers = tuple[Mapping[str, Callable[[], Callable]], Mapping[str, int]]
@@ -98,7 +98,7 @@ def _translate(args, workers: int, endpoint: Endpoint | None) -> Makers:
 def _endpoint(args) -> Endpoint | None:
   if not args.endpoint:
     return None
-  return Endpoint(Settings(
+  return Endpoint(EndpointSettings(
       args.endpoint, args.model, concurrency=args.endpoint_concurrency,
       timeout_s=args.endpoint_timeout_s, attempts=args.endpoint_attempts))
 

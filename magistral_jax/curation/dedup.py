@@ -2,7 +2,10 @@ r"""The step `dedup`: one problem of every kind.
 
     exact   the same text but for layout (`text.normal`)
     near    word 5-grams overlap by at least `threshold` (Jaccard), the digits are the same and so
-            is the answer: 'Tom has 3 apples' and 'Tom has 4 apples' are two problems
+            is the answer: 'Tom has 3 apples' and 'Tom has 4 apples' are two problems. In a
+            statement of fewer than SHORT words every word counts: one must have all words of the
+            other. Programs have no answer to compare: their problems must share a test, or one
+            must have all words of the other
 
 Near duplicates are looked for among rows whose MinHash signatures agree in one of BANDS bands of
 ROWS values: of two rows with similarity s the share found is 1 - (1 - s^5)^25, 0.99 at 0.7. What
@@ -39,12 +42,13 @@ from magistral_jax.data.jsonl import read_object
 N = 5
 BANDS, ROWS = 25, 5
 THRESHOLD = 0.7
+SHORT = 20
 _CHUNK = 1024               # Rows whose signatures are made at once.
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def opened(threshold: float = THRESHOLD, workers: int = 0) -> Callable:
-  """What `Step.open` takes: the step that drops rows at least as similar as `threshold`."""
+  """What `CurationStep.open` takes: the step that drops rows at least as similar as `threshold`."""
   @contextlib.contextmanager
   def step(path: Path) -> Iterator[Decide]:
     with golds.comparer(workers) as comparer:
@@ -168,4 +172,19 @@ def _duplicate(first: Row, row: Row, threshold: float, same) -> str:
     return ''
   if similarity(*map(shingles, texts)) < threshold:
     return ''
-  return 'near_duplicate' if is_code(row) or same(answer_of(first), answer_of(row)) else ''
+  found = [collections.Counter(words(text)) for text in texts]
+  contained = found[0] <= found[1] or found[1] <= found[0]
+  if is_code(row):
+    return 'near_duplicate' if contained or _share_test(first, row) else ''
+  if not contained and min(f.total() for f in found) < SHORT:
+    return ''
+  return 'near_duplicate' if same(answer_of(first), answer_of(row)) else ''
+
+
+def _share_test(first: Row, row: Row) -> bool:
+  """Whether two programming problems have a test in common, white space aside."""
+  tests = [{tuple((key, ' '.join(str(test[key]).split()))
+                  for key in ('stdin', 'stdout', 'assert', 'call', 'args') if key in test)
+            for test in found.get('tests') or () if isinstance(test, dict)}
+           for found in (first, row)]
+  return bool(tests[0] & tests[1])

@@ -37,10 +37,10 @@ class _Again(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class EndpointSettings:
   """How requests are made.
 
-  Settings('http://localhost:8000/v1', model='magistral')
+  EndpointSettings('http://localhost:8000/v1', model='magistral')
   """
   url: str                  # Up to and without /chat/completions.
   model: str
@@ -59,7 +59,7 @@ class Endpoint:
     EndpointError: a URL that is none, or settings that cannot work.
   """
 
-  def __init__(self, settings: Settings):
+  def __init__(self, settings: EndpointSettings):
     parts = urllib.parse.urlsplit(settings.url)
     if parts.scheme not in ('http', 'https') or not parts.netloc:
       raise EndpointError(f'--endpoint={settings.url!r} is no URL: write it as '

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from magistral_jax.curation import ledger
-from magistral_jax.curation.rows import Decide, Decision, Row, Step, gather, read_rows
+from magistral_jax.curation.rows import CurationStep, Decide, Decision, Row, gather, read_rows
 from magistral_jax.metrics import JsonlWriter
 
 RECORD_S = 2.0              # Seconds of work that a kill may cost.
@@ -32,7 +32,7 @@ _AHEAD = 4                  # Rows per thread that are read before the first is 
 Progress = Callable[[str, int, int], None]
 
 
-def run(steps: Sequence[Step], inputs: Sequence[str], output: Path, progress: Progress,
+def run(steps: Sequence[CurationStep], inputs: Sequence[str], output: Path, progress: Progress,
         ) -> tuple[list[dict], list[str]]:
   """Runs a curation, or what is left of it, to its final files.
 
@@ -57,7 +57,8 @@ def run(steps: Sequence[Step], inputs: Sequence[str], output: Path, progress: Pr
   return counts, ledger.finish(output, folders, counts)
 
 
-def run_step(step: Step, source: Path, folder: Path, *, rows: int, progress: Progress) -> dict:
+def run_step(step: CurationStep, source: Path, folder: Path, *, rows: int, progress: Progress,
+             ) -> dict:
   """Runs a step on a file of rows, or continues it, and returns its entry of the funnel."""
   folder.mkdir(exist_ok=True)
   with _Books(folder, step.name) as books:

@@ -39,10 +39,10 @@ Decide = Callable[[int, Row], Decision]
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class CurationStep:
   """One step of a curation.
 
-  Step('format', open=format.opened, threads=8)
+  CurationStep('format', open=format.opened, threads=8)
   """
   name: str
   # Path of the rows that enter -> a context manager of the function that decides on each.

@@ -20,28 +20,36 @@ _LINK = re.compile(r'https?://|\bwww\.\w', re.IGNORECASE)
 _IMAGE_LINK = re.compile(r'!\[[^\]]*\]\(|<img\b|\\includegraphics|\[image:|\[\[?image\]?\]|'
                          r'https?://\S+\.(?:png|jpe?g|gif|svg)', re.IGNORECASE)
 
-_VERBS = (r'find|determine|compute|calculate|evaluate|solve|simplify|express|write|give|state|'
-          r'list|name|enter|round|convert|factor(?:ize|ise)?|expand|estimate|count|minimi[sz]e|'
-          r'maximi[sz]e|identify|choose|select|fill|complete|answer|specify|describe|draw|obtain|'
-          r'derive|approximate|rewrite|perform|rationali[sz]e|reduce|divide|multiply|add|'
-          r'subtract|sum|tell|'
-          r'figure out|work out|match|provide|graph|plot|order|arrange|rank|report|construct')
+# Words that ask wherever they stand, and words that ask where a sentence or a clause begins:
+# elsewhere they are nouns, as in 'the sum of two numbers'.
+_VERBS = (r'find|determine|compute|calculate|evaluate|solve|simplify|express|write|enter|convert|'
+          r'expand|minimi[sz]e|maximi[sz]e|identify|choose|select|specify|describe|obtain|derive|'
+          r'rationali[sz]e|rewrite|figure out|work out|construct')
+_NOUNS = (r'give|state|list|name|round|factor(?:ize|ise)?|estimate|count|fill|complete|answer|draw|'
+          r'approximate|perform|reduce|divide|multiply|add|subtract|sum|tell|match|provide|graph|'
+          r'plot|order|arrange|rank|report|show|prove')
+_BEGINS = (r'(?:^|[.;:!?,)\]$]\s*|\n\s*|\b(?:and|then|to|please|also|must|can you|let us)\s+)'
+           r'(?:\w+ly\s+)?')
 _ASKS = re.compile(
-    rf'[?？]|\b(?:{_VERBS}|what|how|which|who|whose|whom|when|where|why)\b|_{{2,}}|\\_|'
-    r'\\underline|\\boxed|\(\s*\)|(?:\b(?:is|equals?|are|be|by|to|becomes?|at|than)|=|:)'
+    rf'[?？]|\b(?:{_VERBS}|what|how|which|who|whose|whom|when|where|why)\b|'
+    rf'{_BEGINS}(?:{_NOUNS})\b|_{{2,}}|\\_|\\underline|\\boxed|\(\s*\)|'
+    r'(?:\b(?:is|equals?|are|be|by|to|becomes?|at|than)|=|:)'
     r'(?:\\q?quad|[\s:.$\\\])])*$', re.IGNORECASE)
 _FIND = re.compile(
-    rf'[?？]|\b(?:{_VERBS.replace("|answer", "").replace("|state", "").replace("|write", "")}|'
-    r'what|how (?:many|much|long|far|old|fast)|which)\b|_{3,}', re.IGNORECASE)
+    rf'[?？]|\b(?:{_VERBS}|what|how (?:many|much|long|far|old|fast)|which)\b|'
+    rf'{_BEGINS}(?:give|count|estimate|round|factor|add|sum|divide|multiply)\b|_{{3,}}',
+    re.IGNORECASE)
 
 _PROVE = re.compile(
     r'(?:^|[.;:!?,)\]]\s*|\$\s*|\n\s*|\b(?:and|then|to|must|hence|also|please|\d+[.)]|therefore|'
     r'formally|rigorously)\s+)'
     r'(?:prove|show|disprove|demonstrate|verify|justify|establish|deduce|explain why|'
-    r'give (?:a )?proof|write (?:down )?(?:a |the )?proof)\b'
+    r'give (?:a )?proof)\b'
     r'(?!\s+(?:up|me|us|your (?:work|steps))\b)'
     r'(?=\s*(?:,|\(|\$|\\|:|(?:that|the|it|this|why|or|there|for|if|your|these|each|every|any|both|'
-    r'in|by|also|algebraically|geometrically|formally|rigorously|how|whether|of)\b))',
+    r'in|by|also|algebraically|geometrically|formally|rigorously|how|whether|of)\b))|'
+    r'\b(?:write|give|provide) (?:\w+ )?(?:a |the )?(?:\w+ )?proof\b|'
+    r'\b(?:must|should|has to|is to) be (?:shown|proved|proven)\b',
     re.IGNORECASE)
 
 # A label is not the argument of a function: f(1), P(a).
@@ -53,17 +61,20 @@ _LABELS = [
     [rf'(?:^|\n)\s*(?:\*\*)?{x}[.)]\s' for x in 'abcdef'],
     [rf'(?:^|\n)\s*(?:\*\*)?{x}[.)]\s' for x in '123456'],
     list('①②③④⑤⑥'),
+    [rf'(?:^|[.?!:;]\s+){x}[.)]\s+(?=[A-Z$\\])' for x in 'abcdef'],
+    [rf'(?:^|[.?!:;]\s+){x}[.)]\s+(?=[A-Z$\\])' for x in '123456'],
+    [rf'(?:^|[.?!:;]\s+){x}\)\s+(?=[A-Z$\\])' for x in ('i', 'ii', 'iii', 'iv')],
     [rf'\bpart\s*\(?{x}\)?\b' for x in 'abcdef'],
-    [rf'\b(?:part|question)\s*\(?{x}\)?\s*[:.]' for x in '123456'],
+    [rf'\b(?:part|question|q)\s*\(?{x}\)?\s*[:.]' for x in '123456'],
 ]
 _LABELS = [[re.compile(x, re.IGNORECASE) for x in kind] for kind in _LABELS]
 _PART_ASKS = re.compile(
-    rf'[?？]|_{{3,}}|(?:\\_){{2,}}|(?:^|[.;:!,]\s+|\n\s*|\bthen\s+|\band\s+)(?:{_VERBS}|prove|'
+    rf'[?？]|_{{3,}}|(?:\\_){{2,}}|{_BEGINS}(?:{_VERBS}|{_NOUNS}|prove|'
     r'show|discuss|what|how many|how much|which|is it|can (?:you|we)|does|do)\b', re.IGNORECASE)
 _LEAD_ASKS = re.compile(
-    rf'\b(?:{_VERBS}|prove|show)\b[^.?!]{{0,120}}(?:following|each|equations?|expressions?|'
-    r'values? of|of|system|inequalit\w+|problems?|questions?|below|:)\s*:?\s*(?:<br\s*/?>|\s)*$|'
-    r'\b(?:find|determine|compute|calculate|evaluate|prove)\s*:?\s*$', re.IGNORECASE)
+    rf'\b(?:{_VERBS}|{_NOUNS})\b[^.?!]{{0,120}}\b(?:following|each|equations?|expressions?|of|'
+    r'systems?|inequalit\w+|problems?|questions?|below|calculations?)\s*[:.]?(?:<br\s*/?>|\s)*$|'
+    r'\b(?:find|determine|compute|calculate|evaluate|solve|prove)\s*:?\s*$', re.IGNORECASE)
 
 _SHOWN = (r'(?:below|above|shown|here|pictured|drawn|depicted|given|attached|opposite|'
           r'at (?:the )?right)')
@@ -86,6 +97,8 @@ _SEEN = re.compile(
     r'all|it|a|which)\b)|'
     r'\bthe (?:bar |line |circle |pie )?(?:graph|chart|histogram)s? (?:shows|below|gives|'
     r'indicates)\b|'
+    rf'\bof (?:the|this|each) {_PICTURE} (?:is|are) (?:\w+ )?(?:shaded|colou?red|black|white)\b|'
+    r'\b(?:according to|based on) the (?:\w+ )?(?:chart|graph|figure|diagram|map|picture)\b|'
     r'\b(?:shaded|unshaded|dotted|dashed|colou?red|gray|grey) (?:region|area|part|portion|'
     r'triangle|square|circle)s? (?:below|above|shown|in the)\b', re.IGNORECASE)
 _TABLE = re.compile(r'\b(?:table|chart|data|graph) (?:below|above|shown)|\b(?:following|'
@@ -108,13 +121,14 @@ _ELSEWHERE = re.compile(
     r'\bin (?:problem|exercise|example) \d+\b', re.IGNORECASE)
 _ANSWERED = re.compile(
     r'(?:^|\n)\s*(?:\*\*|#+\s*)?(?:answer|solution|ans|proof)\b\s*(?:\*\*)?\s*[:.]\s*(?:\*\*)?\s*\S'
-    r'|(?:^|[.!?\n]\s+)the (?:correct |'
+    r'|(?<=[.?!])\s+(?:answer|ans)\s*:\s*\S|(?:^|[.!?\n]\s+)the (?:correct |'
     r'final )?answer is\s*:?\s*\$?\\?(?:boxed)?[-\d({\\]', re.IGNORECASE)
 _BOXED = re.compile(r'\\boxed\{([^{}]+)\}')
 _OPEN_END = re.compile(
     r'(?:[,(\[{+/<]|\b(?:the|a|an|of|and|or|with|if|that|such|where|for|from|let|when|has|have))'
     r'\s*$', re.IGNORECASE)
 _MIN_WORDS = 3
+_AROUND = ' \n*.:;)('      # What stands between a label and what is asked.
 _LAST = 150               # Characters in which a statement asks, if a stray comma ends it.
 
 
@@ -194,7 +208,7 @@ def _parts(text: str):
       continue
     ends = [*(s.start() for s in starts[1:]), len(text)]
     bodies = [text[s.end():e] for s, e in zip(starts, ends, strict=True)]
-    asking = [b for b in bodies if _PART_ASKS.search(b) or _PART_ASKS.search(f'. {b.strip()}')]
+    asking = [b for b in bodies if _PART_ASKS.search(f'. {b.strip(_AROUND)}')]
     lead = text[:starts[0].start()]
     if len(asking) > 1 or (_LEAD_ASKS.search(lead.rstrip()) and not _FIND.search(bodies[-1])):
       return 'several_parts', _around(text, starts[0])
@@ -214,11 +228,10 @@ def _unseen(pictured: bool):
 
 
 def _end(text: str):
-  if not _ASKS.search(text):
-    return 'no_question', text[:80]
-  if (found := _OPEN_END.search(text.rstrip())) and not _FIND.search(text[-_LAST:]):
+  found = _OPEN_END.search(text.rstrip())
+  if found and (found[0][0].isalpha() or not _FIND.search(text[-_LAST:])):
     return 'cut_off', f'...{text[max(0, found.start() - 60):]}'
-  return None
+  return None if _ASKS.search(text) else ('no_question', text[:80])
 
 
 def _around(text: str, found: re.Match) -> str:

@@ -48,7 +48,7 @@ _ASK = (
 
 def opened(endpoint: Endpoint, *, share: float = SHARE, into: Sequence[str] = tuple(NAMES),
            seed: int = 0) -> Callable:
-  """What `Step.open` takes.
+  """What `CurationStep.open` takes.
 
   Args:
     share: of the problems that are translated, as near as a hash gets.

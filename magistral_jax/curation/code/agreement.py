@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from magistral_jax import code_tests
-from magistral_jax.curation.code.programs import Run, Runner, same_output, solutions_of
+from magistral_jax.curation.code.programs import ProgramRun, Runner, same_output, solutions_of
 from magistral_jax.curation.rows import Decide, Decision, Row
 
 AGREEMENT, VOTERS, MOST_SOLUTIONS = 0.6, 2, 32
@@ -31,7 +31,7 @@ AGREEMENT, VOTERS, MOST_SOLUTIONS = 0.6, 2, 32
 
 def opened(runner: Runner, *, agreement: float = AGREEMENT, voters: int = VOTERS,
            most_solutions: int = MOST_SOLUTIONS) -> Callable:
-  """What `Step.open` takes.
+  """What `CurationStep.open` takes.
 
   Raises:
     ValueError: a share that is none, or fewer than one voter or solution.
@@ -85,8 +85,8 @@ def decide(row: Row, runner: Runner, agreement: float, voters: int, most_solutio
   return Decision((changed,), reason, detail, note)
 
 
-def judge_test(case: Mapping, runs: Sequence[Run], tests: Mapping, agreement: float, voters: int,
-               ) -> tuple[str, str | None]:
+def judge_test(case: Mapping, runs: Sequence[ProgramRun], tests: Mapping, agreement: float,
+               voters: int) -> tuple[str, str | None]:
   """(fate, new expected output or None) of one test.
 
   The fate is 'kept', 'repaired', 'disputed' (too little agreement) or 'unconfirmed'.
@@ -102,7 +102,7 @@ def judge_test(case: Mapping, runs: Sequence[Run], tests: Mapping, agreement: fl
   return ('repaired', output) if votes >= voters else ('unconfirmed', None)
 
 
-def largest_group(runs: Sequence[Run], tests: Mapping) -> tuple[str | None, int]:
+def largest_group(runs: Sequence[ProgramRun], tests: Mapping) -> tuple[str | None, int]:
   """(output, number of solutions) of the output that most solutions write; the first of equals."""
   groups: list[list] = []
   for run in runs:
@@ -116,7 +116,7 @@ def largest_group(runs: Sequence[Run], tests: Mapping) -> tuple[str | None, int]
   return tuple(max(groups, key=lambda g: g[1])) if groups else (None, 0)
 
 
-def status(case: Mapping, run: Run, tests: Mapping) -> str:
+def status(case: Mapping, run: ProgramRun, tests: Mapping) -> str:
   """The verdict on what a solution did: 'correct', 'wrong', or how it failed."""
   if run.status != 'exited':
     return run.status

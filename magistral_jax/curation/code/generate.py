@@ -40,7 +40,7 @@ _PROGRAM = (
 
 def opened(runner: Runner, endpoint: Endpoint | None = None, *, wanted: int = WANTED,
            agreement: float = votes.AGREEMENT, voters: int = votes.VOTERS) -> Callable:
-  """What `Step.open` takes: tests are added up to `wanted`.
+  """What `CurationStep.open` takes: tests are added up to `wanted`.
 
   Raises:
     ValueError: thresholds that cannot work.

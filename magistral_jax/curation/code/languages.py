@@ -2,7 +2,8 @@
 
 A problem of stdin and stdout can be solved in both languages, one of assertions in Python alone.
 The sentence that asks for a language is part of the statement, since the reward looks for a block
-of that language.
+of that language. Where a statement does not name the function that its tests call, it gets a test
+as an example: nobody could pass them otherwise.
 
 Reference: arXiv:2506.10910 section 4.2.
 """
@@ -10,7 +11,8 @@ Reference: arXiv:2506.10910 section 4.2.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from magistral_jax import code_tests
@@ -23,10 +25,12 @@ _ASKS = dict(
     cpp='Write the program in C++, in one block that begins with ```cpp.')
 _STREAMS = ' It reads standard input and writes standard output.'
 _FUNCTION = 'Write the function in Python, in one block that begins with ```python.'
+_CALLED = re.compile(r'\b(?!assert\b|set\b|sorted\b|list\b|tuple\b|round\b|abs\b|len\b|str\b|not\b)'
+                     r'([A-Za-z_]\w*)\s*\(')
 
 
 def enough(min_tests: int = MIN_TESTS) -> Callable:
-  """What `Step.open` takes: the step that drops problems with fewer tests.
+  """What `CurationStep.open` takes: the step that drops problems with fewer tests.
 
   Raises:
     ValueError: less than one test.
@@ -49,17 +53,32 @@ def enough(min_tests: int = MIN_TESTS) -> Callable:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Decide]:
-  """What `Step.open` takes: the step that asks for each problem in each language it allows."""
+  """What `CurationStep.open` takes: the step that asks for a problem in every language."""
   del path
   yield lambda number, row: decide(row)
 
 
 def decide(row: Row) -> Decision:
   """The decision on one programming problem: one row for each language."""
-  if code_tests.read(row)['kind'] != 'stdin':
-    return Decision((_asking(row, 'python', _FUNCTION) | dict(id=row['id']),), 'python_function')
+  tests = code_tests.read(row)
+  if tests['kind'] != 'stdin':
+    words = _FUNCTION + _example(statement_of(row), tests)
+    return Decision((_asking(row, 'python', words) | dict(id=row['id']),), 'python_function')
   return Decision(tuple(_asking(row, language, words + _STREAMS)
                         for language, words in _ASKS.items()), 'both_languages')
+
+
+def _example(statement: str, tests: Mapping) -> str:
+  """A sentence with a test, where the statement does not name the function under test; else ''."""
+  case = tests['cases'][0]
+  call = case.get('assert', '')
+  name = tests['entry_point'] or case.get('call') or (
+      found[1] if (found := _CALLED.search(call)) else '')
+  if not name or re.search(rf'\b{re.escape(name)}\b', statement):
+    return ''
+  if '\n' in call.strip() or not call:
+    return f' It is called `{name}`.'
+  return f' It must pass this test: `{call.strip()}`'
 
 
 def _asking(row: Row, language: str, words: str) -> Row:

@@ -24,6 +24,7 @@ from magistral_jax.verifiers.sandbox.supervise import Limits, Outcome
 MOST_HANGS = 3              # Tests that may use up a solution's time before the others are skipped.
 _PYTHON_FLAGS = ('-I', '-S', '-B', '-X', 'utf8', '-X', 'int_max_str_digits=0')
 _SCRIPT = 'script.py'
+_LATE_S = 0.1               # How late the last measurement of CPU time may be.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Solution:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class ProgramRun:
   """What a solution did on one test.
 
-  Run('exited', '3\\n'); the output is None where there is none to compare: assertions, failures.
+  ProgramRun('exited', '3\\n'); output is None where there is none: assertions, failures.
   """
   status: str               # 'exited', 'skipped', or one of records.STATUSES.
   output: str | None = None
@@ -93,19 +94,19 @@ class Runner:
       self._local.sandbox = Sandbox(self._limits, mode=self._mode)
     return self._local.sandbox
 
-  def runs(self, solution: Solution, tests: Mapping) -> list[Run]:
+  def runs(self, solution: Solution, tests: Mapping) -> list[ProgramRun]:
     """What a solution does on each test of a problem, in the form of `code_tests.read`."""
     if tests['kind'] == 'stdin':
       return self.outputs(solution, [case['stdin'] for case in tests['cases']])
     return self._asserted(solution, tests)
 
-  def outputs(self, solution: Solution, inputs: Sequence[str]) -> list[Run]:
+  def outputs(self, solution: Solution, inputs: Sequence[str]) -> list[ProgramRun]:
     """What a solution writes for each input. After MOST_HANGS timeouts the rest is skipped."""
     box = self.sandbox
     if solution.language == 'cpp':
       compiled = cpp.compile_source(solution.source, box)
       if not compiled.program:
-        return [Run('error' if compiled.failed else 'compile_error')] * len(inputs)
+        return [ProgramRun('error' if compiled.failed else 'compile_error')] * len(inputs)
       files, view, argv = {'program': compiled.program}, cpp.VIEW, cpp.start_argv
     else:
       files = {_SCRIPT: _script(), 'solution.py': _bytes(solution.source)}
@@ -115,35 +116,36 @@ class Runner:
     found, hangs = [], 0
     for text in inputs:
       if hangs >= MOST_HANGS:
-        found.append(Run('skipped'))
+        found.append(ProgramRun('skipped'))
         continue
-      found.append(_run(box.run(argv, view, files=files, stdin=text.encode())))
+      found.append(_run(box.run(argv, view, files=files, stdin=text.encode()), box.limits))
       hangs += found[-1].status == 'timeout'
     return found
 
-  def _asserted(self, solution: Solution, tests: Mapping) -> list[Run]:
+  def _asserted(self, solution: Solution, tests: Mapping) -> list[ProgramRun]:
     """One judge for each test, since the first failure ends a check."""
     found, hangs = [], 0
     for case in tests['cases']:
       if hangs >= MOST_HANGS:
-        found.append(Run('skipped'))
+        found.append(ProgramRun('skipped'))
         continue
       result = judge.check(solution.source, solution.language, dict(tests) | dict(cases=[case]),
                            language=solution.language, sandbox=self.sandbox)
-      found.append(Run(result.status))
+      found.append(ProgramRun(result.status))
       hangs += result.status == 'timeout'
     return found
 
 
-def _run(outcome: Outcome) -> Run:
+def _run(outcome: Outcome, limits: Limits) -> ProgramRun:
   if outcome.status != 'exited':
-    return Run(outcome.status)
+    return ProgramRun(outcome.status)
   if outcome.exit_code:
-    return Run('runtime_error')
+    # The kernel's own limit of CPU time may end a program before the supervisor does.
+    return ProgramRun('timeout' if outcome.cpu_s > limits.time_s - _LATE_S else 'runtime_error')
   try:
-    return Run('exited', outcome.stdout.decode())
+    return ProgramRun('exited', outcome.stdout.decode())
   except UnicodeDecodeError:
-    return Run('runtime_error')
+    return ProgramRun('runtime_error')
 
 
 def same_output(one: str, other: str, tests: Mapping) -> bool:

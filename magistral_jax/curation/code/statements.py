@@ -24,22 +24,18 @@ _INTERACTIVE = re.compile(
     r'\binteractive (?:problem|task|judge|runner)\b|\bflush(?:ing)? (?:the )?(?:output|stdout|std)|'
     r'\bthis (?:problem|task) is interactive\b', re.IGNORECASE)
 _SEVERAL = re.compile(
-    r'\b(?:print|output|report|return|find|give|write|choose|you (?:can|may)(?: also)? (?:print|'
-    r'output|choose|'
-    r'report|write))\s+any(?:\s+(?:one\s+)?(?:of|such|valid|correct|possible|suitable|order|'
-    r'answer|solution|sequence|permutation|way|acceptable)|\s*[.,;)])|'
-    r'\bany (?:valid|correct|such|possible|acceptable|suitable) (?:answer|solution|output|one|'
-    r'order|'
-    r'sequence|arrangement|permutation|string|construction)s?\b[^.]{0,40}\b(?:accepted|allowed|'
-    r'printed|ok|fine)\b|'
-    r'\b(?:any|all|either) of (?:them|those|these)\b[^.]{0,30}\b(?:accepted|correct|ok|fine|'
-    r'will do)?|'
-    r'\bif there (?:are|is) (?:multiple|several|many|more than one)\b[^.]{0,60}\b(?:any|'
-    r'arbitrary)\b|'
-    r'\b(?:answer|solution|output)s? (?:is|are|may) not (?:be )?unique\b|'
-    r'\bmultiple (?:correct |valid )?(?:answers|solutions|outputs) (?:are|may be|'
-    r'will be) (?:accepted|'
-    r'allowed|possible)\b|\bin (?:any|arbitrary) order\b', re.IGNORECASE)
+    r'\b(?:print|output|write|report|return|give|display|produce)\s+any(?:\s+(?:one\s+)?'
+    r'(?:of|such|valid|correct|possible|suitable|optimal|answer|solution|sequence|permutation|way|'
+    r'acceptable)\b|'
+    r'\s*[.,;)])|'
+    r'\bany (?:of (?:them|these|those)|(?:valid|correct|such|possible|suitable|optimal) \w+) '
+    r'(?:is|are|will be|would be|can be|may be) (?:also )?(?:accepted|acceptable|allowed|correct|'
+    r'ok|fine|printed)\b|'
+    r'\bif there (?:are|is|exist|exists) (?:multiple|several|many|more than one)\b[^.]{0,80}\b'
+    r'(?:any|arbitrary)\b|\b(?:answer|solution|output)s? (?:is|are|may) not (?:be )?unique\b|'
+    r'\bmultiple (?:correct |valid )?(?:answers|solutions|outputs) (?:are|may be|will be) '
+    r'(?:accepted|allowed)\b|'
+    r'\b(?:print|output|write)\b[^.;]{0,120}\bin (?:any|arbitrary) order\b', re.IGNORECASE)
 _PICTURE = re.compile(r'!\[[^\]]*\]\(|<img\b|\[image:|\\includegraphics', re.IGNORECASE)
 _NEEDS_PICTURE = re.compile(
     r'\b(?:see|in|on|from) the (?:figure|picture|image|diagram|illustration)s?\b|\b(?:figure|'
@@ -50,7 +46,7 @@ _NEEDS_PICTURE = re.compile(
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Decide]:
-  """What `Step.open` takes."""
+  """What `CurationStep.open` takes."""
   del path
   yield lambda number, row: decide(row)
 

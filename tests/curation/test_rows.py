@@ -1,0 +1,76 @@
+"""Rows come from files as they are, with ids of their own."""
+import json
+
+import pytest
+
+from magistral_jax.curation import rows
+
+
+def gathered(tmp_path, *paths):
+  out = tmp_path / 'gathered.jsonl'
+  count = rows.gather(paths, out)
+  found = [row for _, row in rows.read_rows(out)]
+  assert len(found) == count
+  return found
+
+
+def test_rows_keep_what_they_have_and_get_ids_as_train_gives_them(tmp_path, write):
+  given = [dict(id=7, problem='a', answer=1.5, meta=dict(x=[1, None])),
+           dict(problem='é数', extra=''), dict(id='', problem='b')]
+  found = gathered(tmp_path, write('some.jsonl', given))
+  assert [row['id'] for row in found] == ['7', 'some-2', 'some-3']
+  assert [row | dict(id=None) for row in found] == [row | dict(id=None) for row in given]
+
+
+def test_blank_lines_count_in_ids_but_are_no_rows(tmp_path):
+  path = tmp_path / 'x.jsonl'
+  path.write_text('{"problem": "a"}\n\n  \n{"problem": "b"}\n')
+  assert [row['id'] for row in gathered(tmp_path, str(path))] == ['x-1', 'x-4']
+
+
+@pytest.mark.parametrize('lines, words', [
+    (['{"id": "a"}', '{"id": "b"}', '{"id": "a"}'], "the id 'a' occurs twice"),
+    (['{"id": "a"}', '[1]'], 'line 2: a JSON object is needed'),
+    (['{"id": [1]}'], 'line 1: "id" must be text or a whole number'),
+    (['{"a": '], 'line 1: this is not JSON'), ([], 'holds no problem')])
+def test_input_that_cannot_be_used_is_told_in_one_sentence(tmp_path, lines, words):
+  path = tmp_path / 'x.jsonl'
+  path.write_text(''.join(f'{line}\n' for line in lines))
+  with pytest.raises(ValueError, match=words):
+    rows.gather([str(path)], tmp_path / 'out.jsonl')
+
+
+def test_a_missing_file_is_named(tmp_path):
+  with pytest.raises(ValueError, match='nowhere.jsonl'):
+    rows.gather([str(tmp_path / 'nowhere.jsonl')], tmp_path / 'out.jsonl')
+
+
+def test_rows_are_read_from_any_of_their_ends(write):
+  path = write('x.jsonl', [dict(n=n, text='数' * n) for n in range(9)])
+  ends = [offset for offset, _ in rows.read_rows(path)]
+  for start, end in enumerate(ends):
+    assert [row['n'] for _, row in rows.read_rows(path, end)] == list(range(start + 1, 9))
+
+
+def test_lookup_finds_every_line_and_nothing_else(write):
+  lines = [dict(id=f'row {n}', value=n) for n in range(500)]
+  lookup = rows.Lookup(write('x.jsonl', lines))
+  assert len(lookup) == 500
+  assert all(lookup.find(line['id']) == line for line in lines)
+  assert lookup.find('row 500') is None and lookup.find('') is None
+
+
+@pytest.mark.parametrize('lines, words', [
+    ([dict(id='a'), dict(id='a')], "id 'a' occurs twice"), ([dict(x=1)], 'has no "id"')])
+def test_lookup_refuses_files_that_are_not_clear(write, lines, words):
+  with pytest.raises(ValueError, match=words):
+    rows.Lookup(write('x.jsonl', lines))
+
+
+def test_an_empty_lookup_finds_nothing(write):
+  assert rows.Lookup(write('x.jsonl', [])).find('a') is None
+
+
+def test_answers_may_be_numbers():
+  assert rows.answer_of(json.loads('{"answer": 12}')) == '12'
+  assert rows.answer_of(dict(answer=True)) == rows.answer_of(dict(answer=None)) == ''
