@@ -15,7 +15,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 
-from magistral_jax.curation.text import normal, without_pictures
+from magistral_jax.curation.text import normal, pictures, without_pictures
 
 # (pattern of the option with one letter, flags): \textbf{(A)}, (A), A. and A) of their own line.
 _STYLES = [
@@ -42,7 +42,9 @@ _FIND = re.compile(r'\b(?:find|determine|compute|calculate|evaluate|what is|'
                    r'how many)\b', re.IGNORECASE)
 _COMPARES = re.compile(
     r'\b(?:of|from|among|in|by) (?:the|these|those) (?:\w+ )?(?:following|cases|options?|choices?|'
-    r'answers?|alternatives?|statements?|numbers below)\b|\b(?:of|among) (?:these|those)\b(?! \d)|'
+    r'answers?|alternatives?|statements?|numbers below)\b|\b(?:of|among) (?:these|'
+    r'those)(?= (?:is|are|'
+    r'numbers|statements|values|expressions|could|must|can)\b|\s*[:?]|\s*\Z)|'
     r'\bfollowing\b|\b(?:options?|choices?|alternatives?)\b|'
     r'\bwhich (?:is|are|one|statements?|answers?|graphs?|figures?|expressions?|equations?|'
     r'pairs?|sets?|conclusions?|quantity|number|value)\b|'
@@ -61,7 +63,9 @@ _DEMANDS_LETTER = re.compile(
 _NO_VALUE = re.compile(
     r'none of|all of|neither|both|either|cannot be|can\'t be|not enough|impossible to|'
     r'no such|undetermined|more than|less than|fewer than|at least|at most|another|other|'
-    r'infinitely|\bnot\b|\([A-E]\)|correct', re.IGNORECASE)
+    r'infinitely|\bnot\b|\([A-E]\)|correct|'
+    r'^(?:an? )?(?:prime|even|odd|positive|negative|rational|irrational|'
+    r'divisible)\b', re.IGNORECASE)
 _BLANK = re.compile(r'(?:\(\s*\)|\\\(\s*\\\)|_{2,}|（\s*）|\.{3,}|:|=)?\s*[.。]?\s*$')
 _MOST_WORDS = 3             # Of an option that is a word: names and days, no sentences.
 
@@ -72,9 +76,10 @@ class Choices:
 
   Choices(stem='The product of 3 and 4 is', options={'A': '7', 'B': '12', 'C': '34'}, rest='')
   """
-  stem: str
+  stem: str                 # Without the code of pictures.
   options: dict[str, str]
   rest: str = ''            # What follows the options.
+  pictures: tuple[str, ...] = ()
 
 
 def find(statement: str) -> Choices | None:
@@ -105,7 +110,7 @@ def find(statement: str) -> Choices | None:
   stem = re.sub(r'\\(?:begin|end)\{(?:enumerate|itemize|tabular|array|align\*?|center)\}.*$', '',
                 text[:best[0].start()])
   return Choices(_DEMANDS_LETTER.sub('', _clean_end(stem)), options,
-                 _DEMANDS_LETTER.sub('', rest).strip())
+                 _DEMANDS_LETTER.sub('', rest).strip(), tuple(pictures(statement)))
 
 
 def _run(text: str, style: list[re.Pattern]) -> list[re.Match]:
@@ -160,34 +165,41 @@ def _clean_end(stem: str) -> str:
   return stem
 
 
-def right_option(choices: Choices, gold: str, same: Callable[[str, str], bool]) -> str:
-  """The letter of the right option, by a gold that is a letter or a content; '' if none is it."""
+def right_option(choices: Choices, gold: str, same: Callable[[str, str], bool],
+                 ) -> tuple[str, str]:
+  """(letter, answer) of the right option; ('', '') if none is it.
+
+  A gold may be a letter, whose content is the answer then, or a content, which stays as it is.
+  """
   letter = re.fullmatch(
       r'\$?(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?\(?([A-J])\)?[.:]?\s*\}?\$?', gold.strip())
+  letter = letter or re.match(r'\\?(?:text(?:bf)?\{)?\(([A-J])\)\}?', gold.strip())
   if letter:
-    return letter[1] if letter[1] in choices.options else ''
-  labelled = re.match(r'\\?(?:text(?:bf)?\{)?\(([A-J])\)\}?', gold.strip())
-  if labelled and labelled[1] in choices.options:
-    return labelled[1]
+    content = choices.options.get(letter[1])
+    return (letter[1], content) if content else ('', '')
   for name, content in choices.options.items():
     if normal(content) == normal(gold):
-      return name
-  return next((name for name, content in choices.options.items() if same(content, gold)), '')
+      return name, gold
+  # A unit that only the options name.
+  bare = {name: re.sub(r'(?<=[\d}$\w])\s+[a-z][a-z ]+$', '', content)
+          for name, content in choices.options.items()}
+  return next(((name, gold) for name, content in choices.options.items()
+               if same(content, gold) or same(bare[name], gold)), ('', ''))
 
 
-def open_question(choices: Choices, letter: str) -> tuple[str, str] | str:
-  """(statement, gold) without options, or the sentence why no rule can write them."""
+def open_question(choices: Choices, letter: str) -> tuple[str, str]:
+  """(statement without options, ''), or ('', the sentence why no rule can write it)."""
   content = choices.options[letter]
   question = re.split(r'(?<=[.?!])\s+(?=\S)', choices.stem)[-1]
   if found := _COMPARES.search(question):
-    return f'the question compares its options: {found[0]!r}'
+    return '', f'the question compares its options: {found[0]!r}'
   if _NO_VALUE.search(content):
-    return f'the option {content[:60]!r} is no value of its own'
+    return '', f'the option {content[:60]!r} is no value of its own'
   if len(re.findall(r'[A-Za-z]{3,}', re.sub(r'\\[A-Za-z]+', '', content))) > _MOST_WORDS:
-    return f'the option {content[:60]!r} is a text'
+    return '', f'the option {content[:60]!r} is a text'
   if choices.rest:
-    return f'something follows the options: {choices.rest[:60]!r}'
+    return '', f'something follows the options: {choices.rest[:60]!r}'
   stem = choices.stem
   if not _ENDED.search(stem) and not _FIND.search(question):
     stem = f'{_BLANK.sub("", stem).rstrip()} what?'
-  return stem, content
+  return '\n\n'.join((stem, *choices.pictures)), ''

@@ -49,15 +49,15 @@ def decide(row: Row, comparer: golds.Comparer, endpoint: Endpoint | None = None)
     return Decision((), 'no_answer')
   changed = None
   if found := choices.find(statement):
-    letter = choices.right_option(found, gold, comparer.same)
+    letter, answer = choices.right_option(found, gold, comparer.same)
     if not letter:
       return Decision((), 'multiple_choice', f'no option is the answer {gold[:60]!r}')
-    written = choices.open_question(found, letter)
-    if isinstance(written, str) and endpoint:
-      written = _served(row, found, letter, endpoint) or written
-    if isinstance(written, str):
-      return Decision((), 'multiple_choice', written)
-    statement, gold = written
+    statement, why = choices.open_question(found, letter)
+    if why and endpoint:
+      statement = _served(row, answer, endpoint)
+    if not statement:
+      return Decision((), 'multiple_choice', why)
+    gold = answer
     changed = row | dict(problem=statement, answer=gold)
   reason, detail = golds.fault(gold)
   if not reason:
@@ -70,10 +70,8 @@ def decide(row: Row, comparer: golds.Comparer, endpoint: Endpoint | None = None)
   return Decision((changed,), 'open_question') if changed else Decision((row,))
 
 
-def _served(row: Row, found: choices.Choices, letter: str, endpoint: Endpoint,
-            ) -> tuple[str, str] | None:
-  """(statement, gold) as a served model writes them; None if what it writes cannot be used."""
-  answer = found.options[letter]
+def _served(row: Row, answer: str, endpoint: Endpoint) -> str:
+  """The open question as a served model writes it; '' if what it writes cannot be used."""
   for attempt in range(_TRIES):
     said = endpoint.ask(_REWRITE.format(problem=statement_of(row), answer=answer), seed=attempt)
     start, end = said.find('{'), said.rfind('}')
@@ -83,5 +81,5 @@ def _served(row: Row, found: choices.Choices, letter: str, endpoint: Endpoint,
       continue
     if isinstance(problem, str) and not choices.find(problem) and (
         not statements.fault(problem, answer, language=language_of(row))[0]):
-      return problem.strip(), answer
-  return None
+      return problem.strip()
+  return ''

@@ -31,6 +31,11 @@ def without_pictures(text: str) -> str:
   return _PICTURE_CODE.sub(' ', text)
 
 
+def pictures(text: str) -> list[str]:
+  """The code of each picture of a statement."""
+  return _PICTURE_CODE.findall(text)
+
+
 def has_picture_code(text: str) -> bool:
   """Whether a statement carries the code of a picture."""
   return bool(_PICTURE_CODE.search(text))

@@ -66,12 +66,19 @@ def test_letters_that_are_no_options(statement):
   assert choices.find(statement) is None
 
 
-@pytest.mark.parametrize('gold, letter', [
-    ('B', 'B'), ('(B)', 'B'), ('\\text{(B)}', 'B'), ('4', 'B'), ('\\textbf{(B)} 4', 'B'),
-    ('E', ''), ('77', '')])
-def test_the_right_option(gold, letter):
+@pytest.mark.parametrize('gold, right', [
+    ('B', ('B', '4')), ('(B)', ('B', '4')), ('\\text{(B)}', ('B', '4')), ('4', ('B', '4')),
+    ('\\textbf{(B)} 4', ('B', '4')), ('$4$', ('B', '$4$')), ('E', ('', '')), ('77', ('', ''))])
+def test_the_right_option(gold, right):
   found = choices.find('What is 2+2? (A) 3 (B) 4 (C) 5')
-  assert choices.right_option(found, gold, SAME) == letter
+  assert choices.right_option(found, gold, SAME) == right
+
+
+def test_an_open_question_keeps_its_pictures():
+  picture = '[asy] draw((0,0)--(1,1)); label("A.",(0,0)); [/asy]'
+  found = choices.find(f'In the figure,{picture}how long is $AC$? (A) 3 (B) 4 (C) 5')
+  statement, why = choices.open_question(found, 'B')
+  assert (statement, why) == (f'In the figure, how long is $AC$?\n\n{picture}', '')
 
 
 @pytest.mark.parametrize('gold, reason', [
