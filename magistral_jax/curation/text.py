@@ -20,9 +20,9 @@ _LAYOUT = re.compile(
     r'[$~]',
     re.IGNORECASE)
 _FRACTION = re.compile(r'\\[dtc]?frac(?![A-Za-z])\s*(?:(\d)\s*(\d))?')
+_WORD = re.compile(r'[^\W\d_]+|\d+')
 # Chinese, Japanese and Korean write without spaces: each of their characters is a word.
-_WORD = re.compile(r'[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\d_]+?(?=[\u3040-\u30ff\u3400-'
-                   r'\u9fff\uac00-\ud7af]|[\W\d_]|\Z)|\d+')
+_DENSE = re.compile(r'([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])')
 _END = ' .。:：?？!,;'
 
 
@@ -55,7 +55,7 @@ def normal(text: str) -> str:
 
 def words(text: str) -> list[str]:
   """The words and numbers of a statement, without layout, signs and the code of pictures."""
-  return _WORD.findall(_spelled(without_pictures(text)))
+  return _WORD.findall(_DENSE.sub(r' \1 ', _spelled(without_pictures(text))))
 
 
 def digits(text: str) -> str:
