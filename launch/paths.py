@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from launch.job import mounted
 from magistral_jax.experiment.checks import check
+from magistral_jax.experiment.schema import general
 from magistral_jax.experiment.values import flat
 
-PATHS = ('tokenizer.path', 'data.jsonl.path', 'data.jsonl.held_out_path', 'data.tfds.path',
-         'model.checkpoint', 'cold_start.path')
+# Names of the schema: those of a mix stand for each of its sources.
+SOURCE_PATHS = ('jsonl.path', 'jsonl.held_out_path', 'tfds.path')
+PATHS = ('tokenizer.path', 'model.checkpoint', 'cold_start.path',
+         *(f'{data}.{path}' for data in ('data', 'data.mix.*') for path in SOURCE_PATHS))
 
 
 def in_bucket(c, bucket: str) -> dict[str, str]:
@@ -19,16 +22,17 @@ def in_bucket(c, bucket: str) -> dict[str, str]:
     ValueError: a file is elsewhere, or the source of problems names none.
   """
   values = dict(flat(c))
-  named = {key: value for key in PATHS if (value := values.get(key))}
+  named = {key: value for key, value in values.items() if general(key) in PATHS and value}
   for key, value in named.items():
     if not value.startswith(f'gs://{bucket}/'):
       raise ValueError(f'{key}={value!r} is not where the machines can read it: copy it to the '
                        f"bucket of --workdir with 'gcloud storage cp --recursive', and set "
                        f'--config.{key}=gs://{bucket}/...')
-  source = c.data.source
-  if not c.data[source].get('path', 'none needed'):
-    raise ValueError(f"data.{source}.path='' names no problems for data.source={source!r}: set "
-                     f'--config.data.{source}.path=gs://{bucket}/...')
+  for data in ('data', *(f'data.mix.{name}' for name in c.data.get('mix', ()))):
+    source = values[f'{data}.source']
+    if values.get(f'{data}.{source}.path') == '':
+      raise ValueError(f"{data}.{source}.path='' names no problems for {data}.source={source!r}: "
+                       f'set --config.{data}.{source}.path=gs://{bucket}/...')
   return named
 
 

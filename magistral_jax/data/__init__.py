@@ -1,7 +1,7 @@
 """Station 1: where problems come from, and how they reach the sampler as tokens.
 
     sources (arithmetic | jsonl | tfds) --Problem--> stream --prompts.render--> Prompt
-                                                  `-> traces: worked examples for the cold start
+        `--- several of them: mix ---'            `-> traces: worked examples for the cold start
 
 `sources` lists what `data.source` may name. `finite` serves problems held in memory; `jsonl` and
 `prepared` fill it from files. `builders` turn a JSONL file into a prepared data set.

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -19,7 +19,8 @@ class FiniteSource:
       (`without_texts`).
   """
 
-  def __init__(self, seed: int, training: Sequence[Problem], evaluation: Sequence[Problem]):
+  def __init__(self, seed: int | str, training: Iterable[Problem],
+               evaluation: Iterable[Problem]):
     self.seed, self.training, self.evaluation = seed, tuple(training), tuple(evaluation)
 
   @property
@@ -33,23 +34,20 @@ class FiniteSource:
     return self.training[permutation(self.size, f'{self.seed} epoch {epoch}')[position]]
 
   def held_out(self, n: int) -> list[Problem]:
-    """First `n` held-out problems, or all there are if fewer.
-
-    Raises:
-      ValueError: `n` is above 0 and no problem is held out.
-    """
-    if n and not self.evaluation:
-      raise ValueError(
-          f'evaluation.problems is {n}, but no problem is held out: set '
-          f'data.jsonl.held_out or data.tfds.held_out above 0, or evaluation.problems=0.')
+    """First `n` held-out problems, or all there are if fewer."""
     return list(self.evaluation[:n])
+
+  def of(self, training: Iterable[Problem], evaluation: Iterable[Problem]) -> FiniteSource:
+    """Source of other problems in the order that this one's seed decides."""
+    return FiniteSource(self.seed, training, evaluation)
 
   def select(self, keep: Callable[[Problem], bool]) -> FiniteSource:
     """Copy of this source with only the problems that `keep` accepts."""
-    return FiniteSource(self.seed, filter(keep, self.training), filter(keep, self.evaluation))
+    return self.of(filter(keep, self.training), filter(keep, self.evaluation))
 
 
-@functools.lru_cache(maxsize=4)
+# Of a mix, every source has an epoch or two in use at a time.
+@functools.lru_cache(maxsize=32)
 def permutation(n: int, address: str) -> np.ndarray:
   """Permutation of the numbers below n, [n] int64, that only the address decides."""
   key = int.from_bytes(hashlib.blake2b(address.encode(), digest_size=16).digest(), 'little')

@@ -39,7 +39,7 @@ class JsonlSource(FiniteSource):
       whatever the seed. With held_out_path it is ignored.
   """
 
-  def __init__(self, seed: int, *, path: str, held_out_path: str, held_out: int):
+  def __init__(self, seed: int | str, *, path: str, held_out_path: str, held_out: int):
     if not path:
       raise ValueError('There is no file to read problems from: set data.jsonl.path.')
     problems = read_files(path.split(','))

@@ -26,7 +26,7 @@ class TfdsSource(FiniteSource):
     held_out: how many problems are held out; the same ones whatever the seed.
   """
 
-  def __init__(self, seed: int, *, path: str, held_out: int):
+  def __init__(self, seed: int | str, *, path: str, held_out: int):
     problems = read_prepared(path)
     training, evaluation = split_held_out(problems, held_out, key='data.tfds.held_out')
     super().__init__(seed, keep_apart(training, evaluation, name=path), evaluation)

@@ -1,10 +1,13 @@
 """Sources of problems, by the name in `data.source`."""
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from magistral_jax.data.arithmetic import ArithmeticSource
+from magistral_jax.data.finite import FiniteSource
 from magistral_jax.data.jsonl import JsonlSource
+from magistral_jax.data.mix import MixSource, read_mix
 from magistral_jax.data.prepared import TfdsSource
 from magistral_jax.records import Problem
 
@@ -12,8 +15,8 @@ from magistral_jax.records import Problem
 class Source(Protocol):
   """Endless stream of training problems, and fixed held-out ones; the two share no text.
 
-  A source with a `size` is a `FiniteSource`, which can leave problems out; one without has
-  `longest()`, its longest problem.
+  Three kinds: a `FiniteSource` can leave problems out, a `MixSource` is made of others, and any
+  other source is endless and has `longest()`, its longest problem.
   """
 
   @property
@@ -32,8 +35,26 @@ class Source(Protocol):
     ...
 
 
-SOURCES = {
+# What a part of a mix may be.
+SINGLE_SOURCES = {
     'arithmetic': ArithmeticSource,
     'jsonl': JsonlSource,
     'tfds': TfdsSource,
 }
+
+
+def mixed(seed: int | str, **parts: Mapping[str, Any]) -> MixSource:
+  """The mix of the sources in SINGLE_SOURCES that a config describes; see `mix.read_mix`."""
+  return read_mix(seed, parts, SINGLE_SOURCES)
+
+
+SOURCES = SINGLE_SOURCES | {'mix': mixed}
+
+
+def samples(source: Source) -> list[Problem]:
+  """All problems of a source that is held in memory, and one of each side of an endless one."""
+  if isinstance(source, MixSource):
+    return [problem for part in source.parts for problem in samples(part.source)]
+  if isinstance(source, FiniteSource):
+    return [*source.training, *source.evaluation]
+  return [source.problem(0), *source.held_out(1)]

@@ -11,6 +11,8 @@ import numpy as np
 from absl import logging
 
 from magistral_jax.data import images
+from magistral_jax.data.finite import FiniteSource
+from magistral_jax.data.mix import MixSource
 from magistral_jax.data.prompts import render, tokenize_example
 from magistral_jax.data.sources import Source
 from magistral_jax.records import Image, Problem, Prompt
@@ -81,42 +83,64 @@ class PromptStream:
       self, source: Source, tokenizer: Tokenizer, *, template: str, system_prompt: str,
       max_prompt_tokens: int, cutting: images.Cutting | None = None):
     how = dict(template=template, system_prompt=system_prompt, cutting=cutting)
-    self._tokenize = lambda problem: tokenize(problem, tokenizer, **how)
+    self._length = lambda problem: len(tokenize(problem, tokenizer, **how))
     self._prompt = lambda ordinal, problem, purpose: make_prompt(
         ordinal, problem, tokenizer, purpose=purpose, **how)
-    self.dropped = 0
-    if source.size is None:
-      longest = len(self._tokenize(source.longest()))
-      if longest > max_prompt_tokens:
-        raise ValueError(
-            f'A prompt can take {longest} tokens, but {max_prompt_tokens} are allowed: raise '
-            f'data.max_prompt_tokens or lower data.arithmetic.max_terms.')
-      self.source = source
-    else:
-      self.source = self._drop_long(source, max_prompt_tokens)
+    self._most, self.dropped = max_prompt_tokens, 0
+    self._had_held_out = bool(source.held_out(1))
+    self.source = self._fitting(source, 'data')
 
   def prompt(self, ordinal: int) -> Prompt:
     """Training prompt of an ordinal; ordinals count from 0."""
     return self._prompt(ordinal, self.source.problem(ordinal), 'training')
 
   def held_out(self, n: int) -> list[Prompt]:
-    """Held-out prompts, at most `n`, with ordinals -1, -2, ... that no training prompt has."""
-    return [self._prompt(-1 - i, p, 'evaluation') for i, p in enumerate(self.source.held_out(n))]
+    """Held-out prompts, at most `n`, with ordinals -1, -2, ... that no training prompt has.
 
-  def _drop_long(self, source, max_prompt_tokens: int):
+    Raises:
+      ValueError: `n` is above 0 and there is none.
+    """
+    problems = self.source.held_out(n)
+    if n and not problems and self._had_held_out:
+      raise ValueError(
+          f'evaluation.problems is {n}, but every held-out problem was left out, since its prompt '
+          f'takes more than data.max_prompt_tokens={self._most} tokens: raise that, or set '
+          f'evaluation.problems=0.')
+    if n and not problems:
+      raise ValueError(
+          f'evaluation.problems is {n}, but no problem is held out: set data.jsonl.held_out or '
+          f'data.tfds.held_out above 0, or evaluation.problems=0.')
+    return [self._prompt(-1 - i, problem, 'evaluation') for i, problem in enumerate(problems)]
+
+  def _fitting(self, source: Source, key: str) -> Source:
+    """The source without problems whose prompts are too long; `key` is its config section."""
+    if isinstance(source, MixSource):
+      return source.with_sources(
+          lambda part: self._fitting(part.source, f'data.mix.{part.name}'))
+    if isinstance(source, FiniteSource):
+      return self._short(source, key)
+    longest = self._length(source.longest())
+    if longest > self._most:
+      raise ValueError(
+          f'A prompt can take {longest} tokens, but {self._most} are allowed: raise '
+          f'data.max_prompt_tokens, or lower what makes the problems of {key} long.')
+    return source
+
+  def _short(self, source: FiniteSource, key: str) -> FiniteSource:
     lengths: list[int] = []
     def fits(problem):
-      lengths.append(len(self._tokenize(problem)))
-      return lengths[-1] <= max_prompt_tokens
+      lengths.append(self._length(problem))
+      return lengths[-1] <= self._most
     kept = source.select(fits)
-    self.dropped = sum(n > max_prompt_tokens for n in lengths)
+    dropped = sum(n > self._most for n in lengths)
     if not kept.size:
       raise ValueError(
-          f'No training problem fits: the shortest prompt takes {min(lengths)} tokens, but '
-          f'{max_prompt_tokens} are allowed: raise data.max_prompt_tokens.')
-    if self.dropped:
+          f'No training problem of {key} fits: the shortest prompt takes {min(lengths)} tokens, '
+          f'but {self._most} are allowed: raise data.max_prompt_tokens.')
+    if dropped:
       logging.warning(
-          '%d of %d problems were dropped: their prompts are longer than '
+          '%d of %d problems of %s were dropped: their prompts are longer than '
           'data.max_prompt_tokens=%d (the longest takes %d tokens).',
-          self.dropped, len(lengths), max_prompt_tokens, max(lengths))
+          dropped, len(lengths), key, self._most, max(lengths))
+    self.dropped += dropped
     return kept

@@ -9,11 +9,13 @@ leaves reinforcement learning something to find: the careful habit pays and the 
 """
 from __future__ import annotations
 
+import collections
 import dataclasses
 import random
 
 from magistral_jax.data import arithmetic
 from magistral_jax.data.finite import FiniteSource
+from magistral_jax.data.mix import MixSource, Schedule
 from magistral_jax.data.sources import Source
 from magistral_jax.records import Problem
 
@@ -38,6 +40,8 @@ def cold_start_examples(
     raise ValueError(
         f'A share of {mistakes} of the traces cannot be wrong: set cold_start.mistakes between '
         f'0 and 1.')
+  if isinstance(source, MixSource):
+    return _from_parts(source, examples, mistakes, seed)
   if isinstance(source, FiniteSource):
     return _from_solutions(source, examples, seed)
   # Another stream of the training side: training does not begin with the problems just seen.
@@ -74,6 +78,16 @@ def worked_solution(problem: Problem) -> str:
   # Tags in the solution would make a second pair, which the format gate refuses.
   thoughts = problem.solution.replace('<think>', '').replace('</think>', '').strip()
   return f'<think>\n{thoughts}\n</think>\n\nThe answer is \\boxed{{{problem.answer}}}.'
+
+
+def _from_parts(
+    source: MixSource, examples: int, mistakes: float, seed: int) -> list[tuple[Problem, str]]:
+  """Examples of the parts of a mix, of each in proportion to its weight, as far as it has them."""
+  turns = Schedule(seed, [part.weight for part in source.parts])
+  wanted = collections.Counter(turns.unshuffled(turn)[0] for turn in range(examples))
+  return [example for i, part in enumerate(source.parts) if wanted[i]
+          for example in cold_start_examples(
+              part.source, examples=wanted[i], mistakes=mistakes, seed=seed)]
 
 
 def _from_solutions(source: FiniteSource, examples: int, seed: int) -> list[tuple[Problem, str]]:

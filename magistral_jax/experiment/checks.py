@@ -13,8 +13,7 @@ from typing import Any
 from absl import logging
 
 from magistral_jax import sharding
-from magistral_jax.data import images
-from magistral_jax.data.finite import FiniteSource
+from magistral_jax.data import images, sources
 from magistral_jax.data.stream import PromptStream
 from magistral_jax.experiment import build
 from magistral_jax.experiment.schema import ON_CLUSTER
@@ -223,9 +222,7 @@ def _cut(c, mesh: str, axes) -> tuple[int, str]:
 def _check_problems(c, tok, config: ModelConfig, stream) -> None:
   """Raises ValueError for problems that cannot be held out, judged or imitated."""
   stream.held_out(c.evaluation.problems)
-  if isinstance(stream.source, FiniteSource):
-    check_domains(c, stream.source.training + stream.source.evaluation,
-                  f'data.source={c.data.source!r}')
+  check_domains(c, sources.samples(stream.source), f'data.source={c.data.source!r}')
   if c.cold_start.steps:
     build.cold_start_examples(c, tok, config, stream)
 

@@ -27,7 +27,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from magistral_jax.experiment import values
-from magistral_jax.experiment.schema import KEYS
+from magistral_jax.experiment.schema import KEYS, find, general
 
 # A flag that is defined here belongs to the command that asks for it, whose --help then shows it.
 flags.disclaim_key_flags()
@@ -224,16 +224,17 @@ def split_config(argv: Sequence[str]) -> tuple[list[tuple[str, str | None]], lis
 def _parse(key: str, text: str | None, known: Mapping[str, Any]) -> Any:
   """The value of an override, by the type that the schema gives the key."""
   shown = key if text is None else f'{key}={text}'
-  if key not in KEYS:
-    inside = [name for name in KEYS if name.startswith(f'{key}.')]
+  described = find(key)
+  if described is None:
+    inside = [name for name in KEYS if name.startswith(f'{general(key)}.')]
     if inside:
       raise ValueError(f'--config.{shown} would replace a whole section: set its keys one by one, '
-                       f'such as --config.{inside[0]}=...')
+                       f'such as --config.{inside[0].replace("*", "NAME")}=...')
     raise ValueError(f'--config.{shown} changes a key that the config does not have'
                      f'{values.did_you_mean(key, KEYS)}: correct its name.')
-  limit = KEYS[key].limit
+  limit = described.limit
   if text is None and limit.type is not bool:
-    example = known.get(key, KEYS[key].start)
+    example = known.get(key, described.start)
     raise ValueError(f'--config.{key} has no value: write --config.{key}={example}, for example.')
   try:
     return True if text is None else PARSERS[limit.type](text)

@@ -60,7 +60,9 @@ def differences(folder: pathlib.Path) -> str:
     flat[path.stem] = dict(values.flat(cli.load_config(str(path))))
   base, others = flat[BASE], {name: c for name, c in flat.items() if name != BASE}
   rows = []
-  for key in schema.KEYS:
+  order = list(schema.KEYS)
+  for key in sorted({key for c in flat.values() for key in c},
+                    key=lambda key: (order.index(schema.general(key)), key)):
     cells = [shown if (shown := _shown(c, key)) != _shown(base, key) else ''
              for c in others.values()]
     if any(cells):

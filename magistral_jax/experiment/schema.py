@@ -5,6 +5,9 @@ those of a `Section` with a `when` only while another key has a certain value: `
 data.source='jsonl', `cold_start.rows` while cold_start.steps is above 0. Such keys have a starting
 value here. The command line uses it when it chooses the section (`values.change`).
 
+A section with a `*` in its name stands for any number of sections: `data.mix.*` for `data.mix.math`
+and `data.mix.code`, say. `sections` gives the sections of a config, `find` the key of a name.
+
 A new key is one line of SECTIONS, a value in the configs that choose it, and the argument that
 reads it. `python -m magistral_jax.experiment.reference` then writes docs/config.md again.
 What depends on two keys, on files or on the machine is in checks.py.
@@ -13,12 +16,12 @@ What depends on two keys, on files or on the machine is in checks.py.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from magistral_jax.batching.advantages import ADVANTAGE_NORMS, NORMALIZERS
-from magistral_jax.data.sources import SOURCES
+from magistral_jax.data.sources import SINGLE_SOURCES, SOURCES
 from magistral_jax.data.templates import TEMPLATES
+from magistral_jax.experiment.keys import Key, Section, above_0, among
 from magistral_jax.experiment.limits import (
     ANY,
     DECAY,
@@ -29,7 +32,6 @@ from magistral_jax.experiment.limits import (
     SHARE,
     TEXT,
     TOPOLOGY,
-    Limit,
     choice,
     whole,
 )
@@ -50,71 +52,8 @@ ON_CLUSTER = ('ray', 'ray_lockstep')
 MIN_TEST_MEMORY_MB = 32   # A Python interpreter that runs nothing.
 
 
-@dataclasses.dataclass(frozen=True)
-class Key:
-  """One key of a config: Key(whole(1), 'Completions of one prompt.')."""
-  limit: Limit
-  meaning: str
-  start: Any = None         # Starting value; only where the section has a `when`.
-
-
-@dataclasses.dataclass(frozen=True)
-class Condition:
-  """The value of another key that makes a section part of a config.
-
-  Condition('data.source', "is 'jsonl'", lambda v: v == 'jsonl')
-  """
-  key: str
-  words: str
-  allows: Callable[[Any], bool]
-
-  def __str__(self) -> str:
-    return f'{self.key} {self.words}'
-
-  def holds(self, flat: Mapping[str, Any]) -> bool:
-    """Whether a config, as {dotted key: value}, chooses the section."""
-    return self.key in flat and self.allows(flat[self.key])
-
-
-def among(key: str, values) -> Condition:
-  """The condition that a key has one of several values."""
-  values = tuple(values)
-  return Condition(key, f'is {" or ".join(map(repr, values))}', lambda v: v in values)
-
-
-def above_0(key: str) -> Condition:
-  """The condition that a number is above 0."""
-  return Condition(key, 'is above 0', lambda v: type(v) in (int, float) and v > 0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-  """Keys that stand together in a config, or that one condition adds to such a group."""
-  name: str                 # '' for keys that stand in no section.
-  meaning: str
-  keys: dict[str, Key]
-  when: Condition | None = None
-
-  def names(self) -> dict[str, Key]:
-    """{dotted key: its Key}."""
-    return {f'{self.name}.{name}' if self.name else name: key for name, key in self.keys.items()}
-
-
-SECTIONS = (
-    Section('', 'Keys that stand in no section.', dict(
-        seed=Key(whole(0, 2**31 - 1), 'Seed of the weights, the order of problems and all draws.'),
-        total_steps=Key(whole(0), 'Updates of the weights; 0 ends after the cold start.'))),
-    Section('tokenizer', 'Text to tokens and back.', dict(
-        kind=Key(choice(TOKENIZERS), "Format of the tokenizer: 'auto' takes the one at the path, "
-                 "'bytes' needs no file."),
-        path=Key(TEXT, "File or folder of the tokenizer; '' takes the checkpoint's own."))),
-    Section('data', 'Where problems come from, and how they become prompts.', dict(
-        source=Key(choice(SOURCES), 'Where problems come from.'),
-        max_prompt_tokens=Key(whole(1), 'Tokens of the longest prompt; longer ones are left out, '
-                              'and counted.'),
-        template=Key(choice(TEMPLATES), 'Chat template of the model.'),
-        system_prompt=Key(TEXT, "Text of the system prompt; '' for none, 'magistral' for the one "
-                          'in data/prompts.py.'))),
+# Of the sources that a mix may have, too, as `data.mix.NAME.jsonl`.
+SOURCE_SECTIONS = (
     Section('data.arithmetic', 'Sums of any depth, made on demand.', dict(
         operations=Key(TEXT, "Operations that may occur, out of '+-*'.", '+-'),
         min_terms=Key(whole(2), 'Numbers in the shortest sum.', 2),
@@ -131,6 +70,35 @@ SECTIONS = (
         path=Key(TEXT, 'Folder of the prepared data set.', ''),
         held_out=Key(whole(0), 'Problems that are held out.', 200)),
             among('data.source', ['tfds'])),
+)
+
+SECTIONS = (
+    Section('', 'Keys that stand in no section.', dict(
+        seed=Key(whole(0, 2**31 - 1), 'Seed of the weights, the order of problems and all draws.'),
+        total_steps=Key(whole(0), 'Updates of the weights; 0 ends after the cold start.'))),
+    Section('tokenizer', 'Text to tokens and back.', dict(
+        kind=Key(choice(TOKENIZERS), "Format of the tokenizer: 'auto' takes the one at the path, "
+                 "'bytes' needs no file."),
+        path=Key(TEXT, "File or folder of the tokenizer; '' takes the checkpoint's own."))),
+    Section('data', 'Where problems come from, and how they become prompts.', dict(
+        source=Key(choice(SOURCES), 'Where problems come from.'),
+        max_prompt_tokens=Key(whole(1), 'Tokens of the longest prompt; longer ones are left out, '
+                              'and counted.'),
+        template=Key(choice(TEMPLATES), 'Chat template of the model.'),
+        system_prompt=Key(TEXT, "Text of the system prompt; '' for none, 'magistral' for the one "
+                          'in data/prompts.py.'))),
+    *SOURCE_SECTIONS,
+    Section('data.mix.*', 'One source of a mix. It may have any name: '
+            '`--config.data.mix.code.weight=0.4` is the weight of the one named `code`.', dict(
+        source=Key(choice(SINGLE_SOURCES), 'Where its problems come from.', 'jsonl'),
+        weight=Key(NOT_NEGATIVE, 'Share of the prompts, in proportion to the other weights; 0 only '
+                   'holds problems out.', 1.0),
+        domain=Key(TEXT, "Domain of the problems that are taken, such as 'math' or 'code'; '' "
+                   'takes all.', '')),
+            among('data.source', ['mix'])),
+    *(dataclasses.replace(section, name=section.name.replace('data.', 'data.mix.*.'),
+                          when=among('data.mix.*.source', [section.name.removeprefix('data.')]))
+      for section in SOURCE_SECTIONS),
     Section('model', "The policy. With a checkpoint its shape is the checkpoint's; without one, "
             'and in plans, it is what stands here.', dict(
         family=Key(choice(FAMILIES), 'Architecture.'),
@@ -311,3 +279,33 @@ SECTIONS = (
 )
 
 KEYS = {name: key for section in SECTIONS for name, key in section.names().items()}
+
+
+def sections(names: Iterable[str]) -> list[Section]:
+  """SECTIONS with one section in place of each `*` for every name that a config has there.
+
+  Args:
+    names: the dotted keys of the config.
+  """
+  found = []
+  for section in SECTIONS:
+    above, star, _ = section.name.partition('*')
+    here = dict.fromkeys(name[len(above):].split('.')[0] for name in names
+                         if star and name.startswith(above))
+    found += [section.named(name) for name in here] if star else [section]
+  return found
+
+
+def find(name: str) -> Key | None:
+  """The key of a dotted name, one in a section of any name too; None if there is none."""
+  return KEYS.get(name) or KEYS.get(general(name))
+
+
+def general(name: str) -> str:
+  """A dotted key as the schema names it: 'data.mix.*.weight' for 'data.mix.code.weight'."""
+  for section in SECTIONS:
+    above, star, _ = section.name.partition('*')
+    if star and name.startswith(above):
+      _, dot, rest = name[len(above):].partition('.')
+      return f'{above}*{dot}{rest}'
+  return name

@@ -8,7 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from magistral_jax.experiment.schema import KEYS, SECTIONS, Condition, Section
+from magistral_jax.experiment.keys import Condition, Key, Section
+from magistral_jax.experiment.schema import KEYS, SECTIONS, find, sections
 
 
 def flat(tree: Mapping, path: str = '') -> Iterator[tuple[str, Any]]:
@@ -38,12 +39,13 @@ def check_limits(c: Mapping, name: str = '') -> None:
   """
   values = dict(flat(c))
   for key, value in values.items():
-    if _within(key, name) and key not in KEYS:
+    if _within(key, name) and find(key) is None:
       raise ValueError(_unknown(key, value))
   # The values that choose sections come before the sections.
-  for section in sorted(SECTIONS, key=lambda section: section.when is not None):
+  for section in sorted(sections(values), key=lambda section: section.when is not None):
     if _within(section.name, name):
       _check_section(section, values)
+  _check_named(values)
 
 
 def change(c: ConfigDict, changes: Mapping[str, Any]) -> None:
@@ -56,23 +58,25 @@ def change(c: ConfigDict, changes: Mapping[str, Any]) -> None:
     ValueError: a key in `changes` belongs to a section that is not chosen.
   """
   changes = dict(flat(changes))
-  conditional = {key: (section, section.when) for section in SECTIONS if section.when
-                 for key in section.names()}
+  before = dict(flat(c))
+  now = before | changes
+  # A section comes after the values that choose it, which may themselves be newly chosen.
+  for section in sections(now):
+    when = section.when
+    chosen, kept = when is None or when.holds(now), when is None or when.holds(before)
+    for key, described in section.names().items():
+      if chosen and when and not kept:
+        now.setdefault(key, described.start)
+      elif not chosen and key in changes:
+        raise ValueError(_not_read(key, changes[key], when, now))
+      elif not chosen and kept:
+        now.pop(key, None)
   with c.unlocked(), c.ignore_type():
-    before = _chosen(c)
-    for key in changes.keys() - conditional.keys():
-      _set(c, key, changes[key])
-    after, values = _chosen(c), dict(flat(c))
-    for key, (section, when) in conditional.items():
-      if section not in after:
-        if key in changes:
-          raise ValueError(_not_read(key, changes[key], when, values))
-        if section in before and key in values:
-          _remove(c, key)
-      elif key in changes:
-        _set(c, key, changes[key])
-      elif section not in before and key not in values:
-        _set(c, key, KEYS[key].start)
+    for key in before.keys() - now.keys():
+      _remove(c, key)
+    for key, value in now.items():
+      if key not in before or key in changes:
+        _set(c, key, value)
 
 
 def did_you_mean(key: str, known) -> str:
@@ -88,9 +92,14 @@ def did_you_mean(key: str, known) -> str:
   return f' (did you mean {near[0]}?)' if near else ''
 
 
-def _chosen(c: Mapping) -> list[Section]:
-  values = dict(flat(c))
-  return [section for section in SECTIONS if section.when and section.when.holds(values)]
+def _check_named(values: Mapping[str, Any]) -> None:
+  """Raises ValueError where a config chooses sections of any name and has none."""
+  for section in SECTIONS:
+    above, star, below = section.name.partition('.*')
+    if star and not below and section.when and section.when.holds(values) and not any(
+        _within(key, above) for key in values):
+      raise ValueError(f'{section.when} and {above} names nothing: add {above}.NAME, with '
+                       f'{", ".join(section.keys)}, for each.')
 
 
 def _check_section(section: Section, values: Mapping[str, Any]) -> None:
@@ -100,13 +109,13 @@ def _check_section(section: Section, values: Mapping[str, Any]) -> None:
       if key in values:
         raise ValueError(_not_read(key, values[key], when, values))
     elif key not in values:
-      raise ValueError(_missing(key, section, values))
+      raise ValueError(_missing(key, wanted, section, values))
     elif not wanted.limit.allows(values[key]):
       raise ValueError(f'{key}={values[key]!r} must be {wanted.limit.words}.')
 
 
 def _unknown(key: str, value) -> str:
-  if any(section.name == key for section in SECTIONS):
+  if any(section.name == key for section in sections([f'{key}.'])):
     return f'{key}={value!r} must be {_section_words(key)}.'
   return (f'{key}={value!r} is unknown{did_you_mean(key, KEYS)}: no part of the program reads it, '
           f'so take it out of the config.')
@@ -117,17 +126,17 @@ def _not_read(key: str, value, when: Condition, values: Mapping[str, Any]) -> st
           f'{values.get(when.key)!r}: change that too, or leave {key} out.')
 
 
-def _missing(key: str, section: Section, values: Mapping[str, Any]) -> str:
+def _missing(key: str, wanted: Key, section: Section, values: Mapping[str, Any]) -> str:
   if section.name and not any(_within(name, section.name) for name in values):
     return f'{section.name} is missing in the config: it must be {_section_words(section.name)}.'
   because = f' where {section.when}' if section.when else ''
-  return (f'{key} is missing in the config{because}: it must be {KEYS[key].limit.words}; '
+  return (f'{key} is missing in the config{because}: it must be {wanted.limit.words}; '
           f'docs/config.md says what it means.')
 
 
 def _section_words(name: str) -> str:
-  keys = [key for section in SECTIONS if section.name == name for key in section.keys
-          if section.when is None or section.name.count('.')]
+  keys = [key for section in sections([f'{name}.']) for key in section.keys
+          if section.name == name and (section.when is None or section.name.count('.'))]
   return f'a section with {", ".join(keys)}'
 
 

@@ -46,6 +46,20 @@ def test_long_problems_of_a_file_are_dropped_and_counted(write):
   assert all(len(stream.prompt(i).tokens) <= 12 for i in range(40))
 
 
+def test_a_stream_without_held_out_problems_says_why(write):
+  rows = [dict(problem=letter, answer='1') for letter in 'abcdef']
+  held = write('held.jsonl', [dict(problem='x' * 20, answer='1')] * 1)
+  stream = lambda **how: PromptStream(JsonlSource(0, path=write('a.jsonl', rows), **how),
+                                      ByteTokenizer(), max_prompt_tokens=12, **PLAIN)
+  none = stream(held_out_path='', held_out=0)
+  assert none.held_out(0) == []
+  with pytest.raises(ValueError, match=r'is 5, but no problem is held out: set data\.jsonl'):
+    none.held_out(5)
+  with pytest.raises(ValueError, match=r'every held-out problem was left out, .* than '
+                                       r'data\.max_prompt_tokens=12 tokens: raise that'):
+    stream(held_out_path=held, held_out=0).held_out(5)
+
+
 def test_a_file_of_long_problems_only_is_refused(write):
   source = JsonlSource(
       0, path=write('a.jsonl', [dict(problem='x' * 50, answer='1')]), held_out_path='', held_out=0)

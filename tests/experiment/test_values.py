@@ -4,6 +4,7 @@ import pytest
 from magistral_jax.experiment import cli, schema, values
 from tests import tiny
 
+ARITHMETIC = dict(operations='+-', min_terms=2, max_terms=3, max_number=9)
 NAMES = sorted(path.stem for path in tiny.CONFIGS.glob('*.py'))
 
 
@@ -27,8 +28,9 @@ def test_every_key_stands_once_and_only_conditional_ones_have_a_starting_value()
     assert (described.start is None) == (key in unconditional), key
     assert key in unconditional or described.limit.allows(described.start), key
     assert described.meaning.endswith('.'), key
-  # What chooses a section is there in every config.
-  assert {section.when.key for section in schema.SECTIONS if section.when} <= unconditional
+  # What chooses a section is there in every config, and in every part of a mix.
+  assert {section.when.key for section in schema.SECTIONS if section.when} <= {
+      *unconditional, 'data.mix.*.source'}
 
 
 def test_another_source_brings_its_section_and_takes_the_old_one_away():
@@ -37,6 +39,37 @@ def test_another_source_brings_its_section_and_takes_the_old_one_away():
   assert 'arithmetic' not in c.data
   c = read('data.tfds.held_out=20', 'data.source=tfds', 'data.tfds.path=a', name='smollm2_math')
   assert c.data.tfds.to_dict() == dict(path='a', held_out=20) and 'jsonl' not in c.data
+
+
+def test_a_mix_has_parts_of_any_name():
+  c = read('data.source=mix', 'data.mix.sums.source=arithmetic', 'data.mix.sums.weight=3',
+           'data.mix.code_2.jsonl.path=a.jsonl')
+  assert c.data.mix.sums.to_dict() == dict(source='arithmetic', weight=3.0, domain='',
+                                           arithmetic=ARITHMETIC)
+  assert c.data.mix.code_2.to_dict() == dict(source='jsonl', weight=1.0, domain='', jsonl=dict(
+      path='a.jsonl', held_out_path='', held_out=200))
+  values.change(c, {'data.mix.sums.source': 'jsonl'})
+  assert 'arithmetic' not in c.data.mix.sums and c.data.mix.sums.jsonl.held_out == 200
+  values.change(c, {'data.source': 'arithmetic'})
+  assert 'mix' not in c.data and c.data.arithmetic.max_terms == 3
+  values.check_limits(c)
+  assert schema.general('data.mix.code_2.jsonl.path') == 'data.mix.*.jsonl.path'
+  assert schema.find('data.mix.code_2.jsonl.path').start == '' and not schema.find('data.mix.a.b')
+
+
+@pytest.mark.parametrize('overrides, words', [
+    (['data.source=mix'], "data.source is 'mix' and data.mix names nothing: add data.mix.NAME, "),
+    (['data.source=mix', 'data.mix.a=3'], 'would replace a whole section: set its keys one by one'),
+    (['data.mix.a.weight=1'], "is only read where data.source is 'mix', and here data.source="),
+    (['data.source=mix', 'data.mix.a.weigth=1'], 'did you mean data.mix.*.weight?'),
+    (['data.source=mix', 'data.mix.a.source=mix'], "data.mix.a.source='mix' must be one of arith"),
+    (['data.source=mix', 'data.mix.a.weight=-1'], 'data.mix.a.weight=-1.0 must be a finite numb'),
+    (['data.source=mix', 'data.mix.a.tfds.path=b'], "where data.mix.a.source is 'tfds', and here"),
+])
+def test_a_part_of_a_mix_that_cannot_be_is_refused(overrides, words):
+  with pytest.raises(ValueError) as error:
+    read(*overrides)
+  assert words in str(error.value)
 
 
 def test_what_the_file_says_of_a_chosen_section_stays():
