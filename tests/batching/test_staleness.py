@@ -1,4 +1,4 @@
-"""The width of admission; that it bounds staleness is shown in tests/orchestration/test_ledger.py."""
+"""Width of admission; tests/orchestration/test_ledger.py shows that it bounds staleness."""
 import pytest
 
 from magistral_jax.batching.staleness import window_groups
