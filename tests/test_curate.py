@@ -159,16 +159,47 @@ def test_programs_end_as_problems_that_train_reads(tmp_path):
   assert lines(output / 'agreement.jsonl')[0]['matrix'] == [['correct'] * 3] * 2
 
 
+SHEEP = 'A farmer has {n} red sheep and three white ones. How many sheep are there on the farm?'
+MOUTONS = ('Un fermier a {n} moutons rouges et trois blancs. Combien de moutons y a-t-il en tout à '
+           'la ferme ?')
+
+
+def french(text, number):
+  return MOUTONS.format(n=text.split(' red sheep')[0].split()[-1])
+
+
+def translate(tmp_path, name, url):
+  rows = [dict(id=f'r{n}', answer=str(n + 3), problem=SHEEP.format(n=n)) for n in range(10, 40)]
+  args = ['translate', f'--input={write(tmp_path / "a.jsonl", rows)}', '--model=m', '--share=1',
+          '--languages=fr', '--endpoint_attempts=2', '--endpoint_concurrency=2',
+          f'--output={tmp_path / name}', f'--endpoint={url}']
+  with cli.one_sentence():
+    curate.main(curate.parse(['curate', *args]))
+  return rows, lines(tmp_path / name / 'problems.jsonl')
+
+
 def test_translations_come_from_the_endpoint(tmp_path):
-  row = dict(id='a', answer='5', problem='A farmer has two red sheep and three white ones. How '
-             'many sheep does the farmer have altogether on the farm?')
-  server = Served(lambda text, n: 'Un fermier a deux moutons rouges et trois blancs. Combien de '
-                  'moutons le fermier a-t-il en tout à la ferme ?')
-  args = curate.parse(['curate', 'translate', f'--input={write(tmp_path / "a.jsonl", [row])}',
-                       f'--output={tmp_path / "out"}', f'--endpoint={server.url}', '--model=m',
-                       '--share=1', '--languages=fr'])
-  curate.main(args)
+  server = Served(french)
+  rows, kept = translate(tmp_path, 'out', server.url)
   server.close()
-  kept = lines(tmp_path / 'out' / 'problems.jsonl')
-  assert kept[0]['meta']['language'] == 'fr' and kept[0]['problem'].startswith('Un fermier')
-  assert lines(tmp_path / 'out' / 'changed.jsonl')[0]['before'] == row
+  assert [row['id'] for row in kept] == [row['id'] for row in rows]
+  for row, original in zip(kept, rows, strict=True):
+    assert row['meta'] == dict(language='fr') and row['answer'] == original['answer']
+    assert row['problem'] == french(original['problem'], 0)
+  assert [row['before'] for row in lines(tmp_path / 'out' / 'changed.jsonl')] == rows
+
+
+def test_an_endpoint_that_stops_costs_nothing_that_was_done(tmp_path, capsys):
+  whole = Served(french)
+  _, expected = translate(tmp_path, 'whole', whole.url)
+  failing = Served(lambda text, n: dict(status=500) if n >= 12 else french(text, n))
+  with pytest.raises(SystemExit):
+    translate(tmp_path, 'out', failing.url)
+  said = capsys.readouterr().err
+  assert 'no usable answer in 2 attempts' in said and said.count('\n') == 1
+  again = Served(french)
+  _, kept = translate(tmp_path, 'out', again.url)
+  # Of 12 answers, those of at most eight rows were waiting for a row before them.
+  assert kept == expected and len(again.requests) <= 30 - 12 + 8
+  for server in (whole, failing, again):
+    server.close()

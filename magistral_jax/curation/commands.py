@@ -19,8 +19,9 @@ STEPS = dict(
           'languages'),
     translate=('translate',))
 NEEDS = dict(decontaminate='against', difficulty='rates', labels='rates')
-# Flags that choose how fast a curation runs, and not what it makes.
-_SPEED = ('output', 'workers', 'endpoint_concurrency', 'endpoint_timeout_s', 'endpoint_attempts')
+# Flags that choose where and how fast a curation runs, and not what it makes.
+_PLACE = ('output', 'workers', 'endpoint', 'endpoint_concurrency', 'endpoint_timeout_s',
+          'endpoint_attempts')
 _PER_WORKER = 4             # Rows that wait for one worker of the pool at once.
 
 
@@ -105,7 +106,8 @@ def _endpoint(args) -> Endpoint | None:
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
   """What makes a curation what it is: its flags, and the content of its files."""
-  found = {key: value for key, value in vars(args).items() if key not in _SPEED}
+  found = {key: value for key, value in vars(args).items() if key not in _PLACE}
+  found['endpoint'] = bool(args.endpoint)
   found['steps'] = list(chosen(args))
   for key in ('input', 'against', 'rates'):
     if paths := getattr(args, key, None):

@@ -25,8 +25,6 @@ _ASKS = dict(
     cpp='Write the program in C++, in one block that begins with ```cpp.')
 _STREAMS = ' It reads standard input and writes standard output.'
 _FUNCTION = 'Write the function in Python, in one block that begins with ```python.'
-_CALLED = re.compile(r'\b(?!assert\b|set\b|sorted\b|list\b|tuple\b|round\b|abs\b|len\b|str\b|not\b)'
-                     r'([A-Za-z_]\w*)\s*\(')
 
 
 def enough(min_tests: int = MIN_TESTS) -> Callable:
@@ -71,9 +69,7 @@ def decide(row: Row) -> Decision:
 def _example(statement: str, tests: Mapping) -> str:
   """A sentence with a test, where the statement does not name the function under test; else ''."""
   case = tests['cases'][0]
-  call = case.get('assert', '')
-  name = tests['entry_point'] or case.get('call') or (
-      found[1] if (found := _CALLED.search(call)) else '')
+  call, name = case.get('assert', ''), code_tests.called(tests)
   if not name or re.search(rf'\b{re.escape(name)}\b', statement):
     return ''
   if '\n' in call.strip() or not call:
