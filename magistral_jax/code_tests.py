@@ -12,6 +12,8 @@ A case of kind 'assert' may also be a call: {'call': 'add', 'args': [1, 2], 'kwa
 from __future__ import annotations
 
 import ast
+import builtins
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,21 +21,29 @@ LANGUAGES = ('python', 'cpp', 'any')
 _TOKENS, _ANY_CASE, _FLOAT = 'tokens', 'case_insensitive_tokens', 'float'
 CHECKERS = (_TOKENS, _ANY_CASE, _FLOAT)
 DEFAULT_TOLERANCE = 1e-6
+# Keys of the one form, by its kind.
+_FORMS = {
+    'stdin': {'kind', 'language', 'checker', 'tolerance', 'cases'},
+    'assert': {'kind', 'language', 'setup', 'prelude', 'entry_point', 'tolerance', 'cases'}}
 
 
 def read(row: Mapping[str, Any]) -> dict[str, Any]:
   """The tests of a problem, from the form of its file; tests already in the one form stay as is.
 
   Args:
-    row: `tests`, a list of {stdin, stdout}, of {assert} or of {call, args, expected}; optionally
-      `language`, `setup` (test code that runs first), `entry_point` (the function under test),
-      `problem`, and in `meta` `checker` and `float_tolerance`.
+    row: `tests`, a list of {stdin, stdout}, of {assert} or of {call, args, expected}, or what this
+      function returns; optionally `language`, `setup` (test code that runs first), `entry_point`
+      (the function under test), `problem`, and in `meta` `checker` and `float_tolerance`.
   Raises:
     ValueError: a key that is missing or wrong, without file and line.
   """
-  if 'kind' in row:
+  if _is_read(row):
     return dict(row)
   tests, meta = row.get('tests'), row.get('meta') or {}
+  if not isinstance(meta, Mapping):
+    raise ValueError(f'"meta" must be an object, this is {type(meta).__name__}.')
+  if isinstance(tests, Mapping) and _is_read(tests):
+    return dict(tests)
   if not isinstance(tests, list) or not tests or not all(isinstance(t, dict) for t in tests):
     raise ValueError('"tests" must be a list of objects, and not an empty one.')
   language = row.get('language') or 'any'
@@ -52,6 +62,31 @@ def read(row: Mapping[str, Any]) -> dict[str, Any]:
       entry_point=entry_point, tolerance=DEFAULT_TOLERANCE,
       prelude=_prelude(row.get('problem'), entry_point),
       cases=[_call(t, n) if 'call' in t else _assert(t, n) for n, t in enumerate(tests, 1)])
+
+
+def called(tests: Mapping[str, Any]) -> str:
+  """The function that tests in the one form call; '' if none can be told.
+
+  It is the entry point, the function of the first call, or the first name in the first assertion
+  that is called and is no builtin.
+  """
+  case = tests['cases'][0]
+  name = tests.get('entry_point') or case.get('call')
+  if name:
+    return name
+  try:
+    calls = [node.func for node in ast.walk(ast.parse(case.get('assert', '')))
+             if isinstance(node, ast.Call)]
+  except (SyntaxError, ValueError, RecursionError, MemoryError):
+    return ''
+  return next((call.id for call in calls if isinstance(call, ast.Name)
+               and not hasattr(builtins, call.id)), '')
+
+
+def _is_read(row: Mapping[str, Any]) -> bool:
+  """Whether a row has the one form: a line of a file may have a "kind" of its own."""
+  keys = _FORMS.get(row['kind']) if isinstance(row.get('kind'), str) else None
+  return keys is not None and keys <= set(row) and 'tests' not in row
 
 
 def _pair(test: Mapping, number: int) -> dict[str, str]:
@@ -93,8 +128,8 @@ def _words(row: Mapping, key: str, where: str) -> str:
 def _checker(meta: Mapping) -> tuple[str, float]:
   """(checker, tolerance) of a problem; the tolerance is 0 but for the checker 'float'."""
   name, tolerance = meta.get('checker') or _TOKENS, meta.get('float_tolerance')
-  if name.startswith(_FLOAT + '_'):        # float_1e-6
-    name, tolerance = _FLOAT, float(name.removeprefix(_FLOAT + '_'))
+  if isinstance(name, str) and (found := re.fullmatch(rf'{_FLOAT}_(\d+(?:\.\d+)?(?:e-?\d+)?)', name)):
+    name, tolerance = _FLOAT, float(found[1])        # float_1e-6
   if name not in CHECKERS:
     raise ValueError(f'"checker" is {name!r}; it must be one of {", ".join(CHECKERS)}.')
   tolerance = (DEFAULT_TOLERANCE if tolerance is None else tolerance) if name == _FLOAT else 0.0

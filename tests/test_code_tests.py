@@ -41,6 +41,33 @@ def test_helpers_of_a_problem_that_is_code_come_from_the_problem():
   assert code_tests.read(row | dict(problem='def root(y):\n  pass'))['prelude'] == ''
 
 
+@pytest.mark.parametrize('kind', ['interactive', 'stdin', 'assert', '', 3, ['stdin'], None])
+def test_a_line_may_have_a_kind_of_its_own(kind):
+  """Its tests are read all the same, whatever else it has."""
+  tests = [dict(stdin='1', stdout='2')]
+  row = dict(problem='Add.', kind=kind, tests=tests, cases=3, language='python')
+  assert code_tests.read(row)['cases'] == tests
+  with pytest.raises(ValueError, match='"tests" must be a list'):
+    code_tests.read(dict(kind=kind, cases=tests))
+
+
+def test_tests_in_the_one_form_may_stand_in_a_line():
+  tests = code_tests.read(dict(tests=[dict(stdin='1', stdout='2')]))
+  assert code_tests.read(dict(problem='Add.', kind='x', tests=tests)) == tests
+
+
+@pytest.mark.parametrize('row, name', [
+    (dict(tests=[dict(call='f', expected=1)]), 'f'),
+    (dict(tests=[{'assert': 'assert set(similar((1, 2), (2,))) == {2}'}]), 'similar'),
+    (dict(tests=[{'assert': 'assert f(g(1)) == 2'}]), 'f'),
+    (dict(tests=[{'assert': 'assert len([1]) == 1'}]), ''),
+    (dict(tests=[{'assert': 'assert f('}]), ''),
+    (dict(tests=[{'assert': 'assert f(1)'}], entry_point='g'), 'g'),
+    (dict(tests=[dict(stdin='', stdout='')]), '')])
+def test_the_function_under_test_is_told_from_the_tests(row, name):
+  assert code_tests.called(code_tests.read(row)) == name
+
+
 @pytest.mark.parametrize('row, words', [
     ({}, '"tests" must be a list'), (dict(tests=[]), 'not an empty one'),
     (dict(tests=['assert f']), 'a list of objects'),
@@ -52,6 +79,9 @@ def test_helpers_of_a_problem_that_is_code_come_from_the_problem():
     (dict(tests=[{'assert': 'assert f'}], language='cpp'), 'only judge Python'),
     (dict(tests=[dict(stdin='', stdout='')], language='rust'), '"language" is \'rust\''),
     (dict(tests=[dict(stdin='', stdout='')], meta=dict(checker='x')), '"checker" is \'x\''),
+    (dict(tests=[dict(stdin='', stdout='')], meta=dict(checker=dict(name='x'))), '"checker" is {'),
+    (dict(tests=[dict(stdin='', stdout='')], meta=dict(checker='float_x')), "is 'float_x'"),
+    (dict(tests=[dict(stdin='', stdout='')], meta=['x']), '"meta" must be an object'),
     (dict(tests=[dict(stdin='', stdout='')], meta=dict(checker='float', float_tolerance=2)),
      '"float_tolerance" is 2')])
 def test_mistakes_are_named(row, words):
