@@ -1,7 +1,7 @@
 """Sources of problems, by the name in `data.source`."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from magistral_jax.data.arithmetic import ArithmeticSource
@@ -36,7 +36,7 @@ class Source(Protocol):
 
 
 # What a part of a mix may be.
-SINGLE_SOURCES = {
+SINGLE_SOURCES: dict[str, Callable[..., Source]] = {
     'arithmetic': ArithmeticSource,
     'jsonl': JsonlSource,
     'tfds': TfdsSource,

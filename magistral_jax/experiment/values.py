@@ -67,7 +67,7 @@ def change(c: ConfigDict, changes: Mapping[str, Any]) -> None:
     for key, described in section.names().items():
       if chosen and when and not kept:
         now.setdefault(key, described.start)
-      elif not chosen and key in changes:
+      elif when and not chosen and key in changes:
         raise ValueError(_not_read(key, changes[key], when, now))
       elif not chosen and kept:
         now.pop(key, None)
