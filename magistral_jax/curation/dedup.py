@@ -12,12 +12,13 @@ ROWS values: of two rows with similarity s the share found is 1 - (1 - s^5)^25, 
 is found is compared word by word. The first of several stays. Where exact duplicates have answers
 that differ, nobody knows which is right, and all of them go.
 
-The keys of all rows lie in a file, 212 bytes a row; memory grows by 24 bytes a row and with the
-number of rows that share a key.
+The keys of all rows lie in a file, 208 bytes a row, of which one column is looked at at a time;
+memory grows with what rows share a key.
 """
 
 from __future__ import annotations
 
+import array
 import collections
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -89,7 +90,7 @@ def find(path: Path, *, threshold: float, same: Callable[[str, str], bool],
 
 def _write_keys(path: Path, file) -> np.ndarray:
   """Writes the keys of all rows, [rows, 1 + BANDS] uint64, and returns where rows start."""
-  starts, start, chunk = [], 0, []
+  starts, start, chunk = array.array('q'), 0, []
   for offset, row in read_rows(path):
     starts.append(start)
     start = offset

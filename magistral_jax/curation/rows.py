@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import dataclasses
 import hashlib
@@ -106,7 +107,7 @@ def gather(paths: Sequence[str], out: Path) -> int:
   Raises:
     ValueError: a file without rows, a line that is no JSON object, an id that occurs twice.
   """
-  hashes: list[int] = []
+  hashes = array.array('Q')      # 8 bytes a row, where a list of numbers takes 40.
   with JsonlWriter(out) as writer:
     writer.truncate(0)
     for path in paths:
@@ -118,7 +119,7 @@ def gather(paths: Sequence[str], out: Path) -> int:
       if len(hashes) == before:
         raise ValueError(f'{path} holds no problem: it needs a JSON object on each line.')
     writer.position()
-  _check_unique(np.array(hashes, np.uint64), out)
+  _check_unique(np.frombuffer(hashes, np.uint64), out)
   return len(hashes)
 
 
@@ -176,7 +177,7 @@ class Lookup:
 
   def __init__(self, path: str, key: str = 'id'):
     self._path, self._key = path, key
-    hashes, starts, start = [], [], 0
+    hashes, starts, start = array.array('Q'), array.array('q'), 0
     for offset, row in read_rows(path):
       if key not in row:
         raise ValueError(f'{path}: the line at byte {start} has no "{key}"; every line needs one.')
