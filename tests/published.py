@@ -96,10 +96,10 @@ def write_gguf(path, tensors, keys=GGUF_KEYS, architecture='llama', quantized=No
                more=lambda writer: None):
   """Writes a GGUF file as llama.cpp's converter does: with the rows of q and k reordered."""
   writer = gguf.GGUFWriter(path, architecture)
+  add = {str: writer.add_string, list: writer.add_array, bool: writer.add_bool,
+         float: writer.add_float32, int: writer.add_uint32}
   for key, value in keys.items():
-    add = writer.add_string if isinstance(value, str) else (
-        writer.add_array if isinstance(value, list) else writer.add_uint32)
-    add(f'llama.{key}', value)
+    add[type(value)](f'llama.{key}', value)
   writer.add_float32('llama.rope.freq_base', 1e6)
   writer.add_float32('llama.attention.layer_norm_rms_epsilon', 1e-5)
   more(writer)
