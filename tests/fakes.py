@@ -106,7 +106,7 @@ class FakeSampler:
         self._active.append(s)
       else:
         self._pinned -= s.pinned
-        done.append(s.completion(lambda ids: f'{len(ids)} tokens', EOS, now=0.0))
+        done.append(s.completion(lambda ids: f'{len(ids)} tokens', (EOS,), now=0.0))
     self.finished += done
     return done
 

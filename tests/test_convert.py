@@ -42,7 +42,7 @@ def bits(tensors):
 
 def write_companions(path, names=COMPANIONS):
   for name in names:
-    (path / name).write_text(f'the {name}')
+    (path / name).write_text(json.dumps({'the': name}) if name.endswith('.json') else name)
 
 
 @pytest.mark.parametrize('dtype, through', [
@@ -65,8 +65,10 @@ def test_a_round_trip_gives_the_same_bits(tmp_path, dtype, through):
   assert bits(load_file(f'{path}/{FILES["hf"]}')) == bits(tensors)
   fields = json.loads((tmp_path / f'{i}/config.json').read_text())
   assert fields['torch_dtype'] == dtype and fields['max_position_embeddings'] == 4096
-  # params.json has no key for the end token; every other format keeps it.
+  # params.json has no key for end tokens: generation_config.json, which was copied, keeps them.
   assert fields.get('eos_token_id') == (None if 'mistral' in through else [2, 5])
+  settings = json.loads((tmp_path / f'{i}/generation_config.json').read_text())
+  assert settings == {'the': 'generation_config.json', 'eos_token_id': [2, 5]}
   assert fields | dict(torch_dtype='', eos_token_id='') == FIELDS | dict(
       torch_dtype='', eos_token_id='')
 
@@ -157,7 +159,7 @@ def test_a_run_exports_its_newest_or_best_checkpoint(tmp_path):
     np.testing.assert_array_equal(load_file(target / 'model.safetensors')['model.norm.weight'],
                                   draw_tensors()['model.norm.weight'] + int(step))
     assert json.loads((target / 'config.json').read_text())['eos_token_id'] == 7
-    assert (target / 'tokenizer.json').read_text() == 'the tokenizer.json'
+    assert json.loads((target / 'tokenizer.json').read_text()) == {'the': 'tokenizer.json'}
   with pytest.raises(ValueError, match=r"no checkpoint '5': choose newest, best or .* \[2, 4, 6\]"):
     conversion.convert(run, str(tmp_path / 'x'), 'hf', step='5')
   with pytest.raises(ValueError, match='--step=best chooses among .* a workdir'):

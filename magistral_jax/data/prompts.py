@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from magistral_jax.data.templates import Turn, chat, encode, named, written
+from magistral_jax.data.templates import Turn, chat, encode, end_id, named, written
 from magistral_jax.records import Problem
 from magistral_jax.tokens import Tokenizer
 
@@ -53,7 +53,7 @@ def tokenize_example(
   prompt = render(tokenizer, problem.text, template=template, system_prompt=system_prompt,
                   grids=grids)
   pieces = written(response, named(template))
-  return prompt, [*encode(tokenizer, pieces), tokenizer.eos_id]
+  return prompt, [*encode(tokenizer, pieces), end_id(tokenizer, template)]
 
 
 def _asked(problem_text: str, system_prompt: str, grids: Grids) -> list[Turn]:

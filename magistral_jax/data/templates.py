@@ -1,7 +1,7 @@
 r"""Chat templates: from the turns of a conversation to token ids.
 
     chatml      <|im_start|>system\n{S}<|im_end|>\n<|im_start|>user\n{U}<|im_end|>\n
-                <|im_start|>assistant\n{A}<eos>\n ...
+                <|im_start|>assistant\n{A}<|im_end|>\n ...
     llama3      <|start_header_id|>system<|end_header_id|>\n\n{S}<|eot_id|> ... likewise
     mistral-v1  [INST] {S}\n\n{U} [/INST]{A}<eos>[INST] {U} [/INST] ...           as text
     mistral-v3  [INST]{U}[/INST]{A}<eos>[INST]{S}\n\n{U}[/INST] ...               as control tokens
@@ -61,6 +61,7 @@ class Template:
   system: tuple[str, str]        # Before and after the system prompt.
   user: tuple[str, str]          # Before and after the user's text.
   assistant: tuple[str, str]     # Before the model's text; after its end token.
+  end: str = ''                  # Control token that ends the model's text; '': the tokenizer's.
   controls: tuple[str, ...] = () # Which parts of these marks are control tokens.
   bos: bool = True               # Begin with the tokenizer's bos token, if it has one.
   # Turn of the system prompt: one of its own ('turn'), or the 'first' or 'last' of the user.
@@ -81,11 +82,13 @@ TEMPLATES = {
     'chatml': Template(
         system=('<|im_start|>system\n', '<|im_end|>\n'),
         user=('<|im_start|>user\n', '<|im_end|>\n'), assistant=('<|im_start|>assistant\n', '\n'),
+        end='<|im_end|>',
         controls=('<|im_start|>', '<|im_end|>'), bos=False),
     'llama3': Template(
         system=('<|start_header_id|>system<|end_header_id|>\n\n', '<|eot_id|>'),
         user=('<|start_header_id|>user<|end_header_id|>\n\n', '<|eot_id|>'),
         assistant=('<|start_header_id|>assistant<|end_header_id|>\n\n', ''),
+        end='<|eot_id|>',
         controls=('<|start_header_id|>', '<|end_header_id|>', '<|eot_id|>')),
     'mistral-v1': Template(
         system=('', '\n\n'), user=('[INST] ', ' [/INST]'), assistant=('', ''),
@@ -101,8 +104,8 @@ TEMPLATES = {
 def chat(tokenizer: Tokenizer, turns: Sequence[Turn], *, template: str) -> list[int]:
   """Token ids of a conversation.
 
-  They end where the model begins to write if the last turn is the user's, and with the
-  end-of-sequence token if it is the model's.
+  They end where the model begins to write if the last turn is the user's, and with the token that
+  ends the model's text if it is the model's.
 
   Raises:
     ValueError: an unknown template, or one whose control tokens the tokenizer lacks; turns out of
@@ -123,6 +126,16 @@ def named(template: str) -> Template:
   return TEMPLATES[template]
 
 
+def end_id(tokenizer: Tokenizer, template: str) -> int:
+  """Token that ends the model's text: the template's own, or the tokenizer's end of sequence.
+
+  An instruct model ends a turn otherwise than a document: a Llama 3 whose tokenizer has
+  <|end_of_text|> as its end of sequence writes <|eot_id|> after a turn.
+  """
+  name = named(template).end
+  return tokenizer.special(name) if name else tokenizer.eos_id
+
+
 def layout(turns: Sequence[Turn], template: Template) -> list[Piece]:
   """Pieces of a conversation, without bos. Neighbouring texts are encoded separately."""
   _check_order(turns)
@@ -136,7 +149,7 @@ def layout(turns: Sequence[Turn], template: Template) -> list[Piece]:
       continue
     if turn.role == 'assistant':
       said = written(turn.text, template)
-      pieces = [*_join(pieces, _frame(before, template)), *said, Control('')]
+      pieces = [*_join(pieces, _frame(before, template)), *said, Control(template.end)]
       pieces += _frame(after, template) if i + 1 < len(turns) else []
       continue
     pieces = _join(pieces, _frame(before, template))

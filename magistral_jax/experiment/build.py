@@ -15,15 +15,16 @@ from magistral_jax.batching.packing import Patches
 from magistral_jax.data import images, traces
 from magistral_jax.data.sources import SOURCES, Source
 from magistral_jax.data.stream import PromptStream, make_example
+from magistral_jax.data.templates import end_id
 from magistral_jax.experiment.values import filled
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig, VisionConfig
-from magistral_jax.models.formats import checkpoint, workdir
+from magistral_jax.models.formats import checkpoint, companions, workdir
 from magistral_jax.records import WeightSnapshot
 from magistral_jax.sampler.engine import Engine
 from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
-from magistral_jax.tokens import load_tokenizer
+from magistral_jax.tokens import ends, load_tokenizer
 from magistral_jax.trainer.optimizer import make_optimizer
 from magistral_jax.trainer.role import MeshTrainer
 from magistral_jax.trainer.state import abstract_state, init_state, trained
@@ -241,18 +242,25 @@ def pages(c) -> int:
   return c.sampler.pages or c.sampler.slots * slot_pages(c) + 2 * slot_pages(c) + 1
 
 
-def engine(c, config: ModelConfig, mesh, eos_id: int) -> Engine:
+def end_ids(c, tok) -> tuple[int, ...]:
+  """Tokens that end a completion: the template's, the tokenizer's and the checkpoint's."""
+  path = c.model.checkpoint
+  return ends.joined((end_id(tok, c.data.template),), tok.end_ids,
+                     companions.end_ids(path) if path else ())
+
+
+def engine(c, config: ModelConfig, mesh, end_ids: tuple[int, ...]) -> Engine:
   """The decode engine of one sampler."""
   return Engine(
       config, mesh, slots=c.sampler.slots, pages=pages(c), page_tokens=c.sampler.page_tokens,
       slot_pages=slot_pages(c), decode_steps=c.sampler.decode_steps,
-      nucleus=min(c.sampler.top_p, c.evaluation.top_p) < 1, eos_id=eos_id, seed=c.seed)
+      nucleus=min(c.sampler.top_p, c.evaluation.top_p) < 1, end_ids=end_ids, seed=c.seed)
 
 
 def sampler(c, config: ModelConfig, mesh, tok, snapshot: WeightSnapshot) -> EngineSampler:
   """A sampler with its engine."""
-  return EngineSampler(engine(c, config, mesh, tok.eos_id), snapshot, decode=tok.decode,
-                 eos_id=tok.eos_id)
+  ids = end_ids(c, tok)
+  return EngineSampler(engine(c, config, mesh, ids), snapshot, decode=tok.decode, end_ids=ids)
 
 
 def pool(c) -> Pool:

@@ -123,7 +123,8 @@ class Run:
         trainer = self._resumed()
         self._note_changes()
         write_experiment(str(self.workdir), self.config, build.tokenizer_file(self.c),
-                         json.loads(self.c.to_json_best_effort()))
+                         json.loads(self.c.to_json_best_effort()),
+                         end_ids=list(build.end_ids(self.c, self.tok)))
         trainer = trainer or self._warmed_up()
         if trainer is not None:
           self._save_first(trainer)

@@ -131,7 +131,7 @@ def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
   """
   mesh = sharding.make_mesh(devices, **c.mesh.sampler)
   check_machines(c, 'sampler', mesh)
-  engine = build.engine(c, config, mesh, eos_id=2)
+  engine = build.engine(c, config, mesh, end_ids=(2,))
   params = abstract_weights(config, mesh)
   state = engine.abstract_state()
   longest = engine.slot_pages * engine.page_tokens

@@ -8,7 +8,7 @@ The life of a sequence:
               A page that is only partly prompt is copied, since the sequence will write into it.
   3. generate advances all slots by K tokens. Weights are an argument: another version needs no
               recompilation, and the pages keep what older weights wrote.
-  4. A slot that draws the end-of-sequence token or its last allowed token becomes inactive;
+  4. A slot that draws one of the end tokens or its last allowed token becomes inactive;
      release deactivates slots from outside.
 The role keeps track of pages (slots.py) and passes the page table with each call. Every function is
 compiled for one shape, prefill for one per bucket of tokens and, for prompts with images, of
@@ -17,6 +17,7 @@ patches.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +76,8 @@ class Engine:
   """Compiled functions of one sampler on one mesh; stateless."""
 
   def __init__(self, config: ModelConfig, mesh, *, slots: int, pages: int, page_tokens: int,
-               slot_pages: int, decode_steps: int, nucleus: bool, eos_id: int, seed: int):
+               slot_pages: int, decode_steps: int, nucleus: bool, end_ids: Sequence[int],
+               seed: int):
     self.config, self.mesh = config, mesh
     self._layout = sharding.Layout(mesh, sharding.SAMPLER)
     self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
@@ -92,7 +94,7 @@ class Engine:
     self._release = jit(lambda s, off: dataclasses.replace(s, active=s.active & ~off),
                         donate_argnums=0)
     self._generate = jax.jit(
-        functools.partial(self._decode, nucleus=nucleus, eos_id=eos_id, seed=seed),
+        functools.partial(self._decode, nucleus=nucleus, end_ids=end_ids, seed=seed),
         donate_argnums=1, out_shardings=(state, self._whole))
 
   def init_state(self) -> DecodeState:
@@ -226,8 +228,9 @@ class Engine:
         active=at(state.active, True),
         **{name: at(getattr(state, name), getattr(new, name)) for name in names})
 
-  def _decode(self, params, state, table, run, *, nucleus, eos_id, seed):
+  def _decode(self, params, state, table, run, *, nucleus, end_ids, seed):
     model = decoder.bind(self.config, params)
+    ends = np.array(end_ids, np.int32)
 
     def step(state, _):
       on = state.active & run
@@ -238,7 +241,7 @@ class Engine:
       token, logp = sampling.draw(decoder.logits(params, hidden[:, 0]), key, state.temperature,
                                   state.top_p, nucleus=nucleus)
       drawn = state.drawn + on
-      more = (token != eos_id) & (drawn < state.limit)
+      more = ~(token[:, None] == ends).any(-1) & (drawn < state.limit)
       active = jnp.where(on, more, state.active)
       new = dataclasses.replace(
           state, pages=pages, lengths=state.lengths + on, drawn=drawn, active=active,

@@ -3,6 +3,7 @@
 import collections
 import heapq
 import time
+from collections.abc import Collection
 
 import numpy as np
 
@@ -20,16 +21,17 @@ class EngineSampler:
 
   Args:
     decode: token ids -> text.
-    eos_id: the token that ends a completion.
+    end_ids: the tokens that end a completion, as the engine has them.
   Raises:
     ValueError: the engine has too few pages for one sequence of full length.
   """
 
-  def __init__(self, engine: Engine, snapshot: WeightSnapshot, *, decode, eos_id: int):
+  def __init__(self, engine: Engine, snapshot: WeightSnapshot, *, decode,
+               end_ids: Collection[int]):
     if engine.pages < engine.slot_pages + 2:
       raise ValueError(f'sampler.pages={engine.pages} must be at least {engine.slot_pages + 2}: '
                        f'page 0, a sequence of full length and a prompt\'s last page.')
-    self._engine, self._decode, self._eos_id = engine, decode, eos_id
+    self._engine, self._decode, self._end_ids = engine, decode, end_ids
     self._snapshot = self._offered = snapshot
     self._state = engine.init_state()
     self._pool = slots.PagePool(engine.pages)
@@ -258,7 +260,7 @@ class EngineSampler:
         heapq.heappush(self._free, slot)
         self._pool.drop(sequence.pages)
         self._pinned -= sequence.pinned
-        done.append(sequence.completion(self._decode, self._eos_id, now))
+        done.append(sequence.completion(self._decode, self._end_ids, now))
     self.counts['dispatches'] += 1
     self.counts['slot_steps'] += self._engine.slots * self._engine.decode_steps
     return done

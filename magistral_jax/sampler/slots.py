@@ -8,6 +8,7 @@ Holders of a page are counted: without any, it returns to the pool.
 """
 
 import dataclasses
+from collections.abc import Container
 
 import numpy as np
 
@@ -103,9 +104,9 @@ class Sequence:
     self.tokens.extend(tokens)
     self.logps.extend(logps)
 
-  def completion(self, decode, eos_id: int, now: float) -> Completion:
+  def completion(self, decode, end_ids: Container[int], now: float) -> Completion:
     """Makes the finished record; `decode` turns token ids into text."""
-    stopped = self.tokens[-1] == eos_id
+    stopped = self.tokens[-1] in end_ids
     text = decode(self.tokens[:-1] if stopped else self.tokens)
     return Completion(
         ordinal=self.prompt.ordinal, sample=self.sample, tokens=np.array(self.tokens, np.int32),

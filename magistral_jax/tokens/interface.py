@@ -11,7 +11,8 @@ THOUGHTS = {'[THINK]': '<think>', '[/THINK]': '</think>'}
 class Tokenizer(Protocol):
   """The attributes and methods of a tokenizer that the rest of the program uses."""
   vocab_size: int           # One more than the largest id.
-  eos_id: int               # Ends a completion.
+  eos_id: int               # Ends a text.
+  end_ids: tuple[int, ...]  # Every token that ends a completion, eos_id first.
   pad_id: int               # Fills positions that are never read; may equal eos_id.
   bos_id: int | None        # Starts a prompt where the model expects that; else None.
 

@@ -12,18 +12,24 @@ from itertools import groupby
 
 import sentencepiece
 
+from magistral_jax.tokens import ends
 from magistral_jax.tokens.interface import encodable, no_special
 
 
 class SentencePieceTokenizer:
-  """The tokenizer of one SentencePiece model."""
+  """The tokenizer of one SentencePiece model.
 
-  def __init__(self, model: sentencepiece.SentencePieceProcessor):
+  Args:
+    path: its file; the model beside it may name more end tokens.
+  """
+
+  def __init__(self, model: sentencepiece.SentencePieceProcessor, path: str):
     self._model = model
     self.vocab_size = model.vocab_size()
     self.bos_id, self.eos_id = model.bos_id(), model.eos_id()
     self.pad_id = model.pad_id() if model.pad_id() >= 0 else self.eos_id
-    self._silent = {self.bos_id, self.eos_id, self.pad_id}
+    self.end_ids = ends.with_model(self.eos_id, path, self._is_control)
+    self._silent = {self.bos_id, self.pad_id, *self.end_ids}
 
   def encode(self, text: str) -> list[int]:
     """Ids of a text, none of them a control token."""
@@ -37,7 +43,7 @@ class SentencePieceTokenizer:
     return token
 
   def decode(self, ids: Sequence[int]) -> str:
-    """Text of the ids, without bos, eos and pad; other control tokens are shown by name."""
+    """Text of the ids, without bos, ends and pad; other control tokens are shown by name."""
     shown = [int(token) for token in ids if int(token) not in self._silent]
     pieces = []
     for is_control, part in groupby(shown, self._is_control):
@@ -68,8 +74,9 @@ def from_sentencepiece(path: str) -> SentencePieceTokenizer:
           f'There is no tokenizer.model in {path!r}: set tokenizer.path to a folder with one.')
     file = os.path.join(path, names[0])
   try:
-    return SentencePieceTokenizer(sentencepiece.SentencePieceProcessor(model_file=file))
+    model = sentencepiece.SentencePieceProcessor(model_file=file)
   except (RuntimeError, OSError) as error:
     raise ValueError(
         f'{file!r} is no SentencePiece model ({error}): set tokenizer.path to a tokenizer.model, '
         f'or tokenizer.kind to what it is.') from None
+  return SentencePieceTokenizer(model, file)

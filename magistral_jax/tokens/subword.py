@@ -10,6 +10,7 @@ from typing import Any
 import tokenizers
 from tokenizers import pre_tokenizers
 
+from magistral_jax.tokens import ends
 from magistral_jax.tokens.interface import THOUGHTS, encodable, no_special
 
 
@@ -20,9 +21,11 @@ class SubwordTokenizer:
     template: the tokenizer; its settings are changed so that control tokens in a text stay text.
     eos, bos, pad: texts of the control tokens. Without bos, prompts begin with none; without pad,
       eos is used for padding.
+    end_ids: more tokens that end a completion.
   """
 
-  def __init__(self, template: tokenizers.Tokenizer, *, eos: str, bos: str | None, pad: str | None):
+  def __init__(self, template: tokenizers.Tokenizer, *, eos: str, bos: str | None, pad: str | None,
+               end_ids: Sequence[int] = ()):
     template.no_padding()
     template.no_truncation()
     template.encode_special_tokens = True   # Encoded as text; only `special` gives control tokens.
@@ -33,7 +36,8 @@ class SubwordTokenizer:
     self.eos_id = self.special(eos)
     self.bos_id = self.special(bos) if bos else None
     self.pad_id = self.special(pad) if pad else self.eos_id
-    self._silent = {self.eos_id, self.bos_id, self.pad_id}
+    self.end_ids = ends.joined((self.eos_id,), end_ids)
+    self._silent = {self.bos_id, self.pad_id, *self.end_ids}
     self._thoughts = {
         self._specials[name]: text for name, text in THOUGHTS.items() if name in self._specials}
 
@@ -48,7 +52,7 @@ class SubwordTokenizer:
     return self._specials[name]
 
   def decode(self, ids: Sequence[int]) -> str:
-    """Text of the ids, without eos, bos and pad; [THINK] is shown as <think>, others by name."""
+    """Text of the ids, without ends, bos and pad; [THINK] is shown as <think>, others by name."""
     shown = [int(token) for token in ids if int(token) not in self._silent]
     text = lambda part: self._template.decode(part, skip_special_tokens=False)
     pieces = []
@@ -75,8 +79,8 @@ class SubwordTokenizer:
 def from_huggingface(path: str) -> SubwordTokenizer:
   """Reads a model folder, or its tokenizer.json alone.
 
-  The end token is the `eos_token` of tokenizer_config.json, which in chat models ends a turn.
-  Without that file it is the first of END_TOKENS in the vocabulary.
+  The end token is the `eos_token` of tokenizer_config.json, or of special_tokens_map.json, which
+  older folders have; without either it is the first of END_TOKENS in the vocabulary.
 
   Raises:
     ValueError: the file is missing or unreadable, or no end token is known.
@@ -92,11 +96,7 @@ def from_huggingface(path: str) -> SubwordTokenizer:
     raise ValueError(
         f'{file!r} is no tokenizer ({error}): set tokenizer.path to a tokenizer.json, or '
         f'tokenizer.kind to what it is.') from None
-  config: dict[str, Any] = {}
-  config_file = os.path.join(folder, 'tokenizer_config.json')
-  if os.path.exists(config_file):
-    with open(config_file, encoding='utf-8') as lines:
-      config = json.load(lines)
+  config = _settings(folder)
   known = {token.content for token in template.get_added_tokens_decoder().values()}
   eos = _content(config.get('eos_token'))
   eos = eos or next((name for name in END_TOKENS if name in known), None)
@@ -109,7 +109,21 @@ def from_huggingface(path: str) -> SubwordTokenizer:
     # Many tokenizers name a bos that no prompt begins with; the post-processor decides.
     first = template.encode('', add_special_tokens=True).tokens[:1]
     bos = first[0] if first and first[0] != eos else None
-  return SubwordTokenizer(template, eos=eos, bos=bos, pad=_content(config.get('pad_token')))
+  control = {i for i, token in template.get_added_tokens_decoder().items() if token.special}
+  return SubwordTokenizer(
+      template, eos=eos, bos=bos, pad=_content(config.get('pad_token')),
+      end_ids=ends.with_model(template.token_to_id(eos), path, control.__contains__))
+
+
+def _settings(folder: str) -> dict[str, Any]:
+  """The content of tokenizer_config.json; tokens that it lacks, from special_tokens_map.json."""
+  settings: dict[str, Any] = {}
+  for name in ('special_tokens_map.json', 'tokenizer_config.json'):
+    file = os.path.join(folder, name)
+    if os.path.exists(file):
+      with open(file, encoding='utf-8') as lines:
+        settings |= {key: value for key, value in json.load(lines).items() if value is not None}
+  return settings
 
 
 def from_gguf(path: str) -> SubwordTokenizer:
@@ -135,8 +149,12 @@ def from_gguf(path: str) -> SubwordTokenizer:
         f'The GGUF tokenizer of {path!r} is of model {model!r} and pre-tokenizer {pre!r}, but only '
         f"'gpt2' with one of {', '.join(PRE_TOKENIZERS)} is known: take its tokenizer.json with "
         f"tokenizer.kind='huggingface'.")
-  tokens, types = read('tokens'), read('token_type')
-  merges = [tuple(merge.split(' ', 1)) for merge in read('merges')]
+  tokens = read('tokens')
+  if not tokens:
+    raise ValueError(f'The GGUF tokenizer of {path!r} has no tokenizer.ggml.tokens: take its '
+                     f"tokenizer.json with tokenizer.kind='huggingface'.")
+  types = read('token_type', [1] * len(tokens))
+  merges = [tuple(merge.split(' ', 1)) for merge in read('merges', [])]
   bpe = tokenizers.models.BPE(
       vocab={token: i for i, token in enumerate(tokens)}, merges=merges,
       ignore_merges=pre in LIKE_LLAMA3)
@@ -148,12 +166,19 @@ def from_gguf(path: str) -> SubwordTokenizer:
       for token, token_type in zip(tokens, types, strict=True) if token_type == kind]
   template.add_special_tokens(whole(3))
   template.add_tokens(whole(4))
-  name = lambda key: None if read(key) is None else tokens[read(key)]
+  first = lambda key: next(
+      (tokens[i] for i in ends.gguf_ids(key, read(key), len(tokens), path)), None)
+  end_ids = ends.of_gguf(read, path)
+  if not end_ids:
+    raise ValueError(f'The GGUF tokenizer of {path!r} has no tokenizer.ggml.eos_token_id: take its '
+                     f"tokenizer.json with tokenizer.kind='huggingface'.")
   return SubwordTokenizer(
-      template, eos=name('eos_token_id'), pad=name('padding_token_id'),
-      bos=name('bos_token_id') if read('add_bos_token', pre in LIKE_LLAMA3) else None)
+      template, eos=tokens[end_ids[0]], end_ids=end_ids, pad=first('padding_token_id'),
+      bos=first('bos_token_id') if read('add_bos_token', pre in LIKE_LLAMA3) else None)
 
 
+END_TOKENS = ('<|eot_id|>', '<|im_end|>', '<|end|>', '<end_of_turn>', '<|endoftext|>',
+                   '<|end_of_text|>', '<|eom_id|>', '<EOT>', '_<EOT>')
 END_TOKENS = ('<|im_end|>', '<|eot_id|>', '<end_of_turn>', '</s>', '<|endoftext|>', '<eos>')
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"

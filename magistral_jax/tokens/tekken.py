@@ -23,6 +23,7 @@ from typing import Any
 
 import tiktoken
 
+from magistral_jax.tokens import ends
 from magistral_jax.tokens.interface import THOUGHTS, encodable, no_special
 
 # The control tokens of files that list none: versions v3 and v7.
@@ -46,10 +47,11 @@ class TekkenTokenizer:
     controls: names of the ids from 0 on.
     version: 'v3', 'v13', ...: the instruct template that the file's models were trained with.
     image: the file's image_patch_size, max_image_size and spatial_merge_size; {} if it has none.
+    path: its file; the model beside it may name more end tokens.
   """
 
   def __init__(self, ranks: Sequence[bytes], pattern: str, controls: Sequence[str], *,
-               version: str, image: dict[str, int]):
+               version: str, image: dict[str, int], path: str):
     self.version, self.image = version, image
     self.vocab_size = len(controls) + len(ranks)
     self._ranks, self._first = ranks, len(controls)
@@ -59,9 +61,11 @@ class TekkenTokenizer:
         mergeable_ranks={token: rank for rank, token in enumerate(ranks)})
     self.bos_id, self.eos_id = self.special('<s>'), self.special('</s>')
     self.pad_id = self._ids.get('<pad>', self.eos_id)
+    self.end_ids = ends.with_model(self.eos_id, path, range(self._first).__contains__)
     self._shown = [THOUGHTS.get(name, name) for name in controls]
-    for silent in (self.bos_id, self.eos_id, self.pad_id):
-      self._shown[silent] = ''
+    for silent in (self.bos_id, self.pad_id, *self.end_ids):
+      if silent < self._first:
+        self._shown[silent] = ''
 
   def encode(self, text: str) -> list[int]:
     """Ids of a text, none of them a control token.
@@ -130,7 +134,7 @@ def from_tekken(path: str) -> TekkenTokenizer:
     ranks = _ranks(data['vocab'], config['default_vocab_size'] - len(controls))
     # The key was 'multimodal' up to v11, 'image' since.
     image = dict(data.get('image') or data.get('multimodal') or {})
-    return TekkenTokenizer(ranks, pattern, controls, version=version, image=image)
+    return TekkenTokenizer(ranks, pattern, controls, version=version, image=image, path=file)
   except KeyError as error:
     raise wrong(f'the key {error} is missing') from None
   except (ValueError, TypeError, AttributeError) as error:

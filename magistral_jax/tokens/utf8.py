@@ -21,6 +21,7 @@ class ByteTokenizer:
 
   def __init__(self):
     self.pad_id, self.bos_id, self.eos_id = 0, 1, 2
+    self.end_ids = (self.eos_id,)
     self._bytes_from = len(self.CONTROLS) + len(self.MARKS)
     # A multiple of 8, so that the vocabulary divides over devices.
     self.vocab_size = -(-(self._bytes_from + 256) // 8) * 8

@@ -36,8 +36,6 @@ from magistral_jax.runtime.local import LocalRuntime
 from magistral_jax.sampler.role import EngineSampler
 
 QUICKSTART = pathlib.Path(__file__).parents[2] / 'configs' / 'quickstart.py'
-# No token is this one, so that a completion ends at its limit and nowhere else.
-NEVER = -1
 
 
 class SpreadSampler(EngineSampler):
@@ -88,8 +86,9 @@ class Measured(Run):
   def train(self):
     self.trainer = self.runtime.trainer()
     snapshot, = self.runtime.publisher.snapshots(self.trainer, 0)
-    engine = build.engine(self.c, self.config, build.meshes(self.c).samplers[0], NEVER)
-    self.samplers = [SpreadSampler(engine, snapshot, decode=self.tok.decode, eos_id=NEVER)]
+    # Without end tokens a completion ends at its limit and nowhere else.
+    engine = build.engine(self.c, self.config, build.meshes(self.c).samplers[0], end_ids=())
+    self.samplers = [SpreadSampler(engine, snapshot, decode=self.tok.decode, end_ids=())]
     MODES[self.c.runtime.mode](self._loop(), self.c.total_steps)
     return self.samplers[0]
 

@@ -43,8 +43,8 @@ def ours(folder, prompts, new_tokens, decode_steps, page_tokens):
   engine = Engine(
       config, sharding.make_mesh(jax.devices()[:1], tensor=1), slots=len(prompts),
       pages=len(prompts) * slot_pages + 1, page_tokens=page_tokens, slot_pages=slot_pages,
-      decode_steps=decode_steps, nucleus=False, eos_id=-1, seed=0)
-  role = EngineSampler(engine, WeightSnapshot(0, params), decode=lambda ids: '', eos_id=-1)
+      decode_steps=decode_steps, nucleus=False, end_ids=(), seed=0)
+  role = EngineSampler(engine, WeightSnapshot(0, params), decode=lambda ids: '', end_ids=())
   problem = Problem(id='', text='', answer='', source='')
 
   def sample(seed, new_tokens=new_tokens):

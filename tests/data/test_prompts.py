@@ -6,7 +6,7 @@ import tokenizers
 from tokenizers import AddedToken, models, pre_tokenizers
 
 from magistral_jax.data.prompts import SYSTEM_PROMPT, render, tokenize_example
-from magistral_jax.data.templates import TEMPLATES, Turn, chat, image_tokens
+from magistral_jax.data.templates import TEMPLATES, Turn, chat, end_id, image_tokens
 from magistral_jax.records import Problem
 from magistral_jax.tokens import ByteTokenizer, SubwordTokenizer, load_tokenizer
 from magistral_jax.tokens.subword import PRE_TOKENIZERS
@@ -55,10 +55,10 @@ TURNS = [Turn('system', 'S'), Turn('user', 'a'), Turn('assistant', 'b'), Turn('u
 @pytest.mark.parametrize('template, text', [
     ('plain', 'S\n\na\nb*c\n'),
     ('chatml', '<|im_start|>system\nS<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>'
-     'assistant\nb*\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n'),
+     'assistant\nb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n'),
     ('llama3', '<|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|>'
      '<|start_header_id|>user<|end_header_id|>\n\na<|eot_id|>'
-     '<|start_header_id|>assistant<|end_header_id|>\n\nb*'
+     '<|start_header_id|>assistant<|end_header_id|>\n\nb<|eot_id|>'
      '<|start_header_id|>user<|end_header_id|>\n\nc<|eot_id|>'
      '<|start_header_id|>assistant<|end_header_id|>\n\n'),
     ('mistral-v1', '[INST] S\n\na [/INST]b*[INST] c [/INST]'),
@@ -66,11 +66,11 @@ TURNS = [Turn('system', 'S'), Turn('user', 'a'), Turn('assistant', 'b'), Turn('u
     ('mistral-v7', '[SYSTEM_PROMPT]S[/SYSTEM_PROMPT][INST]a[/INST]b*[INST]c[/INST]'),
 ])
 def test_conversations(chat_tokens, template, text):
-  """`*` is the end token that the model writes; what follows it in ChatML is ours."""
+  """A template without an end token of its own has the tokenizer's, shown as `*`."""
   ids = chat(chat_tokens, TURNS, template=template)
   shown = [('*' if token == chat_tokens.eos_id else chat_tokens.decode([token])) for token in ids]
   assert ''.join(shown[TEMPLATES[template].bos:]) == text
-  assert chat(chat_tokens, TURNS[:3], template=template)[-1] == chat_tokens.eos_id
+  assert chat(chat_tokens, TURNS[:3], template=template)[-1] == end_id(chat_tokens, template)
 
 
 def test_a_published_llama3_file_is_rendered_as_published(tmp_path):
@@ -163,6 +163,15 @@ def test_thoughts_are_control_tokens_where_there_are_some(chat_tokens):
   assert example('mistral-v7') == [*text('<think>x</think>y'), chat_tokens.eos_id]
   prompt = render(chat_tokens, '<think>', template='mistral-v13', system_prompt='')
   assert think not in prompt, 'a problem has no thoughts of the model'
+
+
+@pytest.mark.parametrize('template, end', [
+    ('chatml', '<|im_end|>'), ('llama3', '<|eot_id|>'), ('plain', '<s>'), ('mistral-v7', '<s>')])
+def test_an_example_ends_as_the_template_ends_a_turn(chat_tokens, template, end):
+  """Whatever the tokenizer's end of sequence: a model learns to end as its template reads on."""
+  completion = tokenize_example(
+      chat_tokens, Problem('a', '1+1=?', '2', 's'), 'x', template=template, system_prompt='')[1]
+  assert completion == [*chat_tokens.encode('x'), chat_tokens.special(end)]
 
 
 def test_an_example_ends_with_the_end_token():

@@ -44,10 +44,10 @@ def test_greedy_decoding_writes_what_transformers_writes(name, form, tmp_path):
     conversion.convert(path, path := str(tmp_path / name), form)
   config = checkpoint.read_config(path, dtype='float32')
   engine = Engine(config, sharding.make_mesh(jax.devices()[:1], expert=1, tensor=1), slots=3,
-                  pages=40, page_tokens=4, slot_pages=12, decode_steps=4, nucleus=False, eos_id=-1,
+                  pages=40, page_tokens=4, slot_pages=12, decode_steps=4, nucleus=False, end_ids=(),
                   seed=0)
   sampler = EngineSampler(engine, records.WeightSnapshot(0, checkpoint.load(path, config)),
-                          decode=str, eos_id=-1)
+                          decode=str, end_ids=())
   lines = [json.loads(line) for line in (FOLDER / name / 'greedy.jsonl').read_text().splitlines()]
   for ordinal, line in enumerate(lines):
     sampler.submit(records.Prompt(ordinal, records.Problem('', '', '', ''),

@@ -121,9 +121,9 @@ def test_greedy_decoding_writes_what_transformers_writes(params, sizes):
   """Decoding goes through pages, slots and batches of unlike lengths; both samples are the same."""
   mesh = sharding.make_mesh(jax.devices()[:sizes['expert']], **sizes)
   engine = Engine(CONFIG, mesh, slots=6, pages=100, page_tokens=4, slot_pages=12, decode_steps=4,
-                  nucleus=False, eos_id=-1, seed=0)
+                  nucleus=False, end_ids=(), seed=0)
   cut = jax.device_put(params, sharding.tree_named(mesh, SAMPLER, decoder.definition(CONFIG)[1]))
-  sampler = EngineSampler(engine, records.WeightSnapshot(0, cut), decode=str, eos_id=-1)
+  sampler = EngineSampler(engine, records.WeightSnapshot(0, cut), decode=str, end_ids=())
   golden = lines('greedy.jsonl')
   for ordinal, line in enumerate(golden):
     sampler.submit(records.Prompt(ordinal, records.Problem('', '', '', ''),
@@ -159,9 +159,9 @@ def test_padding_of_rows_takes_no_row_of_a_product(params, dispatched):
 def test_idle_slots_and_the_rest_of_a_bucket_take_no_row_of_a_product(params, dispatched):
   engine = Engine(CONFIG, sharding.make_mesh(jax.devices()[:1], expert=1, tensor=1), slots=6,
                   pages=100, page_tokens=4, slot_pages=12, decode_steps=1, nucleus=False,
-                  eos_id=-1, seed=0)
+                  end_ids=(), seed=0)
   sampler = EngineSampler(engine, records.WeightSnapshot(0, jax.device_put(params)), decode=str,
-                    eos_id=-1)
+                    end_ids=())
   # Nine tokens are prefilled, in a bucket of 16; then two samples take three steps.
   sampler.submit(records.Prompt(0, records.Problem('', '', '', ''), np.arange(10, dtype=np.int32)),
                  Sampling(2, 0.0, 1.0, 3))

@@ -83,7 +83,7 @@ def test_versions_are_run_length_coded():
   one = sequence()
   for tokens, version in (([7], 4), ([8, 9], 4), ([5], 6), ([6, 6], 7), ([2], 7)):
     one.add(tokens, [-0.5] * len(tokens), version)
-  done = one.completion(lambda ids: str(ids), 2, now=1.0)
+  done = one.completion(lambda ids: str(ids), (2,), now=1.0)
   assert done.versions == ((0, 4), (3, 6), (4, 7)) and done.oldest_version == 4
 
 
@@ -91,7 +91,7 @@ def test_versions_are_run_length_coded():
 def test_the_end_token_is_among_the_tokens_and_not_in_the_text(last, finish, text):
   one = sequence()
   one.add([7, 8, last], [-0.1, -0.2, -0.3], 0)
-  done = one.completion(str, 2, now=1.0)
+  done = one.completion(str, (2,), now=1.0)
   assert (done.finish, done.text, done.tokens.tolist()) == (finish, text, [7, 8, last])
   assert (done.ordinal, done.sample) == (3, 1)
   assert done.tokens.dtype == np.int32 and done.sampler_logp.dtype == np.float32

@@ -11,6 +11,9 @@ import shutil
 
 from magistral_jax import tokens
 from magistral_jax.models.formats import checkpoint, gguf, workdir
+from magistral_jax.models.formats.export import write_json
+from magistral_jax.models.formats.huggingface_config import read_json
+from magistral_jax.tokens import ends
 
 TOKENIZER = ('tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json',
              'added_tokens.json', 'vocab.json', 'merges.txt', 'tokenizer.model*', 'tekken.json',
@@ -94,6 +97,46 @@ def fields(path: str) -> dict:
     return experiment['fields']
   first = _first(experiment)
   return fields(first) if first and os.path.exists(first) else {}
+
+
+def end_ids(path: str) -> tuple[int, ...]:
+  """Tokens that end a text by what a checkpoint itself says beside its tokenizer.
+
+  A folder says it in generation_config.json, a GGUF file in its metadata, and a workdir has the
+  tokens at which the run's completions ended.
+  """
+  kind = checkpoint.kind(path)
+  if kind == 'workdir':
+    found = workdir.read_experiment(path).get('end_ids')
+    return tuple(found) if found is not None else _ids(fields(path))
+  return _ids(fields(path)) if kind == 'gguf' else ends.stated(path)
+
+
+def state_end_ids(folder: pathlib.Path, path: str, kept: dict, *, in_config: bool) -> dict:
+  """Makes the files of an export name every end token of the checkpoint at `path`.
+
+  A generation_config.json that was copied and lacks some gets them. Without that file they go into
+  config.json, or into a new one where the layout has no config.json.
+
+  Args:
+    kept: fields of the checkpoint, as `fields` returns them.
+    in_config: whether the layout has a config.json.
+  Returns:
+    The fields to write into config.json.
+  """
+  file = folder / ends.GENERATION
+  settings = read_json(file) if file.exists() else {}
+  wanted = ends.joined(_ids(settings), _ids(kept), end_ids(path))
+  if len(wanted) == len(_ids(settings)):
+    return kept
+  stated = {ends.KEY: list(wanted) if len(wanted) > 1 else wanted[0]}
+  if settings or not in_config:
+    write_json(file, settings | stated)
+  return kept if settings else kept | stated
+
+
+def _ids(fields: dict) -> tuple[int, ...]:
+  return ends.listed(fields.get(ends.KEY), 'the checkpoint')
 
 
 def _first(experiment: dict) -> str | None:

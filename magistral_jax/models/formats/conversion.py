@@ -81,13 +81,15 @@ def _write(weights: reading.Weights, config: ModelConfig, source: str, target: s
   """Writes weights to a folder, together with the companions of the checkpoint at `source`."""
   with export.whole_folder(target) as folder:
     copied, kept = companions.copy(source, folder), companions.fields(source)
+    kept = companions.state_end_ids(folder, source, kept, in_config=form != 'mistral')
     if form == 'hf':
       export.write_huggingface(weights, config, folder, kept=kept, dtype=dtype)
     elif form == 'mistral':
       export.write_mistral(weights, config, folder, kept=kept, dtype=dtype)
     else:
       tokenizer = companions.tokenizer(source, target, copied)
-      workdir.save(str(folder), reading.load(weights, config, None, dtype), config, tokenizer, kept)
+      workdir.save(str(folder), reading.load(weights, config, None, dtype), config, tokenizer, kept,
+                   companions.end_ids(source))
   done = dict(read=checkpoint.kind(source), format=form, parameters=config.parameters, files=copied)
   if lost := companions.lost(source):
     done['not_found'] = lost       # These may have held tokenizer files.

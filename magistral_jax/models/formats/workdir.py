@@ -1,6 +1,7 @@
 """The policy in a run's workdir: experiment.json and a checkpoint, by default the newest.
 
-    runs/quickstart/experiment.json            {"model": {...}, "tokenizer": {...}, "config": {...}}
+    runs/quickstart/experiment.json            {"model": {...}, "tokenizer": {...}, "config": {...},
+                                                "end_ids": [2]}
     runs/quickstart/checkpoints/120/state/     the train state, of which only `params` is read
     runs/quickstart/checkpoints/120/metrics/   {"value": 0.91}, by which the best one is chosen
 
@@ -167,13 +168,15 @@ class WorkdirWeights:
     return tensorstore.open(dict(driver='zarr', kvstore=store), read=True).result()
 
 
-def save(path: str, params, config: ModelConfig, tokenizer: dict, fields: dict) -> None:
+def save(path: str, params, config: ModelConfig, tokenizer: dict, fields: dict,
+         end_ids: tuple[int, ...]) -> None:
   """Writes a workdir that holds a model without a run: step 0, no optimizer, no ledger.
 
   Args:
     fields: fields of config.json beside the shape, kept for a later export.
+    end_ids: tokens that end a text.
   """
-  write_experiment(path, config, tokenizer, {}, fields=fields)
+  write_experiment(path, config, tokenizer, {}, fields=fields, end_ids=list(end_ids))
   save_params(path, params, 0)
 
 
