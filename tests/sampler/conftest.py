@@ -19,7 +19,8 @@ CONFIG = ModelConfig(family='mistral', layers=2, dim=32, heads=4, kv_heads=2, he
 EOS = 2
 # The longest sequence of these tests, prompt and completion.
 LONGEST = 48
-ENGINE = dict(slots=4, pages=0, page_tokens=4, decode_steps=4, nucleus=False, eos_id=EOS, seed=0)
+ENGINE = dict(slots=4, pages=0, page_tokens=4, decode_steps=4, nucleus=False, end_ids=(EOS,),
+              seed=0)
 
 
 @functools.cache
@@ -60,7 +61,8 @@ def engine(*, devices=(0,), **changed):
 def sampler(version=0, *, on=None, start=None, **changed):
   """Sampler on the engine `on`, or on one with these values."""
   return role.EngineSampler(on or engine(**changed), start or snapshot(version),
-                            decode=lambda ids: ' '.join(map(str, ids)), eos_id=EOS)
+                            decode=lambda ids: ' '.join(map(str, ids)),
+                            end_ids=changed.get('end_ids', (EOS,)))
 
 
 def prompt(ordinal, length=None):

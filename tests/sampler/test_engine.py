@@ -41,6 +41,24 @@ def test_log_probabilities_are_of_the_tempered_and_cut_distribution(tiny, temper
       np.testing.assert_allclose(logp, np.log(p[token] / p[kept].sum()), atol=1e-5)
 
 
+def test_every_end_token_ends_a_completion(tiny):
+  """Draws have addresses, so a completion is the one without an end, cut after its first end."""
+  prompts, how = [tiny.prompt(i) for i in range(6)], tiny.how(samples=4, max_new_tokens=24)
+  ends = (tiny.EOS, 7, 11)
+  longest = tiny.run(tiny.sampler(end_ids=()), prompts, how)
+  done = tiny.run(tiny.sampler(end_ids=ends), prompts, how)
+  last = set()
+  for key, completion in done.items():
+    whole, tokens = longest[key].tokens.tolist(), completion.tokens.tolist()
+    cut = next((i for i, token in enumerate(whole) if token in ends), len(whole) - 1)
+    assert tokens == whole[:cut + 1] and longest[key].finish == 'length'
+    assert completion.finish == ('stop' if tokens[-1] in ends else 'length')
+    # The text is without the end, whichever it was.
+    assert completion.text == ' '.join(map(str, tokens[:-1] if tokens[-1] in ends else tokens))
+    last.add(tokens[-1])
+  assert last >= set(ends)
+
+
 def test_first_tokens_come_as_often_as_the_model_says(tiny):
   prompt, number = tiny.prompt(3, length=6), 2000
   how = tiny.how(samples=number, max_new_tokens=1)

@@ -24,7 +24,7 @@ SLOT_PAGES = 10
 def engine(name, devices=1, pages=4 * SLOT_PAGES + 1):
   mesh = sharding.make_mesh(jax.devices()[:devices], tensor=devices)
   return Engine(golden.CONFIGS[name], mesh, slots=4, pages=pages, page_tokens=PAGE,
-                slot_pages=SLOT_PAGES, decode_steps=4, nucleus=False, eos_id=EOS, seed=0)
+                slot_pages=SLOT_PAGES, decode_steps=4, nucleus=False, end_ids=(EOS,), seed=0)
 
 
 def sample(engine, name, *, samples=1, temperature=0.0):
@@ -32,7 +32,7 @@ def sample(engine, name, *, samples=1, temperature=0.0):
   axes = decoder.definition(engine.config)[1]
   params = jax.device_put(
       golden.load(name), sharding.tree_named(engine.mesh, sharding.SAMPLER, axes))
-  sampler = EngineSampler(engine, WeightSnapshot(0, params), decode=str, eos_id=EOS)
+  sampler = EngineSampler(engine, WeightSnapshot(0, params), decode=str, end_ids=(EOS,))
   for prompt, _ in golden.prompts(name):
     sampler.submit(prompt, Sampling(samples, temperature, 1.0, NEW))
   done = []

@@ -40,7 +40,7 @@ def test_a_sampler_on_devices_of_its_own(tiny):
     return {(c.ordinal, c.sample): c for c in done} | tiny.finish(sampler)
 
   sampler = EngineSampler(
-      engine, first, decode=lambda ids: ' '.join(map(str, ids)), eos_id=tiny.EOS)
+      engine, first, decode=lambda ids: ' '.join(map(str, ids)), end_ids=(tiny.EOS,))
   apart = run(sampler, second)
   assert devices_of(sampler._state) == set(OWN)
   same = run(tiny.sampler(), tiny.snapshot(1))
