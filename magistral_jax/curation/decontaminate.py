@@ -114,7 +114,7 @@ def _keys(text: str, found: Sequence[str]) -> tuple[int, int]:
 
 def opened(paths: Sequence[str], *, n: int = N, common: int = COMMON, overlap: float = 0.0,
            ) -> Callable:
-  """What `CurationStep.open` takes; the files are read when this is called.
+  """Makes the opener of the step; the files are read when this is called.
 
   Raises:
     ValueError: a value that cannot work, or an evaluation file that cannot be read.

@@ -49,7 +49,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def opened(threshold: float = THRESHOLD, workers: int = 0) -> Callable:
-  """What `CurationStep.open` takes: the step that drops rows at least as similar as `threshold`."""
+  """Makes the opener of the step that drops rows at least as similar as `threshold`."""
   @contextlib.contextmanager
   def step(path: Path) -> Iterator[Decide]:
     with golds.comparer(workers) as comparer:

@@ -38,7 +38,7 @@ class _Again(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class EndpointSettings:
-  """How requests are made.
+  """Settings of the requests.
 
   EndpointSettings('http://localhost:8000/v1', model='magistral')
   """

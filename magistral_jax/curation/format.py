@@ -31,7 +31,7 @@ _TRIES = 2
 
 
 def opened(endpoint: Endpoint | None, workers: int = 0) -> Callable:
-  """What `CurationStep.open` takes: a function that opens the step on a file of rows."""
+  """Makes the opener of the step."""
   @contextlib.contextmanager
   def step(path: Path) -> Iterator[Decide]:
     del path

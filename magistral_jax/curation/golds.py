@@ -51,7 +51,7 @@ class Comparer:
     return one == other or 'correct' in (self.status(one, other), self.status(other, one))
 
   def unreadable(self, gold: str) -> str:
-    """Why the verifier cannot judge by a gold; '' if it can and the gold equals itself."""
+    """The reason why the verifier cannot judge by a gold; '' if it can and it equals itself."""
     if _PLAIN.fullmatch(gold):
       return ''
     if (found := self.status(gold, gold)) != 'correct':

@@ -162,12 +162,12 @@ class _Books:
       self.record()
 
   def keep(self) -> None:
-    """Records how far the step has come, unless a row is half written."""
+    """Records the position of the step, unless a row is half written."""
     if self._whole:
       self.record()
 
   def record(self, done: bool = False) -> None:
-    """Records how far the step has come, after its files are on the disk."""
+    """Records the position of the step, after its files are on the disk."""
     self.done = done
     ledger.write_json(self._path, dict(
         done=done, offset=self.offset, rows=self.rows, rows_out=self._rows_out,

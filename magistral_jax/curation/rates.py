@@ -47,7 +47,7 @@ def rate_of(rates: Lookup, row: Row) -> dict | None:
 
 def difficulty(rates: Lookup, *, min_rate: float = MIN_RATE, max_rate: float = MAX_RATE,
                ) -> Callable:
-  """What `CurationStep.open` takes: the step that keeps problems of the right difficulty.
+  """Makes the opener of the step that keeps problems of the right difficulty.
 
   Raises:
     ValueError: not 0 <= min_rate < max_rate <= 1.
@@ -75,7 +75,7 @@ def decide_difficulty(line: dict | None, row: Row, min_rate: float, max_rate: fl
 
 
 def labels(rates: Lookup, *, majority: float = MAJORITY, workers: int = 0) -> Callable:
-  """What `CurationStep.open` takes: the step that drops labels which a majority contradicts.
+  """Makes the opener of the step that drops labels which a majority contradicts.
 
   Raises:
     ValueError: a majority that is none.

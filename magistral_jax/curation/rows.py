@@ -46,7 +46,7 @@ class CurationStep:
   CurationStep('format', open=format.opened, threads=8)
   """
   name: str
-  # Path of the rows that enter -> a context manager of the function that decides on each.
+  # The opener: path of the rows that enter -> a context of the function that decides on each.
   open: Callable[[Path], contextlib.AbstractContextManager[Decide]]
   threads: int = 1          # Rows decided at the same time; the order of the output is the input's.
 

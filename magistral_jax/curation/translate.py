@@ -48,7 +48,7 @@ _ASK = (
 
 def opened(endpoint: Endpoint, *, share: float = SHARE, into: Sequence[str] = tuple(NAMES),
            seed: int = 0) -> Callable:
-  """What `CurationStep.open` takes.
+  """Makes the opener of the step.
 
   Args:
     share: of the problems that are translated, as near as a hash gets.
@@ -93,7 +93,7 @@ def decide(row: Row, endpoint: Endpoint, identify: languages.Identify, share: fl
 
 
 def fault(original: str, text: str, code: str, identify: languages.Identify) -> str:
-  """Why a text is no translation of a statement into a language; '' if it is one."""
+  """The reason why a text is no translation of a statement into a language; '' if it is one."""
   if _formulas(original) != _formulas(text):
     return 'the formulas differ'
   if _numbers(original) != _numbers(text):

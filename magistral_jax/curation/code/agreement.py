@@ -31,7 +31,7 @@ AGREEMENT, VOTERS, MOST_SOLUTIONS = 0.6, 2, 32
 
 def opened(runner: Runner, *, agreement: float = AGREEMENT, voters: int = VOTERS,
            most_solutions: int = MOST_SOLUTIONS) -> Callable:
-  """What `CurationStep.open` takes.
+  """Makes the opener of the step.
 
   Raises:
     ValueError: a share that is none, or fewer than one voter or solution.

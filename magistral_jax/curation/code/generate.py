@@ -40,7 +40,7 @@ _PROGRAM = (
 
 def opened(runner: Runner, endpoint: Endpoint | None = None, *, wanted: int = WANTED,
            agreement: float = votes.AGREEMENT, voters: int = votes.VOTERS) -> Callable:
-  """What `CurationStep.open` takes: tests are added up to `wanted`.
+  """Makes the opener of the step that adds tests up to `wanted`.
 
   Raises:
     ValueError: thresholds that cannot work.

@@ -214,7 +214,7 @@ def _place(lines: Lines, rng: random.Random) -> tuple[int, int] | None:
 
 
 def _change_token(lines: Lines, rules: Rules, rng: random.Random) -> None:
-  """One token becomes one of its column's range, or a word of the same letters."""
+  """Changes one token to one of its column's range, or to a word of the same letters."""
   if not (place := _place(lines, rng)):
     return
   at, column = place
@@ -238,20 +238,20 @@ def _new_token(lines: Lines, at: int, column: int, rules: Rules, rng: random.Ran
 
 
 def _change_line(lines: Lines, rules: Rules, rng: random.Random) -> None:
-  """Every token of one line is drawn anew."""
+  """Draws every token of one line anew."""
   if place := _place(lines, rng):
     at, _ = place
     lines[at] = [_new_token(lines, at, column, rules, rng) for column in range(len(lines[at]))]
 
 
 def _shuffle(lines: Lines, rules: Rules, rng: random.Random) -> None:
-  """The tokens of one line in another order."""
+  """Puts the tokens of one line into another order."""
   if place := _place(lines, rng):
     rng.shuffle(lines[place[0]])
 
 
 def _borrow(lines: Lines, rules: Rules, rng: random.Random) -> None:
-  """One line becomes a line of the same sort of another input."""
+  """Replaces one line by a line of the same sort of another input."""
   if place := _place(lines, rng):
     like = [line for line in rules.lines_like(lines, place[0]) if line]
     if like:
@@ -259,7 +259,7 @@ def _borrow(lines: Lines, rules: Rules, rng: random.Random) -> None:
 
 
 def _resize(lines: Lines, rules: Rules, rng: random.Random) -> None:
-  """A list and the number that says how long it is become shorter or longer by one."""
+  """Makes a list longer or shorter by one, and the number that says how long it is."""
   longer = rng.random() < 0.5
   for at in range(1, len(lines)):
     size = str(len(lines[at]))

@@ -28,7 +28,7 @@ _FUNCTION = 'Write the function in Python, in one block that begins with ```pyth
 
 
 def enough(min_tests: int = MIN_TESTS) -> Callable:
-  """What `CurationStep.open` takes: the step that drops problems with fewer tests.
+  """Makes the opener of the step that drops problems with fewer tests.
 
   Raises:
     ValueError: less than one test.
@@ -51,7 +51,7 @@ def enough(min_tests: int = MIN_TESTS) -> Callable:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Decide]:
-  """What `CurationStep.open` takes: the step that asks for a problem in every language."""
+  """Opens the step that asks for a problem in every language that it allows."""
   del path
   yield lambda number, row: decide(row)
 

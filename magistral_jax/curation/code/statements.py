@@ -46,7 +46,7 @@ _NEEDS_PICTURE = re.compile(
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Decide]:
-  """What `CurationStep.open` takes."""
+  """Opens the step on a file of rows."""
   del path
   yield lambda number, row: decide(row)
 
