@@ -147,6 +147,15 @@ def test_words_keep_their_letters_and_their_length():
     assert len(word) == int(number) and set(word) <= set('abc')
 
 
+def test_a_number_that_counts_the_letters_of_its_line_keeps_counting_them():
+  given = ['3\n4 11111\n1 09\n5 110011\n', '2\n2 110\n3 0111\n']
+  found = list(inputs.mutations(given, 10, 'x'))
+  assert found
+  for text in found:
+    pairs = [line.split() for line in text.splitlines()[1:]]
+    assert all(len(word) == int(number) + 1 for number, word in pairs)
+
+
 @pytest.mark.parametrize('text, holds', [
     ('3\n1 5 2\n', True), ('4\n1 5 2\n', False), ('3\n1 50 2\n', False), ('3\n1 5 x\n', False),
     ('3\n1 5 2\n1 2\n', False), ('', False), ('3\n1 5 2.5\n', False), ('6\n1 1 1 1 1 1\n', False)])

@@ -8,7 +8,8 @@ What is learned from the given inputs, and holds for every new one:
   - the kind of each token: whole number, decimal, word
   - the range of each number, by its column in a line of its sort
   - of each sort of line: sorted, distinct, a permutation of 1..n
-  - the letters of words, and their length: a constant, a number of the first line, or the range
+  - the letters of words, and their length: a constant, a number of the first line or of their own
+    (plus a constant), or the range
 
 The first line is a sort of its own; other lines are of one sort if they have the same number of
 tokens and kinds, or stand at the same place where every input has as many lines. A new input that
@@ -112,6 +113,7 @@ def _sort_checks(seen: Sequence[tuple[Lines, int]]) -> list[Callable[[Lines, int
   columns = max(map(len, lines)) if width == max(map(len, lines)) and width <= 3 else 0
   for column in range(columns):
     checks.append(_token_check([line[column] for line in lines], column))
+    checks += [law for other in range(columns) if (law := _spelled_length(lines, column, other))]
   if not columns:
     checks.append(_token_check([token for line in lines for token in line], None))
   numbers = [list(map(int, line)) for line in lines
@@ -124,6 +126,16 @@ def _sort_checks(seen: Sequence[tuple[Lines, int]]) -> list[Callable[[Lines, int
   if all(len(line) == 1 and kind(line[0]) == 'word' for line in lines):
     checks.append(_length_check(seen))
   return checks
+
+
+def _spelled_length(lines: Sequence[list[str]], column: int, other: int):
+  """A check that a number is the length of another token of its line plus a constant, or None."""
+  if column == other or any(kind(line[column]) != 'whole' for line in lines):
+    return None
+  apart = {len(line[other]) - int(line[column]) for line in lines}
+  if len(apart) > 1 or len({line[column] for line in lines}) == 1:
+    return None
+  return lambda lines, at: len(lines[at][other]) - int(lines[at][column]) in apart
 
 
 def _references(lines: Lines, at: int) -> list[int]:
