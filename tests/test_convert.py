@@ -151,7 +151,7 @@ def make_run(path, first, steps):
 def test_a_run_exports_its_newest_or_best_checkpoint(tmp_path):
   first = write_huggingface(tmp_path / 'first', draw_tensors(), FIELDS | dict(eos_token_id=7))
   write_companions(tmp_path / 'first')
-  run = make_run(tmp_path / 'run', first, {2: 0.5, 4: 0.75, 6: None})
+  run = make_run(tmp_path / 'run', first, {2: 0.5, 4: 0.75, 5: 0.75, 6: None})
   for which, step in (('newest', '6'), ('best', '4'), ('2', '2')):
     target = tmp_path / which
     done = conversion.convert(run, str(target), 'hf', step=which)
@@ -160,8 +160,8 @@ def test_a_run_exports_its_newest_or_best_checkpoint(tmp_path):
                                   draw_tensors()['model.norm.weight'] + int(step))
     assert json.loads((target / 'config.json').read_text())['eos_token_id'] == 7
     assert json.loads((target / 'tokenizer.json').read_text()) == {'the': 'tokenizer.json'}
-  with pytest.raises(ValueError, match=r"no checkpoint '5': choose newest, best or .* \[2, 4, 6\]"):
-    conversion.convert(run, str(tmp_path / 'x'), 'hf', step='5')
+  with pytest.raises(ValueError, match=r"no checkpoint '7': .*best or .* \[2, 4, 5, 6\]"):
+    conversion.convert(run, str(tmp_path / 'x'), 'hf', step='7')
   with pytest.raises(ValueError, match='--step=best chooses among .* a workdir'):
     conversion.convert(first, str(tmp_path / 'x'), 'hf', step='best')
 

@@ -108,6 +108,12 @@ class TrainerActor:
     saved = checkpoints.save(self._trainer, record, metric)
     return saved, checkpoints.failed_saves
 
+  def await_score(self, folder: str, keep: int, version: int | None) -> None:
+    self._open(folder, keep).await_score(version)
+
+  def score(self, folder: str, keep: int, version: int, accuracy: float) -> bool:
+    return self._open(folder, keep).score(version, accuracy)
+
   def wait(self, folder: str, keep: int) -> int:
     """How many saves of this process have failed, once nothing is being written any more."""
     checkpoints = self._open(folder, keep)

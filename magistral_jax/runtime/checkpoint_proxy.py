@@ -31,6 +31,12 @@ class RemoteCheckpoints:
     self._writing = trainer.version if saved else self._writing
     return saved
 
+  def await_score(self, version: int | None) -> None:
+    self._try('await_score', version)
+
+  def score(self, version: int, accuracy: float) -> bool:
+    return bool(self._try('score', version, accuracy))
+
   def latest(self) -> int | None:
     return self._gang.all('latest', self.folder, self.keep)[0]
 

@@ -111,6 +111,12 @@ class LocalCheckpoints:
   def save(self, trainer: MeshTrainer, record: dict, metric: float | None) -> bool:
     return self._folder.save(trainer.version, trainer.state, record, metric)
 
+  def await_score(self, version: int | None) -> None:
+    self._folder.await_score(version)
+
+  def score(self, version: int, accuracy: float) -> bool:
+    return self._folder.score(version, accuracy)
+
   def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict]:
     """The newest train state and record, laid out as `abstract_state`; there must be one."""
     found = self._folder.restore(abstract_state)

@@ -1,8 +1,8 @@
 """Checkpoints: all that a resumed run needs, written in the background and never by half.
 
 One folder per step holds the train state (sharded arrays) and a JSON record (ledger, seed,
-counters), committed together. The last `keep` stay, and the best one. No other file uses Orbax to
-save or restore a run.
+counters), committed together. The last `keep` stay, the one of the best score, and the one whose
+score is being measured. No other file uses Orbax to save or restore a run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pathlib
 import shutil
 import threading
 import time
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import orbax.checkpoint as ocp
@@ -42,6 +43,8 @@ class CheckpointFolder:
       raise ValueError(f'checkpoints.keep is {keep}: keep at least 1.')
     self._directory, self._keep = os.path.abspath(directory), keep
     self.failed_saves = 0
+    self._scores: dict[int, float] = {}       # Of the checkpoints on disk.
+    self._awaiting: int | None = None         # The step whose score is being measured.
     # Half-written checkpoints of a killed run are removed first; nothing writes them any more.
     self._manager = self._open(cleanup=True)
 
@@ -54,7 +57,7 @@ class CheckpointFolder:
       step: names the checkpoint; higher is newer.
       state: may be donated as soon as this returns.
       record: JSON-able; read back as it was, with tuples as lists.
-      metric: higher is better; None keeps the checkpoint from being the best.
+      metric: its score, higher is better; None if it is not measured, or not yet (`score`).
     Returns:
       Whether the checkpoint is being written.
     """
@@ -64,6 +67,9 @@ class CheckpointFolder:
       self._sweep()
     if step in self._manager.all_steps():
       return False
+    self._scores.pop(step, None)
+    if metric is not None:
+      self._scores[step] = float(metric)
     try:
       return self._manager.save(
           step, force=True, metrics={} if metric is None else {_METRIC: float(metric)},
@@ -112,10 +118,32 @@ class CheckpointFolder:
     return self._manager.latest_step()
 
   def best(self) -> int | None:
-    """Step with the highest metric among those on disk, or None."""
-    scored = [(metrics[_METRIC], step) for step in self._manager.all_steps()
-              if _METRIC in (metrics := self._manager.metrics(step) or {})]
-    return max(scored)[1] if scored else None
+    """Step with the highest score among those on disk, of equal ones the earliest; or None."""
+    return self._best(self._manager.all_steps())
+
+  def await_score(self, step: int | None) -> None:
+    """Keeps the checkpoint of one step on disk until its score is there; None: of no step."""
+    self._awaiting = step
+
+  def score(self, step: int, metric: float) -> bool:
+    """Attaches the score of exactly these weights to their checkpoint.
+
+    Returns:
+      Whether the checkpoint is on disk. One that could not be saved has no score.
+    """
+    self.wait()
+    if self._awaiting == step:
+      self._awaiting = None
+    if step not in self._manager.all_steps():
+      return False
+    self._scores[step] = float(metric)
+    if jax.process_index() == 0:
+      try:
+        workdir.write_score(self._directory, step, float(metric))
+      except OSError as error:
+        logging.error('The score %.4f of checkpoint %d could not be written to %s (%s): a run that '
+                      'resumes will not know it.', metric, step, self._directory, error)
+    return True
 
   def wait(self) -> None:
     """Waits until nothing is being written."""
@@ -131,15 +159,23 @@ class CheckpointFolder:
     self._manager.close()
 
   def _open(self, *, cleanup: bool) -> ocp.CheckpointManager:
-    policies = ocp.checkpoint_managers
-    kept = policies.AnyPreservationPolicy([
-        policies.LatestN(self._keep),
-        policies.BestN(get_metric_fn=_metric, n=1, keep_checkpoints_without_metrics=False)])
     # Named in advance, so that shapes can be read before anything has been saved or restored.
     handlers = dict(state=ocp.StandardCheckpointHandler(), record=ocp.JsonCheckpointHandler())
-    return ocp.CheckpointManager(
+    manager = ocp.CheckpointManager(
         self._directory, item_handlers=handlers, options=ocp.CheckpointManagerOptions(
-            best_fn=_metric, preservation_policy=kept, cleanup_tmp_directories=cleanup))
+            best_fn=_metric, preservation_policy=_Preserved(self._kept),
+            cleanup_tmp_directories=cleanup))
+    found = {step: workdir.read_score(self._directory, step) for step in manager.all_steps()}
+    self._scores = {step: score for step, score in found.items() if score is not None}
+    return manager
+
+  def _kept(self, steps: Sequence[int]) -> set[int]:
+    """Those of the steps that stay on disk: the newest, the best, the one that is measured."""
+    return {*sorted(steps)[-self._keep:], self._best(steps), self._awaiting}
+
+  def _best(self, steps: Iterable[int]) -> int | None:
+    scored = {step: self._scores[step] for step in steps if step in self._scores}
+    return workdir.best_step(scored) if scored else None
 
   def _failed(self, error: OSError | ValueError) -> None:
     self.failed_saves += 1
@@ -180,6 +216,8 @@ class CheckpointFolder:
         os.makedirs(os.path.join(self._directory, 'damaged'), exist_ok=True)
         os.replace(os.path.join(self._directory, str(step)),
                    _free(os.path.join(self._directory, 'damaged', str(step))))
+    for step in steps:
+      self._scores.pop(step, None)
     self._manager.reload()
 
 
@@ -200,6 +238,19 @@ def _pieces(state: TrainState) -> TrainState:
   """Save options of every array; parameters are cut so that they can be exported one by one."""
   whole = jax.tree.map(lambda _: ocp.SaveArgs(), state)
   return dataclasses.replace(whole, params=workdir.pieces(state.params))
+
+
+class _Preserved(ocp.checkpoint_managers.PreservationPolicy):
+  """Policy for Orbax: keeps the steps that a function of all steps names."""
+
+  def __init__(self, kept: Callable[[Sequence[int]], set[int]]):
+    self._kept = kept
+
+  def should_preserve(self, checkpoints, *, context):
+    del context
+    steps = [checkpoint.step for checkpoint in checkpoints]
+    kept = self._kept(steps)
+    return [step in kept for step in steps]
 
 
 class _DifferentError(ValueError):

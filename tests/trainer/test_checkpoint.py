@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from magistral_jax.models.formats import workdir
 from magistral_jax.trainer import checkpoint
 
 
@@ -81,6 +82,62 @@ def test_the_best_stays_the_best_in_a_resumed_run(saved):
   kept = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
   assert (kept, store.best()) == ([1, 5], 1)
   store.close()
+
+
+def on_disk(folder):
+  return sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+
+
+def save_unscored(store, state, *steps):
+  for step in steps:
+    assert store.save(step, state, {'step': step}, None)
+  store.wait()
+
+
+def test_a_score_that_comes_late_belongs_to_the_checkpoint_that_was_measured(toy, tmp_path):
+  state, _ = toy.build(toy.mesh())
+  store = checkpoint.CheckpointFolder(tmp_path, keep=1)
+  store.await_score(6)
+  save_unscored(store, state, 3, 6, 9, 12)
+  assert on_disk(tmp_path) == [6, 12] and store.best() is None
+  assert store.score(6, 0.9) and store.best() == 6
+  # A policy that collapses afterwards changes nothing: not its weights, not its score.
+  store.await_score(15)
+  save_unscored(store, state, 15, 18)
+  assert store.score(15, 0.1)
+  save_unscored(store, state, 21)
+  assert on_disk(tmp_path) == [6, 21] and store.best() == 6
+  again = checkpoint.CheckpointFolder(tmp_path, keep=1)
+  assert again.best() == 6
+  again.close()
+  store.close()
+
+
+def test_of_equal_scores_the_earliest_is_the_best(toy, tmp_path):
+  state, _ = toy.build(toy.mesh())
+  store = checkpoint.CheckpointFolder(tmp_path, keep=3)
+  save_unscored(store, state, 1, 2, 3)
+  assert all(store.score(step, 0.5) for step in (2, 1, 3)) and store.best() == 1
+  store.close()
+
+
+def test_a_score_of_weights_that_are_not_on_disk_changes_nothing(saved):
+  store, state, _ = saved
+  assert not store.score(2, 0.99) and store.best() == 1
+  # Other weights under the number of a checkpoint that is gone have no score yet.
+  save_unscored(store, state, 5)
+  assert store.best() == 1
+
+
+@pytest.mark.parametrize('content', ['', '{"val', '[]', 'null', '{"value": null}', '\x00'])
+def test_a_damaged_score_is_no_score_and_costs_no_checkpoint(toy, tmp_path, content):
+  state, _ = toy.build(toy.mesh())
+  store = checkpoint.CheckpointFolder(tmp_path, keep=2)
+  save_unscored(store, state, 1, 2)
+  store.score(1, 0.9)
+  store.close()
+  (tmp_path / '1' / 'metrics' / 'metrics').write_text(content)
+  assert workdir.read_score(str(tmp_path), 1) is None
 
 
 def test_nothing_saved_restores_nothing(toy, tmp_path):

@@ -12,6 +12,7 @@ be exported tensor by tensor.
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -68,23 +69,55 @@ def choose_step(path: str, which: str = 'newest') -> int:
   if which == 'newest':
     return found[-1]
   if which == 'best':
-    scored = [(value, step) for step in found if (value := _metric(path, step)) is not None]
+    scored = {step: value for step in found
+              if (value := read_score(os.path.join(path, 'checkpoints'), step)) is not None}
     if not scored:
       raise ValueError(f'{path}: none of the checkpoints of steps {found} has been measured, so '
                        f'that none is best: choose newest or a step.')
-    return max(scored)[1]
+    return best_step(scored)
   if not which.isdigit() or int(which) not in found:
     raise ValueError(f'{path}: there is no checkpoint {which!r}: choose newest, best or one of the '
                      f'steps {found}.')
   return int(which)
 
 
-def _metric(path: str, step: int) -> float | None:
-  file = os.path.join(path, 'checkpoints', str(step), 'metrics', 'metrics')
-  if not os.path.isfile(file):
+def best_step(scored: Mapping[int, float]) -> int:
+  """The step of the highest score; of equal ones the earliest.
+
+  Args:
+    scored: {step: score}, not empty.
+  """
+  return max(scored, key=lambda step: (scored[step], -step))
+
+
+def read_score(folder: str, step: int) -> float | None:
+  """The held-out accuracy of the weights of one checkpoint; None if it was not measured.
+
+  Args:
+    folder: has the checkpoints.
+  """
+  try:
+    with open(_score_file(folder, step), encoding='utf-8') as file:
+      found = json.load(file)
+    return float(found['value'])
+  # Not there, or damaged: the checkpoint itself may be whole.
+  except (OSError, ValueError, KeyError, TypeError):
     return None
-  with open(file, encoding='utf-8') as lines:
-    return json.load(lines).get('value')
+
+
+def write_score(folder: str, step: int, score: float) -> None:
+  """Attaches a score to a checkpoint that is on disk. Raises OSError."""
+  file = _score_file(folder, step)
+  os.makedirs(os.path.dirname(file), exist_ok=True)
+  # Renamed into place: a reader never sees half a file.
+  unfinished = f'{file}.unfinished'
+  with open(unfinished, 'w', encoding='utf-8') as written:
+    json.dump(dict(value=score), written)
+  os.replace(unfinished, file)
+
+
+def _score_file(folder: str, step: int) -> str:
+  return os.path.join(folder, str(step), 'metrics', 'metrics')
 
 
 def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
