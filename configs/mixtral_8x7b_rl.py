@@ -22,7 +22,7 @@ def get_config():
   c.tokenizer = dict(kind='huggingface', path='')
   c.data = dict(
       source='jsonl', max_prompt_tokens=2048, template='mistral-v1', system_prompt='magistral',
-      jsonl=dict(path='', held_out_path='', held_out=200))
+      jsonl=dict(path='', held_out_path='', held_out=200, fields=''))
   # The shape of the checkpoint, which is read only without one, and in plans.
   c.model = dict(
       family='mixtral', checkpoint='', layers=32, dim=4096, heads=32, kv_heads=8, head_dim=128,

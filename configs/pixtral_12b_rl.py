@@ -19,7 +19,7 @@ def get_config():
   c.tokenizer = dict(kind='auto', path='')
   c.data = dict(
       source='jsonl', max_prompt_tokens=6144, template='mistral-v3', system_prompt='magistral',
-      jsonl=dict(path='', held_out_path='', held_out=200))
+      jsonl=dict(path='', held_out_path='', held_out=200, fields=''))
   # The shape of the checkpoint, which is read only without one, and in plans.
   c.model = dict(
       family='mistral', checkpoint='', layers=40, dim=5120, heads=32, kv_heads=8, head_dim=128,

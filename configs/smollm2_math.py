@@ -29,7 +29,7 @@ def get_config():
   c.tokenizer = dict(kind='auto', path='')
   c.data = dict(
       source='jsonl', max_prompt_tokens=72, template='chatml', system_prompt='',
-      jsonl=dict(path='', held_out_path='', held_out=200))
+      jsonl=dict(path='', held_out_path='', held_out=200, fields=''))
   # The shape of the checkpoint, which is read only without one, and in plans.
   c.model = dict(
       family='mistral', checkpoint='', layers=30, dim=576, heads=9, kv_heads=3, head_dim=64,

@@ -4,7 +4,8 @@
         --data=problems.jsonl [--output=answers.jsonl]
 
 --checkpoint is a run's workdir (its newest checkpoint), a GGUF file or a Hugging Face folder.
-Without --data it uses the held-out problems of the config. Config section `evaluation` says how
+Without --data it uses the held-out problems of the config; --fields names the keys of a file that
+calls them otherwise, as in --fields=problem=question. Config section `evaluation` says how
 completions are sampled.
 """
 
@@ -27,10 +28,11 @@ from magistral_jax.records import Prompt, WeightSnapshot
 _CONFIG = cli.define_config()
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir, GGUF file or HF folder.')
 _DATA = flags.DEFINE_string('data', '', 'JSONL of problems; empty for the held-out ones.')
+_FIELDS = flags.DEFINE_string('fields', '', 'Names that --data gives our keys: problem=question.')
 _OUTPUT = flags.DEFINE_string('output', '', 'JSONL to write completions into; empty for none.')
 
 
-def read_prompts(c, tok, config: ModelConfig, path: str) -> list[Prompt]:
+def read_prompts(c, tok, config: ModelConfig, path: str, fields: str) -> list[Prompt]:
   """Reads prompts from a file, or from the config's held-out problems if `path` is empty.
 
   Raises:
@@ -41,7 +43,7 @@ def read_prompts(c, tok, config: ModelConfig, path: str) -> list[Prompt]:
       raise ValueError('evaluation.problems is 0 and --data is empty: set one of them.')
     return build.stream(c, tok, config).held_out(c.evaluation.problems)
   found = []
-  for i, problem in enumerate(read_files(path.split(','))):
+  for i, problem in enumerate(read_files(path, fields=fields, key='--fields')):
     prompt = make_prompt(
         -1 - i, problem, tok, purpose='evaluation', **build.rendering(c, config))
     if len(prompt.tokens) > c.data.max_prompt_tokens:
@@ -57,22 +59,23 @@ def main(_) -> None:
   with cli.one_sentence():
     if not _CHECKPOINT.value:
       raise ValueError('--checkpoint is missing: name a workdir, a GGUF file or a folder.')
-  evaluate(c, _CHECKPOINT.value, _DATA.value, _OUTPUT.value)
+  evaluate(c, _CHECKPOINT.value, _DATA.value, _OUTPUT.value, _FIELDS.value)
 
 
-def evaluate(c, path: str, data: str, output: str) -> Result:
+def evaluate(c, path: str, data: str, output: str, fields: str = '') -> Result:
   """Evaluates a checkpoint, prints the figures, and writes completions if `output` names a file.
 
   Args:
     path: the checkpoint.
     data: JSONL of problems; '' for the held-out problems of the config.
     output: JSONL of completions; '' for none.
+    fields: names that `data` gives our keys, as in `data.fields.parse`.
   """
   with cli.one_sentence():
     c.model.checkpoint = path
     parts = checks.prepare(c, problems=False)
     tok, config, mesh = parts.tokenizer, parts.config, parts.meshes.samplers[0]
-    prompts = read_prompts(c, tok, config, data)
+    prompts = read_prompts(c, tok, config, data, fields)
     checks.check_domains(c, [prompt.problem for prompt in prompts],
                          f'--data={data!r}' if data else f'data.source={c.data.source!r}')
     params = build.params(c, config, mesh, sharding.SAMPLER, dtype=config.dtype)

@@ -98,6 +98,9 @@ def test_of_a_config_only_the_verifiers_count(tmp_path):
 @pytest.mark.parametrize('changed, words', [
     (dict(answer=None), '"answer" is missing.'),
     (dict(answer=['5']), '"answer" must be the true answer, text or a number.'),
+    (dict(answer=float('nan')), '"answer" is nan, which is no answer'),
+    (dict(answer=float('inf')), '"answer" is inf, which is no answer'),
+    (dict(answer='\frac{1}{2}'), '"answer" has a form feed before'),
     (dict(response=None), '"response" is missing.'),
     (dict(response=7), '"response" must be text, not \'7\'.'),
     (dict(domain='chess'), '"domain" is \'chess\'; it must be one of'),

@@ -3,29 +3,38 @@ r"""JSONL source: problems from JSON Lines files, one object a line, checked bef
     {"problem": "How many ...?", "answer": "145", "id": "svamp-777", "source": "SVAMP",
      "solution": "290 / 2 = 145", "meta": {"language": "en"}}
 
-`problem` and `answer` are required; keys other than these are ignored. A line with `tests` (or
-"domain": "code") is a programming problem and needs no answer; `code_tests.read` says what tests
-are:
+`problem` and `answer` are required; keys other than these are ignored. Where a file has other names
+for them, `fields` says which. A line with `tests` (or "domain": "code") is a programming problem
+and needs no answer; `code_tests.read` says what tests are:
 
     {"problem": "Read two ...", "language": "cpp", "tests": [{"stdin": "1 2", "stdout": "3"}]}
 
 A problem with images names their files, relative to its own, and says where each of them stands:
 
     {"problem": "How much is the blue bar of <image>?", "answer": "7", "images": ["bars.png"]}
+
+A response to imitate, with thoughts and summary, is a `response`; a `solution` is only the worked
+solution, and gets the form of a response in `traces`.
 """
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import logging
 
 from magistral_jax import code_tests
-from magistral_jax.data import images
+from magistral_jax.data import escapes, files, golds, images
+from magistral_jax.data import fields as renaming
 from magistral_jax.data.finite import FiniteSource, permutation, split, without_texts
 from magistral_jax.records import Problem
+
+SHOWN = 3                 # Lines that a warning names.
+MOST_LINES = 2            # An answer of more lines is a solution that ends in one.
 
 
 class JsonlSource(FiniteSource):
@@ -33,18 +42,23 @@ class JsonlSource(FiniteSource):
 
   Args:
     seed: decides the order of the training problems.
-    path: a file, or several with commas between them.
-    held_out_path: files of held-out problems; training problems with the same text are dropped.
+    path: file, folder, pattern, or several, as `files.expand` takes them.
+    held_out_path: the same, of held-out problems; training problems with the same text are dropped.
     held_out: without held_out_path, how many problems of `path` are held out; the same ones
       whatever the seed. With held_out_path it is ignored.
+    fields: names that the files give our keys, as in `fields.parse`.
   """
 
-  def __init__(self, seed: int | str, *, path: str, held_out_path: str, held_out: int):
+  def __init__(self, seed: int | str, *, path: str, held_out_path: str, held_out: int,
+               fields: str = ''):
     if not path:
       raise ValueError('There is no file to read problems from: set data.jsonl.path.')
-    problems = read_files(path.split(','))
-    if held_out_path:
-      evaluation = read_files(held_out_path.split(','))
+    training_files = files.expand(path, 'data.jsonl.path')
+    others = files.expand(held_out_path, 'data.jsonl.held_out_path') if held_out_path else []
+    names = files.labels([*training_files, *others])
+    problems = read_files(training_files, fields=fields, names=names)
+    if others:
+      evaluation = read_files(others, fields=fields, names=names)
       training = problems
       evaluation = [evaluation[i] for i in permutation(len(evaluation), 'held out')]
     else:
@@ -77,37 +91,61 @@ def keep_apart(
   return kept
 
 
-def read_files(paths: Sequence[str]) -> list[Problem]:
-  """Reads all problems of several files, in order; ValueError if an id occurs twice."""
-  problems, seen = [], {}
-  for path in map(str.strip, paths):
+def read_files(paths: str | Sequence[str], *, fields: str = '', key: str = 'data.jsonl.fields',
+               names: Mapping[str, str] | None = None) -> list[Problem]:
+  """Reads all problems of several files, in order.
+
+  A problem without an id gets the file's name and the line's number; of two files with one name,
+  also their folders.
+
+  Args:
+    paths: as `files.expand` takes them.
+    fields: names that the files give our keys, as in `fields.parse`.
+    key: where these are set, for messages.
+    names: {file: its name in ids and as a source}; `files.labels` of the files by default.
+  Raises:
+    ValueError: a line that cannot be read, by file and number; an id that occurs twice; a file
+      without problems.
+  """
+  found, renamed = files.expand(paths), renaming.parse(fields)
+  names = names or files.labels(found)
+  problems: list[Problem] = []
+  given: dict[str, str] = {}         # Ids that the files give, and where.
+  damaged: list[str] = []
+  for path in found:
     before = len(problems)
-    for number, problem in _read(path):
+    for number, line in files.lines(path):
       where = f'{path}, line {number}'
-      if problem.id in seen:
+      try:
+        row = renaming.rename(read_object(line), renamed)
+        problem = _problem(row, names[path], os.path.dirname(path), key)
+      except ValueError as error:
+        raise ValueError(f'{where}: {error}') from None
+      if problem.id in given:
         raise ValueError(
-            f'{where}: the id {problem.id!r} is taken by {seen[problem.id]}; give each '
+            f'{where}: the id {problem.id!r} is taken by {given[problem.id]}; give each '
             f'problem an id of its own, or leave "id" out.')
-      seen[problem.id] = where
-      problems.append(problem)
+      if problem.id:
+        given[problem.id] = where
+      problems.append(dataclasses.replace(problem, where=where))
+      if fault := escapes.fault(problem.text) or escapes.fault(problem.solution):
+        damaged.append(f'{where}: {fault}')
     if len(problems) == before:
       raise ValueError(f'{path} holds no problem: it needs a JSON object on each line.')
-  return problems
+  if damaged:
+    logging.warning('%d problems are read although their LaTeX is damaged. %s', len(damaged),
+                    ' '.join(damaged[:SHOWN]))
+  return [problem if problem.id else dataclasses.replace(problem, id=_made(problem, names, given))
+          for problem in problems]
 
 
-def _read(path: str) -> Iterator[tuple[int, Problem]]:
-  if not os.path.isfile(path):
-    raise ValueError(f'The problem file {path!r} does not exist: correct its path.')
-  folder, file = os.path.split(path)
-  name = os.path.splitext(file)[0]
-  # Binary, so that only \n ends a line: text mode also stops at characters that JSON allows.
-  with open(path, 'rb') as lines:
-    for number, line in enumerate(lines, 1):
-      if line.strip():
-        try:
-          yield number, parse_line(line, number, name, folder)
-        except ValueError as error:
-          raise ValueError(f'{path}, line {number}: {error}') from None
+def _made(problem: Problem, names: Mapping[str, str], given: Mapping[str, str]) -> str:
+  """An id for a problem without one: '<file>-<line>', and no id that another line gives."""
+  path, _, number = problem.where.rpartition(', line ')
+  made = f'{names[path]}-{number}'
+  while made in given:
+    made += '-line'
+  return made
 
 
 def parse_line(line: bytes, number: int, name: str, folder: str = '') -> Problem:
@@ -120,19 +158,39 @@ def parse_line(line: bytes, number: int, name: str, folder: str = '') -> Problem
   Raises:
     ValueError: what is missing or wrong; the caller adds file and line.
   """
-  row = read_object(line)
+  problem = _problem(read_object(line), name, folder, 'data.jsonl.fields')
+  return problem if problem.id else dataclasses.replace(problem, id=f'{name}-{number}')
+
+
+def domain_of(row: Mapping[str, Any]) -> Any:
+  """The domain of a line: the one it names, else 'code' if it has tests and 'math' if not."""
+  domain = row.get('domain')
+  return domain if domain is not None else 'code' if row.get('tests') else 'math'
+
+
+def _problem(row: dict, name: str, folder: str, key: str) -> Problem:
+  """The problem of a line; its id is '' if the line gives none."""
   meta = row.get('meta') or {}
   if not isinstance(meta, dict):
     raise ValueError(f'"meta" must be an object, this is {_kind(meta)}.')
-  domain = _text(row, 'domain', 'code' if 'tests' in row else 'math')
-  tests = code_tests.read(row) if domain == 'code' else None
+  if not isinstance(domain_of(row), str):
+    raise ValueError(f'"domain" must be text, this is {_kind(row["domain"])}; where it means '
+                     f"something else, set {key}='domain=' to ignore it.")
+  code = domain_of(row) == 'code'
+  missing = [part for part in ('problem', 'answer')[:1 if code else 2] if row.get(part) is None]
+  if missing:
+    raise ValueError(f'"{missing[0]}" is missing; every line needs "problem" and "answer". '
+                     f'{renaming.advice(row, *missing, key=key)}')
+  tests = code_tests.read(row) if code else None
   text = _text(row, 'problem')
+  answer = _text(row, 'answer', None if tests is None else '')
+  gold, worked = ('', '') if tests else golds.split(answer)
+  solution = _text(row, 'response', '') or _text(row, 'solution', '') or (
+      _text(row, 'reference_solution', '') if tests else worked)
   return Problem(
-      id=_text(row, 'id', f'{name}-{number}'), text=text,
-      answer=_text(row, 'answer', None if tests is None else ''),
-      source=_text(row, 'source', name), domain=domain, language=_text(meta, 'language', 'en'),
-      solution=_text(row, 'solution', ''), tests=tests,
-      images=images.named(row, folder, text=text))
+      id=_text(row, 'id', ''), text=text, answer=gold, source=_text(row, 'source', name),
+      domain=_text(row, 'domain', domain_of(row)), language=_text(meta, 'language', 'en'),
+      solution=solution, tests=tests, images=images.named(row, folder, text=text))
 
 
 def read_object(line: bytes) -> dict[str, Any]:
@@ -142,23 +200,33 @@ def read_object(line: bytes) -> dict[str, Any]:
   except UnicodeDecodeError as error:
     raise ValueError(f'this is not UTF-8 (byte {error.start}); save the file as UTF-8.') from None
   except json.JSONDecodeError as error:
-    raise ValueError(f'this is not JSON ({error.msg}, column {error.colno}).') from None
+    raise ValueError(
+        f'this is not JSON ({error.msg}, column {error.colno}).{_json_advice(line, error)}'
+    ) from None
   except RecursionError:
     raise ValueError('this is nested too deep to be read.') from None
   if not isinstance(row, dict):
-    raise ValueError(f'a JSON object is needed, this is {_kind(row)}.')
+    raise ValueError(f'a JSON object is needed, this is {_kind(row)}; a file that is one JSON '
+                     f'list must be written with one object a line.')
   return row
+
+
+def _json_advice(line: bytes, error: json.JSONDecodeError) -> str:
+  if error.msg.startswith('Invalid \\'):
+    return " Within JSON every backslash of LaTeX is written twice, as in '\\\\frac{1}{2}'."
+  if line.strip() in (b'{', b'[', b'[{'):
+    return ' An object must stand on one line, and the file must be no JSON list.'
+  return ''
 
 
 def _text(row: dict, key: str, default: str | None = None) -> str:
   """Value of a key as text without outer white space; without a default it is required."""
   value = row.get(key)
-  if value is None:
-    if default is None:
-      raise ValueError(f'"{key}" is missing; every line needs "problem" and "answer".')
+  if value is None and default is not None:
     return default
-  if isinstance(value, (int, float)) and not isinstance(value, bool) and key in ('answer', 'id'):
-    value = str(value)
+  if isinstance(value, (int, float)) and not isinstance(value, bool) and key in (
+      'answer', 'id', 'source'):
+    value = number_text(value, key)
   if not isinstance(value, str):
     raise ValueError(f'"{key}" must be text, this is {_kind(value)}.')
   if any('\ud800' <= letter <= '\udfff' for letter in value):
@@ -167,7 +235,26 @@ def _text(row: dict, key: str, default: str | None = None) -> str:
     if default is None:
       raise ValueError(f'"{key}" is empty; every line needs "problem" and "answer".')
     return default
+  if key == 'answer':
+    check_answer(value)
   return value.strip()
+
+
+def number_text(value: float, key: str) -> str:
+  """The text of a number; ValueError for NaN and infinities, which Python's JSON lets through."""
+  if not math.isfinite(value):
+    raise ValueError(f'"{key}" is {value}, which is no {key}: give it, or take the line out.')
+  return str(value)
+
+
+def check_answer(value: str) -> None:
+  """Raises ValueError for the text of an answer that is none, or that JSON has damaged."""
+  if value.strip().casefold() == 'nan':
+    raise ValueError(f'"answer" is {value.strip()}, which is no answer: give it, or take the line '
+                     f'out.')
+  # Several lines are a solution with the answer at its end.
+  if fault := escapes.fault(value, one_line=value.count('\n') < MOST_LINES):
+    raise ValueError(f'"answer" has {fault}')
 
 
 def _kind(value: Any) -> str:

@@ -63,7 +63,7 @@ def find_prepared(path: str) -> pathlib.Path:
   """Finds the one folder at or below `path` that TFDS has finished writing; else ValueError."""
   if not path:
     raise ValueError('There is no prepared data set to read: set data.tfds.path.')
-  folders = [info.parent for info in pathlib.Path(path).rglob('dataset_info.json')]
+  folders = [info.parent for info in pathlib.Path(path).expanduser().rglob('dataset_info.json')]
   # An interrupted preparation leaves a folder named *.incomplete* behind.
   folders = sorted(f for f in folders if 'incomplete' not in f.name)
   if len(folders) != 1:

@@ -123,7 +123,7 @@ class PromptStream:
     if longest > self._most:
       raise ValueError(
           f'A prompt can take {longest} tokens, but {self._most} are allowed: raise '
-          f'data.max_prompt_tokens, or lower what makes the problems of {key} long.')
+          f'data.max_prompt_tokens or lower what makes the problems of {key} long.')
     return source
 
   def _short(self, source: FiniteSource, key: str) -> FiniteSource:
@@ -135,7 +135,7 @@ class PromptStream:
     dropped = sum(n > self._most for n in lengths)
     if not kept.size:
       raise ValueError(
-          f'No training problem of {key} fits: the shortest prompt takes {min(lengths)} tokens, '
+          f'No training problem fits: the shortest prompt of {key} takes {min(lengths)} tokens, '
           f'but {self._most} are allowed: raise data.max_prompt_tokens.')
     if dropped:
       logging.warning(

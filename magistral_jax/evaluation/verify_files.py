@@ -36,7 +36,7 @@ from rich.console import Console
 from rich.table import Table
 
 from magistral_jax import code_tests
-from magistral_jax.data.jsonl import read_object
+from magistral_jax.data.jsonl import check_answer, number_text, read_object
 from magistral_jax.records import Verdict
 from magistral_jax.verifiers.code import judge
 from magistral_jax.verifiers.reward import VERIFIERS
@@ -120,10 +120,11 @@ def _answer(row: Mapping) -> str:
   """The true answer as text, checked."""
   value = row.get('answer')
   if type(value) in (int, float):
-    value = str(value)
+    value = number_text(value, 'answer')
   if not isinstance(value, str) or not value.strip():
     raise ValueError('"answer" must be the true answer, text or a number.' if 'answer' in row else
                      '"answer" is missing.')
+  check_answer(value)
   return value
 
 

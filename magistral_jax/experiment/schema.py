@@ -61,10 +61,13 @@ SOURCE_SECTIONS = (
         max_number=Key(whole(0), 'Largest number in a sum.', 9)),
             among('data.source', ['arithmetic'])),
     Section('data.jsonl', 'Problems in JSON Lines files.', dict(
-        path=Key(TEXT, 'File of problems, or several with commas between them.', ''),
-        held_out_path=Key(TEXT, "File of held-out problems; '' holds out some of `path`.", ''),
+        path=Key(TEXT, 'Problems: a file, a folder, a pattern, or several with commas between '
+                 'them.', ''),
+        held_out_path=Key(TEXT, "The same, of held-out problems; '' holds out some of `path`.", ''),
         held_out=Key(whole(0), 'Problems of `path` that are held out, unless `held_out_path` '
-                     'names others.', 200)),
+                     'names others.', 200),
+        fields=Key(TEXT, "Names that the files give our keys, such as 'problem=question'; '' for "
+                   'none.', '')),
             among('data.source', ['jsonl'])),
     Section('data.tfds', 'Problems in a data set prepared by TFDS.', dict(
         path=Key(TEXT, 'Folder of the prepared data set.', ''),

@@ -35,7 +35,8 @@ def test_every_key_stands_once_and_only_conditional_ones_have_a_starting_value()
 
 def test_another_source_brings_its_section_and_takes_the_old_one_away():
   c = read('data.source=jsonl', 'data.jsonl.path=problems.jsonl')
-  assert c.data.jsonl.to_dict() == dict(path='problems.jsonl', held_out_path='', held_out=200)
+  assert c.data.jsonl.to_dict() == dict(path='problems.jsonl', held_out_path='', held_out=200,
+                                       fields='')
   assert 'arithmetic' not in c.data
   c = read('data.tfds.held_out=20', 'data.source=tfds', 'data.tfds.path=a', name='smollm2_math')
   assert c.data.tfds.to_dict() == dict(path='a', held_out=20) and 'jsonl' not in c.data
@@ -47,7 +48,7 @@ def test_a_mix_has_parts_of_any_name():
   assert c.data.mix.sums.to_dict() == dict(source='arithmetic', weight=3.0, domain='',
                                            arithmetic=ARITHMETIC)
   assert c.data.mix.code_2.to_dict() == dict(source='jsonl', weight=1.0, domain='', jsonl=dict(
-      path='a.jsonl', held_out_path='', held_out=200))
+      path='a.jsonl', held_out_path='', held_out=200, fields=''))
   values.change(c, {'data.mix.sums.source': 'jsonl'})
   assert 'arithmetic' not in c.data.mix.sums and c.data.mix.sums.jsonl.held_out == 200
   values.change(c, {'data.source': 'arithmetic'})

@@ -23,8 +23,8 @@ class Problems(tfds.core.GeneratorBasedBuilder):
   """Data set of problems with checkable answers, one text feature per field."""
   VERSION = tfds.core.Version('1.0.0')
 
-  def __init__(self, *, path: str, **kwargs):
-    self._path = path
+  def __init__(self, *, path: str, fields: str, **kwargs):
+    self._path, self._fields = path, fields
     super().__init__(**kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -38,16 +38,21 @@ class Problems(tfds.core.GeneratorBasedBuilder):
     return {'train': self._generate_examples()}
 
   def _generate_examples(self):
-    for problem in read_files(self._path.split(',')):
+    for problem in read_files(self._path, fields=self._fields, key='--fields'):
       if problem.images:
         raise ValueError(f'{self._path}: problem {problem.id} has images, which a prepared data '
                          f"set cannot hold: read the file as it is, with data.source='jsonl'.")
       yield problem.id, to_row(problem)
 
 
-def prepare(path: str, output: str) -> pathlib.Path:
-  """Prepares a data set and returns its folder; ValueError if that exists already."""
-  builder = Problems(path=path, data_dir=output, file_format='array_record')
+def prepare(path: str, output: str, fields: str = '') -> pathlib.Path:
+  """Prepares a data set and returns its folder; ValueError if that exists already.
+
+  Args:
+    path: files, as `files.expand` takes them.
+    fields: names that they give our keys, as in `fields.parse`.
+  """
+  builder = Problems(path=path, fields=fields, data_dir=output, file_format='array_record')
   folder = pathlib.Path(builder.data_dir)
   if folder.exists():
     raise ValueError(
@@ -60,7 +65,7 @@ def prepare(path: str, output: str) -> pathlib.Path:
 def main(argv):
   del argv
   try:
-    folder = prepare(flags.FLAGS.input, flags.FLAGS.output)
+    folder = prepare(flags.FLAGS.input, flags.FLAGS.output, flags.FLAGS.fields)
   except ValueError as error:
     sys.exit(str(error))
   print(f'Prepared; read it with --config.data.source=tfds --config.data.tfds.path={folder}')
@@ -68,7 +73,8 @@ def main(argv):
 
 if __name__ == '__main__':
   # Defined here: a module that is only imported must not claim common names such as --input.
-  flags.DEFINE_string('input', None, 'JSONL file, or several with commas between them.')
+  flags.DEFINE_string('input', None, 'JSONL file, folder or pattern, or several with commas.')
+  flags.DEFINE_string('fields', '', 'Names that the file gives our keys: problem=question.')
   flags.DEFINE_string('output', None, 'Folder to write the prepared data set into.')
   flags.mark_flags_as_required(['input', 'output'])
   app.run(main)
