@@ -42,6 +42,8 @@ class Problem:
   solution: str = ''        # Worked solution, where the source has one: cold start only.
   tests: Mapping[str, Any] | None = None   # Of a program, as `code_tests.read` gives them.
   images: tuple[str, ...] = ()   # Files, one for each <image> in the text, in order.
+  # File and line that it was read from, for messages alone; '' for a generated problem.
+  where: str = dataclasses.field(default='', compare=False)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
