@@ -6,8 +6,10 @@ for the two marks and its tokenizer decodes them to the marks.
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from magistral_jax import code_tests
 from magistral_jax.data.templates import Turn, chat, encode, end_id, named, written
 from magistral_jax.records import Problem
 from magistral_jax.tokens import Tokenizer
@@ -16,17 +18,49 @@ Grids = Sequence[tuple[int, int]]
 
 # One prompt for all domains, in our own words. It keeps what matters in Magistral's
 # (arXiv:2506.10910, section 2.2.4): long casual thoughts are welcome; the language is the task's.
+# Magistral's says nothing of the form of an answer; ours names the form that each gate demands.
 SYSTEM_PROMPT = (
     'You will be given a task to solve. Think first, answer second.\n\n'
     'Begin your reply with <think> and reason there the way you would on scratch paper: try '
     'things, doubt them, check them, start over. Be as casual as you like and take as much room as '
     'you need, until you trust your answer. Then write </think>.\n\n'
     'After that, write a short summary that stands on its own: the steps that matter, in order, '
-    'and the answer. Put the final answer, and nothing else, into \\boxed{}.\n\n'
+    'and the answer. What the answer looks like depends on the task:\n'
+    '- Mathematics: put the final answer, and nothing else, into \\boxed{}.\n'
+    '- Programming: put the whole program into one block of Markdown whose first line names the '
+    'language that the task asks for, such as ```python or ```cpp.\n\n'
     'Write the thoughts and the summary in the language in which the task is written. Use '
     'Markdown, and LaTeX for mathematics.\n\n'
     'The reply has this shape:\n<think>\nyour thoughts\n</think>\n'
-    'your summary, ending with \\boxed{the final answer}')
+    'your summary, with \\boxed{the final answer} for mathematics, or for programming with\n'
+    '```language\nthe whole program\n```')
+
+LANGUAGES = dict(python='Python', cpp='C++')     # As `code_tests` names them, and as people do.
+
+
+def task(problem: Problem, system_prompt: str) -> str:
+  """Text of the user's turn: the problem, and for a program the form that its judge demands.
+
+  The language and what the tests call are told, unless the problem itself says what the program's
+  block begins with. Without a system prompt the text is the problem's alone.
+  """
+  if not system_prompt or not problem.tests or re.search(r'[Bb]egins? with ```\w', problem.text):
+    return problem.text
+  return f'{problem.text}\n\n{_request(problem)}'
+
+
+def _request(problem: Problem) -> str:
+  """The sentences that ask for a program."""
+  assert problem.tests is not None
+  asked = problem.tests['language']
+  tags = list(LANGUAGES) if asked == 'any' else [asked]
+  words = (f'Write the program in {" or ".join(LANGUAGES[tag] for tag in tags)}, in one block that '
+           f'begins with {" or ".join(f"```{tag}" for tag in tags)}.')
+  if problem.tests['kind'] == 'stdin':
+    return f'{words} It reads standard input and writes standard output.'
+  name = code_tests.called(problem.tests)
+  named = re.search(rf'\b{re.escape(name)}\b', problem.text)
+  return words if not name or named else f'{words} Its function is called `{name}`.'
 
 
 def render(
@@ -50,8 +84,8 @@ def tokenize_example(
     tokenizer: Tokenizer, problem: Problem, response: str, *, template: str, system_prompt: str,
     grids: Grids = ()) -> tuple[list[int], list[int]]:
   """Token ids of a supervised example: the prompt, and the response with the end token."""
-  prompt = render(tokenizer, problem.text, template=template, system_prompt=system_prompt,
-                  grids=grids)
+  prompt = render(tokenizer, task(problem, system_prompt), template=template,
+                  system_prompt=system_prompt, grids=grids)
   pieces = written(response, named(template))
   return prompt, [*encode(tokenizer, pieces), end_id(tokenizer, template)]
 

@@ -13,7 +13,7 @@ from absl import logging
 from magistral_jax.data import images
 from magistral_jax.data.finite import FiniteSource
 from magistral_jax.data.mix import MixSource
-from magistral_jax.data.prompts import render, tokenize_example
+from magistral_jax.data.prompts import render, task, tokenize_example
 from magistral_jax.data.sources import Source
 from magistral_jax.records import Image, Problem, Prompt
 from magistral_jax.tokens import Tokenizer
@@ -29,7 +29,8 @@ def tokenize(problem: Problem, tokenizer: Tokenizer, *, cutting: images.Cutting 
   Raises:
     ValueError: an image cannot be opened, or the model reads none.
   """
-  return render(tokenizer, problem.text, grids=_grids(problem, cutting), **how)
+  text = task(problem, how['system_prompt'])
+  return render(tokenizer, text, grids=_grids(problem, cutting), **how)
 
 
 def make_prompt(ordinal: int, problem: Problem, tokenizer: Tokenizer, *,

@@ -1,11 +1,14 @@
 """Rendering puts in the control tokens of the template and none of the problem."""
+import dataclasses
 import json
 
 import pytest
 import tokenizers
 from tokenizers import AddedToken, models, pre_tokenizers
 
-from magistral_jax.data.prompts import SYSTEM_PROMPT, render, tokenize_example
+from magistral_jax import code_tests
+from magistral_jax.data.prompts import SYSTEM_PROMPT, render, task, tokenize_example
+from magistral_jax.data.stream import tokenize
 from magistral_jax.data.templates import TEMPLATES, Turn, chat, end_id, image_tokens
 from magistral_jax.records import Problem
 from magistral_jax.tokens import ByteTokenizer, SubwordTokenizer, load_tokenizer
@@ -142,7 +145,42 @@ def test_a_problem_cannot_write_control_tokens(chat_tokens, template):
 def test_the_system_prompt_says_what_the_verifiers_demand():
   ids = render(ByteTokenizer(), 'Q', template='plain', system_prompt='magistral')
   assert ByteTokenizer().decode(ids) == SYSTEM_PROMPT + '\n\nQ\n'
-  assert all(mark in SYSTEM_PROMPT for mark in ('<think>', '</think>', '\\boxed{', 'language'))
+  assert all(mark in SYSTEM_PROMPT for mark in (
+      '<think>', '</think>', '\\boxed{', '```python', '```cpp', 'casual', 'as much room'))
+
+
+STDIN = [dict(stdin='1 2', stdout='3')]
+ASSERT = [{'assert': 'assert add(1, 2) == 3'}]
+STREAMS = ' It reads standard input and writes standard output.'
+
+
+@pytest.mark.parametrize('text, tests, language, added', [
+    ('Add.', STDIN, 'python',
+     'Write the program in Python, in one block that begins with ```python.' + STREAMS),
+    ('Add.', STDIN, 'cpp',
+     'Write the program in C++, in one block that begins with ```cpp.' + STREAMS),
+    ('Add.', STDIN, 'any', 'Write the program in Python or C++, in one block that begins with '
+     '```python or ```cpp.' + STREAMS),
+    ('Add.', ASSERT, 'python', 'Write the program in Python, in one block that begins with '
+     '```python. Its function is called `add`.'),
+    ('Write add(a, b).', ASSERT, 'python',
+     'Write the program in Python, in one block that begins with ```python.'),
+])
+def test_a_program_is_asked_for_in_its_language(text, tests, language, added):
+  problem = Problem('a', text, '', 's', domain='code', tests=code_tests.read(
+      dict(tests=tests, language=language)))
+  assert task(problem, 'magistral') == f'{text}\n\n{added}' == task(problem, 'Think.')
+  assert task(problem, '') == text, 'without a system prompt the problem stands alone'
+  asking = dataclasses.replace(problem, text=f'{text} Begin with ```cpp.')
+  assert task(asking, 'magistral') == asking.text, 'it says so itself'
+  prompt = tokenize(problem, ByteTokenizer(), cutting=None, template='plain', system_prompt='S')
+  assert ByteTokenizer().decode(prompt) == f'S\n\n{text}\n\n{added}\n'
+  example, _ = tokenize_example(ByteTokenizer(), problem, 'x', template='plain', system_prompt='S')
+  assert example == prompt
+
+
+def test_mathematics_is_asked_as_it_stands():
+  assert task(Problem('a', '1+1=?', '2', 's'), 'magistral') == '1+1=?'
 
 
 def test_wrong_templates_name_their_key():
