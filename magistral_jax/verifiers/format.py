@@ -11,15 +11,19 @@ Every function is one pass over the text, whatever it contains.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import re
 
 OPENING, CLOSING = '<think>', '</think>'
+MAX_CHARACTERS = 500_000  # Longer responses are not read; 40,000 tokens have some 160,000.
 
 _BOX = re.compile(r'\\(?:boxed|fbox)(?![A-Za-z])\s*')
 # `\\` and `\{` are matched as one piece, so that an escaped brace opens and closes nothing.
 _PIECE = re.compile(r'\\(?:boxed|fbox)(?![A-Za-z])\s*\{?|\\.|[{}]', re.DOTALL)
-_BLANK = re.compile(r'[\s{}$~]|\\[ ,;:!]')
+_SAID = re.compile(r'\S+')
+# What says nothing in a box.
+_BLANK = re.compile(r'(?:[\s{}$~]|\\[ ,;:!]|\\(?:boxed|fbox)(?![A-Za-z]))+')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +44,17 @@ def last_box(text: str) -> str | None:
   r"""Content of the last `\boxed{}` or `\fbox{}` of a text; None if it is missing or not closed.
 
   A last box that is never closed gives None, since an earlier one may hold an answer that the text
-  took back. A box inside a closed box belongs to it: `\boxed{5 \boxed{6}}` holds '5 6' and cannot
-  pass for 6.
+  took back. The bare word `\boxed` and a box with nothing in it are no answers but mention one ('I
+  put it into \boxed{}'): they take nothing back, and count only where there is no other box. A box
+  inside a closed box belongs to it: `\boxed{5 \boxed{6}}` holds '5 6' and cannot pass for 6.
   """
   open_braces = []                # (start of the content, whether it is a box's).
-  closed, last_start = {}, None   # Boxes: start of the content -> its end.
+  closed, starts = {}, []         # Boxes: start of the content -> its end; starts in order.
   for piece in _PIECE.finditer(text):
     found = piece.group()
     if found[0] == '\\' and len(found) > 2:
-      last_start = piece.end()
       if found[-1] == '{':
+        starts.append(piece.end())
         open_braces.append((piece.end(), True))
     elif found == '{':
       open_braces.append((piece.end(), False))
@@ -57,12 +62,25 @@ def last_box(text: str) -> str | None:
       start, is_box = open_braces.pop()
       if is_box:
         closed[start] = piece.start()
-  if last_start not in closed:
+  last = starts[-1] if starts else None
+  if last in closed and not _says(text[last:closed[last]]):
+    # Spans between blanks, found once: boxes in one another would be searched again and again.
+    said = [m.span() for m in _SAID.finditer(_BLANK.sub(lambda m: ' ' * len(m.group()), text))]
+    ends = [end for _, end in said]
+    for start in reversed(starts):
+      i = bisect.bisect_right(ends, start)
+      if start not in closed or i < len(said) and said[i][0] < closed[start]:
+        last = start
+        break
+  if last not in closed:
     return None
-  end = closed[last_start]
-  start = min(s for s, e in closed.items() if s <= last_start and e >= end)
-  inside = text[start:closed[start]]
-  return _BOX.sub(' ', inside) if start != last_start else inside
+  start = min(s for s, e in closed.items() if s <= last and e >= closed[last])
+  return _BOX.sub(' ', text[start:closed[start]])
+
+
+def _says(content: str) -> bool:
+  """Whether a box has more than blanks, braces and the names of boxes in it."""
+  return bool(_BLANK.sub('', content))
 
 
 def gate(response: str) -> Gate:
@@ -79,7 +97,7 @@ def gate(response: str) -> Gate:
   box = last_box(answer)
   if box is None:
     return Gate(False, thoughts, detail=f'no complete \\boxed{{}} after {CLOSING}')
-  if not _BLANK.sub('', box):
+  if not _says(box):
     return Gate(False, thoughts, detail='the last \\boxed{} is empty')
   return Gate(True, thoughts, answer, box.strip())
 
@@ -137,6 +155,8 @@ def _fence(line: str) -> tuple[int, str]:
 
 def _parts(response: str) -> tuple[str, str, str]:
   """(thoughts, answer, fault); the fault is '' if the response starts with its one pair of tags."""
+  if len(response) > MAX_CHARACTERS:
+    return '', '', f'{len(response)} characters; the limit is {MAX_CHARACTERS}'
   text = response.lstrip()
   if not text.startswith(OPENING):
     return '', '', f'does not start with {OPENING}'

@@ -30,8 +30,15 @@ def _math(gate: format.Gate, job: Mapping, sandbox, every: bool) -> tuple[str, f
   """(status, share, detail) of a mathematical answer."""
   del sandbox, every
   status, detail = equivalence.check(gate.box, job['answer'])
-  if status == 'correct' and echo.echoes(gate.box, job['answer'], job['problem']):
-    status, detail = 'wrong', 'only repeats an expression of the problem'
+  if status == 'correct':
+    try:
+      if echo.echoes(gate.box, job['answer'], job['problem']):
+        status, detail = 'wrong', 'only repeats an expression of the problem'
+    except Exception as e:
+      if isinstance(e, MemoryError):
+        raise
+      # As in equivalence.check: what a text makes of our code is the text's affair.
+      status, detail = 'unparsable', f'{equivalence.FAILED} ({e!r})'
   return status, 0.0, detail
 
 

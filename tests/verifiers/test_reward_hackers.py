@@ -48,7 +48,7 @@ def paid(identify, response, **changed):
     (rf'<think>{WORDS}</think>\boxed{{5}} no: \boxed{{6}}', 0.2, 'the last box counts'),
     (rf'<think>{WORDS}</think>\boxed{{5}} \boxed{{5}} \boxed{{5}}', 1.1, 'said again, not changed'),
     (rf'<think>{WORDS}</think>\boxed{{5}} or rather \boxed{{6', 0.0, 'the last box is not closed'),
-    (rf'<think>{WORDS}</think>\boxed{{5}} \boxed{{}}', 0.0, 'the last box is empty'),
+    (rf'<think>{WORDS}</think>\boxed{{5}} \boxed{{}}', 1.1, 'an empty box is no second answer'),
     (rf'<think>{WORDS}</think>\boxed{{the answer}}', 0.2, 'words for a number'),
     (rf'<think>{WORDS}</think>\boxed{{x}}', 0.2, 'a symbol for a number'),
     (rf'<think>{WORDS}</think>\boxed{{x = x}}', 0.2, 'an equation that is always true'),

@@ -53,6 +53,7 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\\(?:tiny|small|normalsize|[lL]arge|LARGE|[hH]uge|(?:math)?strut)(?![A-Za-z])\s*', ''),
     (r'\\underline\s*(?=\{)', ''),
     (r'\\overline\s*\{([A-Za-z]+)\}', r'\1'),
+    (r'\\colon(?![A-Za-z])', ':'),
     # One name per command.
     (r'\\(?:[dtcs]|nice)frac(?![A-Za-z])', r'\\frac'),
     (r'\\operatorname\*?\s*\{((?:arc)?(?:sin|cos|tan|cot)|cis|gcd|lcm|min|max)\}', r'\\\1 '),
@@ -133,6 +134,9 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\^\s*(\d{1,9})', r'^{\1}'),
     (r'_\s*(\d)(?!\d)', r'_{\1}'),
 ]]
+_WORDS_COMMAND = re.compile(
+    r'\\(?:text(?:rm|normal|bf|it|sf|tt)?|mathrm|mbox|mathbf|mathit|mathsf|emph)\s*\{')
+_NOT_WORDS = re.compile(r'[\\_^]')
 _SPACED_THOUSANDS = re.compile(r'(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])')
 _MIXED_PLAIN = re.compile(r'(?<![\d./])(\d+) (\d+)\s*/\s*(\d+)(?![\d./])')
 _SEPARATING_COMMA = re.compile(r'(?<=\d), (?=\d{3}(?!\d))')     # '1, 000' is a list.
@@ -158,13 +162,33 @@ def tidy(text: str) -> str:
   if not text.isascii():
     text = _RAISED.sub(lambda m: '^{' + m.group().translate(_SUPERSCRIPTS) + '}', text)
     text = ''.join(map(_one_character, text))
-  text = text.strip()
+  text = _without_inner_braces(text.strip())
   for pattern, new in _REWRITES:
     text = pattern.sub(new, text)
   text = re.sub(r'\s+', ' ', text).strip().rstrip('.:;, ').strip()
   text = _MIXED_PLAIN.sub(r'\1\\frac{\2}{\3}', text)
   text = _SPACED_THOUSANDS.sub(lambda m: m.group().replace(' ', ''), text)
   return re.sub(r'(?<=\d) (?=\.?\d)', GAP, text)
+
+
+def _without_inner_braces(text: str) -> str:
+  r"""The text with the braces inside words removed: '\text{{7}}' is '\text{7}'."""
+  pieces, end = [], 0
+  for match in _WORDS_COMMAND.finditer(text):
+    if match.start() < end:
+      continue
+    depth, stop = 1, match.end()
+    while stop < len(text) and depth:
+      depth += (text[stop] == '{') - (text[stop] == '}')
+      stop += 1
+    if depth:
+      break
+    inside = text[match.end():stop - 1]
+    if '{' in inside and not _NOT_WORDS.search(inside):
+      inside = inside.replace('{', '').replace('}', '')
+    pieces += [text[end:match.end()], inside]
+    end = stop - 1
+  return ''.join([*pieces, text[end:]])
 
 
 def compact(text: str) -> str:

@@ -1,47 +1,150 @@
 r"""Whether an answer only repeats an expression of the problem: an echo.
 
-    problem 'What is $7+12-5$?'   gold 14      box '7+12-5'    an echo: equal, and not worked out
-    problem 'Simplify \sqrt{50}.' gold 5\sqrt2 box '\sqrt{50}' an echo
+    problem 'What is $7+12-5$?'   gold 14      box '7+12-5'      an echo: equal, and not worked out
+    problem 'What is $7+12-5$?'   gold 14      box 'x=12+7-5+0'  an echo in other clothes
+    problem 'Simplify \sqrt{50}.' gold 5\sqrt2 box '\sqrt{50}'   an echo
+    problem 'Which is larger, \frac{4}{6} or 0.5?'   box '\frac46'   an answer: it was offered
 
 An expression of the problem equals its value, so a comparison of values alone would reward copying
-it. An echo is an expression with a number and an operation, not spelled as the gold answer, that
-stands in the problem word for word. Numbers, fractions, choices, lists, equations and inequalities
-are never echoes: there the problem may well contain its answer. Terms copied in another order are
-not recognised.
+it. What is taken for a copy, names, brackets, units and signs of percent aside:
+
+    a value        that stands in the problem word for word, or in another order, or with something
+                   beside it that changes nothing: + 0, 2 E / 2, \sqrt{E^2}
+    an equation, a ratio, a residue, a union of intervals, a matrix with a factor, a determinant
+                   that stands in the problem word for word
+
+A copy is an answer all the same if nothing is left to be worked out in it (a number, a reduced
+fraction, a sum of roots and multiples of pi), if the gold answer is the same expression, if it
+gives several values of which one is no copy, or if the problem offers it beside others ('which is
+larger, A or B'). Steps on the way, 19-5 for 7+12-5, are answers: only values are compared.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from magistral_jax.verifiers.math import answers
+from magistral_jax.verifiers import format
+from magistral_jax.verifiers.math import (
+    answers,
+    copies,
+    equations,
+    intervals,
+    matrices,
+    structure,
+    symbolic,
+    units,
+    words,
+)
+from magistral_jax.verifiers.math.structure import Form
+from magistral_jax.verifiers.math.trees import Unreadable
 
 MAX_CHARACTERS = 20_000     # Longer problems are not searched.
+_PLAIN = re.compile(r'[-+]?[\d.,]*')
+_TEXT = re.compile(r'^\\text\{([^{}]*)\}$')
+_INFINITY = re.compile(r'[-+]?\\infty')
 _OPERATION = re.compile(
-    r'[-+*/^!]|\\(?:cdot|times|div|[dt]?frac|sqrt|binom|log|ln|lg|exp|sin|cos|tan|cot|sec|csc|'
-    r'lfloor|lceil|sum|prod)(?![A-Za-z])')
-_NUMBER = re.compile(
-    r'[-+]?(?:\d[\d,.]*|\.\d+)?(?:/\d+|\\frac\{\d+\}\{\d+\})?(?:\^\{?\\circ\}?|\\?%)?')
-# Signs of a list, an interval, an equation, a relation or words.
-_COMPOUND = re.compile(r'[,;=<>]|\\(?:leq?|geq?|neq|in|cup|cap|pm|mp|text|begin)(?![A-Za-z])')
+    r'[-+*/^!:=]|\\(?:cdot|times|div|[dt]?frac|sqrt|binom|log|ln|lg|exp|sin|cos|tan|cot|sec|csc|'
+    r'lfloor|lceil|sum|prod|cup|cap|setminus|pmod|b?mod|begin|det|max|min|gcd|lcm)(?![A-Za-z])')
+_COMPOUND = frozenset(('equation', 'ratio', 'residue', 'relation'))
+_LABEL = re.compile(r'(?:(?<=\s)|^)\(?[a-z0-9]\)(?=\s)', re.MULTILINE)
+# Signs and words between things of which one is to be chosen, and a thing beside them.
+_THING = r'[\s$(]*(?:\\(?!text|lor|land)|[\d(|+-]|[A-Za-z](?![A-Za-z]))'
+_OR = r'(?<![A-Za-z])(?:or|than|vs\.?|versus|\\lor|oder|als|ou|que|или|чем|或|还是)(?![A-Za-z])'
+_AND = r'(?:,|;|(?<![A-Za-z])(?:and|\\land|und|et|y|и|和|与)(?![A-Za-z]))'
+_CHOOSING = re.compile(
+    r'\b(?:which|larger|largest|greater|greatest|bigger|biggest|smaller|smallest|lesser|least|'
+    r'maximum|minimum|choose|select|compare|between|welche[rs]?|größer|kleiner|quel(?:le)?s?|'
+    r'plus (?:grand|petit)|cuál|mayor|menor|quale|больше|меньше)\b|哪', re.IGNORECASE)
 
 
 def echoes(box: str, gold: str, problem: str) -> bool:
-  """Whether an answer that equals the gold one only repeats an expression of the problem."""
-  if (_NUMBER.fullmatch(box) or len(problem) > MAX_CHARACTERS
+  """Whether an answer that equals the gold one only repeats an expression of the problem.
+
+  What cannot be read is no copy.
+  """
+  if (_PLAIN.fullmatch(box) or len(problem) > MAX_CHARACTERS
       or len(box) > answers.MAX_CHARACTERS):
     return False
-  spell = lambda text: answers.compact(answers.tidy(text))
-  said = answers.without_pairs(spell(box), '(', ')')
-  if _NUMBER.fullmatch(said) or not re.search(r'\d', said) or not re.search(r'\d', gold):
+  gold_box = format.last_box(gold)
+  box, gold = answers.tidy(box), answers.tidy(gold if gold_box is None else gold_box)
+  if answers.compact(box) == answers.compact(gold):
     return False
-  if _COMPOUND.search(said) or not _OPERATION.search(said) or said == spell(gold):
+  try:
+    form = structure.read(box)
+    values = list(_values(form))
+    trees = [copies.normal(_tree(value)) for value in values]
+    known = [copies.normal(_tree(value)) for value in _values(structure.read(gold))]
+  except Unreadable:
+    return False                       # Words, dates, choices: what is no expression is no copy.
+  spelled = _spelled(problem)
+  if form.kind in intervals.COMBINED or matrices.is_unworked(box):
+    return _stands_in(answers.compact(box), spelled)
+  if all(tree in known for tree in trees):
     return False
-  spaced = ' ?'.join(re.escape(c) for c in said if c != ' ')
-  return bool(re.search(rf'(?<![\w.^\\]){spaced}(?! ?[\^!]|[\w.])', _spelled(problem)))
+  unworked = [(v, t) for v, t in zip(values, trees, strict=True) if not copies.is_final(t)]
+  if any(t in known for _, t in unworked):
+    return False
+  if unworked and not any(t in known for t in trees) and all(
+      _is_copy(v, t, spelled) for v, t in unworked):
+    return True
+  return form.kind in _COMPOUND and _stands_in(answers.compact(box), spelled)
+
+
+def _values(form: Form) -> Iterator[str]:
+  """The single values that a form gives, but for names and infinite ends."""
+  if form.kind == 'value':
+    if not _INFINITY.fullmatch(form.text):
+      yield form.text
+    return
+  for item in equations.given(form)[1] if form.kind == 'equation' else form.items:
+    yield from _values(item)
+
+
+def _tree(value: str) -> tuple:
+  """The tree of a value without unit, currency, words around it and sign of percent."""
+  if words.words(value):
+    raise Unreadable('words')
+  bare = answers.compact(units.quantity(_TEXT.sub(r'\1', value)).text)
+  return symbolic.read(answers.without_pairs(bare.removesuffix('%'), '(', ')'))
+
+
+def _is_copy(value: str, tree: tuple, problem: str) -> bool:
+  """Whether a value is an expression of the problem, or one with something idle beside it."""
+  bare = answers.compact(units.quantity(_TEXT.sub(r'\1', value)).text).removesuffix('%')
+  if _stands_in(answers.without_pairs(bare, '(', ')'), problem):
+    return True
+  for said, start, end in copies.expressions(problem):
+    if not copies.is_final(said) and copies.contains(tree, said) and not (
+        _is_offered(problem, start, end)):
+      try:
+        if said == tree or symbolic.equal(said, tree):
+          return True
+      except Unreadable:
+        continue
+  return False
+
+
+def _stands_in(said: str, problem: str) -> bool:
+  """Whether a compact expression stands in the problem word for word, and is not offered."""
+  if not _OPERATION.search(said):
+    return False
+  spaced = r'[\s{}]*'.join(re.escape(c) for c in said if c not in ' {}')
+  found = list(re.finditer(rf'(?<![\w.^\\]){spaced}(?! ?[\^!]|[\w.])', problem))
+  return bool(found) and not any(_is_offered(problem, *m.span()) for m in found)
+
+
+def _is_offered(problem: str, start: int, end: int) -> bool:
+  """Whether a part of the problem is one of several things to choose from."""
+  before, after = problem[max(0, start - 60):start], problem[end:end + 60]
+  beside = lambda sign: (
+      re.match(rf'[\s$)}}]*,?\s*(?:[A-Za-z]+ ){{0,2}}{sign}{_THING}', after)
+      or re.search(rf'[\w)}}]\s*,?\s*(?:[A-Za-z]+ ){{0,2}}{sign}[\s$({{]*$', before))
+  return bool(beside(_OR) or _CHOOSING.search(problem) and beside(_AND))
 
 
 def _spelled(problem: str) -> str:
   """The problem in the spelling of answers, spaces kept, one sentence or formula a line."""
-  pieces = re.split(r'\${1,2}|\\[()\[\]]|[?!:.,;](?=\s|$)|=(?=[\s?]|$)|\n', problem)
-  return '\n'.join(answers.tidy(piece) for piece in pieces if piece.strip())
+  pieces = re.split(r'\${1,2}|\\[()\[\]]|[?!.](?=\s|$)|=(?=[\s?]|$)|\n', problem)
+  return _LABEL.sub('\n', '\n'.join(
+      answers.tidy(p) + (',' if p.rstrip()[-1:] == ',' else '') for p in pieces if p.strip()))

@@ -20,9 +20,11 @@ swapped, except in the two rows about a gold decimal.
     50\%             50, 0.5, \frac12              5, 0.5\%            the task may ask for percent
     0.5\%            0.005                         0.5                 a share of at most 1
     5\text{ cm}      5, 50\text{ mm}, 5 units      5\text{ m}, 5 kg    a unit may be left out
+    150 (days)       150, 150 days, 150 day(s)     150 hours           or stand in brackets
     12 apples        12                            12 pears            so may what is counted
     90^\circ         90, \frac\pi2                 90\text{ radians}   the same with degrees
     101_2            101                           5, 11_4             the base was asked for
+    FF_{16}          ff_{16}, FF                   255                 digits have no case
     1,000            1000, 1{,}000, 1\,000, 1'000  1                   three digits: thousands
     1,5              5, 1                          1.5                 a comma makes a list ...
     1{,}5            1.5                           1, 5                ... unless it cannot: 0,05
@@ -30,44 +32,65 @@ swapped, except in the two rows about a gold decimal.
     2\frac13         \frac73                       \frac23             a mixed number
     x^12             x^{12}                                            as models write
     x=5, m+n=5       5                             2x=10, y=5          a side of names names it
+    f(-2)=5          5                             f(2)=5, 2f(-2)=10   a function at a point too
     y=2x+3           2x+3, 2x-y+3=0                                    multiples of one equation
+    x+y=3            y=3-x, 2x+2y=6                x+y=4               of two unknowns
     1,2 or \{1,2\}   2 and 1, \{1,2,1\}            1, (1,2)            order does not count ...
     (1,2)            x=1, y=2                      (2,1), 1,2, [1,2]   ... except in brackets
     \{5\}            5                                                 a set of one
+    \{\{1\},2\}      \{2,\{1\}\}                  \{1,2\}             but a set in a set is one
+    \{\emptyset\}                                   \emptyset           so is the empty set
+    1 or 2           1, 2                                              the values of an unknown
+    Alice and Bob    Alice, Bob                    Alice or Bob        'or' names one of them
     \pm 2            2, -2                         2                   both
-    x>3              (3,\infty)                    y>3, x\ge3          an inequality is an interval
-    3:4              6:8, \frac34                  4:3                 a ratio is a quotient
+    x>3              (3,\infty), \{x: x>3\}        y>3, x\ge3          an inequality is an interval
+    [1,2]\cup[2,3]   [1,3]                         (1,3)               sets of numbers are compared
+    \mathbb{R}\setminus[0,1]  (-\infty,0)\cup(1,\infty)                and not their spellings
+    3:4              6:8, \frac34, 3\colon 4       4:3, 0:0            a ratio is a quotient
     3:30             3:30 PM                       3.5                 two digits: a time of day
+    2 \pmod 5        7 \pmod 5, x\equiv2 (mod 5)   2 \pmod 6          a class of numbers
+    2 \pmod 5        2                             7                   the modulus is known
     (A), \text{A}    A, (A) 12                     a, A and B          a choice with its text
+    AD               A, D                          A, A or D           several right letters
     four             4                             5                   numbers in words
     \log x           \ln x                         \log_{10} x         natural, as in SymPy
     \sin 30          sine of 30 radians            \frac12             degrees need their sign
     \emptyset        no solution                   0
     \sqrt[3]{-8}     -2                            2                   the real root
     \frac{x^2}{x}    x                             |x|                 the same where both are real
+    \sqrt[3]{x-1}    (x-1)^{1/3}                   (x-1)^{2/3}         the same where both are real
+    \begin{vmatrix}1&2\\3&4\end{vmatrix}  -2                           a determinant is a number
+    2\begin{pmatrix}1\\3\end{pmatrix}  \begin{pmatrix}2\\6\end{pmatrix}   a factor goes inside
 """
 
 from __future__ import annotations
 
+import functools
 import re
 
 from magistral_jax.verifiers import format
-from magistral_jax.verifiers.math import answers, dates, values, words
-from magistral_jax.verifiers.math.structure import REALS, Form, is_interval, read
+from magistral_jax.verifiers.math import answers, dates, equations, intervals, values, words
+from magistral_jax.verifiers.math.structure import Form, is_interval, read
 from magistral_jax.verifiers.math.trees import Unreadable
 
 _SMALL = re.compile(r'-?[1-9]\d{0,17}|0')
 # C0 and C1 controls, marks that display a text in another order than it has, and surrogates.
 _CONTROL = re.compile('[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
-_LISTED_TEXT = re.compile(r'\\text\{(?=[^{}]*\})([^{}]*(?:[,;]|\b(?:and|or)\b)[^{}]*)\}')
-_NUMBER_COMMAND = re.compile(r'\\(?:frac|sqrt|pi|cdot|times|infty|binom)(?![A-Za-z])')
-_NAMES = re.compile(r'(?:\\?[A-Za-z]|[-+(),|\s{}\']|\\[ ,])+')
-_SEGMENT_SQUARED = re.compile(r'([A-Z]{2})\^\{2\}')
-_SUBSCRIPT = re.compile(r'_(?:\w|\{[^{}]*\})')
+_LISTED_TEXT = re.compile(
+    r'\\text\{(?=[^{}]*\})([^{}]*(?:[,;]|\b(?:and|or|mod)\b)[^{}]*)\}')
+_SETS = ('set', 'either')
+# Letters of several choices: each once, in alphabetical order.
+_LETTERS = re.compile(r'(?:\\text\{\s*)?(?=[A-J]{2}|[A-J] [A-J])' + '(' + ' ?'.join(
+    f'{letter}?' for letter in 'ABCDEFGHIJ') + r')\s*\}?')
+_LETTER = re.compile(r'(?:\\text\{\s*)?\(?([A-J])\)?\s*\}?')
+FAILED = 'the reader failed'      # Details begin so where a text found a fault of ours.
 
 
 def check(box: str, gold: str) -> tuple[str, str]:
   """Judges the content of a box against the answer that the problem's source gives.
+
+  Whether the gold can be read is decided by the gold alone, so that no answer can make its problem
+  look broken: whatever goes wrong beside a gold that is fine is the answer's.
 
   Returns:
     (status, detail): the status is 'correct', 'wrong', 'unparsable' (the box) or
@@ -82,15 +105,49 @@ def check(box: str, gold: str) -> tuple[str, str]:
       return status, f'{len(text)} characters; the limit is {answers.MAX_CHARACTERS}'
     if not text.strip() or _CONTROL.search(text):
       return status, 'empty or with control characters'
-  gold, box = (_LISTED_TEXT.sub(r'\1', answers.tidy(t)) for t in (gold, box))
+  gold = _prepared(gold)
   if not answers.compact(gold):
     return 'gold_unparsable', 'nothing left of it'
-  if answers.compact(gold) == answers.compact(box):
-    return 'correct', ''
   try:
-    return ('correct' if _same_text(gold, box) else 'wrong'), ''
+    box = _prepared(box)
+    if answers.compact(gold) == answers.compact(box) or _same_text(gold, box):
+      return 'correct', ''
+    status, detail = 'wrong', ''
   except Unreadable as e:
-    return ('gold_unparsable' if e.side == 'gold' else 'unparsable'), str(e)
+    status, detail = 'unparsable', str(e)
+  except MemoryError:
+    raise
+  except Exception as e:        # The border to hostile text: a fault of ours is worth no group.
+    status, detail = 'unparsable', f'{FAILED} ({e!r})'
+  if fault := _fault(gold):
+    return 'gold_unparsable', fault
+  return status, detail
+
+
+def _prepared(text: str) -> str:
+  """The tidy text, with lists in words outside \\text."""
+  return _LISTED_TEXT.sub(r' \1 ', answers.tidy(text)).strip()
+
+
+@functools.lru_cache(maxsize=1024)
+def _fault(gold: str) -> str:
+  """Why a tidy gold cannot be read when it is read alone; '' if it can."""
+  try:
+    if not words.choice(gold) and not dates.date(gold):
+      _require(read(gold))
+  except Unreadable as e:
+    return str(e)
+  return ''
+
+
+def _require(form: Form) -> None:
+  """Raises Unreadable unless every value of a form can be read."""
+  if form.kind == 'value' and form.text != '\\emptyset':
+    values.require(form.text)
+  items = equations.given(form)[1] if form.kind == 'equation' else form.items
+  for item in items:
+    if form.kind != 'relation' or not equations.is_name(item):
+      _require(item)
 
 
 def _same_text(gold: str, answer: str) -> bool:
@@ -103,71 +160,90 @@ def _same_text(gold: str, answer: str) -> bool:
     if not (chosen and picked) and letter and len(letter) == 1:
       # The letter decides, unless the text behind it offers several answers.
       return letter == (chosen or picked)[0].casefold() and (
-          _read((chosen or picked)[1], '').kind != 'list')
+          read((chosen or picked)[1]).kind not in ('list', 'either'))
     gold, answer = chosen[1] if chosen else gold, picked[1] if picked else answer
   days = dates.date(gold), dates.date(answer)
   if any(days):
     return days[0] == days[1]
-  return _same(_read(gold, 'gold'), _read(answer, 'answer'))
-
-
-def _read(text: str, side: str) -> Form:
-  """The form of a text; Unreadable carries the side."""
-  try:
-    return read(text)
-  except Unreadable as e:
-    e.side = side
-    raise
+  return _same(read(gold), read(answer))
 
 
 def _same(gold: Form, answer: Form) -> bool:
-  """Whether two forms are the same; Unreadable where a value cannot be read."""
-  gold, answer = _unwrapped(gold), _unwrapped(answer)
+  """Whether two forms are the same; a set or list of one is its item."""
+  return _same_item(_unwrapped(gold), _unwrapped(answer))
+
+
+def _same_item(gold: Form, answer: Form) -> bool:
+  """Whether two forms are the same, or two items of forms, where a set of one is a set."""
+  gold, answer = _distinct(gold), _distinct(answer)
   if gold.kind == answer.kind == 'equation':
     return _same_equations(gold, answer)
   if 'equation' in (gold.kind, answer.kind):
     return _gives(gold, answer) if gold.kind == 'equation' else _gives(answer, gold, swapped=True)
+  if 'residue' in (gold.kind, answer.kind):
+    return _same_residue(gold, answer)
+  if intervals.COMBINED & {gold.kind, answer.kind}:
+    sets = intervals.normal(gold), intervals.normal(answer)
+    if None not in sets:
+      gold, answer = sets
   return _same_kind(gold, answer)
 
 
 def _same_kind(gold: Form, answer: Form) -> bool:
-  """Whether two forms are the same, neither of which is an equation."""
+  """Whether two forms are the same, neither of which is an equation or a residue."""
   kinds = {gold.kind, answer.kind}
   if kinds <= {'value', 'ratio'}:
     return _same_ratio(gold, answer) if 'ratio' in kinds else (
         values.same_value(gold.text, answer.text))
   if kinds == {'set', 'value'}:
     empty, other = (gold, answer) if gold.kind == 'set' else (answer, gold)
-    return not empty.items and words.words(other.text) == 'no solution'
-  if 'all but' in kinds and 'union' in kinds:
-    but, union = (gold, answer) if gold.kind == 'all but' else (answer, gold)
-    return _is_all_but(but, union)
+    if not empty.items:
+      return words.words(other.text) == 'no solution'
+  if len(kinds) == 2 and kinds & {'list', 'set'} and 'value' in kinds:
+    letters = [_letters(f) for f in (gold, answer)]
+    return letters[0] is not None and letters[0] == letters[1]
   if kinds == {'()', 'list'}:
     tuples = [_as_tuple(f) if f.kind == 'list' else f for f in (gold, answer)]
     return None not in tuples and _same(*tuples)
-  if kinds <= {'list', 'set'}:
-    return _same_items(gold.items, answer.items)
+  if kinds <= {'list', *_SETS}:
+    # '1 or 2' has the values 1 and 2, but 'Alice or Bob' does not name both.
+    named = any(words.words(i.text) for i in (*gold.items, *answer.items) if i.kind == 'value')
+    return not (named and len(kinds) > 1 and 'either' in kinds) and (
+        _same_items(gold.items, answer.items))
   if kinds == {'matrix', '[]'}:
     gold, answer = (_as_matrix(f) for f in (gold, answer))
   if gold.kind != answer.kind or len(gold.items) != len(answer.items):
     return False
-  if gold.kind in ('union', 'all but'):
+  if gold.kind in ('union', 'intersection', 'all but'):
     return _same_items(gold.items, answer.items)
   if gold.kind == 'relation':
     return gold.text == answer.text and _same_relation(gold, answer)
-  if is_interval(gold) and gold.text and answer.text and _spelled(gold) != _spelled(answer):
+  if is_interval(gold) and gold.text and answer.text and (
+      answers.compact(gold.text) != answers.compact(answer.text)):
     return False                     # The inequalities are about different names.
-  return all(_same(g, a) for g, a in zip(gold.items, answer.items, strict=True))
+  return all(_same_item(g, a) for g, a in zip(gold.items, answer.items, strict=True))
 
 
 def _unwrapped(form: Form) -> Form:
-  """The form with repeats removed from sets, and a list or set of one replaced by its item."""
-  while form.kind in ('list', 'set') and form.items:
-    form = Form(form.kind, _distinct(form.items)) if form.kind == 'set' else form
-    if len(form.items) > 1:
-      break
-    form = form.items[0]
-  return Form('set') if form.kind == 'value' and form.text == '\\emptyset' else form
+  """The item of a list or set of one, unless it is a set in a set."""
+  form = _distinct(form)
+  if form.kind in ('list', *_SETS) and len(form.items) == 1:
+    item = _distinct(form.items[0])
+    return form if form.kind == 'set' and item.kind == 'set' else _unwrapped(item)
+  return form
+
+
+def _distinct(form: Form) -> Form:
+  """A set without repeats; the empty set as a set; other forms as they are."""
+  if form.kind == 'value' and form.text == '\\emptyset':
+    return Form('set')
+  if form.kind not in _SETS:
+    return form
+  kept = []
+  for item in form.items:
+    if not any(_same_item(k, item) for k in kept):
+      kept.append(item)
+  return Form(form.kind, tuple(kept))
 
 
 def _same_items(gold: tuple[Form, ...], answer: tuple[Form, ...]) -> bool:
@@ -176,20 +252,20 @@ def _same_items(gold: tuple[Form, ...], answer: tuple[Form, ...]) -> bool:
     return False
   left = list(answer)
   for g in gold:
-    match = next((i for i, a in enumerate(left) if _same(g, a)), None)
+    match = next((i for i, a in enumerate(left) if _same_item(g, a)), None)
     if match is None:
       return False
     del left[match]
   return True
 
 
-def _distinct(items: tuple[Form, ...]) -> tuple[Form, ...]:
-  """The items without repeats."""
-  kept = []
-  for item in items:
-    if not any(_same(k, item) for k in kept):
-      kept.append(item)
-  return tuple(kept)
+def _letters(form: Form) -> str | None:
+  """The choices 'AD' of 'AD' or 'A, D', in alphabetical order; None for other forms."""
+  if form.kind == 'value':
+    match = _LETTERS.fullmatch(form.text)
+    return match.group(1).replace(' ', '') if match else None
+  found = [_LETTER.fullmatch(i.text) for i in form.items]
+  return None if None in found else ''.join(sorted(m.group(1) for m in found))
 
 
 def _same_ratio(gold: Form, answer: Form) -> bool:
@@ -205,13 +281,23 @@ def _same_ratio(gold: Form, answer: Form) -> bool:
   return max(map(len, terms)) == 2 and values.same_value(*quotients)
 
 
-def _is_all_but(but: Form, union: Form) -> bool:
-  r"""Whether the gaps of a union are the numbers left out: x \neq 1, (-\infty,1)\cup(1,\infty)."""
-  if any(i.kind != '()' for i in union.items):
+def _same_residue(gold: Form, answer: Form) -> bool:
+  """Whether two residues are congruent to one modulus; a bare number has to be the residue."""
+  if gold.kind != answer.kind:
+    gold, answer = (f.items[0] if f.kind == 'residue' else f for f in (gold, answer))
+    return _same(gold, answer)
+  (value, modulus), (other, other_modulus) = gold.items, answer.items
+  if not _same(modulus, other_modulus):
     return False
-  low, high = REALS.items
-  return _same_items((low, *but.items), tuple(i.items[0] for i in union.items)) and (
-      _same_items((*but.items, high), tuple(i.items[1] for i in union.items)))
+  names, residues = [], []
+  for form in (value, other):
+    name, sides = equations.given(form) if form.kind == 'equation' else ('', (form,))
+    names.append(name)
+    residues.append(sides[0])
+  if all(names) and names[0] != names[1]:
+    return False
+  return _same(*residues) or all(r.kind == 'value' for r in (*residues, modulus)) and (
+      values.congruent(*(r.text for r in (*residues, modulus))))
 
 
 def _as_tuple(form: Form) -> Form | None:
@@ -231,33 +317,9 @@ def _as_matrix(form: Form) -> Form:
   return Form('matrix', tuple(Form('row', f.items) for f in form.items))
 
 
-def _is_name(form: Form) -> bool:
-  """Whether a side names what the other side gives: x, f(x), \\angle ABC, (x, y), m + n."""
-  if form.kind != 'value':
-    return len(form.kind) == 2 and all(_is_name(i) for i in form.items)
-  text = _SUBSCRIPT.sub('', _SEGMENT_SQUARED.sub(r'\1', form.text))
-  return bool(_NAMES.fullmatch(text)) and bool(
-      re.search(r'(?![ei](?![A-Za-z]))[A-Za-z]', _NUMBER_COMMAND.sub('', text)))
-
-
-def _given(form: Form) -> tuple[str, tuple[Form, ...]]:
-  """(name, values) of an equation; the name is '' where no side is a name, and all are values."""
-  sides = form.items
-  if all(re.fullmatch('[A-Z]', s.text) for s in sides):
-    return '', sides                 # Multiple choice.
-  if _is_name(sides[0]):
-    name = _spelling(sides[0])
-    while len(sides) > 1 and _is_name(sides[0]):
-      sides = sides[1:]              # x_1 = x_2 = 1
-    return name, sides
-  if _is_name(sides[-1]):
-    return _spelling(sides[-1]), sides[:-1]
-  return '', sides
-
-
 def _gives(equation: Form, other: Form, swapped: bool = False) -> bool:
   """Whether an equation gives a value: every side but its name equals that value."""
-  _, sides = _given(equation)
+  _, sides = equations.given(equation)
   return all(_same(other, s) if swapped else _same(s, other) for s in sides)
 
 
@@ -266,23 +328,21 @@ def _same_equations(gold: Form, answer: Form) -> bool:
 
   'x = 5' is x = 5.0, and 'y = 2x' is also 2x - y = 0; but 2x = 10 does not give x.
   """
-  if [_spelling(s) for s in gold.items] == [_spelling(s) for s in answer.items]:
+  if equations.spelling(gold) == equations.spelling(answer):
     return True
-  (name, sides), (other_name, other_sides) = _given(gold), _given(answer)
+  (name, sides), (other_name, other_sides) = map(equations.given, (gold, answer))
   if name and name == other_name:
     return all(_same(sides[0], s) for s in other_sides)
-  plain = [bool(n) and not _has_letters(s) for n, s in (
-      (name, sides), (other_name, other_sides))]
-  if len(gold.items) != 2 or len(answer.items) != 2 or plain[0] != plain[1]:
+  # Read as algebra, f(2) = 4 would be a multiple of f(1) = 2.
+  if equations.names_point(gold) or equations.names_point(answer):
+    return False
+  solved = [bool(n) and len(equations.unknowns(f)) < 2
+            for n, f in ((name, gold), (other_name, answer))]
+  if len(gold.items) != 2 or len(answer.items) != 2 or solved[0] != solved[1]:
     return False
   if any(s.kind != 'value' for s in (*gold.items, *answer.items)):
     return False
   return values.difference_factor(*(tuple(s.text for s in f.items) for f in (gold, answer))) != 0
-
-
-def _has_letters(sides: tuple[Form, ...]) -> bool:
-  """Whether the values of an equation contain a symbol."""
-  return any(re.search('[A-Za-z]', re.sub(r'\\[A-Za-z]+', '', s.text)) for s in sides)
 
 
 def _same_relation(gold: Form, answer: Form) -> bool:
@@ -294,13 +354,3 @@ def _same_relation(gold: Form, answer: Form) -> bool:
     return values.difference_factor(
         *(tuple(s.text for s in f.items) for f in (gold, answer))) == 1
   return all(_same(g, a) for g, a in zip(gold.items, answer.items, strict=True))
-
-
-def _spelled(form: Form) -> str:
-  """The text of a form in its compact spelling."""
-  return answers.compact(form.text)
-
-
-def _spelling(form: Form) -> str:
-  """The compact spelling of a form and all its items."""
-  return form.kind + _spelled(form) + ''.join(_spelling(i) for i in form.items)

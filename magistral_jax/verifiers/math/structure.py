@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 
+from magistral_jax.verifiers.math import matrices
 from magistral_jax.verifiers.math.trees import Unreadable
 
 MAX_DEPTH = 24            # Nesting of brackets.
@@ -29,13 +31,15 @@ _SIGNS_OF_WORDS = {'or': '\\lor ', 'and': '\\land ', 'lor': '\\lor ', 'vee': '\\
 _GROUPED = re.compile(r'[+-]?(?:\\dollar )?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![,\d])')
 _GROUPING_COMMA = re.compile(r'(?<=\d),(?=\d{3}(?!\d))')
 _RELATION = re.compile(r'\\leq(?![A-Za-z])|\\geq(?![A-Za-z])|[<>]')
-_MATRIX = re.compile(
-    r'\\begin\{([pb]?matrix|smallmatrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}', re.DOTALL)
 _CASES = re.compile(r'\\begin\{(cases|aligned)\}(.*)\\end\{\1\}', re.DOTALL)
 _NAME = re.compile(
     r'(?:[A-Za-z]|\\[a-zA-Z]+)(?:_(?:\w|\{[\w, \\]+\}))?(?:\([A-Za-z](?:,[A-Za-z])*\))?')
 _ABSOLUTE = re.compile(r'\|\s*([A-Za-z])\s*\|')
-_EXCEPT = re.compile(r'\\mathbb\{R\}\s*\\setminus\s*\\\{(.*)\\\}')
+_REAL = re.compile(r'\s*\\in\s*\\mathbb\{R\}$')
+_EXCEPT = re.compile(r'\\mathbb\{R\}\s*(?:\\setminus(?![A-Za-z])|-)\s*\\\{(.*)\\\}')
+# 'mod 5', '(mod 5)', '\\pmod{5}', ...
+_MODULO = re.compile(
+    r'(\(\s*)?(?:\\[pb]?mod|\\text\{\s*mod(?:ulo)?\s*\}|(?<![A-Za-z\\])mod(?:ulo)?)(?![A-Za-z])\s*')
 _OPENERS = {r'\leq': ']', '<': ')'}
 _FLIPPED = {r'\geq': r'\leq', '>': '<'}
 
@@ -45,8 +49,10 @@ class Form:
   """One level of an answer.
 
   Form('[)', (Form('value', text='1'), Form('value', text='2')))
-  kind: 'value' | 'list' (order is free) | 'set' | 'union' | 'equation' | 'relation' | 'ratio' |
-  'matrix' | 'row' | 'all but', or the two brackets of a tuple or interval.
+  kind: 'value' | 'list' (order is free) | 'set' | 'either' (items with 'or' between them) |
+  'equation' | 'relation' | 'ratio' | 'residue' (a value and its modulus) | 'matrix' | 'row' |
+  'union' | 'difference' | 'intersection' | 'all but' (all numbers but these), or the two brackets
+  of a tuple or interval.
   text: of a value; of an equation its spelling; of an inequality the name it is about; of a
   relation its sign.
   """
@@ -95,7 +101,7 @@ def read(text: str) -> Form:
     parts = [_read_list(p, 1) for p in either if p]
     if all(is_interval(p) or p.kind == 'union' for p in parts):
       return Form('union', tuple(_flat(parts, ('union',))))
-    return Form('set', tuple(_flat(parts)))      # '1/2 or 0.5' is one answer.
+    return Form('either', tuple(_flat(parts)))   # '1/2 or 0.5' is one answer.
   return _read_list(text.strip(), 0)
 
 
@@ -125,8 +131,33 @@ def _read_list(text: str, depth: int) -> Form:
     text = _GROUPING_COMMA.sub('', text)
   parts = _items(split(text, (',', ';', '\\land')))
   if len(parts) > 1:
+    parts = _with_modulus(parts)
     return Form('list', tuple(_flat([_read_one(p, depth + 1) for p in parts if p])))
   return _read_one(text, depth + 1)
+
+
+def _with_modulus(parts: list[str]) -> list[str]:
+  """The parts, each with the modulus of the last one if none has its own: '1, 2 (mod 5)'."""
+  found = _MODULO.search(parts[-1])
+  if not found or any(map(_MODULO.search, parts[:-1])):
+    return parts
+  return [*(f'{p} {parts[-1][found.start():]}' for p in parts[:-1] if p), parts[-1]]
+
+
+def _residue(text: str, deeper) -> Form | None:
+  r"""The form of '2 \pmod 5' or 'x \equiv 2 (mod 5)'; None for other texts."""
+  match = _MODULO.search(text)
+  if not match:
+    return None
+  before, after = text[:match.start()].strip(), text[match.end():].strip()
+  if match.group(1):
+    if not after.endswith(')'):
+      return None
+    after = after[:-1].strip()
+  after = after[1:-1].strip() if after[:1] == '{' and after[-1:] == '}' else after
+  if not before or not after or _MODULO.search(after):
+    return None
+  return Form('residue', (deeper(before.replace('\\equiv', '=')), deeper(after)))
 
 
 def _intersection(a: Form, b: Form) -> Form | None:
@@ -140,7 +171,7 @@ def _intersection(a: Form, b: Form) -> Form | None:
               (ends[False].items[0], ends[True].items[1]), a.text)
 
 
-def _flat(forms: list[Form], kinds: tuple[str, ...] = ('list',)) -> list[Form]:
+def _flat(forms: Iterable[Form], kinds: tuple[str, ...] = ('list',)) -> list[Form]:
   """The forms with the items of nested ones in their place: '1, \\pm 2' has three items."""
   return [g for f in forms for g in (f.items if f.kind in kinds else (f,))]
 
@@ -150,6 +181,8 @@ def _read_one(text: str, depth: int) -> Form:
   if depth > MAX_DEPTH:
     raise Unreadable(f'forms nested deeper than {MAX_DEPTH}')
   deeper = lambda part: _read_one(part, depth + 1)
+  if (residue := _residue(text, deeper)) is not None:
+    return residue
   if (relation := _relation(text, deeper)) is not None:
     return relation
   # Behind 'approximately' the value is repeated; if nothing stands before it, that is the value.
@@ -159,31 +192,39 @@ def _read_one(text: str, depth: int) -> Form:
   belongs = split(text, ('\\in',))
   if len(belongs) == 2 and _is_subject(belongs[0]):
     return deeper(belongs[1])
-  if len(pieces := _items(split(text, ('\\cup',)))) > 1:
-    united = [deeper(p) for p in pieces]
-    finite = all(p.kind == 'set' for p in united)
-    return Form('set', tuple(_flat(united, ('set',)))) if finite else Form('union', tuple(united))
   if text == '\\mathbb{R}':
     return REALS
   if match := _EXCEPT.fullmatch(text):
     return Form('all but', tuple(deeper(p) for p in _items(split(match.group(1), (',',)))))
-  if matrix := _matrix(text, deeper):
-    return matrix
+  if (combined := _combined(text, deeper)) is not None:
+    return combined
+  if (determinant := matrices.determinant(text)) is not None:
+    return Form('value', text=determinant)
+  if (rows := matrices.rows(text)) is not None:
+    return Form('matrix', tuple(Form('row', tuple(map(deeper, row))) for row in rows))
   if len(terms := _items(split(text, (':',)))) > 1 and all(terms):
     return Form('ratio', tuple(Form('value', text=t) for t in terms), text)
   return _bracketed(text, deeper) or _either_sign(text, deeper) or Form('value', text=text)
 
 
-def _matrix(text: str, deeper) -> Form | None:
-  """The form of a matrix; None for other texts."""
-  if text[:1] == '(' and text[-1:] == ')' and text[1:].lstrip().startswith('\\begin{'):
-    text = text[1:-1].strip()
-  match = _MATRIX.fullmatch(text)
-  if not match:
-    return None
-  rows = _items([r for r in match.group(2).split('\\\\') if r.strip()])
-  return Form('matrix', tuple(
-      Form('row', tuple(deeper(c.strip()) for c in _items(r.split('&')))) for r in rows))
+def _combined(text: str, deeper) -> Form | None:
+  r"""The form of sets with \setminus, \cup or \cap between them; None for other texts."""
+  for sign, kind in (('\\setminus', 'difference'), ('\\cup', 'union'), ('\\cap', 'intersection')):
+    parts = _items(split(text, (sign,)))
+    if len(parts) == 1:
+      continue
+    if kind == 'difference':
+      # From left to right; the last sign is the outermost.
+      return Form(kind, (deeper(f' {sign} '.join(parts[:-1])), deeper(parts[-1])))
+    forms = tuple(map(deeper, parts))
+    finite = kind == 'union' and all(f.kind == 'set' for f in forms)
+    return Form('set', tuple(_flat(forms, ('set',)))) if finite else Form(kind, forms)
+  return None
+
+
+def _balanced(text: str) -> bool:
+  """Whether all round and square brackets of a text are closed in it."""
+  return text.count('(') + text.count('[') == text.count(')') + text.count(']')
 
 
 def _is_subject(text: str) -> bool:
@@ -201,7 +242,8 @@ def _relation(text: str, deeper) -> Form | None:
   unequal = split(text, ('\\neq',))
   if len(unequal) == 2 and _NAME.fullmatch(unequal[0]):
     return Form('all but', (deeper(unequal[1]),), unequal[0])
-  signs = list(_RELATION.finditer(text))
+  # 'P(X<3)' is no inequality.
+  signs = [s for s in _RELATION.finditer(text) if _balanced(text[:s.start()])]
   if len(signs) not in (1, 2) or '=' in text or text.startswith('\\{'):
     return None
   starts = [0, *(s.end() for s in signs)]
@@ -246,8 +288,11 @@ def _bracketed(text: str, deeper) -> Form | None:
     level += (c in _OPEN) - (c in _CLOSE)
     if level < 0:
       return None                # '(1)(2)': the first bracket closes before the end.
-  if is_set and len(such := split(inner, ('|', ':', '\\mid'))) == 2 and _NAME.fullmatch(such[0]):
-    return deeper(such[1])
+  if is_set and len(such := split(inner, ('|', ':', '\\mid'))) == 2 and (
+      _NAME.fullmatch(_REAL.sub('', such[0]))):
+    conditions = [c for c in split(such[1], (',', '\\land'))
+                  if not _NAME.fullmatch(_REAL.sub('', c)) or not _REAL.search(c)]
+    return deeper(' , '.join(conditions) if conditions else '\\mathbb{R}')
   items = _items(split(inner, (',', ';', '\\land')))
   if is_set or grouped and len(items) > 1:
     return Form('set', tuple(_flat([deeper(i) for i in items])) if inner.strip() else ())

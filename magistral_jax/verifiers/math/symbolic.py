@@ -28,9 +28,12 @@ MAX_FOREIGN_CHARACTERS = 200
 _COMMAND = re.compile(r'\\([A-Za-z]+)')
 
 # Points at which functions are compared, in 1/1024: no special angles, no roots of likely
-# polynomials. Negative points count only where both sides are real, so that sqrt(1/n) is 1/sqrt(n)
-# but |x| is not x.
+# polynomials.
 _POINTS = (1403, 2785, 631, 8019, -1325, -423, -5509)
+# More of them for functions that are hardly ever real there: near 0, and far out.
+_MORE_POINTS = (229, 14519, 47123, 314159, 2718281, -97, -877, -14519, -47123)
+_FEW_SYMBOLS = 3          # With more symbols the further points are not tried.
+_REAL_POINTS = 3          # So many points at which both sides are real decide.
 
 
 def preload() -> None:
@@ -119,18 +122,14 @@ def _root(value, index):
   return value ** (1 / index)
 
 
-def value(tree: tuple, side: str = 'answer'):
-  """The SymPy expression of a tree; Unreadable, with the side, where it has no finite value."""
+def value(tree: tuple):
+  """The SymPy expression of a tree; Unreadable where it has no finite value."""
   import sympy
-  try:
-    with _library():
-      found = _value(tree)
-      if found.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
-        raise Unreadable('no finite value')
-      return found
-  except Unreadable as e:
-    e.side = side
-    raise
+  with _library():
+    found = _value(tree)
+    if found.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+      raise Unreadable('no finite value')
+    return found
 
 
 def _value(node: tuple):
@@ -165,7 +164,7 @@ def equal(gold: tuple, answer: tuple) -> bool:
       size apart.
   """
   needed = DIGITS // 2 + int(0.302 * (trees.bits(gold) + trees.bits(answer)))
-  gold, answer = value(gold, 'gold'), value(answer)
+  gold, answer = value(gold), value(answer)
   with _library():
     same = _same(gold, answer, min(max(DIGITS, needed), MOST_DIGITS))
   if same and needed > MOST_DIGITS and gold != answer:
@@ -188,7 +187,7 @@ def factor(gold: tuple, answer: tuple) -> int:
   Applied to differences of sides, it shows that 2x - y + 3 = 0 is y = 2x + 3, and that an equation
   true of everything is no other equation.
   """
-  gold, answer = value(gold, 'gold'), value(answer)
+  gold, answer = value(gold), value(answer)
   with _library():
     symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
     ratios = []
@@ -204,7 +203,10 @@ def factor(gold: tuple, answer: tuple) -> int:
 
 
 def _same(gold, answer, digits: int) -> bool:
-  """Whether two SymPy expressions agree to some digits, at several points if they have symbols."""
+  """Whether two SymPy expressions agree to some digits, at several points if they have symbols.
+
+  Functions are compared where both are real: |x| is not x, and sqrt(x)^2 is x.
+  """
   if gold == answer:
     return True
   if gold.is_Rational and answer.is_Rational:
@@ -213,29 +215,36 @@ def _same(gold, answer, digits: int) -> bool:
   if not symbols:
     return all(_agree(_number(gold, None, n), _number(answer, None, n), n)
                for n in (GLANCE, digits))
-  agreed = 0
-  for point in _points(symbols, digits):
+  real, others = 0, []
+  for i, point in enumerate(_points(symbols, digits, _POINTS + _MORE_POINTS)):
+    if i >= len(_POINTS) and (real >= _REAL_POINTS or len(symbols) > _FEW_SYMBOLS):
+      break
     # Few digits show most differences.
-    a, b = _number(gold, point, GLANCE), _number(answer, point, GLANCE)
-    if None not in (a, b) and a.is_real and b.is_real and not _close(a, b, GLANCE):
-      return False
-    a, b = _number(gold, point, digits), _number(answer, point, digits)
+    for precision in (GLANCE, digits):
+      a, b = _number(gold, point, precision), _number(answer, point, precision)
+      agree = _agree(a, b, precision)
+      if not agree:
+        break
     if a is None or b is None:
       continue
-    if any(v < 0 for v in point.values()) and not (a.is_real and b.is_real):
-      continue
-    if not _close(a, b, digits):
-      return False
-    agreed += 1
-  return agreed >= 3
+    if a.is_real and b.is_real:
+      if not agree:
+        return False
+      real += 1
+    elif all(v > 0 for v in point.values()):
+      others.append(agree)
+  # Away from the real line roots have branches, and there (x-1)^(1/3) is not the real root of x-1.
+  # So such points count only for functions that are hardly ever real, and then only positive ones:
+  # sqrt(1/n) is 1/sqrt(n).
+  return real >= _REAL_POINTS or real + len(others) >= _REAL_POINTS and all(others)
 
 
-def _points(symbols, digits: int = DIGITS):
+def _points(symbols, digits: int = DIGITS, coordinates: tuple[int, ...] = _POINTS):
   """Yields substitutions for the symbols; each symbol takes every coordinate in turn."""
   import sympy
   # Floats of full precision and not rationals, of whose powers SymPy would look for factors.
-  for i in range(len(_POINTS)):
-    yield {s: sympy.Float(_POINTS[(i + 2 * k) % len(_POINTS)] + 146 * k, digits + 40) / 1024
+  for i in range(len(coordinates)):
+    yield {s: sympy.Float(coordinates[(i + 2 * k) % len(coordinates)] + 146 * k, digits + 40) / 1024
            for k, s in enumerate(symbols)}
 
 

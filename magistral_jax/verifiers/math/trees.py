@@ -18,11 +18,12 @@ MAX_FACTORIAL = 3000
 MAX_PRODUCT = 30
 MAX_FLOOR_BITS = 400
 _SYMBOL_BITS = 4          # Symbols are tried at points below 16.
+_LOG2_OF_CONSTANTS = {'pi': 1.66, 'e': 1.45, 'i': 0.0}
+_LOG2_OF_SYMBOL = 1.6
 
 
 class Unreadable(ValueError):
-  """Raised for a text past the limits, or one that no rule reads; `side` is gold or answer."""
-  side = ''
+  """Raised for a text past the limits, or one that no rule reads."""
 
 
 def number(value) -> tuple:
@@ -85,9 +86,7 @@ def bits(node: tuple) -> float:
   if root and sizes[0] > MAX_ROOT_BITS:
     raise Unreadable(f'a root of a number of more than {MAX_ROOT_BITS} bits')
   if kind == 'pow':
-    if power is None and sizes[1] > 30:
-      raise Unreadable('too large a power')
-    found = sizes[0] * (max(1, abs(power)) if power is not None else 2 ** sizes[1])
+    found = sizes[0] * _power_of_two(magnitude(node[2])) + sizes[1]
   elif kind == 'call' and node[1] in ('factorial', 'factorial2', 'binomial'):
     found = _factorial_bits(node, sizes)
   elif kind == 'call' and node[1] in ('floor', 'ceiling') and sizes[0] > MAX_FLOOR_BITS:
@@ -95,14 +94,65 @@ def bits(node: tuple) -> float:
       raise Unreadable('a whole part that takes too many digits to find')
     found = sizes[0]
   elif kind == 'call' and node[1] in ('exp', 'sinh', 'cosh', 'tanh'):
-    if sizes[0] > 15:
-      raise Unreadable('too large an exponent')
-    found = 2.0 ** (sizes[0] + 1)
+    found = 2 * _power_of_two(magnitude(node[2])) + sizes[0]
   else:
     found = sum(sizes)
   if found > MAX_BITS:
     raise Unreadable(f'a number of more than {MAX_BITS} bits')
   return found
+
+
+def magnitude(node: tuple) -> float:
+  """An estimate of the binary logarithm of a node's absolute value, from above; may be negative.
+
+  At most `bits`, and far less where the digits are many and the value is small: 2 pi i / 3. A
+  symbol counts as a number between 1/3 and 3, since differences show at such points. For trees that
+  `bits` has passed.
+  """
+  kind, value = node[0], exact(node)
+  if value is not None:
+    return _log2(value)
+  if kind == 'symbol':
+    return _LOG2_OF_SYMBOL
+  if kind == 'constant':
+    return _LOG2_OF_CONSTANTS[node[1]]
+  if kind in ('mul', 'neg'):
+    return sum(map(magnitude, parts(node)))
+  if kind == 'add':
+    return max(map(magnitude, parts(node))) + math.log2(len(node) - 1)
+  if kind == 'div':
+    return magnitude(node[1]) + _smallness(node[2])
+  if kind == 'pow' and (power := exact(node[2])) is not None:
+    return float(power) * (magnitude(node[1]) if power >= 0 else -_smallness(node[1]))
+  return bits(node)
+
+
+def _smallness(node: tuple) -> float:
+  """An estimate from above of the `magnitude` of 1 / node."""
+  kind, value = node[0], exact(node)
+  if value is not None:
+    return -_log2(value)
+  if kind == 'symbol':
+    return _LOG2_OF_SYMBOL
+  if kind == 'constant':
+    return -_LOG2_OF_CONSTANTS[node[1]]
+  if kind in ('mul', 'neg'):
+    return sum(map(_smallness, parts(node)))
+  if kind == 'pow' and (power := exact(node[2])) is not None and power >= 0:
+    return float(power) * _smallness(node[1])
+  return bits(node)
+
+
+def _log2(value: Fraction) -> float:
+  """The binary logarithm of the absolute value of a number, of any size; -1 for 0."""
+  return math.log2(abs(value.numerator)) - math.log2(value.denominator) if value else -1.0
+
+
+def _power_of_two(exponent: float) -> float:
+  """2 to a power, at least 1; Unreadable where a number of so many bits is past the limit."""
+  if exponent > 1 + math.log2(MAX_BITS):
+    raise Unreadable('too large an exponent')
+  return max(1.0, 2.0 ** exponent)
 
 
 def _factorial_bits(node: tuple, sizes: list[float]) -> float:

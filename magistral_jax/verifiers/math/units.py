@@ -47,6 +47,13 @@ _POWER = r'(?:\s*\^\s*(?:\d|\{-?\d\}))?'
 _TEXT_UNIT = re.compile(rf'/?\s*\\text\{{([^{{}}\\]*)\}}({_POWER})\.?$')
 _WORD_UNIT = re.compile(
     rf'(?<=[\d}})%!])\s*({_LETTER}(?:{_LETTER}|[. /])*{_LETTER}|[\u4e00-\u9fff¢])({_POWER})\.?$')
+# School books put units in brackets, and both numbers of a word in one: '(days)', 'day(s)'.
+_BRACKETS = [(re.compile(pattern), new) for pattern, new in (
+    (r'(?<=[A-Za-z]{2})\((e?s)\)', r'\1'),
+    (rf'(\\text\{{\s*)[(\[](?:in )?([^()\[\]{{}}\\]*)[)\]](\s*\}}{_POWER})$', r'\1\2\3'),
+    (rf'(?<=\S)\s*[(\[]\s*(\\text\{{[^{{}}\\]*\}}{_POWER})\s*[)\]]$', r' \1'),
+    (rf'(?<=[\d}})%! ])[(\[]\s*(?:in )?({_LETTER}(?:{_LETTER}|[. /])*{_LETTER}{_POWER})\s*[)\]]$',
+     r' \1'))]
 _CURRENCY = re.compile(r'^([+-]?)\s*\\(dollar|euro|pound|yen|rupee)(?![A-Za-z])\s*')
 _COMPOUND = re.compile(
     r'(\d+)\s*' + (part := rf'(?:\\text\{{)?\s*({_LETTER}+)\s*\}}?') + r'\s*(\d+)\s*' + part)
@@ -56,9 +63,10 @@ _PLAIN = re.compile(r'[+-]?[\d.,/ ]+|[+-]?\d*\\frac\{\d+\}\{\d+\}')
 # Words that are more than the name of what is counted.
 _NOT_UNITS = re.compile(
     r'[\d;,()?]|^(?:squared|cubed)\b|或|\b(?:or|and|to|through|between|if|when|where|for|with|'
-    r'either|not|no|approximately|about|maybe|plus|minus|times|than|less|more|over|choose|mod|'
-    r'modulo|base|factorial|otherwise|oder|ou|u|half|halves|thirds?|fourths?|fifths?|sixths?|'
-    r'sevenths?|eighths?|ninths?|tenths?|hundredths?|thousandths?)\b')
+    r'either|not|no|approx|approximately|about|around|roughly|nearly|almost|maybe|perhaps|'
+    r'possibly|probably|likely|guess|guessed|wrong|unknown|plus|minus|times|than|less|more|over|'
+    r'choose|mod|modulo|base|factorial|otherwise|oder|ou|u|half|halves|thirds?|fourths?|fifths?|'
+    r'sixths?|sevenths?|eighths?|ninths?|tenths?|hundredths?|thousandths?)\b')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +107,8 @@ def contradict(a: Unit, b: Unit) -> bool:
 
 def quantity(text: str) -> Quantity:
   """A tidy value with its currency, scale and unit taken off; other words stay in the text."""
+  for pattern, new in _BRACKETS:
+    text = pattern.sub(new, text)
   if match := _COMPOUND.fullmatch(text):
     large, small = (parse_unit(match.group(g).strip().casefold()) for g in (2, 4))
     if large.powers and large.powers == small.powers:

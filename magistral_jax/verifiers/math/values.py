@@ -5,6 +5,7 @@ Each rule either decides or leaves it to the next. Texts are tidy (`answers.tidy
 
 from __future__ import annotations
 
+import itertools
 import re
 from fractions import Fraction
 
@@ -12,7 +13,7 @@ from magistral_jax.verifiers.math import answers, dates, symbolic, trees, units,
 from magistral_jax.verifiers.math.trees import Unreadable
 
 _BASED = re.compile(
-    r'\(?(?:\\text\{)?(?P<digits>-?(?=[A-Za-z.]*\d)[^\W_]+(?:\.\w+?)?)\}?\)?'
+    r'\(?(?:\\text\{)?(?P<digits>-?[^\W_]+(?:\.\w+?)?)\}?\)?'
     r'(?:_\{?(?P<base>[^\W_]+|\\text\{\w+\})\}?)?')
 _TEXT = re.compile(r'^\\text\{([^{}]*)\}$')
 _INFINITY = re.compile(r'([+-]?)\\infty ?')
@@ -43,6 +44,32 @@ def same_value(gold: str, answer: str) -> bool:
   return _same_quantity(gold, answer)
 
 
+def require(text: str) -> None:
+  """Raises Unreadable unless a text is a value by itself: words, a time, a quantity, a number."""
+  text = words.spelled_number(text)
+  if words.words(text) or dates.time(text):
+    return
+  bare = answers.compact(units.quantity(_TEXT.sub(r'\1', text)).text)
+  if _INFINITY.fullmatch(bare) or (match := _BASED.fullmatch(bare)) and _is_based(match):
+    return
+  tree = _read(bare.removesuffix('%'))
+  if trees.exact(tree) is None:
+    symbolic.value(tree)
+
+
+def real_number(text: str) -> Fraction | None:
+  """A value to over a hundred digits; None where it is no real number."""
+  tree = _read(answers.compact(units.quantity(text).text))
+  exact = trees.exact(tree)
+  return symbolic.approximation(tree) if exact is None else exact
+
+
+def congruent(a: str, b: str, modulus: str) -> bool:
+  """Whether two whole numbers differ by a multiple of a third, which is not 0."""
+  first, other, step = (trees.whole(_read(answers.compact(t))) for t in (a, b, modulus))
+  return None not in (first, other, step) and step != 0 and (first - other) % step == 0
+
+
 def _same_quantity(gold: units.Quantity, answer: units.Quantity) -> bool:
   """Whether two quantities are the same, after both are brought to the same unit."""
   texts = answers.compact(gold.text), answers.compact(answer.text)
@@ -67,7 +94,7 @@ def _same_quantity(gold: units.Quantity, answer: units.Quantity) -> bool:
   if percent[0] and answer.unit or percent[1] and gold.unit:
     return False
   bare = [t.removesuffix('%') for t in texts]
-  values = [_read(t, side) for t, side in zip(bare, ('gold', 'answer'), strict=True)]
+  values = [_read(t) for t in bare]
   scaled = [v if s == trees.number(1) else ('mul', s, v)
             for s, v in zip(scales, values, strict=True)]
   if percent[0] == percent[1]:
@@ -82,32 +109,21 @@ def _same_quantity(gold: units.Quantity, answer: units.Quantity) -> bool:
   return _same_number(*scaled, *bare)
 
 
-def _read(text: str, side: str) -> tuple:
-  """The tree of a compact value; Unreadable carries the side."""
-  try:
-    if _THOUSANDS.fullmatch(text):
-      text = text.replace(',', '')
-    if match := _SCIENTIFIC.fullmatch(text):
-      text = f'{match.group(1)}\\cdot10^{{{match.group(2)}}}'
-    if not text:
-      raise Unreadable('nothing where a value belongs')
-    return symbolic.read(text)
-  except Unreadable as e:
-    e.side = side
-    raise
+def _read(text: str) -> tuple:
+  """The tree of a compact value."""
+  if _THOUSANDS.fullmatch(text):
+    text = text.replace(',', '')
+  if match := _SCIENTIFIC.fullmatch(text):
+    text = f'{match.group(1)}\\cdot10^{{{match.group(2)}}}'
+  if not text:
+    raise Unreadable('nothing where a value belongs')
+  return symbolic.read(text)
 
 
 def _same_number(gold: tuple, answer: tuple, gold_text: str, answer_text: str) -> bool:
   """Whether two trees are the same number; the texts show which was written as a decimal."""
-  values = []
-  for side, tree in (('gold', gold), ('answer', answer)):
-    try:
-      values.append(trees.exact(tree))
-    except Unreadable as e:
-      e.side = side
-      raise
-  exact, found = values
-  if None not in values and exact == found:
+  exact, found = trees.exact(gold), trees.exact(answer)
+  if exact is not None and exact == found:
     return True
   decimal = _DECIMAL.fullmatch(gold_text)
   if decimal and exact is not None:
@@ -123,7 +139,7 @@ def _same_number(gold: tuple, answer: tuple, gold_text: str, answer_text: str) -
       tolerance *= abs(exact / plain) if plain else 0
       found = symbolic.approximation(answer) if found is None else found
       return found is not None and abs(exact - found) <= tolerance
-  return None in values and symbolic.equal(gold, answer)
+  return None in (exact, found) and symbolic.equal(gold, answer)
 
 
 def _noise(decimal: re.Match) -> Fraction | None:
@@ -148,28 +164,49 @@ def _terminates(value: Fraction) -> bool:
 def _same_in_base(gold: str, answer: str) -> bool | None:
   """Whether '2516_8' is '2516_{8}' or '2516'; None when neither text has a base."""
   found = [_BASED.fullmatch(t) for t in (gold, answer)]
-  if not any(m and m.group('base') for m in found):
-    return None
-  digits, bases = ([m and m.group(name) for m in found] for name in ('digits', 'base'))
-  bases = [b and words.spelled_number(b) for b in bases]
-  return None not in found and digits[0].casefold() == digits[1].casefold() and (
-      None in bases or bases[0] == bases[1])
+  bases = [m and m.group('base') and words.spelled_number(m.group('base')) for m in found]
+  named = next(filter(None, bases), None)
+  if None in found or named is None or not all(_is_numeral(m.group('digits'), named)
+                                               for m in found):
+    return None if not any(m and _is_based(m) for m in found) else False
+  digits = [m.group('digits').casefold() for m in found]
+  return digits[0] == digits[1] and (None in bases or bases[0] == bases[1])
+
+
+def _is_based(match: re.Match) -> bool:
+  """Whether a text that `_BASED` matches is a number with its base."""
+  return bool(match.group('base')) and _is_numeral(
+      match.group('digits'), words.spelled_number(match.group('base')))
+
+
+def _is_numeral(digits: str, base: str) -> bool:
+  """Whether a text is a number in a base; letters alone are one only where they are its digits."""
+  if re.search(r'\d', digits):
+    return True
+  # 'FF' in base 16; but x_1 and a_{16} are symbols.
+  plain = digits.lstrip('-').casefold()
+  return len(plain) > 1 and base.isdecimal() and plain.isascii() and plain.isalpha() and (
+      10 + ord(max(plain)) - ord('a') < int(base[:3]))
 
 
 def proportional(gold: tuple[str, ...], answer: tuple[str, ...]) -> bool:
-  """Whether two ratios are the same, as '3:4' and '6:8' are."""
+  """Whether two ratios are the same, as '3:4' and '6:8' are; one of zeros alone is no ratio."""
   if len(gold) != len(answer):
     return False
-  first, other = ([_read(answers.compact(t), side) for t in terms]
-                  for terms, side in ((gold, 'gold'), (answer, 'answer')))
-  return all(_same_number(('mul', g, other[0]), ('mul', a, first[0]), '', '')
-             for g, a in zip(first[1:], other[1:], strict=True))
+  first, other = ([_read(answers.compact(t)) for t in terms] for terms in (gold, answer))
+  for terms in (first, other):
+    if all(_same_number(trees.number(0), t, '', '') for t in terms):
+      raise Unreadable('a ratio of zeros')
+  pairs = list(zip(first, other, strict=True))
+  # Every pair of terms is compared: where the first ones are 0, they say nothing about the others.
+  return all(_same_number(('mul', g, b), ('mul', a, h), '', '')
+             for (g, a), (h, b) in itertools.combinations(pairs, 2))
 
 
 def difference_factor(gold: tuple[str, str], answer: tuple[str, str]) -> int:
   """The `symbolic.factor` of the differences of the sides of two equations or inequalities."""
   differences = []
-  for sides, side in ((gold, 'gold'), (answer, 'answer')):
-    left, right = (_read(answers.compact(s), side) for s in sides)
+  for sides in (gold, answer):
+    left, right = (_read(answers.compact(s)) for s in sides)
     differences.append(('add', left, ('neg', right)))
   return symbolic.factor(*differences)

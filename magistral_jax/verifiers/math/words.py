@@ -38,7 +38,12 @@ _SECOND_CHOICE = re.compile(r'\([A-J]\)|\\text\{\s*\(?[A-J]\)?\s*\}|(?<![A-Za-z]
 
 
 def words(text: str) -> str | None:
-  r"""A tidy answer in words ('Monday', '(A)', '\text{yes}') in one spelling; None for others."""
+  r"""A tidy answer in words ('Monday', '(A)', '\text{yes}') in one spelling; None for others.
+
+  Three dots are words too: '1, 2, ..., n' goes on.
+  """
+  if text == '...':
+    return text
   match = _WORDS.fullmatch(text)
   if (short := text.strip('.').casefold()) in _SHORT:
     return _SYNONYMS.get(short, short)

@@ -28,7 +28,7 @@ from magistral_jax.verifiers.math.echo import echoes
     ('Which axis is the x-axis?', 'the x-axis', 'x-axis', False, 'words'),
     ('Add 12+34.', '5', '2+3', False, 'a part of another expression'),
     ('How many apples are 3 and 4?', '7', '3+4', False, 'not in the problem word for word'),
-    ('7+12-5=?', '14', '12+7-5', False, 'a known gap: another order'),
+    ('7+12-5=?', '14', '12+7-5', True, 'another order'),
     ('', '14', '7+12-5', False, 'a problem that is not known'),
 ])
 def test_echoes(problem, gold, box, expected, why):

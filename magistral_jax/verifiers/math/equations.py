@@ -1,0 +1,89 @@
+r"""What the sides of an equation are: names, and the values that they name.
+
+    'f(-2) = -17'      the name f(-2), the value -17
+    'x_1 = x_2 = 1'    the name x_1, the value 1
+    'x + y = 3'        the name x + y, and also a relation of two unknowns
+    '2x = 10'          no name: it does not say what x is
+"""
+
+from __future__ import annotations
+
+import re
+
+from magistral_jax.verifiers.math import answers, notation
+from magistral_jax.verifiers.math.structure import Form, split
+
+_NUMBER_COMMAND = re.compile(r'\\(?:frac|sqrt|pi|cdot|times|infty|binom)(?![A-Za-z])')
+_NAMES = re.compile(r'(?!-)(?:\\?[A-Za-z]|[-+(),|\s{}\']|\\[ ,])+')
+_SEGMENT_SQUARED = re.compile(r'([A-Z]{2})\^\{2\}')
+_SUBSCRIPT = re.compile(r'_(?:\w|\{[^{}]*\})')
+_HEAD = re.compile(
+    r"(?:[A-Za-df-hj-z]|\\(?P<command>[A-Za-z]+)|\\text\{[A-Za-z ]+\})"
+    r"(?:'|\^\{(?:-1|\\prime)\}|\^\\prime)*\s*(?=\()")
+_DEEPEST = 4              # Brackets of the arguments of a name.
+
+
+def is_name(form: Form) -> bool:
+  r"""Whether a side names what the other side gives: x, f(x), f(-2), \angle ABC, (x, y), m + n."""
+  if form.kind != 'value':
+    return len(form.kind) == 2 and all(map(is_name, form.items))
+  text = _SUBSCRIPT.sub('', _SEGMENT_SQUARED.sub(r'\1', form.text))
+  if _NAMES.fullmatch(text):
+    return bool(re.search(r'(?![ei](?![A-Za-z]))[A-Za-z]', _NUMBER_COMMAND.sub('', text)))
+  return is_applied(form)
+
+
+def is_applied(form: Form) -> bool:
+  """Whether a text is a function at a point, or a sum of such: f(-2), P(X=3), f(1)+f(2)."""
+  text = _SUBSCRIPT.sub('', form.text)
+  terms = split(text, ('+', '-'))
+  return form.kind == 'value' and all(map(_is_application, terms))
+
+
+def _is_application(text: str) -> bool:
+  """Whether a text is one function at a point."""
+  head = _HEAD.match(text)
+  if not head or not text.endswith(')') or len(text) - head.end() < 3:
+    return False
+  if head['command'] and head['command'] not in notation.GREEK:
+    return False
+  arguments = text[head.end():]
+  depth = deepest = 0
+  for i, c in enumerate(arguments):
+    depth += (c == '(') - (c == ')')
+    deepest = max(deepest, depth)
+    if depth == 0 and i < len(arguments) - 1:
+      return False                     # 'f(1)(2)'
+  return depth == 0 and deepest <= _DEEPEST
+
+
+def given(form: Form) -> tuple[str, tuple[Form, ...]]:
+  """(name, values) of an equation; the name is '' where no side is a name, and all are values."""
+  sides = form.items
+  if all(re.fullmatch('[A-Z]', s.text) for s in sides):
+    return '', sides                 # Multiple choice.
+  if is_name(sides[0]):
+    name = spelling(sides[0])
+    while len(sides) > 1 and is_name(sides[0]):
+      sides = sides[1:]
+    return name, sides
+  if is_name(sides[-1]):
+    return spelling(sides[-1]), sides[:-1]
+  return '', sides
+
+
+def names_point(form: Form) -> bool:
+  """Whether a side of an equation is a function at a point that has a number in it."""
+  return any(is_applied(s) and re.search(r'\d', s.text) for s in form.items)
+
+
+def unknowns(form: Form) -> frozenset[str]:
+  """The letters and Greek letters of an equation, but for e and i."""
+  text = ' '.join(s.text for s in form.items)
+  letters = set(re.findall('[A-Za-z]', re.sub(r'\\[A-Za-z]+', ' ', text))) - {'e', 'i'}
+  return frozenset(letters | set(re.findall(r'\\([A-Za-z]+)', text)) & notation.GREEK)
+
+
+def spelling(form: Form) -> str:
+  """The compact spelling of a form and all its items."""
+  return form.kind + answers.compact(form.text) + ''.join(map(spelling, form.items))

@@ -1,0 +1,78 @@
+r"""A copied expression in other clothes is an echo; an answer that was offered is none."""
+import pytest
+
+from magistral_jax.verifiers import reward
+from magistral_jax.verifiers.math import equivalence
+from magistral_jax.verifiers.math.echo import echoes
+
+PROBLEM = 'What is 7+12-5?'
+REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_penalty=0.0,
+               language=0.0, code_reward='all')
+
+
+@pytest.mark.parametrize('box', [
+    'x=7+12-5', '7+12-5=x', 'f(1)=7+12-5', '7+12-5=7+12-5', '7+12-5=12+7-5', '7+12-5+0',
+    '0+7+12-5', '+7+12-5', '7+12+-5', '[7+12-5]', '((7+12-5))', '{7+12-5}', r'\{7+12-5\}',
+    r'\{7+12-5,7+12-5\}', r'x\in\{7+12-5\}', r'7+12-5\text{ or }7+12-5', r'7+12-5\text{ apples}',
+    r'\$7+12-5', r'7+12-5\%', r'\text{7+12-5}', r'7+12-5 \approx 3', '7+12-5.', '12+7-5', '7-5+12',
+    r'1\cdot(7+12-5)', r'\frac{7+12-5}{1}', '(7+12-5)^1', '-(-(7+12-5))', '|7+12-5|',
+    r'\lfloor 7+12-5\rfloor', r'\sqrt{(7+12-5)^2}', '2(7+12-5)/2', '7+12-5+1-1', '7.0+12-5',
+    r'\max(7+12-5)', r'\mathbf{7+12-5}', r'7+12-5 \pmod{100}', '7+12-5:1'])
+def test_a_copy_is_not_paid_whatever_it_wears(box):
+  assert equivalence.check(box, '14')[0] != 'correct' or echoes(box, '14', PROBLEM)
+  job = dict(response=rf'<think>a</think>\boxed{{{box}}}', answer='14', domain='math', n_tokens=1,
+             language='en', problem=PROBLEM)
+  assert reward.score(job, **REWARDS).parts['correct'] == 0.0
+
+
+@pytest.mark.parametrize('problem, gold, box, why', [
+    (r'Simplify $\frac{12}{16}$.', r'\frac34', r'\frac{12}{16}', 'a fraction to be reduced'),
+    ('Simplify the ratio 12:16.', '3:4', '12:16', 'a ratio to be reduced'),
+    ('Write $2x-y+3=0$ in slope form.', 'y=2x+3', '2x-y+3=0', 'an equation'),
+    (r'Write $[1,2]\cup[2,3]$ as one.', '[1,3]', r'[1,2]\cup[2,3]', 'a union'),
+    (r'Write $\mathbb{R}\setminus[0,1]$ as a union.', r'(-\infty,0)\cup(1,\infty)',
+     r'\mathbb{R}\setminus[0,1]', 'a difference'),
+    (r'Compute $\begin{vmatrix}1&2\\3&4\end{vmatrix}$.', '-2',
+     r'\begin{vmatrix}1&2\\3&4\end{vmatrix}', 'a determinant'),
+    (r'Compute $2\begin{pmatrix}1\\1\end{pmatrix}$.', r'\begin{pmatrix}2\\2\end{pmatrix}',
+     r'2\begin{pmatrix}1\\1\end{pmatrix}', 'a matrix with a factor'),
+    (r'Reduce $17 \pmod 5$.', r'2 \pmod 5', r'17 \pmod 5', 'a residue'),
+    ('Expand $(x+1)(x+2)$.', 'x^2+3x+2', '(x+2)(x+1)', 'factors in another order'),
+    ('Factor x^2+3x+2.', '(x+1)(x+2)', '2+3x+x^2', 'terms in another order'),
+    ('(a) 7+12-5 (b) 9', '14', r'0\cdot 3+7+12-5', 'an idle term'),
+    (r'Evaluate $\log_2 8$.', '3', r'\log_2(8)', 'a function'),
+    ('Which number is 7+12-5 and even?', '14', '7+12-5', 'nothing is offered'),
+    ('Which is equal to $7+12-5$: $14$, $15$ or $16$?', '14', '7+12-5', 'others are offered'),
+    ('What is $7+12-5$, in simplest form?', '14', '7+12-5', 'a comma offers nothing'),
+])
+def test_other_copies(problem, gold, box, why):
+  assert equivalence.check(box, gold)[0] == 'correct', 'without the problem it would be right'
+  assert echoes(box, gold, problem), why
+
+
+@pytest.mark.parametrize('problem, gold, box, why', [
+    (r'Which is larger, $\sqrt2/2$ or $1/2$?', r'\frac{\sqrt2}{2}', r'\sqrt2/2', 'the same tree'),
+    (r'Which is larger, $\frac{1}{\sqrt2}$ or $\frac12$?', r'\frac{\sqrt2}{2}',
+     r'\frac{1}{\sqrt2}', 'it was offered'),
+    ('Which of 2/4 and 1/3 is larger?', '0.5', '2/4', 'offered with "and"'),
+    ('Is 2/4 more than 1/3? Give the larger.', '0.5', '2/4', 'offered with "than"'),
+    ('Which of 2^{10}, 3^5 or 5^4 is largest?', '1024', '2^{10}', 'offered with commas'),
+    ('What is the larger of 2^10 and 10^3?', '1024', '2^{10}', 'in plain text'),
+    (r'Compare $\sin 60^\circ$ and $\frac12$; give the larger.', r'\frac{\sqrt3}{2}',
+     r'\sin 60^\circ', 'offered with a function'),
+    (r'A side is $2\sqrt3$ long. How long is another side of the square?', r'\sqrt{12}',
+     r'2\sqrt3', 'nothing is left to be worked out in it'),
+    (r'An angle is $\frac{3\pi}{4}$. What is it?', r'0.75\pi', r'\frac{3\pi}{4}', 'the same'),
+    (r'Let $\phi=\frac{1+\sqrt5}{2}$. Name it.', r'\frac12+\frac{\sqrt5}{2}',
+     r'\frac{1+\sqrt5}{2}', 'the same'),
+    ('What is 7+12-5?', '14', '19-5', 'a step of the way'),
+    ('What is 7+12-5?', '14', '7+12-5=14', 'worked out behind the copy'),
+    ('What is x if x=5?', '5', 'x=5', 'a number is an answer'),
+    ('Name the line y=2x+1.', '2x+1', 'y=2x+1', 'the gold itself'),
+    ('Write $x^2+1$ in standard form.', 'x^2+1', '1+x^2', 'the gold in another order'),
+    (r'Simplify $\frac{x^2-1}{x-1}$.', 'x+1', '1+x', 'worked out'),
+    ('Which point, (1,2) or (3,4/2), is on the line?', '(3,2)', '(3,4/2)', 'a point'),
+])
+def test_what_is_the_answer_is_no_copy(problem, gold, box, why):
+  assert equivalence.check(box, gold)[0] == 'correct', why
+  assert not echoes(box, gold, problem), why
