@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import shlex
-import tempfile
+import sys
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -26,6 +26,7 @@ ACTIONS = {
 }
 # The part of the config that every job overrides.
 ON_CLUSTER = ('--config.runtime.mode=ray', '--config.runtime.address=auto')
+PACKER = ROOT / 'launch/package.py'
 # The part of the repository that is copied to the machines.
 CODE = ('magistral_jax', 'configs', 'setup.py', 'pyproject.toml', 'README.md')
 
@@ -88,9 +89,8 @@ def make_job(line: CommandLine, name: str, overrides: Sequence[str], trainers: i
   command = shlex.join([
       'python', '-m', 'magistral_jax.train', f'--config={_path(line)}', *overrides, *ON_CLUSTER,
       f'--config.runtime.trainers={trainers}', f'--workdir={mounted(line.flags.workdir)}'])
-  archive = os.path.join(tempfile.gettempdir(), f'{name}.tgz')
-  upload = ('tar', 'czf', archive, '--exclude=__pycache__', '-C', str(ROOT), *CODE)
-  return Job(name, line.flags.workdir, command, upload, archive)
+  pack = (sys.executable, str(PACKER), *CODE)
+  return Job(name, line.flags.workdir, command, pack)
 
 
 def deleting(argv: Sequence[str], action: str) -> str:
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument('--tier', default='spot', choices=['spot', 'reserved', 'on-demand'])
   parser.add_argument('--reservation', default='', help='tpu7x: name of the reservation')
   parser.add_argument('--backend', default='gcloud', choices=['gcloud', 'gke'])
-  parser.add_argument('--image', default='', help='gke: an image with magistral_jax[tpu,cluster]')
+  parser.add_argument('--image', default='', help='gke: an image with magistral_jax')
   parser.add_argument('--service_account', default='default',
                       help='gke: a Kubernetes service account that may use the bucket')
   parser.add_argument('--wait_hours', type=float, default=24.0, help='for slices to be active')

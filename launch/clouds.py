@@ -13,10 +13,13 @@ from collections.abc import Sequence
 
 from launch.slices import GENERATIONS, Slice
 
-ACTIVE, WAITING, LOST, MISSING = 'ACTIVE', 'WAITING', 'LOST', 'MISSING'
+# A slice that is preempted or fails is LOST, and still there; only a deletion makes it MISSING.
+ACTIVE, WAITING, LOST = 'ACTIVE', 'WAITING', 'LOST'
+DELETING, MISSING = 'DELETING', 'MISSING'
 # States of queued resources that count as lost; a preempted one becomes SUSPENDED.
 QUEUED_STATES = {
-    'ACTIVE': ACTIVE, 'SUSPENDING': LOST, 'SUSPENDED': LOST, 'FAILED': LOST, 'DELETING': LOST}
+    'ACTIVE': ACTIVE, 'SUSPENDING': LOST, 'SUSPENDED': LOST, 'FAILED': LOST,
+    'DELETING': DELETING}
 TPU7X_IMAGE = ('--image-family=ubuntu-accel-2404-amd64-tpu-tpu7x',
                '--image-project=ubuntu-os-accelerator-images')
 LABEL = 'magistral'          # Its value names topology and tier of the request.
@@ -89,7 +92,7 @@ class QueuedResources:
             '--format=value(name.basename())']
 
   def state(self, one: Slice, answer: str) -> str:
-    """ACTIVE, WAITING or LOST, from the output of `describe`."""
+    """ACTIVE, WAITING, LOST or DELETING, from the output of `describe`."""
     return QUEUED_STATES.get(answer.strip(), WAITING)
 
   def list_machines(self, one: Slice) -> list[str]:
@@ -158,7 +161,7 @@ class InstanceGroups:
 
   def describe(self, one: Slice) -> list[str]:
     return ['gcloud', 'compute', 'instance-groups', 'managed', 'list-instances', one.name,
-            *self.rental.flags, '--format=value(instance.basename(),instanceStatus)']
+            *self.rental.flags, '--format=value(instance.basename(),instanceStatus,currentAction)']
 
   def list(self) -> list[str]:
     return ['gcloud', 'compute', 'instance-groups', 'managed', 'list',
@@ -166,7 +169,11 @@ class InstanceGroups:
             '--format=value(name)']
 
   def state(self, one: Slice, answer: str) -> str:
-    states = [line.split()[-1] for line in answer.splitlines() if line.strip()]
+    # An empty column has no text between its tabs.
+    rows = [[*line.split('\t'), '', ''][:3] for line in answer.splitlines() if line.strip()]
+    states = [status for _, status, _ in rows]
+    if rows and all(action == 'DELETING' for _, _, action in rows):
+      return DELETING
     if any(state in ('STOPPING', 'SUSPENDED', 'TERMINATED', 'STOPPED') for state in states):
       return LOST
     ready = len(states) == one.machines and set(states) == {'RUNNING'}

@@ -1,23 +1,29 @@
 """One Ray cluster on the machines of the active slices: install, start, join, join again.
 
 The head of the cluster is the first machine of the trainer's slice. Machines have a Ray resource of
-their role: {"trainer": 1}, or {"sampler": 1, "verifier": 1}.
+their role: {"trainer": 1}, or {"sampler": 1, "verifier": 1}. All of them have the code of one
+submission: the archive in the bucket that its hash names.
 """
 from __future__ import annotations
 
-import re
+import collections
+import dataclasses
+import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from launch.clouds import ACTIVE
+from launch import machine
+from launch.clouds import ACTIVE, MISSING
 from launch.fleet import Fleet
-from launch.job import Job
-from launch.machine import install_script, nodes_script, start_script, stop_script
+from launch.job import Job, Submission
 from launch.shell import CommandError
 from launch.slices import Slice
 
 INSTALL_S, SSH_S = 1800, 300         # Seconds that an installation and another script may take.
 SSH_ATTEMPTS = 5
+DOWN_LOOKS = 3                       # So many looks must agree that a Ray that was started is down.
+MOST_ATTEMPTS = 20                   # To bring a machine back, half a minute and more each.
 
 
 class RayCluster:
@@ -31,6 +37,8 @@ class RayCluster:
     self._fleet, self._job, self._poll_s = fleet, job, poll_s
     self._joined: dict[Slice, list[tuple[str, str]]] = {}   # With their machines.
     self._silent: set[str] = set()     # Addresses that the last look did not find in the cluster.
+    self._attempts: collections.Counter[Slice] = collections.Counter()   # That failed, in a row.
+    self.code = ''                     # Hash of the code that every machine gets.
 
   @property
   def members(self) -> dict[Slice, list[tuple[str, str]]]:
@@ -42,59 +50,114 @@ class RayCluster:
     """Takes the cluster for gone: `bring_up` will start it anew on all slices."""
     self._joined.clear()
 
-  def bring_up(self, slices: Sequence[Slice]) -> None:
-    """Installs where nothing is installed, and makes one Ray cluster of these slices."""
-    alive = self._alive()
+  def pack(self, *, upload: bool) -> str:
+    """Packs the working tree, copies it into the bucket if asked; the hash that names it."""
+    shell = self._fleet.shell
+    # A folder of its own: a name that others can guess in a shared folder can be theirs.
+    with tempfile.TemporaryDirectory() as folder:
+      archive = 'code.tgz' if shell.dry else os.path.join(folder, 'code.tgz')
+      code = shell.run([*self._job.pack, archive], timeout_s=SSH_S, answer='HASH').strip()
+      if upload:
+        shell.run(['gcloud', 'storage', 'cp', archive, self._job.archive(code)],
+                  timeout_s=INSTALL_S)
+    return code
+
+  def submitted(self) -> tuple[Submission | None, str]:
+    """What the head was given to run, None if that is not known; the state of that job."""
+    return self._patiently([self._fleet.trainer], self._ask)
+
+  def note(self, submission: Submission) -> None:
+    """Notes on the head what it is given to run, which ends other windows that prepare it."""
+    self._patiently([self._fleet.trainer],
+                    lambda: self.on_head(machine.keep_record_script(submission)))
+
+  def job_state(self, workdir: str = '') -> str:
+    """PENDING, RUNNING, a state of machine.ENDED, or MISSING.
+
+    Args:
+      workdir: of the job, if it is another than is asked for.
+    """
+    job = dataclasses.replace(self._job, workdir=workdir) if workdir else self._job
+    answer = self.on_head(machine.job_state_script(job))
+    return MISSING if self._fleet.shell.dry else machine.job_state(answer)
+
+  def bring_up(self, slices: Sequence[Slice], *, anew: bool) -> bool:
+    """Makes one Ray cluster of these slices; whether its head was started, without any job.
+
+    Args:
+      anew: start Ray on all of them, whatever runs there.
+    """
+    alive = set() if anew else self._alive()
     found = {one: self._fleet.machines(one) for one in slices
              if alive and one not in self._fleet.renewed}
-    self._joined = {one: machines for one, machines in found.items()
-                    if alive.issuperset(address for _, address in machines)}
-    # Without the trainer's slice there is no head that others could have joined.
+    # The head is the trainer's slice: another machine of it that is silent can join again.
+    self._joined = {one: machines for one, machines in found.items() if alive.issuperset(
+        address for _, address in machines[:1 if one == self._fleet.trainer else None])}
+    # Without the head there is nothing that others could have joined.
     if self._fleet.trainer not in self._joined:
       self._joined.clear()
     fresh = [one for one in slices if one not in self._joined]
     if fresh:
       self.add(fresh)
+    return self._fleet.trainer in fresh
 
   def add(self, slices: Sequence[Slice]) -> None:
-    """Installs on slices and lets them join; with the trainer's among them Ray starts anew."""
-    self._install(slices)
+    """Installs on slices and lets them join; with the trainer's among them Ray starts anew.
+
+    A sampler's slice that cannot join is reported. After MOST_ATTEMPTS it is condemned.
+
+    Raises:
+      CommandError: the trainer's slice cannot join, or no sampler's has.
+    """
     trainer = self._fleet.trainer
-    machines = {one: self._fleet.machines(one)
-                for one in {trainer: 0} | dict.fromkeys(slices)}
-    (head, address), *others = machines[trainer]
-    joining = {one: machines[one] for one in slices}
-    self._stop_ray(joining)
-    if trainer in slices:
-      script = start_script('trainer', '', self._job)
-      self._fleet.shell.run_together(self._fleet.cloud.ssh(trainer, [head], script),
-                                     timeout_s=SSH_S)
-      joining[trainer] = others
-    self._start_workers(joining, address)
-    self._joined.update({one: machines[one] for one in slices})
-    self._fleet.renewed.difference_update(slices)
+    try:
+      machines = self._patiently(slices, lambda: self._join(slices))
+    except CommandError as error:
+      if self._fleet.state(trainer) != ACTIVE:
+        raise
+      alive = self._nodes()
+      listed = {one: self._fleet.machines(one) for one in slices
+                if self._fleet.state(one) == ACTIVE}
+      machines = {one: named for one, named in listed.items()
+                  if alive.issuperset(address for _, address in named)}
+      whole = self.members | machines
+      if trainer not in whole or len(whole) < 2:
+        raise
+      self._fleet.shell.say(f'{error}')
+      self._count([one for one in listed if one not in machines], SSH_ATTEMPTS)
+    self._joined.update(machines)
+    self._fleet.renewed.difference_update(machines)
+    for one in machines:
+      self._attempts.pop(one, None)
 
   def rejoin(self) -> None:
-    """Starts Ray again on machines of active slices that two looks did not find in the cluster.
+    """Installs and starts Ray again on machines that two looks did not find in the cluster.
 
-    The head gives up a machine that it cannot reach for half a minute, whose Ray then ends.
+    The head gives up a machine that it cannot reach for half a minute, whose Ray then ends. One
+    that was rebooted has neither Ray nor the bucket. A slice whose machines do not come back in
+    MOST_ATTEMPTS is condemned.
     """
-    alive = self._alive()
-    members = self.members
-    silent = {one: [machine for machine in machines[one is self._fleet.trainer:]
-                    if machine[1] not in alive]
-              for one, machines in members.items() if alive}
-    again = {one: [machine for machine in machines if machine[1] in self._silent]
+    alive, members = self._nodes(), self.members
+    if not alive:   # The head itself is down, which the state of the job shows.
+      return
+    silent = {one: [named for named in machines[one == self._fleet.trainer:]
+                    if named[1] not in alive] for one, machines in members.items()}
+    again = {one: [named for named in machines if named[1] in self._silent]
              for one, machines in silent.items()}
     self._silent = {address for machines in silent.values() for _, address in machines}
+    for one in members:
+      if not silent[one]:
+        self._attempts.pop(one, None)
     names = [f'{one.name} ({address})' for one, machines in again.items()
              for _, address in machines]
     if names:
       self._fleet.shell.say(f'{", ".join(names)} left the Ray cluster: starting Ray there again')
-      try:
-        self._stop_ray(again)
-        self._start_workers(again, members[self._fleet.trainer][0][1])
-      except CommandError as error:   # Still out of reach; the job goes on without it.
+      self._count([one for one, machines in again.items() if machines], 1)
+      head = members[self._fleet.trainer][0][1]
+      try:   # In one script: one machine that does not answer does not hold up the others.
+        self._run(again, lambda one: '; '.join([
+            self._install(one), machine.stop_script(self._job), self._start(one, head)]), INSTALL_S)
+      except CommandError as error:   # Still out of reach, or booting; the job goes on without it.
         self._fleet.shell.say(f'{error}')
 
   def on_head(self, script: str) -> str:
@@ -106,13 +169,49 @@ class RayCluster:
     trainer = self._fleet.trainer
     return self._fleet.cloud.ssh(trainer, [self._fleet.machines(trainer)[0][0]], script)[0]
 
-  def _install(self, slices: Sequence[Slice]) -> None:
-    shell = self._fleet.shell
-    shell.run(self._job.upload, timeout_s=INSTALL_S)
-    shell.run(['gcloud', 'storage', 'cp', self._job.archive, self._job.code], timeout_s=INSTALL_S)
-    self._patiently(slices, lambda: self._ssh_all(
-        {one: self._fleet.machines(one) for one in slices}, lambda one: install_script(self._job),
-        INSTALL_S))
+  def _ask(self) -> tuple[Submission | None, str]:
+    submission = Submission.from_json(self.on_head(machine.record_script()))
+    return submission, self.job_state(submission.workdir if submission else '')
+
+  def _join(self, slices: Sequence[Slice]) -> dict[Slice, list[tuple[str, str]]]:
+    """Installs on slices and starts Ray on them, on the head first; their machines."""
+    trainer, install = self._fleet.trainer, self._install
+    machines = {one: self._fleet.machines(one) for one in {trainer: 0} | dict.fromkeys(slices)}
+    (head, address), *others = machines[trainer]
+    joining = {one: machines[one] for one in slices}
+    if trainer in slices:   # It leaves the versions of its packages to the others.
+      self._run({trainer: [(head, address)]}, install, INSTALL_S)
+      self._run(joining | {trainer: others}, install, INSTALL_S)
+    else:
+      self._run(joining, install, INSTALL_S)
+    self._run(joining, lambda one: machine.stop_script(self._job), SSH_S)
+    if trainer in slices:
+      self._run({trainer: [(head, address)]}, lambda one: self._start(one, ''), SSH_S)
+      joining[trainer] = others
+    self._run(joining, lambda one: self._start(one, address), SSH_S)
+    return {one: machines[one] for one in slices}
+
+  def _install(self, one: Slice) -> str:
+    return machine.install_script(self._job, self.code)
+
+  def _start(self, one: Slice, head: str) -> str:
+    return machine.start_script(one.role, head, self._job)
+
+  def _run(self, machines: Mapping[Slice, list], script: Callable[[Slice], str],
+           timeout_s: float) -> None:
+    """Runs script(slice) on the machines of each slice, all at the same time."""
+    ssh = self._fleet.cloud.ssh
+    commands = [argv for one, named in machines.items() if named
+                for argv in ssh(one, [worker for worker, _ in named], script(one))]
+    self._fleet.shell.run_together(commands, timeout_s=timeout_s)
+
+  def _count(self, slices: Sequence[Slice], attempts: int) -> None:
+    """Counts failed attempts of slices; those with too many are condemned."""
+    for one in slices:
+      self._attempts[one] += attempts
+      if self._attempts[one] >= MOST_ATTEMPTS:
+        del self._attempts[one]
+        self._fleet.condemn(one, f'its machines did not join in {MOST_ATTEMPTS} attempts')
 
   def _patiently(self, slices: Sequence[Slice], act: Callable):
     """act(), tried several times: fresh machines refuse keys for a minute or so."""
@@ -130,19 +229,14 @@ class RayCluster:
     trainer = self._fleet.trainer
     if self._fleet.shell.dry or trainer in self._fleet.renewed:
       return set()
-    answer = self._patiently([trainer], lambda: self.on_head(nodes_script(self._job)))
-    return set(re.findall(r'"node_ip": *"([^"]+)"', answer))
+    found: set[str] = set()
+    for look in range(DOWN_LOOKS):
+      time.sleep(self._poll_s if look else 0)
+      found = self._patiently([trainer], self._nodes)
+      if found:
+        break
+    return found
 
-  def _stop_ray(self, machines: Mapping[Slice, list]) -> None:
-    self._ssh_all(machines, lambda one: stop_script(self._job), SSH_S)
-
-  def _start_workers(self, machines: Mapping[Slice, list], head: str) -> None:
-    self._ssh_all(machines, lambda one: start_script(one.role, head, self._job), SSH_S)
-
-  def _ssh_all(self, machines: Mapping[Slice, list], script: Callable[[Slice], str],
-               timeout_s: float) -> None:
-    """Runs script(slice) on the machines of each slice, all at the same time."""
-    ssh = self._fleet.cloud.ssh
-    commands = [argv for one, named in machines.items() if named
-                for argv in ssh(one, [worker for worker, _ in named], script(one))]
-    self._fleet.shell.run_together(commands, timeout_s=timeout_s)
+  def _nodes(self) -> set[str]:
+    """Addresses of the machines in the Ray cluster; none if Ray is down on the head."""
+    return machine.nodes(self.on_head(machine.nodes_script(self._job)))

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from launch import clouds, jobset, paths, slices
 from launch.arguments import deleting, job_name, make_job, parse
+from launch.claim import DeletedError, NotInChargeError
 from launch.fleet import Fleet, RequestRefusedError
 from launch.job import Job, bucket_of
 from launch.launcher import Launcher
@@ -28,12 +29,13 @@ from magistral_jax.experiment.values import check_limits
 def run(flags: argparse.Namespace, launcher: Launcher, shell: Shell, delete: str) -> int:
   """Runs the job to its end; the exit status.
 
-  However it ends, the slices are deleted, or the user is told that they go on costing.
+  However it ends, the slices are deleted, or the user is told that they go on costing. Those of
+  another job, or of a job that another window has taken over, are left alone.
 
   Args:
     delete: the command that deletes the slices.
   """
-  over = False
+  over, ours = False, True
   try:
     end = launcher.run()
     shell.say(f'the job has {end.lower()}')
@@ -43,17 +45,34 @@ def run(flags: argparse.Namespace, launcher: Launcher, shell: Shell, delete: str
     print(f'failed: {error}', file=sys.stderr)
     over = not launcher.working()
     return 1
+  except NotInChargeError as error:
+    ours = isinstance(error, DeletedError)
+    raise
   finally:
-    left = [f'all slices of {flags.name}']
-    try:
-      if over and flags.afterwards == 'delete':
-        delete_found(flags, launcher.fleet, shell)
-        left = []
-      else:
-        left = [one.name for one in launcher.fleet.found()]
-    finally:
-      if left:
-        shell.say(f'{", ".join(left)}: this goes on costing until you run\n{delete}')
+    if ours:
+      leave(flags, launcher, shell, delete, over=over)
+
+
+def leave(flags: argparse.Namespace, launcher: Launcher, shell: Shell, delete: str, *,
+          over: bool) -> None:
+  """Deletes the slices if the job is over, or tells the user that they go on costing.
+
+  They are left to another window if that is in charge of them.
+  """
+  left = [f'all slices of {flags.name}']
+  try:
+    if over and flags.afterwards == 'delete':
+      launcher.claim.check()
+      delete_found(flags, launcher.fleet, shell)
+      left = []
+    else:
+      left = [one.name for one in launcher.fleet.found()]
+  except NotInChargeError as error:
+    left = []
+    shell.say(f'{error}')
+  finally:
+    if left:
+      shell.say(f'{", ".join(left)}: this goes on costing until you run\n{delete}')
 
 
 def delete_found(flags: argparse.Namespace, fleet: Fleet, shell: Shell) -> bool:
@@ -124,8 +143,8 @@ def prepare(argv: Sequence[str]):
                          flags.reservation)
   cloud = clouds.choose(wanted, rental)
   if flags.backend == 'gke' and flags.action in ('create', 'run') and not flags.image:
-    raise ValueError("--image='' must name an image with magistral_jax[tpu,cluster] in its "
-                     'Python.')
+    raise ValueError("--image='' must name an image with magistral_jax and its extras "
+                     '[tpu,cluster], as launch/README.md says.')
   return flags, wanted, job, cloud, named
 
 

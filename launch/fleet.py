@@ -5,6 +5,7 @@
        +---- delete <---- lost --------+     preempted or failed
 
 It asks the cloud for the state of a slice each time and remembers only what the cloud cannot tell.
+A slice that is gone without having been lost was deleted by its owner, and is not asked for again.
 """
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ import re
 import time
 from collections.abc import Collection, Sequence
 
-from launch.clouds import ACTIVE, LOST, MISSING
+from launch.claim import Claim, DeletedError
+from launch.clouds import ACTIVE, DELETING, LOST, MISSING, WAITING
+from launch.job import Job
 from launch.shell import CommandError, Shell
 from launch.slices import Slice
 
@@ -36,34 +39,42 @@ class Fleet:
 
   Args:
     cloud: QueuedResources or InstanceGroups.
-    name: of the job; the names of its slices begin with it.
+    job: its name begins the names of its slices.
+    claim: is read before a slice is asked for.
     poll_s: seconds between two looks.
     wait_s: seconds that slices have to become active.
   """
 
-  def __init__(self, cloud, slices: Sequence[Slice], name: str, shell: Shell, *, poll_s: float,
-               wait_s: float):
+  def __init__(self, cloud, slices: Sequence[Slice], job: Job, claim: Claim, shell: Shell, *,
+               poll_s: float, wait_s: float):
     self.cloud, self.slices, self.shell = cloud, list(slices), shell
     self.trainer, *self.samplers = self.slices
     self.renewed: set[Slice] = set()     # Asked for, and since then not in the Ray cluster.
     self.granted: set[Slice] = set()     # Active at some time since they were asked for.
-    self.given_up: set[Slice] = set()    # Samplers whose request failed.
-    self._name, self._poll_s, self._wait_s = name, poll_s, wait_s
+    self.given_up: dict[Slice, str] = {}   # Samplers whose request failed, and why.
+    self.deleted: set[Slice] = set()     # Samplers that were deleted elsewhere.
+    self._condemned: set[Slice] = set()  # Active for the cloud, but of no use.
+    self._name, self._claim, self._poll_s, self._wait_s = job.name, claim, poll_s, wait_s
 
   def state(self, one: Slice, *, answer: str = ACTIVE) -> str:
-    """ACTIVE, WAITING, LOST or MISSING.
+    """ACTIVE, WAITING, LOST, DELETING or MISSING.
 
     Args:
       answer: the state that a dry run assumes; '' for MISSING.
     """
     described = self.shell.run(self.cloud.describe(one), timeout_s=ASK_S, tolerate=GONE,
-                               answer=answer)
+                               otherwise=MISSING, answer=answer)
     if self.shell.dry:
       return answer or MISSING
-    state = self.cloud.state(one, described) if described.strip() else MISSING
+    state = MISSING if described == MISSING else self.cloud.state(one, described)
     if state == ACTIVE:
       self.granted.add(one)
-    return state
+    return LOST if state == ACTIVE and one in self._condemned else state
+
+  def condemn(self, one: Slice, why: str) -> None:
+    """Takes an active slice for lost, so that it is replaced."""
+    self._condemned.add(one)
+    self.shell.say(f'{one.name} is of no use any more and will be replaced: {why}')
 
   def request(self, *, whole: bool, in_use: Collection[Slice]) -> None:
     """Asks for all slices that are missing or lost.
@@ -73,15 +84,35 @@ class Fleet:
       in_use: slices that the job runs on, which are lost when they are not active.
     Raises:
       RequestRefusedError: a slice is needed and cannot be asked for.
+      DeletedError: the trainer's slice was deleted elsewhere.
       CommandError: a slice of this name exists that was asked for otherwise.
     """
     states = {one: self.state(one, answer='') for one in self.slices}
     for one, state in states.items():   # Before anything is asked for.
-      if state not in (LOST, MISSING):
+      if one in self.granted:
+        self.heed(one, state)
+      if state in (ACTIVE, WAITING):
         self._compare(one)
     for one, state in states.items():
-      if state in (LOST, MISSING) or (one in in_use and state != ACTIVE):
+      if one not in self.deleted and (
+          state in (LOST, DELETING, MISSING) or (one in in_use and state != ACTIVE)):
         self.renew(one, state, needed=whole or one == self.trainer)
+
+  def heed(self, one: Slice, state: str) -> bool:
+    """Whether a slice that was there has been deleted elsewhere; it is then not asked for again.
+
+    Raises:
+      DeletedError: it is the trainer's, without which there is no job.
+    """
+    if state not in (DELETING, MISSING):
+      return False
+    if one == self.trainer:
+      raise DeletedError(f'{one.name} was deleted elsewhere: nothing is rented again.')
+    if one not in self.deleted:
+      self.deleted.add(one)
+      self.shell.say(f'{one.name} was deleted elsewhere: it is not asked for again, and the job '
+                     f'goes on without it')
+    return True
 
   def renew(self, one: Slice, state: str, *, needed: bool = False) -> None:
     """Deletes the remains of a slice and asks for it again.
@@ -91,9 +122,12 @@ class Fleet:
       needed: whether the job cannot run without it; else a refusal is only reported.
     Raises:
       RequestRefusedError: the slice is needed and cannot be asked for.
+      NotInChargeError: the job was deleted or taken over elsewhere.
     """
-    for kept in (self.granted, self.given_up):
+    self._claim.check()
+    for kept in (self.granted, self._condemned):
       kept.discard(one)
+    self.given_up.pop(one, None)
     self.renewed.add(one)
     if state != MISSING:
       self.shell.say(f'{one.name} is lost: deleting its remains')
@@ -109,10 +143,15 @@ class Fleet:
       if needed:
         raise RequestRefusedError(str(error)) from None
       self.give_up(one, str(error))
+    try:
+      self._claim.check()
+    except DeletedError:   # By a `delete` that did not see this slice.
+      self._change(self.cloud.delete(one))
+      raise
 
   def give_up(self, one: Slice, why: str) -> None:
     """Stops asking for a sampler's slice; the job runs without it."""
-    self.given_up.add(one)
+    self.given_up[one] = why
     self.shell.say(f'the request for {one.name} failed, and the job goes on without it: {why}')
 
   def wait(self, *, whole: bool) -> list[Slice]:
@@ -122,6 +161,7 @@ class Fleet:
       whole: wait for all of them; else for the trainer's and one sampler's.
     Raises:
       JobLostError: a slice was lost after it had been active.
+      DeletedError: the trainer's slice was deleted elsewhere.
       RequestRefusedError: the request for a needed slice failed, or was not filled in time.
     """
     deadline = time.monotonic() + self._wait_s
@@ -134,12 +174,17 @@ class Fleet:
       active = [one for one in self.slices if states[one.name] == ACTIVE]
       if len(active) == len(states) or not whole and len(active) > 1 and self.trainer in active:
         return active
-      failed = [one for one in self.slices if states[one.name] == LOST or one in self.given_up]
+      for one in self.slices:   # Once may be a list of the cloud that is behind.
+        if one not in self.given_up and shown.get(one.name) == states[one.name]:
+          self.heed(one, states[one.name])
+      failed = [one for one in self.slices
+                if states[one.name] == LOST or one in self.given_up or one in self.deleted]
       for one in failed:
-        if one in self.granted:
+        if one in self.granted and one not in self.deleted:
           raise JobLostError(f'{one.name} was lost while others were waited for')
         if whole or one == self.trainer or not set(self.samplers).difference(failed):
-          raise RequestRefusedError(f'the request for {one.name} failed: {WHY}')
+          why = 'it was deleted elsewhere' if one in self.deleted else self.given_up.get(one, WHY)
+          raise RequestRefusedError(f'the request for {one.name} failed: {why}')
       if time.monotonic() > deadline:
         raise RequestRefusedError(
             f'slices are not active after {self._wait_s / 3600:.1f} hours: {states}')
@@ -157,10 +202,13 @@ class Fleet:
 
   def delete(self) -> list[Slice]:
     """Deletes all slices of this job, and returns them; checkpoints and logs stay in the bucket."""
-    found = self.found()
-    # All at the same time: one that cannot be deleted does not spare the others.
-    for commands in zip(*map(self.cloud.delete, found), strict=True):
-      self.shell.run_together(commands, timeout_s=CHANGE_S, tolerate=GONE)
+    try:
+      self._claim.release()   # First: a window that watches elsewhere must not rent them again.
+    finally:
+      found = self.found()
+      # All at the same time: one that cannot be deleted does not spare the others.
+      for commands in zip(*map(self.cloud.delete, found), strict=True):
+        self.shell.run_together(commands, timeout_s=CHANGE_S, tolerate=GONE)
     return found
 
   def machines(self, one: Slice) -> list[tuple[str, str]]:

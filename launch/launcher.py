@@ -7,6 +7,9 @@
 When a sampler's slice is lost the job goes on without it, and the new slice joins. When the
 trainer's is lost, so is the job: Ray is started again everywhere, and the same command with the
 same workdir goes on from the newest checkpoint in the bucket.
+
+A job that runs is never ended for a question that was not answered, nor for another job: `run`
+takes it up if it is the same command in the same workdir, and ends otherwise.
 """
 from __future__ import annotations
 
@@ -15,14 +18,16 @@ import time
 from collections.abc import Sequence
 
 from launch import machine
+from launch.claim import Claim, NotInChargeError
 from launch.clouds import ACTIVE, LOST, MISSING
 from launch.cluster import RayCluster
 from launch.fleet import WHY, Fleet, JobLostError, RequestRefusedError
-from launch.job import Job
+from launch.job import Job, Submission
 from launch.shell import CommandError, Shell
 from launch.slices import Slice
 
 MOST_FAILURES = 10                   # So many failed looks in a row are no passing fault.
+RUNNING = ('PENDING', 'RUNNING')     # States of a job that has not ended.
 
 
 class Launcher:
@@ -38,30 +43,46 @@ class Launcher:
   def __init__(self, cloud, slices: Sequence[Slice], job: Job, shell: Shell, *, poll_s: float,
                wait_s: float, recoveries: int):
     self._job, self._shell, self._poll_s, self._left = job, shell, poll_s, recoveries
-    self.fleet = Fleet(cloud, slices, job.name, shell, poll_s=poll_s, wait_s=wait_s)
+    self.claim = Claim(job, cloud.rental, shell)
+    self.fleet = Fleet(cloud, slices, job, self.claim, shell, poll_s=poll_s, wait_s=wait_s)
     self._cluster = RayCluster(self.fleet, job, poll_s=poll_s)
 
-  def create(self, *, whole: bool = True) -> list[Slice]:
-    """Asks for slices that are missing or lost, and waits; those that are active.
+  def create(self) -> list[Slice]:
+    """Asks for slices that are missing or lost, and waits until all are active; all of them.
 
-    Args:
-      whole: wait for all of them; else for what a job needs, the trainer's and one sampler's.
     Raises:
       RequestRefusedError: a request failed, or was not filled in time.
+      NotInChargeError: the workdir is that of another job, or the job was deleted elsewhere.
       CommandError: a slice of this name exists that was asked for otherwise.
     """
+    self.claim.join()
+    return self._have(whole=True)
+
+  def _have(self, *, whole: bool) -> list[Slice]:
+    """As `create`; unless `whole`, what a job needs is enough: the trainer's and one sampler's."""
     self.fleet.request(whole=whole, in_use=self._cluster.members)
     return self.fleet.wait(whole=whole)
 
   def run(self) -> str:
-    """Runs the job to its end, over as many losses as `recoveries` allows; how it ended."""
+    """Runs the job to its end, over as many losses as `recoveries` allows; how it ended.
+
+    Raises:
+      NotInChargeError: another job of this name runs, or this one was deleted or taken over
+        elsewhere.
+      RequestRefusedError: slices cannot be had.
+      CommandError: a command failed, or no recovery is left.
+    """
+    known = None
+    if self.fleet.state(self.fleet.trainer, answer='') == ACTIVE:
+      known = self._running()   # Before anything is rented for a job that cannot be.
+    self.claim.take()
     while True:
       try:
-        self._cluster.bring_up(self.create(whole=False))
-        if self.job_state() not in ('PENDING', 'RUNNING'):
-          self._submit()
+        active = self._have(whole=False)
+        self.claim.check()
+        self._start(active, *(known or self._running()))
         return self._watch()
-      except RequestRefusedError:
+      except (RequestRefusedError, NotInChargeError):
         raise
       except CommandError as error:
         # A slice that is preempted while it is being set up shows as a failed command.
@@ -69,6 +90,7 @@ class Launcher:
             self.fleet.state(one) == ACTIVE for one in self.fleet.granted.copy()):
           raise
         self._spend(str(error))
+      known = None
 
   def status(self) -> list[tuple[str, str]]:
     """(name, state) of every slice, and of the job if the trainer's slice is active."""
@@ -76,7 +98,7 @@ class Launcher:
                                   if one not in self.fleet.slices]
     rows = [(one.name, self.fleet.state(one)) for one in slices]
     if rows[0][1] == ACTIVE:
-      rows.append((f'job {self._job.name}', self.job_state()))
+      rows.append((f'job {self._job.name}', self._cluster.submitted()[1]))
     return rows
 
   def logs(self) -> None:
@@ -91,24 +113,69 @@ class Launcher:
     """Whether the job runs, or may run: true where it cannot be asked."""
     try:
       return (self.fleet.state(self.fleet.trainer) == ACTIVE
-              and self.job_state() in ('PENDING', 'RUNNING'))
+              and self._cluster.submitted()[1] in RUNNING)
     except CommandError:
       return True
 
-  def job_state(self) -> str:
-    """PENDING, RUNNING, a state of machine.ENDED, or MISSING."""
-    answer = self._cluster.on_head(machine.job_state_script(self._job))
-    return machine.job_state(answer) or MISSING
+  def _running(self) -> tuple[Submission | None, bool]:
+    """What the head was given to run, None if that is not known; whether it runs.
 
-  def _submit(self) -> None:
-    self._cluster.on_head(machine.forget_job_script(self._job))
-    self._cluster.on_head(machine.submit_job_script(self._job))
+    Raises:
+      NotInChargeError: it runs, and is another job than is asked for.
+    """
+    submission, state = self._cluster.submitted()
+    runs, name = state in RUNNING, self._job.name
+    if not runs or not submission:
+      return submission, runs
+    if submission.workdir.rstrip('/') != self._job.folder:
+      raise NotInChargeError(
+          f'{name} runs the job of --workdir={submission.workdir}, and goes on: `stop` it first '
+          f'with that workdir, or choose another --name.')
+    difference = submission.difference(self._submission())
+    if difference:
+      raise NotInChargeError(
+          f'{name} runs another job than is asked for, {difference}, and goes on: take it up with '
+          f'its own arguments, `stop` it first, or choose another --name.')
+    return submission, runs
+
+  def _submission(self) -> Submission:
+    return Submission(self._job.folder, self._job.command, self._cluster.code)
+
+  def _start(self, active: Sequence[Slice], found: Submission | None, runs: bool) -> None:
+    """Takes up the job if it runs; otherwise submits it, with the same code on all machines.
+
+    Args:
+      found, runs: as `_running` returned them.
+    """
+    if runs and not found:
+      self._shell.say(f'{self._job.name} left no note of its code: slices that join get that of '
+                      f'the working tree')
+    self._choose_code(found if runs else None)
+    wanted = self._submission()
+    # What is not known to be of this code and workdir is installed and started anew.
+    anew = not runs and (not found or (found.workdir, found.code) != (wanted.workdir, wanted.code))
+    if found or not runs:
+      self._cluster.note(wanted)
+    if self._cluster.bring_up(active, anew=anew) or not runs:
+      self._cluster.on_head(machine.forget_job_script(self._job))
+      self._cluster.on_head(machine.submit_job_script(self._job, wanted))
+
+  def _choose_code(self, running: Submission | None) -> None:
+    """Chooses the code of all machines, once: that of the job that runs, or the working tree's."""
+    if self._cluster.code:
+      return
+    code = self._cluster.pack(upload=not running)
+    if running and running.code != code:
+      self._shell.say(f'{self._job.name} runs other code ({running.code[:12]}) than the working '
+                      f'tree has ({code[:12]}): it goes on with its own, on all machines')
+    self._cluster.code = running.code if running else code
 
   def _watch(self) -> str:
     """Follows the job until it ends, while samplers are lost and replaced; how it ended.
 
     Raises:
       JobLostError: the trainer's slice or the head of Ray is gone.
+      NotInChargeError: the job was deleted or taken over elsewhere.
       CommandError: nothing could be asked for MOST_FAILURES looks.
     """
     logs = self._follow()
@@ -117,6 +184,7 @@ class Launcher:
       while not self._shell.dry:
         time.sleep(self._poll_s)
         try:
+          self.claim.check()
           state = self._look()
           missed = missed + 1 if state == MISSING else 0
           if missed > 1:   # Once may be a passing fault.
@@ -128,7 +196,7 @@ class Launcher:
             self._tend(one)
           self._cluster.rejoin()
           failures = 0
-        except JobLostError:
+        except (JobLostError, NotInChargeError):
           raise
         except CommandError:   # A passing fault of the network, or a slice that is just dying.
           failures += 1
@@ -144,11 +212,14 @@ class Launcher:
     """The state of the job.
 
     Raises:
-      JobLostError: the trainer's slice is gone, or the job failed while slices were lost.
+      DeletedError: the trainer's slice was deleted elsewhere.
+      JobLostError: the trainer's slice is lost, or the job failed while slices were lost.
     """
-    if self.fleet.state(self.fleet.trainer) != ACTIVE:
+    trainer = self.fleet.state(self.fleet.trainer)
+    self.fleet.heed(self.fleet.trainer, trainer)
+    if trainer != ACTIVE:
       raise JobLostError(f'{self.fleet.trainer.name} is lost, and the job with it')
-    state = self.job_state()
+    state = self._cluster.job_state()
     if state == 'FAILED':   # By a fault of its own, or because its slices are being lost.
       time.sleep(self._poll_s)
       if any(self.fleet.state(one) != ACTIVE for one in self._cluster.members):
@@ -161,12 +232,12 @@ class Launcher:
   def _tend(self, one: Slice) -> None:
     """Asks for a sampler's slice again if it is lost, and lets it join if it is new."""
     state = self.fleet.state(one)
-    if one in self.fleet.given_up:
+    if one in self.fleet.given_up or self.fleet.heed(one, state):
       return
     joined = one in self._cluster.members
     if state == LOST and one not in self.fleet.granted:   # Asking again would not help.
       self.fleet.give_up(one, WHY)
-    elif joined and state != ACTIVE or state in (LOST, MISSING):
+    elif joined and state != ACTIVE or state == LOST:
       self._spend(f'{one.name} is lost; the job goes on without it')
       self.fleet.renew(one, state)
     elif not joined and state == ACTIVE:

@@ -25,20 +25,22 @@ class Shell:
   dry = False
 
   def run(self, argv: Sequence[str], *, timeout_s: float, tolerate: Sequence[str] = (),
-          answer: str = '') -> str:
+          otherwise: str = '', answer: str = '') -> str:
     """Runs a command; its standard output.
 
     Args:
       tolerate: words, in small letters; a command that fails with one of them in its errors counts
-        as having printed nothing.
+        as having printed `otherwise`.
       answer: the output that a dry run assumes.
     Raises:
       CommandError: the command failed in another way, or took longer than `timeout_s`.
     """
-    return self.run_together([argv], timeout_s=timeout_s, tolerate=tolerate, answer=answer)[0]
+    return self.run_together([argv], timeout_s=timeout_s, tolerate=tolerate, otherwise=otherwise,
+                             answer=answer)[0]
 
   def run_together(self, commands: Sequence[Sequence[str]], *, timeout_s: float,
-                   tolerate: Sequence[str] = (), answer: str = '') -> list[str]:
+                   tolerate: Sequence[str] = (), otherwise: str = '',
+                   answer: str = '') -> list[str]:
     """Runs several commands at the same time, as `run`, and waits for all before it raises."""
     deadline = time.monotonic() + timeout_s
     started: list[subprocess.Popen] = []
@@ -51,7 +53,7 @@ class Shell:
         if status and not any(words in error.lower() for words in tolerate):
           errors.append(f'{shlex.join(argv)}\nfailed with status {status}:\n'
                         f'{(output + error)[-4000:].strip()}')
-        outputs.append(output if not status else '')
+        outputs.append(output if not status else otherwise)
     except BaseException:   # Control-C does not reach commands, which have their own sessions.
       for process in started:
         self.end(process)
@@ -109,7 +111,7 @@ class DryShell(Shell):
   """A shell that prints commands as bash takes them, and assumes that each succeeds."""
   dry = True
 
-  def run_together(self, commands, *, timeout_s, tolerate=(), answer=''):
+  def run_together(self, commands, *, timeout_s, tolerate=(), otherwise='', answer=''):
     for argv in commands:
       print(shlex.join(argv))
     return [answer for _ in commands]

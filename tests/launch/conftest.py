@@ -42,6 +42,20 @@ class PlayedShell(Shell):
 
 
 @pytest.fixture
+def elsewhere(monkeypatch):
+  """elsewhere(act) lets act() happen once, when the output of a job is followed."""
+  follow = PlayedShell.follow
+
+  def happen(act):
+    def acting(self, argv):
+      monkeypatch.setattr(PlayedShell, 'follow', follow)
+      act()
+      return follow(self, argv)
+    monkeypatch.setattr(PlayedShell, 'follow', acting)
+  return happen
+
+
+@pytest.fixture
 def cloud(cloud_of_processes, monkeypatch):
   """As `cloud_of_processes`, without processes."""
   monkeypatch.setattr(command, 'Shell', PlayedShell)
@@ -61,15 +75,17 @@ def cloud_of_processes(tmp_path, monkeypatch):
   monkeypatch.setattr(arguments, 'CODE', ('pyproject.toml',))
 
   def play(script, *argv, action='run', pod=POD, becomes='ACTIVE', never=(), refusals=0,
-           refused='', **kept):
+           refused='', unlisted=(), **kept):
     if not world.exists():
       world.write_text(json.dumps(dict(
           slices={}, machines={'small-trainer': 2}, script=script, becomes=becomes,
-          never=dict(never), refused=refused, job='', stuck='', asked=0,
-          submitted=0, refusals=refusals, log=[], created=0, bucket=['gs://bucket/problems.jsonl'],
+          never=dict(never), refused=refused, job='', stuck='', asked=0, deaf=0, vanish='',
+          unlisted=list(unlisted), unreachable=False,
+          submitted=0, refusals=refusals, log=[], created=0,
+          objects={'gs://bucket/problems.jsonl': '{}'},
           made={'instance-templates': {}, 'resource-policies': {}})))
     elif kept or script:
-      kept |= dict(script=script, refused=refused, never=dict(never))
+      kept |= dict(script=script, refused=refused, never=dict(never), unlisted=list(unlisted))
       world.write_text(json.dumps(json.loads(world.read_text()) | kept))
     status = command.main([action, *pod, *CLOUD, '--poll_s=0.01', '--afterwards=keep', *argv])
     return status, json.loads(world.read_text())

@@ -3,17 +3,22 @@
 The world is a JSON file: what exists, how often each slice was looked at, what was asked, and the
 script: what happens when the job's state is asked for the n-th time, such as
 {"2": "preempt small-sampler-1", "4": "succeed"}; "fail NAME" is a failure by a preemption, "cut
-NAME" a network that fails for a while. Requests become ACTIVE, or the state that `becomes` and, by
-name, `never` give.
+NAME" a network that fails for a while, "reboot NAME" a machine that comes back without Ray and
+mounts, "break NAME" one that does not come back, "remove NAME" a slice deleted by hand. Requests
+become ACTIVE, or the state that `becomes` and, by name, `never` give. `deaf` counts questions to
+Ray that fail ("deafen 3"), `unlisted` has addresses that Ray does not see, `vanish` names a slice
+at whose creation the claim on the workdir ends. A job ends by itself when it was asked often.
 tpu7x is rented in another way, so a slice can also be a group of machines.
 """
 import fcntl
+import hashlib
 import json
 import os
 import re
 import sys
 
 LOOKS_UNTIL_ACTIVE = 2
+MOST_QUESTIONS = 300
 
 
 def lookup(world, name):
@@ -28,8 +33,16 @@ def create(world, name, flags):
     sys.exit(f'ERROR: {name} already exists')
   world['created'] += 1
   world['slices'][name] = dict(
-      state='WAITING_FOR_RESOURCES', looks=0, installed=False, ray='', net=world['created'],
+      state='WAITING_FOR_RESOURCES', looks=0, installed=False, mounted=False, code='', broken=False,
+      record='', job='', token='', ray='', net=world['created'],
       label=next((f.rpartition('=')[2] for f in flags if f.startswith('--labels=')), ''))
+
+
+def make_slice(world, name, flags):
+  create(world, name, flags)
+  if name == world['vanish']:
+    world['objects'] = {path: text for path, text in world['objects'].items()
+                        if not path.endswith('launch.json')}
 
 
 def look(world, name):
@@ -44,7 +57,7 @@ def queued_resources(world, action, name, flags):
   if action == 'create':
     if name == world['refused']:
       sys.exit('ERROR: Quota exceeded')
-    create(world, name, flags)
+    make_slice(world, name, flags)
   elif action == 'describe' and 'labels' in flag(flags, 'format'):
     print(lookup(world, name)['label'])
   elif action == 'list':
@@ -66,14 +79,15 @@ def group(world, action, name, flags):
     assert f'--template={name}' in flags and name in world['made']['instance-templates']
     policy = [flag for flag in flags if flag.startswith('--workload-policy=')]
     assert (name in world['made']['resource-policies']) == bool(policy)
-    create(world, name, flags)
+    make_slice(world, name, flags)
   elif action == 'list':
     assert flag(flags, 'zones') == 'us-east5-a' and flag(flags, 'format') == 'value(name)'
     print('\n'.join(world['slices']))
   elif action == 'list-instances':
-    state = {'ACTIVE': 'RUNNING', 'SUSPENDED': 'TERMINATED'}.get(look(world, name), 'STAGING')
+    columns = {'ACTIVE': 'RUNNING\tNONE', 'SUSPENDED': 'TERMINATED\tNONE',
+               'DELETING': 'STOPPING\tDELETING'}.get(look(world, name), 'STAGING\tCREATING')
     for machine in machines(world, name):
-      print(f'{machine}\t{state}')
+      print(f'{machine}\t{columns}')
   elif action == 'delete':
     lookup(world, name)
     del world['slices'][name]
@@ -112,39 +126,76 @@ def flag(flags, name):
   return next(f.partition('=')[2] for f in flags if f.startswith(f'--{name}='))
 
 
-def ssh(world, name, script):
+def ssh(world, name, script, first):
+  """Runs a script on machines of a slice, which the first stands for."""
   one = lookup(world, name)
-  if one['state'] != 'ACTIVE':
+  if one['state'] != 'ACTIVE' or one['broken']:
     sys.exit('ERROR: ssh: connect to host: Connection timed out')
   if world['refusals']:
     world['refusals'] -= 1
     sys.exit('ERROR: Permission denied (publickey).')
   if 'uv pip install' in script:
-    one['installed'] = True
-  if 'ray stop' in script:
+    install(world, one, script)
+  if 'job.json.new' in script:
+    one['record'] = re.search(r"printf %s '(.*?)' > \S+/job\.json\.new", script)[1]
+  elif 'cat ~/magistral_jax/job.json' in script and 'job submit' not in script:
+    print(one['record'])
+  if 'ray stop' in script and first:
     one['ray'] = ''
   if 'ray start' in script:
-    assert one['installed'], 'Ray is started where nothing is installed'
-    if '--head' in script:
-      one['ray'], world['job'] = 'head', ''
-    elif one['ray'] != 'head':
-      assert any(other['ray'] == 'head' for other in world['slices'].values()), 'no head to join'
-      one['ray'] = 'worker'
-  if 'ray list nodes' in script:
-    nodes = [dict(node_ip=address, state='ALIVE') for other, two in world['slices'].items()
-             if two['ray'] and two['state'] == 'ACTIVE' for address in addresses(world, other)]
-    print(json.dumps(nodes) if one['ray'] == 'head' else 'down')
+    start_ray(world, one, script)
+  if 'ray list nodes' in script or 'job status' in script:
+    ask_ray(world, one, script)
   if 'job submit' in script:
+    assert hashlib.sha256(one['record'].encode()).hexdigest() in script, 'another is noted'
     world['job'] = 'RUNNING'
     world['submitted'] += 1
   if 'job delete' in script:
     world['job'] = ''
   if 'job stop' in script:
     world['job'] = 'STOPPED'
-  if 'job status' in script:
-    job_status(world)
   if 'job logs' in script:
     print(f'line of the job, attempt {world["submitted"]}')
+
+
+def install(world, one, script):
+  """The archive that the script names is on the machine, and the bucket is mounted."""
+  archive = re.search(r'storage cp (\S+/code/(\w+)\.tgz)', script)
+  assert archive[1] in world['objects'], f'{archive[1]} is not in the bucket'
+  one.update(installed=True, mounted=True, code=archive[2])
+
+
+def token(script):
+  return re.search(r'RAY_AUTH_TOKEN_PATH=(\S+)', script)[1]
+
+
+def start_ray(world, one, script):
+  assert one['installed'], 'Ray is started where nothing is installed'
+  if not one['mounted']:
+    sys.exit(f'ERROR: {token(script)} does not exist: no such token')
+  if '--head' in script:
+    one['ray'], one['token'], world['job'] = 'head', token(script), ''
+  elif one['ray'] != 'head':
+    assert any(other['ray'] == 'head' for other in world['slices'].values()), 'no head to join'
+    one['ray'] = 'worker'
+
+
+def ask_ray(world, one, script):
+  """Nodes or the state of the job, as far as Ray runs and answers."""
+  if one['ray'] != 'head':
+    print('down')
+  elif token(script) != one['token']:
+    sys.exit('ERROR: 401: the token does not match')
+  elif world['deaf']:
+    world['deaf'] -= 1
+    sys.exit('ERROR: the request has timed out')
+  elif 'job status' in script:
+    job_status(world)
+  else:
+    print(json.dumps([
+        dict(node_ip=address, state='ALIVE') for other, two in world['slices'].items()
+        if two['ray'] and two['state'] == 'ACTIVE' for address in addresses(world, other)
+        if address not in world['unlisted']]))
 
 
 def job_status(world):
@@ -160,15 +211,44 @@ def job_status(world):
       world['slices'][name]['state'] = 'ACTIVE'
     elif what == 'cut':       # For so long that Ray gives it up.
       world['slices'][name]['ray'] = ''
+    elif what in ('reboot', 'break'):
+      world['slices'][name].update(ray='', mounted=False, broken=what == 'break')
+      if 'trainer' in name:
+        world['job'] = ''
+        sys.exit('ERROR: ssh: connection closed by remote host')
+    elif what == 'remove':
+      world['slices'][name]['state'] = 'DELETING'
+    elif what == 'deafen':
+      world['deaf'] = int(name)
     elif what in ('succeed', 'fail', 'stop'):
       world['job'] = {'succeed': 'SUCCEEDED', 'fail': 'FAILED', 'stop': 'STOPPED'}[what]
       if name:
         world['slices'][name]['state'] = 'SUSPENDED'
+    if world['asked'] > MOST_QUESTIONS:
+      world['job'] = 'FAILED'
   print({'': "RuntimeError: Request failed with status code 404: Job x does not exist.",
          'SUCCEEDED': "SUCC cli.py:67 -- \x1b[32mJob 'x' succeeded\x1b[39m",
          'FAILED': "ERR cli.py:75 -- \x1b[31mJob 'x' failed\x1b[39m\nStatus message: RUNNING",
          'STOPPED': "WARN cli.py:85 -- \x1b[33mJob 'x' was stopped\x1b[39m",
          }.get(world['job'], f"INFO cli.py:92 -- Status for job 'x': {world['job']}"))
+
+
+def storage(world, action, paths):
+  """The bucket: {address: text}, of archives their size alone."""
+  if world['unreachable']:
+    sys.exit('ERROR: HTTPError 503: the bucket is not available')
+  if action == 'cp':
+    with open(paths[0], 'rb') as file:
+      content = file.read()
+    world['objects'][paths[1]] = (
+        f'{len(content)} bytes' if paths[1].endswith('.tgz') else content.decode())
+  elif paths[0] not in world['objects']:
+    sys.exit(f'ERROR: (gcloud.storage.{action}) The following URLs matched no objects or files:\n'
+             f'-{paths[0]}')
+  elif action == 'cat':
+    print(world['objects'][paths[0]], end='')
+  elif action == 'rm':
+    del world['objects'][paths[0]]
 
 
 def main(argv):
@@ -190,11 +270,8 @@ def play(world, argv):
   flags = [a for a in argv if a.startswith('--')]
   words = [a for a in argv if not a.startswith('--')]
   try:
-    if words[:2] == ['storage', 'cp']:
-      assert os.path.exists(words[2])
-    elif words[:2] == ['storage', 'ls']:
-      if words[2] not in world['bucket']:
-        sys.exit('ERROR: (gcloud.storage.ls) One or more URLs matched no objects.')
+    if words[0] == 'storage':
+      storage(world, words[1], words[2:])
     elif words[:3] == ['compute', 'tpus', 'queued-resources']:
       queued_resources(world, *[*words[3:5], ''][:2], flags)
     elif words[:4] == ['compute', 'tpus', 'tpu-vm', 'describe']:
@@ -202,7 +279,7 @@ def play(world, argv):
       assert flag(flags, 'format').endswith('(networkEndpoints[].ipAddress)')
       print(one_column(flags, addresses(world, words[4])))
     elif words[:4] == ['compute', 'tpus', 'tpu-vm', 'ssh']:
-      ssh(world, words[4], flag(flags, 'command'))
+      ssh(world, words[4], flag(flags, 'command'), flag(flags, 'worker')[0] in 'a0')
     elif words[:3] == ['compute', 'instance-groups', 'managed']:
       group(world, *[*words[3:5], ''][:2], flags)
     elif words[:2] in (['compute', 'instance-templates'], ['compute', 'resource-policies']):
@@ -212,7 +289,8 @@ def play(world, argv):
       for machine, address in zip(machines(world, name), addresses(world, name), strict=True):
         print(f'{machine}\t{address}')
     elif words[:2] == ['compute', 'ssh']:
-      ssh(world, words[2].rpartition('-h')[0], flag(flags, 'command'))
+      name, _, machine = words[2].rpartition('-h')
+      ssh(world, name, flag(flags, 'command'), machine == '0')
     else:
       sys.exit(f'ERROR: unknown command {argv}')
   finally:

@@ -1,4 +1,4 @@
-"""Command lines of the launcher: pods of each way of renting."""
+"""Command lines of the launcher, for pods of each way of renting, and what the cloud was asked."""
 import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -13,3 +13,8 @@ IRONWOOD = [
     for text in POD]
 FLAT = [text.replace('v5p:2x2x1', 'v6e:2x2').replace('v5p:2x2x2', 'v6e:2x4')
         for text in POD]
+
+
+def count(world, words):
+  """How many commands had these words."""
+  return sum(words in line for line in world['log'])

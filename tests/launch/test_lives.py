@@ -4,7 +4,7 @@ import os
 import pytest
 
 from launch import command
-from tests.launch.pods import CLOUD, IRONWOOD, POD
+from tests.launch.pods import CLOUD, IRONWOOD, POD, count
 
 
 def test_files_are_in_the_bucket_and_named_as_the_machines_see_them(cloud, capfd):
@@ -17,10 +17,6 @@ def test_files_are_in_the_bucket_and_named_as_the_machines_see_them(cloud, capfd
   submitted = next(line for line in said.splitlines() if 'job submit' in line)
   assert '--config.data.jsonl.path=/mnt/gcs/bucket/problems.jsonl' in submitted
   assert 'gs:' not in submitted
-
-
-def count(world, words):
-  return sum(words in line for line in world['log'])
 
 
 @pytest.mark.parametrize('pod, kind', [(POD, 'queued-resources'), (IRONWOOD, 'managed')],

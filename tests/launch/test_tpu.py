@@ -6,7 +6,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 
 import ml_collections
 import pytest
@@ -34,7 +33,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ])
 def test_every_command_is_printed(name, argv, capsys):
   assert command.main([*argv, '--dry_run']) == 0
-  said = capsys.readouterr().out.replace(str(ROOT), '$ROOT').replace(tempfile.gettempdir(), '/tmp')
+  said = capsys.readouterr().out.replace(sys.executable, 'python').replace(str(ROOT), '$ROOT')
   golden = HERE / 'golden' / f'{name}.txt'
   if os.environ.get('MAGISTRAL_WRITE_GOLDEN'):
     golden.write_text(said, 'utf-8')
@@ -130,9 +129,9 @@ def test_a_config_must_travel_with_the_code(tmp_path, capsys):
 
 
 def test_scripts_for_machines_are_bash():
-  job = Job('small', 'gs://bucket/runs/small', 'python -m x', ('true',), 'x.tgz')
-  assert mounted(job.workdir) == '/mnt/gcs/bucket/runs/small'
-  for script in (install_script(job), start_script('trainer', '', job),
+  job = Job('small', 'gs://bucket/runs/small/', 'python -m x', ('true',))
+  assert mounted(job.folder) == '/mnt/gcs/bucket/runs/small'
+  for script in (install_script(job, 'c0de'), start_script('trainer', '', job),
                  start_script('sampler', 'h', job)):
     done = subprocess.run(['bash', '-n', '-c', script], timeout=20, capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -143,7 +142,12 @@ def test_scripts_for_machines_are_bash():
     ('small-trainer-a1b2\tRUNNING\nsmall-trainer-c3d4\tSTAGING\n', clouds.WAITING),
     ('small-trainer-a1b2\tRUNNING\n', clouds.WAITING),
     ('small-trainer-a1b2\t\nsmall-trainer-c3d4\t\n', clouds.WAITING),
-    ('small-trainer-a1b2\tRUNNING\nsmall-trainer-c3d4\tTERMINATED\n', clouds.LOST)])
+    ('small-trainer-a1b2\tRUNNING\nsmall-trainer-c3d4\tTERMINATED\n', clouds.LOST),
+    ('small-trainer-a1b2\tRUNNING\tNONE\nsmall-trainer-c3d4\tSTOPPING\tNONE\n', clouds.LOST),
+    ('small-trainer-a1b2\t\tCREATING\nsmall-trainer-c3d4\t\tCREATING\n', clouds.WAITING),
+    ('small-trainer-a1b2\tSTOPPING\tDELETING\nsmall-trainer-c3d4\t\tDELETING\n',
+     clouds.DELETING),
+    ('', clouds.WAITING)])
 def test_a_group_is_active_when_all_its_machines_run(answer, state):
   groups = clouds.InstanceGroups(clouds.Rental('p', 'us-central1-c', 'spot', 1.0))
   assert groups.state(Slice('small-trainer', 'trainer', 'tpu7x', '2x2x2'), answer) == state

@@ -1,0 +1,86 @@
+"""Questions that fail end no job; machines that fail come back, or are replaced."""
+import pytest
+
+from tests.launch.pods import IRONWOOD, POD, count
+
+
+def rays(world):
+  return {name: one['ray'] for name, one in world['slices'].items()}
+
+
+TOGETHER = {'small-trainer': 'head', 'small-sampler-0': 'worker', 'small-sampler-1': 'worker'}
+
+
+@pytest.mark.parametrize('failures', [1, 3])
+def test_questions_that_fail_do_not_end_a_job_that_is_taken_up(cloud, failures):
+  cloud({'2': 'stop'})
+  status, world = cloud({'3': 'succeed'}, job='RUNNING', asked=0, deaf=failures, log=[])
+  assert status == 0 and world['submitted'] == 1 and rays(world) == TOGETHER
+
+
+def test_a_ray_that_never_answers_ends_the_run_and_not_the_job(cloud, capfd):
+  cloud({'2': 'stop'})
+  status, world = cloud({}, '--afterwards=delete', job='RUNNING', deaf=1000)
+  assert status == 1 and 'the request has timed out' in capfd.readouterr().err
+  assert world['job'] == 'RUNNING' and rays(world) == TOGETHER and len(world['slices']) == 3
+
+
+@pytest.mark.parametrize('failures, ends', [(9, 0), (1000, 1)])
+def test_questions_that_fail_while_a_job_is_watched_do_not_end_it(cloud, failures, ends):
+  status, world = cloud({'2': f'deafen {failures}', '4': 'succeed'}, '--afterwards=delete')
+  assert status == ends and world['submitted'] == 1
+  assert (world['job'], len(world['slices'])) == (('RUNNING', 3) if ends else ('SUCCEEDED', 0))
+
+
+def test_a_machine_that_ray_does_not_see_for_a_while_does_not_end_a_job(cloud):
+  cloud({'2': 'stop'})
+  status, world = cloud({'4': 'succeed'}, job='RUNNING', asked=0, unlisted=['10.0.1.1'])
+  assert status == 0 and world['submitted'] == 1
+
+
+@pytest.mark.parametrize('pod', [POD, IRONWOOD], ids=['v5p', 'tpu7x'])
+def test_a_sampler_that_was_rebooted_joins_again(cloud, capfd, pod):
+  status, world = cloud({'2': 'reboot small-sampler-1', '6': 'succeed'}, pod=pod)
+  assert status == 0 and world['submitted'] == 1 and rays(world) == TOGETHER
+  assert world['created'] == 3 and world['slices']['small-sampler-1']['mounted']
+  assert capfd.readouterr().out.count('left the Ray cluster') == 1
+
+
+@pytest.mark.parametrize('pod', [POD, IRONWOOD], ids=['v5p', 'tpu7x'])
+def test_a_job_whose_trainer_was_rebooted_is_taken_up_again(cloud, pod):
+  status, world = cloud({'2': 'reboot small-trainer', '6': 'succeed'}, pod=pod)
+  assert status == 0 and world['submitted'] == 2 and rays(world) == TOGETHER
+  assert world['created'] == 3
+
+
+@pytest.mark.parametrize('pod', [POD, IRONWOOD], ids=['v5p', 'tpu7x'])
+def test_a_sampler_that_does_not_come_back_is_replaced(cloud, capfd, pod):
+  status, world = cloud({'2': 'break small-sampler-1', '60': 'succeed'}, pod=pod)
+  said = capfd.readouterr().out
+  assert status == 0 and world['submitted'] == 1 and rays(world) == TOGETHER
+  assert world['created'] == 4 and said.count('small-sampler-1 is of no use any more') == 1
+
+
+def test_a_trainer_of_which_a_machine_does_not_come_back_is_replaced(cloud, capfd):
+  # The addresses of the slice that replaces it are others.
+  status, world = cloud({'60': 'succeed'}, unlisted=['10.0.1.1'])
+  said = capfd.readouterr().out
+  assert status == 0 and world['submitted'] == 2 and rays(world) == TOGETHER
+  assert world['created'] == 4 and 'small-trainer is of no use any more' in said
+
+
+def test_a_sampler_that_never_joins_is_replaced_and_holds_up_no_other(cloud, capfd):
+  world = cloud({'1': 'succeed'})[1]
+  world['slices']['small-sampler-1'] |= dict(broken=True, ray='')
+  status, world = cloud({'9': 'succeed'}, slices=world['slices'], asked=0)
+  assert status == 0 and world['submitted'] == 2 and rays(world) == TOGETHER
+  assert count(world, 'create small-sampler-1') == 2
+  assert 'small-sampler-1 is of no use any more' in capfd.readouterr().out
+
+
+def test_a_job_without_any_sampler_that_joins_does_not_begin(cloud, capfd):
+  slices = cloud({}, action='create')[1]['slices']
+  for name in ('small-sampler-0', 'small-sampler-1'):
+    slices[name]['broken'] = True
+  status, world = cloud({}, slices=slices)
+  assert status == 1 and world['submitted'] == 0 and 'timed out' in capfd.readouterr().err
