@@ -12,7 +12,7 @@ import shutil
 from magistral_jax import tokens
 from magistral_jax.models.formats import checkpoint, gguf, workdir
 from magistral_jax.models.formats.export import write_json
-from magistral_jax.models.formats.huggingface_config import read_json
+from magistral_jax.models.formats.fields import read_json
 from magistral_jax.tokens import ends
 
 TOKENIZER = ('tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json',

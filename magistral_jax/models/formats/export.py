@@ -78,8 +78,10 @@ def write_huggingface(weights: reading.Weights, config: ModelConfig, folder: pat
       f'model-{i + 1:05}-of-{len(files):05}.safetensors' for i in range(len(files))]
   for name, part in zip(names, files, strict=True):
     _write_file(folder / name, part, weights, form)
-  # The index of an earlier, larger export would mislead.
+  # What an earlier export of another size left would mislead.
   (folder / huggingface.INDEX).unlink(missing_ok=True)
+  if len(files) > 1:
+    (folder / huggingface.SINGLE).unlink(missing_ok=True)
   if len(files) > 1:
     file_of = {t.name: name for name, part in zip(names, files, strict=True) for t in part}
     write_json(folder / huggingface.INDEX, dict(

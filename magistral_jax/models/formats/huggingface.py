@@ -1,7 +1,7 @@
 """Hugging Face folders: their files, and the names of the tensors.
 
     folder/config.json
-    folder/model.safetensors                  or several, with model.safetensors.index.json
+    folder/model.safetensors                  or, without it, those in model.safetensors.index.json
 
 The classes that can be read are MistralForCausalLM and LlamaForCausalLM, which compute the same
 function here, MixtralForCausalLM, and, with Pixtral's image tower, LlavaForConditionalGeneration
@@ -16,7 +16,8 @@ import numpy as np
 
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import layout, reading, safetensors
-from magistral_jax.models.formats.huggingface_config import kept, parse, read_json
+from magistral_jax.models.formats.fields import read_json
+from magistral_jax.models.formats.huggingface_config import kept, parse
 
 DESCRIPTION = 'config.json'
 INDEX = 'model.safetensors.index.json'
@@ -94,7 +95,9 @@ def fields(path: str) -> dict:
 
 def has_weights(path: str) -> bool:
   """Whether a folder holds tensors in this layout."""
-  return any((pathlib.Path(path) / name).exists() for name in (SINGLE, INDEX))
+  folder = pathlib.Path(path)
+  return any((folder / name).exists() for name in (SINGLE, INDEX)) or (
+      read_json(folder / DESCRIPTION).get('transformers_weights') is not None)
 
 
 def open_weights(path: str, config: ModelConfig) -> reading.FileWeights:
@@ -142,15 +145,27 @@ def _drop_tied_head(source: safetensors.Files, head: str, embed: str) -> None:
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-  if not (folder / INDEX).exists():
-    if not (folder / SINGLE).exists():
-      pickled = sorted(folder.glob('*.bin'))
-      raise ValueError(f'{folder}: there is neither {SINGLE} nor {INDEX}' + (
-          f': {pickled[0].name} is a pickle, which can run any program and is never opened.'
-          if pickled else '.'))
+  """The files of a folder's tensors, in the order in which transformers looks for them.
+
+  These are the file or the index that config.json names as `transformers_weights`, else
+  model.safetensors, which an index that an earlier export left does not overrule, else the index.
+  """
+  named = read_json(folder / DESCRIPTION).get('transformers_weights')
+  if named is not None:
+    if not isinstance(named, str) or pathlib.Path(named).name != named:
+      raise ValueError(f'{folder / DESCRIPTION}: transformers_weights={named!r} must be the name '
+                       f'of a file in the folder.')
+    if not (folder / named).exists():
+      raise ValueError(f'{folder / named}: missing, although {DESCRIPTION} names it as '
+                       f'transformers_weights.')
+    if named.endswith('.json'):
+      return safetensors.indexed(folder / named)
+    return [folder / named]
+  if (folder / SINGLE).exists():
     return [folder / SINGLE]
-  files = sorted({folder / name for name in read_json(folder / INDEX)['weight_map'].values()})
-  for file in files:
-    if not file.exists():
-      raise ValueError(f'{file}: missing, although {INDEX} names it.')
-  return files
+  if (folder / INDEX).exists():
+    return safetensors.indexed(folder / INDEX)
+  pickled = sorted(folder.glob('*.bin'))
+  raise ValueError(f'{folder}: there is neither {SINGLE} nor {INDEX}' + (
+      f': {pickled[0].name} is a pickle, which can run any program and is never opened.'
+      if pickled else '.'))

@@ -1,15 +1,18 @@
 """The fields of config.json to ModelConfig and back, with transformers' defaults.
 
 A field that would change the computation and is not implemented (biases, scaled rotary positions,
-sliding windows, quantized weights) is refused by its name.
+sliding windows, attention that is not causal, layers that differ, quantized weights) is refused by
+its name. A field that is not named here changes nothing that the classes of transformers compute.
+
+Reference: configurations and models of transformers 5.24.0, whose every field was looked at.
 """
 
-import json
 import pathlib
 from collections.abc import Callable
 
 from magistral_jax.models import vision
 from magistral_jax.models.config import ModelConfig, VisionConfig
+from magistral_jax.models.formats.fields import Fields, read_json
 
 # Defaults of transformers for fields that config.json leaves out.
 DEFAULTS = {
@@ -29,11 +32,13 @@ DEFAULTS['mixtral'] = DEFAULTS['mistral'] | dict(
 WRAPPERS = {
     'llava': dict(
         image_token_index=32000, multimodal_projector_bias=True, projector_hidden_act='gelu',
-        vision_feature_layer=-2, vision_feature_select_strategy='default', spatial_merge_size=1),
+        vision_feature_layer=-2, vision_feature_select_strategy='default'),
     'mistral3': dict(
         image_token_index=10, multimodal_projector_bias=False, projector_hidden_act='gelu',
-        vision_feature_layer=-1, vision_feature_select_strategy='full', spatial_merge_size=2),
+        vision_feature_layer=-1, spatial_merge_size=2),
 }
+# Kind of the language model where text_config has no model_type.
+INNER = {'llava': 'llama', 'mistral3': 'mistral'}
 TOWER_DEFAULTS = dict(
     hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
     num_channels=3, image_size=1024, patch_size=16, hidden_act='gelu', rope_theta=1e4)
@@ -45,8 +50,13 @@ KEPT = ('bos_token_id', 'eos_token_id', 'pad_token_id', 'max_position_embeddings
 # Fields that would change the computation, and the only values that are accepted.
 ONLY = {
     'hidden_act': ('silu', 'swish'), 'attention_bias': (False, None), 'mlp_bias': (False, None),
-    'partial_rotary_factor': (1, None), 'quantization_config': (None,),
+    'partial_rotary_factor': (1, None), 'quantization_config': (None,), 'is_causal': (True,),
+    'attention_chunk_size': (None,), 'kv_sharing_modes': (None,), 'per_layer_config': (None, {}),
 }
+# Names of a layer whose attention sees every earlier token.
+FULL_ATTENTION = ('full_attention', 'attention')
+# Kinds of rotary positions that are the plain ones where their factor is 1.
+NEUTRAL_AT_ONE = ('linear', 'proportional')
 
 
 def parse(
@@ -59,114 +69,138 @@ def parse(
   Raises:
     ValueError: a field is missing or unsupported; the message names it.
   """
-  fields = read_json(file)
-  model_type = fields.get('model_type')
+  found = read_json(file)
+  model_type = found.get('model_type')
   if model_type not in (*DEFAULTS, *WRAPPERS):
     raise ValueError(f'{file}: model_type={model_type!r} is unsupported: only '
                      f'{", ".join((*DEFAULTS, *WRAPPERS))}.')
-  text, tower = fields, None
-  if model_type in WRAPPERS:
-    text = fields.get('text_config') or {}
-    if text.get('model_type') not in DEFAULTS:
-      raise ValueError(f'{file}: text_config.model_type={text.get("model_type")!r} is '
-                       f'unsupported: only {", ".join(DEFAULTS)}.')
-    text = dict(text, tie_word_embeddings=_tied(fields, text, has_head),
-                quantization_config=fields.get('quantization_config'))
-    tower = _tower(file, WRAPPERS[model_type] | fields) if vision else None
-  return ModelConfig(**_text(file, text, DEFAULTS[text['model_type']]), dtype=dtype, vision=tower)
+  if model_type in DEFAULTS:
+    text = Fields(file, found, DEFAULTS[model_type])
+    return ModelConfig(**_text(text, model_type), tied=text.flag('tie_word_embeddings'),
+                       dtype=dtype)
+  whole = Fields(file, found, WRAPPERS[model_type])
+  for key in ('quantization_config', 'per_layer_config'):
+    whole.only(key, ONLY[key])
+  inner = whole.section('text_config')
+  kind = inner.get('model_type', INNER[model_type])
+  if kind not in DEFAULTS:
+    raise ValueError(f'{file}: text_config.model_type={kind!r} is unsupported: only '
+                     f'{", ".join(DEFAULTS)}.')
+  text = Fields(file, inner, DEFAULTS[kind], 'text_config.')
+  tower = _tower(whole, model_type) if vision else None
+  return ModelConfig(**_text(text, kind), tied=_tied(whole, text, has_head), dtype=dtype,
+                     vision=tower)
 
 
-def _tower(file, fields: dict) -> VisionConfig:
+def _tower(whole: Fields, model_type: str) -> VisionConfig:
   """The image tower from the fields of the whole model."""
-  tower = TOWER_DEFAULTS | (fields.get('vision_config') or {})
-  merge, patched = fields['spatial_merge_size'], fields['model_type'] == 'mistral3'
-  for key, value, allowed in (
-      ('vision_config.model_type', tower.get('model_type'), 'pixtral'),
-      ('vision_config.hidden_act', tower['hidden_act'], 'silu'),
-      ('vision_config.num_channels', tower['num_channels'], 3),
-      ('projector_hidden_act', fields['projector_hidden_act'], 'gelu'),
-      ('vision_feature_layer', fields['vision_feature_layer'], -1),
-      ('vision_feature_select_strategy', fields['vision_feature_select_strategy'], 'full'),
-      ('spatial_merge_size', merge, max(2, merge) if patched else 1)):
-    if value != allowed:
-      raise ValueError(f'{file}: {key}={value!r} is unsupported: only {allowed!r}.')
-  heads = tower['num_attention_heads']
+  tower = Fields(whole.file, whole.section('vision_config'), TOWER_DEFAULTS, 'vision_config.')
+  if model_type == 'llava' or 'model_type' in tower.values:
+    tower.values.setdefault('model_type', None)
+    tower.only('model_type', ('pixtral',))
+  layers, dim, heads = (tower.whole(key) for key in (
+      'num_hidden_layers', 'hidden_size', 'num_attention_heads'))
+  tower.only('hidden_act', ('silu', 'swish'))
+  tower.only('num_channels', (3,))
+  tower.only('head_dim', (dim // heads, None))
+  tower.only('per_layer_config', ONLY['per_layer_config'])
+  whole.only('projector_hidden_act', ('gelu',))
+  # The output of the last layer; transformers also has it under its number and in a list of one.
+  whole.only('vision_feature_layer', (-1, layers, [-1], [layers]))
+  merge = whole.whole('spatial_merge_size') if model_type == 'mistral3' else 1
+  if model_type == 'mistral3' and merge == 1:
+    raise whole.error('spatial_merge_size', 'is unsupported: only 2 or more')
+  if model_type == 'llava':
+    whole.only('vision_feature_select_strategy', ('full',))
+  image_token = 'image_token_id' if whole.get('image_token_id') is not None else 'image_token_index'
+  if isinstance(whole.need(image_token), bool) or not isinstance(whole.need(image_token), int):
+    raise whole.error(image_token, 'must be a whole number')
   return VisionConfig(
-      layers=tower['num_hidden_layers'], dim=tower['hidden_size'], heads=heads,
-      head_dim=tower.get('head_dim') or tower['hidden_size'] // heads,
-      ffn_dim=tower['intermediate_size'], patch=tower['patch_size'], side=tower['image_size'],
-      rope_theta=_rope_theta(file, tower), norm_eps=TOWER_NORM_EPS, merge=merge,
-      biases=fields['multimodal_projector_bias'],
-      image_token=fields.get('image_token_id', fields['image_token_index']))
+      layers=layers, dim=dim, heads=heads, head_dim=dim // heads,
+      ffn_dim=tower.whole('intermediate_size'), patch=_side(tower, 'patch_size'),
+      side=_side(tower, 'image_size'), rope_theta=_rope_theta(tower, ('axial', 'default')),
+      norm_eps=TOWER_NORM_EPS, merge=merge, biases=whole.flag('multimodal_projector_bias'),
+      image_token=whole.need(image_token))
 
 
-def _text(file, fields: dict, defaults: dict) -> dict:
+def _side(tower: Fields, key: str) -> int:
+  """A number of pixels, which some files have twice, for height and width."""
+  value = tower.get(key)
+  if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
+    tower = Fields(tower.file, {key: value[0]}, within=tower.within)
+  return tower.whole(key)
+
+
+def _text(fields: Fields, kind: str) -> dict:
   """Arguments of ModelConfig from the fields of a language model."""
-  fields = defaults | fields
-
-  def need(key):
-    if fields.get(key) is None:
-      raise ValueError(f'{file}: the field {key!r} is missing.')
-    return fields[key]
-
   for key, values in ONLY.items():
-    if key in fields and fields[key] not in values:
-      raise ValueError(f'{file}: {key}={fields[key]!r} is unsupported: only {values[0]!r}.')
-  window, longest = fields['sliding_window'], fields['max_position_embeddings']
-  if window is not None and window < longest:
-    raise ValueError(f'{file}: sliding_window={window} is smaller than '
-                     f'max_position_embeddings={longest}, which is unsupported: attention here '
-                     f'sees every earlier token. Where the model has no window, write null.')
-  dim, heads = need('hidden_size'), need('num_attention_heads')
-  routed = fields['model_type'] == 'mixtral'
-  experts = dict(experts=need('num_local_experts'),
-                 experts_per_token=need('num_experts_per_tok')) if routed else {}
+    fields.only(key, values)
+  layers, dim, heads = (fields.whole(key) for key in (
+      'num_hidden_layers', 'hidden_size', 'num_attention_heads'))
+  _check_attention(fields, layers)
+  optional = lambda key, default: default if fields.get(key) is None else fields.whole(key)
+  experts = {}
+  if kind == 'mixtral':
+    # transformers takes either name.
+    count = 'num_experts' if 'num_experts' in fields.values else 'num_local_experts'
+    experts = dict(experts=fields.whole(count),
+                   experts_per_token=fields.whole('num_experts_per_tok'))
   return experts | dict(
-      family='mixtral' if routed else 'mistral', layers=need('num_hidden_layers'), dim=dim,
-      heads=heads, kv_heads=fields.get('num_key_value_heads') or heads,
-      head_dim=fields.get('head_dim') or dim // heads, ffn_dim=need('intermediate_size'),
-      vocab=need('vocab_size'), rope_theta=_rope_theta(file, fields),
-      norm_eps=float(need('rms_norm_eps')), tied=bool(fields.get('tie_word_embeddings', False)))
+      family='mixtral' if experts else 'mistral', layers=layers, dim=dim, heads=heads,
+      kv_heads=optional('num_key_value_heads', heads), head_dim=optional('head_dim', dim // heads),
+      ffn_dim=fields.whole('intermediate_size'), vocab=fields.whole('vocab_size'),
+      rope_theta=_rope_theta(fields, ('default',)), norm_eps=fields.number('rms_norm_eps'))
 
 
-def _rope_theta(file, fields) -> float:
-  """The base of the rotary angles, from the field of its own or, in newer files, a section."""
-  theta = fields['rope_theta']
+def _check_attention(fields: Fields, layers: int) -> None:
+  """Raises ValueError unless every layer's attention sees every earlier token."""
+  window, longest = fields.get('sliding_window'), fields.whole('max_position_embeddings')
+  if window is not None and fields.whole('sliding_window') < longest:
+    raise fields.error(
+        'sliding_window', f'is smaller than max_position_embeddings={longest}, which is '
+        f'unsupported: attention here sees every earlier token. Where the model has no window, '
+        f'write null')
+  kinds = fields.get('layer_types')
+  full = isinstance(kinds, list) and all(kind in FULL_ATTENTION for kind in kinds)
+  if kinds is not None and not (full and len(kinds) == layers):
+    raise fields.error('layer_types', f'is unsupported: only {FULL_ATTENTION[0]!r} for all of '
+                       f'{layers} layers')
+
+
+def _rope_theta(fields: Fields, plain: tuple[str, ...]) -> float:
+  """The base of the rotary angles, from the field of its own or, in newer files, a section.
+
+  Args:
+    plain: kinds of rotary positions that are implemented.
+  """
   for key in ('rope_scaling', 'rope_parameters'):
-    scaling = fields.get(key) or {}
-    kind = scaling.get('rope_type', scaling.get('type', 'default'))
-    if kind != 'default':
-      raise ValueError(f'{file}: {key} of type {kind!r} is unsupported: only plain rotary '
-                       f'positions are implemented.')
-    part = scaling.get('partial_rotary_factor')
-    if part not in (1, None):
-      raise ValueError(f'{file}: {key}.partial_rotary_factor={part} is unsupported: only whole '
-                       f'heads rotate.')
-    theta = scaling.get('rope_theta', theta)
-  return float(theta)
+    section = Fields(fields.file, fields.section(key), within=f'{fields.within}{key}.')
+    kind = section.values.get('rope_type', section.values.get('type', 'default'))
+    neutral = kind in NEUTRAL_AT_ONE and section.values.get('factor') == 1
+    if kind not in plain and not neutral:
+      raise ValueError(f'{fields.file}: {fields.within}{key} of type {kind!r} is unsupported: only '
+                       f'plain rotary positions are implemented.')
+    section.only('partial_rotary_factor', ONLY['partial_rotary_factor'])
+    for name, value in section.values.items():
+      if isinstance(value, dict):
+        raise section.error(name, 'is unsupported: all layers rotate alike here')
+  # As in transformers, where only one of the two sections is read.
+  key = 'rope_scaling' if fields.section('rope_scaling') else 'rope_parameters'
+  section = Fields(fields.file, fields.section(key), within=f'{fields.within}{key}.')
+  if section.get('rope_theta') is not None:
+    return section.number('rope_theta')
+  return fields.number('rope_theta')
 
 
-def _tied(fields: dict, text: dict, has_head: Callable[[], bool]) -> bool:
+def _tied(whole: Fields, text: Fields, has_head: Callable[[], bool]) -> bool:
   """Whether a multimodal model's head is its embedding.
 
   Versions of transformers took the field from the outer or the inner section, with either default.
   Where the two are absent or disagree, the presence of a head among the tensors decides.
   """
   key = 'tie_word_embeddings'
-  said = {section[key] for section in (fields, text) if key in section}
-  if len(said) == 1:
-    return said.pop()
-  return not has_head()
-
-
-def read_json(file: pathlib.Path) -> dict:
-  """A file's JSON; ValueError if it is missing or broken."""
-  if not file.exists():
-    raise ValueError(f'{file}: missing.')
-  try:
-    return json.loads(file.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{file}: no valid JSON ({error}).') from error
+  said = {section.flag(key) for section in (whole, text) if section.get(key) is not None}
+  return said.pop() if len(said) == 1 else not has_head()
 
 
 def kept(file: pathlib.Path) -> dict:

@@ -13,7 +13,7 @@ import re
 
 from magistral_jax.models.config import ModelConfig, VisionConfig
 from magistral_jax.models.formats import layout, reading, safetensors
-from magistral_jax.models.formats.huggingface_config import read_json
+from magistral_jax.models.formats.fields import Fields, read_json
 
 DESCRIPTION = 'params.json'
 SINGLE = 'consolidated.safetensors'
@@ -55,8 +55,8 @@ MULTIMODAL = r'(vision_encoder|vision_language_adapter|patch_merger|pre_mm_proje
 
 # Key of params.json -> field of ModelConfig.
 SHAPE = {'n_layers': 'layers', 'dim': 'dim', 'n_heads': 'heads', 'n_kv_heads': 'kv_heads',
-         'head_dim': 'head_dim', 'hidden_dim': 'ffn_dim', 'vocab_size': 'vocab',
-         'norm_eps': 'norm_eps'}
+         'head_dim': 'head_dim', 'hidden_dim': 'ffn_dim', 'vocab_size': 'vocab'}
+LONGEST = ('max_position_embeddings', 'max_seq_len')
 EXPERTS = {'num_experts': 'experts', 'num_experts_per_tok': 'experts_per_token'}
 TOWER_SHAPE = {'num_hidden_layers': 'layers', 'hidden_size': 'dim', 'num_attention_heads': 'heads',
                'intermediate_size': 'ffn_dim', 'patch_size': 'patch', 'image_size': 'side'}
@@ -65,8 +65,8 @@ ROPE_THETA, TOWER_NORM_EPS = 1e6, 1e-5
 TOWER_DEFAULTS = dict(rope_theta=1e4, adapter_bias=True, image_token_id=10)
 
 # Keys that do not change the computation, or that are read elsewhere in this file.
-KNOWN = {*SHAPE, 'rope_theta', 'tied_embeddings', 'sliding_window', 'max_position_embeddings',
-         'max_seq_len', 'max_batch_size', 'vision_encoder', 'moe'}
+KNOWN = {*SHAPE, *LONGEST, 'norm_eps', 'rope_theta', 'tied_embeddings', 'sliding_window',
+         'max_batch_size', 'vision_encoder', 'moe'}
 # Keys that would change the computation, and the only values that are accepted.
 ONLY = {'use_biases': (False,), 'causal': (True,), 'model_type': ('transformer',),
         'activation': ('silu',)}
@@ -84,54 +84,63 @@ def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
     ValueError: a key is missing or unsupported; the message names it.
   """
   file = pathlib.Path(path) / DESCRIPTION
-  params = read_json(file)
-  _refuse(file, params, KNOWN, ONLY)
-  longest = params.get('max_position_embeddings') or params.get('max_seq_len')
-  window = params.get('sliding_window')
-  if window is not None and not (longest and int(window) >= longest):
-    raise ValueError(f'{file}: sliding_window={window} is unsupported: attention here sees every '
-                     f'earlier token. Where the model has no window, write null.')
-  tower, moe = params.get('vision_encoder'), params.get('moe') or {}
-  _refuse(file, moe, set(EXPERTS), {})
+  params = Fields(file, dict(rope_theta=ROPE_THETA) | _stated(read_json(file)))
+  _refuse(params, KNOWN, ONLY)
+  # Some published files have this number as a string.
+  if str(window := params.get('sliding_window')).isdigit():
+    params.values['sliding_window'] = int(window)
+  longest = [key for key in LONGEST if key in params.values]
+  if 'sliding_window' in params.values and not (
+      longest and params.whole('sliding_window') >= params.whole(longest[0])):
+    raise params.error('sliding_window', 'is unsupported: attention here sees every earlier token. '
+                       'Where the model has no window, write null')
+  moe = Fields(file, _stated(params.section('moe')), within='moe.')
+  _refuse(moe, set(EXPERTS), {})
+  tower = params.section('vision_encoder')
   return ModelConfig(
-      family='mixtral' if moe else 'mistral', **_shape(file, params, SHAPE), dtype=dtype,
-      **_shape(file, moe, EXPERTS if moe else {}),
-      rope_theta=float(params.get('rope_theta') or ROPE_THETA),
-      tied=bool(params.get('tied_embeddings', False)),
+      family='mixtral' if moe.values else 'mistral', **_shape(params, SHAPE), dtype=dtype,
+      **_shape(moe, EXPERTS if moe.values else {}), norm_eps=params.number('norm_eps'),
+      rope_theta=params.number('rope_theta'), tied=params.flag('tied_embeddings'),
       vision=_tower(file, tower) if tower and vision else None)
 
 
-def _tower(file, params: dict) -> VisionConfig:
-  _refuse(file, params, TOWER_KNOWN, TOWER_ONLY)
+def _tower(file: pathlib.Path, section: dict) -> VisionConfig:
+  params = Fields(file, TOWER_DEFAULTS | _stated(section), within='vision_encoder.')
+  _refuse(params, TOWER_KNOWN, TOWER_ONLY)
   merges = params.get('mm_projector_id') == 'patch_merge'
-  if merges != bool(params.get('add_pre_mm_projector_layer_norm')):
+  if merges != params.flag('add_pre_mm_projector_layer_norm'):
     raise ValueError(f'{file}: vision_encoder has only one of mm_projector_id="patch_merge" and '
                      f'add_pre_mm_projector_layer_norm=true, which is unsupported.')
-  params = TOWER_DEFAULTS | params
-  shape = _shape(file, params, TOWER_SHAPE | ({'spatial_merge_size': 'merge'} if merges else {}))
-  shape['side'] = params.get('max_image_size') or shape['side']
+  shape = _shape(params, TOWER_SHAPE | ({'spatial_merge_size': 'merge'} if merges else {}))
+  if params.get('max_image_size'):
+    shape['side'] = params.whole('max_image_size')
   return VisionConfig(
       **dict(merge=1) | shape, head_dim=shape['dim'] // shape['heads'],
-      norm_eps=TOWER_NORM_EPS, rope_theta=float(params['rope_theta']),
-      biases=params['adapter_bias'], image_token=params['image_token_id'])
+      norm_eps=TOWER_NORM_EPS, rope_theta=params.number('rope_theta'),
+      biases=params.flag('adapter_bias'), image_token=params.whole('image_token_id'))
 
 
-def _shape(file, params: dict, table: dict) -> dict:
+def _stated(section: dict) -> dict:
+  """The keys of a section that are not null, which stands for a key that is missing."""
+  return {key: value for key, value in section.items() if value is not None}
+
+
+def _shape(params: Fields, table: dict[str, str]) -> dict[str, int]:
   for key in table:
-    if params.get(key) is None:
-      raise ValueError(f'{file}: the key {key!r} is missing.')
-  return {field: params[key] for key, field in table.items()}
+    if key not in params.values:
+      where = f' in {params.within[:-1]}' if params.within else ''
+      raise ValueError(f'{params.file}: the key {key!r} is missing{where}.')
+  return {field: params.whole(key) for key, field in table.items()}
 
 
-def _refuse(file, params: dict, known: set, only: dict) -> None:
+def _refuse(params: Fields, known: set, only: dict) -> None:
   """Raises ValueError for a key that would change the computation."""
-  for key, value in params.items():
-    if key in only and value not in (None, *only[key]):
-      raise ValueError(f'{file}: {key}={value!r} is unsupported: only {only[key][0]!r}.')
+  for key, value in params.values.items():
+    params.only(key, only.get(key, (value,)))
     # A key that is switched off changes nothing.
-    if key not in known and key not in only and value not in (None, False, {}, []):
-      raise ValueError(f'{file}: {key}={value!r} is unsupported: it is not a key of a plain model '
-                       f'of this kind, and may change what the model computes.')
+    if key not in known and key not in only and value not in (False, {}, []):
+      raise params.error(key, 'is unsupported: it is not a key of a plain model of this kind, and '
+                         'may change what the model computes')
 
 
 def has_weights(path: str) -> bool:
@@ -164,13 +173,16 @@ def files(folder: pathlib.Path) -> list[pathlib.Path]:
     raise ValueError(f'{folder}: there is no consolidated*.safetensors' + (
         f': {pickled[0].name} is a pickle, which can run any program and is never opened; take '
         f'the safetensors files.' if pickled else '.'))
-  if (folder / INDEX).exists():
-    wanted = {folder / name for name in read_json(folder / INDEX)['weight_map'].values()}
-  else:
-    # A name such as consolidated-00001-of-00003.safetensors gives the number of files.
-    counts = {int(m[1]) for file in found if (m := re.search(r'-of-(\d+)\.', file.name))}
-    wanted = {folder / f'consolidated-{i + 1:05}-of-{n:05}.safetensors'
-              for n in counts for i in range(n)}
+  # A name such as consolidated-00001-of-00003.safetensors gives the number of files.
+  counts = {int(m[1]) for file in found if (m := re.search(r'-of-(\d+)\.', file.name))}
+  has_index = (folder / INDEX).exists()
+  if folder / SINGLE in found and (has_index or counts):
+    # As in mistral-inference: an earlier export left the index or the parts beside it.
+    return [folder / SINGLE]
+  if has_index:
+    return safetensors.indexed(folder / INDEX)
+  wanted = {folder / f'consolidated-{i + 1:05}-of-{n:05}.safetensors'
+            for n in counts for i in range(n)}
   for file in sorted(wanted):
     if not file.exists():
       raise ValueError(f'{file}: missing; {len(wanted)} files make the model.')
@@ -187,7 +199,7 @@ def fields(path: str) -> dict:
 def describe(config: ModelConfig, kept: dict) -> dict:
   """The keys of params.json for a model; `kept` has more fields under the names of config.json."""
   params = {key: getattr(config, field) for key, field in SHAPE.items()}
-  params['rope_theta'] = config.rope_theta
+  params |= dict(norm_eps=config.norm_eps, rope_theta=config.rope_theta)
   if config.tied:
     params['tied_embeddings'] = True
   if 'max_position_embeddings' in kept:

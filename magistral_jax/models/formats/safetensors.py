@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping
 import ml_dtypes
 import numpy as np
 
+from magistral_jax.models.formats.fields import read_json
+
 DTYPES = {'F32': np.dtype(np.float32), 'F16': np.dtype(np.float16),
           'BF16': np.dtype(ml_dtypes.bfloat16)}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -65,6 +67,22 @@ class Files:
           raise ValueError(f'{file}: the file ends in the middle of tensor {name!r}.')
         done += count
     return out
+
+
+def indexed(index: pathlib.Path) -> list[pathlib.Path]:
+  """The files that an index (*.safetensors.index.json) names, in order.
+
+  Raises:
+    ValueError: the index is damaged, or a file is missing.
+  """
+  names = read_json(index).get('weight_map')
+  if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+    raise ValueError(f'{index}: no index of tensors: "weight_map" must be an object of file names.')
+  files = sorted({index.parent / name for name in names.values()})
+  for file in files:
+    if not file.exists():
+      raise ValueError(f'{file}: missing, although {index.name} names it.')
+  return files
 
 
 def read_header(file: pathlib.Path) -> dict[str, tuple[str, tuple[int, ...], int]]:

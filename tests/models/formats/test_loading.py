@@ -23,6 +23,7 @@ from tests.published import (
   draw_tensors,
   write_gguf,
   write_huggingface,
+  write_mistral,
 )
 
 
@@ -148,6 +149,62 @@ def test_a_smaller_export_over_a_larger_one_leaves_no_index(tmp_path):
   export.save_huggingface(params, CONFIG, tmp_path, file_bytes=9000)
   export.save_huggingface(decoder.init(CONFIG, seed=4), CONFIG, tmp_path)
   same(checkpoint.load(str(tmp_path), CONFIG), decoder.init(CONFIG, seed=4))
+
+
+def test_a_larger_export_over_a_smaller_one_leaves_no_single_file(tmp_path):
+  export.save_huggingface(decoder.init(CONFIG, seed=4), CONFIG, tmp_path)
+  export.save_huggingface(decoder.init(CONFIG, seed=3), CONFIG, tmp_path, file_bytes=9000)
+  same(checkpoint.load(str(tmp_path), CONFIG), decoder.init(CONFIG, seed=3))
+
+
+@pytest.mark.parametrize('stale', [
+    'shards that exist', 'shards that do not', 'no index', 'nothing that is JSON'])
+def test_the_single_file_is_read_whatever_index_lies_beside_it(tmp_path, stale):
+  """As in transformers: a later save in one file does not remove the index of an earlier one."""
+  export.save_huggingface(decoder.init(CONFIG, seed=3), CONFIG, tmp_path, file_bytes=9000)
+  index = tmp_path / 'model.safetensors.index.json'
+  if stale == 'shards that do not':
+    for shard in tmp_path.glob('model-*'):
+      shard.unlink()
+  elif stale != 'shards that exist':
+    index.write_text('{}' if stale == 'no index' else 'broken')
+  path = write_huggingface(tmp_path, draw_tensors(5))
+  assert index.exists()
+  same(checkpoint.load(path, CONFIG), checkpoint.load(
+      write_huggingface(tmp_path / 'alone', draw_tensors(5)), CONFIG))
+  # The same in Mistral's layout, as in mistral-inference.
+  shards = ('consolidated-00001-of-00002.safetensors', 'consolidated-00002-of-00002.safetensors')
+  both = write_mistral(tmp_path / 'mistral', draw_tensors(6), files=shards)
+  if stale != 'shards that exist':
+    (tmp_path / 'mistral/consolidated.safetensors.index.json').write_text('broken')
+  write_mistral(tmp_path / 'mistral', draw_tensors(5))
+  same(checkpoint.load(both, CONFIG), checkpoint.load(path, CONFIG))
+
+
+@pytest.mark.parametrize('named', ['other.safetensors', 'other.safetensors.index.json'])
+def test_config_json_may_name_the_file_of_the_weights(tmp_path, named):
+  path = write_huggingface(tmp_path, draw_tensors(5), FIELDS | dict(transformers_weights=named))
+  with pytest.raises(ValueError, match=f'{named}: missing, although config.json names it'):
+    checkpoint.load(path, CONFIG)
+  (tmp_path / 'model.safetensors').rename(tmp_path / 'other.safetensors')
+  write_huggingface(tmp_path / 'newer', draw_tensors(6))
+  (tmp_path / 'newer/model.safetensors').rename(tmp_path / 'model.safetensors')
+  if named.endswith('json'):
+    (tmp_path / named).write_text(json.dumps(dict(weight_map=dict(a='other.safetensors'))))
+  same(checkpoint.load(path, CONFIG), checkpoint.load(
+      write_huggingface(tmp_path / 'alone', draw_tensors(5)), CONFIG))
+  for wrong in ('../other.safetensors', ['other.safetensors']):
+    write_huggingface(tmp_path, {}, FIELDS | dict(transformers_weights=wrong))
+    with pytest.raises(ValueError, match='must be the name of a file in the folder'):
+      checkpoint.load(path, CONFIG)
+
+
+@pytest.mark.parametrize('content', ['{}', '{"weight_map": ["a"]}', '{"weight_map": {"a": 1}}'])
+def test_an_index_that_is_none_is_named(tmp_path, content):
+  (tmp_path / 'config.json').write_text(json.dumps(FIELDS))
+  (tmp_path / 'model.safetensors.index.json').write_text(content)
+  with pytest.raises(ValueError, match='index.json: no index of tensors: "weight_map" must be'):
+    checkpoint.load(str(tmp_path), CONFIG)
 
 
 def test_bfloat16_files_load_as_float32(tmp_path):
