@@ -69,7 +69,8 @@ def ledger():
 @pytest.mark.long
 @pytest.mark.parametrize('saves, restores', [(1, 2), (2, 1)])
 def test_state_ledger_and_the_next_update_are_the_same(tmp_path, saves, restores):
-  c = tiny.shrink(tiny.load(), **{'mesh.trainer.fsdp': DEVICES, 'trainer.microbatch_rows': DEVICES})
+  c = tiny.shrink(tiny.load(), **{'runtime.mode': 'ray', 'mesh.trainer.fsdp': DEVICES,
+                                  'trainer.microbatch_rows': DEVICES})
   folder, record = str(tmp_path / 'checkpoints'), dict(ledger=ledger().record())
   with processes(c, saves) as gang:
     trainer = RemoteTrainer(gang, gang.all('new', False, {})[0], 0)
