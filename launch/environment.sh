@@ -1,6 +1,7 @@
 # Sourced, not run. `environment` or `environment dev` leaves the path of a Python that has this
 # project installed (with the extra of that name) in $PYTHON_BIN. The environment is .venv in the
-# project's root, or $MAGISTRAL_VENV. It is installed again only when setup.py has changed.
+# project's root, or $MAGISTRAL_VENV. It is installed again when setup.py has changed, and when it was
+# installed for another clone: an environment has one clone installed at a time.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -25,7 +26,7 @@ find_python() {
 }
 
 environment() {
-  local extra=${1:-} venv=${MAGISTRAL_VENV:-$ROOT/.venv} wanted python
+  local extra=${1:-} venv=${MAGISTRAL_VENV:-$ROOT/.venv} wanted python other
   local stamp=$venv/.installed
   PYTHON_BIN=$venv/bin/python
   wanted=$(cksum < "$ROOT/setup.py")
@@ -35,6 +36,13 @@ environment() {
     for made in "$stamp-$extra"*; do
       [ "$(cat "$made" 2>/dev/null)" = "$wanted $ROOT" ] && return 0
     done
+    # A stamp is "CHECKSUM BYTES ROOT".
+    other=$(cat "$stamp"-* 2>/dev/null | cut -d' ' -f3- | grep -vxF -m1 -- "$ROOT" || true)
+    if [ -n "$other" ]; then
+      echo "$venv was installed for $other and will be installed for $ROOT instead: give every" \
+        "clone a MAGISTRAL_VENV of its own to keep both." >&2
+      rm -f "$stamp"-*   # With any extra: none of them is installed for that clone any more.
+    fi
   else
     python=$(find_python) || return 1
     echo "Making a virtual environment in $venv" >&2

@@ -5,7 +5,7 @@ of the trainer is the head of Ray and runs the training; all others are workers.
 the JobSet starts all of them again, and the same workdir goes on from the newest checkpoint.
 
 It needs a cluster with JobSet installed, node pools of these topologies, an image that has
-magistral_jax[tpu,cluster] in its Python, and a service account that may use the bucket.
+magistral_jax with the extras [tpu,cluster], and a service account that may use the bucket.
 """
 from __future__ import annotations
 

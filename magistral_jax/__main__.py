@@ -9,7 +9,7 @@ COMMANDS = {
     'curate': ('curation', 'raw problems to a training set, with the fate of every row'),
     'convert': ('checkpoints', 'checkpoints from one format to another; export for vLLM'),
     'plan': ('cluster', 'does a config fit its TPU pod, and how fast can it be; needs no TPU'),
-    'simulate': ('cluster', 'speed, idle shares and staleness of the loop on so many hosts'),
+    'simulate': ('cluster', 'speed, idle shares and staleness of the loop on so many machines'),
     'data.builders.stories': ('data', 'a JSONL of generated word problems with solutions'),
     'data.builders.problems': ('data', 'a prepared TFDS data set out of a JSONL of problems'),
     'analysis.versions': ('cluster', "versions per completion with the paper's numbers"),

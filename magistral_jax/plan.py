@@ -3,7 +3,7 @@
     python -m magistral_jax.plan --config=configs/magistral_small_rl.py [--topology=v5p:4x4x4] \
         [--sampler_topology=v5p:2x2x1] [--side=trainer] [--json] [--margin=0.1]
 
-The real TPU compiler (libtpu, `pip install "magistral_jax[plan]"`) compiles the programs of a run.
+The real TPU compiler (libtpu, `pip install -e ".[plan]"`) compiles the programs of a run.
 Figures of memory are the compiler's own; FLOPs, bytes and collectives are counted from its output.
 Nothing is executed and no weight is allocated. Exit status: 0 all fits, 3 not, 2 the command line
 or the config cannot work.

@@ -72,7 +72,7 @@ def make_runtime(c, parts: checks.Parts, workdir: Path) -> Runtime:
       from magistral_jax.runtime.ray_cluster import ClusterRuntime, check_address
     except ModuleNotFoundError as error:
       raise ValueError(f'runtime.mode={c.runtime.mode!r} needs {error.name}, which is not '
-                       f'installed: pip install "magistral_jax[cluster]".') from None
+                       f'installed: pip install -e ".[cluster]" in the clone.') from None
     check_address(c.runtime.address)
   width = jnp.dtype(parts.config.dtype).itemsize
   return ClusterRuntime(c, workdir, weight_bytes=parts.config.parameters * width)

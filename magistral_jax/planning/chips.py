@@ -61,8 +61,8 @@ def prepare_environment() -> None:
     ValueError: libtpu is not installed.
   """
   if importlib.util.find_spec('libtpu') is None:
-    raise ValueError('libtpu, the TPU compiler, is not installed: pip install "magistral_jax[plan]"'
-                     ', or -e ".[plan]" in a clone. It needs no TPU.')
+    raise ValueError('libtpu, the TPU compiler, is not installed: pip install -e ".[plan]" in the '
+                     'clone. It needs no TPU.')
   os.environ.update(ENVIRONMENT)
   jax.config.update('jax_platforms', 'cpu')
 

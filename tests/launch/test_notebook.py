@@ -1,8 +1,11 @@
 """The notebook runs from top to bottom; here at toy size, by its code cells in order."""
 import json
 import pathlib
+import subprocess
+import sys
 
 import matplotlib
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Sums of two small numbers, which a tiny model learns to write out within seconds, with a mistake
@@ -46,6 +49,26 @@ def test_cells_run_in_order(tmp_path, monkeypatch, capsys):
   # Two answers to each of three problems, by a model that has learned nothing yet.
   asked = [problem for problem, _ in names['problems']]
   assert sorted(line['prompt'] for line in names['answers']) == sorted(2 * asked)
+
+
+@pytest.mark.parametrize('folder', ['', 'magistral_jax', 'magistral_jax/launch'])
+@pytest.mark.parametrize('installed', [False, True])
+def test_it_installs_unless_pip_says_that_it_is_installed(tmp_path, folder, installed):
+  """The clone lies beside the notebook, or around it; the Python has no package of ours."""
+  clone = tmp_path / 'magistral_jax'
+  for path in ('magistral_jax/__init__.py', 'launch/README.md', 'setup.py', 'pip/pip.py',
+               'magistral_jax.egg-info/PKG-INFO'):
+    (clone / path).parent.mkdir(parents=True, exist_ok=True)
+    (clone / path).write_text('')
+  (clone / 'pip/pip.py').write_text(
+      f'import sys\nprint(sys.argv[1:], flush=True)\n'
+      f'sys.exit(sys.argv[1] == "show" and {not installed})\n')
+  done = subprocess.run(
+      [sys.executable, '-S', '-c', code_cells()[0]], cwd=tmp_path / folder, timeout=60,
+      env=dict(PYTHONPATH=str(clone / 'pip')), capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  assert f'magistral_jax is in {clone}' in done.stdout
+  assert (f"['install', '--quiet', '-e', '{clone}']" in done.stdout) == (not installed)
 
 
 def test_it_is_committed_without_outputs():
