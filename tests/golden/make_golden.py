@@ -5,7 +5,7 @@ r"""Makes the golden files: tiny checkpoints, and their log-probabilities by tra
 Writes llama/, mistral/ and mixtral/ beside this file. Each is a checkpoint folder with
 scores.jsonl, in the form that magistral_jax.score writes, and with greedy.jsonl, which transformers
 decoded greedily; mixtral/ also has the balance loss of its routers. The tests read them without
-torch. Made with torch 2.13.0 and transformers 5.12.1. Logits are computed in float64 from the
+torch. Made with torch 2.13.0 and transformers 5.24.0. Logits are computed in float64 from the
 stored weights, so that the files are exact and all rounding lies in what is compared with them.
 """
 import json

@@ -8,7 +8,7 @@ each a checkpoint folder with
                  computed in one pass in float64 from the stored weights
   greedy.jsonl   prompts and their greedy completions by transformers
   pixels.npz     every 7th number that PixtralImageProcessor (Pillow) makes of each image
-and images/ beside them, with the images. Made with torch 2.13.0, transformers 5.12.1, Pillow 13.
+and images/ beside them, with the images. Made with torch 2.13.0, transformers 5.24.0, Pillow 13.
 """
 import json
 import pathlib
