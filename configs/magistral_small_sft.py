@@ -9,12 +9,16 @@ or the batch: here 64 rows of 45,056 tokens a step, 1e-5 after 50 steps of warm-
 
 Run:    python -m magistral_jax.train --config=configs/magistral_small_sft.py --workdir=runs/sft \
             --config.model.checkpoint=Mistral-Small-24B-Instruct-2501 \
-            --config.data.jsonl.path=problems.jsonl --config.cold_start.path=traces.jsonl
+            --config.data.jsonl.path=problems.jsonl --config.cold_start.path=traces.jsonl \
+            --config.cold_start.conversations=instructions.jsonl
 Plan:   python -m magistral_jax.plan --config=configs/magistral_small_sft.py
 Result: planned, not measured on hardware: see configs/README.md for what the plan says of it.
 
-traces.jsonl has `problem`, `answer` and `solution`. The solution is imitated: the thoughts between
-<think> and </think>, then a summary with the answer in \boxed{}.
+traces.jsonl has `problem`, `answer` or `tests`, and `response`: thoughts between <think> and
+</think>, then a summary with the answer in \boxed{} or the program in a block; it is imitated as it
+is. A `solution` without tags becomes the thoughts of such a response. instructions.jsonl has
+conversations, {"messages": [{"role": "user", "content": ...}, ...]}; without any, set
+cold_start.conversation_share=0.
 """
 import ml_collections as mlc
 
@@ -31,8 +35,8 @@ def get_config():
       ffn_dim=32768, rope_theta=1e8, norm_eps=1e-5, tied=False, dtype='bfloat16', vocab=131072,
       vision='off')
   c.cold_start = dict(
-      steps=800, path='', examples=100000, mistakes=0.0, rows=64, learning_rate=1e-5,
-      warmup_steps=50)
+      steps=800, path='', fields='', examples=100000, mistakes=0.0, conversations='',
+      conversation_share=0.1, rows=64, learning_rate=1e-5, warmup_steps=50)
   c.sampler = dict(
       slots=128, group_size=16, max_new_tokens=40960, temperature=1.0, top_p=1.0,
       page_tokens=128, pages=10240, decode_steps=16)

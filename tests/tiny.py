@@ -85,6 +85,10 @@ def needs(c, path):
   if c.data.source == 'jsonl':
     brought |= {'data.jsonl.path': write_problems(path / 'problems.jsonl'),
                 'data.jsonl.held_out': 4}
+  if c.cold_start.get('conversation_share'):
+    (path / 'chat.jsonl').write_text(json.dumps(dict(messages=[
+        dict(role='user', content='one'), dict(role='assistant', content='two')])))
+    brought['cold_start.conversations'] = str(path / 'chat.jsonl')
   return brought
 
 

@@ -90,7 +90,7 @@ def first_fit_decreasing(
 
 
 def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple: int,
-         patches: Patches | None = None) -> Rows:
+         patches: Patches | None = None, layout: Sequence[Sequence[int]] | None = None) -> Rows:
   """Packs sequences first-fit-decreasing; empty rows fill up to a multiple of `rows_multiple`.
 
   Args:
@@ -98,6 +98,8 @@ def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple:
     row_tokens: T, positions of a row.
     rows_multiple: R is a multiple of it, so that a microbatch always has the same shape.
     patches: room for images in every row; None where no sequence has any.
+    layout: indices of the sequences of every row, as `first_fit_decreasing` gives them; None
+      packs them here.
   Raises:
     ValueError: there is no sequence; one is too long, has too many patches, or has no prompt or no
       completion.
@@ -108,9 +110,10 @@ def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple:
     if not len(s.prompt) or not len(s.completion):
       raise ValueError(f'A sequence of {len(s.prompt)} prompt and {len(s.completion)} completion '
                        f'tokens cannot be trained: both need at least one token.')
-  layout = first_fit_decreasing(
-      [s.length for s in sequences], row_tokens, [s.patches for s in sequences],
-      patches.row_patches if patches else 0)
+  if layout is None:
+    layout = first_fit_decreasing(
+        [s.length for s in sequences], row_tokens, [s.patches for s in sequences],
+        patches.row_patches if patches else 0)
   size = -(-len(layout) // rows_multiple) * rows_multiple
   rows = _empty(size, row_tokens, patches)
   for r, members in enumerate(layout):
@@ -123,7 +126,7 @@ def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple:
 
 def pack_examples(
     examples: Sequence[tuple], *, row_tokens: int, rows_multiple: int,
-    patches: Patches | None = None) -> Rows:
+    patches: Patches | None = None, layout: Sequence[Sequence[int]] | None = None) -> Rows:
   """Packs (prompt tokens, completion tokens[, images]) for supervised learning.
 
   Every completion token weighs 1 / (completion tokens of all examples). Before training on a part
@@ -136,7 +139,8 @@ def pack_examples(
   sequences = [PackedSequence(np.asarray(prompt), np.asarray(completion), 1.0 / trained,
                               images=images[0] if images else ())
                for prompt, completion, *images in examples]
-  return pack(sequences, row_tokens=row_tokens, rows_multiple=rows_multiple, patches=patches)
+  return pack(sequences, row_tokens=row_tokens, rows_multiple=rows_multiple, patches=patches,
+              layout=layout)
 
 
 def evenly_weighted(rows: Rows) -> Rows:

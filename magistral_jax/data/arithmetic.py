@@ -23,6 +23,8 @@ OPERATIONS = {'+': operator.add, '-': operator.sub, '*': operator.mul}
 # Bounds of every intermediate result, so that a byte-level model reads at most three digits.
 LEAST_RESULT, GREATEST_RESULT = -99, 999
 
+# What a slip adds to a result: a miscount, or a carry forgotten or invented.
+SLIPS = (-10, -2, -1, 1, 2, 10)
 HELD_OUT_SHARE = 10       # One text in this many is held out.
 
 
@@ -61,6 +63,28 @@ def work(text: str, slips: dict[int, int] | None = None) -> list[WorkedStep]:
 def in_range(steps: list[WorkedStep]) -> bool:
   """Whether every result lies in LEAST_RESULT..GREATEST_RESULT."""
   return all(LEAST_RESULT <= step.result <= GREATEST_RESULT for step in steps)
+
+
+def worked_sum(text: str, slips: dict[int, int] | None = None) -> str:
+  r"""Response to a problem: '<think>7+12=19\n19-5=14</think>\boxed{14}' for '7+12-5=?'.
+
+  Args:
+    slips: as in `work`.
+  """
+  steps = work(text, slips)
+  thoughts = '\n'.join(map(str, steps))
+  return f'<think>{thoughts}</think>\\boxed{{{steps[-1].result}}}'
+
+
+def pick_slip(text: str, rng: random.Random) -> dict[int, int]:
+  """Draws one slip that makes the answer wrong and leaves all results in range."""
+  right = work(text)
+  while True:
+    slips = {int(rng.random() * len(right)): SLIPS[int(rng.random() * len(SLIPS))]}
+    wrong = work(text, slips)
+    # A later product with 0 can undo a slip; one in the last step always counts.
+    if wrong[-1].result != right[-1].result and in_range(wrong):
+      return slips
 
 
 def is_held_out(text: str) -> bool:
@@ -116,6 +140,11 @@ class ArithmeticSource:
     # Text seeds go through SHA-512 and only random() is drawn; both are stable across Pythons.
     rng = random.Random(f'arithmetic {self.seed} {ordinal}')
     return _problem(self._draw(rng, held_out=False))
+
+  def example(self, ordinal: int, slip: random.Random | None) -> tuple[Problem, str]:
+    """Training problem of an ordinal, and a response to imitate; with `slip`, a wrong one."""
+    problem = self.problem(ordinal)
+    return problem, worked_sum(problem.text, slip and pick_slip(problem.text, slip))
 
   def held_out(self, n: int) -> list[Problem]:
     """Fixed, distinct problems that are never trained on: `n`, or all there are if fewer."""

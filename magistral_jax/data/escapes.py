@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+# Half of a pair, which JSON can write and UTF-8 cannot.
+SURROGATE = re.compile('[\ud800-\udfff]')
 # Tails of the commands that begin with the letter of an escape. What follows is no letter.
 _TAILS = {
     '\b': 'acksimeq|ackslash|ar|ecause|egin|eta|etween|f|ig|igcap|igcup|igg|igl|igr|inom|mod|ot|'

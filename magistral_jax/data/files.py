@@ -7,12 +7,14 @@ unpacked while they are read.
 from __future__ import annotations
 
 import collections
+import contextlib
 import glob
 import gzip
 import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import IO
 
 ENDINGS = ('.jsonl', '.jsonl.gz', '.ndjson', '.ndjson.gz')
 _GZIP, _PARQUET = b'\x1f\x8b', b'PAR1'
@@ -71,27 +73,39 @@ def labels(files: Iterable[str]) -> dict[str, str]:
   return found
 
 
-def lines(path: str) -> Iterator[tuple[int, bytes]]:
-  """(number from 1, line) of every line that is not blank.
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[IO[bytes]]:
+  """A context with the file open for reading, unpacked if it is packed by gzip.
 
   Raises:
-    ValueError: the file cannot be read, or is of another kind.
+    ValueError: the file cannot be read, or is of another kind; also what a reader meets within.
   """
   try:
     with open(path, 'rb') as file:
       start = file.read(4)
-      if start == _PARQUET:
-        raise ValueError(f'{path} is a Parquet file: write its rows as JSON lines, one object a '
-                         f'line (pandas: read_parquet(...).to_json(..., orient="records", '
-                         f'lines=True)).')
-    # Binary, so that only \n ends a line: text mode also stops at characters that JSON allows.
+    if start == _PARQUET:
+      raise ValueError(f'{path} is a Parquet file: write its rows as JSON lines, one object a line '
+                       f'(pandas: read_parquet(...).to_json(..., orient="records", lines=True)).')
     with gzip.open(path) if start.startswith(_GZIP) else open(path, 'rb') as file:
-      for number, line in enumerate(file, 1):
-        if line.strip():
-          yield number, line
+      yield file
   except (OSError, EOFError, zlib.error) as error:
     why = getattr(error, 'strerror', None) or str(error)
     raise ValueError(f'{path} cannot be read ({why}).') from None
+
+
+def is_packed(path: str) -> bool:
+  """Whether a file is packed by gzip, whatever its name says."""
+  with open(path, 'rb') as file:
+    return file.read(2) == _GZIP
+
+
+def lines(path: str) -> Iterator[tuple[int, bytes]]:
+  """(number from 1, line) of every line that is not blank; ValueError as `opened`."""
+  # Binary, so that only \n ends a line: text mode also stops at characters that JSON allows.
+  with opened(path) as file:
+    for number, line in enumerate(file, 1):
+      if line.strip():
+        yield number, line
 
 
 def _files(path: str) -> list[str]:

@@ -67,9 +67,10 @@ def without_texts(problems: Sequence[Problem], others: Sequence[Problem]) -> lis
 
   Two lines of a file can ask the same; the same words about other images ask something else.
   """
-  asked = {_folded(problem) for problem in others}
-  return [problem for problem in problems if _folded(problem) not in asked]
+  asked = {folded(problem) for problem in others}
+  return [problem for problem in problems if folded(problem) not in asked]
 
 
-def _folded(problem: Problem) -> tuple[str, ...]:
+def folded(problem: Problem) -> tuple[str, ...]:
+  """What a problem asks: its text without layout and case, and its images."""
   return ' '.join(problem.text.split()).casefold(), *problem.images

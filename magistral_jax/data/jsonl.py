@@ -118,7 +118,7 @@ def read_files(paths: str | Sequence[str], *, fields: str = '', key: str = 'data
       where = f'{path}, line {number}'
       try:
         row = renaming.rename(read_object(line), renamed)
-        problem = _problem(row, names[path], os.path.dirname(path), key)
+        problem = read_problem(row, path=path, number=number, name=names[path], key=key)
       except ValueError as error:
         raise ValueError(f'{where}: {error}') from None
       if problem.id in given:
@@ -127,7 +127,7 @@ def read_files(paths: str | Sequence[str], *, fields: str = '', key: str = 'data
             f'problem an id of its own, or leave "id" out.')
       if problem.id:
         given[problem.id] = where
-      problems.append(dataclasses.replace(problem, where=where))
+      problems.append(problem)
       if fault := escapes.fault(problem.text) or escapes.fault(problem.solution):
         damaged.append(f'{where}: {fault}')
     if len(problems) == before:
@@ -148,28 +148,23 @@ def _made(problem: Problem, names: Mapping[str, str], given: Mapping[str, str]) 
   return made
 
 
-def parse_line(line: bytes, number: int, name: str, folder: str = '') -> Problem:
-  """Parses one line of a file into a problem.
-
-  Args:
-    number: the line's, from 1; it makes the id of a problem that has none.
-    name: the file's without its ending; the source of a problem that names none.
-    folder: the one that paths of images are relative to.
-  Raises:
-    ValueError: what is missing or wrong; the caller adds file and line.
-  """
-  problem = _problem(read_object(line), name, folder, 'data.jsonl.fields')
-  return problem if problem.id else dataclasses.replace(problem, id=f'{name}-{number}')
-
-
 def domain_of(row: Mapping[str, Any]) -> Any:
   """The domain of a line: the one it names, else 'code' if it has tests and 'math' if not."""
   domain = row.get('domain')
   return domain if domain is not None else 'code' if row.get('tests') else 'math'
 
 
-def _problem(row: dict, name: str, folder: str, key: str) -> Problem:
-  """The problem of a line; its id is '' if the line gives none."""
+def read_problem(row: dict, *, path: str, number: int, name: str, key: str) -> Problem:
+  """The problem on a line; its id is '' if the line gives none.
+
+  Args:
+    row: the line's object, with our keys.
+    path, number: the line's file and its number from 1; images are named relative to the file.
+    name: the source of a problem that names none.
+    key: where the names of fields are set, for messages.
+  Raises:
+    ValueError: what is missing or wrong; the caller adds file and line.
+  """
   meta = row.get('meta') or {}
   if not isinstance(meta, dict):
     raise ValueError(f'"meta" must be an object, this is {_kind(meta)}.')
@@ -190,7 +185,8 @@ def _problem(row: dict, name: str, folder: str, key: str) -> Problem:
   return Problem(
       id=_text(row, 'id', ''), text=text, answer=gold, source=_text(row, 'source', name),
       domain=_text(row, 'domain', domain_of(row)), language=_text(meta, 'language', 'en'),
-      solution=solution, tests=tests, images=images.named(row, folder, text=text))
+      solution=solution, tests=tests, where=f'{path}, line {number}',
+      images=images.named(row, os.path.dirname(path), text=text))
 
 
 def read_object(line: bytes) -> dict[str, Any]:
@@ -229,7 +225,7 @@ def _text(row: dict, key: str, default: str | None = None) -> str:
     value = number_text(value, key)
   if not isinstance(value, str):
     raise ValueError(f'"{key}" must be text, this is {_kind(value)}.')
-  if any('\ud800' <= letter <= '\udfff' for letter in value):
+  if escapes.SURROGATE.search(value):
     raise ValueError(f'"{key}" holds half of a surrogate pair, which no UTF-8 file can hold.')
   if not value.strip():
     if default is None:

@@ -80,14 +80,10 @@ def render(
   return chat(tokenizer, _asked(problem_text, system_prompt, grids), template=template)
 
 
-def tokenize_example(
-    tokenizer: Tokenizer, problem: Problem, response: str, *, template: str, system_prompt: str,
-    grids: Grids = ()) -> tuple[list[int], list[int]]:
-  """Token ids of a supervised example: the prompt, and the response with the end token."""
-  prompt = render(tokenizer, task(problem, system_prompt), template=template,
-                  system_prompt=system_prompt, grids=grids)
+def tokenize_response(tokenizer: Tokenizer, response: str, *, template: str) -> list[int]:
+  """Token ids of what a model is to say, with the token that ends it."""
   pieces = written(response, named(template))
-  return prompt, [*encode(tokenizer, pieces), end_id(tokenizer, template)]
+  return [*encode(tokenizer, pieces), end_id(tokenizer, template)]
 
 
 def _asked(problem_text: str, system_prompt: str, grids: Grids) -> list[Turn]:

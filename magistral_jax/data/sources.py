@@ -16,7 +16,9 @@ class Source(Protocol):
   """Endless stream of training problems, and fixed held-out ones; the two share no text.
 
   Three kinds: a `FiniteSource` can leave problems out, a `MixSource` is made of others, and any
-  other source is endless and has `longest()`, its longest problem.
+  other source is endless. That one is a dataclass with `longest()`, its longest problem, and
+  `example(ordinal, slip)`, a problem with a response to imitate; `slip` is None or the
+  random.Random that a wrong one is drawn with.
   """
 
   @property
@@ -58,3 +60,10 @@ def samples(source: Source) -> list[Problem]:
   if isinstance(source, FiniteSource):
     return [*source.training, *source.evaluation]
   return [source.problem(0), *source.held_out(1)]
+
+
+def held(source: Source) -> list[Problem]:
+  """Held-out problems of a source that is held in memory, of all parts of a mix."""
+  if isinstance(source, MixSource):
+    return [problem for part in source.parts for problem in held(part.source)]
+  return list(source.evaluation) if isinstance(source, FiniteSource) else []

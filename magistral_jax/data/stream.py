@@ -13,8 +13,10 @@ from absl import logging
 from magistral_jax.data import images
 from magistral_jax.data.finite import FiniteSource
 from magistral_jax.data.mix import MixSource
-from magistral_jax.data.prompts import render, task, tokenize_example
+from magistral_jax.data.prompts import render, task, tokenize_response
 from magistral_jax.data.sources import Source
+from magistral_jax.data.templates import chat
+from magistral_jax.data.traces import Example
 from magistral_jax.records import Image, Problem, Prompt
 from magistral_jax.tokens import Tokenizer
 
@@ -41,15 +43,21 @@ def make_prompt(ordinal: int, problem: Problem, tokenizer: Tokenizer, *,
   return Prompt(ordinal, problem, tokens, loaded, purpose)
 
 
-def make_example(problem: Problem, response: str, tokenizer: Tokenizer, *,
-                 cutting: images.Cutting | None, **how) -> tuple:
-  """Example to imitate, (prompt tokens, response tokens, images).
+def make_example(example: Example, tokenizer: Tokenizer, *, cutting: images.Cutting | None,
+                 template: str, system_prompt: str) -> tuple[list[int], list[int], tuple]:
+  """Example to imitate as (prompt tokens, response tokens, images).
+
+  A problem is asked as in training; a conversation has its own system prompt or none.
 
   Arguments and errors as in `tokenize`.
   """
-  prompt, answer = tokenize_example(tokenizer, problem, response, grids=_grids(problem, cutting),
-                                    **how)
-  return prompt, answer, _load_images(problem, np.array(prompt), tokenizer, cutting)
+  response = tokenize_response(tokenizer, example.response, template=template)
+  problem = example.problem
+  if problem is None:
+    return chat(tokenizer, example.turns, template=template), response, ()
+  prompt = tokenize(problem, tokenizer, cutting=cutting, template=template,
+                    system_prompt=system_prompt)
+  return prompt, response, _load_images(problem, np.array(prompt), tokenizer, cutting)
 
 
 def _grids(problem: Problem, cutting: images.Cutting | None) -> list[tuple[int, int]]:

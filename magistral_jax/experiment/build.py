@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from magistral_jax import sharding
 from magistral_jax.batching.packing import Patches
-from magistral_jax.data import images, traces
+from magistral_jax.data import images
 from magistral_jax.data.sources import SOURCES, Source
-from magistral_jax.data.stream import PromptStream, make_example
+from magistral_jax.data.stream import PromptStream
 from magistral_jax.data.templates import end_id
 from magistral_jax.experiment.values import filled
 from magistral_jax.models import decoder
@@ -102,41 +102,6 @@ def patches(c, config: ModelConfig) -> Patches | None:
   if config.vision is None:
     return None
   return Patches(row_patches=c.batching.row_patches, pixels=3 * config.vision.patch ** 2)
-
-
-def cold_start_source(c, prompts: PromptStream) -> Source:
-  """The source of the cold start's examples: a file of its own, or the training problems."""
-  if not c.cold_start.path:
-    return prompts.source
-  return SOURCES['jsonl'](c.seed, path=c.cold_start.path, held_out_path='', held_out=0)
-
-
-def cold_start_examples(c, tok, config: ModelConfig, prompts: PromptStream) -> list[tuple]:
-  """(prompt tokens, completion tokens, images) of every example that fits into a row.
-
-  The images of all examples are held in memory, as bytes of colour.
-
-  Raises:
-    ValueError: there is nothing to imitate, or none of it fits.
-  """
-  pairs = traces.cold_start_examples(
-      cold_start_source(c, prompts), examples=c.cold_start.examples,
-      mistakes=c.cold_start.mistakes, seed=c.seed)
-  examples = [make_example(problem, response, tok, **rendering(c, config))
-              for problem, response in pairs]
-  lengths = [len(prompt) + len(response) - 1 for prompt, response, _ in examples]
-  row = c.batching.row_tokens
-  if min(lengths) > row:
-    raise ValueError(f'batching.row_tokens={row} is too short for every one of the '
-                     f'{len(examples)} cold-start examples, of {min(lengths)} tokens and more: '
-                     f'raise it, or set cold_start.steps=0.')
-  fit = [example for example, n in zip(examples, lengths, strict=True) if n <= row]
-  most = max(sum(len(image.pixels) for image in example[2]) for example in fit)
-  room = filled(c, 'batching')['row_patches']
-  if most > room:
-    raise ValueError(f'batching.row_patches={room} is too little for the images '
-                     f'of a cold-start example, of {most} patches: raise it.')
-  return fit
 
 
 def model_config(c, vocab: int) -> ModelConfig:

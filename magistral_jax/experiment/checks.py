@@ -15,7 +15,7 @@ from absl import logging
 from magistral_jax import sharding
 from magistral_jax.data import images, sources
 from magistral_jax.data.stream import PromptStream
-from magistral_jax.experiment import build
+from magistral_jax.experiment import build, imitation
 from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.experiment.values import check_limits, filled
 from magistral_jax.models.config import ModelConfig
@@ -122,6 +122,7 @@ def _check_training(c) -> None:
   _check_processes(c)
   pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'row'))
   if c.trainer.microbatch_rows % pieces:
+  _check_conversations(c)
     raise ValueError(f'trainer.microbatch_rows={c.trainer.microbatch_rows} must be a multiple of '
                      f'{keys}: rows are cut over those devices.')
   pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'position'))
@@ -135,6 +136,14 @@ def _check_training(c) -> None:
 
 def _check_processes(c) -> None:
   r, devices = c.runtime, math.prod(dict(c.mesh.trainer).values())
+def _check_conversations(c) -> None:
+  s = filled(c, 'cold_start')
+  if bool(s['conversations']) != (s['conversation_share'] > 0):
+    raise ValueError(f"cold_start.conversation_share={s['conversation_share']} and "
+                     f"cold_start.conversations={s['conversations']!r} do not go together: name "
+                     f"files of conversations and set a share above 0, or set '' and 0.")
+
+
   if r.mode in ON_CLUSTER and devices % r.trainers:
     raise ValueError(f'runtime.trainers={r.trainers} processes cannot share the {devices} devices '
                      f'of mesh.trainer evenly: make one a multiple of the other.')
@@ -224,7 +233,7 @@ def _check_problems(c, tok, config: ModelConfig, stream) -> None:
   stream.held_out(c.evaluation.problems)
   check_domains(c, sources.samples(stream.source), f'data.source={c.data.source!r}')
   if c.cold_start.steps:
-    build.cold_start_examples(c, tok, config, stream)
+    imitation.examples(c, tok, config, stream)
 
 
 def check_domains(c, problems, where: str) -> None:

@@ -143,8 +143,13 @@ SECTIONS = (
     Section('cold_start', 'Supervised training before the loop.', dict(
         steps=Key(whole(0), 'Optimizer steps; 0 for no cold start.'))),
     Section('cold_start', 'What the cold start imitates, and how.', dict(
-        path=Key(TEXT, "File of problems with solutions; '' takes the training problems.", ''),
-        examples=Key(whole(1), 'Examples to imitate, at most.', 2000),
+        path=Key(TEXT, "Files of problems with solutions or traces; '' takes the training "
+                 'problems.', ''),
+        fields=Key(TEXT, 'Names that the files give our keys, as in data.jsonl.fields.', ''),
+        examples=Key(whole(1), 'Examples to imitate, at most, conversations aside.', 2000),
+        conversations=Key(TEXT, "Files of conversations to imitate, too; '' for none.", ''),
+        conversation_share=Key(DECAY, 'Share of the examples of an epoch that are conversations.',
+                               0.0),
         mistakes=Key(SHARE, 'Share of generated traces that end in a wrong answer; files are '
                      'taken as they are.', 0.0),
         rows=Key(whole(1), 'Rows of a step; a multiple of trainer.microbatch_rows.', 16),

@@ -16,7 +16,7 @@ import jax
 
 from magistral_jax.batching.role import Batcher
 from magistral_jax.batching.staleness import window_groups
-from magistral_jax.experiment import build, checks, cli, values
+from magistral_jax.experiment import build, checks, cli, imitation, values
 from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment, write_experiment
 from magistral_jax.orchestration import cold_start, evaluations, lockstep, report, threads
 from magistral_jax.orchestration.display import Display
@@ -215,7 +215,7 @@ class Run:
   def _cold_start(self, trainer: Trainer, saved: Checkpoints) -> None:
     c = self.c.cold_start
     self.display.phase('cold start', c.steps)
-    examples = build.cold_start_examples(self.c, self.tok, self.config, self.stream)
+    examples = imitation.examples(self.c, self.tok, self.config, self.stream)
     self.display.note(f'Cold start: {len(examples)} examples of a row or less.')
     cold_start.run(
         trainer, examples, steps=c.steps, rows=c.rows, row_tokens=self.c.batching.row_tokens,

@@ -9,8 +9,10 @@ from mistral_common.tokens.tokenizers import image as reference_images
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from PIL import Image
 
-from magistral_jax.data.prompts import SYSTEM_PROMPT, tokenize_example
+from magistral_jax.data.prompts import SYSTEM_PROMPT
+from magistral_jax.data.stream import make_example
 from magistral_jax.data.templates import Turn, chat
+from magistral_jax.data.traces import Example
 from magistral_jax.records import Problem
 from magistral_jax.tokens import load_tokenizer
 from tests.vocabularies import real, tekken_file
@@ -121,8 +123,8 @@ def test_requests_with_thoughts(case):
              Turn('assistant', f'<think>{thoughts}</think>{answer}')]
     wanted = reference(theirs, messages)
     assert chat(ours, turns, template=template) == wanted
-    prompt, response = tokenize_example(
-        ours, Problem('a', turns[1].text, '19', 's'), turns[2].text, template=template,
-        system_prompt=turns[0].text)
+    prompt, response, _ = make_example(
+        Example(turns[2].text, Problem('a', turns[1].text, '19', 's')), ours, cutting=None,
+        template=template, system_prompt=turns[0].text)
     assert prompt + response == wanted
     assert ours.decode(response) == turns[2].text

@@ -161,7 +161,7 @@ def test_a_cold_start_imitates_every_source_by_its_weight():
   source = mix.MixSource(0, [mix.Part('a', solved, 1),
                              mix.Part('sums', ArithmeticSource('s', **SUMS), 3)])
   examples = cold_start_examples(source, examples=40, mistakes=0.0, seed=0)
-  assert collections.Counter(problem.source for problem, _ in examples) == {
+  assert collections.Counter(e.problem.source for e in examples) == {
       'a': 10, 'arithmetic': 30}
 
 

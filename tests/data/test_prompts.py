@@ -7,27 +7,13 @@ import tokenizers
 from tokenizers import AddedToken, models, pre_tokenizers
 
 from magistral_jax import code_tests
-from magistral_jax.data.prompts import SYSTEM_PROMPT, render, task, tokenize_example
-from magistral_jax.data.stream import tokenize
+from magistral_jax.data.prompts import SYSTEM_PROMPT, render, task, tokenize_response
+from magistral_jax.data.stream import make_example, tokenize
 from magistral_jax.data.templates import TEMPLATES, Turn, chat, end_id, image_tokens
+from magistral_jax.data.traces import Example
 from magistral_jax.records import Problem
-from magistral_jax.tokens import ByteTokenizer, SubwordTokenizer, load_tokenizer
+from magistral_jax.tokens import ByteTokenizer, load_tokenizer
 from magistral_jax.tokens.subword import PRE_TOKENIZERS
-
-
-@pytest.fixture
-def chat_tokens():
-  """Byte-level tokenizer with the control tokens of every template."""
-  controls = ['[IMG]', '[IMG_BREAK]', '[IMG_END]', *sorted(
-      {name for template in TEMPLATES.values() for name in template.controls})]
-  vocab = ['<s>', *controls, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-  tokenizer = tokenizers.Tokenizer(
-      models.BPE(vocab={token: i for i, token in enumerate(vocab)}, merges=[]))
-  tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-  tokenizer.decoder = tokenizers.decoders.ByteLevel()
-  tokenizer.add_special_tokens([AddedToken(n, special=True) for n in ['<s>', *controls]])
-  # '<s>' also ends, so that decoding shows every control token of the templates.
-  return SubwordTokenizer(tokenizer, eos='<s>', bos='<s>', pad=None)
 
 
 @pytest.mark.parametrize('template, system_prompt, text, starts', [
@@ -175,7 +161,8 @@ def test_a_program_is_asked_for_in_its_language(text, tests, language, added):
   assert task(asking, 'magistral') == asking.text, 'it says so itself'
   prompt = tokenize(problem, ByteTokenizer(), cutting=None, template='plain', system_prompt='S')
   assert ByteTokenizer().decode(prompt) == f'S\n\n{text}\n\n{added}\n'
-  example, _ = tokenize_example(ByteTokenizer(), problem, 'x', template='plain', system_prompt='S')
+  example, _, _ = make_example(Example('x', problem), ByteTokenizer(), cutting=None,
+                               template='plain', system_prompt='S')
   assert example == prompt
 
 
@@ -191,31 +178,21 @@ def test_wrong_templates_name_their_key():
 
 
 def test_thoughts_are_control_tokens_where_there_are_some(chat_tokens):
-  example = lambda template: tokenize_example(
-      chat_tokens, Problem('a', '<think>', '2', 's'), '<think>x</think>y ', template=template,
-      system_prompt='')[1]
+  said = lambda template: tokenize_response(
+      chat_tokens, '<think>x</think>y ', template=template)
   think, end = chat_tokens.special('[THINK]'), chat_tokens.special('[/THINK]')
   text = chat_tokens.encode
-  assert example('mistral-v13') == [
+  assert said('mistral-v13') == [
       think, *text('x'), end, *text('y '), chat_tokens.eos_id]
-  assert example('mistral-v7') == [*text('<think>x</think>y'), chat_tokens.eos_id]
+  assert said('mistral-v7') == [*text('<think>x</think>y'), chat_tokens.eos_id]
   prompt = render(chat_tokens, '<think>', template='mistral-v13', system_prompt='')
   assert think not in prompt, 'a problem has no thoughts of the model'
 
 
-@pytest.mark.parametrize('template, end', [
-    ('chatml', '<|im_end|>'), ('llama3', '<|eot_id|>'), ('plain', '<s>'), ('mistral-v7', '<s>')])
-def test_an_example_ends_as_the_template_ends_a_turn(chat_tokens, template, end):
-  """Whatever the tokenizer's end of sequence: a model learns to end as its template reads on."""
-  completion = tokenize_example(
-      chat_tokens, Problem('a', '1+1=?', '2', 's'), 'x', template=template, system_prompt='')[1]
-  assert completion == [*chat_tokens.encode('x'), chat_tokens.special(end)]
-
-
 def test_an_example_ends_with_the_end_token():
   tokenizer = ByteTokenizer()
-  prompt, completion = tokenize_example(
-      tokenizer, Problem('a', '1+1=?', '2', 's'), '<think></think>\\boxed{2}', template='plain',
-      system_prompt='')
+  prompt, completion, _ = make_example(
+      Example('<think></think>\\boxed{2}', Problem('a', '1+1=?', '2', 's')), tokenizer,
+      cutting=None, template='plain', system_prompt='')
   assert prompt == [1, *tokenizer.encode('1+1=?\n')]
   assert completion == [3, 4, 5, *tokenizer.encode('2}'), 2]

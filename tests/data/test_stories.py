@@ -1,12 +1,11 @@
 """Generated word problems differ and have right solutions."""
-import json
 import re
 
 import pytest
 
 from magistral_jax.data.builders import stories as builder
 from magistral_jax.data.builders.stories import stories
-from magistral_jax.data.jsonl import parse_line
+from magistral_jax.data.jsonl import read_files
 from magistral_jax.metrics import plain
 
 LINES = stories(500, seed=0)
@@ -30,8 +29,8 @@ def test_problems_differ_and_depend_on_the_seed_alone():
   assert stories(500, seed=1) != LINES
 
 
-def test_the_lines_are_what_the_jsonl_source_reads():
-  problem = parse_line(json.dumps(plain(LINES[0])).encode(), 1, 'stories')
+def test_the_lines_are_what_the_jsonl_source_reads(write):
+  problem, = read_files(write('stories.jsonl', [plain(LINES[0])]))
   assert (problem.text, problem.solution) == (LINES[0]['problem'], LINES[0]['solution'])
 
 

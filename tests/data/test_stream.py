@@ -8,6 +8,7 @@ from magistral_jax.data import images
 from magistral_jax.data.arithmetic import ArithmeticSource
 from magistral_jax.data.jsonl import JsonlSource
 from magistral_jax.data.stream import PromptStream, make_example
+from magistral_jax.data.traces import Example
 from magistral_jax.tokens import ByteTokenizer, load_tokenizer
 
 PLAIN = dict(template='plain', system_prompt='')
@@ -119,7 +120,7 @@ def test_images_are_refused_for_a_model_that_reads_none(illustrated, tmp_path):
 
 def test_an_example_to_imitate_has_its_images(illustrated, tmp_path):
   prompt, answer, found = make_example(
-      illustrated.problem(0), 'is', words(tmp_path), template='chatml', system_prompt='',
+      Example('is', illustrated.problem(0)), words(tmp_path), template='chatml', system_prompt='',
       cutting=images.Cutting(1, 1, 8))
   assert len(found) == len(illustrated.problem(0).images) and len(answer) == 2
   assert sum(len(image.tokens) for image in found) == prompt.count(2)

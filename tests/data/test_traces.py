@@ -9,9 +9,11 @@ from magistral_jax.data.arithmetic import (
   LEAST_RESULT,
   ArithmeticSource,
   is_held_out,
+  pick_slip,
+  worked_sum,
 )
 from magistral_jax.data.jsonl import JsonlSource
-from magistral_jax.data.traces import cold_start_examples, pick_slip, worked_sum
+from magistral_jax.data.traces import cold_start_examples
 
 SUMS = dict(operations='+-*', min_terms=2, max_terms=4, max_number=20)
 FORM = re.compile(r'<think>(-?\d+[-+*]-?\d+=-?\d+\n?)+</think>\\boxed\{(-?\d+)\}')
@@ -28,19 +30,19 @@ def test_a_trace_by_hand():
 def test_traces_without_mistakes_are_right():
   examples = cold_start_examples(ArithmeticSource(0, **SUMS), examples=300, mistakes=0.0, seed=0)
   assert len(examples) == 300
-  assert all(boxed(response) == problem.answer for problem, response in examples)
+  assert all(boxed(e.response) == e.problem.answer for e in examples)
 
 
 def test_traces_with_mistakes_are_wrong():
   examples = cold_start_examples(ArithmeticSource(0, **SUMS), examples=300, mistakes=1.0, seed=0)
-  assert not any(boxed(response) == problem.answer for problem, response in examples)
-  results = [int(n) for _, response in examples for n in re.findall(r'=(-?\d+)', response)]
+  assert not any(boxed(e.response) == e.problem.answer for e in examples)
+  results = [int(n) for e in examples for n in re.findall(r'=(-?\d+)', e.response)]
   assert min(results) >= LEAST_RESULT and max(results) <= GREATEST_RESULT
 
 
 def test_the_share_of_mistakes_is_the_one_asked_for():
   examples = cold_start_examples(ArithmeticSource(0, **SUMS), examples=2000, mistakes=0.3, seed=0)
-  wrong = sum(boxed(response) != problem.answer for problem, response in examples)
+  wrong = sum(boxed(e.response) != e.problem.answer for e in examples)
   # Five standard deviations of a binomial count: 5 * sqrt(2000 * .3 * .7) = 102.
   assert abs(wrong - 600) < 102
 
@@ -55,31 +57,24 @@ def test_a_slip_exists_at_the_edges(text):
 def test_traces_are_of_training_problems_that_training_does_not_start_with():
   source = ArithmeticSource(0, **SUMS)
   examples = cold_start_examples(source, examples=500, mistakes=0.5, seed=0)
-  texts = [problem.text for problem, _ in examples]
+  texts = [e.problem.text for e in examples]
   assert not any(map(is_held_out, texts))
   assert texts[:50] != [source.problem(i).text for i in range(50)]
-  assert examples == cold_start_examples(source, examples=500, mistakes=0.5, seed=0)
-  assert examples != cold_start_examples(source, examples=500, mistakes=0.5, seed=1)
+  assert list(examples) == list(cold_start_examples(source, examples=500, mistakes=0.5, seed=0))
+  assert list(examples) != list(cold_start_examples(source, examples=500, mistakes=0.5, seed=1))
 
 
 def test_solutions_of_a_file_are_wrapped(write, rows):
   source = JsonlSource(0, path=write('a.jsonl', rows), held_out_path='', held_out=6)
   examples = cold_start_examples(source, examples=100, mistakes=0.3, seed=0)
   solved = [problem for problem in source.training if problem.solution]
-  assert sorted(p.id for p, _ in examples) == sorted(p.id for p in solved)
-  for problem, response in examples:
-    assert response == (
+  assert sorted(e.problem.id for e in examples) == sorted(p.id for p in solved)
+  for example in examples:
+    problem = example.problem
+    assert example.response == (
         f'<think>\n{problem.solution}\n</think>\n\nThe answer is \\boxed{{{problem.answer}}}.')
   assert len(cold_start_examples(source, examples=3, mistakes=0.0, seed=0)) == 3
   assert source.size > len(solved), 'the others are left for reinforcement learning'
-
-
-def test_tags_in_a_solution_do_not_make_a_second_pair(write):
-  path = write('a.jsonl', [
-      dict(problem='?', answer='1', solution='<think>\nHm.\n</think>\nSo it is 1.')])
-  source = JsonlSource(0, path=path, held_out_path='', held_out=0)
-  (_, response), = cold_start_examples(source, examples=1, mistakes=0.0, seed=0)
-  assert response.count('<think>') == response.count('</think>') == 1
 
 
 def test_what_cannot_be_imitated_names_its_key(write):

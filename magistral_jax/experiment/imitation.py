@@ -1,0 +1,66 @@
+"""What the cold start imitates: traces and conversations that a config names, as tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from magistral_jax.data import sources, traces
+from magistral_jax.data.examples import Examples
+from magistral_jax.data.finite import folded
+from magistral_jax.data.stream import PromptStream, make_example
+from magistral_jax.data.traces import Example
+from magistral_jax.experiment import build
+from magistral_jax.experiment.values import filled
+from magistral_jax.models.config import ModelConfig
+from magistral_jax.tokens import Tokenizer
+from magistral_jax.verifiers.code import judge
+from magistral_jax.verifiers.reward import VERIFIERS
+
+
+def examples(c, tok: Tokenizer, config: ModelConfig, prompts: PromptStream) -> Examples:
+  """The examples of the cold start that fit into a row and would be paid for their form.
+
+  Raises:
+    ValueError: there is nothing to imitate, or none of it fits or would be paid.
+  """
+  s, rendering = c.cold_start, build.rendering(c, config)
+  return Examples(
+      _traces(c, prompts), traces.Conversations(s.conversations) if s.conversations else (),
+      most=s.examples, share=s.conversation_share,
+      make=lambda example: make_example(example, tok, **rendering),
+      fault=_fault(prompts), row_tokens=c.batching.row_tokens,
+      row_patches=filled(c, 'batching')['row_patches'], seed=c.seed)
+
+
+def _traces(c, prompts: PromptStream) -> Sequence[Example]:
+  """Responses of a file of its own, or to the training problems."""
+  if c.cold_start.path:
+    return traces.FileTraces(c.cold_start.path, fields=c.cold_start.fields)
+  return traces.cold_start_examples(
+      prompts.source, examples=c.cold_start.examples, mistakes=c.cold_start.mistakes, seed=c.seed)
+
+
+def _fault(prompts: PromptStream) -> Callable[[Example], str]:
+  """A function that says why an example would earn nothing, or must not be imitated."""
+  held_out = {folded(problem) for problem in sources.held(prompts.source)}
+
+  def fault(example: Example) -> str:
+    problem = example.problem
+    if problem is None:
+      return ''
+    if folded(problem) in held_out:
+      return 'the problem is held out'
+    if problem.domain not in VERIFIERS:
+      return f'no verifier judges the domain {problem.domain!r}'
+    if not example.response:
+      return 'no response can be made of its solution'
+    gate, _ = VERIFIERS[problem.domain]
+    found = gate(example.response)
+    if not found.passed:
+      return found.detail
+    asked = problem.tests['language'] if problem.tests else 'any'
+    written = judge.language_of(found.language)
+    if problem.tests and written not in (judge.TAGS if asked == 'any' else (asked,)):
+      return f'the program is in {found.language} and {asked} is asked for'
+    return ''
+  return fault
