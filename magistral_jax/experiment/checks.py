@@ -120,9 +120,9 @@ def _check_training(c) -> None:
     raise ValueError(f'batching.max_staleness={b.max_staleness} must be at least 1 in mode '
                      f"{c.runtime.mode!r}: use runtime.mode='lockstep' for 0.")
   _check_processes(c)
+  _check_conversations(c)
   pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'row'))
   if c.trainer.microbatch_rows % pieces:
-  _check_conversations(c)
     raise ValueError(f'trainer.microbatch_rows={c.trainer.microbatch_rows} must be a multiple of '
                      f'{keys}: rows are cut over those devices.')
   pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'position'))
@@ -134,8 +134,6 @@ def _check_training(c) -> None:
                      f'trainer.microbatch_rows={c.trainer.microbatch_rows}.')
 
 
-def _check_processes(c) -> None:
-  r, devices = c.runtime, math.prod(dict(c.mesh.trainer).values())
 def _check_conversations(c) -> None:
   s = filled(c, 'cold_start')
   if bool(s['conversations']) != (s['conversation_share'] > 0):
@@ -143,6 +141,9 @@ def _check_conversations(c) -> None:
                      f"cold_start.conversations={s['conversations']!r} do not go together: name "
                      f"files of conversations and set a share above 0, or set '' and 0.")
 
+
+def _check_processes(c) -> None:
+  r, devices = c.runtime, math.prod(dict(c.mesh.trainer).values())
 
   if r.mode in ON_CLUSTER and devices % r.trainers:
     raise ValueError(f'runtime.trainers={r.trainers} processes cannot share the {devices} devices '
