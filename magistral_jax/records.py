@@ -87,6 +87,7 @@ class Completion:
   finish: str               # 'stop' (end of sequence) | 'length' (ran out of tokens).
   text: str                 # Decoded, without the end-of-sequence token.
   seconds: float            # From its first prefill to its last token.
+  purpose: str = 'training'  # That of its prompt.
 
   @property
   def oldest_version(self) -> int:

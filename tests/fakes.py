@@ -9,8 +9,8 @@ import queue
 
 import numpy as np
 
+from magistral_jax.batching.admission import Pace
 from magistral_jax.batching.role import Batcher
-from magistral_jax.batching.staleness import window_groups
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
@@ -50,11 +50,11 @@ class FakeSampler:
 
   def __init__(self, *, slots=32, decode_steps=4, length=spread_length, version=0,
                before_step=lambda: None):
-    self._slots, self._decode_steps, self._length = slots, decode_steps, length
+    self.slots, self._decode_steps, self._length = slots, decode_steps, length
     self.before_step = before_step
     self._age, self._offered = (0, version), None    # Lineage and version of the weights.
     self._active, self._waiting = [], collections.deque()
-    self._pinned = 0
+    self._pinned = None       # Lineage and version of weights that it keeps.
     self.finished, self.counts = [], collections.Counter()
 
   @property
@@ -67,11 +67,15 @@ class FakeSampler:
 
   @property
   def has_capacity(self):
-    return len(self._waiting) < self._slots - len(self._active)
+    return len(self._waiting) < self.slots - len(self._active)
 
   @property
   def pinned(self):
-    return self._pinned > 0
+    return self._pinned is not None
+
+  @property
+  def pinned_version(self):
+    return self._pinned[1] if self.pinned else None
 
   @property
   def waits_for(self):
@@ -80,21 +84,22 @@ class FakeSampler:
   def offer(self, snapshot):
     self._offered = snapshot.lineage, snapshot.version
 
-  def submit(self, prompt, sampling, *, pinned=False):
-    sequences = [Sequence(prompt, i, sampling, pinned) for i in range(sampling.samples)]
-    if pinned:
-      if not self.pinned:
-        self._take_offer()
-      self._pinned += len(sequences)
-      self._waiting.extendleft(reversed(sequences))
-    else:
-      self._waiting.extend(sequences)
+  def withdraw(self):
+    pass
+
+  def pin(self):
+    self._pinned = max(self._age, self._offered or self._age)
+
+  def unpin(self):
+    self._pinned = None
+
+  def submit(self, prompt, sampling):
+    self._waiting.extend(Sequence(prompt, i, sampling) for i in range(sampling.samples))
 
   def step(self):
     self.before_step()
-    if not self.pinned:
-      self._take_offer()
-    while self._waiting and len(self._active) < self._slots:
+    self._take_offer()
+    while self._waiting and len(self._active) < self.slots:
       self._active.append(self._waiting.popleft())
     active, self._active, done = self._active, [], []
     for s in active:
@@ -102,22 +107,21 @@ class FakeSampler:
       new = min(self._decode_steps, length - len(s.tokens))
       s.add([self.version] * new, [-1.0] * new, self.version)
       self.counts['tokens'] += new
+      self.counts['evaluation_tokens'] += new * (s.prompt.purpose == 'evaluation')
       if len(s.tokens) < length:
         self._active.append(s)
       else:
-        self._pinned -= s.pinned
         done.append(s.completion(lambda ids: f'{len(ids)} tokens', (EOS,), now=0.0))
     self.finished += done
     return done
 
   def abandon(self):
-    self._active, self._pinned = [], 0
+    self._active, self._pinned = [], None
     self._waiting.clear()
 
   def _take_offer(self):
-    if self._offered is not None:
-      self._age = max(self._age, self._offered)
-      self._offered = None
+    # Read once, since another thread may replace either at any moment.
+    self._age = max(self._age, self._pinned or self._offered or self._age)
 
 
 class FakeVerifier:
@@ -186,6 +190,8 @@ class FakeCheckpoints:
 
   def __init__(self):
     self.saved = {}          # {version: record}.
+    self.scores = {}         # {version: accuracy}.
+    self.awaiting = None
 
   @property
   def failed_saves(self):
@@ -195,6 +201,18 @@ class FakeCheckpoints:
     if trainer.version in self.saved:
       return False
     self.saved[trainer.version] = json.loads(json.dumps(record))
+    if metric is not None:
+      self.scores[trainer.version] = metric
+    return True
+
+  def await_score(self, version):
+    self.awaiting = version
+
+  def score(self, version, accuracy):
+    self.awaiting = None
+    if version not in self.saved:
+      return False
+    self.scores[version] = accuracy
     return True
 
   def latest(self):
@@ -272,16 +290,18 @@ def trained(batches):
 
 
 def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, runtime=None,
-              prompts_per_batch=4, max_staleness=2, deadline_s=60.0, paced=True, record=None,
+              prompts_per_batch=4, max_staleness=0, in_flight=0, backlog_batches=1,
+              deadline_s=60.0, paced=True, record=None,
               **settings):
   """A Loop of fakes around the real ledger, journal, batcher and health.
 
   Args:
-    paced: whether the ledger's window paces admission.
+    paced: whether admission has limits: `in_flight`, `backlog_batches`, `max_staleness`.
     record: of a checkpoint to go on from.
     settings: of `Settings`, in place of those here.
   """
-  ledger = Ledger(window_groups(max_staleness, prompts_per_batch) if paced else None)
+  ledger = Ledger(Pace(GROUP, prompts_per_batch, in_flight, backlog_batches, max_staleness)
+                  if paced else None)
   journal = Journal(workdir, ledger)
   if record:
     journal.restore(record)
@@ -290,13 +310,15 @@ def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, runtime=No
       prompts_per_batch=prompts_per_batch, max_staleness=max_staleness, advantage_norm='minibatch',
       normalizer='group')
   samplers = samplers or [FakeSampler()]
+  slots = getattr(samplers[0], 'slots', 32)
   stream = FakeStream()
   return Loop(
       Roles(stream, samplers, verifier or FakeVerifier(), batcher, trainer or FakeTrainer(),
             FakeCheckpoints(), runtime or FakeRuntime(len(samplers))),
       Books(ledger, journal, Health(deadline_s), Display(1, False)),
       Settings(**dict(
-          sampling=Sampling(GROUP, 1.0, 1.0, 128), evaluation_sampling=Sampling(2, 0.0, 1.0, 128),
+          slots=slots, sampling=Sampling(GROUP, 1.0, 1.0, 128),
+          evaluation_sampling=Sampling(2, 0.0, 1.0, 128),
           evaluation_prompts=stream.held_out(3), evaluation_every=0, checkpoint_every=0,
           prompts_per_batch=prompts_per_batch, patience_batches=20) | settings))
 

@@ -18,7 +18,6 @@ def run(loop: Loop, total_steps: int) -> None:
   Raises:
     TimeoutError: a sampler, a verifier or an evaluation made no progress within the deadline.
   """
-  every = loop.settings.evaluation_every
   loop.start_clock()
   loop.display.watch(loop.role_status)
   with loop.health.reporting_silence(loop.display.note, *_roles(loop)):
@@ -27,7 +26,7 @@ def run(loop: Loop, total_steps: int) -> None:
       if batch is None:
         return
       loop.health.busy('trainer', f'training on {len(batch.groups)} groups')
-      due = every and (loop.trainer.version + 1) % every == 0
+      due = loop.measurements.due(loop.trainer.version + 1)
       loop.update(batch, functools.partial(_evaluate, loop) if due else None)
       loop.health.waiting('trainer', 'a batch')
 
@@ -47,7 +46,8 @@ def _gather(loop: Loop) -> Batch | None:
     last, scored = time.monotonic(), []
     while any(sampler.open for sampler in loop.samplers) or loop.verifier.pending():
       # Samplers may be waiting for its weights.
-      loop.recover_if_lost()
+      if loop.recover_if_lost():
+        last = time.monotonic()
       for i, sampler in enumerate(loop.samplers):
         if sampler.open:
           loop.health.busy(f'sampler-{i}', f'decoding {sampler.open} sequences')
@@ -67,15 +67,16 @@ def _gather(loop: Loop) -> Batch | None:
   return batch
 
 
-def _evaluate(loop: Loop) -> Result:
-  """Holds an evaluation on the newest weights while nothing else runs."""
+def _evaluate(loop: Loop) -> Result | None:
+  """Holds an evaluation on the newest weights while nothing else runs; None if asked to stop."""
   settings = loop.settings
-  result, _ = evaluations.hold(
+  held = evaluations.hold(
       settings.evaluation_prompts, settings.evaluation_sampling, loop.samplers, loop.verifier,
       deadline_s=loop.health.deadline_s, check=loop.runtime.check_trainer,
+      stopping=loop.health.stopping.is_set,
       progress=lambda done, total: loop.health.busy(
           'sampler-0', f'evaluation: {done} of {total} scored'))
-  return result
+  return held[0] if held else None
 
 
 def _roles(loop: Loop) -> list[str]:

@@ -6,23 +6,25 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from magistral_jax.batching.admission import Load
 from magistral_jax.batching.groups import settle
 from magistral_jax.batching.role import Batcher
 from magistral_jax.evaluation.held_out import Result
 from magistral_jax.orchestration import evaluations
+from magistral_jax.orchestration.assignments import Assignments
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
+from magistral_jax.orchestration.measurements import Measurements
+from magistral_jax.orchestration.occupancy import Occupancy
 from magistral_jax.orchestration.roles import (
-  LOST_TOO_OFTEN,
   Checkpoints,
   Lost,
   RoleStatus,
@@ -59,6 +61,7 @@ class Books:
 @dataclasses.dataclass(frozen=True)
 class Settings:
   """How a loop runs, from the config."""
+  slots: int                        # Sequences that one sampler decodes at once.
   sampling: Sampling                # Of prompts that are trained on.
   evaluation_sampling: Sampling
   evaluation_prompts: Sequence[Prompt]
@@ -84,12 +87,16 @@ class Loop:
     self.patience = settings.patience_batches * settings.prompts_per_batch   # In groups.
     self.arrived = threading.Condition()      # Guards the batcher; notified at every group kept.
     self.evaluation = evaluations.ConcurrentEvaluation(
-        settings.evaluation_prompts, settings.evaluation_sampling)
+        settings.evaluation_prompts, settings.evaluation_sampling, slots=settings.slots,
+        group_size=settings.sampling.samples)
+    self.measurements = Measurements(
+        self.evaluation, self.samplers, self.checkpoints, self.journal,
+        every=settings.evaluation_every, say=self.display.note)
     self._evaluation_prompts = {prompt.ordinal: prompt for prompt in settings.evaluation_prompts}
     self._prompts: dict[int, Prompt | None] = {}   # In flight; None: being made.
-    self._given: dict[int, str] = {}          # The sampler that each of them went to.
-    self._names = {id(sampler): f'sampler-{i}' for i, sampler in enumerate(self.samplers)}
-    self._lost = collections.Counter()        # How often a prompt was open in a lost sampler.
+    self._index = {id(sampler): i for i, sampler in enumerate(self.samplers)}
+    self._assigned = Assignments(len(self.samplers))
+    self._occupancy = Occupancy(len(self.samplers), settings.slots)
     self._since_update = 0                    # Complete groups.
     self._marks = (time.monotonic(), 0)       # Time and sampled tokens at the last update.
     self._saved: int | None = None
@@ -97,33 +104,50 @@ class Loop:
     self._forked = -1        # The last version of a lost trainer: others have those numbers now.
 
   def admit(self, sampler: Sampler, most: int | None = None) -> int:
-    """Gives a sampler prompts while it has free slots (or `most`); returns how many it got."""
-    # With its weights pinned by an evaluation it would start groups on weights already old.
-    if sampler.pinned and sampler.version < self.trainer.version:
-      return 0
-    # Open completions never wait for a verdict; but nothing new begins meanwhile.
-    if self.verifier.full:
-      return 0
+    """Gives a sampler prompts while it has free slots (or `most`); returns how many it got.
+
+    What limits it stands in batching/admission.py; besides, nothing begins while so many
+    completions wait for a verdict that the verifier is full.
+    """
+    index = self._index[id(sampler)]
+    self._assigned.note(index, ready=sampler.has_capacity or sampler.open > 0)
     given = 0
-    while (sampler.has_capacity if most is None else given < most):
+    while (not self.verifier.full
+           and (sampler.has_capacity if most is None else given < most)):
       with self.arrived:     # A thread that restores the ledger sees both changes or neither.
-        ordinal = self.ledger.issue()
+        ordinal = self._issue(sampler, index)
         if ordinal is None:
           break
-        self._prompts[ordinal], self._given[ordinal] = None, self._names[id(sampler)]
+        self._prompts[ordinal] = None
       # Outside the lock: images take their time, and verdicts must not wait for them.
       self._prompts[ordinal] = prompt = self.stream.prompt(ordinal)
       sampler.submit(prompt, self.settings.sampling)
       given += 1
+    self._occupancy.note(index, sampler.open)
     return given
+
+  def _issue(self, sampler: Sampler, index: int) -> int | None:
+    """The ordinal of the next prompt for a sampler, which counts as open there; None: not now."""
+    turn = self._assigned.turn(index, self.ledger.suspects)
+    if turn == 'none':
+      return None
+    own, total, ready = self._assigned.load(index)
+    ordinal = self.ledger.issue(
+        lambda: Load(own, total, ready, waiting=self.batcher.waiting,
+                     lag=self.trainer.version - sampler.version), suspect=turn == 'suspect')
+    if ordinal is not None:
+      self._assigned.give(index, ordinal, self.settings.sampling.samples, alone=turn == 'suspect')
+    return ordinal
 
   def sample(self, sampler: Sampler) -> None:
     """One dispatch of a sampler; what it finished goes to the verifier at once."""
-    before = sampler.counts['tokens']
+    index, before = self._index[id(sampler)], sampler.counts['tokens']
     finished = sampler.step()
+    self._occupancy.note(index, sampler.open)
     if sampler.counts['tokens'] > before:
       self.health.progress()
     for completion in finished:
+      self._assigned.finish(index, completion.ordinal, len(completion.tokens))
       prompt = self._prompt(completion.ordinal)
       # None: its group is complete already, from before its sampler was lost.
       if prompt is None:
@@ -147,13 +171,13 @@ class Loop:
         group = self.batcher.add(prompt, completion, verdict)
         if group is None:
           continue
-        del self._prompts[completion.ordinal], self._given[completion.ordinal]
-        self._lost.pop(completion.ordinal, None)
+        del self._prompts[completion.ordinal]
+        self._assigned.close(completion.ordinal)
         self._since_update += 1
         fate = settle(group)
         if fate == 'keep':
           self.ledger.complete(group.ordinal)
-          self.batcher.offer(group)
+          self.batcher.offer(group, self.ledger.position(group.ordinal))
         else:
           self.journal.settle(group, fate)
         self.arrived.notify_all()
@@ -165,23 +189,25 @@ class Loop:
   def reissue(self, prompts: Sequence[Prompt]) -> None:
     """Hands out again the prompts that a sampler had open when it was lost, under their ordinals.
 
-    A prompt that was there too often is dropped and counted as failed; an evaluation begins anew.
+    One that is a suspect (assignments.py) is sampled alone, and dropped and counted as failed once
+    it has proved to be what kills samplers; an evaluation begins anew.
     """
     with self.arrived:
       for ordinal in [prompt.ordinal for prompt in prompts if prompt.purpose == 'training']:
-        self._lost[ordinal] += 1
         # None: its group is complete, by completions that came before.
         if self._prompts.pop(ordinal, None) is None:
           continue
-        del self._given[ordinal]
-        self.batcher.forget(ordinal)
-        if self._lost[ordinal] < LOST_TOO_OFTEN:
-          self.ledger.reissue(ordinal)
-        else:
-          del self._lost[ordinal]
+        holder, becomes = self._assigned.holder(ordinal), self._assigned.lose(ordinal)
+        lost = self.batcher.forget(ordinal)
+        if holder is not None:
+          drawn = self.samplers[holder].counts['tokens']
+          lost += self._assigned.unfinished_tokens(holder, drawn)
+        self.journal.discard(lost)
+        if becomes == 'drop':
           self.journal.drop(ordinal)
-    if any(prompt.purpose == 'evaluation' for prompt in prompts):
-      self.evaluation.begin()
+        else:
+          self.ledger.reissue(ordinal, suspect=becomes == 'suspect')
+    self.evaluation.lost([p.ordinal for p in prompts if p.purpose == 'evaluation'])
 
   def role_status(self) -> dict[str, RoleStatus]:
     """How every role is doing; asks each of them, which costs where there are hundreds."""
@@ -209,7 +235,8 @@ class Loop:
       oldest = self.ledger.oldest
       if oldest is None:
         return 'No prompt is on its way.'
-      holder = self._given.get(oldest, 'no sampler')
+      index = self._assigned.holder(oldest)
+      holder = 'no sampler' if index is None else f'sampler-{index}'
       return (f'Prompt {oldest} is the oldest on its way: {holder} has it, '
               f'{self.batcher.members(oldest)} of its {self.settings.sampling.samples} completions '
               f'are scored, and {self.verifier.pending()} of all wait for a verdict.')
@@ -226,11 +253,12 @@ class Loop:
     """Whether groups keep coming and none has anything to teach."""
     return self._since_update >= self.patience
 
-  def update(self, batch: Batch, evaluate: Callable[[], Result] | None = None) -> None:
+  def update(self, batch: Batch, evaluate: Callable[[], Result | None] | None = None) -> None:
     """Trains on a batch, publishes the weights, writes everything down.
 
     Args:
-      evaluate: holds an evaluation on the new weights, whose figures go into the same line.
+      evaluate: holds an evaluation on the new weights, whose figures go into the same line; None
+        if it was broken off.
     """
     self._whole = False
     began = time.monotonic()
@@ -240,7 +268,9 @@ class Loop:
       trained = time.monotonic()
       self.publish()
       published = time.monotonic()
-      sampled = sum(s.counts['tokens'] for s in self.samplers)
+      sampled = self._drawn()
+      if evaluate:
+        self.measurements.note_open()
       evaluated = evaluate() if evaluate else None
     except Lost as error:
       self.recover(error, batch.groups)
@@ -257,19 +287,34 @@ class Loop:
         sampled_tokens_per_s=(sampled - before) / (published - then),
         trained_tokens_per_s=metrics['tokens'] / (trained - began),
         verifier=self.verifier.stats(), open_sequences=sum(s.open for s in self.samplers),
+        slots_idle=self._occupancy.idle(), staleness_expected=self._expected_staleness(),
         failed_saves=self.checkpoints.failed_saves, **self.runtime.transfers(),
-        **self._figures(evaluated or self.evaluation.take_result())))
+        **self.measurements.figures(evaluated)))
     self._whole = True
     self.display.update(line)
-    if self.settings.checkpoint_every and step % self.settings.checkpoint_every == 0:
+    every = self.settings.checkpoint_every
+    if evaluated or (every and step % every == 0):
       self.save()
+    if 'eval/version' in line:
+      self.measurements.score()
 
-  def recover_if_lost(self) -> None:
-    """Recovers from the loss of a trainer that no call is waiting for."""
+  def _drawn(self) -> int:
+    """Tokens that all samplers have drawn, without those of evaluations."""
+    return sum(s.counts['tokens'] - s.counts['evaluation_tokens'] for s in self.samplers)
+
+  def _expected_staleness(self) -> float:
+    """Versions that overtake a sequence by the number in flight: n_async / n_batch."""
+    pace = self.ledger.pace
+    return pace.expected_staleness(self.settings.slots * len(self.samplers)) if pace else 0.0
+
+  def recover_if_lost(self) -> bool:
+    """Recovers from the loss of a trainer that no call is waiting for; whether there was one."""
     try:
       self.runtime.check_trainer()
+      return False
     except Lost as error:
       self.recover(error)
+      return True
 
   def recover(self, error: Lost, groups: Sequence[Group] = ()) -> None:
     """Restarts the trainer from the newest checkpoint; samplers keep what is open in them.
@@ -288,7 +333,7 @@ class Loop:
       self._forked = max(self._forked, self.trainer.version)
       with self.arrived:
         for group in groups:
-          self.batcher.offer(group)
+          self.batcher.offer(group, self.ledger.position(group.ordinal))
     while True:
       record = self.runtime.recover(self.trainer, self.checkpoints, error)
       with self.arrived:
@@ -301,6 +346,8 @@ class Loop:
       except Lost as another:
         error = another
     self._saved, self._whole = self.trainer.version, True
+    self.measurements.recovered(self.trainer.version)
+    self.health.progress()       # However long it took: what waits has its deadline from now on.
     self.display.note(f'The trainer was lost and is back at step {self.trainer.version} after '
                       f'{time.monotonic() - began:.0f} s. {str(error).splitlines()[0][:200]}')
 
@@ -309,18 +356,23 @@ class Loop:
       sampler.abandon()
     evaluations.discard(self.verifier, self.health.deadline_s)
     with self.arrived:
-      self._prompts, self._given = {}, {}
+      self._prompts = {}
+      self._assigned.clear()
       self.batcher.clear()
 
   def publish(self) -> None:
     """Offers a copy of the trainer's weights to every sampler. Raises Lost."""
+    for sampler in self.samplers:
+      sampler.withdraw()
     snapshots = self.runtime.publisher.snapshots(self.trainer, self.trainer.version)
     for sampler, snapshot in zip(self.samplers, snapshots, strict=True):
       sampler.offer(snapshot)
 
   def start_clock(self) -> None:
     """Starts measuring the speed of sampling here: what came before does not count."""
-    self._marks = (time.monotonic(), sum(s.counts['tokens'] for s in self.samplers))
+    self._marks = (time.monotonic(), self._drawn())
+    self._assigned.count_from([sampler.counts['tokens'] for sampler in self.samplers])
+    self._occupancy.idle()
 
   def save(self) -> None:
     """Saves the train state and everything the run has to remember, once for each version.
@@ -331,15 +383,7 @@ class Loop:
       return
     self._saved = self.trainer.version
     self.checkpoints.save(self.trainer, self.journal.record(),
-                          self.journal.measured('eval/accuracy'))
-
-  def _figures(self, result: Result | None) -> dict[str, float]:
-    """An evaluation's figures for metrics.jsonl; the accuracy is also kept for the summary."""
-    if result is None:
-      return {}
-    self.journal.note(**{'eval/accuracy': result.accuracy})
-    return {'eval/accuracy': result.accuracy, 'eval/accuracy_se': result.accuracy_se,
-            'eval/version': result.version, 'eval/tokens_mean': result.mean_tokens}
+                          self.measurements.metric(self.trainer.version))
 
 
 def _kind(role: str) -> str:

@@ -37,7 +37,7 @@ from magistral_jax.records import Batch, Completion, Problem, Prompt, Rows, Verd
 from magistral_jax.sampler.slots import Sampling
 
 # A prompt or completion that was open in a role this often when the role was lost may be the
-# reason, and is given up.
+# reason. A prompt is then sampled alone (assignments.py), a completion gets no verdict.
 LOST_TOO_OFTEN = 3
 
 
@@ -71,7 +71,8 @@ class Sampler(Protocol):
   were open there to the function of `Runtime.on_lost`.
   """
   counts: Mapping[str, int]
-  """Totals since the start, lost processes included. 'tokens' is always there. Any thread."""
+  """Totals since the start, lost processes included. 'tokens' is always there, and counts those
+  of evaluations, too; 'evaluation_tokens' counts them alone. Any thread."""
 
   @property
   def version(self) -> int:
@@ -97,7 +98,16 @@ class Sampler(Protocol):
 
   @property
   def pinned(self) -> bool:
-    """Whether an evaluation is open here and keeps the weights from changing. Its own thread."""
+    """Whether it was told to keep one version of the weights. Any thread.
+
+    False again if its process was lost, or if those weights were gone before it could fetch them.
+    """
+    ...
+
+  @property
+  def pinned_version(self) -> int | None:
+    """The version that all tokens from now on are drawn with; None if it is not pinned, or if
+    those weights are still on their way. Its own thread."""
     ...
 
   @property
@@ -108,17 +118,30 @@ class Sampler(Protocol):
   def offer(self, snapshot: Any) -> None:
     """Makes weights available, as `WeightPublisher.snapshots` gives them; the newest wins.
 
-    They are taken up at the next dispatch at which no evaluation is open. Never waits for the
-    transfer. Any thread.
+    They are taken up at the next dispatch, unless others are pinned. Never waits for the transfer.
+    Any thread.
     """
     ...
 
-  def submit(self, prompt: Prompt, sampling: Sampling, *, pinned: bool = False) -> None:
+  def withdraw(self) -> None:
+    """Forgets weights that were offered and are neither in use nor pinned, before newer ones are
+    made: a sampler holds two versions at most. Any thread."""
+    ...
+
+  def pin(self) -> None:
+    """Keeps the newest weights offered so far, for an evaluation, until `unpin` or `abandon`.
+
+    Training prompts are sampled by them meanwhile, too. Any thread.
+    """
+    ...
+
+  def unpin(self) -> None:
+    """Lets newer weights be taken up again. Any thread."""
+    ...
+
+  def submit(self, prompt: Prompt, sampling: Sampling) -> None:
     """Queues all samples of a prompt. Its own thread.
 
-    Args:
-      pinned: sampled before all others, all by one version of the weights: the newest offered so
-        far, or a newer one. It stays in use until no pinned sequence is open. For evaluations.
     Raises:
       ValueError: prompt and completion may become longer than the pages of a slot.
     """
@@ -135,7 +158,8 @@ class Sampler(Protocol):
     ...
 
   def abandon(self) -> None:
-    """Drops everything submitted. The ordinals stay unsettled in the ledger. Its own thread."""
+    """Drops everything submitted, and unpins. The ordinals stay unsettled in the ledger. Its own
+    thread."""
     ...
 
 
@@ -233,10 +257,28 @@ class Checkpoints(Protocol):
 
     Args:
       record: what JSON can hold; read back as it was, with tuples as lists.
-      metric: for keeping the best, higher is better; None leaves the checkpoint out of that.
+      metric: the score of exactly these weights, for keeping the best, higher is better; None if
+        it is not measured, or not yet (`score`).
     Returns:
       Whether it is being written. A trainer that is lost here counts as a failed save; its next
       call raises Lost.
+    """
+    ...
+
+  def await_score(self, version: int | None) -> None:
+    """Keeps the checkpoint of a version until its score is there; None: no longer of any.
+
+    A trainer that is lost here has no such checkpoint to keep; its next call raises Lost.
+    """
+    ...
+
+  def score(self, version: int, accuracy: float) -> bool:
+    """Attaches a held-out accuracy to the checkpoint of the weights that were measured.
+
+    Waits until that checkpoint is written.
+
+    Returns:
+      Whether it is on disk; one that could not be written has no score.
     """
     ...
 

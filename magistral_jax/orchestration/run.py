@@ -14,8 +14,9 @@ from pathlib import Path
 
 import jax
 
+from magistral_jax.batching.admission import Pace
 from magistral_jax.batching.role import Batcher
-from magistral_jax.batching.staleness import window_groups
+from magistral_jax.evaluation.held_out import Result
 from magistral_jax.experiment import build, checks, cli, imitation, values
 from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment, write_experiment
 from magistral_jax.orchestration import cold_start, evaluations, lockstep, report, threads
@@ -63,8 +64,9 @@ class Run:
     self.runtime, self.verifier = runtime, verifier
     self.evaluation_prompts = self.stream.held_out(c.evaluation.problems)
     self.checkpoints = runtime.checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
-    self.ledger = Ledger(None if c.runtime.mode in LOCKSTEP else window_groups(
-        c.batching.max_staleness, c.batching.prompts_per_batch))
+    self.ledger = Ledger(None if c.runtime.mode in LOCKSTEP else Pace(
+        group_size=c.sampler.group_size, in_flight=c.sampler.in_flight,
+        **{k: c.batching[k] for k in ('prompts_per_batch', 'backlog_batches', 'max_staleness')}))
     self.journal = Journal(workdir, self.ledger)
     self.sampling, self.evaluation_sampling = build.samplings(c)
     self.samples: list[tuple[str, str, float]] = []    # Problem, completion, reward.
@@ -80,7 +82,8 @@ class Run:
     self.display.watch(self.runtime.role_status)
     trainer = self._begin()
     if trainer is None:
-      self.display.note('Stopped in the cold start; the same command goes on from there.')
+      self.display.note('Stopped before reinforcement learning; the same command goes on from '
+                        'there.')
       return
     self.trainer = trainer
     loop = self._loop()
@@ -99,10 +102,10 @@ class Run:
         break
       except Lost as error:
         loop.recover(error)
-    if not self.health.stopping.is_set():
-      self._end(loop)
-    elif saved == self.trainer.version:
-      self.display.note(f'Stopped at step {saved} and saved; the same command goes on from there.')
+    if self.health.stopping.is_set() or not self._end(loop):
+      self.display.note(f'Stopped at step {self.trainer.version}, '
+                        f'{"and saved" if saved == self.trainer.version else "not saved"}; the '
+                        f'same command goes on from there.')
     if saved != self.trainer.version:
       raise UnsavedError(f'the weights of step {self.trainer.version} could not be saved in '
                          f'{self.workdir}, whose newest checkpoint is of step {saved}: make room '
@@ -114,7 +117,7 @@ class Run:
     self.checkpoints.close()
 
   def _begin(self) -> Trainer | None:
-    """The trainer that the loop begins with; None if asked to stop in the cold start.
+    """The trainer that the loop begins with; None if asked to stop before it.
 
     A checkpoint of it is on disk then, and its weights are in the samplers.
     """
@@ -159,7 +162,11 @@ class Run:
 
   def _save_first(self, trainer: Trainer) -> None:
     """Saves what the loop begins with, and removes the checkpoints of the cold start."""
-    self.checkpoints.save(trainer, self.journal.record(), None)
+    # One of a resumed run is on disk, with its own score.
+    score = self.journal.measured('accuracy_cold_start')
+    if not self.c.cold_start.steps:
+      score = self.journal.measured('accuracy_start')
+    self.checkpoints.save(trainer, self.journal.record(), score if trainer.version == 0 else None)
     self.checkpoints.wait()
     # Raises Lost if the trainer was lost meanwhile; None if the disk is full.
     if self.checkpoints.latest() is not None:
@@ -168,27 +175,32 @@ class Run:
   def _warmed_up(self) -> Trainer | None:
     """A trainer after the cold start, with evaluations before and after; None if asked to stop.
 
-    The cold start goes on where an earlier run left it.
+    The cold start goes on where an earlier run left it. Nothing is saved, or taken for done,
+    before the evaluation that belongs to it has been held: it could not be held later.
     """
     if not self.c.cold_start.steps:
       with cli.one_sentence():     # The files of a checkpoint are read only here.
         trainer = self.runtime.trainer()
       self._offer_weights(trainer, trainer.version)
-      if self.journal.measured('accuracy_start') is None:
-        self._evaluate('start')
+      if not self._evaluated('start'):
+        return None
       self.journal.note(accuracy_cold_start=None)
       return trainer
     saved = self.runtime.checkpoints(str(self.workdir / 'cold_start'), keep=1)
     trainer = self._cold_trainer(saved)
     self._offer_weights(trainer, -1)
-    if self.journal.measured('accuracy_start') is None:
-      self._evaluate('start')
+    if not self._evaluated('start'):
+      return None
     self._cold_start(trainer, saved)
-    saved.close()
     if self.health.stopping.is_set():
+      saved.close()
       return None
     self._offer_weights(trainer, 0)
-    self._evaluate('cold_start')
+    if not self._evaluated('cold_start'):
+      saved.save(trainer, self.journal.record(), None)
+      saved.close()
+      return None
+    saved.close()
     # Another optimizer: its moments and its step count begin at zero.
     return self.runtime.trainer(trainer)
 
@@ -203,12 +215,13 @@ class Run:
   def _restored(self, checkpoints: Checkpoints, **changed) -> Trainer:
     """A trainer as the newest of `checkpoints` has it, the journal set back to the same moment."""
     trainer, record = self.runtime.restored(checkpoints, **changed)
-    self.journal.restore(record)
     # Prompts and draws are addressed by the seed: another one would not know what was trained.
-    if self.journal.measured('seed') != self.c.seed:
-      raise ValueError(f'seed={self.c.seed}, but the run in {self.workdir} began with '
-                       f'seed={self.journal.measured("seed")}: keep that one, or take another '
-                       f'--workdir.')
+    # Refused before the journal cuts its files.
+    seed = record['measured'].get('seed')
+    if seed != self.c.seed:
+      raise ValueError(f'seed={self.c.seed}, but the run in {self.workdir} began with seed={seed}: '
+                       f'keep that one, or take another --workdir.')
+    self.journal.restore(record)
     self.display.note(f'Resumed at step {trainer.version} of {self.workdir}.')
     return trainer
 
@@ -233,16 +246,30 @@ class Run:
     for sampler, snapshot in zip(self.samplers, snapshots, strict=True):
       sampler.offer(snapshot)
 
-  def _evaluate(self, stage: str) -> None:
-    """Holds an evaluation on the samplers' newest weights and keeps its result for the summary."""
+  def _evaluated(self, stage: str) -> bool:
+    """Holds an evaluation of a stage, unless it has been held; False if asked to stop before."""
+    if self.health.stopping.is_set():
+      return False
+    if not self.evaluation_prompts or self.journal.measured(f'accuracy_{stage}') is not None:
+      return True
+    return self._evaluate(stage) is not None
+
+  def _evaluate(self, stage: str) -> Result | None:
+    """Evaluates the samplers' newest weights, and keeps the result for the summary.
+
+    Returns:
+      None if asked to stop before it was there.
+    """
     prompts, sampling = self.evaluation_prompts, self.evaluation_sampling
-    if not prompts or self.health.stopping.is_set():
-      return
     self.display.phase(f'evaluation: {stage}', len(prompts) * sampling.samples)
-    result, evaluation = evaluations.hold(
+    held = evaluations.hold(
         prompts, sampling, self.samplers, self.verifier, deadline_s=self.health.deadline_s,
-        check=self.runtime.check_trainer, progress=lambda done, total: self.display.update(
+        check=self.runtime.check_trainer, stopping=self.health.stopping.is_set,
+        progress=lambda done, total: self.display.update(
             dict(progress={'evaluation': f'{done} of {total} completions scored'})))
+    if held is None:
+      return None
+    result, evaluation = held
     self.journal.note(**{f'accuracy_{stage}': result.accuracy,
                          f'accuracy_{stage}_se': result.accuracy_se})
     self.display.note(f'Held-out accuracy ({stage}): {result.accuracy:.3f} ± '
@@ -253,6 +280,7 @@ class Run:
     shown = random.Random(0).sample(pairs, min(SAMPLES, len(pairs)))
     self.samples = [(problems[completion.ordinal], completion.text, verdict.reward)
                     for completion, verdict in shown]
+    return result
 
   def _loop(self) -> Loop:
     c, b = self.c, self.c.batching
@@ -265,15 +293,18 @@ class Run:
         Roles(self.stream, self.samplers, self.verifier, batcher, self.trainer, self.checkpoints,
               self.runtime),
         Books(self.ledger, self.journal, self.health, self.display),
-        Settings(self.sampling, self.evaluation_sampling, self.evaluation_prompts,
+        Settings(c.sampler.slots, self.sampling, self.evaluation_sampling, self.evaluation_prompts,
                  evaluation_every=c.evaluation.every, checkpoint_every=c.checkpoints.every,
                  prompts_per_batch=b.prompts_per_batch, patience_batches=b.patience_batches,
                  discard_in_flight=c.runtime.mode in LOCKSTEP))
     self.runtime.on_lost(loop.reissue)
     return loop
 
-  def _end(self, loop: Loop) -> None:
-    """Holds the last evaluation and writes the report."""
+  def _end(self, loop: Loop) -> bool:
+    """Holds the last evaluation and writes the report; False if asked to stop before.
+
+    Then there is no report: the same command holds the evaluation and writes it.
+    """
     if loop.exhausted:
       self.display.note(f'Ended at step {self.trainer.version}: {loop.patience} groups gave not '
                         f'one batch of groups with different rewards. All is solved, or nothing '
@@ -285,12 +316,19 @@ class Run:
     while True:
       try:
         loop.publish()
-        self._evaluate('final')
+        final = self._evaluate('final') if self.evaluation_prompts else None
         break
       except Lost as error:
         loop.recover(error)
+    if final is not None:
+      self.checkpoints.score(self.trainer.version, final.accuracy)
+    elif self.evaluation_prompts:
+      return False
+    else:
+      self.display.note('No accuracy was measured: evaluation.problems is 0.')
     self.journal.note(failed_saves=self.checkpoints.failed_saves)
     report.finish(self.workdir, self.journal.summary(), self.samples)
+    return True
 
 
 def keep_compiled(workdir: Path) -> None:

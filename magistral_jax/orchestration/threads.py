@@ -11,14 +11,21 @@ admission until it is settled.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Sequence
+
+from absl import logging
 
 from magistral_jax.orchestration.loop import Loop
 from magistral_jax.records import Batch
 
 # A role that has nothing to do looks for work, or for the request to stop, this often.
 POLL_S = 0.05
+# The threads of a run that stops or fails have so long to end, all together; the launcher waits for
+# ten minutes, in which the checkpoint must be written, too.
+STOP_S = 120.0
 # Idle samplers together look no more often than this, so that hundreds of them cost no more.
 POLLS_PER_S = 640
 
@@ -28,7 +35,8 @@ def run(loop: Loop, total_steps: int) -> None:
 
   Raises:
     RuntimeError: a role failed; its error is the cause.
-    TimeoutError: no batch came within the deadline; names what every role was doing.
+    TimeoutError: no batch came within the deadline, or a thread did not end; names what every role
+      was doing, or the threads. What was trained is saved before.
   """
   ended = threading.Event()
   # Daemons: one that hangs in a call must not keep a failed run from ending.
@@ -48,12 +56,36 @@ def run(loop: Loop, total_steps: int) -> None:
           break
         loop.health.busy('trainer', f'training on {len(batch.groups)} groups')
         loop.update(batch)
-        _begin_evaluation(loop, total_steps)
-  finally:
+        step = loop.trainer.version
+        # At the end the final evaluation follows.
+        if loop.measurements.due(step) and step < total_steps:
+          loop.measurements.begin(step, loop.save)
+  except BaseException as error:
     ended.set()
-    for thread in threads:
-      thread.join(loop.health.deadline_s)
+    with contextlib.suppress(TimeoutError):      # The failure itself says more.
+      _end(loop, threads, 0.0 if isinstance(error, KeyboardInterrupt) else STOP_S)
+    raise
+  ended.set()
+  _end(loop, threads, STOP_S if loop.health.stopping.is_set() else loop.health.deadline_s)
   loop.health.check()
+
+
+def _end(loop: Loop, threads: Sequence[threading.Thread], within_s: float) -> None:
+  """Saves, then waits for the threads, which were told to end.
+
+  Raises:
+    TimeoutError: some are in a call that does not return; names them. None of them begins another.
+  """
+  loop.save()          # First: how long a hanging call takes must not decide about the weights.
+  until = time.monotonic() + min(within_s, loop.health.deadline_s)
+  for thread in threads:
+    thread.join(max(0.0, until - time.monotonic()))
+  hanging = [thread.name for thread in threads if thread.is_alive()]
+  if hanging:
+    sentence = (f'{", ".join(hanging)} did not end within '
+                f'{min(within_s, loop.health.deadline_s):.0f} s: a call does not return.')
+    logging.error('%s', sentence)
+    raise TimeoutError(sentence)
 
 
 def _next_batch(loop: Loop) -> Batch | None:
@@ -61,7 +93,9 @@ def _next_batch(loop: Loop) -> Batch | None:
   began = time.monotonic()
   while True:
     # Samplers may be waiting for its weights.
-    loop.recover_if_lost()
+    if loop.recover_if_lost():
+      began = time.monotonic()
+    loop.measurements.tend()
     loop.health.check()
     if loop.health.stopping.is_set():
       return None
@@ -75,20 +109,15 @@ def _next_batch(loop: Loop) -> Batch | None:
     loop.health.overdue('batch', time.monotonic() - began, loop.held)
 
 
-def _begin_evaluation(loop: Loop, total_steps: int) -> None:
-  """Every so often, but not while one is open, nor at the end, where the final one follows."""
-  step, every = loop.trainer.version, loop.settings.evaluation_every
-  if every and step % every == 0 and step < total_steps and not loop.evaluation.running:
-    loop.evaluation.begin()
-
-
 def _sampling(loop: Loop, ended: threading.Event, index: int) -> None:
   """Drives one sampler until the run ends."""
   sampler, role = loop.samplers[index], f'sampler-{index}'
   with loop.health.watching(role):
     while not (ended.is_set() or loop.health.stopping.is_set()):
-      loop.evaluation.submit(sampler)
+      loop.evaluation.submit(index, sampler)
       loop.admit(sampler)
+      if ended.is_set():           # Meanwhile: another thread may drive this sampler next.
+        return
       if sampler.open:
         loop.health.busy(role, f'decoding {sampler.open} sequences')
         loop.sample(sampler)

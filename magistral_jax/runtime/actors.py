@@ -157,6 +157,9 @@ class SamplerActor:
     Raises:
       weights.manifest.WeightError: they are not what the manifest says.
     """
+    if self._sampler is not None:
+      # Room for two versions, not for three: the one in use, and the one that arrives.
+      self._sampler.withdraw()
     params, taken = self._receiver.take(manifest, asking(lenders, manifest, self._patience_s))
     if not taken.transport:
       return taken
@@ -170,7 +173,7 @@ class SamplerActor:
   def serve(self, orders) -> tuple[list, dict]:
     """Takes up orders and decodes one dispatch: (finished completions, status)."""
     for order in orders:
-      self._sampler.submit(order.prompt, order.sampling, pinned=order.pinned)
+      self._sampler.submit(order.prompt, order.sampling)
     finished = self._sampler.step()
     return finished, dict(version=self._sampler.version, counts=dict(self._sampler.counts))
 

@@ -35,12 +35,10 @@ _ASK_AGAIN_S = 1.0
 class Order:
   """A prompt to sample, as `Sampler.submit` takes it.
 
-  Order(prompt=Prompt(12, ...), sampling=Sampling(8, 1., 1., 96), pinned=False, wanted=(0, 40))
+  Order(prompt=Prompt(12, ...), sampling=Sampling(8, 1., 1., 96))
   """
   prompt: Prompt
   sampling: Sampling
-  pinned: bool
-  wanted: tuple[int, int]   # Age of the newest weights then: an evaluation waits for them.
 
 
 class RemoteSampler:
@@ -49,8 +47,7 @@ class RemoteSampler:
   Args:
     snapshot: the first weights, which the process fetches once it is there.
     slots: how many sequences it decodes at once.
-    newest_only: delivers no prompt before the newest weights have arrived (lockstep); otherwise
-      only those of evaluations wait for them.
+    newest_only: delivers no prompt before the newest weights have arrived (lockstep).
     deadline_s: seconds that a call, or a transfer of weights, may take.
   """
 
@@ -67,7 +64,7 @@ class RemoteSampler:
     self._serving = False                         # Whether the process has its first weights.
     self._new: list[Order] = []                   # Not delivered yet.
     self._open: dict[int, tuple[Order, set[int]]] = {}
-    self._pinned: set[int] = set()                # Ordinals of the open orders that are pinned.
+    self._pinned: Staged | None = None            # Kept for the time of an evaluation.
     self._count = 0
     self._version, self._lock = snapshot.version, threading.Lock()
     self.on_lost: Callable[[Sequence[Prompt]], None] = lambda prompts: None
@@ -94,7 +91,13 @@ class RemoteSampler:
 
   @property
   def pinned(self) -> bool:
-    return bool(self._pinned)
+    return self._pinned is not None
+
+  @property
+  def pinned_version(self) -> int | None:
+    pinned = self._pinned
+    # Until it has them, it draws with older ones.
+    return pinned.version if pinned is not None and self._has == pinned.age else None
 
   @property
   def waits_for(self) -> str:
@@ -107,14 +110,23 @@ class RemoteSampler:
     with self._lock:
       self._offered = snapshot
 
-  def submit(self, prompt: Prompt, sampling: Sampling, *, pinned: bool = False) -> None:
-    order = Order(prompt, sampling, pinned, self._offered.age)
+  def withdraw(self) -> None:
+    """Does nothing: weights are fetched when they are wanted, not when they are offered."""
+
+  def pin(self) -> None:
+    with self._lock:
+      self._pinned = self._offered
+
+  def unpin(self) -> None:
+    with self._lock:
+      self._pinned = None
+
+  def submit(self, prompt: Prompt, sampling: Sampling) -> None:
+    order = Order(prompt, sampling)
     self._new.append(order)
     # Samples of the same prompt that are still open are not waited for twice.
     _, left = self._open.get(prompt.ordinal, (None, ()))
     self._open[prompt.ordinal] = order, set(range(sampling.samples))
-    if pinned:
-      self._pinned.add(prompt.ordinal)
     self._count += sampling.samples - len(left)
 
   def step(self) -> list[Completion]:
@@ -135,6 +147,7 @@ class RemoteSampler:
 
   def abandon(self) -> None:
     self._forget()
+    self.unpin()
     if self._ready():
       try:
         self._handle.call('abandon', timeout_s=self._deadline_s)
@@ -142,14 +155,18 @@ class RemoteSampler:
         self._lose(error)
 
   def _deliverable(self) -> list[Order]:
-    """Takes out the new orders, except those that wait until the newest weights have arrived."""
-    late = self._taking is not None or self._offered is not self._taken
-    # All of an evaluation waits for the same weights, the newest of those at its submissions.
-    wanted = max((order.wanted for order in self._new if order.pinned), default=_NO_WEIGHTS)
-    waits = lambda order: (late and self._newest_only) or (order.pinned and self._has < wanted)
-    orders = [order for order in self._new if not waits(order)]
-    self._new = [order for order in self._new if waits(order)]
+    """Takes out the new orders, unless they wait until the newest weights have arrived."""
+    late = self._taking is not None or self._wanted is not self._taken
+    if late and self._newest_only:
+      return []
+    orders, self._new = self._new, []
     return orders
+
+  @property
+  def _wanted(self) -> Staged:
+    """The weights that it is to have."""
+    with self._lock:
+      return self._offered if self._pinned is None else self._pinned
 
   def _close(self, completion: Completion) -> bool:
     """Books a completion; False if it is not waited for any more."""
@@ -160,7 +177,6 @@ class RemoteSampler:
     self._count -= 1
     if not missing:
       del self._open[completion.ordinal]
-      self._pinned.discard(completion.ordinal)
     return True
 
   def _ready(self) -> bool:
@@ -173,8 +189,7 @@ class RemoteSampler:
         self._book(staged, self._handle.get(answer, self._deadline_s))
       elif self._taking is not None and time.monotonic() - self._asked > self._deadline_s:
         raise Lost(f'{self.name} did not get its weights within {self._deadline_s:.0f} s')
-      with self._lock:
-        offered = self._offered
+      offered = self._wanted
       # What is gone, with its trainer or because newer ones come, is not asked for at once again.
       again = time.monotonic() - self._asked > _ASK_AGAIN_S
       if self._taking is None and offered is not self._taken and (
@@ -193,19 +208,24 @@ class RemoteSampler:
     if taken.transport:
       self.transport = f'by {taken.transport}' + (f' ({taken.words[:100]})' if taken.words else '')
       self._has, self._serving, self._gone = staged.age, True, None
+      self._version = staged.version              # Of its next dispatch.
     else:
       # It goes on with what it has.
       self._gone, self._taken = staged, None
+      with self._lock:
+        if self._pinned is staged and self._offered is not staged:
+          self._pinned = None                     # They will never come.
 
   def _lose(self, error: Lost) -> None:
     """Starts another process; the prompts that were open in this one go to `on_lost`."""
     self._counts_before, self._serving = +self.counts, False
     self._taken = self._taking = self._gone = None
     self._has = _NO_WEIGHTS
+    self.unpin()
     prompts = [order.prompt for order, _ in self._open.values()]
     self._forget()
     self._handle.restart(error)
     self.on_lost(prompts)
 
   def _forget(self) -> None:
-    self._new, self._open, self._pinned, self._count = [], {}, set(), 0
+    self._new, self._open, self._count = [], {}, 0

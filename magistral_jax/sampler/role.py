@@ -17,7 +17,9 @@ class EngineSampler:
 
   Reads:  Prompt (`submit`), WeightSnapshot (`offer`, newest wins). Writes: Completion (`step`).
   Owns:   the decode state, the slots and pages, the weights in use.
-  One thread makes all calls except `offer`, which any thread may call.
+  One thread makes all calls except `offer`, `withdraw`, `pin` and `unpin`, which any thread may
+  call. Beside the weights in use there is at most one other copy, the one that is offered, if
+  `withdraw` is called before newer ones are made.
 
   Args:
     decode: token ids -> text.
@@ -32,14 +34,15 @@ class EngineSampler:
       raise ValueError(f'sampler.pages={engine.pages} must be at least {engine.slot_pages + 2}: '
                        f'page 0, a sequence of full length and a prompt\'s last page.')
     self._engine, self._decode, self._end_ids = engine, decode, end_ids
-    self._snapshot = self._offered = snapshot
+    self._snapshot = snapshot
+    self._offered: WeightSnapshot | None = None
     self._state = engine.init_state()
     self._pool = slots.PagePool(engine.pages)
     self._active: dict[int, slots.Sequence] = {}
     self._free = list(range(engine.slots))   # A heap: lowest slot first, whatever the history.
     self._waiting: collections.deque[slots.Sequence] = collections.deque()
     self._prompts: dict[int, slots.PromptPages] = {}
-    self._pinned = 0          # Open sequences of evaluations, which see one version only.
+    self._pinned: WeightSnapshot | None = None   # Kept for the time of an evaluation.
     self.counts = collections.Counter()
 
   @property
@@ -59,8 +62,14 @@ class EngineSampler:
 
   @property
   def pinned(self) -> bool:
-    """Whether an evaluation keeps new weights from being taken."""
-    return self._pinned > 0
+    """Whether the weights are kept as they are."""
+    return self._pinned is not None
+
+  @property
+  def pinned_version(self) -> int | None:
+    """Version that the next dispatch draws with while it is pinned; None if it is not."""
+    pinned = self._pinned
+    return None if pinned is None else pinned.version
 
   @property
   def waits_for(self) -> str:
@@ -68,11 +77,24 @@ class EngineSampler:
     return 'the trainer: as many groups are open as may be'
 
   def offer(self, snapshot: WeightSnapshot) -> None:
-    """Makes newer weights available; the next dispatch outside an evaluation takes them."""
+    """Makes newer weights available; the next dispatch takes them, unless others are pinned."""
     self._offered = snapshot
 
-  def submit(self, prompt: Prompt, sampling: slots.Sampling, *, pinned: bool = False) -> None:
-    """Queues the samples of a prompt. Pinned ones go first and keep new weights from being taken.
+  def withdraw(self) -> None:
+    """Forgets weights that were offered and not taken, so that newer ones have room."""
+    self._offered = None
+
+  def pin(self) -> None:
+    """Draws with the newest weights offered so far, and no newer ones, until `unpin`."""
+    offered, used = self._offered, self._snapshot
+    self._pinned = used if offered is None or _age(offered) < _age(used) else offered
+
+  def unpin(self) -> None:
+    """Lets newer weights be taken again."""
+    self._pinned = None
+
+  def submit(self, prompt: Prompt, sampling: slots.Sampling) -> None:
+    """Queues the samples of a prompt.
 
     Raises:
       ValueError: prompt and completion could grow longer than the pages of a slot.
@@ -83,19 +105,11 @@ class EngineSampler:
           f'A prompt of {len(prompt.tokens)} tokens and {sampling.max_new_tokens} new ones do not '
           f'fit in {self._engine.slot_pages} pages of {self._engine.page_tokens}: lower '
           f'data.max_prompt_tokens or max_new_tokens.')
-    sequences = [slots.Sequence(prompt, i, sampling, pinned) for i in range(sampling.samples)]
-    if pinned:
-      if not self._pinned:
-        self._take_offer()
-      self._pinned += len(sequences)
-      self._waiting.extendleft(reversed(sequences))
-    else:
-      self._waiting.extend(sequences)
+    self._waiting.extend(slots.Sequence(prompt, i, sampling) for i in range(sampling.samples))
 
   def step(self) -> list[Completion]:
     """Takes newer weights if any are offered, refills slots and decodes one dispatch."""
-    if not self._pinned:
-      self._take_offer()
+    self._take_offer()
     self._admit()
     if not self._active:
       return []
@@ -107,18 +121,18 @@ class EngineSampler:
     return self._collect(*unpack(out))
 
   def abandon(self) -> None:
-    """Drops all open sequences; their ordinals stay unsettled and are issued again."""
+    """Drops all open sequences and unpins; their ordinals stay unsettled and are issued again."""
     for slot in list(self._active):
       self._preempt(slot)
     self._waiting.clear()
-    self._pinned = 0
+    self._pinned = None
     self._forget_prompts()
 
   def _take_offer(self) -> None:
-    # Read once and never cleared, since another thread may replace it at any moment.
-    offered = self._offered
-    age = lambda snapshot: (snapshot.lineage, snapshot.version)
-    if age(offered) > age(self._snapshot):
+    # Read once, since another thread may replace either at any moment.
+    pinned, offered = self._pinned, self._offered
+    offered = offered if pinned is None else pinned
+    if offered is not None and _age(offered) > _age(self._snapshot):
       self._snapshot = offered
       self.counts['swaps'] += 1
       self.counts['swapped_in_flight'] += len(self._active)
@@ -255,12 +269,17 @@ class EngineSampler:
       if n:
         sequence.add(tokens[slot, :n].tolist(), logps[slot, :n].tolist(), self.version)
         self.counts['tokens'] += int(n)
+        self.counts['evaluation_tokens'] += int(n) * (sequence.prompt.purpose == 'evaluation')
       if n and not active[slot]:
         del self._active[slot]
         heapq.heappush(self._free, slot)
         self._pool.drop(sequence.pages)
-        self._pinned -= sequence.pinned
         done.append(sequence.completion(self._decode, self._end_ids, now))
     self.counts['dispatches'] += 1
     self.counts['slot_steps'] += self._engine.slots * self._engine.decode_steps
     return done
+
+
+def _age(snapshot: WeightSnapshot) -> tuple[int, int]:
+  """What makes one snapshot newer than another."""
+  return snapshot.lineage, snapshot.version

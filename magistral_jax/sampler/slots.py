@@ -75,7 +75,6 @@ class Sequence:
   prompt: Prompt
   sample: int
   sampling: Sampling
-  pinned: bool = False      # Part of an evaluation, during which no new weights are taken.
   pages: list[int] = dataclasses.field(default_factory=list)
   tokens: list[int] = dataclasses.field(default_factory=list)
   logps: list[float] = dataclasses.field(default_factory=list)
@@ -111,4 +110,5 @@ class Sequence:
     return Completion(
         ordinal=self.prompt.ordinal, sample=self.sample, tokens=np.array(self.tokens, np.int32),
         sampler_logp=np.array(self.logps, np.float32), versions=tuple(self.versions),
-        finish='stop' if stopped else 'length', text=text, seconds=now - self.began)
+        finish='stop' if stopped else 'length', text=text, seconds=now - self.began,
+        purpose=self.prompt.purpose)

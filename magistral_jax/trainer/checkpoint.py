@@ -131,7 +131,8 @@ class CheckpointFolder:
     Returns:
       Whether the checkpoint is on disk. One that could not be saved has no score.
     """
-    self.wait()
+    if step == self._manager.latest_step():
+      self.wait()                  # It may not be written yet; all before it are.
     if self._awaiting == step:
       self._awaiting = None
     if step not in self._manager.all_steps():

@@ -43,8 +43,8 @@ class SpreadSampler(EngineSampler):
 
   spread = 5
 
-  def submit(self, prompt, sampling, *, pinned=False):
-    super().submit(prompt, sampling, pinned=pinned)
+  def submit(self, prompt, sampling):
+    super().submit(prompt, sampling)
     for sequence in self._waiting:
       if sequence.prompt is prompt:
         limit = tokens_of(prompt.ordinal, sequence.sample, sampling.max_new_tokens, self.spread)

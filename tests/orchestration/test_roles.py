@@ -144,21 +144,32 @@ def test_sampler_writes_each_sample_of_a_prompt_once_with_the_weights_it_was_off
   done = finish(sampler)
   assert {(c.ordinal, c.sample, c.versions) for c in done} == {(7, 0, ((0, 0),)), (7, 1, ((0, 0),))}
   assert sampler.counts['tokens'] == sum(len(c.tokens) for c in done)
-  # All of an evaluation is sampled by one version, no older than its submission.
+  # While it is pinned it keeps the newest weights of then, however many come later.
+  sampler.withdraw()
   offer(1)
-  sampler.submit(prompt(8), TRAINING)
-  sampler.submit(prompt(-1, 'evaluation'), EVALUATION, pinned=True)
-  assert sampler.pinned and sampler.open == TRAINING.samples + EVALUATION.samples
+  sampler.pin()
   offer(2)
+  assert sampler.pinned and sampler.has_capacity
+  while sampler.pinned_version is None:            # It is on its way.
+    assert sampler.has_capacity
+  assert sampler.pinned_version == 1
+  sampler.submit(prompt(8), TRAINING)
+  sampler.submit(prompt(-1, 'evaluation'), EVALUATION)
+  assert sampler.open == TRAINING.samples + EVALUATION.samples
+  before = sampler.counts['evaluation_tokens']
   done = finish(sampler)
-  versions, = {c.versions for c in done if c.ordinal == -1}
-  assert versions in (((0, 1),), ((0, 2),))
-  assert not sampler.pinned
+  assert {c.versions for c in done} == {((0, 1),)} and sampler.pinned_version == 1
+  assert {c.purpose for c in done if c.ordinal == -1} == {'evaluation'}
+  assert sampler.counts['evaluation_tokens'] - before == sum(
+      len(c.tokens) for c in done if c.ordinal == -1)
+  sampler.unpin()
+  assert not sampler.pinned and sampler.pinned_version is None and sampler.has_capacity
   sampler.submit(prompt(9), TRAINING)
   assert {c.versions for c in finish(sampler)} == {((0, 2),)} and sampler.version == 2
   # What was abandoned never comes.
   sampler.submit(prompt(10), TRAINING)
-  sampler.submit(prompt(-2, 'evaluation'), EVALUATION, pinned=True)
+  sampler.submit(prompt(-2, 'evaluation'), EVALUATION)
+  sampler.pin()
   sampler.step()
   sampler.abandon()
   assert sampler.open == 0 and not sampler.pinned and sampler.step() == []
@@ -211,6 +222,10 @@ def test_checkpoints_give_back_the_trainer_and_the_record(runtime, tmp_path):
   assert checkpoints.save(trainer, dict(pairs=[(3, 4)]), 0.5)
   checkpoints.wait()
   assert checkpoints.latest() == 1
+  # A score that comes late goes to the checkpoint of its version, if there is one.
+  checkpoints.await_score(0)
+  assert checkpoints.score(0, 0.75) and not checkpoints.score(5, 0.25)
+  checkpoints.await_score(None)
   assert not checkpoints.save(trainer, {}, None), 'it is there already'
   again, record = runtime.restored(checkpoints)
   assert again.version == 1 and record == dict(pairs=[[3, 4]])

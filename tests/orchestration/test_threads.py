@@ -189,7 +189,7 @@ def test_a_stopped_run_resumes_where_it_was(make_loop, tmp_path):
 
 
 def test_evaluations_in_the_loop_see_one_version_and_do_not_break_the_bound(make_loop, tmp_path):
-  loop = make_loop(evaluation_every=3)
+  loop = make_loop(evaluation_every=3, max_staleness=2)
   threads.run(loop, total_steps=30)
   lines = metrics.read_lines(tmp_path / 'metrics.jsonl')
   evaluations = [line for line in lines if line.get('eval/accuracy') is not None]

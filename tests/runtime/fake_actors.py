@@ -107,7 +107,7 @@ class SamplerActor:
         os._exit(1)
       if order.prompt.problem.text == 'hang':
         time.sleep(10_000)
-      self._sampler.submit(order.prompt, order.sampling, pinned=order.pinned)
+      self._sampler.submit(order.prompt, order.sampling)
     time.sleep(0.002)
     finished = self._sampler.step()
     self._sampler.finished.clear()

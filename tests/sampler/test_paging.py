@@ -2,6 +2,8 @@
 
 The engine is a fake whose tokens are a hash of what it reads through the pages, see conftest.py.
 """
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -39,24 +41,23 @@ def test_completions_do_not_depend_on_pages_slots_or_arrivals(tiny, seed):
   sampler, engine = make(tiny, slots=int(rng.integers(1, 9)), page_tokens=page_tokens,
                          pages=least + int(rng.integers(0, least)),
                          decode_steps=int(rng.integers(1, 9)))
-  submitted, done, version, evaluations = [], [], 0, 0
+  submitted, done, version = [], [], 0
   for _ in range(150):
     event = rng.random()
     if event < 0.3 and len(submitted) < 25:
-      # An evaluation starts only when none is open, as in the loop.
-      pinned = rng.random() < 0.3 and not sampler.pinned
       how = tiny.how(samples=int(rng.integers(1, 7)), max_new_tokens=int(rng.integers(1, 25)))
-      for _ in range(int(rng.integers(1, 4)) if pinned else 1):
-        evaluations += pinned
-        length = int(rng.integers(1, tiny.LONGEST - how.max_new_tokens + 1))
-        prompt = tiny.prompt(-evaluations if pinned else len(submitted), length=length)
-        sampler.submit(prompt, how, pinned=pinned)
-        submitted.append((prompt, how))
+      length = int(rng.integers(1, tiny.LONGEST - how.max_new_tokens + 1))
+      prompt = tiny.prompt(len(submitted), length=length)
+      sampler.submit(prompt, how)
+      submitted.append((prompt, how))
+    elif event < 0.35:
+      (sampler.unpin if sampler.pinned else sampler.pin)()
     elif event < 0.4:
       version += 1
       sampler.offer(WeightSnapshot(version, version))
     else:
       done += sampler.step()
+  sampler.unpin()
   done = {(c.ordinal, c.sample): c for c in done} | tiny.finish(sampler)
   assert_expected(tiny, done, submitted)
   tiny.assert_all_returned(sampler, engine)
@@ -87,7 +88,7 @@ def test_prompt_pages_are_released_before_a_sequence_runs_out_of_pages(tiny, spa
       new = int(rng.integers(4, 28))
       how = tiny.how(samples=int(rng.integers(2, 7)), max_new_tokens=new)
       submitted.append((tiny.prompt(ordinal, length=tiny.LONGEST - new), how))
-      sampler.submit(*submitted[-1], pinned=ordinal < 0)
+      sampler.submit(*submitted[-1])
       done += sampler.step()
     done = {(c.ordinal, c.sample): c for c in done} | tiny.finish(sampler)
     assert_expected(tiny, done, submitted)
@@ -120,7 +121,8 @@ def test_abandon_returns_everything_and_the_same_ordinals_may_come_again(tiny):
   how = tiny.how(samples=3)
   submitted = [(tiny.prompt(i), how) for i in (0, 1, 2, 3, -1)]
   for prompt, _ in submitted:
-    sampler.submit(prompt, how, pinned=prompt.ordinal < 0)
+    sampler.submit(prompt, how)
+  sampler.pin()
   for _ in range(3):
     sampler.step()
   assert sampler.open and sampler.pinned
@@ -131,35 +133,47 @@ def test_abandon_returns_everything_and_the_same_ordinals_may_come_again(tiny):
   assert_expected(tiny, tiny.finish(sampler), submitted)
 
 
-def test_an_evaluation_goes_first_and_holds_the_weights_still(tiny):
+def test_a_pinned_sampler_keeps_the_newest_weights_of_then_until_it_is_unpinned(tiny):
   sampler, _ = make(tiny, slots=2, decode_steps=2)
   how = tiny.how(samples=2, max_new_tokens=12)
-  for ordinal in range(3):
-    sampler.submit(tiny.prompt(ordinal), how)
   sampler.offer(WeightSnapshot(1, 1))
-  for ordinal in (-2, -1):
-    sampler.submit(tiny.prompt(ordinal), how, pinned=True)
-  assert sampler.version == 1, 'An evaluation starts on the newest weights.'
+  sampler.pin()
+  assert sampler.pinned and sampler.pinned_version == 1
+  sampler.submit(tiny.prompt(0), how)
   sampler.offer(WeightSnapshot(2, 2))
-  order = []
-  while sampler.open:
-    held = sampler.pinned
-    order += sampler.step()
-    assert sampler.version == (1 if held else 2)
-  assert {c.ordinal for c in order[:4]} == {-1, -2}
-  assert all(c.versions == ((0, 1),) for c in order if c.ordinal < 0)
-
-
-def test_what_holds_the_weights_is_how_it_was_submitted_and_no_ordinal(tiny):
-  sampler, engine = make(tiny)
-  sampler.submit(tiny.prompt(-1), tiny.how())
-  sampler.submit(tiny.prompt(5), tiny.how(), pinned=True)
-  assert sampler.pinned
-  tiny.finish(sampler)
-  tiny.assert_all_returned(sampler, engine)
-  sampler.offer(WeightSnapshot(3, 3))
+  assert {c.versions for c in tiny.finish(sampler).values()} == {((0, 1),)}
+  assert sampler.pinned_version == 1
+  sampler.unpin()
+  assert not sampler.pinned and sampler.pinned_version is None
   sampler.step()
-  assert sampler.version == 3
+  assert sampler.version == 2
+  # Weights that are in use are pinned as they are.
+  sampler.pin()
+  assert sampler.pinned_version == 2
+
+
+def test_what_was_withdrawn_is_never_taken_unless_it_is_pinned(tiny):
+  sampler, _ = make(tiny)
+  sampler.offer(WeightSnapshot(1, 1))
+  sampler.withdraw()
+  sampler.step()
+  assert sampler.version == 0
+  sampler.offer(WeightSnapshot(2, 2))
+  sampler.pin()
+  sampler.withdraw()
+  sampler.step()
+  assert sampler.version == 2
+
+
+def test_tokens_of_evaluations_are_counted_alone(tiny):
+  sampler, _ = make(tiny)
+  sampler.submit(tiny.prompt(0), tiny.how())
+  sampler.submit(dataclasses.replace(tiny.prompt(-1), purpose='evaluation'), tiny.how())
+  done = tiny.finish(sampler)
+  tokens = {purpose: sum(len(c.tokens) for c in done.values() if c.purpose == purpose)
+            for purpose in ('training', 'evaluation')}
+  assert sampler.counts['evaluation_tokens'] == tokens['evaluation'] > 0
+  assert sampler.counts['tokens'] == sum(tokens.values())
 
 
 def test_the_newest_offer_wins_and_an_older_one_changes_nothing(tiny):

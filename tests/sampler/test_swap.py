@@ -122,12 +122,15 @@ def test_an_evaluation_is_of_one_version_and_training_goes_on_after_it(tiny):
     sampler.submit(tiny.prompt(ordinal), how)
   sampler.step()
   sampler.offer(tiny.snapshot(1))
+  sampler.pin()
   for ordinal in (-1, -2, -3):
-    sampler.submit(tiny.prompt(ordinal), tiny.how(samples=1, temperature=0.0), pinned=True)
+    sampler.submit(tiny.prompt(ordinal), tiny.how(samples=1, temperature=0.0))
   done = []
   for version in range(2, 20):
     sampler.offer(tiny.snapshot(min(version, 3)))
     done += sampler.step()
+    if {-1, -2, -3} <= {c.ordinal for c in done}:
+      sampler.unpin()
   done = {(c.ordinal, c.sample): c for c in done} | tiny.finish(sampler)
   evaluation = {key: c for key, c in done.items() if key[0] < 0}
   assert len(evaluation) == 3 and all(c.versions == ((0, 1),) for c in evaluation.values())
