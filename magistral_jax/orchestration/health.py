@@ -109,7 +109,7 @@ class Health:
       yield
     finally:
       ended.set()
-      thread.join(self.deadline_s)
+      thread.join(min(1.0, self.deadline_s))     # It only speaks: nothing depends on its end.
 
   def overdue(self, what: str, waited_s: float, held: Callable[[], str] = lambda: '') -> None:
     """Raises TimeoutError naming every role if a wait has passed the deadline without progress.

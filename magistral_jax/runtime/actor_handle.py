@@ -35,6 +35,10 @@ from ray import exceptions
 from magistral_jax.orchestration.roles import Lost
 
 
+class NotStarted(Lost):
+  """A process has not answered yet: it waits for its node, or freezes before it can answer."""
+
+
 class RoleActor:
   """The actor: builds a role by a function and calls its methods."""
 
@@ -133,10 +137,18 @@ class ActorHandle:
     """Returns when the role is built.
 
     Raises:
+      NotStarted: its process has not even answered within `timeout_s`.
       Lost: it could not be built, or not within `timeout_s`.
     """
-    if not self.where:
+    if self.where:
+      return
+    try:
       self.where = self.get(self.built, timeout_s)
+    except Lost as error:
+      if self.arrived(self.built) or self.arrived(self.greeting):
+        raise
+      raise NotStarted(f'{self.name} was not started within {timeout_s:.0f} s: it waits for its '
+                       f'node') from error
 
   def call(self, method: str, *args, timeout_s: float):
     """The role's answer to a method.
@@ -191,27 +203,34 @@ class ActorHandle:
     Raises:
       RuntimeError: it was lost too often in a row; with its name and its last words.
     """
-    self.kill()
-    self.lost += 1
     self.lost_in_a_row += 1
     if self.lost_in_a_row > self._restarts:
+      self.kill()
       raise RuntimeError(
           f'{self.name} was lost {self.lost_in_a_row} times in a row (runtime.restarts='
           f'{self._restarts}). Its last words: {error}') from error
+    self.replace(error)
+
+  def replace(self, error: Lost) -> None:
+    """Starts another process in place of this one, which does not count as lost in a row."""
+    self.kill()
+    self.lost += 1
     logging.warning('%s is started again (%d). %s', self.name, self.lost,
                     str(error).split('\n')[0][:300])
     self.start()
 
-  def kill(self) -> None:
-    """Ends the process at once, if it still runs."""
+  def kill(self, actor: Any = None) -> None:
+    """Ends a process at once, if it still runs: the one of now, or `actor`, which it may have
+    replaced since."""
     with contextlib.suppress(exceptions.RayError):
-      ray.kill(self.actor, no_restart=True)
+      ray.kill(actor or self.actor, no_restart=True)
 
 
 class Watchdog:
   """Pings all actors from one thread; kills those that give no answer for `heartbeat_s`.
 
   A context manager. An actor that waits for its resources is not started yet, and so not late.
+  What fails while one actor is looked at is logged, and does not end the watch over the others.
   """
 
   def __init__(self, heartbeat_s: float):
@@ -242,17 +261,26 @@ class Watchdog:
     asked: dict[int, tuple[Any, Any]] = {}      # By handle: its actor then, the open ping.
     while not self._ended.wait(min(1.0, self._heartbeat_s / 5)):
       for handle in self.handles:
-        actor, ping = asked.get(id(handle), (None, None))
-        if actor is not handle.actor:
-          asked[id(handle)] = handle.actor, handle.greeting
-          handle.seen = None                    # Not started yet.
-          continue
-        if handle.arrived(ping):
-          # Also when it is the news of a death: a caller of that actor hears of it.
-          handle.seen = time.monotonic()
-          asked[id(handle)] = handle.actor, handle.actor.ping.remote()
-        elif handle.seen and time.monotonic() - handle.seen > self._heartbeat_s:
-          logging.warning('%s has not answered for %.0f s: it is killed.', handle.name,
-                          self._heartbeat_s)
-          handle.kill()
-          handle.seen = time.monotonic()
+        try:
+          self._look(handle, asked)
+        except Exception:   # The border of a thread: without it, frozen actors stay for ever.
+          logging.exception('The watchdog failed at %s and goes on.', handle.name)
+
+  def _look(self, handle: ActorHandle, asked: dict[int, tuple[Any, Any]]) -> None:
+    """Asks one actor for a sign of life; kills it if it has given none for too long."""
+    actor, ping = asked.get(id(handle), (None, None))
+    if actor is not handle.actor:
+      # The greeting is there before the actor is, so that it is never the one before's.
+      actor = handle.actor
+      asked[id(handle)] = actor, handle.greeting
+      handle.seen = None                        # Not started yet.
+    elif handle.arrived(ping):
+      # Also when it is the news of a death: a caller of that actor hears of it.
+      handle.seen = time.monotonic()
+      asked[id(handle)] = actor, actor.ping.remote()
+    elif handle.seen and time.monotonic() - handle.seen > self._heartbeat_s:
+      logging.warning('%s has not answered for %.0f s: it is killed.', handle.name,
+                      self._heartbeat_s)
+      # The one that was asked: another may have taken its place meanwhile.
+      handle.kill(actor)
+      handle.seen = time.monotonic()

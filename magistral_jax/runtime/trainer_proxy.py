@@ -15,7 +15,7 @@ import numpy as np
 
 from magistral_jax.orchestration.roles import Lost
 from magistral_jax.records import Batch, Rows
-from magistral_jax.runtime.actor_handle import ActorHandle
+from magistral_jax.runtime.actor_handle import ActorHandle, NotStarted
 
 # A thread that waits looks often; the processes are asked no more often than this.
 _ASK_AGAIN_S = 0.5
@@ -132,6 +132,9 @@ class TrainerGang:
   def restart(self, error: Lost) -> None:
     """Starts new processes in place of all, until they are ready.
 
+    Waiting for a node, which takes as long as it takes, is said once a deadline and does not count
+    as a loss.
+
     Raises:
       RuntimeError: they were lost too often in a row.
     """
@@ -139,7 +142,7 @@ class TrainerGang:
       for handle in self._handles:
         handle.kill()
       for handle in self._handles:
-        handle.restart(error)
+        (handle.replace if isinstance(error, NotStarted) else handle.restart)(error)
       self._pings.clear()
       try:
         self.wait_ready()
