@@ -137,9 +137,13 @@ class RayCluster:
     that was rebooted has neither Ray nor the bucket. A slice whose machines do not come back in
     MOST_ATTEMPTS is condemned.
     """
-    alive, members = self._nodes(), self.members
+    alive = self._nodes()
     if not alive:   # The head itself is down, which the state of the job shows.
       return
+    for one, machines in self.members.items():
+      if not alive.issuperset(address for _, address in machines):   # It may have a new address.
+        self._joined[one] = self._fleet.machines(one)
+    members = self.members
     silent = {one: [named for named in machines[one == self._fleet.trainer:]
                     if named[1] not in alive] for one, machines in members.items()}
     again = {one: [named for named in machines if named[1] in self._silent]

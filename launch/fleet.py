@@ -62,14 +62,20 @@ class Fleet:
     Args:
       answer: the state that a dry run assumes; '' for MISSING.
     """
+    state = self._ask(one, answer)
+    if state == MISSING and one in self.granted and not self.shell.dry:
+      time.sleep(self._poll_s)   # Once may be a passing fault, and nothing would be rented again.
+      state = self._ask(one, answer)
+    if state == ACTIVE and not self.shell.dry:
+      self.granted.add(one)
+    return LOST if state == ACTIVE and one in self._condemned else state
+
+  def _ask(self, one: Slice, answer: str) -> str:
     described = self.shell.run(self.cloud.describe(one), timeout_s=ASK_S, tolerate=GONE,
                                otherwise=MISSING, answer=answer)
     if self.shell.dry:
       return answer or MISSING
-    state = MISSING if described == MISSING else self.cloud.state(one, described)
-    if state == ACTIVE:
-      self.granted.add(one)
-    return LOST if state == ACTIVE and one in self._condemned else state
+    return MISSING if described == MISSING else self.cloud.state(one, described)
 
   def condemn(self, one: Slice, why: str) -> None:
     """Takes an active slice for lost, so that it is replaced."""

@@ -98,7 +98,11 @@ class Launcher:
                                   if one not in self.fleet.slices]
     rows = [(one.name, self.fleet.state(one)) for one in slices]
     if rows[0][1] == ACTIVE:
-      rows.append((f'job {self._job.name}', self._cluster.submitted()[1]))
+      try:
+        state = self._cluster.submitted()[1]
+      except CommandError as error:
+        state = f'unknown: {error}'
+      rows.append((f'job {self._job.name}', state))
     return rows
 
   def logs(self) -> None:

@@ -4,7 +4,8 @@ The world is a JSON file: what exists, how often each slice was looked at, what 
 script: what happens when the job's state is asked for the n-th time, such as
 {"2": "preempt small-sampler-1", "4": "succeed"}; "fail NAME" is a failure by a preemption, "cut
 NAME" a network that fails for a while, "reboot NAME" a machine that comes back without Ray and
-mounts, "break NAME" one that does not come back, "remove NAME" a slice deleted by hand. Requests
+mounts, "readdress NAME" the same with another address, "break NAME" one that does not come back,
+"remove NAME" a slice deleted by hand, "hide NAME" one that the cloud does not find once. Requests
 become ACTIVE, or the state that `becomes` and, by name, `never` give. `deaf` counts questions to
 Ray that fail ("deafen 3"), `unlisted` has addresses that Ray does not see, `vanish` names a slice
 at whose creation the claim on the workdir ends. A job ends by itself when it was asked often.
@@ -47,6 +48,8 @@ def make_slice(world, name, flags):
 
 def look(world, name):
   one = lookup(world, name)
+  if one.pop('hidden', False):
+    sys.exit(f'ERROR: NOT_FOUND: Resource {name} was not found')
   one['looks'] += 1
   if one['state'] == 'WAITING_FOR_RESOURCES' and one['looks'] > LOOKS_UNTIL_ACTIVE:
     one['state'] = world['never'].get(name, world['becomes'])
@@ -211,7 +214,10 @@ def job_status(world):
       world['slices'][name]['state'] = 'ACTIVE'
     elif what == 'cut':       # For so long that Ray gives it up.
       world['slices'][name]['ray'] = ''
-    elif what in ('reboot', 'break'):
+    elif what == 'hide':
+      world['slices'][name]['hidden'] = True
+    elif what in ('reboot', 'readdress', 'break'):
+      world['slices'][name]['net'] += 100 * (what == 'readdress')
       world['slices'][name].update(ray='', mounted=False, broken=what == 'break')
       if 'trainer' in name:
         world['job'] = ''

@@ -1,4 +1,6 @@
 """Questions that fail end no job; machines that fail come back, or are replaced."""
+import re
+
 import pytest
 
 from tests.launch.pods import IRONWOOD, POD, count
@@ -38,9 +40,24 @@ def test_a_machine_that_ray_does_not_see_for_a_while_does_not_end_a_job(cloud):
   assert status == 0 and world['submitted'] == 1
 
 
+@pytest.mark.parametrize('name', ['small-trainer', 'small-sampler-0'])
+def test_a_slice_that_the_cloud_does_not_find_once_is_not_deleted(cloud, capfd, name):
+  status, world = cloud({'2': f'hide {name}', '6': 'succeed'})
+  assert status == 0 and world['submitted'] == 1 and world['created'] == 3
+  assert 'deleted' not in capfd.readouterr().out
+
+
+def test_the_status_shows_slices_though_ray_does_not_answer(cloud, capfd):
+  cloud({'2': 'stop'})
+  assert cloud({}, action='status', deaf=1000)[0] == 0
+  said = capfd.readouterr().out
+  assert re.search(r'small-trainer +ACTIVE\n', said) and 'unknown: ' in said
+
+
+@pytest.mark.parametrize('what', ['reboot', 'readdress'])
 @pytest.mark.parametrize('pod', [POD, IRONWOOD], ids=['v5p', 'tpu7x'])
-def test_a_sampler_that_was_rebooted_joins_again(cloud, capfd, pod):
-  status, world = cloud({'2': 'reboot small-sampler-1', '6': 'succeed'}, pod=pod)
+def test_a_sampler_that_was_rebooted_joins_again(cloud, capfd, pod, what):
+  status, world = cloud({'2': f'{what} small-sampler-1', '30': 'succeed'}, pod=pod)
   assert status == 0 and world['submitted'] == 1 and rays(world) == TOGETHER
   assert world['created'] == 3 and world['slices']['small-sampler-1']['mounted']
   assert capfd.readouterr().out.count('left the Ray cluster') == 1
