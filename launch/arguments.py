@@ -86,11 +86,12 @@ def make_job(line: CommandLine, name: str, overrides: Sequence[str], trainers: i
     overrides: --config.KEY=VALUE, with every file at its path on the machines.
     trainers: number of machines of the trainer's slice, each with one process.
   """
+  workdir = line.flags.workdir.rstrip('/')   # The same folder is the same job.
   command = shlex.join([
       'python', '-m', 'magistral_jax.train', f'--config={_path(line)}', *overrides, *ON_CLUSTER,
-      f'--config.runtime.trainers={trainers}', f'--workdir={mounted(line.flags.workdir)}'])
+      f'--config.runtime.trainers={trainers}', f'--workdir={mounted(workdir)}'])
   pack = (sys.executable, str(PACKER), *CODE)
-  return Job(name, line.flags.workdir, command, pack)
+  return Job(name, workdir, command, pack)
 
 
 def deleting(argv: Sequence[str], action: str) -> str:

@@ -40,7 +40,7 @@ class Claim:
   """
 
   def __init__(self, job: Job, rental: Rental, shell: Shell):
-    self._address, self._shell = f'{job.folder}/{FILE}', shell
+    self._address, self._shell = f'{job.workdir}/{FILE}', shell
     self._job = dict(name=job.name, project=rental.project, zone=rental.zone)
     self._window = ''
 

@@ -15,7 +15,7 @@ STOP_S = 600                         # Seconds that a stopped job has to save.
 class Job:
   """Job('small', 'gs://bucket/small', 'python -m ...', ('python', 'launch/package.py', ...))"""
   name: str
-  workdir: str              # gs://BUCKET/RUN: all that outlives the slices.
+  workdir: str              # gs://BUCKET/RUN, no slash behind it: all that outlives the slices.
   command: str              # Run in the folder of the code on the head machine.
   pack: tuple[str, ...]     # With a path behind it, the command that packs the code there.
 
@@ -24,18 +24,13 @@ class Job:
     """Name of the bucket."""
     return bucket_of(self.workdir)
 
-  @property
-  def folder(self) -> str:
-    """The workdir without a slash at its end."""
-    return self.workdir.rstrip('/')
-
   def archive(self, code: str) -> str:
     """Address in the bucket of the packed code that has this hash."""
-    return f'{self.folder}/code/{code}.tgz'
+    return f'{self.workdir}/code/{code}.tgz'
 
   def versions(self, code: str) -> str:
     """Address in the bucket of the versions of all packages that were installed with it."""
-    return f'{self.folder}/code/{code}.txt'
+    return f'{self.workdir}/code/{code}.txt'
 
 
 @dataclasses.dataclass(frozen=True)

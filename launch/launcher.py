@@ -131,7 +131,7 @@ class Launcher:
     runs, name = state in RUNNING, self._job.name
     if not runs or not submission:
       return submission, runs
-    if submission.workdir.rstrip('/') != self._job.folder:
+    if submission.workdir != self._job.workdir:
       raise NotInChargeError(
           f'{name} runs the job of --workdir={submission.workdir}, and goes on: `stop` it first '
           f'with that workdir, or choose another --name.')
@@ -143,7 +143,7 @@ class Launcher:
     return submission, runs
 
   def _submission(self) -> Submission:
-    return Submission(self._job.folder, self._job.command, self._cluster.code)
+    return Submission(self._job.workdir, self._job.command, self._cluster.code)
 
   def _start(self, active: Sequence[Slice], found: Submission | None, runs: bool) -> None:
     """Takes up the job if it runs; otherwise submits it, with the same code on all machines.

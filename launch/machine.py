@@ -74,7 +74,7 @@ def token_file(job: Job) -> str:
   Without a secret Ray obeys every program that reaches its ports. With one that only the head has,
   such as a user's own, Ray would refuse the other machines.
   """
-  return f'{mounted(job.workdir).rstrip("/")}/ray_token'
+  return f'{mounted(job.workdir)}/ray_token'
 
 
 def auth(job: Job) -> dict[str, str]:

@@ -125,9 +125,11 @@ def test_another_job_follows_one_that_has_ended(cloud, argv):
   assert status == 0 and world['submitted'] == 2 and creations(world) == 3
 
 
-def test_a_job_is_the_same_with_its_overrides_in_another_order(cloud):
+def test_a_job_is_the_same_however_it_is_written(cloud):
+  """Overrides in another order, a slash behind the workdir."""
   cloud({'2': 'stop'})
-  status, world = cloud({'3': 'succeed'}, pod=[*POD[:2], *POD[:1:-1]], job='RUNNING', asked=0)
+  status, world = cloud({'3': 'succeed'}, '--workdir=gs://bucket/runs/small/',
+                        pod=[*POD[:2], *POD[:1:-1]], job='RUNNING', asked=0)
   assert status == 0 and world['submitted'] == 1
 
 

@@ -129,8 +129,8 @@ def test_a_config_must_travel_with_the_code(tmp_path, capsys):
 
 
 def test_scripts_for_machines_are_bash():
-  job = Job('small', 'gs://bucket/runs/small/', 'python -m x', ('true',))
-  assert mounted(job.folder) == '/mnt/gcs/bucket/runs/small'
+  job = Job('small', 'gs://bucket/runs/small', 'python -m x', ('true',))
+  assert mounted(job.workdir) == '/mnt/gcs/bucket/runs/small'
   for script in (install_script(job, 'c0de'), start_script('trainer', '', job),
                  start_script('sampler', 'h', job)):
     done = subprocess.run(['bash', '-n', '-c', script], timeout=20, capture_output=True)
