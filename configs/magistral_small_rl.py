@@ -31,7 +31,7 @@ def get_config():
       vision='off')
   c.cold_start = dict(steps=0)
   c.sampler = dict(
-      slots=128, group_size=16, max_new_tokens=40960, temperature=1.0, top_p=1.0,
+      slots=128, in_flight=0, group_size=16, max_new_tokens=40960, temperature=1.0, top_p=1.0,
       page_tokens=128, pages=10240, decode_steps=16)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=40960, length_cache=8192, length_penalty=0.1,
@@ -39,8 +39,8 @@ def get_config():
       sandbox='bubblewrap', code_reward='all', code_tests=20, test_timeout_s=4.0,
       test_memory_mb=300)
   c.batching = dict(
-      prompts_per_batch=128, minibatches=1, max_staleness=2, patience_batches=20, row_tokens=45056,
-      advantage_norm='minibatch', normalizer='group')
+      prompts_per_batch=128, minibatches=1, backlog_batches=1, max_staleness=0, patience_batches=20,
+      row_tokens=45056, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.3, importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, vocab_chunk=8192)
@@ -52,7 +52,8 @@ def get_config():
       trainer=dict(fsdp=16, expert=1, sequence=4, tensor=1), sampler=dict(expert=1, tensor=4),
       trainer_topology='v5p:4x4x4', sampler_topology='v5p:2x2x1')
   c.evaluation = dict(
-      every=25, problems=240, samples=4, temperature=0.7, top_p=1.0, max_new_tokens=40960)
+      every=25, problems=240, samples=4, temperature=0.7, top_p=1.0, max_new_tokens=40960,
+      code_tests=0)
   c.checkpoints = dict(every=10, keep=2)
   c.runtime = dict(
       mode='ray', address='', trainers=16, samplers=16, verifiers=4,

@@ -241,7 +241,8 @@ def pool(c) -> Pool:
 
 def verifier(c, pool: Pool) -> PoolVerifier:
   """The verifier as a role of the loop."""
-  return PoolVerifier(pool, filled(c, 'verifiers')['code_tests'])
+  return PoolVerifier(pool, filled(c, 'verifiers')['code_tests'],
+                      filled(c, 'evaluation')['code_tests'])
 
 
 def samplings(c) -> tuple[Sampling, Sampling]:

@@ -158,6 +158,8 @@ SECTIONS = (
             above_0('cold_start.steps')),
     Section('sampler', 'How completions are written.', dict(
         slots=Key(whole(1), 'Sequences that one sampler decodes at a time.'),
+        in_flight=Key(whole(0), 'Sequences that all samplers together have in flight, which paces '
+                      'them; 0 for as many as their slots hold.'),
         group_size=Key(whole(2), 'Completions of one prompt.'),
         max_new_tokens=Key(whole(1), 'Tokens of the longest completion.'),
         temperature=Key(POSITIVE, 'Divides the logits before the softmax.'),
@@ -198,8 +200,10 @@ SECTIONS = (
     Section('batching', 'Groups, advantages, rows.', dict(
         prompts_per_batch=Key(whole(1), 'Groups that one update trains on.'),
         minibatches=Key(whole(1), 'Optimizer steps of one update; divides `prompts_per_batch`.'),
-        max_staleness=Key(whole(0), 'Versions that the weights which drew a token may be behind; '
-                          '0 only in lockstep.'),
+        backlog_batches=Key(whole(1), 'Batches\' worth of complete groups that may wait for the '
+                            'trainer before samplers start no more.'),
+        max_staleness=Key(whole(0), 'Versions that the weights which drew a token may be behind, '
+                          'guaranteed by admission; 0 for no such limit.'),
         patience_batches=Key(whole(1), 'Batches\' worth of groups without one update after which '
                              'the run ends.'),
         row_tokens=Key(whole(1), 'Tokens of a row of packed sequences.'),
@@ -265,6 +269,10 @@ SECTIONS = (
         temperature=Key(NOT_NEGATIVE, 'Divides the logits before the softmax; 0 is greedy.'),
         top_p=Key(NUCLEUS, 'Probability of the nucleus that tokens are drawn from.'),
         max_new_tokens=Key(whole(1), 'Tokens of the longest completion.'))),
+    Section('evaluation', 'Programs in evaluations.', dict(
+        code_tests=Key(whole(0), 'Tests that a program is judged by, drawn for every problem; '
+                       '0: all of them.', 0)),
+            among('verifiers.sandbox', SANDBOXES)),
     Section('checkpoints', 'What is kept in the workdir.', dict(
         every=Key(whole(0), 'Updates between two checkpoints; 0 for none before the end.'),
         keep=Key(whole(1), 'Newest checkpoints that are kept, beside the best one.'))),

@@ -19,18 +19,23 @@ class PoolVerifier:
   Args:
     pool: the worker processes.
     code_tests: number of tests that a program is judged by; a group is judged by the same ones.
+    evaluation_code_tests: the same in evaluations, where a draw would pass programs that fail on
+      the other tests; 0: all.
   """
 
-  def __init__(self, pool: Pool, code_tests: int = 20):
-    self._pool, self._code_tests = pool, code_tests
+  def __init__(self, pool: Pool, code_tests: int = 20, evaluation_code_tests: int = 0):
+    self._pool = pool
+    self._code_tests = dict(training=code_tests, evaluation=evaluation_code_tests)
     self._judged: queue.SimpleQueue[tuple[Completion, Verdict]] = queue.SimpleQueue()
     self._lock = threading.Lock()     # Several samplers may call put at once.
     self._put = self._drained = 0
 
   def put(self, completion: Completion, problem: Problem) -> None:
     """Sends a completion to be judged; never blocks."""
-    # Drawn from the prompt's ordinal, so that all completions of a group get the same tests.
-    tests = problem.tests and judge.draw(problem.tests, completion.ordinal, self._code_tests)
+    tests, count = problem.tests, self._code_tests[completion.purpose]
+    if tests:
+      # Drawn from the prompt's ordinal, so that all completions of a group get the same tests.
+      tests = judge.draw(tests, completion.ordinal, count or len(tests['cases']))
     future = self._pool.submit(dict(
         response=completion.text, answer=problem.answer, domain=problem.domain,
         n_tokens=len(completion.tokens), language=problem.language, problem=problem.text,

@@ -51,16 +51,27 @@ class FakePool:
     return concurrent.futures.Future()
 
 
+ECHO = Problem(id='echo', text='Echo.', answer='', source='test', domain='code', tests=dict(
+    kind='stdin', language='python', checker='tokens', tolerance=0.0,
+    cases=[dict(stdin=f'{i}', stdout=f'{i}') for i in range(100)]))
+
+
+@pytest.mark.parametrize('wanted, judged_by', [(0, 100), (30, 30), (500, 100)])
+def test_an_evaluation_is_judged_by_all_tests_or_by_as_many_as_the_config_says(wanted, judged_by):
+  pool = FakePool()
+  verifier = PoolVerifier(pool, code_tests=7, evaluation_code_tests=wanted)
+  for purpose in ('evaluation', 'training'):
+    verifier.put(dataclasses.replace(completion(0, 'text'), ordinal=-1, purpose=purpose), ECHO)
+  assert [len(job['tests']['cases']) for job in pool.jobs] == [judged_by, 7]
+
+
 def test_a_group_is_judged_by_the_same_tests_and_the_next_group_by_others():
-  tests = dict(kind='stdin', language='python', checker='tokens', tolerance=0.0,
-               cases=[dict(stdin=f'{i}', stdout=f'{i}') for i in range(100)])
-  problem = Problem(id='echo', text='Echo.', answer='', source='test', domain='code', tests=tests)
   pool = FakePool()
   verifier = PoolVerifier(pool, code_tests=7)
-  for ordinal in (0, 5, -1):
+  for ordinal in (0, 5, 6):
     for sample in range(3):
       one = dataclasses.replace(completion(sample, 'text'), ordinal=ordinal)
-      verifier.put(one, problem)
+      verifier.put(one, ECHO)
   drawn = [[case['stdin'] for case in job['tests']['cases']] for job in pool.jobs]
   assert all(len(set(cases)) == 7 for cases in drawn)
   for group in (drawn[:3], drawn[3:6], drawn[6:]):
