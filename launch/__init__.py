@@ -9,6 +9,8 @@
   cluster.py    one Ray cluster on their machines
   launcher.py   the life of a job on them
   job.py        the job
+  claim.py      which window is in charge of it
+  package.py    its code, packed
   machine.py    bash for the machines
   jobset.py     the same job for Kubernetes
   shell.py      commands with deadlines

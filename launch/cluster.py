@@ -67,7 +67,7 @@ class RayCluster:
     return self._patiently([self._fleet.trainer], self._ask)
 
   def note(self, submission: Submission) -> None:
-    """Notes on the head what it is given to run, which ends other windows that prepare it."""
+    """Notes on the head what it is given to run; a window that prepares another fails then."""
     self._patiently([self._fleet.trainer],
                     lambda: self.on_head(machine.keep_record_script(submission)))
 
