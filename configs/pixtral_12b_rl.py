@@ -29,14 +29,14 @@ def get_config():
           rope_theta=1e4, norm_eps=1e-5, merge=1, biases=True, image_token=10))
   c.cold_start = dict(steps=0)
   c.sampler = dict(
-      slots=64, group_size=8, max_new_tokens=10240, temperature=1.0, top_p=1.0,
+      slots=64, in_flight=0, group_size=8, max_new_tokens=10240, temperature=1.0, top_p=1.0,
       page_tokens=64, pages=0, decode_steps=8)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=10240, length_cache=2048, length_penalty=0.1,
       language=0.0, queue=1024, timeout_s=1.5, memory_mb=1024, sandbox='none')
   c.batching = dict(
-      prompts_per_batch=64, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=16384,
-      row_patches=6144, advantage_norm='minibatch', normalizer='group')
+      prompts_per_batch=64, minibatches=1, backlog_batches=1, max_staleness=0, patience_batches=20,
+      row_tokens=16384, row_patches=6144, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, vocab_chunk=16384)

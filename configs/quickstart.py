@@ -30,14 +30,14 @@ def get_config():
       steps=400, path='', fields='', examples=8192, mistakes=0.3, conversations='',
       conversation_share=0.0, rows=16, learning_rate=2e-3, warmup_steps=10)
   c.sampler = dict(
-      slots=128, group_size=8, max_new_tokens=48, temperature=1.0, top_p=1.0,
+      slots=128, in_flight=0, group_size=8, max_new_tokens=48, temperature=1.0, top_p=1.0,
       page_tokens=16, pages=0, decode_steps=8)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=0, language=0.0,
       queue=1024, timeout_s=1.5, memory_mb=1024, sandbox='none')
   c.batching = dict(
-      prompts_per_batch=16, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=128,
-      advantage_norm='minibatch', normalizer='group')
+      prompts_per_batch=16, minibatches=1, backlog_batches=1, max_staleness=0, patience_batches=20,
+      row_tokens=128, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, vocab_chunk=0)

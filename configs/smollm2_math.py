@@ -39,14 +39,14 @@ def get_config():
       steps=25, path='', fields='', examples=2000, mistakes=0.0, conversations='',
       conversation_share=0.0, rows=8, learning_rate=1e-4, warmup_steps=5)
   c.sampler = dict(
-      slots=64, group_size=8, max_new_tokens=64, temperature=1.0, top_p=1.0,
+      slots=64, in_flight=0, group_size=8, max_new_tokens=64, temperature=1.0, top_p=1.0,
       page_tokens=16, pages=0, decode_steps=4)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=0, language=0.0,
       queue=1024, timeout_s=1.5, memory_mb=1024, sandbox='none')
   c.batching = dict(
-      prompts_per_batch=8, minibatches=1, max_staleness=3, patience_batches=20, row_tokens=288,
-      advantage_norm='minibatch', normalizer='group')
+      prompts_per_batch=8, minibatches=1, backlog_batches=1, max_staleness=0, patience_batches=20,
+      row_tokens=288, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, vocab_chunk=0)

@@ -1,11 +1,13 @@
 """Simulates the whole loop on so many machines: speed, idle shares, staleness, without a model.
 
     python -m magistral_jax.simulate --config=configs/magistral_small_rl.py \
-        --lengths=lognormal:6000,0.6 --token_s=0.03 --train_s=60 --sweep
+        --lengths=lognormal:6000,0.6 --token_s=0.03 --train_s=60 --filtered=0.3 --sweep
     python -m magistral_jax.simulate --run=runs/quickstart
 
 Times come from a run (--run: its config, completion lengths and measured times) or from the command
-line, for example from what `plan` says of a pod. Asynchronous and synchronous operation are shown
+line, for example from what `plan` says of a pod; --config.KEY=VALUE changes the config. What may
+start is decided by the code that paces a run: sampler.in_flight, batching.backlog_batches and
+batching.max_staleness. Asynchronous and synchronous operation are shown
 side by side on the same chips. --sweep varies sequences in flight, batch and the split of the
 chips, and recommends one. --output=FOLDER writes table.json and simulation.png.
 """
@@ -29,25 +31,38 @@ from magistral_jax.simulation.system import lengths_of
 TIMES = dict(
     token_s='a decode step, whatever its occupancy', sequence_s='more for every active sequence',
     train_s='an update', train_token_s='more for every token of it',
-    publish_s='new weights to the samplers', verdict_s='judging one completion')
+    publish_s='publishing new weights, for which the trainer waits',
+    verdict_s='judging one completion')
 
 
 def parse(argv):
   parser = cli.ArgumentParser(description=__doc__, allow_abbrev=False,
                               formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument('--config', help='the experiment')
+  parser.add_argument('--config', help='the experiment; --config.KEY=VALUE changes one of its keys')
   parser.add_argument('--run', type=Path, help='the workdir of a run to measure by')
   parser.add_argument('--last', type=int, default=40, help='updates of that run to look at')
   parser.add_argument('--lengths', help='uniform:A,B | lognormal:MEDIAN,SIGMA | fixed:N')
   parser.add_argument('--filtered', type=float, default=0.0, help='share of groups dropped')
   for name, words in TIMES.items():
     parser.add_argument(f'--{name}', type=float, help=f'seconds: {words}')
+  parser.add_argument('--late_s', type=late, metavar='A[,B]', help='seconds until the first and '
+                      'the last sampler have published weights')
   parser.add_argument('--updates', type=int, default=40, help='updates to simulate')
   parser.add_argument('--seed', type=int, default=0, help='of the lengths that are drawn')
   parser.add_argument('--sweep', action='store_true', help='also try 27 other systems')
   parser.add_argument('--json', action='store_true', help='one JSON object instead of tables')
   parser.add_argument('--output', type=Path, help='a folder for table.json and simulation.png')
-  return parser.parse_args(argv[1:])
+  with cli.one_sentence():
+    config = cli.read_config(argv, optional=True)
+  args = parser.parse_args(cli.split_config(argv[1:])[1])
+  args.config = config
+  return args
+
+
+def late(text):
+  """The times of --late_s: 'A,B', or 'A' for all samplers."""
+  first, _, last = text.partition(',')
+  return float(first), float(last or first)
 
 
 def describe(args):
@@ -57,18 +72,21 @@ def describe(args):
     ValueError: a flag is missing, or the run or the config cannot be simulated.
   """
   times = {name: getattr(args, name) for name in TIMES}
-  given = {name: value for name, value in times.items() if value is not None}
-  lengths = lengths_of(args.lengths, filtered=args.filtered) if args.lengths else None
+  given = {name: value for name, value in (times | {'late_s': args.late_s}).items()
+           if value is not None}
+  most = args.config.sampler.max_new_tokens if args.config else None
+  lengths = lengths_of(args.lengths, filtered=args.filtered, most=most) if args.lengths else None
   if args.run:
+    if args.config:
+      raise ValueError('--run brings its own config: leave --config out.')
     system, measured, step_s = inputs.from_run(args.run, last=args.last)
     # A run measures what is simulated only as long as nothing is said otherwise.
     return (dataclasses.replace(system, **given), lengths or measured,
             None if given or lengths else step_s)
   if not args.config or not lengths or args.token_s is None or args.train_s is None:
     raise ValueError('Without --run give --config, --lengths, --token_s and --train_s.')
-  c = cli.load_config(args.config)
-  check_limits(c)
-  return inputs.from_config(c, **dict.fromkeys(TIMES, 0.0) | given), lengths, None
+  check_limits(args.config)
+  return inputs.from_config(args.config, **dict.fromkeys(TIMES, 0.0) | given), lengths, None
 
 
 def main(args) -> None:

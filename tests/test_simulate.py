@@ -35,6 +35,36 @@ def test_the_sweep_recommends_one_of_its_own(real_run, tmp_path, capsys):
   assert (tmp_path / 'out' / 'simulation.png').stat().st_size > 5000
 
 
+def test_an_override_changes_what_is_simulated(capsys):
+  flags = ['', '--config=configs/smollm2_math.py', '--lengths=fixed:40', '--token_s=0.01',
+           '--train_s=0.5', '--updates=8', '--json']
+  found = []
+  for more in ([], ['--config.sampler.in_flight=32', '--late_s=0.1,0.3']):
+    simulate.main(simulate.parse(flags + more))
+    found.append(json.loads(capsys.readouterr().out)['asynchronous'])
+  assert [f['n_async'] for f in found] == [64, 32]
+  assert {'slots_idle', 'staleness_expected', 'staleness_mean', 'staleness_most',
+          'stale_share', 'step_s', 'trainer_idle', 'versions_per_completion'} <= found[0].keys()
+  assert found[1]['slots_idle'] > found[0]['slots_idle']
+
+
+def test_the_flagship_keeps_its_slots_busy_and_drops_nothing(capsys):
+  simulate.main(simulate.parse(
+      ['', '--config=configs/magistral_small_rl.py', '--lengths=lognormal:6000,0.6',
+       '--token_s=0.03', '--train_s=60', '--filtered=0.3', '--updates=12']))
+  rows = dict(line.replace('│', '|').strip(' |').split('|')[:2]
+              for line in capsys.readouterr().out.splitlines() if line.count('│') > 2)
+  figure = {name.strip(): float(value.replace(',', '')) for name, value in rows.items()}
+  assert figure['slots idle'] < 0.05 and figure['groups dropped as stale'] == 0
+  assert figure['staleness measured'] > figure['staleness expected: n_async / n_batch'] > 0
+
+
+def test_a_run_brings_its_own_config(real_run, capsys):
+  with pytest.raises(SystemExit):
+    simulate.main(simulate.parse(['', f'--run={real_run}', '--config=configs/quickstart.py']))
+  assert 'leave --config out' in capsys.readouterr().err
+
+
 def test_a_missing_flag_is_reported(capsys):
   with pytest.raises(SystemExit):
     simulate.main(simulate.parse(['', '--token_s=1']))

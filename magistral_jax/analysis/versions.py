@@ -30,7 +30,8 @@ def simulate(updates: int = 40) -> list[dict]:
   """
   return [Simulation(System(
       samplers=8, slots=N_ASYNC // 8, decode_steps=8, token_s=0.02, sequence_s=0.0,
-      group_size=GROUP, prompts_per_batch=n_batch // GROUP, window=None, verifier_workers=64,
+      group_size=GROUP, prompts_per_batch=n_batch // GROUP, in_flight=0, backlog_batches=1,
+      max_staleness=0, verifier_workers=64, verifier_queue=4096,
       verdict_s=0.01, train_s=n_batch / 1024, train_token_s=0.0, publish_s=5.0),
       lengths_of(LENGTHS)).run(updates) for n_batch in N_BATCHES]
 

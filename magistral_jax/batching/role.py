@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-
+from magistral_jax.batching.backlog import Backlog
 from magistral_jax.batching.batch import make_batch
 from magistral_jax.batching.groups import make_group
 from magistral_jax.batching.packing import Patches
@@ -30,9 +29,7 @@ class Batcher:
         advantage_norm=advantage_norm, normalizer=normalizer, max_new_tokens=max_new_tokens,
         patches=patches)
     self._gathering: dict[int, dict[int, tuple[Completion, Verdict]]] = {}
-    # A heap, stalest first: oldest version, ordinal, and number of arrival, which breaks ties.
-    self._waiting: list[tuple[int, int, int, Group]] = []
-    self._arrivals = 0
+    self._waiting: Backlog[Group] = Backlog()
     self.duplicates = 0
 
   def add(self, prompt: Prompt, completion: Completion, verdict: Verdict) -> Group | None:
@@ -49,32 +46,32 @@ class Batcher:
       return None
     return make_group(prompt, list(self._gathering.pop(prompt.ordinal).values()))
 
-  def offer(self, group: Group) -> None:
-    """Queues a complete group that is to be trained on for the next batch."""
-    self._arrivals += 1
-    heapq.heappush(self._waiting, (group.oldest_version, group.ordinal, self._arrivals, group))
+  def offer(self, group: Group, position: int) -> None:
+    """Queues a complete group that is to be trained on for the next batch.
+
+    Args:
+      position: that of its issue (`Ledger.position`); groups are trained in this order.
+    """
+    self._waiting.offer(group, position=position, oldest_version=group.oldest_version)
 
   def expire(self, version: int) -> list[Group]:
-    """Removes waiting groups with a token over max_staleness versions old; returns them."""
-    stale = []
-    while self._waiting and version - self._waiting[0][0] > self._max_staleness:
-      stale.append(heapq.heappop(self._waiting)[-1])
-    return stale
+    """Removes waiting groups with a token over max_staleness versions old (0: none); returns them.
+    """
+    return self._waiting.expire(version, self._max_staleness)
 
   def take(self) -> Batch | None:
-    """Takes a batch of exactly prompts_per_batch groups, stalest first; None while there are fewer.
+    """Takes a batch of exactly prompts_per_batch groups, first issued first; None if too few wait.
 
     Within the batch groups are ordered by ordinal, so that it depends on which groups arrived, not
     on when.
     """
-    if len(self._waiting) < self._prompts_per_batch:
-      return None
-    stalest = [heapq.heappop(self._waiting)[-1] for _ in range(self._prompts_per_batch)]
-    return make_batch(sorted(stalest, key=lambda g: g.ordinal), **self._make)
+    first = self._waiting.take(self._prompts_per_batch)
+    return first and make_batch(sorted(first, key=lambda g: g.ordinal), **self._make)
 
-  def forget(self, ordinal: int) -> None:
-    """Drops the members of a group that will not be completed."""
-    self._gathering.pop(ordinal, None)
+  def forget(self, ordinal: int) -> int:
+    """Drops the members of a group that will not be completed; returns their tokens."""
+    members = self._gathering.pop(ordinal, {})
+    return sum(len(completion.tokens) for completion, _ in members.values())
 
   def clear(self) -> None:
     """Drops everything that is in no batch yet."""
@@ -88,7 +85,7 @@ class Batcher:
   @property
   def waiting_ordinals(self) -> set[int]:
     """Ordinals of the groups that wait for a batch."""
-    return {ordinal for _, ordinal, _, _ in self._waiting}
+    return {group.ordinal for group in self._waiting}
 
   @property
   def waiting(self) -> int:

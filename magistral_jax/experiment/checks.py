@@ -97,6 +97,11 @@ def _check_sampling(c) -> None:
     raise ValueError(f'sampler.top_p={s.top_p} must be 1 while training: the trainer takes '
                      f'log-probabilities over the whole vocabulary, so a cut one would bias every '
                      f'ratio (evaluation.top_p is free).')
+  slots = s.slots * c.runtime.samplers
+  if s.in_flight and not s.group_size <= s.in_flight <= slots:
+    raise ValueError(f'sampler.in_flight={s.in_flight} must be 0, or at least a group of '
+                     f'{s.group_size} and at most the {slots} slots of all samplers: change it, '
+                     f'sampler.slots or runtime.samplers.')
   least = 2 * build.slot_pages(c) + 2
   if build.pages(c) < least:
     raise ValueError(f'sampler.pages={s.pages} must be at least {least}, so that one sequence of '
@@ -116,9 +121,6 @@ def _check_training(c) -> None:
   if b.prompts_per_batch % b.minibatches:
     raise ValueError(f'batching.prompts_per_batch={b.prompts_per_batch} must be a multiple of '
                      f'batching.minibatches={b.minibatches}.')
-  if c.runtime.mode in ('threads', 'ray') and b.max_staleness < 1:
-    raise ValueError(f'batching.max_staleness={b.max_staleness} must be at least 1 in mode '
-                     f"{c.runtime.mode!r}: use runtime.mode='lockstep' for 0.")
   _check_processes(c)
   _check_conversations(c)
   pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'row'))
@@ -144,7 +146,6 @@ def _check_conversations(c) -> None:
 
 def _check_processes(c) -> None:
   r, devices = c.runtime, math.prod(dict(c.mesh.trainer).values())
-
   if r.mode in ON_CLUSTER and devices % r.trainers:
     raise ValueError(f'runtime.trainers={r.trainers} processes cannot share the {devices} devices '
                      f'of mesh.trainer evenly: make one a multiple of the other.')

@@ -6,7 +6,6 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from magistral_jax.batching.staleness import window_groups
 from magistral_jax.experiment import build
 from magistral_jax.experiment.checks import Parts
 from magistral_jax.experiment.schema import ON_CLUSTER
@@ -38,11 +37,14 @@ def describe(c, parts: Parts, console: Console) -> None:
   problems = 'endless' if size is None else f'{size:,}'
   console.print(f'{problems} training problems, {stream.dropped} left out for the length of '
                 f'their prompts.', highlight=False)
-  window = window_groups(c.batching.max_staleness, c.batching.prompts_per_batch)
+  n_async = c.sampler.in_flight or c.sampler.slots * c.runtime.samplers
+  n_batch = c.batching.prompts_per_batch * c.sampler.group_size
+  limit = c.batching.max_staleness
+  guarantee = f'none more than {limit} versions behind' if limit else 'without a limit of staleness'
   console.print(
       f'Devices: {len(jax.devices())}. A batch is {c.batching.prompts_per_batch} groups of '
-      f'{c.sampler.group_size}; at most {window} groups are on their way, none more than '
-      f'{c.batching.max_staleness} versions behind.', highlight=False)
+      f'{c.sampler.group_size}; {n_async:,} sequences are in flight, {guarantee}: about '
+      f'{n_async / n_batch:.3g} updates overtake a sequence.', highlight=False)
 
 
 def _trainer_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:

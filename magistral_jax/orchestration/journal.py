@@ -21,6 +21,8 @@ from magistral_jax.records import Batch, Completion, Group, Verdict
 
 # Rewards at either end of a run are means over this many updates: one batch alone is noise.
 ENDS = 5
+# Fates of groups whose tokens were drawn in vain. A filtered one has shown how hard its problem is.
+DISCARDED = ('stale', 'failed')
 
 
 class Journal:
@@ -70,11 +72,14 @@ class Journal:
       for group in batch.groups:
         self._book(group, 'trained', step)
       line = _all_groups(self._recent) | _trained_groups(batch, staleness) | metrics
+      line['tokens_discarded'] = self._discarded()
       self._recent = []
       t = self._totals
       self._add(trained=len(completions), staleness=sum(staleness), steps=1,
                 trained_tokens=metrics['tokens'], train_s=metrics['train_s'],
-                packing_efficiency=batch.packing_efficiency)
+                packing_efficiency=batch.packing_efficiency,
+                slots_idle=metrics.get('slots_idle', 0.0),
+                staleness_expected=metrics.get('staleness_expected', 0.0))
       t['max_staleness'] = max(t['max_staleness'], *staleness)
       if 'logprob_gap_max' in metrics:
         t['logprob_gap_max'] = max(t['logprob_gap_max'], metrics['logprob_gap_max'])
@@ -105,6 +110,11 @@ class Journal:
       self._rollouts.truncate(record['rollouts_bytes'])
       self._metrics.truncate(record['metrics_bytes'])
 
+  def discard(self, tokens: int) -> None:
+    """Counts tokens that were drawn for completions which never came."""
+    with self._lock:
+      self._add(settled_tokens=tokens, discarded_tokens=tokens)
+
   def drop(self, ordinal: int) -> None:
     """Books a prompt that never became a group as failed."""
     with self._lock:
@@ -130,6 +140,9 @@ class Journal:
           sampled_tokens_per_s=per(t['sampled_tokens'], t['rl_s']),
           trained_tokens_per_s=per(t['trained_tokens'], t['train_s']),
           packing_efficiency=per(t['packing_efficiency'], t['steps']),
+          staleness_expected=per(t['staleness_expected'], t['steps']),
+          slots_idle=per(t['slots_idle'], t['steps']),
+          tokens_discarded=per(t['discarded_tokens'], t['settled_tokens']),
           logprob_gap_max=t['logprob_gap_max'],
           groups_failed=self._ledger.counts['failed'], groups_stale=self._ledger.counts['stale'])
 
@@ -147,8 +160,19 @@ class Journal:
     for name, amount in amounts.items():
       self._totals[name] += amount
 
+  def _discarded(self) -> float:
+    """Share of the tokens settled since the last call that were of no use."""
+    t = self._totals
+    settled, discarded = (t[name] - t[f'{name}_before'] for name in (
+        'settled_tokens', 'discarded_tokens'))
+    for name in ('settled_tokens', 'discarded_tokens'):
+      t[f'{name}_before'] = t[name]
+    return discarded / settled if settled else 0.0
+
   def _book(self, group: Group, fate: str, step: int | None) -> None:
     self._ledger.settle(group.ordinal, fate)
+    tokens = sum(len(c.tokens) for c in group.completions)
+    self._add(settled_tokens=tokens, discarded_tokens=tokens if fate in DISCARDED else 0)
     self._recent.append([_figures(c, v) for c, v in zip(
         group.completions, group.verdicts, strict=True)])
     self._add(

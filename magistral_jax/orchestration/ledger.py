@@ -14,55 +14,61 @@ not the generation cursor, so that no prompt in flight is lost.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import threading
+from collections.abc import Callable
 
+from magistral_jax.batching.admission import Admission, Issue, Pace, Traffic
 from magistral_jax.records import FATES
-
-
-@dataclasses.dataclass
-class _Issue:
-  """One issue of an ordinal."""
-  ordinal: int
-  flying: bool = True
-  counted: bool = True       # It is or may still be trained, and no older one has landed yet.
 
 
 class Ledger:
   """Hands out ordinals and books their fates; safe to use from several threads.
 
   Args:
-    window: paces admission, see batching/staleness.py. An ordinal is handed out only while
-      fewer than `window` groups are unsettled, and fewer than `window` groups that are or may
-      still be trained were issued since the oldest issue that is flying. None: no limit.
+    pace: limits of admission, see batching/admission.py; None: no limit.
   """
 
-  def __init__(self, window: int | None):
-    self._window = window
+  def __init__(self, pace: Pace | None):
+    self._admission = Admission(pace)
     self._lock = threading.Lock()
     self._next, self._frontier = 0, 0
     self._again: collections.deque[int] = collections.deque()
-    self._flying: dict[int, _Issue] = {}
-    self._complete: dict[int, _Issue] = {}
+    self._suspects: collections.deque[int] = collections.deque()
+    # In the order of their issue, which is not that of the ordinals once some were lost.
+    self._flying: dict[int, Issue] = {}
+    self._complete: dict[int, Issue] = {}
     self._settled: dict[int, str] = {}       # At or beyond the frontier.
-    # The issues from the oldest flying one on, in the order of their issue, which is not that of
-    # the ordinals once some were lost; and how many of them count. Kept up to date, so that a
-    # question costs the same however wide the window is.
-    self._line: collections.deque[_Issue] = collections.deque()
-    self._since = 0
     self.counts = collections.Counter(dict.fromkeys(FATES, 0))
 
-  def issue(self) -> int | None:
-    """The next ordinal to sample, or None while the window forbids it."""
+  @property
+  def pace(self) -> Pace | None:
+    """The limits of admission."""
+    return self._admission.pace
+
+  def issue(self, traffic: Callable[[], Traffic] = Traffic, *, suspect: bool = False) -> int | None:
+    """The next ordinal to sample, or None while admission refuses it.
+
+    Args:
+      traffic: says what is on its way. It is called under the ledger's lock: the batch of an update
+        is settled after the trainer has its new version, so that a lag read here never misses one.
+      suspect: issue one of those that `reissue` took as suspects, whatever is in flight; None if
+        there is none, or if it would break the guarantee of staleness.
+    """
     with self._lock:
-      if not self._may_issue():
+      now = traffic()
+      if suspect:
+        if not self._suspects or not self._admission.keeps_guarantee(now.lag):
+          return None
+      elif not self._admission.may_issue(now):
         return None
-      if self._again:
+      if suspect:
+        ordinal = self._suspects.popleft()
+      elif self._again:
         ordinal = self._again.popleft()
       else:
         ordinal = self._next
         self._next += 1
-      self._flying[ordinal] = self._append(ordinal)
+      self._flying[ordinal] = self._admission.issue(now.lag)
       return ordinal
 
   def complete(self, ordinal: int) -> None:
@@ -70,7 +76,7 @@ class Ledger:
     with self._lock:
       self._check_flying(ordinal, 'complete')
       self._complete[ordinal] = self._flying.pop(ordinal)
-      self._land(self._complete[ordinal])
+      self._admission.land(self._complete[ordinal])
 
   def settle(self, ordinal: int, fate: str) -> None:
     """Books the fate of an ordinal that is flying or complete.
@@ -81,15 +87,16 @@ class Ledger:
     with self._lock:
       if fate not in FATES:
         raise ValueError(f'Prompt {ordinal} cannot be {fate!r}: a fate is one of {FATES}.')
-      one = self._complete.pop(ordinal, None)
-      if one is None:
+      issue = self._complete.pop(ordinal, None)
+      if issue is None:
         self._check_flying(ordinal, fate)
-        one = self._flying.pop(ordinal)
+        issue = self._flying.pop(ordinal)
       self._settled[ordinal] = fate
       self.counts[fate] += 1
-      if fate != 'trained':
-        self._discount(one)
-      self._land(one)
+      if fate == 'trained':
+        self._admission.train(issue)
+      else:
+        self._admission.drop(issue)
       while self._frontier in self._settled:
         del self._settled[self._frontier]
         self._frontier += 1
@@ -98,29 +105,16 @@ class Ledger:
     if ordinal not in self._flying:
       raise ValueError(f'Prompt {ordinal} cannot be {what}: it is settled or was never issued.')
 
-  def _may_issue(self) -> bool:
-    return self._window is None or (
-        len(self._flying) + len(self._complete) < self._window and self._since < self._window)
-
-  def _append(self, ordinal: int) -> _Issue:
-    self._line.append(_Issue(ordinal))
-    self._since += 1
-    return self._line[-1]
-
-  def _discount(self, one: _Issue) -> None:
-    self._since -= one.counted
-    one.counted = False
-
-  def _land(self, one: _Issue) -> None:
-    one.flying = False
-    while self._line and not self._line[0].flying:
-      self._discount(self._line.popleft())
+  def position(self, ordinal: int) -> int:
+    """Number of issues before that of an ordinal that is flying or complete."""
+    with self._lock:
+      return (self._flying.get(ordinal) or self._complete[ordinal]).position
 
   @property
   def oldest(self) -> int | None:
     """The ordinal that was issued first of those that are flying; None if none is."""
     with self._lock:
-      return self._line[0].ordinal if self._line else None
+      return next(iter(self._flying), None)
 
   @property
   def on_the_way(self) -> int:
@@ -134,14 +128,21 @@ class Ledger:
       return dict(next=self._next, frontier=self._frontier, settled=sorted(self._settled.items()),
                   counts=dict(self.counts))
 
-  def reissue(self, ordinal: int) -> None:
-    """Issues an ordinal again, before all others: the sampler that had it was lost."""
+  def reissue(self, ordinal: int, *, suspect: bool = False) -> None:
+    """Issues an ordinal again, before all others: the sampler that had it was lost.
+
+    Args:
+      suspect: only to one who asks for suspects.
+    """
     with self._lock:
       if ordinal in self._flying:
-        one = self._flying.pop(ordinal)
-        self._discount(one)
-        self._land(one)
-        self._again.appendleft(ordinal)
+        self._admission.drop(self._flying.pop(ordinal))
+        (self._suspects if suspect else self._again).appendleft(ordinal)
+
+  @property
+  def suspects(self) -> int:
+    """Number of suspects that wait to be issued."""
+    return len(self._suspects)
 
   def restore(self, record: dict, *, flying=(), complete=()) -> None:
     """Takes up a `record`; what was not settled in it is issued again, lowest ordinal first.
@@ -153,14 +154,18 @@ class Ledger:
       self._next = max(self._next, record['next'])
       self._frontier, self._settled = record['frontier'], dict(record['settled'])
       self.counts = collections.Counter(record['counts'])
-      order = {one.ordinal: number for number, one in enumerate(self._line)}
-      self._line, self._since = collections.deque(), 0
-      kept = {ordinal: self._append(ordinal) for ordinal in sorted(
-          {*flying, *complete}, key=lambda ordinal: (order.get(ordinal, -1), ordinal))}
-      self._flying = {ordinal: kept[ordinal] for ordinal in flying}
-      self._complete = {ordinal: kept[ordinal] for ordinal in complete}
-      for one in self._complete.values():
-        self._land(one)
+      before, flying, stay = self._flying | self._complete, set(flying), {*flying, *complete}
+      for ordinal in before.keys() - stay:
+        self._admission.drop(before.pop(ordinal))
+      for ordinal in sorted(stay - before.keys()):
+        before[ordinal] = self._admission.issue()
+      kept = dict(sorted(before.items(), key=lambda item: item[1].position))
+      self._flying = {o: issue for o, issue in kept.items() if o in flying}
+      self._complete = {o: issue for o, issue in kept.items() if o not in self._flying}
+      for issue in self._complete.values():
+        self._admission.land(issue)
       known = self._settled.keys() | kept.keys()
-      self._again = collections.deque(
-          o for o in range(self._frontier, self._next) if o not in known)
+      again = [o for o in range(self._frontier, self._next) if o not in known]
+      suspects = set(self._suspects)
+      self._suspects = collections.deque(o for o in again if o in suspects)
+      self._again = collections.deque(o for o in again if o not in suspects)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from magistral_jax.batching.admission import Load
+from magistral_jax.batching.admission import Traffic
 from magistral_jax.batching.groups import settle
 from magistral_jax.batching.role import Batcher
 from magistral_jax.evaluation.held_out import Result
@@ -133,7 +133,7 @@ class Loop:
       return None
     own, total, ready = self._assigned.load(index)
     ordinal = self.ledger.issue(
-        lambda: Load(own, total, ready, waiting=self.batcher.waiting,
+        lambda: Traffic(own, total, ready, waiting=self.batcher.waiting,
                      lag=self.trainer.version - sampler.version), suspect=turn == 'suspect')
     if ordinal is not None:
       self._assigned.give(index, ordinal, self.settings.sampling.samples, alone=turn == 'suspect')

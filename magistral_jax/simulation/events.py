@@ -2,7 +2,10 @@
 
     a completion ends  ->  a verifier judges it  ->  its group may be whole
     a group is whole   ->  dropped, or it waits for a batch  ->  an update begins
-    an update ends     ->  a new version; its groups leave the window  ->  slots are filled
+    an update ends     ->  a new version, its groups are settled  ->  samplers get it, some later
+
+What may start is decided by the very code that paces a run (batching/admission.py), and groups wait
+for their batch as they do there (batching/backlog.py).
 
 Every sampler has a clock of decode steps that runs as fast as its occupancy allows, so that a
 sequence needs one event, its end, however long it is.
@@ -13,9 +16,12 @@ from __future__ import annotations
 import collections
 import heapq
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 
+from magistral_jax.batching.admission import Admission, Issue, Traffic
+from magistral_jax.batching.backlog import Backlog
 from magistral_jax.simulation.system import LengthDistribution, System
 
 
@@ -28,6 +34,7 @@ class _SimulatedSampler:
     self.waiting: collections.deque[_Sequence] = collections.deque()
     self.clock = self.since = self.busy_s = self.slot_s = 0.0
     self.stamp = 0                                          # Of its newest event; others are void.
+    self.version = 0                                        # Of its weights.
 
   def _step_s(self) -> float:
     return self._system.token_s + self._system.sequence_s * len(self.active)
@@ -40,12 +47,12 @@ class _SimulatedSampler:
       self.slot_s += (now - self.since) * len(self.active)
     self.since = now
 
-  def fill(self, version: int, numbers) -> None:
+  def fill(self, numbers) -> None:
     """Puts waiting sequences into free slots; `advance` must have been called before."""
     k = self._system.decode_steps
     while self.waiting and len(self.active) < self._system.slots:
       sequence = self.waiting.popleft()
-      sequence.began = version
+      sequence.began = self.version
       steps = -(-sequence.tokens // k) * k
       heapq.heappush(self.active, (self.clock + steps, next(numbers), sequence))
 
@@ -56,7 +63,12 @@ class _SimulatedSampler:
   @property
   def free(self) -> int:
     """Slots that no sequence holds or waits for; below 0 while sequences wait."""
-    return self._system.slots - len(self.active) - len(self.waiting)
+    return self._system.slots - self.open
+
+  @property
+  def open(self) -> int:
+    """Sequences begun or waiting for a slot."""
+    return len(self.active) + len(self.waiting)
 
 
 class _Sequence:
@@ -67,11 +79,11 @@ class _Sequence:
 
 
 class _Group:
-  __slots__ = ('kept', 'missing', 'oldest', 'spans', 'tokens')
+  __slots__ = ('begins', 'issue', 'kept', 'missing', 'spans', 'tokens')
 
-  def __init__(self, lengths, kept):
-    self.missing, self.kept = len(lengths), kept
-    self.oldest, self.tokens, self.spans = None, int(lengths.sum()), []
+  def __init__(self, lengths, kept, issue: Issue):
+    self.missing, self.kept, self.issue = len(lengths), kept, issue
+    self.tokens, self.spans, self.begins = int(lengths.sum()), [], []
 
 
 class Simulation:
@@ -80,19 +92,24 @@ class Simulation:
   Args:
     lengths: draws the completions of a prompt.
     seed: of the random numbers that `lengths` uses; the rest is deterministic.
+    observe: called after every event with (seconds, groups issued and not settled).
   """
 
-  def __init__(self, system: System, lengths: LengthDistribution, *, seed: int = 0):
-    self._system, self._lengths = system, lengths
+  def __init__(self, system: System, lengths: LengthDistribution, *, seed: int = 0,
+               observe: Callable[[float, int], None] = lambda seconds, groups: None):
+    self._system, self._lengths, self._observe = system, lengths, observe
     self._rng = np.random.default_rng(seed)
     self._samplers = [_SimulatedSampler(system) for _ in range(system.samplers)]
     self._events: list[tuple[float, int, str, object]] = []
     self._numbers = itertools.count()
     self._now, self._version = 0.0, 0
-    self._in_flight = 0                   # Groups issued and not settled.
+    self._admission = Admission(system.pace)
     self._due = system.prompts_per_batch  # Synchronous: groups this batch may still issue.
-    self._ready: list[_Group] = []
+    self._backlog: Backlog[_Group] = Backlog()
     self._training: list[_Group] = []
+    self._staleness: list[int] = []       # Of the completions in training.
+    self._open = 0                        # Sequences submitted and not finished.
+    self._stale = 0                       # Groups dropped for it.
     self._workers = [0.0] * system.verifier_workers
     self._judging = 0
     self._updates: list[dict] = []
@@ -112,7 +129,8 @@ class Simulation:
       RuntimeError: no event is left, which no system that passes its checks should reach.
     """
     warmup = max(2, updates // 4) if warmup is None else warmup
-    handlers = dict(end=self._end, judged=self._judged, trained=self._trained)
+    handlers = dict(end=self._end, judged=self._judged, trained=self._trained,
+                    published=self._published, weights=self._weights)
     self._admit()
     marked = None
     while len(self._updates) < updates + warmup:
@@ -120,6 +138,7 @@ class Simulation:
         raise RuntimeError('The simulated system has stopped: no event is left.')
       self._now, _, kind, what = heapq.heappop(self._events)
       handlers[kind](what)
+      self._observe(self._now, self._admission.unsettled)
       if marked is None and len(self._updates) == warmup:
         marked = self._mark()
     return self._figures(marked, warmup)
@@ -127,33 +146,44 @@ class Simulation:
   def _push(self, when: float, kind: str, what) -> None:
     heapq.heappush(self._events, (when, next(self._numbers), kind, what))
 
-  def _may_issue(self) -> bool:
+  def _may_issue(self, own: int, version: int) -> bool:
+    """Whether a sampler with so many open sequences and weights of this version may get a group."""
     if self._system.synchronous:
       return self._due > 0
-    window = self._system.window
-    return window is None or self._in_flight < window
+    # As a pool says that it is full: by what waits for a worker.
+    if self._judging - self._system.verifier_workers >= self._system.verifier_queue:
+      return False
+    return self._admission.may_issue(Traffic(
+        own=own, total=self._open, samplers=len(self._samplers), waiting=len(self._backlog),
+        lag=self._version - version))
 
   def _admit(self) -> None:
     """Gives prompts to the samplers with the most free slots, a group at a time."""
+    # Most events change nothing: if not even an idle sampler with the newest weights may.
+    if not self._may_issue(0, self._version):
+      return
     free = [(-sampler.free, i) for i, sampler in enumerate(self._samplers) if sampler.free > 0]
     heapq.heapify(free)
-    touched = set()
-    while free and self._may_issue():
+    touched, size = set(), self._system.group_size
+    while free:
       left, i = heapq.heappop(free)
-      lengths, kept = self._lengths(self._rng, self._system.group_size)
-      group = _Group(lengths, kept)
-      self._samplers[i].waiting.extend(_Sequence(group, int(n)) for n in lengths)
-      self._in_flight += 1
+      sampler = self._samplers[i]
+      if not self._may_issue(sampler.open, sampler.version):
+        continue            # Another one may, with newer weights or fewer sequences.
+      lengths, kept = self._lengths(self._rng, size)
+      group = _Group(lengths, kept, self._admission.issue(self._version - sampler.version))
+      sampler.waiting.extend(_Sequence(group, int(n)) for n in lengths)
       self._due -= 1
+      self._open += size
       touched.add(i)
-      if left + self._system.group_size < 0:
-        heapq.heappush(free, (left + self._system.group_size, i))
+      if left + size < 0:
+        heapq.heappush(free, (left + size, i))
     for i in touched:
       self._refill(self._samplers[i])
 
   def _refill(self, sampler: _SimulatedSampler) -> None:
     sampler.advance(self._now)
-    sampler.fill(self._version, self._numbers)
+    sampler.fill(self._numbers)
     sampler.stamp += 1
     if sampler.active:
       self._push(sampler.next_end(), 'end', (sampler, sampler.stamp))
@@ -165,10 +195,10 @@ class Simulation:
     sampler.advance(self._now)
     while sampler.active and sampler.active[0][0] <= sampler.clock + 1e-6:
       _, _, sequence = heapq.heappop(sampler.active)
+      self._open -= 1
       group = sequence.group
-      group.spans.append(self._version - sequence.began + 1)
-      group.oldest = (sequence.began if group.oldest is None
-                      else min(group.oldest, sequence.began))
+      group.spans.append(sampler.version - sequence.began + 1)
+      group.begins.append(sequence.began)
       free = heapq.heappop(self._workers)
       done = max(free, self._now) + self._system.verdict_s
       heapq.heappush(self._workers, done)
@@ -181,37 +211,61 @@ class Simulation:
   def _judged(self, group: _Group) -> None:
     self._count_depth(-1)
     group.missing -= 1
-    if group.missing:
-      return
-    if group.kept:
-      self._ready.append(group)
-      self._train()
-    else:
-      self._in_flight -= 1
-      self._due += 1
-      self._admit()
+    if not group.missing:
+      if group.kept:
+        self._admission.land(group.issue)
+        self._backlog.offer(group, position=group.issue.position,
+                            oldest_version=min(group.begins))
+        self._train()
+      else:
+        self._admission.drop(group.issue)
+        self._due += 1
+    self._admit()
 
   def _train(self) -> None:
-    size = self._system.prompts_per_batch
-    if self._training or len(self._ready) < size:
+    if self._training:
       return
-    self._ready.sort(key=lambda group: group.oldest)
-    self._training, self._ready = self._ready[:size], self._ready[size:]
-    tokens = sum(group.tokens for group in self._training)
-    seconds = self._system.train_s + self._system.train_token_s * tokens
+    for group in self._backlog.expire(self._version, self._system.max_staleness):
+      self._admission.drop(group.issue)
+      self._stale += 1
+    batch = self._backlog.take(self._system.prompts_per_batch)
+    if batch is None:
+      return
+    self._training = batch
+    self._staleness = [self._version - began for group in batch for began in group.begins]
+    seconds = self._system.train_s + self._system.train_token_s * sum(g.tokens for g in batch)
     self._trained_s += seconds
-    self._push(self._now + seconds + self._system.publish_s, 'trained', tokens)
+    self._push(self._now + seconds, 'trained', None)
 
-  def _trained(self, tokens: int) -> None:
-    staleness = [self._version - group.oldest for group in self._training]
-    self._updates.append(dict(
-        when=self._now, tokens=tokens, staleness=staleness,
-        spans=[n for group in self._training for n in group.spans]))
+  def _trained(self, _) -> None:
+    """The trainer has new weights, and publishes them."""
     self._version += 1
-    self._in_flight -= len(self._training)
+    self._push(self._now + self._system.publish_s, 'published', None)
+
+  def _published(self, _) -> None:
+    """The update is over and its groups are settled; the weights are on their way."""
+    self._updates.append(dict(
+        when=self._now, tokens=sum(group.tokens for group in self._training),
+        staleness=self._staleness, stale=self._stale,
+        spans=[n for group in self._training for n in group.spans]))
+    for group in self._training:
+      self._admission.train(group.issue)
     self._training, self._due = [], self._system.prompts_per_batch
-    self._admit()
+    first, last = self._system.late_s
+    for i in range(len(self._samplers)):
+      late = first + (last - first) * i / max(1, len(self._samplers) - 1)
+      if late:
+        self._push(self._now + late, 'weights', (i, self._version))
+      else:
+        self._samplers[i].version = self._version
     self._train()
+    self._admit()
+
+  def _weights(self, what: tuple[int, int]) -> None:
+    """Weights have arrived at a sampler; the newest win."""
+    i, version = what
+    self._samplers[i].version = max(self._samplers[i].version, version)
+    self._admit()
 
   def _count_depth(self, change: int) -> None:
     self._depth_s += self._judging * (self._now - self._depth_since)
@@ -233,15 +287,18 @@ class Simulation:
     whens = [update['when'] for update in self._updates[warmup - 1:]]
     spans = np.concatenate([update['spans'] for update in counted])
     staleness = np.concatenate([update['staleness'] for update in counted])
+    stale = counted[-1]['stale'] - (self._updates[warmup - 1]['stale'] if warmup else 0)
     s = self._system
     return dict(
         step_s=seconds / len(counted), step_s_median=float(np.median(np.diff(whens))),
         completions_per_s=len(counted) * s.n_batch / seconds,
         tokens_per_s=sum(update['tokens'] for update in counted) / seconds,
         samplers_idle=1 - busy / (seconds * s.samplers),
-        slots_idle=1 - slots / (seconds * s.n_async),
+        slots_idle=max(0.0, 1 - slots / (seconds * s.all_slots)),
         trainer_idle=1 - trained / seconds,
         versions_per_completion=float(spans.mean()), versions_most=int(spans.max()),
+        staleness_expected=s.n_async / s.n_batch if s.pace else 0.0,
         staleness_mean=float(staleness.mean()), staleness_most=int(staleness.max()),
+        stale_share=stale / (stale + s.prompts_per_batch * len(counted)),
         verifier_queue_mean=depth / seconds, verifier_queue_most=self._deepest,
         n_async=s.n_async, n_batch=s.n_batch)

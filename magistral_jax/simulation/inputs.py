@@ -6,27 +6,23 @@ import collections
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from magistral_jax.batching.staleness import window_groups
 from magistral_jax.experiment.values import filled
 from magistral_jax.simulation.system import LengthDistribution, System, lengths_of_groups
 
 
-def from_config(c, **times: float) -> System:
+def from_config(c, **times) -> System:
   """The system of a config, with the times that no config knows.
 
   Args:
-    times: token_s, sequence_s, verdict_s, train_s, train_token_s, publish_s; see System.
+    times: token_s, sequence_s, verdict_s, train_s, train_token_s, publish_s, late_s; see System.
   Raises:
     ValueError: such a system cannot be.
   """
-  verifiers = filled(c, 'runtime')['verifiers']
-  return System(
-      samplers=c.runtime.samplers, slots=c.sampler.slots, decode_steps=c.sampler.decode_steps,
-      group_size=c.sampler.group_size, prompts_per_batch=c.batching.prompts_per_batch,
-      window=_window(c), verifier_workers=c.runtime.verifier_workers * verifiers, **times)
+  return System(**_sizes(c), **times)
 
 
 def from_run(workdir: Path, *, last: int) -> tuple[System, LengthDistribution, float]:
@@ -58,24 +54,24 @@ def from_run(workdir: Path, *, last: int) -> tuple[System, LengthDistribution, f
                      f'{config["sampler"]["group_size"]} since update {lines[0]["step"]}.')
   dispatch = config['sampler']['decode_steps']
   steps = sum(math.ceil(line['n_tokens'] / dispatch) * dispatch for line in rollouts)
-  r, v = config['runtime'], [line['verifier_s'] for line in lines if 'verifier_s' in line]
+  v = [line['verifier_s'] for line in lines if 'verifier_s' in line]
   system = System(
-      samplers=r['samplers'], slots=config['sampler']['slots'], decode_steps=dispatch,
-      token_s=sum(line['seconds'] for line in rollouts) / steps, sequence_s=0.0,
-      group_size=config['sampler']['group_size'],
-      prompts_per_batch=config['batching']['prompts_per_batch'], window=_window(config),
-      verifier_workers=r['verifier_workers'] * filled(config, 'runtime')['verifiers'],
+      **_sizes(config), token_s=sum(line['seconds'] for line in rollouts) / steps, sequence_s=0.0,
       verdict_s=float(np.median(v)), train_s=median('train_s'), train_token_s=0.0,
-      publish_s=median('publish_s'), synchronous='lockstep' in r['mode'])
+      publish_s=median('publish_s'))
   return system, lengths_of_groups(groups), step_s
 
 
-def _window(config) -> int | None:
-  """Groups in flight at most; in lockstep a batch ends before the next one begins."""
-  if 'lockstep' in config['runtime']['mode']:
-    return None
-  return window_groups(config['batching']['max_staleness'],
-                       config['batching']['prompts_per_batch'])
+def _sizes(config) -> dict[str, Any]:
+  """The numbers and sizes of a System that stand in a config."""
+  sampler, batching, runtime = config['sampler'], config['batching'], filled(config, 'runtime')
+  return dict(
+      samplers=runtime['samplers'],
+      verifier_queue=config['verifiers']['queue'] * runtime['verifiers'],
+      verifier_workers=runtime['verifier_workers'] * runtime['verifiers'],
+      synchronous='lockstep' in runtime['mode'],
+      **{key: sampler[key] for key in ('slots', 'decode_steps', 'group_size', 'in_flight')},
+      **{key: batching[key] for key in ('prompts_per_batch', 'backlog_batches', 'max_staleness')})
 
 
 def _lines(path: Path) -> list[dict]:

@@ -1,15 +1,22 @@
-"""Figures of simulations as tables."""
+"""Figures of simulations as tables, narrow enough for a terminal of 80 columns."""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
 
-# The figures of a simulation that a table shows, with their names and units.
-COLUMNS = dict(
-    step_s='s per update', completions_per_s='completions/s', slots_idle='slots idle',
-    trainer_idle='trainer idle', versions_per_completion='versions per completion',
-    staleness_mean='staleness', staleness_most='at most', verifier_queue_mean='verifier queue')
+# The figures of a simulation that the first table shows, with their names and units.
+ROWS = dict(
+    step_s='seconds per update', completions_per_s='completions per second',
+    slots_idle='slots idle', trainer_idle='trainer idle',
+    versions_per_completion='versions per completion',
+    staleness_expected='staleness expected: n_async / n_batch',
+    staleness_mean='staleness measured', staleness_most='staleness at most',
+    stale_share='groups dropped as stale', verifier_queue_mean='verifier queue')
+# Those of each system in a sweep.
+COLUMNS = dict(step_s='s per update', completions_per_s='compl./s', slots_idle='slots idle',
+               trainer_idle='trainer idle', staleness_mean='staleness')
+MODES = ('asynchronous', 'synchronous')
 
 
 def show(found: dict, console: Console) -> None:
@@ -19,10 +26,11 @@ def show(found: dict, console: Console) -> None:
     found: what `simulate` writes into table.json.
   """
   table = Table(title='The loop, simulated')
-  for name in ('', *COLUMNS.values()):
-    table.add_column(name, justify='right')
-  for mode in ('asynchronous', 'synchronous'):
-    table.add_row(mode, *(f'{found[mode][key]:,.3g}' for key in COLUMNS))
+  table.add_column('')
+  for mode in MODES:
+    table.add_column(mode, justify='right')
+  for key, name in ROWS.items():
+    table.add_row(name, *(f'{found[mode][key]:,.3g}' for mode in MODES))
   console.print(table)
   ratio = found['asynchronous']['completions_per_s'] / found['synchronous']['completions_per_s']
   console.print(f'Asynchronous over synchronous on the same chips: {ratio:.2f}x.', highlight=False)

@@ -19,7 +19,7 @@ def synchronous(system: System, share: float = 0.5) -> System:
       and the trainer takes 1 - share of the time.
   """
   return dataclasses.replace(
-      system, synchronous=True, window=None, publish_s=system.publish_s,
+      system, synchronous=True, in_flight=0, max_staleness=0,
       samplers=max(1, round(system.samplers / share)), train_s=system.train_s * (1 - share),
       train_token_s=system.train_token_s * (1 - share))
 
@@ -45,12 +45,15 @@ def sweep(system: System, run: Callable[[System], dict]) -> list[dict]:
     for batch in FACTORS:
       for share in SHARES:
         prompts = max(1, round(system.prompts_per_batch * batch))
-        window = system.window and max(prompts, round(system.window * max(batch, in_flight)))
+        one = split(system, share)
+        slots = max(1, round(system.slots * in_flight))
+        # The share of the slots that is in flight stays as it is.
+        pace = max(system.group_size, round(one.samplers * slots * system.n_async
+                                            / system.all_slots)) if system.in_flight else 0
         tried = dataclasses.replace(
-            split(system, share), slots=max(1, round(system.slots * in_flight)),
-            prompts_per_batch=prompts, window=window, synchronous=False,
+            one, slots=slots, in_flight=pace, prompts_per_batch=prompts, synchronous=False,
             # The same work per completion: a larger batch takes longer to train on.
-            train_s=split(system, share).train_s * prompts / system.prompts_per_batch)
+            train_s=one.train_s * prompts / system.prompts_per_batch)
         found.append(dict(run(tried), sampler_share=share))
   return found
 

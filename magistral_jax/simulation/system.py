@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from magistral_jax.batching.admission import Pace
+
 # Draws one prompt's completions: (rng, group size) -> ([G] lengths in tokens, worth training on).
 LengthDistribution = Callable[[np.random.Generator, int], tuple[np.ndarray, bool]]
 
@@ -20,8 +22,9 @@ class System:
   gives each of them a token; an update takes train_s + train_token_s * (tokens of the batch).
 
   System(samplers=8, slots=512, decode_steps=8, token_s=.02, sequence_s=1e-5, group_size=8,
-         prompts_per_batch=128, window=256, verifier_workers=64, verdict_s=.05, train_s=5.,
-         train_token_s=1e-5, publish_s=2.)
+         prompts_per_batch=128, in_flight=0, backlog_batches=1, max_staleness=0,
+         verifier_workers=64, verifier_queue=4096, verdict_s=.05, train_s=5., train_token_s=1e-5,
+         publish_s=2., late_s=(0., 3.))
   """
   samplers: int
   slots: int                # Sequences that a sampler decodes at once.
@@ -30,17 +33,22 @@ class System:
   sequence_s: float
   group_size: int
   prompts_per_batch: int
-  window: int | None        # Groups in flight at most (batching/staleness.py); None: no limit.
+  in_flight: int            # This and the next two pace admission: batching/admission.py.
+  backlog_batches: int
+  max_staleness: int
   verifier_workers: int
+  verifier_queue: int       # Completions to be judged above which nothing new is started.
   verdict_s: float
   train_s: float
   train_token_s: float
-  publish_s: float
+  publish_s: float          # Of the trainer, which does nothing else meanwhile.
+  # Seconds after that until the first and the last sampler have the weights; the others between.
+  late_s: tuple[float, float] = (0.0, 0.0)
   synchronous: bool = False  # Sample a batch, then train on it, in turn.
 
   def __post_init__(self):
     for name in ('samplers', 'slots', 'decode_steps', 'group_size', 'prompts_per_batch',
-                 'verifier_workers'):
+                 'backlog_batches', 'verifier_workers', 'verifier_queue'):
       if getattr(self, name) < 1:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 1.')
     for name in ('token_s', 'sequence_s', 'verdict_s', 'train_s', 'train_token_s', 'publish_s'):
@@ -48,14 +56,30 @@ class System:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be a time of at least 0 s.')
     if self.token_s + self.sequence_s == 0:
       raise ValueError('token_s and sequence_s are both 0: decoding must take some time.')
-    if self.window is not None and self.window < self.prompts_per_batch:
-      raise ValueError(f'window={self.window} groups can never fill a batch of '
-                       f'{self.prompts_per_batch}.')
+    if not 0 <= self.late_s[0] <= self.late_s[1] < math.inf:
+      raise ValueError(f'late_s is {self.late_s}; it must be two times, the lesser first.')
+    if self.max_staleness < 0:
+      raise ValueError(f'max_staleness is {self.max_staleness}; it must be at least 0.')
+    if self.in_flight and not self.group_size <= self.in_flight <= self.all_slots:
+      raise ValueError(f'in_flight is {self.in_flight}; it must be 0, or at least a group of '
+                       f'{self.group_size} and at most the {self.all_slots} slots there are.')
+
+  @property
+  def pace(self) -> Pace | None:
+    """The limits of admission; None where roles take turns."""
+    return None if self.synchronous else Pace(
+        self.group_size, self.prompts_per_batch, self.in_flight, self.backlog_batches,
+        self.max_staleness)
+
+  @property
+  def all_slots(self) -> int:
+    """The slots of all samplers."""
+    return self.samplers * self.slots
 
   @property
   def n_async(self) -> int:
     """The most sequences that can be in flight."""
-    return self.samplers * self.slots
+    return self.in_flight or self.all_slots
 
   @property
   def n_batch(self) -> int:
@@ -63,7 +87,7 @@ class System:
     return self.prompts_per_batch * self.group_size
 
 
-def lengths_of(text: str, *, filtered: float = 0.0) -> LengthDistribution:
+def lengths_of(text: str, *, filtered: float = 0.0, most: int | None = None) -> LengthDistribution:
   """The distribution of completion lengths that a name and its numbers describe.
 
   uniform:LEAST,MOST      every length from LEAST to MOST tokens is equally likely
@@ -72,6 +96,7 @@ def lengths_of(text: str, *, filtered: float = 0.0) -> LengthDistribution:
 
   Args:
     filtered: share of the groups whose rewards are all equal, which are dropped.
+    most: tokens of the longest completion, sampler.max_new_tokens; None for no limit.
   Raises:
     ValueError: the name is unknown, or the numbers cannot be those of a distribution.
   """
@@ -89,7 +114,8 @@ def lengths_of(text: str, *, filtered: float = 0.0) -> LengthDistribution:
                      f'uniform:2000,10000 or lognormal:6000,0.5 or fixed:1000.') from None
 
   def distribution(rng, group_size):
-    return np.maximum(draw(rng, group_size).astype(np.int64), 1), rng.random() >= filtered
+    lengths = draw(rng, group_size).astype(np.int64)
+    return np.clip(lengths, 1, most), rng.random() >= filtered
   return distribution
 
 

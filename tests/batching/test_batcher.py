@@ -43,7 +43,7 @@ def test_a_batch_does_not_depend_on_the_order_of_arrival(make):
       assert batcher.take() is None
       group = batcher.add(*arrival)
       if group:
-        batcher.offer(group)
+        batcher.offer(group, group.ordinal)
     batches.append(batcher.take())
     assert batcher.take() is None and batcher.waiting == 0
   assert [g.ordinal for g in batches[0].groups] == [0, 1, 2, 3]
@@ -52,10 +52,19 @@ def test_a_batch_does_not_depend_on_the_order_of_arrival(make):
       np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
 
 
-def test_the_stalest_are_trained_first_and_expired_ones_not_at_all(make):
+def test_the_first_issued_are_trained_first_and_expired_ones_not_at_all(make):
   batcher = Batcher(**SETTINGS)
   for ordinal, version in [(0, 5), (1, 3), (2, 2), (3, 4), (4, 3), (5, 3)]:
-    batcher.offer(make.group(ordinal, [2, 3, 4], [0, 1, 0], version))
+    batcher.offer(make.group(ordinal, [2, 3, 4], [0, 1, 0], version), position=10 - ordinal)
   assert [g.ordinal for g in batcher.expire(version=5)] == [2]
   assert [g.ordinal for g in batcher.take().groups] == [1, 3, 4, 5]
-  assert batcher.waiting == 1
+  assert batcher.waiting_ordinals == {0}
+
+
+def test_a_forgotten_group_says_how_many_tokens_it_had(make):
+  batcher = Batcher(**SETTINGS)
+  first, second, _ = scored(make, [5])
+  batcher.add(*first)
+  batcher.add(*second)
+  assert batcher.forget(5) == len(first[1].tokens) + len(second[1].tokens)
+  assert batcher.forget(5) == 0

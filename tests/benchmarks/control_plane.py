@@ -53,6 +53,7 @@ import ray
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from magistral_jax.batching.admission import Pace  # noqa: E402
 from magistral_jax.batching.role import Batcher  # noqa: E402
 from magistral_jax.orchestration import threads  # noqa: E402
 from magistral_jax.orchestration.display import Display  # noqa: E402
@@ -177,20 +178,20 @@ class Runtime(FakeRuntime):
 
 def build(workdir, in_flight: int, actors: list, judges: list):
   """The loop around those actors."""
-  # Wide enough that slots are the limit, as they should be: lives of 1 : 5 need 5 / 3 of them.
-  window = 2 * in_flight // GROUP
   samplers = [RemoteSampler(actor, Staged(0, 0, 0, ()), slots=in_flight // len(actors),
                             newest_only=False, deadline_s=DEADLINE_S) for actor in actors]
   batcher = Batcher(group_size=GROUP, prompts_per_batch=PROMPTS, minibatches=1,
-                    max_staleness=2 * window // PROMPTS, row_tokens=1024, microbatch_rows=1,
+                    max_staleness=0, row_tokens=1024, microbatch_rows=1,
                     advantage_norm='minibatch', normalizer='group', max_new_tokens=TOKENS)
-  ledger, sampling = Ledger(window), Sampling(GROUP, 1.0, 1.0, TOKENS)
+  # Slots are the limit; a backlog is there only so that a stall shows.
+  ledger = Ledger(Pace(GROUP, PROMPTS, in_flight=0, backlog_batches=8, max_staleness=0))
+  sampling = Sampling(GROUP, 1.0, 1.0, TOKENS)
   return Loop(
       Roles(Stream(), samplers, RemoteVerifier(judges, most=4096, deadline_s=DEADLINE_S), batcher,
             Trainer(), FakeCheckpoints(), Runtime(actors, len(samplers))),
       Books(ledger, Journal(workdir, ledger), Health(DEADLINE_S), Display(1, False)),
-      Settings(sampling, sampling, (), evaluation_every=0, checkpoint_every=0,
-               prompts_per_batch=PROMPTS, patience_batches=10**6))
+      Settings(in_flight // len(actors), sampling, sampling, (), evaluation_every=0,
+               checkpoint_every=0, prompts_per_batch=PROMPTS, patience_batches=10**6))
 
 
 @contextlib.contextmanager

@@ -15,8 +15,8 @@ import jax
 import psutil
 import pytest
 
+from magistral_jax.batching.admission import Pace
 from magistral_jax.batching.role import Batcher
-from magistral_jax.batching.staleness import window_groups
 from magistral_jax.experiment import checks
 from magistral_jax.orchestration import lockstep, threads
 from magistral_jax.orchestration.display import Display
@@ -65,7 +65,7 @@ class Cluster:
     lockstep_mode = c.runtime.mode == 'ray_lockstep'
     trainer = runtime.trainer()
     samplers = runtime.samplers(runtime.publisher.snapshots(trainer, 0))
-    ledger = Ledger(None if lockstep_mode else window_groups(MAX_STALENESS, PROMPTS))
+    ledger = Ledger(None if lockstep_mode else Pace(GROUP, PROMPTS, 0, 1, MAX_STALENESS))
     journal = Journal(self.workdir, ledger)
     batcher = Batcher(
         group_size=GROUP, microbatch_rows=2, max_new_tokens=128, minibatches=1, row_tokens=128,
@@ -75,7 +75,7 @@ class Cluster:
         Roles(stream or fakes.FakeStream(), samplers, runtime.verifier(), batcher, trainer,
               runtime.checkpoints(str(self.workdir / 'checkpoints'), keep=2), runtime),
         Books(ledger, journal, Health(self.stall_s), Display(1, False)),
-        Settings(Sampling(GROUP, 1.0, 1.0, 128), Sampling(2, 0.0, 1.0, 128),
+        Settings(c.sampler.slots, Sampling(GROUP, 1.0, 1.0, 128), Sampling(2, 0.0, 1.0, 128),
                  fakes.FakeStream().held_out(3), evaluation_every=evaluation_every,
                  checkpoint_every=c.checkpoints.every, prompts_per_batch=PROMPTS,
                  patience_batches=20, discard_in_flight=lockstep_mode))

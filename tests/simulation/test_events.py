@@ -1,6 +1,7 @@
 """The simulated loop against figures worked out by hand."""
 import dataclasses
 
+import numpy as np
 import pytest
 
 from magistral_jax.simulation.events import Simulation
@@ -8,8 +9,8 @@ from magistral_jax.simulation.system import System, lengths_of
 
 SYSTEM = System(
     samplers=2, slots=64, decode_steps=1, token_s=0.01, sequence_s=0.0, group_size=8,
-    prompts_per_batch=8, window=None, verifier_workers=8, verdict_s=0.0, train_s=0.1,
-    train_token_s=0.0, publish_s=0.0)
+    prompts_per_batch=8, in_flight=0, backlog_batches=1, max_staleness=0, verifier_workers=8,
+    verifier_queue=4096, verdict_s=0.0, train_s=0.1, train_token_s=0.0, publish_s=0.0)
 
 
 def run(lengths='fixed:100', updates=40, **changed):
@@ -40,11 +41,12 @@ def test_a_dispatch_ends_for_all_its_slots_together():
   assert found['step_s'] == pytest.approx(128 * 0.01)
 
 
-def test_a_slow_trainer_is_never_idle_and_the_window_bounds_what_waits():
-  found = run(train_s=20.0, window=16)
+def test_a_slow_trainer_is_never_idle_and_the_backlog_bounds_what_waits():
+  found = run(train_s=20.0)
   assert found['trainer_idle'] < 0.01
   assert found['step_s'] == pytest.approx(20.0, rel=0.01)
-  assert found['staleness_most'] <= 3
+  # A batch in training, one that waits, and two in flight.
+  assert found['staleness_most'] <= 4 and found['slots_idle'] > 0.8
 
 
 def test_dropped_groups_cost_samples_and_no_updates():
@@ -64,9 +66,47 @@ def test_the_same_seed_gives_the_same_figures():
   assert run(lengths='lognormal:100,0.5') == run(lengths='lognormal:100,0.5')
 
 
+def test_sequences_in_flight_are_limited_over_all_samplers():
+  found = run(lengths='uniform:50,150', in_flight=64, group_size=1, prompts_per_batch=64)
+  assert found['slots_idle'] == pytest.approx(0.5, abs=0.01)
+  assert found['staleness_expected'] == 1.0 and found['n_async'] == 64
+
+
+@pytest.mark.parametrize('changed', [
+    dict(), dict(late_s=(0.0, 3.0)), dict(train_s=2.0), dict(late_s=(1.0, 4.0), samplers=5)])
+def test_the_guarantee_holds_and_drops_nothing(changed):
+  lengths = lengths_of('lognormal:100,0.8', filtered=0.3)
+  system = dataclasses.replace(SYSTEM, max_staleness=3, **changed)
+  found = Simulation(system, lengths).run(60)
+  assert found['staleness_most'] <= 3 and found['stale_share'] == 0
+  free = Simulation(dataclasses.replace(system, max_staleness=0), lengths).run(60)
+  assert free['staleness_most'] > 3 and free['slots_idle'] <= found['slots_idle']
+
+
+def test_late_weights_add_their_lateness_to_the_staleness():
+  found = run(lengths='uniform:50,150')
+  late = run(lengths='uniform:50,150', late_s=(found['step_s'], found['step_s']))
+  assert late['staleness_mean'] - found['staleness_mean'] == pytest.approx(1, abs=0.15)
+  assert late['step_s'] == pytest.approx(found['step_s'], rel=0.03)
+
+
+def test_a_full_verifier_holds_what_is_new():
+  found = run(verifier_workers=1, verifier_queue=16, verdict_s=0.05)
+  assert found['verifier_queue_most'] <= 16 + 1 + 128
+  assert found['completions_per_s'] == pytest.approx(20, rel=0.04)     # One in 0.05 s.
+
+
+def test_lengths_end_at_the_longest_that_may_be():
+  draw = lengths_of('lognormal:100,0.8', most=120)
+  lengths, _ = draw(np.random.default_rng(0), 1000)
+  assert lengths.max() == 120 and lengths.min() >= 1
+
+
 @pytest.mark.parametrize('changed, words', [
     (dict(slots=0), 'slots is 0'), (dict(train_s=-1.0), 'train_s is -1.0'),
-    (dict(window=4), 'window=4 groups can never fill a batch of 8'),
+    (dict(in_flight=4), 'at least a group of 8 and at most the 128 slots'),
+    (dict(in_flight=129), 'in_flight is 129'), (dict(backlog_batches=0), 'backlog_batches is 0'),
+    (dict(max_staleness=-1), 'max_staleness is -1'), (dict(late_s=(2.0, 1.0)), 'the lesser first'),
     (dict(token_s=0.0), 'decoding must take some time')])
 def test_a_system_that_cannot_be_is_refused(changed, words):
   with pytest.raises(ValueError, match=words):
