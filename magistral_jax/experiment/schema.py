@@ -269,6 +269,10 @@ SECTIONS = (
         temperature=Key(NOT_NEGATIVE, 'Divides the logits before the softmax; 0 is greedy.'),
         top_p=Key(NUCLEUS, 'Probability of the nucleus that tokens are drawn from.'),
         max_new_tokens=Key(whole(1), 'Tokens of the longest completion.'))),
+    Section('evaluation', 'Programs in evaluations.', dict(
+        code_tests=Key(whole(0), 'Tests that a program is judged by, drawn for every problem; '
+                       '0: all of them.', 0)),
+            among('verifiers.sandbox', SANDBOXES)),
     Section('checkpoints', 'What is kept in the workdir.', dict(
         every=Key(whole(0), 'Updates between two checkpoints; 0 for none before the end.'),
         keep=Key(whole(1), 'Newest checkpoints that are kept, beside the best one.'))),
