@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from typing import Any
@@ -15,9 +16,9 @@ from absl import logging
 from magistral_jax import sharding
 from magistral_jax.data import images, sources
 from magistral_jax.data.stream import PromptStream
-from magistral_jax.experiment import build, imitation
+from magistral_jax.experiment import build, faults, golds, imitation
 from magistral_jax.experiment.schema import ON_CLUSTER
-from magistral_jax.experiment.values import check_limits, filled
+from magistral_jax.experiment.values import change, check_limits, filled, flat
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import checkpoint, workdir
 from magistral_jax.tokens import Tokenizer, kinds_at
@@ -53,12 +54,11 @@ def check(c) -> None:
 def check_values(c) -> None:
   """Raises ValueError as `check`, but needs no files: for a plan, which reads none."""
   check_limits(c)
-  _check_sampling(c)
-  _check_training(c)
-  check_verifiers(c)
-  LossConfig(**filled(c, 'loss')).check(c.sampler.temperature)
-  if not c.model.checkpoint:
-    build.model_config(c, 1)
+  faults.gather(
+      lambda: _check_sampling(c), lambda: _check_row(c), lambda: _check_training(c),
+      lambda: _check_cold_start(c), lambda: check_verifiers(c),
+      lambda: LossConfig(**filled(c, 'loss')).check(c.sampler.temperature),
+      lambda: c.model.checkpoint or build.model_config(c, 1))
 
 
 def prepare(c, *, problems: bool = True) -> Parts:
@@ -69,7 +69,13 @@ def prepare(c, *, problems: bool = True) -> Parts:
   Raises:
     ValueError: as `check`.
   """
-  check(c)
+  try:
+    check(c)
+  except ValueError as error:
+    # Values that cannot work leave the files of problems readable, if each is within its limit.
+    limited = not faults.find(lambda: check_limits(c))
+    others = faults.find(lambda: build.source(c)) if problems and limited else []
+    raise ValueError(faults.joined([str(error), *others])) from None
   _check_checkpoint(c)
   tok = build.tokenizer(c)
   config = build.model_config(c, tok.vocab_size)
@@ -85,9 +91,7 @@ def prepare(c, *, problems: bool = True) -> Parts:
   meshes = None if c.runtime.mode in ON_CLUSTER else build.meshes(c)
   _check_cuts(c, config, sharding.TRAINER, 'trainer')
   _check_cuts(c, config, sharding.SAMPLER, 'sampler')
-  stream = build.stream(c, tok, config) if problems else None
-  if stream:
-    _check_problems(c, tok, config, stream)
+  stream = _checked_stream(c, tok, config) if problems else None
   return Parts(tok, config, meshes, stream)
 
 
@@ -111,18 +115,21 @@ def _check_sampling(c) -> None:
                      f'for none: set evaluation.every to 0, or evaluation.problems above 0.')
 
 
-def _check_training(c) -> None:
+def _check_row(c) -> None:
   b = c.batching
   longest = c.data.max_prompt_tokens + c.sampler.max_new_tokens - 1
   if longest > b.row_tokens:
     raise ValueError(f'batching.row_tokens={b.row_tokens} is too short for a sequence of '
                      f'{longest} tokens: raise it, or lower data.max_prompt_tokens or '
                      f'sampler.max_new_tokens.')
+
+
+def _check_training(c) -> None:
+  b = c.batching
   if b.prompts_per_batch % b.minibatches:
     raise ValueError(f'batching.prompts_per_batch={b.prompts_per_batch} must be a multiple of '
                      f'batching.minibatches={b.minibatches}.')
   _check_processes(c)
-  _check_conversations(c)
   pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'row'))
   if c.trainer.microbatch_rows % pieces:
     raise ValueError(f'trainer.microbatch_rows={c.trainer.microbatch_rows} must be a multiple of '
@@ -131,12 +138,12 @@ def _check_training(c) -> None:
   if b.row_tokens % pieces:
     raise ValueError(f'batching.row_tokens={b.row_tokens} must be a multiple of {keys}: the '
                      f'positions of a row are cut over those devices.')
+
+
+def _check_cold_start(c) -> None:
   if c.cold_start.steps and c.cold_start.rows % c.trainer.microbatch_rows:
     raise ValueError(f'cold_start.rows={c.cold_start.rows} must be a multiple of '
                      f'trainer.microbatch_rows={c.trainer.microbatch_rows}.')
-
-
-def _check_conversations(c) -> None:
   s = filled(c, 'cold_start')
   if bool(s['conversations']) != (s['conversation_share'] > 0):
     raise ValueError(f"cold_start.conversation_share={s['conversation_share']} and "
@@ -230,12 +237,30 @@ def _cut(c, mesh: str, axes) -> tuple[int, str]:
   return pieces, words if words.count('=') < 2 else f'{pieces} ({words})'
 
 
-def _check_problems(c, tok, config: ModelConfig, stream) -> None:
+def _checked_stream(c, tok, config: ModelConfig) -> PromptStream:
+  """The stream of prompts; ValueError for problems that cannot be read, judged or imitated."""
+  try:
+    stream = build.stream(c, tok, config)
+  except ValueError as error:
+    # With nothing held out the rest can be looked at, too.
+    other = copy.deepcopy(c)
+    held_out = [f'data.{key}' for key, _ in flat(c.data) if key.endswith('.held_out')]
+    change(other, dict.fromkeys([*held_out, 'evaluation.problems'], 0))
+    others = faults.find(lambda: _check_problems(other, tok, config, build.stream(
+        other, tok, config))) if held_out else []
+    raise ValueError(faults.joined([str(error), *others])) from None
+  _check_problems(c, tok, config, stream)
+  return stream
+
+
+def _check_problems(c, tok, config: ModelConfig, stream: PromptStream) -> None:
   """Raises ValueError for problems that cannot be held out, judged or imitated."""
-  stream.held_out(c.evaluation.problems)
-  check_domains(c, sources.samples(stream.source), f'data.source={c.data.source!r}')
-  if c.cold_start.steps:
-    imitation.examples(c, tok, config, stream)
+  found = sources.samples(stream.source)
+  faults.gather(
+      lambda: stream.held_out(c.evaluation.problems),
+      lambda: check_domains(c, found, f'data.source={c.data.source!r}'),
+      lambda: golds.check(c, found),
+      lambda: c.cold_start.steps and imitation.examples(c, tok, config, stream))
 
 
 def check_domains(c, problems, where: str) -> None:
