@@ -24,7 +24,7 @@ def in_bucket(c, bucket: str) -> dict[str, str]:
   values = dict(flat(c))
   named = {key: value for key, value in values.items() if general(key) in PATHS and value}
   for key, value in named.items():
-    if not value.startswith(f'gs://{bucket}/'):
+    if not all(part.startswith(f'gs://{bucket}/') for part in _parts(value)):
       raise ValueError(f'{key}={value!r} is not where the machines can read it: copy it to the '
                        f"bucket of --workdir with 'gcloud storage cp --recursive', and set "
                        f'--config.{key}=gs://{bucket}/...')
@@ -45,7 +45,13 @@ def on_machines(overrides, named) -> list[str]:
   """
   kept = [text for text in overrides
           if text.partition('=')[0].removeprefix('--config.') not in named]
-  return kept + [f'--config.{key}={mounted(value)}' for key, value in named.items()]
+  return kept + [f'--config.{key}={",".join(map(mounted, _parts(value)))}'
+                 for key, value in named.items()]
+
+
+def _parts(value: str) -> list[str]:
+  """The paths of a key, which may have several with commas between them."""
+  return [part.strip() for part in value.split(',')]
 
 
 def check_job(c, trainers: int) -> None:

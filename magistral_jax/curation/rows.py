@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from magistral_jax.data.jsonl import read_object
+from magistral_jax.data.jsonl import domain_of, read_object
 from magistral_jax.metrics import JsonlWriter
 
 Row = dict[str, Any]
@@ -71,7 +71,7 @@ def statement_of(row: Row) -> str:
 
 def is_code(row: Row) -> bool:
   """Whether a row is a programming problem, as `data.jsonl` decides it."""
-  return row.get('domain', 'code' if 'tests' in row else 'math') == 'code'
+  return domain_of(row) == 'code'
 
 
 def language_of(row: Row) -> str:

@@ -267,8 +267,10 @@ def check_domains(c, problems, where: str) -> None:
   """Raises ValueError for a problem that no verifier judges, or that cannot be judged here."""
   for problem in problems:
     if problem.domain not in VERIFIERS:
-      raise ValueError(f'{where} holds problem {problem.id} of domain {problem.domain!r}, which no '
-                       f'verifier judges: keep those of {", ".join(VERIFIERS)}.')
+      raise ValueError(f'{problem.where or where}: problem {problem.id} is of domain '
+                       f'{problem.domain!r}, which no verifier judges: keep those of '
+                       f'{", ".join(VERIFIERS)}, or ignore a key that means something else with '
+                       f"data.jsonl.fields='domain='.")
   programs = [problem for problem in problems if problem.domain == 'code']
   if programs:
     check_sandbox(c, f'{where} holds {len(programs)} programming problems')
