@@ -9,7 +9,8 @@
   journal.py      the run's files: metrics, rollouts, the totals of summary.json
   health.py       signs of life, the request to stop, the first failure
   cold_start.py   supervised learning on reasoning traces before the loop
-  evaluations.py  held-out problems through the run's own sampler and verifier
+  evaluations.py  held-out problems through the run's own samplers and verifier
+  measurements.py when evaluations are due, and to which checkpoint their scores go
   display.py      progress in the terminal; roster.py: its table of roles
   report.py       what a finished run leaves behind
 """
