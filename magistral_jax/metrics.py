@@ -11,7 +11,8 @@ updates that were rolled back and are written again, so `truncate(position)` cut
 
 Names that the display and the report look for in a line of metrics.jsonl (all optional):
 reward, accuracy, loss, entropy, completion_tokens_{mean,p10,p90}, staleness_{mean,max},
-sampled_tokens_per_s, trained_tokens_per_s, eval/accuracy, eval/accuracy_se.
+staleness_expected, slots_idle, tokens_discarded, sampled_tokens_per_s, trained_tokens_per_s,
+eval/accuracy, eval/accuracy_se.
 """
 
 from __future__ import annotations

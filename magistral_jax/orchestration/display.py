@@ -191,7 +191,12 @@ def metric_rows(
     row('speed', ', '.join(speeds))
   if get('staleness_mean') is not None:
     worst = '' if get('staleness_max') is None else f', at most {get("staleness_max"):.0f}'
-    row('staleness', f'{get("staleness_mean"):.1f} updates{worst}')
+    expected = get('staleness_expected')
+    expected = '' if expected is None else f', {expected:.1f} by what is in flight'
+    row('staleness', f'{get("staleness_mean"):.1f} updates{worst}{expected}')
+  if get('slots_idle') is not None:
+    discarded = get('tokens_discarded') or 0.0
+    row('waste', f'{get("slots_idle"):.0%} of slots idle, {discarded:.0%} of tokens discarded')
   return rows
 
 

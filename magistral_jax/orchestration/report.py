@@ -119,7 +119,8 @@ def draw(path: Path, lines: Sequence[Mapping[str, Any]], summary: Mapping[str, A
     summary: gives the held-out accuracies before the first and after the last update.
   """
   panels = [panel for panel in (
-      _reward, _accuracy, _length, _staleness, _entropy, _speed) if panel(None, lines, summary)]
+      _reward, _accuracy, _length, _staleness, _waste, _entropy, _speed)
+            if panel(None, lines, summary)]
   columns = min(3, max(1, len(panels)))
   rows = max(1, -(-len(panels) // columns))
   figure = Figure(figsize=(4.2 * columns, 2.9 * rows), dpi=120, layout='constrained')
@@ -175,6 +176,16 @@ def _staleness(axes: Axes | None, lines, summary) -> bool:
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)
   return drawn
+
+
+def _waste(axes: Axes | None, lines, summary) -> bool:
+  title = 'idle slots, discarded tokens (shares)'
+  drawn = _curve(axes, lines, 'slots_idle', title, BLUE, label='slots idle')
+  discarded = _curve(axes, lines, 'tokens_discarded', title, ORANGE, label='tokens discarded')
+  if axes is not None:
+    axes.set_ylim(-0.03, 1.03)
+    axes.legend(frameon=False, fontsize=8)
+  return drawn or discarded
 
 
 def _entropy(axes: Axes | None, lines, summary) -> bool:
