@@ -224,6 +224,7 @@ class ConcurrentEvaluation:
     self.version: int | None = None               # Of the weights that are measured.
     self._pinned: set[int] = set()                # Samplers that take part.
     self._written: dict[tuple[int, int], Completion] = {}
+    self._deal = _Deal((), 1)
     self._losses, self._reason = 0, ''
 
   @property
