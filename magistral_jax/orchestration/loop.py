@@ -111,6 +111,10 @@ class Loop:
     """
     index = self._index[id(sampler)]
     self._assigned.note(index, ready=sampler.has_capacity or sampler.open > 0)
+    pace = self.ledger.pace
+    if pace and pace.max_staleness and not sampler.open and sampler.version < self.trainer.version:
+      # Only a step takes newer weights, without which it might get nothing for ever.
+      self.sample(sampler)
     given = 0
     while (not self.verifier.full
            and (sampler.has_capacity if most is None else given < most)):

@@ -51,14 +51,23 @@ def test_a_guarantee_of_staleness_looks_at_the_weights_that_a_sampler_has(make_l
   loop = make_loop(max_staleness=1, prompts_per_batch=2,
                    samplers=[fakes.FakeSampler(), fakes.FakeSampler()])
   new, late = loop.samplers
+  late.offer = lambda snapshot: None     # They are still on their way.
   loop.trainer.version = 1
   loop.publish()
-  new.step()                             # Only this one takes them.
+  new.step()
   assert loop.admit(late) == 2           # Two batches from now its weights would be too old.
   assert loop.admit(new) == 0            # And nothing may come before those two.
   late.abandon()
   loop.reissue([loop.stream.prompt(0), loop.stream.prompt(1)])
   assert loop.admit(new) == 4
+
+
+def test_an_idle_sampler_takes_newer_weights_and_goes_on(make_loop):
+  loop = make_loop(max_staleness=2)
+  sampler, = loop.samplers
+  loop.trainer.version = 9
+  loop.publish()
+  assert sampler.version == 0 and loop.admit(sampler) > 0 and sampler.version == 9
 
 
 def test_every_sampler_gets_other_prompts(make_loop):
