@@ -298,13 +298,13 @@ class ConcurrentEvaluation:
   def lost(self, ordinals: Sequence[int]) -> None:
     """Takes back prompts that were open in a lost sampler, which does not take part any more."""
     with self._lock:
-      index = self._deal.holder(ordinals) if self._evaluation is not None else None
-      if index is None:
+      evaluation, index = self._evaluation, self._deal.holder(ordinals)
+      if evaluation is None or index is None:
         return
       for ordinal in ordinals:
         for sample in range(self._sampling.samples):
           self._written.pop((ordinal, sample), None)
-          self._evaluation.answers.pop((ordinal, sample), None)
+          evaluation.answers.pop((ordinal, sample), None)
       self._deal.lose(index)
       self._pinned.discard(index)
       self._losses += 1
