@@ -249,13 +249,14 @@ def test_a_sampler_that_answers_and_finishes_nothing_is_named(make_loop, run):
 def test_a_verifier_that_never_judges_is_named(make_loop):
   verifier = fakes.FakeVerifier()
   verifier.drain = lambda wait_s=0.0: []
-  loop = make_loop(verifier=verifier, deadline_s=1.5)
+  # 12 groups; the queue of a real verifier would stop admission, too.
+  loop = make_loop(verifier=verifier, deadline_s=1.5, max_staleness=2)
   with pytest.raises(TimeoutError) as caught:
     threads.run(loop, total_steps=1)
   message = str(caught.value)
-  assert 'verifier: scoring 32, seen' in message
+  assert 'verifier: scoring 48, seen' in message
   assert 'Prompt 0 is the oldest on its way: sampler-0 has it, 0 of its 4' in message
-  assert '32 of all wait for a verdict' in message
+  assert '48 of all wait for a verdict' in message
 
 
 @pytest.mark.parametrize('run', [threads.run, lockstep.run])
