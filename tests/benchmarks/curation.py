@@ -15,7 +15,8 @@ import sys
 import tempfile
 
 from magistral_jax.curation import decontaminate, dedup, format, pipeline, rates
-from magistral_jax.curation.code import agreement
+from magistral_jax.curation.code import agreement, languages
+from magistral_jax.curation.code import statements as code_statements
 from magistral_jax.curation.code.programs import Runner
 from magistral_jax.curation.rows import CurationStep, read_rows
 from tests.curation import planted, planted_programs
@@ -107,6 +108,17 @@ def difficulty(seed, folder, tally):
       CurationStep('labels', rates.labels(lookup), threads=8), rows, folder)[0])
 
 
+def statements(seed, folder, tally):
+  rows, truth = planted_programs.statements(seed)
+  found = through(CurationStep('format (code)', code_statements.opened), rows, folder)[0]
+  left = [row for row in rows if row['id'] not in found]
+  few = through(CurationStep('enough', languages.enough()), left, folder)[0]
+  for step, faults, dropped in (
+      ('format (code)', {n: f for n, f in truth.items() if f != 'too_few_tests'}, found),
+      ('enough', {n: f for n, f in truth.items() if f == 'too_few_tests'}, few)):
+    tally.add(step, faults, dropped)
+
+
 def programs(seed, folder, tally):
   rows, fates = planted_programs.problems(seed)
   runner = Runner(time_s=1.0)
@@ -125,7 +137,7 @@ def main():
   args = parser.parse_args()
   tally = Tally(args.show)
   for seed in range(args.seeds):
-    for part in (mathematics, difficulty, programs):
+    for part in (mathematics, difficulty, statements, programs):
       with tempfile.TemporaryDirectory() as folder:
         part(seed, pathlib.Path(folder), tally)
   sys.exit(1 if tally.report() else 0)

@@ -59,3 +59,50 @@ def problems(seed=0, each=4, tests=4):
         row['tests'].append(dict(stdin=text, stdout=f'{expected}\n'))
       rows.append(row)
   return rows, fates
+
+ANYTHING = [
+    'Print a permutation of 1..{n}. If there are several answers, print any of them.',
+    'Output {n} numbers whose sum is 0; any valid answer will be accepted.',
+    'Find a path of {n} edges. If multiple solutions exist, output any.',
+    'Print any sequence of {n} distinct numbers.',
+    'Print the {n} vertices of the cycle in arbitrary order.',
+    'Construct a graph with {n} edges. If there is more than one, you may print any such graph.',
+]
+TALKS = ['This is an interactive problem. Guess one of {n} numbers.',
+         'Ask at most {n} questions; remember to flush the output after each.']
+SEEN = ['[image: tree.png] In the figure above there are {n} nodes. Count the leaves.',
+        '![board](b.png) As shown below, the board has {n} rows. Count the pieces.']
+SOUND = [
+    'You visit {n} towns in any order. Print the number of different tours.',
+    'There are {n} cards and all of them are red. Print how many are red.',
+    'You may choose any of the {n} boxes first. Print the largest sum that you can get.',
+    'If he cannot find any such box among {n}, print -1, otherwise print its number.',
+    'Print the number of pairs among {n} people. Multiple tests are given in one input.',
+    'The picture of a lake has {n} rows. Print the number of water cells.',
+    'Several answers may be right in life, here print exactly the smallest of {n} numbers.',
+]
+
+
+def statements(seed=0, each=30):
+  """(rows, {id: reason}): programming problems with faults of the steps `format` and `enough`."""
+  rng, rows, truth = random.Random(seed), [], {}
+  test = dict(stdin='1\n', stdout='1\n')
+
+  def add(reason, problem, **fields):
+    row = dict(id=f'{reason or "sound"}-{len(rows)}', problem=problem.format(n=rng.randint(5, 99)),
+               tests=[test] * 3, solutions=['print(input())']) | fields
+    rows.append(row)
+    if reason:
+      truth[row['id']] = reason
+  for n in range(each):
+    add('several_outputs', ANYTHING[n % len(ANYTHING)])
+    add('interactive', TALKS[n % len(TALKS)])
+    add('missing_picture', SEEN[n % len(SEEN)])
+    add('no_solution', SOUND[n % len(SOUND)], solutions=rng.choice([[], [''], None]))
+    add('no_test', SOUND[n % len(SOUND)], tests=rng.choice([[], None]))
+    add('broken_test', SOUND[n % len(SOUND)], tests=rng.choice(
+        [[dict(stdin='1')], ['1'], [dict(stdin=1, stdout=2)]]))
+    add('too_few_tests', SOUND[n % len(SOUND)], tests=[test] * rng.randint(1, 2))
+    for _ in range(3):
+      add('', SOUND[rng.randrange(len(SOUND))])
+  return rows, truth

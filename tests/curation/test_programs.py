@@ -225,6 +225,13 @@ def test_problems_that_cannot_be_judged_are_dropped(row, reason):
   assert statements.decide(dict(row, id='a')).reason == reason
 
 
+def test_planted_statements_are_found_and_nothing_else():
+  rows, truth = planted_programs.statements(0)
+  found = {row['id']: statements.decide(row).reason for row in rows}
+  assert {name: reason for name, reason in found.items() if reason} == {
+      name: reason for name, reason in truth.items() if reason != 'too_few_tests'}
+
+
 def test_stdin_problems_are_asked_in_both_languages():
   cpp = dict(language='cpp', code='c')
   row = problem(('1', '2'), solutions=['p', 'q', cpp])
