@@ -67,7 +67,7 @@ def rollouts(workdir):
 
 def figures(workdir):
   """Lines of metrics.jsonl without what a clock says."""
-  timed = ('_s', '_per_s', 'verifier')
+  timed = ('_s', '_per_s', 'verifier', 'slots_idle')
   return [{k: v for k, v in line.items() if not k.endswith(timed)}
           for line in metrics.read_lines(workdir / 'metrics.jsonl')]
 
