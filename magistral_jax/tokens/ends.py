@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 GENERATION, CONFIG, KEY = 'generation_config.json', 'config.json', 'eos_token_id'
+DERIVED = '_from_model_config'      # Set in a generation_config.json made from config.json.
 GGUF_KEYS = ('eos_token_id', 'eot_token_id', 'eom_token_id')
 GGUF_NAMES = ('<|eot_id|>', '<|im_end|>', '<|end|>', '<end_of_turn>', '<|endoftext|>',
               '<|end_of_text|>', '<|eom_id|>', '<EOT>', '_<EOT>')
@@ -37,17 +38,22 @@ def with_model(eos_id: int, path: str, is_control: Callable[[int], bool]) -> tup
   folder = path if os.path.isdir(path) else os.path.dirname(path)
   found = stated(folder)
   if not found:
-    fields = _read(os.path.join(folder, CONFIG))
+    file = os.path.join(folder, CONFIG)
+    fields = _read(file)
     inner = fields.get('text_config') or {}
-    said = fields.get(KEY) if fields.get(KEY) is not None else inner.get(KEY)
-    found = tuple(filter(is_control, listed(said, os.path.join(folder, CONFIG))))
+    said = [section.get(KEY) for section in (fields, inner) if section.get(KEY) is not None]
+    found = tuple(filter(is_control, listed(said[0] if said else None, file)))
   return joined((eos_id,), found)
 
 
 def stated(folder: str) -> tuple[int, ...]:
-  """End tokens in a folder's generation_config.json; () without the file or the key."""
+  """End tokens in a folder's generation_config.json; () without the file or the key.
+
+  A file that transformers derived from config.json says no more than that one.
+  """
   file = os.path.join(folder, GENERATION)
-  return listed(_read(file).get(KEY), file)
+  settings = _read(file)
+  return () if settings.get(DERIVED) else listed(settings.get(KEY), file)
 
 
 def of_gguf(read: Callable[[str], Any], path: str) -> tuple[int, ...]:

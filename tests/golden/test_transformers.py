@@ -1,6 +1,7 @@
 """Exported checkpoints are loaded by transformers itself, where it is installed (extra `peers`)."""
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -80,3 +81,30 @@ def test_a_trained_model_has_our_numbers(tmp_path, name):
   tokens = list(range(20, 60))
   ours = scoring.load_scorer(str(run), config, fsdp=1, tensor=1)([tokens])[0]
   np.testing.assert_allclose(ours, logps(peer(tmp_path / 'out'), tokens), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize('stated', [None, dict(eos_token_id=3), dict(eos_token_id=[3, 4]), dict(
+    eos_token_id=2, _from_model_config=True)])
+def test_an_export_stops_at_every_end_token_of_its_run(tmp_path, stated):
+  """transformers itself stops there, whatever generation_config.json the run began with."""
+  first, run, out = (tmp_path / name for name in ('first', 'run', 'out'))
+  shutil.copytree(FOLDER / 'llama', first)
+  if stated:
+    (first / 'generation_config.json').write_text(json.dumps(stated))
+  run.mkdir()
+  config = checkpoint.read_config(str(first), dtype='float32')
+  workdir.write_experiment(str(run), config, dict(kind='bytes', path=''),
+                           dict(model=dict(checkpoint=str(first))), end_ids=[60, 61])
+  workdir.save_params(str(run), checkpoint.load(str(first), config), 1)
+  conversion.convert(str(run), str(out), 'hf')
+  model = peer(out)
+  assert {60, 61} <= set(model.generation_config.eos_token_id)
+  ended = set()
+  torch.manual_seed(0)
+  for start in range(10, 40):
+    tokens = model.generate(torch.tensor([[start]]), attention_mask=torch.ones(1, 1).long(),
+                            do_sample=True, top_k=0, max_new_tokens=60, pad_token_id=0)[0].tolist()
+    ends = [i for i, token in enumerate(tokens[1:], 1) if token in (60, 61)]
+    assert ends in ([], [len(tokens) - 1])
+    ended |= {tokens[i] for i in ends}
+  assert ended == {60, 61}

@@ -41,6 +41,8 @@ def write_tokenizer(path, eos='<|end_of_text|>', **files):
     (dict(config=dict(eos_token_id=4)), (DOCUMENT,), 'a default of config.json that is a letter'),
     (dict(generation_config=dict(eos_token_id=[TURN]), config=dict(eos_token_id=[MESSAGE])),
      (DOCUMENT, TURN), 'generation_config.json replaces config.json'),
+    (dict(generation_config=dict(eos_token_id=4, _from_model_config=True),
+          config=dict(eos_token_id=4)), (DOCUMENT,), 'the same default in both files'),
     (dict(generation_config=dict(eos_token_id=-1)), (DOCUMENT,), '-1 stands for none'),
     (dict(generation_config=dict(eos_token_id=[])), (DOCUMENT,), 'an empty list'),
 ])

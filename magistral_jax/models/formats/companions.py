@@ -131,7 +131,8 @@ def state_end_ids(folder: pathlib.Path, path: str, kept: dict, *, in_config: boo
     return kept
   stated = {ends.KEY: list(wanted) if len(wanted) > 1 else wanted[0]}
   if settings or not in_config:
-    write_json(file, settings | stated)
+    # What follows is no longer what config.json says.
+    write_json(file, {k: v for k, v in settings.items() if k != ends.DERIVED} | stated)
   return kept if settings else kept | stated
 
 

@@ -34,7 +34,8 @@ class Fields:
   def need(self, key: str) -> Any:
     """The value of a field; ValueError if it is null or missing."""
     if self.values.get(key) is None:
-      raise ValueError(f'{self.file}: the field {self.within + key!r} is missing.')
+      null = ' (null)' if key in self.values else ''
+      raise ValueError(f'{self.file}: the field {self.within + key!r} is missing{null}.')
     return self.values[key]
 
   def whole(self, key: str) -> int:

@@ -103,10 +103,32 @@ def has_weights(path: str) -> bool:
 def open_weights(path: str, config: ModelConfig) -> reading.FileWeights:
   """The tensors of a folder, compared with the config but not read yet."""
   source = safetensors.Files(path, _files(pathlib.Path(path)))
+  _separate_experts(source)
   form = form_of(config, _prefixes(source.shapes, config))
   if config.tied:
     _drop_tied_head(source, form.names['output'], form.names['embed'])
   return reading.FileWeights(source, form, config)
+
+
+def _separate_experts(source: safetensors.Files) -> None:
+  """Gives joined experts the names of separate ones, of which nothing is read yet.
+
+  transformers since 5 has the experts of a layer in two tensors, gate_up_proj [E, 2 F, D], of which
+  the first F rows are w1 and the others w3, and down_proj [E, D, F]. It saves them so where it is
+  told to (save_original_format=False).
+  """
+  for name, shape in list(source.shapes.items()):
+    match = re.fullmatch(r'(.*\.)mlp\.(experts\.(gate_up|down)_proj|gate\.weight)', name)
+    if not match:
+      continue
+    block, kind = match[1] + 'block_sparse_moe.', match[2]
+    if kind == 'gate.weight':
+      source.cut(name, {block + kind: shape})
+      continue
+    ws = ('w1', 'w3') if kind == 'experts.gate_up_proj' else ('w2',)
+    experts, rows, columns = shape
+    source.cut(name, {f'{block}experts.{expert}.{w}.weight': (rows // len(ws), columns)
+                      for expert in range(experts) for w in ws})
 
 
 def form_of(config: ModelConfig, prefixes: Prefixes) -> layout.FileLayout:

@@ -187,9 +187,7 @@ def _rope_theta(fields: Fields, plain: tuple[str, ...]) -> float:
   # As in transformers, where only one of the two sections is read.
   key = 'rope_scaling' if fields.section('rope_scaling') else 'rope_parameters'
   section = Fields(fields.file, fields.section(key), within=f'{fields.within}{key}.')
-  if section.get('rope_theta') is not None:
-    return section.number('rope_theta')
-  return fields.number('rope_theta')
+  return (section if 'rope_theta' in section.values else fields).number('rope_theta')
 
 
 def _tied(whole: Fields, text: Fields, has_head: Callable[[], bool]) -> bool:

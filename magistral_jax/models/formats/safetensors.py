@@ -41,6 +41,21 @@ class Files:
           raise ValueError(f'{file}: tensor {name!r} is also in another file of the folder.')
         self.shapes[name], self._entries[name] = shape, (file, dtype, start)
 
+  def cut(self, name: str, parts: Mapping[str, tuple[int, ...]]) -> None:
+    """Replaces a tensor by others, whose names and shapes `parts` gives in the order of the data.
+
+    Raises:
+      ValueError: the parts together are not as large as the tensor.
+    """
+    file, dtype, start = self._entries.pop(name)
+    shape, itemsize = self.shapes.pop(name), DTYPES[dtype].itemsize if dtype in DTYPES else 0
+    if sum(map(math.prod, parts.values())) != math.prod(shape):
+      raise ValueError(f'{file}: tensor {name!r} has shape {shape}, which is not that of its parts '
+                       f'{dict(parts)}.')
+    for part, size in parts.items():
+      self.shapes[part], self._entries[part] = size, (file, dtype, start)
+      start += math.prod(size) * itemsize
+
   def dtype(self, name: str) -> np.dtype:
     """Type of one tensor; ValueError if it is none of DTYPES."""
     file, dtype, _ = self._entries[name]

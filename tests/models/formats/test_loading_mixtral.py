@@ -1,5 +1,6 @@
 """Loading of Mixtral in both layouts, from the files that transformers wrote."""
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -72,6 +73,41 @@ def test_both_layouts_hold_the_same_model_however_it_is_cut(
   jax.tree.map(np.testing.assert_array_equal, loaded, expected)
   w1 = loaded['layers']['moe']['w1']
   assert w1.addressable_shards[0].data.shape[1] == EXPERTS // 2
+
+
+def join_experts(tensors):
+  """The tensors under the names that transformers has in memory, a layer's experts together."""
+  joined = {name: x for name, x in tensors.items() if 'block_sparse_moe' not in name}
+  for layer in range(LAYERS):
+    old, new = f'model.layers.{layer}.block_sparse_moe', f'model.layers.{layer}.mlp'
+    of = lambda w, old=old: [tensors[f'{old}.experts.{e}.{w}.weight'] for e in range(EXPERTS)]
+    gate_up = [np.concatenate(pair) for pair in zip(of('w1'), of('w3'), strict=True)]
+    joined |= {f'{new}.gate.weight': tensors[f'{old}.gate.weight'],
+               f'{new}.experts.gate_up_proj': np.stack(gate_up),
+               f'{new}.experts.down_proj': np.stack(of('w2'))}
+  return joined
+
+
+def test_experts_may_be_joined_in_one_tensor(tmp_path, tensors):
+  """transformers saves them so where save_original_format=False."""
+  shutil.copy(GOLDEN / 'config.json', tmp_path)
+  save_file(join_experts(tensors), tmp_path / 'model.safetensors')
+  config = checkpoint.read_config(str(tmp_path), dtype='float32')
+  jax.tree.map(np.testing.assert_array_equal, checkpoint.load(str(tmp_path), config),
+               checkpoint.load(str(GOLDEN), config))
+
+
+@pytest.mark.parametrize('change, words', [
+    (lambda x: x[:-1], 'experts.3.w1.weight. is missing'),
+    (lambda x: x[:, :-1], 'has shape .4, 47, 32., which is not that of its parts'),
+    (lambda x: x[:, :-2], 'experts.0.w1.weight. has shape .23, 32.')])
+def test_joined_experts_of_another_shape_are_refused(tmp_path, tensors, change, words):
+  shutil.copy(GOLDEN / 'config.json', tmp_path)
+  joined, name = join_experts(tensors), 'model.layers.0.mlp.experts.gate_up_proj'
+  save_file(joined | {name: np.ascontiguousarray(change(joined[name]))},
+            tmp_path / 'model.safetensors')
+  with pytest.raises(ValueError, match=words):
+    checkpoint.load(str(tmp_path), checkpoint.read_config(str(tmp_path), dtype='float32'))
 
 
 def test_an_expert_that_is_missing_is_named(tmp_path, tensors):
