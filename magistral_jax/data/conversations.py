@@ -27,8 +27,12 @@ def read(row: Mapping[str, Any]) -> tuple[Turn, ...]:
   """
   messages = row.get('messages')
   if not isinstance(messages, list) or not messages:
-    raise ValueError('"messages" must be a list of {"role": ..., "content": ...}, and not an empty '
-                     'one.')
+    other = ''
+    if 'conversations' in row:
+      other = (' This line has "conversations": write each {"from", "value"} of them as {"role", '
+               '"content"}, "human" as "user" and "gpt" as "assistant".')
+    raise ValueError(f'"messages" must be a list of {{"role": ..., "content": ...}}, and not an '
+                     f'empty one.{other}')
   turns = tuple(_turn(message, number) for number, message in enumerate(messages, 1))
   spoken = turns[1:] if turns[0].role == 'system' else turns
   for number, turn in enumerate(spoken):
@@ -52,6 +56,9 @@ def _turn(message: Any, number: int) -> Turn:
     raise ValueError(f'message {number} must be {{"role": ..., "content": ...}} with a role of '
                      f'{", ".join(ROLES)}.')
   text = message.get('content')
+  if isinstance(text, list) and all(isinstance(part, Mapping) and part.get('type') == 'text'
+                                    and isinstance(part.get('text'), str) for part in text):
+    text = ''.join(part['text'] for part in text)
   if not isinstance(text, str) or not text.strip():
     raise ValueError(f'"content" of message {number} must be text, and not empty.')
   if escapes.SURROGATE.search(text):

@@ -15,9 +15,10 @@ from typing import Any
 # The keys that are read from a line.
 NAMES = ('problem', 'answer', 'id', 'source', 'solution', 'response', 'domain', 'language', 'tests',
          'images', 'meta', 'setup', 'entry_point', 'messages')
+_ASKED = 'prompt.N.content'    # Of the first message of the user, where a prompt is a conversation.
 # What known data sets call them; the first one that a line has is offered.
 KNOWN = {
-    'problem': ('question', 'prompt.0.content', 'prompt', 'query', 'instruction', 'statement',
+    'problem': ('question', _ASKED, 'prompt', 'query', 'instruction', 'statement',
                 'Problem', 'Question', 'text', 'description', 'input'),
     'answer': ('final_answer', 'reward_model.ground_truth', 'ground_truth', 'expected_answer',
                'gold', 'target', 'label', 'solution', 'Answer', 'final_answer.0', 'output'),
@@ -62,8 +63,12 @@ def advice(row: Mapping[str, Any], *missing: str, key: str) -> str:
     key: where names are set: data.jsonl.fields, for example.
   """
   found: dict[str, str] = {}
+  roles = [message.get('role') if isinstance(message, Mapping) else '' for message in
+           (row['prompt'] if isinstance(row.get('prompt'), list) else ())]
+  asked = _ASKED.replace('N', str(roles.index('user') if 'user' in roles else 0))
   for ours in missing:
-    name = next((name for name in KNOWN.get(ours, ()) if name not in found.values()
+    names = [asked if name == _ASKED else name for name in KNOWN.get(ours, ())]
+    name = next((name for name in names if name not in found.values()
                  and isinstance(_find(row, name), str | int | float)), '')
     if name:
       found[ours] = name

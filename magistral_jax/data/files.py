@@ -18,6 +18,7 @@ from typing import IO
 
 ENDINGS = ('.jsonl', '.jsonl.gz', '.ndjson', '.ndjson.gz')
 _GZIP, _PARQUET = b'\x1f\x8b', b'PAR1'
+_OTHERWISE_PACKED = (b'PK\x03\x04', b'\x28\xb5\x2f\xfd', b'BZh', b'\xfd7zX')
 # How data sets of hubs are named, and addresses.
 _HUB, _ADDRESS = re.compile(r'[\w.-]+/[\w.-]+'), re.compile(r'[a-z0-9]+://')
 
@@ -56,7 +57,7 @@ def labels(files: Iterable[str]) -> dict[str, str]:
 
   labels(['a/train.jsonl', 'b/train.jsonl.gz']) == {..: 'a/train', ..: 'b/train'}
   """
-  files = list(files)
+  files = list(dict.fromkeys(files))
   found = {path: _stem(path) for path in files}
   depth = 1
   while len(set(found.values())) < len(files):
@@ -86,6 +87,8 @@ def opened(path: str) -> Iterator[IO[bytes]]:
     if start == _PARQUET:
       raise ValueError(f'{path} is a Parquet file: write its rows as JSON lines, one object a line '
                        f'(pandas: read_parquet(...).to_json(..., orient="records", lines=True)).')
+    if start.startswith(_OTHERWISE_PACKED):
+      raise ValueError(f'{path} is packed, and only gzip is unpacked here: unpack it first.')
     with gzip.open(path) if start.startswith(_GZIP) else open(path, 'rb') as file:
       yield file
   except (OSError, EOFError, zlib.error) as error:

@@ -128,15 +128,25 @@ def read_files(paths: str | Sequence[str], *, fields: str = '', key: str = 'data
       if problem.id:
         given[problem.id] = where
       problems.append(problem)
-      if fault := escapes.fault(problem.text) or escapes.fault(problem.solution):
-        damaged.append(f'{where}: {fault}')
+      damaged += damage(problem)
     if len(problems) == before:
       raise ValueError(f'{path} holds no problem: it needs a JSON object on each line.')
+  warn_of_damage(damaged)
+  return [problem if problem.id else dataclasses.replace(problem, id=_made(problem, names, given))
+          for problem in problems]
+
+
+def damage(problem: Problem) -> list[str]:
+  """What shows that LaTeX in a problem or its solution has lost a backslash, if anything does."""
+  fault = escapes.fault(problem.text) or escapes.fault(problem.solution)
+  return [f'{problem.where}: {fault}'] if fault else []
+
+
+def warn_of_damage(damaged: Sequence[str]) -> None:
+  """Warns of problems that are read as they are although their LaTeX is damaged."""
   if damaged:
     logging.warning('%d problems are read although their LaTeX is damaged. %s', len(damaged),
                     ' '.join(damaged[:SHOWN]))
-  return [problem if problem.id else dataclasses.replace(problem, id=_made(problem, names, given))
-          for problem in problems]
 
 
 def _made(problem: Problem, names: Mapping[str, str], given: Mapping[str, str]) -> str:

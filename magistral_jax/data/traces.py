@@ -113,8 +113,13 @@ class FileTraces(Sequence[Example]):
   def __init__(self, paths: str, *, fields: str):
     found = files.expand(paths, 'cold_start.path')
     self._names, self._fields = files.labels(found), renaming.parse(fields)
-    solved = lambda path, number, line: [0] if self._problem(path, number, line).solution else []
+    damaged: list[str] = []
+    def solved(path: str, number: int, line: bytes) -> list[int]:
+      problem = self._problem(path, number, line)
+      damaged.extend(jsonl.damage(problem))
+      return [0] if problem.solution else []
     self._lines = Lines(found, solved)
+    jsonl.warn_of_damage(damaged)
     if not len(self._lines):
       raise ValueError(f'None of the problems in {paths} has a solution to imitate: add a '
                        f'"solution" or a "response" to its lines, or set cold_start.steps=0.')

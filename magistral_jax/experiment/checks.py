@@ -15,6 +15,7 @@ from absl import logging
 
 from magistral_jax import sharding
 from magistral_jax.data import images, sources
+from magistral_jax.data.examples import Examples
 from magistral_jax.data.stream import PromptStream
 from magistral_jax.experiment import build, faults, golds, imitation
 from magistral_jax.experiment.schema import ON_CLUSTER
@@ -41,6 +42,7 @@ class Parts:
   config: ModelConfig
   meshes: Any               # build.Meshes
   stream: PromptStream | None
+  examples: Examples | None  # What the cold start imitates, if there is one.
 
 
 def check(c) -> None:
@@ -91,8 +93,8 @@ def prepare(c, *, problems: bool = True) -> Parts:
   meshes = None if c.runtime.mode in ON_CLUSTER else build.meshes(c)
   _check_cuts(c, config, sharding.TRAINER, 'trainer')
   _check_cuts(c, config, sharding.SAMPLER, 'sampler')
-  stream = _checked_stream(c, tok, config) if problems else None
-  return Parts(tok, config, meshes, stream)
+  stream, examples = _checked_stream(c, tok, config) if problems else (None, None)
+  return Parts(tok, config, meshes, stream, examples)
 
 
 def _check_sampling(c) -> None:
@@ -237,8 +239,8 @@ def _cut(c, mesh: str, axes) -> tuple[int, str]:
   return pieces, words if words.count('=') < 2 else f'{pieces} ({words})'
 
 
-def _checked_stream(c, tok, config: ModelConfig) -> PromptStream:
-  """The stream of prompts; ValueError for problems that cannot be read, judged or imitated."""
+def _checked_stream(c, tok, config: ModelConfig) -> tuple[PromptStream, Examples | None]:
+  """(prompts, examples); ValueError for problems that cannot be read, judged or imitated."""
   try:
     stream = build.stream(c, tok, config)
   except ValueError as error:
@@ -249,18 +251,20 @@ def _checked_stream(c, tok, config: ModelConfig) -> PromptStream:
     others = faults.find(lambda: _check_problems(other, tok, config, build.stream(
         other, tok, config))) if held_out else []
     raise ValueError(faults.joined([str(error), *others])) from None
-  _check_problems(c, tok, config, stream)
-  return stream
+  return stream, _check_problems(c, tok, config, stream)
 
 
-def _check_problems(c, tok, config: ModelConfig, stream: PromptStream) -> None:
-  """Raises ValueError for problems that cannot be held out, judged or imitated."""
+def _check_problems(c, tok, config: ModelConfig, stream: PromptStream) -> Examples | None:
+  """What to imitate; ValueError for problems that cannot be held out, judged or imitated."""
+  examples: list[Examples] = []
   found = sources.samples(stream.source)
   faults.gather(
       lambda: stream.held_out(c.evaluation.problems),
       lambda: check_domains(c, found, f'data.source={c.data.source!r}'),
       lambda: golds.check(c, found),
-      lambda: c.cold_start.steps and imitation.examples(c, tok, config, stream))
+      lambda: c.cold_start.steps and examples.append(
+          imitation.examples(c, tok, config, stream)))
+  return examples[0] if examples else None
 
 
 def check_domains(c, problems, where: str) -> None:

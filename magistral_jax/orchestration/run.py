@@ -17,7 +17,7 @@ import jax
 from magistral_jax.batching.admission import Pace
 from magistral_jax.batching.role import Batcher
 from magistral_jax.evaluation.held_out import Result
-from magistral_jax.experiment import build, checks, cli, imitation, values
+from magistral_jax.experiment import build, checks, cli, values
 from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment, write_experiment
 from magistral_jax.orchestration import cold_start, evaluations, lockstep, report, threads
 from magistral_jax.orchestration.display import Display
@@ -61,6 +61,7 @@ class Run:
     self.c, self.workdir, self.display, self.health = c, workdir, display, health
     assert parts.stream is not None     # Only commands without a run leave the problems out.
     self.tok, self.config, self.stream = parts.tokenizer, parts.config, parts.stream
+    self.examples = parts.examples
     self.runtime, self.verifier = runtime, verifier
     self.evaluation_prompts = self.stream.held_out(c.evaluation.problems)
     self.checkpoints = runtime.checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
@@ -228,7 +229,8 @@ class Run:
   def _cold_start(self, trainer: Trainer, saved: Checkpoints) -> None:
     c = self.c.cold_start
     self.display.phase('cold start', c.steps)
-    examples = imitation.examples(self.c, self.tok, self.config, self.stream)
+    examples = self.examples
+    assert examples is not None        # Checked with the problems.
     self.display.note(f'Cold start: {len(examples)} examples of a row or less.')
     cold_start.run(
         trainer, examples, steps=c.steps, rows=c.rows, row_tokens=self.c.batching.row_tokens,

@@ -29,7 +29,7 @@ def _parts(text: str, meshes_of) -> tuple[ConfigDict, checks.Parts]:
   c = ConfigDict(json.loads(text))
   tok = build.tokenizer(c)
   config = build.model_config(c, tok.vocab_size)
-  return c, checks.Parts(tok, config, meshes_of(c), None)
+  return c, checks.Parts(tok, config, meshes_of(c), None, None)
 
 
 class TrainerActor:

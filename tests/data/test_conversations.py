@@ -48,6 +48,7 @@ def test_the_loss_is_on_what_the_assistant_says_alone(write, chat_tokens):
     (dict(messages=['Hi']), 'message 1 must be {"role": ...'),
     (line(('tool', 'x')), 'with a role of system, user, assistant'),
     (line(('user', '')), '"content" of message 1 must be text, and not empty'),
+    (dict(conversations=[{'from': 'human', 'value': 'x'}]), '"human" as "user" and "gpt" as'),
     (dict(messages=[dict(role='user', content=[dict(text='x')])]), '"content" of message 1 must'),
     (line(('assistant', 'Hi.')), "message 1 is of 'assistant' where 'user' must speak"),
     (line(*SAID[:2], ('user', 'x')), "message 3 is of 'user' where 'assistant' must speak"),
@@ -61,6 +62,14 @@ def test_what_is_no_conversation_is_named(row, words, write):
   good = json.dumps(line(*SAID)).encode()
   with pytest.raises(ValueError, match=r'a\.jsonl, line 2: '):
     Conversations(write('a.jsonl', [good, row]))
+
+
+def test_parts_of_text_are_one_text():
+  parts = [dict(type='text', text='a'), dict(type='text', text='b')]
+  turns = conversations.read(line(('user', parts), SAID[2]))
+  assert turns[0] == Turn('user', 'ab')
+  with pytest.raises(ValueError, match='"content" of message 1 must be text'):
+    conversations.read(line(('user', [dict(type='image', url='x')]), SAID[2]))
 
 
 def test_a_file_of_nothing_is_named(write):

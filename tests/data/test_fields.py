@@ -22,6 +22,8 @@ PUBLISHED = [
     (dict(data_source='x', prompt=[dict(role='user', content='1+1?')],
           reward_model=dict(ground_truth='2', style='rule')),
      'problem=prompt.0.content,answer=reward_model.ground_truth', '2'),
+    (dict(prompt=[dict(role='system', content='S'), dict(role='user', content='1+1?')], answer=2),
+     'problem=prompt.1.content', '2'),
     (dict(problem='1+1?', solution='so \\boxed{2}', messages=[]), 'answer=solution', '2'),
     (dict(question='1+1?', final_answer=['2'], subfield='x'),
      'problem=question,answer=final_answer.0', '2'),

@@ -71,6 +71,10 @@ def test_other_kinds_of_files_are_said(tree):
   (tree / 'a.jsonl').write_bytes(b'PAR1....')
   with pytest.raises(ValueError, match='is a Parquet file: write its rows as JSON lines'):
     read_files(str(tree))
+  for start in (b'PK\x03\x04', b'\x28\xb5\x2f\xfd', b'BZh9', b'\xfd7zXZ'):
+    (tree / 'a.jsonl').write_bytes(start + bytes(9))
+    with pytest.raises(ValueError, match='is packed, and only gzip is unpacked here'):
+      read_files(str(tree))
   (tree / 'a.jsonl').write_bytes(b'[\n' + LINE)
   with pytest.raises(ValueError, match=r'line 1: this is not JSON .* must be no JSON list'):
     read_files(str(tree))
