@@ -104,27 +104,39 @@ class RayCluster:
   def add(self, slices: Sequence[Slice]) -> None:
     """Installs on slices and lets them join; with the trainer's among them Ray starts anew.
 
-    A sampler's slice that cannot join is reported. After MOST_ATTEMPTS it is condemned.
+    A sampler's slice that cannot join is reported, and after MOST_ATTEMPTS condemned.
 
     Raises:
       CommandError: the trainer's slice cannot join, or no sampler's has.
     """
     trainer = self._fleet.trainer
-    try:
-      machines = self._patiently(slices, lambda: self._join(slices))
-    except CommandError as error:
-      if self._fleet.state(trainer) != ACTIVE:
+    if trainer in slices:   # It leaves the versions of its packages to the others.
+      self._patiently([trainer], self._start_head)
+    machines: dict[Slice, list[tuple[str, str]]] = {}
+    present: set[str] = set()
+
+    def join() -> None:
+      head = self._fleet.machines(trainer)[0][1]
+      machines.update({one: self._fleet.machines(one) for one in slices})
+      left = {one: [named for named in machines[one][one == trainer:] if named[1] not in present]
+              for one in slices}
+      try:
+        self._run(left, lambda one: self._anew(one, head))
+      except CommandError:
+        present.update(self._nodes())
         raise
-      alive = self._nodes()
-      listed = {one: self._fleet.machines(one) for one in slices
-                if self._fleet.state(one) == ACTIVE}
-      machines = {one: named for one, named in listed.items()
-                  if alive.issuperset(address for _, address in named)}
+
+    try:
+      self._patiently(slices, join)
+    except CommandError as error:
+      machines = {one: named for one, named in machines.items()
+                  if present.issuperset(address for _, address in named)}
       whole = self.members | machines
-      if trainer not in whole or len(whole) < 2:
+      if self._fleet.state(trainer) != ACTIVE or trainer not in whole or len(whole) < 2:
         raise
       self._fleet.shell.say(f'{error}')
-      self._count([one for one in listed if one not in machines], SSH_ATTEMPTS)
+      self._count([one for one in slices if one not in machines
+                   and self._fleet.state(one) == ACTIVE], SSH_ATTEMPTS)
     self._joined.update(machines)
     self._fleet.renewed.difference_update(machines)
     for one in machines:
@@ -158,9 +170,8 @@ class RayCluster:
       self._fleet.shell.say(f'{", ".join(names)} left the Ray cluster: starting Ray there again')
       self._count([one for one, machines in again.items() if machines], 1)
       head = members[self._fleet.trainer][0][1]
-      try:   # In one script: one machine that does not answer does not hold up the others.
-        self._run(again, lambda one: '; '.join([
-            self._install(one), machine.stop_script(self._job), self._start(one, head)]), INSTALL_S)
+      try:
+        self._run(again, lambda one: self._anew(one, head))
       except CommandError as error:   # Still out of reach, or booting; the job goes on without it.
         self._fleet.shell.say(f'{error}')
 
@@ -177,37 +188,24 @@ class RayCluster:
     submission = Submission.from_json(self.on_head(machine.record_script()))
     return submission, self.job_state(submission.workdir if submission else '')
 
-  def _join(self, slices: Sequence[Slice]) -> dict[Slice, list[tuple[str, str]]]:
-    """Installs on slices and starts Ray on them, on the head first; their machines."""
-    trainer, install = self._fleet.trainer, self._install
-    machines = {one: self._fleet.machines(one) for one in {trainer: 0} | dict.fromkeys(slices)}
-    (head, address), *others = machines[trainer]
-    joining = {one: machines[one] for one in slices}
-    if trainer in slices:   # It leaves the versions of its packages to the others.
-      self._run({trainer: [(head, address)]}, install, INSTALL_S)
-      self._run(joining | {trainer: others}, install, INSTALL_S)
-    else:
-      self._run(joining, install, INSTALL_S)
-    self._run(joining, lambda one: machine.stop_script(self._job), SSH_S)
-    if trainer in slices:
-      self._run({trainer: [(head, address)]}, lambda one: self._start(one, ''), SSH_S)
-      joining[trainer] = others
-    self._run(joining, lambda one: self._start(one, address), SSH_S)
-    return {one: machines[one] for one in slices}
+  def _start_head(self) -> None:
+    trainer = self._fleet.trainer
+    self._run({trainer: self._fleet.machines(trainer)[:1]}, lambda one: self._anew(one, ''))
 
-  def _install(self, one: Slice) -> str:
-    return machine.install_script(self._job, self.code)
+  def _anew(self, one: Slice, head: str) -> str:
+    """The script that installs, ends Ray and starts it on a machine; '' for `head` is the head.
 
-  def _start(self, one: Slice, head: str) -> str:
-    return machine.start_script(one.role, head, self._job)
+    It is one script, so that a machine that does not answer holds up no other.
+    """
+    return '; '.join([machine.install_script(self._job, self.code), machine.stop_script(self._job),
+                      machine.start_script(one.role, head, self._job)])
 
-  def _run(self, machines: Mapping[Slice, list], script: Callable[[Slice], str],
-           timeout_s: float) -> None:
+  def _run(self, machines: Mapping[Slice, list], script: Callable[[Slice], str]) -> None:
     """Runs script(slice) on the machines of each slice, all at the same time."""
     ssh = self._fleet.cloud.ssh
     commands = [argv for one, named in machines.items() if named
                 for argv in ssh(one, [worker for worker, _ in named], script(one))]
-    self._fleet.shell.run_together(commands, timeout_s=timeout_s)
+    self._fleet.shell.run_together(commands, timeout_s=INSTALL_S)
 
   def _count(self, slices: Sequence[Slice], attempts: int) -> None:
     """Counts failed attempts of slices; those with too many are condemned."""

@@ -15,5 +15,5 @@ def test_a_pod_is_brought_up_and_trains_though_machines_fail():
   from tests.faults import machines
   if machines.missing() or not importlib.util.find_spec('aiohttp'):
     pytest.skip('needs root, namespaces, and the dashboard of the extra [cluster]')
-  done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, timeout=1800)
+  done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, timeout=2700)
   assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

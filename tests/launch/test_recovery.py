@@ -1,5 +1,6 @@
 """Questions that fail end no job; machines that fail come back, or are replaced."""
 import re
+from random import Random
 
 import pytest
 
@@ -101,3 +102,26 @@ def test_a_job_without_any_sampler_that_joins_does_not_begin(cloud, capfd):
     slices[name]['broken'] = True
   status, world = cloud({}, slices=slices)
   assert status == 1 and world['submitted'] == 0 and 'timed out' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('strike', ['preempt', 'reboot'])
+def test_a_sampler_that_is_broken_holds_up_no_restart(cloud, strike):
+  status, world = cloud({'2': 'break small-sampler-0', '4': f'{strike} small-trainer',
+                         '60': 'succeed'})
+  assert status == 0 and world['submitted'] == 2 and rays(world) == TOGETHER
+  assert world['created'] == (5 if strike == 'preempt' else 4)
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_a_job_ends_well_whatever_happens_to_its_machines(cloud, seed):
+  """Faults at random, and 70 looks without any before the job is done."""
+  random, script, at = Random(seed), {}, 1
+  for _ in range(random.randint(2, 6)):
+    at += random.randint(1, 6)
+    what = random.choice(['preempt', 'reboot', 'readdress', 'hide', 'cut', 'break', 'deafen'])
+    of_samplers = what in ('cut', 'break')
+    name = random.choice(['small-trainer', 'small-sampler-0', 'small-sampler-1'][of_samplers:])
+    script[str(at)] = f'{what} {random.randint(1, 3) if what == "deafen" else name}'
+  script[str(at + 70)] = 'succeed'
+  status, world = cloud(script, '--afterwards=delete')
+  assert status == 0 and world['slices'] == {}, script
