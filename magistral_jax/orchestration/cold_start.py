@@ -75,8 +75,9 @@ def _layout(examples: Examples, epoch: int, row_tokens: int, patches: Patches | 
   order, layout = examples.epoch(epoch), []
   for first in range(0, len(order), PACKED_TOGETHER):
     share = order[first:first + PACKED_TOGETHER]
-    found = first_fit_decreasing(examples.lengths[share], row_tokens, examples.patches[share],
-                                 patches.row_patches if patches else 0)
+    found = first_fit_decreasing(
+        examples.lengths[share].tolist(), row_tokens, examples.patches[share].tolist(),
+        patches.row_patches if patches else 0)
     layout += [[share[i] for i in row] for row in found]
   # Packing sorts by length: shuffled rows keep lengths mixed among the steps.
   random.Random(f'rows {seed} {epoch}').shuffle(layout)
