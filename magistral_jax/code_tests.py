@@ -128,7 +128,8 @@ def _words(row: Mapping, key: str, where: str) -> str:
 def _checker(meta: Mapping) -> tuple[str, float]:
   """(checker, tolerance) of a problem; the tolerance is 0 but for the checker 'float'."""
   name, tolerance = meta.get('checker') or _TOKENS, meta.get('float_tolerance')
-  if isinstance(name, str) and (found := re.fullmatch(rf'{_FLOAT}_(\d+(?:\.\d+)?(?:e-?\d+)?)', name)):
+  found = isinstance(name, str) and re.fullmatch(rf'{_FLOAT}_(\d+(?:\.\d+)?(?:e-?\d+)?)', name)
+  if found:
     name, tolerance = _FLOAT, float(found[1])        # float_1e-6
   if name not in CHECKERS:
     raise ValueError(f'"checker" is {name!r}; it must be one of {", ".join(CHECKERS)}.')
