@@ -118,7 +118,8 @@ class Group:
   prompt: Prompt
   completions: tuple[Completion, ...]
   verdicts: tuple[Verdict, ...]
-  advantages: tuple[float, ...] = ()   # Reward minus group mean; standardised in a batch.
+  # Reward minus group mean, standardised in a batch; None of one that the verifier failed on.
+  advantages: tuple[float | None, ...] = ()
 
   @property
   def ordinal(self) -> int:

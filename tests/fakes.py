@@ -285,8 +285,10 @@ class FakeRuntime:
 
 
 def trained(batches):
-  """All completions of the batches."""
-  return [c for batch in batches for group in batch.groups for c in group.completions]
+  """All completions of the batches that were trained on."""
+  return [c for batch in batches for group in batch.groups
+          for c, advantage in zip(group.completions, group.advantages, strict=True)
+          if advantage is not None]
 
 
 def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, runtime=None,

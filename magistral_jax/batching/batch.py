@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from magistral_jax.batching.advantages import loss_weights, standardise
+from magistral_jax.batching.groups import is_judged, judged
 from magistral_jax.batching.packing import PackedSequence, Patches, efficiency, pack
 from magistral_jax.records import Batch, Group, Rows
 
@@ -31,7 +32,8 @@ def make_batch(
     max_new_tokens: the sampler's limit, for the normalizer 'constant'.
     patches: room for images in a row; None where prompts have none.
   Returns:
-    A batch whose groups, in the given order, carry the advantages that are trained on.
+    A batch whose groups, in the given order, carry the advantages that are trained on. Members
+    that the verifier failed on are in them with the advantage None, and in no row.
   Raises:
     ValueError: the groups do not divide into minibatches; a sequence is longer than a row.
   """
@@ -42,14 +44,22 @@ def make_batch(
   final: list[Group | None] = [None] * len(groups)
   packed = []
   for m in range(minibatches):
-    members = groups[m::minibatches]
+    everyone = groups[m::minibatches]
+    members = [judged(group) for group in everyone]
     weights = loss_weights(members, normalizer, max_new_tokens)
     members = [dataclasses.replace(group, advantages=advantages) for group, advantages
                in zip(members, standardise(members, advantage_norm), strict=True)]
-    final[m::minibatches] = members
+    final[m::minibatches] = map(_with_advantages, everyone, members)
     packed.append(_pack_groups(members, weights, row_tokens, microbatch_rows, patches))
   filled = efficiency(np.concatenate([rows.segments for rows in packed]))
   return Batch(tuple(final), tuple(packed), filled)
+
+
+def _with_advantages(group: Group, members: Group) -> Group:
+  """The group with the advantages of its judged members, None for the others."""
+  found = iter(members.advantages)
+  return dataclasses.replace(
+      group, advantages=tuple(next(found) if is_judged(v) else None for v in group.verdicts))
 
 
 def _pack_groups(

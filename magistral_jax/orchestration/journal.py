@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from magistral_jax.batching.groups import is_judged, judged
 from magistral_jax.metrics import JsonlWriter, MetricsWriter, percentiles, rollout_line
 from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.records import Batch, Completion, Group, Verdict
@@ -66,7 +67,7 @@ class Journal:
     minus the version that drew it, per completion for its oldest token.
     """
     with self._lock:
-      completions = [c for g in batch.groups for c in g.completions]
+      completions = [c for g in batch.groups for c in judged(g).completions]
       # Not below 0: a trainer that was lost counts its versions from the checkpoint on again.
       staleness = [max(0, step - 1 - c.oldest_version) for c in completions]
       for group in batch.groups:
@@ -181,7 +182,8 @@ class Journal:
         completions_spanning_versions=sum(len(c.versions) > 1 for c in group.completions))
     for completion, verdict, advantage in zip(
         group.completions, group.verdicts, group.advantages, strict=True):
-      self._rollouts.write(rollout_line(group.prompt, completion, verdict, advantage, fate, step))
+      own = fate if is_judged(verdict) else 'failed'
+      self._rollouts.write(rollout_line(group.prompt, completion, verdict, advantage, own, step))
 
 
 def _figures(completion: Completion, verdict: Verdict) -> dict:
@@ -200,7 +202,8 @@ def _all_groups(groups: list[list[dict]]) -> dict:
   if not judged:
     return {}
   share = lambda of: float(np.mean([of(c) for c in judged]))
-  solved = [np.mean([c['status'] == 'correct' for c in group]) for group in groups]
+  solved = [np.mean([c['status'] == 'correct' for c in group if c['status'] != 'error'])
+            for group in groups if any(c['status'] != 'error' for c in group)]
   parts = {name for c in judged for name in c['parts']}
   return dict(
       reward=share(lambda c: c['reward']), accuracy=share(lambda c: c['status'] == 'correct'),
@@ -215,11 +218,12 @@ def _all_groups(groups: list[list[dict]]) -> dict:
 
 def _trained_groups(batch: Batch, staleness: list[int]) -> dict:
   """Figures over the groups of one batch; `staleness` of each completion, in versions."""
-  verdicts = [v for g in batch.groups for v in g.verdicts]
-  lengths = [len(c.tokens) for g in batch.groups for c in g.completions]
+  groups = [judged(group) for group in batch.groups]
+  verdicts = [v for g in groups for v in g.verdicts]
+  lengths = [len(c.tokens) for g in groups for c in g.completions]
   return dict(
       trained_reward=float(np.mean([v.reward for v in verdicts])),
       trained_accuracy=float(np.mean([v.status == 'correct' for v in verdicts])),
       trained_tokens_mean=float(np.mean(lengths)), packing_efficiency=batch.packing_efficiency,
-      versions_mean=float(np.mean([len(c.versions) for g in batch.groups for c in g.completions])),
+      versions_mean=float(np.mean([len(c.versions) for g in groups for c in g.completions])),
       **percentiles('staleness', staleness))

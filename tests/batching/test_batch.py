@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from magistral_jax.batching.batch import make_batch
+from magistral_jax.batching.groups import make_group
 
 SETTINGS = dict(minibatches=1, row_tokens=24, microbatch_rows=4, advantage_norm='minibatch',
                 normalizer='group', max_new_tokens=16)
@@ -65,3 +66,20 @@ def test_groups_must_divide_into_minibatches(groups):
   with pytest.raises(ValueError, match='6 groups do not divide into 4 minibatches: make '
                                        'batching.prompts_per_batch a multiple'):
     make_batch(groups, **dict(SETTINGS, minibatches=4))
+
+
+@pytest.mark.parametrize('norm', ['minibatch', 'group', 'none'])
+@pytest.mark.parametrize('normalizer', ['group', 'batch', 'sequence', 'constant'])
+def test_a_member_the_verifier_failed_on_is_as_good_as_absent(make, groups, norm, normalizer):
+  """The same rows as without it: no token, no weight, no part in any mean or spread."""
+  settings = dict(SETTINGS, advantage_norm=norm, normalizer=normalizer)
+  pairs = list(zip(groups[2].completions, groups[2].verdicts, strict=True))
+  failing = make_group(groups[2].prompt, [
+      *pairs, (make.completion(2, 4, 9), make.verdict(0.0, 'error'))])
+  whole = make_batch(groups, **settings)
+  batch = make_batch([*groups[:2], failing, *groups[3:]], **settings)
+  for rows, expected in zip(batch.minibatches, whole.minibatches, strict=True):
+    for name, value in expected.arrays().items():
+      np.testing.assert_array_equal(rows.arrays()[name], value, err_msg=name)
+  assert batch.groups[2].advantages == (*whole.groups[2].advantages, None)
+  assert len(batch.groups[2].completions) == 5, 'it is still written down'

@@ -83,9 +83,27 @@ def test_filtered_groups_are_replaced(make_loop, tmp_path):
   assert loop.ledger.counts['filtered'] >= 9 * 19
 
 
-def test_a_verifier_that_fails_costs_the_group_and_is_not_trained_on(make_loop, tmp_path):
+def test_what_the_verifier_fails_on_is_not_trained_on_and_costs_no_other(make_loop, tmp_path):
   def judge(completion):
     if completion.ordinal % 3 == 0 and completion.sample == 1:
+      return Verdict('error', 0.0, {}, detail='the worker died')
+    return fakes.every_other(completion)
+  loop = make_loop(verifier=fakes.FakeVerifier(judge))
+  threads.run(loop, total_steps=10)
+  trained = {(c.ordinal, c.sample) for c in fakes.trained(loop.trainer.batches)}
+  lines = {(x['ordinal'], x['sample']): x for x in rollouts(tmp_path)}
+  for ordinal, sample in lines:
+    fails = ordinal % 3 == 0 and sample == 1
+    assert lines[ordinal, sample]['fate'] == ('failed' if fails else 'trained')
+    assert (lines[ordinal, sample]['advantage'] is None) == fails
+    assert ((ordinal, sample) in trained) == (not fails)
+  assert {ordinal % 3 for ordinal, _ in trained} == {0, 1, 2}
+  assert loop.ledger.counts['failed'] == 0 and loop.ledger.counts['trained'] == 40
+
+
+def test_a_verifier_that_fails_on_all_but_one_costs_the_group(make_loop, tmp_path):
+  def judge(completion):
+    if completion.ordinal % 3 == 0 and completion.sample:
       return Verdict('error', 0.0, {}, detail='the worker died')
     return fakes.every_other(completion)
   loop = make_loop(verifier=fakes.FakeVerifier(judge))
