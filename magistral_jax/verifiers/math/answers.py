@@ -65,6 +65,7 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\\(?:mathrm|mbox|textrm|textnormal|textbf|textit|textsf|texttt|mathbf|mathit|mathsf|emph'
      r'|boldsymbol|operatorname\*?|text)\s*(?=\{)', r'\\text'),
     (r'\\text\{\s*\\text\{([^{}]*)\}\s*\}', r'\\text{\1}'),
+    (r'\\text\{([^{}\\^_]*)\^\{?(\d)\}?\s*\}', r'\\text{\1}^{\2}'),
     (r'(?:\\text\{\s*|^)(?:[Aa]ll )?(?:[Tt]he )?[Rr]eal(?: numbers|s)(?:\s*\}|$)', r'\\mathbb{R}'),
     (r'\\(?:le|leqslant|leqq)(?![A-Za-z])|<=', r'\\leq '),
     (r'\\(?:ge|geqslant|geqq)(?![A-Za-z])|>=', r'\\geq '),
@@ -137,6 +138,8 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
 _WORDS_COMMAND = re.compile(
     r'\\(?:text(?:rm|normal|bf|it|sf|tt)?|mathrm|mbox|mathbf|mathit|mathsf|emph)\s*\{')
 _NOT_WORDS = re.compile(r'[\\_^]')
+_MATHEMATICS = re.compile(
+    r'\\(?:[dtc]?frac|sqrt|[dt]?binom|cdot|times|div|left|pi|sin|cos|tan|ln|log|sum|pm)(?![A-Za-z])')
 _SPACED_THOUSANDS = re.compile(r'(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])')
 _MIXED_PLAIN = re.compile(r'(?<![\d./])(\d+) (\d+)\s*/\s*(\d+)(?![\d./])')
 _SEPARATING_COMMA = re.compile(r'(?<=\d), (?=\d{3}(?!\d))')     # '1, 000' is a list.
@@ -172,7 +175,10 @@ def tidy(text: str) -> str:
 
 
 def _without_inner_braces(text: str) -> str:
-  r"""The text with the braces inside words removed: '\text{{7}}' is '\text{7}'."""
+  r"""The text with one pair of braces around words: '\text{{7}}' is '\text{7}'.
+
+  Mathematics in there is no words: '\mathbf{\frac{1}{2}}' is '{\frac{1}{2}}'.
+  """
   pieces, end = [], 0
   for match in _WORDS_COMMAND.finditer(text):
     if match.start() < end:
@@ -184,9 +190,12 @@ def _without_inner_braces(text: str) -> str:
     if depth:
       break
     inside = text[match.end():stop - 1]
-    if '{' in inside and not _NOT_WORDS.search(inside):
-      inside = inside.replace('{', '').replace('}', '')
-    pieces += [text[end:match.end()], inside]
+    if _MATHEMATICS.search(inside):
+      pieces += [text[end:match.start()], '{', inside]
+    else:
+      plain = '{' not in inside or _NOT_WORDS.search(inside)
+      pieces += [text[end:match.end()],
+                 inside if plain else inside.replace('{', '').replace('}', '')]
     end = stop - 1
   return ''.join([*pieces, text[end:]])
 

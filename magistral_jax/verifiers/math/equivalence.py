@@ -83,6 +83,9 @@ _SETS = ('set', 'either')
 _LETTERS = re.compile(r'(?:\\text\{\s*)?(?=[A-J]{2}|[A-J] [A-J])' + '(' + ' ?'.join(
     f'{letter}?' for letter in 'ABCDEFGHIJ') + r')\s*\}?')
 _LETTER = re.compile(r'(?:\\text\{\s*)?\(?([A-J])\)?\s*\}?')
+MAX_LEAVES = 120          # Values of an answer, in sets of sets too.
+MAX_PAIRS = 400           # Comparisons of items, a millisecond each; plain numbers cost far less.
+_NUMBER = re.compile(r'[-+]?[\d.,]+')
 FAILED = 'the reader failed'      # Details begin so where a text found a fault of ours.
 
 
@@ -134,7 +137,7 @@ def _fault(gold: str) -> str:
   """Why a tidy gold cannot be read when it is read alone; '' if it can."""
   try:
     if not words.choice(gold) and not dates.date(gold):
-      _require(read(gold))
+      _require(_normal(read(gold)))
   except Unreadable as e:
     return str(e)
   return ''
@@ -165,7 +168,7 @@ def _same_text(gold: str, answer: str) -> bool:
   days = dates.date(gold), dates.date(answer)
   if any(days):
     return days[0] == days[1]
-  return _same(read(gold), read(answer))
+  return _same(_normal(read(gold)), _normal(read(answer)))
 
 
 def _same(gold: Form, answer: Form) -> bool:
@@ -175,7 +178,6 @@ def _same(gold: Form, answer: Form) -> bool:
 
 def _same_item(gold: Form, answer: Form) -> bool:
   """Whether two forms are the same, or two items of forms, where a set of one is a set."""
-  gold, answer = _distinct(gold), _distinct(answer)
   if gold.kind == answer.kind == 'equation':
     return _same_equations(gold, answer)
   if 'equation' in (gold.kind, answer.kind):
@@ -224,32 +226,50 @@ def _same_kind(gold: Form, answer: Form) -> bool:
   return all(_same_item(g, a) for g, a in zip(gold.items, answer.items, strict=True))
 
 
-def _unwrapped(form: Form) -> Form:
-  """The item of a list or set of one, unless it is a set in a set."""
-  form = _distinct(form)
-  if form.kind in ('list', *_SETS) and len(form.items) == 1:
-    item = _distinct(form.items[0])
-    return form if form.kind == 'set' and item.kind == 'set' else _unwrapped(item)
-  return form
-
-
-def _distinct(form: Form) -> Form:
-  """A set without repeats; the empty set as a set; other forms as they are."""
+def _normal(form: Form) -> Form:
+  """The form with the empty set as a set, and sets without repeats, at every level."""
   if form.kind == 'value' and form.text == '\\emptyset':
     return Form('set')
-  if form.kind not in _SETS:
-    return form
-  kept = []
-  for item in form.items:
-    if not any(_same_item(k, item) for k in kept):
-      kept.append(item)
-  return Form(form.kind, tuple(kept))
+  if _leaves(form) > MAX_LEAVES:
+    raise Unreadable(f'more than {MAX_LEAVES} values')
+  items = tuple(map(_normal, form.items))
+  if form.kind in _SETS:
+    _affordable(items, items)
+    kept = []
+    for item in items:
+      if not any(_same_item(k, item) for k in kept):
+        kept.append(item)
+    items = tuple(kept)
+  return Form(form.kind, items, form.text)
+
+
+def _leaves(form: Form) -> int:
+  """The number of values of a form."""
+  return sum(map(_leaves, form.items)) if form.items else 1
+
+
+def _affordable(items: tuple[Form, ...], others: tuple[Form, ...]) -> None:
+  """Raises Unreadable where comparing all items with all others takes too long."""
+  plain = all(_NUMBER.fullmatch(i.text) for i in (*items, *others))
+  if len(items) * len(others) > MAX_PAIRS and not plain:
+    raise Unreadable(f'{len(items)} items that are no plain numbers')
+
+
+def _unwrapped(form: Form) -> Form:
+  """The item of a list or set of one, unless it is a set in a set."""
+  if form.kind in ('list', *_SETS) and len(form.items) == 1:
+    item = form.items[0]
+    return form if form.kind == 'set' and item.kind == 'set' else _unwrapped(item)
+  return form
 
 
 def _same_items(gold: tuple[Form, ...], answer: tuple[Form, ...]) -> bool:
   """Whether the answer has each of the gold items once, in any order."""
   if len(gold) != len(answer):
     return False
+  if all(g.text and g.text == a.text for g, a in zip(gold, answer, strict=True)):
+    return True
+  _affordable(gold, answer)
   left = list(answer)
   for g in gold:
     match = next((i for i, a in enumerate(left) if _same_item(g, a)), None)
@@ -284,8 +304,13 @@ def _same_ratio(gold: Form, answer: Form) -> bool:
 def _same_residue(gold: Form, answer: Form) -> bool:
   """Whether two residues are congruent to one modulus; a bare number has to be the residue."""
   if gold.kind != answer.kind:
-    gold, answer = (f.items[0] if f.kind == 'residue' else f for f in (gold, answer))
-    return _same(gold, answer)
+    value, modulus = (gold if gold.kind == 'residue' else answer).items
+    if value.kind not in ('value', 'equation'):
+      return False
+    _, (side, *_) = equations.given(value) if value.kind == 'equation' else ('', (value,))
+    if values.is_past(side.text, modulus.text):
+      return False
+    return _same(*(f.items[0] if f.kind == 'residue' else f for f in (gold, answer)))
   (value, modulus), (other, other_modulus) = gold.items, answer.items
   if not _same(modulus, other_modulus):
     return False

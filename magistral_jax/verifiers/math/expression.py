@@ -297,6 +297,8 @@ class _Reader:
     self._take('^')
     high = self._exponent()
     body = self._product()
+    for bound in (low, high):
+      trees.bits(bound)              # Before its value is worked out: 9^{9^{9}}.
     low, high = trees.whole(low), trees.whole(high)
     if low is None or high is None or variable[0] not in ('symbol', 'constant'):
       raise Unreadable(f'the bounds of a {name} are no whole numbers')

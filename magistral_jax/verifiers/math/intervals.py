@@ -23,20 +23,22 @@ _LOWEST, _HIGHEST = Form('value', text='-\\infty'), Form('value', text='\\infty'
 
 
 def normal(form: Form) -> Form | None:
-  """A set of real numbers in one form; None where the form is no set or an end no real number.
+  """A set of real numbers in one form; None where it is none, or its inequalities disagree.
+
+  It is none where an end is no real number; they disagree where they are about different names.
 
   The result is an interval, a finite set, or a union of intervals and at most one finite set, from
-  left to right. It is about the name that the intervals are about, if that is only one.
+  left to right.
   """
   ends: list[tuple[Fraction, Form]] = []
-  if not _collect(form, ends):
+  names = _names(form)
+  if len(names) > 1 or not _collect(form, ends):
     return None
   ends.sort(key=lambda end: end[0])
   ends = [end for i, end in enumerate(ends)
           if not i or end[0] - ends[i - 1][0] > _SAME * max(1, abs(end[0]))]
   has = _cells(form, [value for value, _ in ends])
-  names = _names(form)
-  return _form(has, [end for _, end in ends], names.pop() if len(names) == 1 else '')
+  return _form(has, [end for _, end in ends], ''.join(names))
 
 
 def _collect(form: Form, ends: list) -> bool:

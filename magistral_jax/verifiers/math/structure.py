@@ -35,6 +35,7 @@ _CASES = re.compile(r'\\begin\{(cases|aligned)\}(.*)\\end\{\1\}', re.DOTALL)
 _NAME = re.compile(
     r'(?:[A-Za-z]|\\[a-zA-Z]+)(?:_(?:\w|\{[\w, \\]+\}))?(?:\([A-Za-z](?:,[A-Za-z])*\))?')
 _ABSOLUTE = re.compile(r'\|\s*([A-Za-z])\s*\|')
+_SETS_OF_NUMBERS = ('union', 'difference', 'intersection')
 _REAL = re.compile(r'\s*\\in\s*\\mathbb\{R\}$')
 _EXCEPT = re.compile(r'\\mathbb\{R\}\s*(?:\\setminus(?![A-Za-z])|-)\s*\\\{(.*)\\\}')
 # 'mod 5', '(mod 5)', '\\pmod{5}', ...
@@ -292,7 +293,10 @@ def _bracketed(text: str, deeper) -> Form | None:
       _NAME.fullmatch(_REAL.sub('', such[0]))):
     conditions = [c for c in split(such[1], (',', '\\land'))
                   if not _NAME.fullmatch(_REAL.sub('', c)) or not _REAL.search(c)]
-    return deeper(' , '.join(conditions) if conditions else '\\mathbb{R}')
+    found = deeper(' , '.join(conditions)) if conditions else REALS
+    # A condition is about a name; '\{x: 5\}' has none and says nothing.
+    named = found.kind in ('equation', 'relation', 'all but', 'residue', *_SETS_OF_NUMBERS)
+    return found if named or not conditions or is_interval(found) and found.text else None
   items = _items(split(inner, (',', ';', '\\land')))
   if is_set or grouped and len(items) > 1:
     return Form('set', tuple(_flat([deeper(i) for i in items])) if inner.strip() else ())

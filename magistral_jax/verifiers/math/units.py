@@ -64,7 +64,7 @@ _PLAIN = re.compile(r'[+-]?[\d.,/ ]+|[+-]?\d*\\frac\{\d+\}\{\d+\}')
 _NOT_UNITS = re.compile(
     r'[\d;,()?]|^(?:squared|cubed)\b|或|\b(?:or|and|to|through|between|if|when|where|for|with|'
     r'either|not|no|approx|approximately|about|around|roughly|nearly|almost|maybe|perhaps|'
-    r'possibly|probably|likely|guess|guessed|wrong|unknown|plus|minus|times|than|less|more|over|'
+    r'possibly|probably|likely|guess|guessed|wrong|unknown|nan|undefined|none|plus|minus|times|than|less|more|over|'
     r'choose|mod|modulo|base|factorial|otherwise|oder|ou|u|half|halves|thirds?|fourths?|fifths?|'
     r'sixths?|sevenths?|eighths?|ninths?|tenths?|hundredths?|thousandths?)\b')
 

@@ -70,6 +70,12 @@ def congruent(a: str, b: str, modulus: str) -> bool:
   return None not in (first, other, step) and step != 0 and (first - other) % step == 0
 
 
+def is_past(value: str, modulus: str) -> bool:
+  """Whether a value is no remainder of a whole modulus: 7 of 5, 1/2 of 5, 0 of 0."""
+  number, step = (trees.whole(_read(answers.compact(t))) for t in (value, modulus))
+  return step is not None and (number is None or not 0 <= number < step)
+
+
 def _same_quantity(gold: units.Quantity, answer: units.Quantity) -> bool:
   """Whether two quantities are the same, after both are brought to the same unit."""
   texts = answers.compact(gold.text), answers.compact(answer.text)

@@ -77,6 +77,14 @@ ANSWERS = [
     ('cosine of a fine fraction of pi', ROOT, r'\cos\frac{\pi}{65537}'),
     # Sums, integrals, special functions.
     ('a sum to a billion', ROOT, r'\sum_{k=1}^{1000000000} k'),
+    ('a sum to a tower', ROOT, r'\sum_{k=1}^{9^{9^{9}}} k'),
+    ('a product from a tower', ROOT, r'\prod_{k=9^{9^{9}}}^{9^{9^{9}}} k'),
+    ('a huge power of e', ROOT, r'\exp(2)^{10^{400}}'),
+    ('a huge power of a hyperbolic sine', ROOT, r'\sinh(1)^{10^{400}}'),
+    ('a set of many roots', ROOT, r'\{' + ','.join(rf'\sqrt{{{n}}}+1' for n in range(40)) + r'\}'),
+    ('sets of many sets', ROOT, r'\{' + ','.join(
+        r'\{' + ','.join(str(40 * i + j) for j in range(24)) + r'\}' for i in range(24)) + r'\}'),
+    ('a union of many', ROOT, r'\cup'.join(rf'[\sin({n}),\sqrt{{{n}}}+2]' for n in range(40))),
     ('sum of sums', ROOT, r'\sum_{i=1}^{300}\sum_{j=1}^{300}\sum_{k=1}^{300} ijk'),
     ('sum to infinity', ROOT, r'\sum_{n=1}^{\infty} \frac{1}{n^2}'),
     ('product to a billion', ROOT, r'\prod_{k=1}^{1000000000} k'),
