@@ -39,7 +39,7 @@ def with_model(eos_id: int, path: str, is_control: Callable[[int], bool]) -> tup
   found = stated(folder)
   if not found:
     file = os.path.join(folder, CONFIG)
-    fields = _read(file)
+    fields = read_object(file)
     inner = fields.get('text_config') or {}
     said = [section.get(KEY) for section in (fields, inner) if section.get(KEY) is not None]
     found = tuple(filter(is_control, listed(said[0] if said else None, file)))
@@ -52,7 +52,7 @@ def stated(folder: str) -> tuple[int, ...]:
   A file that transformers derived from config.json says no more than that one.
   """
   file = os.path.join(folder, GENERATION)
-  settings = _read(file)
+  settings = read_object(file)
   return () if settings.get(DERIVED) else listed(settings.get(KEY), file)
 
 
@@ -108,7 +108,8 @@ def listed(value: Any, file: str) -> tuple[int, ...]:
   return joined(i for i in ids if i >= 0)
 
 
-def _read(file: str) -> dict[str, Any]:
+def read_object(file: str) -> dict[str, Any]:
+  """The object in a JSON file, {} if there is none; ValueError if the file holds no object."""
   if not os.path.isfile(file):
     return {}
   try:

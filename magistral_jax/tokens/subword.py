@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import tokenizers
 from tokenizers import pre_tokenizers
@@ -96,7 +95,10 @@ def from_huggingface(path: str) -> SubwordTokenizer:
     raise ValueError(
         f'{file!r} is no tokenizer ({error}): set tokenizer.path to a tokenizer.json, or '
         f'tokenizer.kind to what it is.') from None
-  config = _settings(folder)
+  config = ends.read_object(os.path.join(folder, 'tokenizer_config.json'))
+  if not config.get('eos_token'):
+    older = ends.read_object(os.path.join(folder, 'special_tokens_map.json'))
+    config |= dict(eos_token=older.get('eos_token'))
   known = {token.content for token in template.get_added_tokens_decoder().values()}
   eos = _content(config.get('eos_token'))
   eos = eos or next((name for name in END_TOKENS if name in known), None)
@@ -113,17 +115,6 @@ def from_huggingface(path: str) -> SubwordTokenizer:
   return SubwordTokenizer(
       template, eos=eos, bos=bos, pad=_content(config.get('pad_token')),
       end_ids=ends.with_model(template.token_to_id(eos), path, control.__contains__))
-
-
-def _settings(folder: str) -> dict[str, Any]:
-  """The content of tokenizer_config.json; tokens that it lacks, from special_tokens_map.json."""
-  settings: dict[str, Any] = {}
-  for name in ('special_tokens_map.json', 'tokenizer_config.json'):
-    file = os.path.join(folder, name)
-    if os.path.exists(file):
-      with open(file, encoding='utf-8') as lines:
-        settings |= {key: value for key, value in json.load(lines).items() if value is not None}
-  return settings
 
 
 def from_gguf(path: str) -> SubwordTokenizer:

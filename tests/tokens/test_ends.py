@@ -71,6 +71,15 @@ def test_an_old_folder_names_its_end_in_special_tokens_map(tmp_path):
   assert load_tokenizer('auto', path).eos_id == MESSAGE
 
 
+@pytest.mark.parametrize('content, words', [
+    ('[]', 'it holds list instead of an object'), ('{', 'no valid JSON')])
+def test_a_broken_tokenizer_config_is_named(tmp_path, content, words):
+  path = write_tokenizer(tmp_path)
+  (tmp_path / 'tokenizer_config.json').write_text(content)
+  with pytest.raises(ValueError, match=f'tokenizer_config.json: {words}'):
+    load_tokenizer('auto', path)
+
+
 def test_mistrals_own_tokenizers_read_the_file_beside_them(tmp_path):
   controls = ['<unk>', '<s>', '</s>', '[INST]', '[/INST]', '[TOOL_CALLS]']
   (tmp_path / 'tekken.json').write_text(json.dumps(dict(
