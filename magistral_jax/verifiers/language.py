@@ -14,7 +14,14 @@ rest is measured in letters (a letter of Chinese, Japanese or Korean, which says
 
 A text is in a language if the model gives that language at least `MIN_PROBABILITY`: short texts are
 uncertain, long ones never are. A text is mixed, and in no language, if more than `MAX_FOREIGN` of
-it is in another script, or in sentences that the model is sure are in another language.
+it is in another script, or in sentences that the model is sure are in another language. A word that
+is said again is no further evidence ('the the the').
+
+What is stripped is not free to think in: sentences there (`PROSE_WORDS` in a row, or letters of
+other scripts than Latin) must be in the same language if they are more than `MAX_FOREIGN` of the
+text; and words that are less than `MIN_SHARE` of all letters, code included, are no evidence.
+English, in which programs and their comments are written everywhere, is free to stand in an answer,
+and in thoughts up to `MAX_ENGLISH`.
 
 The paper defines what is compared and that LaTeX and code are removed; lengths and limits are ours.
 On the first 20 letters of 250 problems in each of 7 languages at most 2 % are taken for another
@@ -38,6 +45,9 @@ MIN_PROBABILITY = 0.1
 MAX_FOREIGN = 0.2
 PIECE_LETTERS = 60        # Sentences are joined to pieces of this many letters to be identified.
 SURE = 0.7
+MAX_ENGLISH = 0.5
+MIN_SHARE = 0.1           # Of the words in all letters of a text; below it the words tell nothing.
+PROSE_WORDS = 5           # Words in a row that are prose, wherever they stand.
 MAX_INLINE_MATH = 500     # Characters; a dollar sign farther from the next is money.
 
 Identify = Callable[[str], Mapping[str, float]]
@@ -59,6 +69,10 @@ _NESTED_COMMANDS = 6
 _LINK = re.compile(r'(?:https?://|www\.)\S+')
 _SENTENCE_ENDS = frozenset('.!?;:\n。！？；।؟…')
 _ONE_LETTER = re.compile(r"(?<![^\s])[^\W\d_㐀-鿿぀-ヿ가-힣]['’]?(?![^\s])")
+_NAME_OF_COMMAND = re.compile(r'\\[A-Za-z]+\*?')
+_BREAKS = re.compile(r"[^\w\s,'’-]|[\d_]|\n")
+_NOT_LATIN = re.compile(r'[^\W\d_\u0000-\u024f\u1e00-\u1eff]')
+_LONG_WORD = re.compile(r'[^\W\d_]{2,}')
 _SPACES = re.compile(r'[^\S\n]+')
 
 _DENSE = re.compile(r'[㐀-鿿豈-﫿぀-ヿ가-힣]')
@@ -66,6 +80,7 @@ _KANA, _HANGUL = re.compile(r'[぀-ヿ]'), re.compile(r'[가-힣]')
 # Scripts by their letters; letters outside all of them count as one more script.
 _SCRIPTS = tuple(re.compile(f'[{letters}]+') for letters in (
     'A-Za-zÀ-ɏḀ-ỿ', '㐀-鿿豈-﫿぀-ヿ', '가-힣ᄀ-ᇿ', 'Ѐ-ԯ', '؀-ۿݐ-ݿ', 'Ͱ-Ͽ', '֐-׿', 'ऀ-ॿ'))
+
 
 
 class _Letters(dict):
@@ -95,31 +110,50 @@ def strip(text: str) -> str:
   The cost is linear in the length. Of a LaTeX bracket that is never closed only the bracket is
   removed; a code fence that is never closed extends to the end, as in Markdown.
   """
-  text = _without_spans(text)
+  return _divided(text)[0]
+
+
+def _divided(text: str) -> tuple[str, str]:
+  """(the words of a text as `strip` gives them; the code, LaTeX and links, one piece a line)."""
+  text, removed = _without_spans(text)
+  take = lambda match: removed.append(match.group()) or ' '
   for _ in range(_NESTED_COMMANDS):
-    text, found = _COMMAND.subn(' ', text)
+    text, found = _COMMAND.subn(take, text)
     if not found:
       break
-  words = _LINK.sub(' ', text).translate(_LETTERS)
+  return _words(_LINK.sub(take, text)), '\n'.join(removed)
+
+
+def _words(text: str) -> str:
+  """The words of a text without code and LaTeX, one line for each sentence."""
+  words = text.translate(_LETTERS)
   words = _SPACES.sub(' ', _ONE_LETTER.sub(' ', words))
   return '\n'.join(filter(None, (line.strip() for line in words.split('\n'))))
 
 
-def _without_spans(text: str) -> str:
-  """The text without what stands between a pair of delimiters of code or mathematics."""
+def _prose(removed: str) -> str:
+  """The sentences in what was stripped: words in a row, and lines in other scripts than Latin."""
+  lines = _BREAKS.sub('\n', _NAME_OF_COMMAND.sub(' ', removed)).split('\n')
+  return _words('\n'.join(line for line in lines if len(_LONG_WORD.findall(line)) >= PROSE_WORDS
+                          or _NOT_LATIN.search(line)))
+
+
+def _without_spans(text: str) -> tuple[str, list[str]]:
+  """The text without what stands between a pair of delimiters of code or mathematics, and that."""
   marks = [(_kind(m), m.start(), m.end()) for m in _DELIMITER.finditer(text)]
   starts: dict[str, list[int]] = {}
   for kind, start, _ in marks:
     starts.setdefault(kind, []).append(start)
-  kept, position = [], 0
+  kept, removed, position = [], [], 0
   for kind, start, end in marks:
     if start < position:
       continue
     close = _close(text, kind, end, starts)
     if close is not None:
       kept.append(text[position:start])
+      removed.append(text[start:close])
       position = close
-  return ' '.join([*kept, text[position:]])
+  return ' '.join([*kept, text[position:]]), removed
 
 
 def _kind(match: re.Match) -> str:
@@ -157,6 +191,13 @@ def letters(words: str) -> int:
   """The weight of stripped text as evidence, counted in letters."""
   dense = len(_DENSE.findall(words))
   return len(words) - len(re.findall(r'\s', words)) + (WEIGHT_PER_LETTER - 1) * dense
+
+
+def evidence(words: str) -> int:
+  """The weight of stripped text in letters, where every word counts once."""
+  dense = set(_DENSE.findall(words))
+  others = _DENSE.sub(' ', words)
+  return sum(map(len, set(others.casefold().split()))) + WEIGHT_PER_LETTER * len(dense)
 
 
 def code(language: str) -> str:
@@ -212,7 +253,7 @@ def languages(words: str, identify: Identify) -> dict[str, float]:
   Chinese, Japanese and Korean are identified by their letters, which are certain even in a short
   text.
   """
-  if letters(words) < MIN_LETTERS:
+  if evidence(words) < MIN_LETTERS:
     return {}
   if _main_script_share(words) < 1 - MAX_FOREIGN:
     return {'mixed': 1.0}
@@ -275,17 +316,42 @@ def agree(identify: Identify, *, problem: str, thoughts: str, answer: str,
   Returns:
     (whether they agree, why not in words).
   """
-  read = lambda text: languages(strip(text), identify)
-  of_thoughts = read(thoughts)
-  if not of_thoughts:
+  said = {name: _divided(text) for name, text in (('thoughts', thoughts), ('answer', answer))}
+  found = {name: _read(*parts, identify) for name, parts in said.items()}
+  if not found['thoughts']:
     return False, 'language: too few words in the thoughts to tell'
-  best = lambda found: max(found, key=found.get)
-  of_problem = read(problem)
+  best = lambda of: max(of, key=of.get)
+  of_problem = languages(strip(problem), identify)
   if of_problem and 'mixed' not in of_problem:
     wanted = best(of_problem)
   else:
-    wanted = code(language) or best(of_thoughts)
-  for name, found in (('thoughts', of_thoughts), ('answer', read(answer))):
-    if 'mixed' in found or (found and found.get(wanted, 0.0) < MIN_PROBABILITY):
-      return False, f'language: the {name} are in {best(found)}, the problem is in {wanted}'
+    wanted = code(language) or best(found['thoughts'])
+  for name, of in found.items():
+    if 'mixed' in of or (of and of.get(wanted, 0.0) < MIN_PROBABILITY):
+      return False, f'language: the {name} are in {best(of)}, the problem is in {wanted}'
+    free = dict(en=MAX_ENGLISH if name == 'thoughts' else 1.0)
+    if hidden := _hidden(*said[name], wanted, identify, free):
+      return False, f'language: code or LaTeX of the {name} has sentences in {hidden}'
   return True, ''
+
+
+def _read(words: str, stripped: str, identify: Identify) -> dict[str, float]:
+  """`languages` of the words of a text; {} where they are few beside what was stripped."""
+  all_letters = letters(words) + letters(_words(_NAME_OF_COMMAND.sub(' ', stripped)))
+  return languages(words, identify) if letters(words) >= MIN_SHARE * all_letters else {}
+
+
+def _hidden(words: str, stripped: str, wanted: str, identify: Identify,
+            free: Mapping[str, float]) -> str:
+  """The language of sentences in what was stripped, where it is another one; '' if it is not.
+
+  `free` has the shares of the text up to which a language may stand there, if not MAX_FOREIGN.
+  """
+  prose = _prose(stripped)
+  share = letters(prose) / max(1, letters(prose) + letters(words))
+  if share <= MAX_FOREIGN:
+    return ''
+  found = languages(prose, identify)
+  main = max(found, key=found.get, default='')
+  foreign = found and found.get(wanted, 0.0) < MIN_PROBABILITY and found[main] >= SURE
+  return main if foreign and share > free.get(main, MAX_FOREIGN) else ''

@@ -48,6 +48,16 @@ def test_gate(response, passes, why):
     (r'\boxed{5}}}', '5'),
     (r'{ \boxed{5}', '5'),
     (r'\boxed{4 or \boxed{5}}', '4 or  {5}'),
+    (r'\boxed{5} in \boxed as asked', '5'),
+    (r'\boxed{5} (in `\boxed{}`)', '5'),
+    (r'\boxed{5} \boxed{ {} \, }', '5'),
+    (r'\boxed{5} \boxed{\boxed{}}', '5'),
+    (r'\boxed{4} \boxed{5} \fbox{} \boxed{}', '5'),
+    (r'\boxed{5} \boxed{?}', '?'),
+    (r'\boxed{5} \boxed{6 \boxed{}', None),
+    (r'\boxed{5} \boxed{6', None),
+    (r'\boxed{}', ''),
+    (r'\boxed', None),
     (r'\boxedx{5}', None),
     ('none', None),
 ])
@@ -57,6 +67,15 @@ def test_last_box(text, box):
 
 def test_a_gate_on_hostile_text_is_one_pass():
   for answer in ('{' * 10**6, r'\boxed{' * 10**5, r'\boxed{' * 10**5 + '}' * 10**5, '\0' * 10**6,
-                 '\\' * 10**6):
-    format.gate('<think></think>' + answer)
+                 '\\' * 10**6, r'\boxed{}' * 10**5, r'\boxed{' * 60000 + '}' * 60000):
+    format.gate('<think></think>' + answer[:format.MAX_CHARACTERS - 20])
   assert format.last_box(r'\boxed{' * 10**5 + '7' + '}' * 10**5).strip(' {}') == '7'
+
+
+def test_a_response_that_is_too_long_is_not_read():
+  most = format.MAX_CHARACTERS
+  long = '<think>' + 'a' * most + r'</think>\boxed{5}'
+  for gate in (format.gate, format.code_gate):
+    found = gate(long)
+    assert not found.passed and found.detail == f'{len(long)} characters; the limit is {most}'
+  assert format.gate(long.replace('a' * most, 'a' * (most - 50))).passed

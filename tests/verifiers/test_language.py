@@ -152,3 +152,57 @@ def test_nothing_is_imported_that_could_load_a_model_from_the_net():
           ' & set(sys.modules)')
   subprocess.run([sys.executable, '-c', code], check=True, timeout=120,
                  env=os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path)))
+
+
+FEW = 'We add two and three to each other.'       # More than MIN_LETTERS, and far less than these.
+LONG = {name: f'{TEXTS[name]} ' * 4 for name in TEXTS}
+
+
+@pytest.mark.parametrize('name', ['fr', 'zh', 'ru', 'es', 'ar'])
+@pytest.mark.parametrize('place', [
+    '\n```\n{}\n```\n', '\n```python\n# {}\nx = 5\n```\n', '`{}`', r'$\text{{{}}}$', '$${}$$',
+    r'\text{{{}}}',
+    r'\begin{{align}} {} \end{{align}}', r'\[ \mbox{{{}}} \]', '~~~\n{}\n~~~'])
+def test_thoughts_hidden_where_nothing_is_read_are_no_thoughts_in_the_language(
+    identify, name, place):
+  hidden = place.format(LONG[name].strip())
+  for words in (FEW, TEXTS['en']):
+    agreed, why = agree(identify, thoughts=f'{words}{hidden}')
+    assert not agreed, why
+    assert name in why or 'too few words' in why
+
+
+@pytest.mark.parametrize('thoughts', [
+    'the ' * 40, 'The answer the answer ' * 20, '答案' * 30,
+    f'{FEW} https://a.org/{LONG["zh"].replace(" ", "")}',
+    f'{FEW}\n```\n{LONG["fr"].replace(" ", "_") * 3}\n```',
+    f'{FEW}\n```\n' + 'x_total = y_total\n' * 60])
+def test_words_that_say_nothing_are_no_evidence(identify, thoughts):
+  assert agree(identify, thoughts=thoughts) == (
+      False, 'language: too few words in the thoughts to tell')
+
+
+PROGRAM = r'''
+import sys
+
+def total_of(values, limit):
+  """Adds up the values that are below the limit."""
+  result = 0
+  for index, value in enumerate(values):
+    if value < limit and index % 2 == 0:  # every other one of them
+      result += value
+  return result
+
+print(total_of(list(map(int, sys.stdin.read().split())), 100))
+'''
+
+
+@pytest.mark.parametrize('name', TEXTS)
+def test_code_and_formulas_contradict_no_language(identify, name):
+  text = TEXTS[name]
+  formulas = (r'$x_1 = \frac{a}{b}$, $$\sum_{k=1}^n k = \frac{n(n+1)}{2} \quad \text{for all } n$$'
+              r' \begin{align*} f(x) &= x^2 \\ g(x) &= \sin x \end{align*}')
+  for thoughts in (f'{text}\n```python\n{PROGRAM}\n```\n{text}', f'{text} {formulas} {text}',
+                   f'{text} `total_of(values, limit)` {text}'):
+    assert agree(identify, problem=text, thoughts=thoughts, language=name,
+                 answer=f'```python\n{PROGRAM}\n```') == (True, ''), name
