@@ -2,16 +2,20 @@
 
 Problems are the random unit; the samples of a problem only measure how well it is solved. So the
 standard error is taken over problems; over samples, as if those were independent, it would be too
-small. Answers are extracted texts, compared for equality alone.
+small. Answers are extracted texts, compared for equality alone; `classes` gives equal ones one
+text.
 """
 
 from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
+
+MAX_COMPARED = 200         # Characters of an answer that is compared with others.
+MAX_COMPARISONS = 500      # Per problem; most take far less than a millisecond.
 
 
 class Estimate(NamedTuple):
@@ -35,11 +39,41 @@ def pass_at_k(n: int, c: int, k: int) -> float:
   return float(1 - Fraction(math.comb(n - c, k), math.comb(n, k)))
 
 
+def classes(answers: Sequence[str], same: Callable[[str, str], bool]) -> list[str]:
+  """The answers, each as the first one that it equals: 0.5 for '0.5', '1/2' and '\\frac12'.
+
+  An answer that equals several earlier ones, which differ, is the first of them. Answers longer
+  than MAX_COMPARED characters, and all after MAX_COMPARISONS, are equal only in one spelling.
+
+  Args:
+    answers: extracted answers of one problem, '' where there is none.
+    same: whether two answers are equal; asked in both directions.
+  """
+  found: dict[str, str] = {'': ''}
+  firsts: list[str] = []
+  comparisons = 0
+  for answer in answers:
+    if answer in found:
+      continue
+    found[answer] = answer
+    if len(answer) > MAX_COMPARED:
+      continue
+    for first in firsts if comparisons < MAX_COMPARISONS else ():
+      comparisons += 1
+      if same(first, answer) or same(answer, first):
+        found[answer] = first
+        break
+    else:
+      firsts.append(answer)
+  return [found[answer] for answer in answers]
+
+
 def maj_at_k(answers: Sequence[str], correct: Sequence[bool], k: int) -> float:
   """Probability that the majority answer of k of n samples, without replacement, is correct.
 
   Computed exactly by counting subsets. Answers judged correct are one answer however they are
-  spelled, since each equals the reference. A sample without an answer ('') does not vote. A tie
+  spelled, since each equals the reference; wrong ones are one answer if they are one text, so they
+  should come out of `classes`. A sample without an answer ('') does not vote. A tie
   among t answers is settled by an even draw, so the correct one counts 1/t; without any vote the
   result is 0.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from magistral_jax.evaluation.estimators import clustered_mean, maj_at_k, pass_at_k
+from magistral_jax.evaluation.estimators import classes, clustered_mean, maj_at_k, pass_at_k
 from magistral_jax.records import Completion, Prompt, Verdict
+from magistral_jax.verifiers.reward import same_answer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +63,10 @@ class Evaluation:
     accuracy = clustered_mean(correct)
     ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= self.samples]
     mean = lambda values: sum(values) / len(values)
+    votes = [_votes(prompt, [v for _, v in pairs])
+             for prompt, pairs in zip(self.prompts, per_problem, strict=True)]
     majority = lambda k: mean([
-        maj_at_k([v.answer for _, v in pairs], right, k)
-        for pairs, right in zip(per_problem, correct, strict=True)])
+        maj_at_k(answers, right, k) for answers, right in zip(votes, correct, strict=True)])
     statuses = [v.status for _, v in self.answers.values()]
     return Result(
         version=versions.pop(), problems=len(self.prompts), samples=self.samples,
@@ -73,3 +75,13 @@ class Evaluation:
         maj_at={k: majority(k) for k in ks},
         mean_tokens=mean([len(c.tokens) for c, _ in self.answers.values()]),
         statuses={s: statuses.count(s) for s in sorted(set(statuses))})
+
+
+def _votes(prompt: Prompt, verdicts: Sequence[Verdict]) -> list[str]:
+  """The answers to a prompt, wrong ones that are equal in one spelling; right ones count as one.
+
+  Only answers that were judged in time are compared, since this process cannot be killed for one.
+  """
+  judged = [v.answer if v.status in ('wrong', 'unparsable') else '' for v in verdicts]
+  same = classes(judged, lambda a, b: same_answer(prompt.problem.domain, a, b))
+  return [text or v.answer for v, text in zip(verdicts, same, strict=True)]

@@ -54,6 +54,11 @@ def _code(gate: format.Gate, job: Mapping, sandbox, every: bool) -> tuple[str, f
 VERIFIERS = dict(math=(format.gate, _math), code=(format.code_gate, _code))
 
 
+def same_answer(domain: str, one: str, other: str) -> bool:
+  """Whether two extracted answers are one: by the verifier's rules, or for programs in spelling."""
+  return one == other or domain == 'math' and equivalence.check(other, one)[0] == 'correct'
+
+
 def check_rewards(*, format: float, correct: float, length_max: int, length_cache: int,
                   length_penalty: float, language: float, code_reward: str) -> None:
   """Raises ValueError for rewards that cannot work, by key.

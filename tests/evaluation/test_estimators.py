@@ -7,6 +7,7 @@ import random
 import pytest
 
 from magistral_jax.evaluation import estimators
+from magistral_jax.verifiers import reward
 
 
 @pytest.mark.parametrize('n, c, k, expected, why', [
@@ -36,6 +37,34 @@ def test_pass_at_k(n, c, k, expected, why):
 def test_maj_at_k(answers, correct, k, expected, why):
   got = estimators.maj_at_k(answers, [bool(ok) for ok in correct], k)
   assert got == pytest.approx(expected, rel=1e-12), why
+
+
+@pytest.mark.parametrize('answers, expected', [
+    (['0.5', r'\frac12', '7', r'\frac{1}{2}', ''], ['0.5', '0.5', '7', '0.5', '']),
+    (['1,2', r'\{2,1\}', '(1,2)'], ['1,2', '1,2', '(1,2)']),
+    (['50', r'50\%', '0.5'], ['50', '50', '0.5']),      # 50% is both, and they are two.
+    (['x', 'y', '?', '??'], ['x', 'y', '?', '??']),
+])
+def test_equal_answers_are_of_one_class(answers, expected):
+  same = lambda a, b: reward.same_answer('math', a, b)
+  assert estimators.classes(answers, same) == expected
+
+
+def test_comparisons_are_bounded():
+  asked = []
+  answers = [str(i) for i in range(500)] + ['9' * 300, '9' * 301]
+  found = estimators.classes(answers, lambda a, b: asked.append((a, b)))
+  assert found == answers
+  assert len(asked) < 2 * (estimators.MAX_COMPARISONS + len(answers))
+  assert all(max(map(len, pair)) <= estimators.MAX_COMPARED for pair in asked)
+
+
+def test_wrong_votes_in_several_spellings_are_one_answer():
+  """Right twice, wrong three times in three spellings: the majority is wrong."""
+  answers, correct = ['4', '4', '0.5', r'\frac12', r'\frac{1}{2}'], [True] * 2 + [False] * 3
+  same = lambda a, b: reward.same_answer('math', a, b)
+  assert estimators.maj_at_k(answers, correct, 5) == 1.0
+  assert estimators.maj_at_k(estimators.classes(answers, same), correct, 5) == 0.0
 
 
 def test_maj_at_k_equals_the_mean_over_all_subsets():

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from magistral_jax.evaluation import estimators, held_out
 from magistral_jax.evaluation.held_out import Evaluation
 from magistral_jax.orchestration import evaluations
 from magistral_jax.orchestration.roles import Lost
@@ -43,6 +44,30 @@ def test_figures_by_hand():
   assert result.maj_at == {1: 0.75, 2: 1.0}      # A completion without an answer does not vote.
   assert result.mean_tokens == 20.0
   assert result.statuses == dict(bad_format=1, correct=3)
+
+
+def test_wrong_votes_are_counted_by_value_and_programs_by_spelling():
+  answers = [('correct', '4'), ('correct', '4.0'), ('wrong', '0.5'), ('wrong', r'\frac12'),
+             ('wrong', r'\frac{1}{2}')]
+  for domain, expected in (('math', 0.0), ('code', 1.0)):
+    problem = Problem('p', '?', '4', 'test', domain=domain)
+    evaluation = Evaluation([Prompt(-1, problem, np.array([1], np.int32))], samples=5)
+    for i, (status, text) in enumerate(answers):
+      evaluation.add(*answer(-1, i, status, text))
+    votes = held_out._votes(evaluation.prompts[0], [v for _, v in evaluation.answers.values()])
+    correct = [status == 'correct' for status, _ in answers]
+    assert estimators.maj_at_k(votes, correct, 5) == expected
+    # Of four, a right one is missing in 2 of 5 draws: three against one, or four ways to tie.
+    four = 3 / 5 * 0.5 if domain == 'math' else 2 / 5 / 4 + 3 / 5
+    assert evaluation.result().maj_at[4] == pytest.approx(four)
+
+
+def test_answers_that_ran_out_of_time_are_not_compared_again(monkeypatch):
+  asked = []
+  monkeypatch.setattr(held_out, 'same_answer', lambda *texts: asked.append(texts))
+  verdicts = [Verdict('timeout', 0.0, {}, answer='9^{9}'), Verdict('memory', 0.0, {}, answer='8'),
+              Verdict('wrong', 0.0, {}, answer='7'), Verdict('correct', 1.0, {}, answer='2')]
+  assert held_out._votes(prompt(-1), verdicts) == ['9^{9}', '8', '7', '2'] and not asked
 
 
 def test_the_verifiers_failure_is_not_solved_and_is_shown():
