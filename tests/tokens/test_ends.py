@@ -156,6 +156,9 @@ def test_a_run_stops_at_the_ends_of_template_tokenizer_and_checkpoint(tmp_path):
   assert build.end_ids(c, tokenizer) == (DOCUMENT, MESSAGE)
   c.model.checkpoint = ''
   assert build.end_ids(c, tokenizer) == (DOCUMENT,)
+  c.data.template = 'llama3'
+  assert build.end_ids(c, tokenizer) == (TURN, DOCUMENT)
+  c.data.template = 'plain'
   c.model.checkpoint = str(tmp_path / 'run')
   (tmp_path / 'run').mkdir()
   workdir.write_experiment(c.model.checkpoint, CONFIG, dict(kind='bytes', path=''), {},
