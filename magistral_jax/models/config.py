@@ -35,6 +35,9 @@ class VisionConfig:
     if self.head_dim < 4 or self.head_dim % 2:
       raise ValueError(f'model.tower.head_dim={self.head_dim} must be even and at least 4: some '
                        f'pairs turn with the row of a patch and some with its column.')
+    if self.heads * self.head_dim != self.dim:
+      raise ValueError(f'model.tower.head_dim={self.head_dim} times model.tower.heads={self.heads} '
+                       f'must be model.tower.dim={self.dim}: no published layout holds another.')
     if self.side < self.patch * self.merge:
       raise ValueError(f'model.tower.side={self.side} must be at least '
                        f'{self.patch * self.merge}, the pixels of one token.')

@@ -144,6 +144,7 @@ def test_text_needs_no_tower(model):
     ('layers', 0, 'model.tower.layers=0 must be at least 1'),
     ('head_dim', 7, 'model.tower.head_dim=7 must be even'),
     ('side', 1, 'model.tower.side=1 must be at least 2'),
+    ('head_dim', 6, 'model.tower.head_dim=6 times model.tower.heads=2 must be model.tower.dim=16'),
 ])
 def test_a_shape_that_cannot_work_is_told(key, value, words):
   with pytest.raises(ValueError, match=words):
