@@ -224,8 +224,8 @@ def _combined(text: str, deeper) -> Form | None:
 
 
 def _balanced(text: str) -> bool:
-  """Whether all round and square brackets of a text are closed in it."""
-  return text.count('(') + text.count('[') == text.count(')') + text.count(']')
+  """Whether all brackets of a text are closed in it."""
+  return sum(map(text.count, _OPEN)) == sum(map(text.count, _CLOSE))
 
 
 def _is_subject(text: str) -> bool:
