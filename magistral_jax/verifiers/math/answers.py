@@ -47,7 +47,8 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'(?<=\d),\\!(?=\d{3}(?!\d))', ''),
     (r'(?<!\\)\\!', ''),
     (r'(?<!\\)\\(?:[,;: ]|q?quad(?![A-Za-z])|(?:thin|med|thick)space(?![A-Za-z]))|~', ' '),
-    (r'\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|rm|bf|it)(?![A-Za-z])\s*', ''),
+    (r'\\(?:left|right|middle|[bB]igg?[lrm]?|displaystyle|textstyle|limits|rm|bf|it)(?![A-Za-z])\s*',
+     ''),
     (r'\\(?:hspace|vspace|hphantom)\*?\{[^{}]*\}|\\phantom(?=\s*-)', ''),
     (r'\\(?:text)?color\s*\{[^{}]*\}', ''),
     (r'\\(?:tiny|small|normalsize|[lL]arge|LARGE|[hH]uge|(?:math)?strut)(?![A-Za-z])\s*', ''),
@@ -56,7 +57,8 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\\colon(?![A-Za-z])', ':'),
     # One name per command.
     (r'\\(?:[dtcs]|nice)frac(?![A-Za-z])', r'\\frac'),
-    (r'\\operatorname\*?\s*\{((?:arc)?(?:sin|cos|tan|cot)|cis|gcd|lcm|min|max)\}', r'\\\1 '),
+    (r'\\(?:operatorname\*?|text|mathrm)\s*\{((?:arc)?(?:sin|cos|tan|cot)|sec|csc|cis|ln|log|gcd|lcm|'
+     r'min|max)\}(?!\s*(?:$|\^))', r'\\\1 '),
     (r'\\(?:operatorname\s*\{(?:arc)?tg\}|tg(?![A-Za-z]))', r'\\tan '),
     (r'\\[dt]binom(?![A-Za-z])', r'\\binom'),
     (r'\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}', r'\\frac{\1}{\2}'),

@@ -82,6 +82,7 @@ _SETS = ('set', 'either')
 # Letters of several choices: each once, in alphabetical order.
 _LETTERS = re.compile(r'(?:\\text\{\s*)?(?=[A-J]{2}|[A-J] [A-J])' + '(' + ' ?'.join(
     f'{letter}?' for letter in 'ABCDEFGHIJ') + r')\s*\}?')
+_NAME = re.compile(r'[^\W\d_]{2,}(?: [^\W\d_]+)*')
 _LETTER = re.compile(r'(?:\\text\{\s*)?\(?([A-J])\)?\s*\}?')
 MAX_LEAVES = 120          # Values of an answer, in sets of sets too.
 MAX_PAIRS = 400           # Comparisons of items, a millisecond each; plain numbers cost far less.
@@ -209,7 +210,8 @@ def _same_kind(gold: Form, answer: Form) -> bool:
     return None not in tuples and _same(*tuples)
   if kinds <= {'list', *_SETS}:
     # '1 or 2' has the values 1 and 2, but 'Alice or Bob' does not name both.
-    named = any(words.words(i.text) for i in (*gold.items, *answer.items) if i.kind == 'value')
+    named = any(words.words(i.text) or _NAME.fullmatch(i.text)
+                for i in (*gold.items, *answer.items) if i.kind == 'value')
     return not (named and len(kinds) > 1 and 'either' in kinds) and (
         _same_items(gold.items, answer.items))
   if kinds == {'matrix', '[]'}:

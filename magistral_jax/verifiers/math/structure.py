@@ -133,8 +133,19 @@ def _read_list(text: str, depth: int) -> Form:
   parts = _items(split(text, (',', ';', '\\land')))
   if len(parts) > 1:
     parts = _with_modulus(parts)
-    return Form('list', tuple(_flat([_read_one(p, depth + 1) for p in parts if p])))
+    forms = _flat([_read_one(p, depth + 1) for p in parts if p])
+    return _excepted(forms) or Form('list', tuple(forms))
   return _read_one(text, depth + 1)
+
+
+def _excepted(forms: list[Form]) -> Form | None:
+  r"""The one form of 'x \neq 1, x \neq 2' and 'x \neq 1, 2'; None for other lists."""
+  first = forms[0] if forms else None
+  if first is None or first.kind != 'all but' or not first.text:
+    return None
+  if any(f.kind != 'value' and (f.kind, f.text) != ('all but', first.text) for f in forms[1:]):
+    return None
+  return Form('all but', tuple(_flat(forms, ('all but',))), first.text)
 
 
 def _with_modulus(parts: list[str]) -> list[str]:
@@ -242,7 +253,7 @@ def _relation(text: str, deeper) -> Form | None:
   """
   unequal = split(text, ('\\neq',))
   if len(unequal) == 2 and _NAME.fullmatch(unequal[0]):
-    return Form('all but', (deeper(unequal[1]),), unequal[0])
+    return Form('all but', tuple(_flat([deeper(unequal[1])], ('list', 'set'))), unequal[0])
   # 'P(X<3)' is no inequality.
   signs = [s for s in _RELATION.finditer(text) if _balanced(text[:s.start()])]
   if len(signs) not in (1, 2) or '=' in text or text.startswith('\\{'):

@@ -53,7 +53,8 @@ _BRACKETS = [(re.compile(pattern), new) for pattern, new in (
     (rf'(\\text\{{\s*)[(\[](?:in )?([^()\[\]{{}}\\]*)[)\]](\s*\}}{_POWER})$', r'\1\2\3'),
     (rf'(?<=\S)\s*[(\[]\s*(\\text\{{[^{{}}\\]*\}}{_POWER})\s*[)\]]$', r' \1'),
     (rf'(?<=[\d}})%! ])[(\[]\s*(?:in )?({_LETTER}(?:{_LETTER}|[. /])*{_LETTER}{_POWER})\s*[)\]]$',
-     r' \1'))]
+     r' \1'),
+    (r'(?<=[\d}%! ])\[\s*([mgshl])\s*\]$', r' \\text{\1}'))]
 _CURRENCY = re.compile(r'^([+-]?)\s*\\(dollar|euro|pound|yen|rupee)(?![A-Za-z])\s*')
 _COMPOUND = re.compile(
     r'(\d+)\s*' + (part := rf'(?:\\text\{{)?\s*({_LETTER}+)\s*\}}?') + r'\s*(\d+)\s*' + part)

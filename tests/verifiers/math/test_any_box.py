@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from magistral_jax.verifiers import reward
+from magistral_jax.verifiers import language, reward
 from magistral_jax.verifiers.math import equivalence, symbolic
 from tests.fuzz import boxes
 
@@ -52,6 +52,17 @@ def check_values(seeds):
     another, different = boxes.valued(rng, 2)
     if different != value:
       assert equivalence.check(another, gold)[0] != 'correct', (seed, another, gold)
+
+
+def test_any_text_is_paid_or_not_for_its_language():
+  identify, rewards = language.load(), REWARDS | dict(language=0.1)
+  for seed in range(300):
+    thoughts, answer = boxes.box(seed), boxes.box(seed + 1)
+    job = dict(response=f'<think>{thoughts * 20}</think>{answer} \\boxed{{5}}', answer='5',
+               domain='math', n_tokens=1, language='en', problem=boxes.box(seed + 2))
+    verdict = reward.score(job, identify=identify, **rewards)
+    assert verdict.status in ('correct', 'wrong', 'bad_format', 'unparsable'), (seed, verdict)
+    assert 0 <= verdict.reward <= 1.1
 
 
 @pytest.mark.parametrize('gold', boxes.GOLDS)
