@@ -59,7 +59,7 @@ class Launcher:
     return self._have(whole=True)
 
   def _have(self, *, whole: bool) -> list[Slice]:
-    """As `create`; unless `whole`, what a job needs is enough: the trainer's and one sampler's."""
+    """Creates the slices: all of them if `whole`, else at least the trainer's and a sampler's."""
     self.fleet.request(whole=whole, in_use=self._cluster.members)
     return self.fleet.wait(whole=whole)
 

@@ -19,7 +19,7 @@ from magistral_jax import sharding
 from magistral_jax.data.jsonl import read_files
 from magistral_jax.data.stream import make_prompt
 from magistral_jax.evaluation import results
-from magistral_jax.evaluation.held_out import Result
+from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, checks, cli
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.orchestration import evaluations

@@ -4,6 +4,8 @@ import os
 import shutil
 import tempfile
 
+import pytest
+
 os.environ['XLA_FLAGS'] = (
     os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
     # Eight devices share two busy cores: one that does not arrive for 40 s is no deadlock.
@@ -19,3 +21,16 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
   os.environ |= dict(JAX_COMPILATION_CACHE_DIR=_compiled,
                      JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0.2',
                      JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES='0')
+
+
+@pytest.fixture
+def make_loop(tmp_path):
+  """make_loop(**parts) -> a loop of fakes, whose files are closed after the test."""
+  from tests import fakes  # Loads JAX, which many tests do without.
+  loops = []
+  def make(**parts):
+    loops.append(fakes.make_loop(tmp_path, **parts))
+    return loops[-1]
+  yield make
+  for loop in loops:
+    loop.journal.close()

@@ -332,3 +332,15 @@ def fill(loop, groups):
     loop.admit(sampler)
     loop.sample(sampler)
     loop.judge(loop.verifier.drain())
+
+
+def run_in_turn(loop, updates):
+  """Steps the roles in turn, with an update as soon as there is a batch, until so many are done."""
+  loop.start_clock()
+  while loop.trainer.version < updates:
+    for sampler in loop.samplers:
+      loop.admit(sampler)
+      loop.sample(sampler)
+    loop.judge(loop.verifier.drain())
+    while (batch := loop.next_batch()) is not None:
+      loop.update(batch)

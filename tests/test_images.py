@@ -58,8 +58,8 @@ def test_a_text_only_run_leaves_the_tower_out(tmp_path):
     ({'model.tower.image_token': 3}, r'\[IMG\] is token 10 .* and token 3 of the model'),
     ({'tokenizer.kind': 'bytes'}, r"has no control token '\[IMG\]'"),
     ({'model.vision': 'on'}, r"model\.vision='on' must be one of off, frozen, trained"),
-    ({'model.tower.heads': 3, 'mesh.trainer.tensor': 2},
-     r'model\.tower\.heads=3 must be a multiple of mesh\.trainer\.tensor=2'),
+    ({'model.tower.heads': 1, 'model.tower.head_dim': 16, 'mesh.trainer.tensor': 2},
+     r'model\.tower\.heads=1 must be a multiple of mesh\.trainer\.tensor=2'),
 ])
 def test_what_cannot_work_is_told(overrides, words, tmp_path):
   with pytest.raises(ValueError, match=words):

@@ -44,12 +44,12 @@ def make_batch(
   final: list[Group | None] = [None] * len(groups)
   packed = []
   for m in range(minibatches):
-    everyone = groups[m::minibatches]
-    members = [judged(group) for group in everyone]
+    own_groups = groups[m::minibatches]
+    members = [judged(group) for group in own_groups]
     weights = loss_weights(members, normalizer, max_new_tokens)
     members = [dataclasses.replace(group, advantages=advantages) for group, advantages
                in zip(members, standardise(members, advantage_norm), strict=True)]
-    final[m::minibatches] = map(_with_advantages, everyone, members)
+    final[m::minibatches] = map(_with_advantages, own_groups, members)
     packed.append(_pack_groups(members, weights, row_tokens, microbatch_rows, patches))
   filled = efficiency(np.concatenate([rows.segments for rows in packed]))
   return Batch(tuple(final), tuple(packed), filled)

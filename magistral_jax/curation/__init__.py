@@ -3,7 +3,7 @@
     rows          a row, what a step decides on it, and the files rows come from
     pipeline      runs steps one after another; resumable, in bounded memory
     ledger        what became of every row: dropped, changed, funnel, and the final files
-    funnel        the funnel as a table and a picture
+    funnel        the funnel as a table and a chart
     text          words, n-grams and keys of statements
 
     the steps, in their order:

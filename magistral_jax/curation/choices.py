@@ -15,7 +15,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 
-from magistral_jax.curation.text import normal, pictures, without_pictures
+from magistral_jax.curation.text import images, normal, without_images
 
 # (pattern of the option with one letter, flags): \textbf{(A)}, (A), A. and A) of their own line.
 _STYLES = [
@@ -76,10 +76,10 @@ class Choices:
 
   Choices(stem='The product of 3 and 4 is', options={'A': '7', 'B': '12', 'C': '34'}, rest='')
   """
-  stem: str                 # Without the code of pictures.
+  stem: str                 # Without the code of images.
   options: dict[str, str]
   rest: str = ''            # What follows the options.
-  pictures: tuple[str, ...] = ()
+  images: tuple[str, ...] = ()
 
 
 def find(statement: str) -> Choices | None:
@@ -88,7 +88,7 @@ def find(statement: str) -> Choices | None:
   Options are at least three letters in their order, near the end of the text.
   """
   # A tab before 'ext' was \\t of \\text once.
-  text = re.sub(r'\t(?=ext(?:bf|it|rm)?\{)', r'\\t', without_pictures(statement))
+  text = re.sub(r'\t(?=ext(?:bf|it|rm)?\{)', r'\\t', without_images(statement))
   best = None
   for style in _STYLES:
     found = _run(text, style)
@@ -110,7 +110,7 @@ def find(statement: str) -> Choices | None:
   stem = re.sub(r'\\(?:begin|end)\{(?:enumerate|itemize|tabular|array|align\*?|center)\}.*$', '',
                 text[:best[0].start()])
   return Choices(_DEMANDS_LETTER.sub('', _clean_end(stem)), options,
-                 _DEMANDS_LETTER.sub('', rest).strip(), tuple(pictures(statement)))
+                 _DEMANDS_LETTER.sub('', rest).strip(), tuple(images(statement)))
 
 
 def _run(text: str, style: list[re.Pattern]) -> list[re.Match]:
@@ -202,4 +202,4 @@ def open_question(choices: Choices, letter: str) -> tuple[str, str]:
   stem = choices.stem
   if not _ENDED.search(stem) and not _FIND.search(question):
     stem = f'{_BLANK.sub("", stem).rstrip()} what?'
-  return '\n\n'.join((stem, *choices.pictures)), ''
+  return '\n\n'.join((stem, *choices.images)), ''

@@ -2,7 +2,7 @@
 
     the answer      missing, labelled parts, a proof, a sentence, a guess (`golds`)
     the options     multiple choice becomes an open question, by rule or by a served model
-    the statement   complete, one question, no proof, its pictures there (`statements`)
+    the statement   complete, one question, no proof, its images there (`statements`)
     the verifier    reads the answer and finds it equal to itself
 
 Programming problems have rules of their own: `code.statements`.

@@ -1,4 +1,4 @@
-"""The funnel of a curation: how many rows each step leaves, as a table and as a picture."""
+"""The funnel of a curation: how many rows each step leaves, as a table and as a chart."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
     funnel.json       [{"step", "rows_in", "rows_out", "reasons": {reason: n}, "changed":
                        {reason: n}, "added": n}, ...], with
                       rows_in + added = rows_out + the sum of the reasons
-    funnel.png        the same as a picture
+    funnel.png        the same as a chart
     curation.json     the settings that made it, and whether it is complete
     prepared/         problems.jsonl as a TFDS data set; absent where problems have images
     <note>.jsonl      what a step tells beside: suspects, agreement, untranslated

@@ -1,10 +1,10 @@
 r"""Rules about statements: is this one complete problem that asks for one thing?
 
 Each rule finds one fault. They are made for English, where a statement in another language can
-only be told by what is not language: links, pictures, brackets that are never closed.
+only be told by what is not language: links, images, brackets that are never closed.
 
     too_short        no_question      cut_off        refers_elsewhere    states_answer
-    proof            several_parts    missing_picture                    link
+    proof            several_parts    missing_image                    link
 
 What they cannot see: a condition that was lost without a trace, and a question that no longer
 belongs to its condition.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from magistral_jax.curation.text import has_picture_code, normal, without_pictures, words
+from magistral_jax.curation.text import has_picture_code, normal, without_images, words
 
 _LINK = re.compile(r'https?://|\bwww\.\w', re.IGNORECASE)
 _IMAGE_LINK = re.compile(r'!\[[^\]]*\]\(|<img\b|\\includegraphics|\[image:|\[\[?image\]?\]|'
@@ -139,9 +139,9 @@ def fault(statement: str, gold: str = '', *, language: str = 'en', images: bool 
   Args:
     gold: the answer, which the statement must not give away.
     language: of the statement; rules about words are for English ones alone.
-    images: whether the row brings the pictures that the statement talks of.
+    images: whether the row brings the images that the statement talks of.
   """
-  text = without_pictures(statement)
+  text = without_images(statement)
   if fault := _without_words(statement, text, images):
     return fault
   if language.split('-')[0] != 'en':
@@ -159,7 +159,7 @@ def _without_words(statement: str, text: str, images: bool):
   if pieces < _MIN_WORDS and not has_picture_code(statement):
     return 'too_short', statement[:80]
   if not images and (found := _IMAGE_LINK.search(text)):
-    return 'missing_picture', _around(text, found)
+    return 'missing_image', _around(text, found)
   if found := _LINK.search(text):
     return 'link', _around(text, found)
   for opening, closing in (('{', '}'), ('\\[', '\\]'), ('\\begin', '\\end')):
@@ -220,9 +220,9 @@ def _unseen(pictured: bool):
     if pictured or _TABULAR.search(text):
       return None
     if found := _SEEN.search(text):
-      return 'missing_picture', _around(text, found)
+      return 'missing_image', _around(text, found)
     if found := _TABLE.search(text):
-      return 'missing_picture', _around(text, found)
+      return 'missing_image', _around(text, found)
     return None
   return rule
 

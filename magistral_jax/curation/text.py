@@ -26,18 +26,18 @@ _DENSE = re.compile(r'([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])')
 _END = ' .。:：?？!,;'
 
 
-def without_pictures(text: str) -> str:
-  """A statement without the code of its pictures (Asymptote, TikZ)."""
+def without_images(text: str) -> str:
+  """A statement without the code of its images (Asymptote, TikZ)."""
   return _PICTURE_CODE.sub(' ', text)
 
 
-def pictures(text: str) -> list[str]:
-  """The code of each picture of a statement."""
+def images(text: str) -> list[str]:
+  """The code of each image of a statement."""
   return _PICTURE_CODE.findall(text)
 
 
 def has_picture_code(text: str) -> bool:
-  """Whether a statement carries the code of a picture."""
+  """Whether a statement carries the code of an image."""
   return bool(_PICTURE_CODE.search(text))
 
 
@@ -54,8 +54,8 @@ def normal(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-  """The words and numbers of a statement, without layout, signs and the code of pictures."""
-  return _WORD.findall(_DENSE.sub(r' \1 ', _spelled(without_pictures(text))))
+  """The words and numbers of a statement, without layout, signs and the code of images."""
+  return _WORD.findall(_DENSE.sub(r' \1 ', _spelled(without_images(text))))
 
 
 def digits(text: str) -> str:

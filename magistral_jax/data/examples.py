@@ -56,8 +56,8 @@ class Examples(Sequence[Tokens]):
     return len(self._found)
 
   def __getitem__(self, index) -> Tokens:
-    part, place, _, _ = map(int, self._found[index])
-    return self._make(self._parts[part][place])
+    part, position, _, _ = map(int, self._found[index])
+    return self._make(self._parts[part][position])
 
   @property
   def lengths(self) -> np.ndarray:

@@ -140,12 +140,12 @@ def layout(turns: Sequence[Turn], template: Template) -> list[Piece]:
   """Pieces of a conversation, without bos. Neighbouring texts are encoded separately."""
   _check_order(turns)
   users = [i for i, turn in enumerate(turns) if turn.role == 'user']
-  host = {'turn': None, 'first': users[0], 'last': users[-1]}[template.system_turn]
-  guest = turns[0] if host is not None and turns[0].role == 'system' else None
+  carrier = {'turn': None, 'first': users[0], 'last': users[-1]}[template.system_turn]
+  carried = turns[0] if carrier is not None and turns[0].role == 'system' else None
   pieces: list[Piece] = []
   for i, turn in enumerate(turns):
     before, after = getattr(template, turn.role)
-    if turn is guest:
+    if turn is carried:
       continue
     if turn.role == 'assistant':
       said = written(turn.text, template)
@@ -153,8 +153,8 @@ def layout(turns: Sequence[Turn], template: Template) -> list[Piece]:
       pieces += _frame(after, template) if i + 1 < len(turns) else []
       continue
     pieces = _join(pieces, _frame(before, template))
-    if i == host and guest:
-      pieces = _join(pieces, [template.system[0] + guest.text + template.system[1]])
+    if i == carrier and carried:
+      pieces = _join(pieces, [template.system[0] + carried.text + template.system[1]])
       # With images the reference encodes the system prompt apart from the text after it.
       pieces += [''] if turn.grids else []
     said = _thoughts(turn.text, template) if turn.role == 'system' else _with_images(turn)

@@ -6,7 +6,7 @@ import os
 
 from rich.table import Table
 
-from magistral_jax.evaluation.held_out import Evaluation, Result
+from magistral_jax.evaluation.evaluation import Evaluation, Result
 from magistral_jax.metrics import JsonlWriter, rollout_line
 
 # Keys of a line in rollouts.jsonl that only training fills.

@@ -35,7 +35,7 @@ def check(c, problems: Sequence[Problem]) -> None:
   step = max(1, -(-len(unread) // MOST_READ))
   if unread:
     reasons |= _unreadable(c, unread[::step])
-  wrong = sorted((problem for problem in asked if reasons[problem.answer]), key=_place)
+  wrong = sorted((problem for problem in asked if reasons[problem.answer]), key=_line)
   found = [f'{problem.where or problem.id}: {problem.answer[:60]!r}, since '
            f'{reasons[problem.answer]}.' for problem in wrong]
   if not found:
@@ -49,7 +49,7 @@ def check(c, problems: Sequence[Problem]) -> None:
   logging.warning('%s %s%s', words, advice, more)
 
 
-def _place(problem: Problem) -> tuple[str, int]:
+def _line(problem: Problem) -> tuple[str, int]:
   """File and line of a problem."""
   path, _, number = problem.where.rpartition(' ')
   return path, int(number or 0)

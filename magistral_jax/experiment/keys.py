@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from magistral_jax.experiment.limits import Limit
+from magistral_jax.experiment.limit_types import Limit
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from magistral_jax.batching.advantages import ADVANTAGE_NORMS, NORMALIZERS
 from magistral_jax.data.sources import SINGLE_SOURCES, SOURCES
 from magistral_jax.data.templates import TEMPLATES
 from magistral_jax.experiment.keys import Key, Section, above_0, among
-from magistral_jax.experiment.limits import (
+from magistral_jax.experiment.limit_types import (
     ANY,
     DECAY,
     FLAG,

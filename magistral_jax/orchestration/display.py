@@ -25,7 +25,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from magistral_jax.orchestration import roster
+from magistral_jax.orchestration import role_table
 from magistral_jax.orchestration.roles import RoleStatus
 
 BLOCKS = '▁▂▃▄▅▆▇█'
@@ -103,7 +103,7 @@ class Display:
         self._rewards.append(float(metrics['reward']))
       if self._enabled and self._live is None:
         tail = [f'{what} {words}' for what, words in self._shown['progress'].items()]
-        tail += filter(None, [roster.sentence(self._roles())])
+        tail += filter(None, [role_table.sentence(self._roles())])
         self._print(plain_line(self._phase, self._total_steps, metrics, tail))
 
   def note(self, sentence: str) -> None:
@@ -127,7 +127,7 @@ class Display:
     for what, words in progress.items():
       table.add_row(what, Text(words, 'green'))
     roles = self._roles()
-    parts = [self._progress(), Text(), table] + ([Text(), roster.table(roles)] if roles else [])
+    parts = [self._progress(), Text(), table] + ([Text(), role_table.table(roles)] if roles else [])
     return Panel(
         Group(*parts), title=f'[bold]{self._phase}[/]',
         title_align='left', border_style='cyan', padding=(1, 2),

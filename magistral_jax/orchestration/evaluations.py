@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from magistral_jax.evaluation.held_out import Evaluation, Result
+from magistral_jax.evaluation.evaluation import Evaluation, Result
 from magistral_jax.orchestration.roles import LOST_TOO_OFTEN, Lost, Sampler, Verifier
 from magistral_jax.records import Completion, Prompt, Verdict
 from magistral_jax.sampler.slots import Sampling

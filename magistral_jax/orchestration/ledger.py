@@ -132,7 +132,7 @@ class Ledger:
     """Issues an ordinal again, before all others: the sampler that had it was lost.
 
     Args:
-      suspect: only to one who asks for suspects.
+      suspect: it is issued only to a sampler that takes suspects.
     """
     with self._lock:
       if ordinal in self._flying:

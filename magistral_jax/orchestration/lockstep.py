@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import time
 
-from magistral_jax.evaluation.held_out import Result
+from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.orchestration import evaluations
 from magistral_jax.orchestration.loop import Loop
 from magistral_jax.records import Batch

@@ -15,7 +15,7 @@ from typing import Any
 from magistral_jax.batching.admission import Traffic
 from magistral_jax.batching.groups import settle
 from magistral_jax.batching.role import Batcher
-from magistral_jax.evaluation.held_out import Result
+from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.orchestration import evaluations
 from magistral_jax.orchestration.assignments import Assignments
 from magistral_jax.orchestration.display import Display

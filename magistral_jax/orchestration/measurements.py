@@ -3,7 +3,7 @@
     version v is due  ->  its checkpoint is saved and kept  ->  evaluation of exactly v, while
     training goes on  ->  a line of metrics.jsonl, and the score of checkpoint v
 
-A score that nobody measured stays away: an evaluation that is given up, or that the end of the run
+A score that was not measured stays away: an evaluation that is given up, or that the end of the run
 overtakes, leaves its checkpoint without one. A resumed run measures again where one was open.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from magistral_jax.evaluation.held_out import Result
+from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.orchestration.evaluations import ConcurrentEvaluation
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.roles import Checkpoints, Sampler

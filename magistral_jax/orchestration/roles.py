@@ -42,7 +42,7 @@ LOST_TOO_OFTEN = 3
 
 
 class Lost(RuntimeError):
-  """A role's process died, hung, or failed; what it held is gone. The message has its last words.
+  """A role's process died, hung, or failed; what it held is gone. The message has its last output.
 
   A sampler and a verifier restart their processes themselves and do not raise it. A trainer
   raises it, and `Runtime.recover` brings the trainer back.

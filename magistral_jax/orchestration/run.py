@@ -16,7 +16,7 @@ import jax
 
 from magistral_jax.batching.admission import Pace
 from magistral_jax.batching.role import Batcher
-from magistral_jax.evaluation.held_out import Result
+from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, checks, cli, values
 from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment, write_experiment
 from magistral_jax.orchestration import cold_start, evaluations, lockstep, report, threads

@@ -163,7 +163,7 @@ class ActorHandle:
     return self.actor.call.remote(method, *args)
 
   def ask_aside(self, method: str, *args):
-    """As `ask`, for a method that may run beside the others."""
+    """Asks as `ask` does, for a method that may run beside the others."""
     return self.actor.aside.remote(method, *args)
 
   def ask_ping(self):
@@ -175,7 +175,7 @@ class ActorHandle:
     return bool(ray.wait([reference], timeout=0)[0])
 
   def arrivals(self, references: Sequence, wait_s: float) -> list[bool]:
-    """As `arrived` for each of several, of any actors; waits up to `wait_s` for the first."""
+    """Says for each of several references whether it arrived; waits `wait_s` for the first."""
     if wait_s:
       ray.wait(references, timeout=wait_s)
     there = set(ray.wait(references, num_returns=len(references), timeout=0)[0])
@@ -201,14 +201,14 @@ class ActorHandle:
     """Starts another process in place of the lost one.
 
     Raises:
-      RuntimeError: it was lost too often in a row; with its name and its last words.
+      RuntimeError: it was lost too often in a row; with its name and its last output.
     """
     self.lost_in_a_row += 1
     if self.lost_in_a_row > self._restarts:
       self.kill()
       raise RuntimeError(
           f'{self.name} was lost {self.lost_in_a_row} times in a row (runtime.restarts='
-          f'{self._restarts}). Its last words: {error}') from error
+          f'{self._restarts}). Its last output: {error}') from error
     self.replace(error)
 
   def replace(self, error: Lost) -> None:

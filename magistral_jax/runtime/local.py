@@ -76,7 +76,7 @@ class LocalRuntime:
     return {}
 
   def transfers(self) -> dict[str, float]:
-    """{}: weights are copied within the process, and the copy is part of publish_s."""
+    """Returns {}: weights are copied within the process, which is part of publish_s."""
     return {}
 
   def __enter__(self) -> LocalRuntime:

@@ -178,8 +178,8 @@ class ClusterRuntime:
     return found
 
   def transfers(self) -> dict[str, float]:
-    """In all and by each transport (`weights_device_...`, `weights_host_...`), with failures and
-    the seconds from a failure until weights came again; GB/s of the time on their way."""
+    """Totals of transfers, over all and by transport (`weights_device_...`, `weights_host_...`):
+    failures, seconds from a failure until weights came again, GB/s of the time in transit."""
     total = {}
     for sampler in self._samplers:
       # A copy: the thread of that sampler may add to it.

@@ -74,7 +74,7 @@ class RemoteSampler:
 
   @property
   def name(self) -> str:
-    """Of the role: 'sampler-2'."""
+    """Name of the role: 'sampler-2'."""
     return self._handle.name
 
   @property

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import matplotlib
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.figure import Figure
 
 
 def draw(found: dict, path) -> None:
@@ -15,7 +12,8 @@ def draw(found: dict, path) -> None:
     found: what `simulate` writes into table.json.
     path: of the PNG.
   """
-  figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout='constrained')
+  figure = Figure(figsize=(10, 4), layout='constrained')
+  left, right = figure.subplots(1, 2)
   modes = ('asynchronous', 'synchronous')
   left.bar(modes, [found[mode]['completions_per_s'] for mode in modes], color=['C0', 'C1'])
   left.set(ylabel='completions per second', title='The same chips')
@@ -30,7 +28,6 @@ def draw(found: dict, path) -> None:
   right.set(xlabel='staleness (versions)', ylabel='completions per second',
             title='Speed and staleness')
   figure.savefig(path, dpi=120)
-  plt.close(figure)
 
 
 def draw_versions(rows: list[dict], path) -> None:
@@ -40,7 +37,8 @@ def draw_versions(rows: list[dict], path) -> None:
     rows: figures of simulations that differ in n_batch.
     path: of the PNG.
   """
-  figure, axes = plt.subplots(figsize=(5, 4), layout='constrained')
+  figure = Figure(figsize=(5, 4), layout='constrained')
+  axes = figure.subplots()
   ratios = [row['n_async'] / row['n_batch'] for row in rows]
   axes.plot(ratios, [1 + ratio for ratio in ratios], 'k--', label='1 + n_async / n_batch')
   axes.plot(ratios, [row['versions_per_completion'] for row in rows], 'o', label='simulated')
@@ -48,4 +46,3 @@ def draw_versions(rows: list[dict], path) -> None:
            title='Lengths spread fivefold, n_async = 4096')
   axes.legend()
   figure.savefig(path, dpi=120)
-  plt.close(figure)

@@ -113,7 +113,7 @@ def _ratio(logp, sampler_logp, mask):
 
 
 def _truncate(r, cap):
-  """min(r, cap) whose gradient above the cap is cap times that of log r, not zero."""
+  """Returns min(r, cap), with a gradient above the cap of cap times that of log r, not zero."""
   return r * jax.lax.stop_gradient(jnp.minimum(1.0, cap / r)) if cap else r
 
 

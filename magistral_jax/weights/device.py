@@ -63,7 +63,7 @@ class DeviceLender:
 
   Args:
     ip: address of this machine, as samplers reach it.
-    keep_s: how long an offer that nobody pulls keeps its arrays. They are freed when something is
+    keep_s: how long an offer that is not pulled keeps its arrays. They are freed when something is
       lent after that time.
   """
   for_one = True        # A lease serves one sampler.

@@ -146,7 +146,7 @@ def mathematics(seed=0, each=40, clean=400):
         ('format', 'proof'))
     add(tag + _fill(PARTS[n % len(PARTS)], rng), '3', ('format', 'several_parts'))
     add(tag + _fill(MISSING[n % len(MISSING)], rng), rng.randint(1, 99),
-        ('format', 'missing_picture'))
+        ('format', 'missing_image'))
     fault, template = BROKEN[n % len(BROKEN)]
     add(_fill(template, rng), rng.randint(100, 999), ('format', fault))
     add(tag + _fill(COMPARING[n % len(COMPARING)], rng) + OPTIONS[n % len(OPTIONS)].format(

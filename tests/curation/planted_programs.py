@@ -97,7 +97,7 @@ def statements(seed=0, each=30):
   for n in range(each):
     add('several_outputs', ANYTHING[n % len(ANYTHING)])
     add('interactive', TALKS[n % len(TALKS)])
-    add('missing_picture', SEEN[n % len(SEEN)])
+    add('missing_image', SEEN[n % len(SEEN)])
     add('no_solution', SOUND[n % len(SOUND)], solutions=rng.choice([[], [''], None]))
     add('no_test', SOUND[n % len(SOUND)], tests=rng.choice([[], None]))
     add('broken_test', SOUND[n % len(SOUND)], tests=rng.choice(

@@ -107,7 +107,7 @@ def test_rules_about_words_are_for_english():
 
 def test_a_picture_that_the_row_brings_is_not_missing():
   text = 'How long is the bar of <image> in the figure below?'
-  assert statements.fault(text)[0] == 'missing_picture'
+  assert statements.fault(text)[0] == 'missing_image'
   assert statements.fault(text, images=True) == ('', '')
 
 

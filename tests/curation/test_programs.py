@@ -218,7 +218,7 @@ def test_a_served_generator_runs_in_the_jail(runner, served):
     (dict(problem='This is an interactive problem.', reference_solution='y',
           tests=[dict(stdin='1', stdout='1')]), 'interactive'),
     (dict(problem='[image: a.png] See the picture above and count.', reference_solution='y',
-          tests=[dict(stdin='1', stdout='1')]), 'missing_picture'),
+          tests=[dict(stdin='1', stdout='1')]), 'missing_image'),
     (dict(problem='Print the number of pairs; all of them are counted, in any order of visits.',
           reference_solution='y', tests=[dict(stdin='1', stdout='1')]), '')])
 def test_problems_that_cannot_be_judged_are_dropped(row, reason):

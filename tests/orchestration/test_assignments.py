@@ -105,14 +105,7 @@ def test_a_prompt_that_kills_samplers_is_dropped_and_no_other(make_loop, sampler
   loop = make_loop(samplers=[Fragile(slots=16) for _ in range(samplers)])
   for sampler in loop.samplers:
     sampler.loop = loop
-  loop.start_clock()
-  while loop.trainer.version < 20:
-    for sampler in loop.samplers:
-      loop.admit(sampler)
-      loop.sample(sampler)
-    loop.judge(loop.verifier.drain())
-    while (batch := loop.next_batch()) is not None:
-      loop.update(batch)
+  fakes.run_in_turn(loop, updates=20)
   assert loop.ledger.counts['failed'] == 1
   trained = {c.ordinal for c in fakes.trained(loop.trainer.batches)}
   assert 5 not in trained and {0, 1, 2, 3, 4, 6, 7} <= trained

@@ -4,7 +4,7 @@ import io
 import pytest
 from rich.console import Console
 
-from magistral_jax.orchestration import display, roster
+from magistral_jax.orchestration import display, role_table
 from magistral_jax.orchestration.roles import RoleStatus
 
 STEP = dict(
@@ -119,7 +119,7 @@ def roles(**changed):
 
 def test_the_table_of_roles_says_where_what_when_how_much_and_which_version():
   console = Console(file=io.StringIO(), width=110, color_system=None)
-  console.print(roster.table(roles()))
+  console.print(role_table.table(roles()))
   rows = [' '.join(line.split()) for line in console.file.getvalue().splitlines()]
   assert rows == [
       'queue version heard where',
@@ -150,7 +150,7 @@ def test_of_hundreds_of_roles_the_one_silent_longest_stands_for_those_alike():
           for i in range(500)}
   many['sampler-7'] = RoleStatus('waiting for the trainer', 'n', 0.5, 0, 40, waiting=True)
   console = Console(file=io.StringIO(), width=110, color_system=None)
-  console.print(roster.table(roles(**many)))
+  console.print(role_table.table(roles(**many)))
   rows = [line.split('  ')[0] for line in console.file.getvalue().splitlines()]
   assert rows[1:] == ['499 samplers, sampler-499', 'sampler-7', 'trainer-0', 'verifier-0']
 
@@ -158,5 +158,5 @@ def test_of_hundreds_of_roles_the_one_silent_longest_stands_for_those_alike():
 @pytest.mark.parametrize('waiting, color', [(True, 33), (False, 32)])
 def test_a_role_that_waits_is_yellow_and_one_that_works_is_green(waiting, color):
   console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system='standard')
-  console.print(roster.table({'trainer': RoleStatus('what it does', waiting=waiting)}))
+  console.print(role_table.table({'trainer': RoleStatus('what it does', waiting=waiting)}))
   assert f'\x1b[{color}mwhat it does' in console.file.getvalue()

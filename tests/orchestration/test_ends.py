@@ -6,7 +6,7 @@ import types
 import pytest
 
 from magistral_jax import metrics
-from magistral_jax.evaluation.held_out import Result
+from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.orchestration import evaluations, lockstep, threads
 from magistral_jax.orchestration.roles import Lost
 from magistral_jax.orchestration.run import Run

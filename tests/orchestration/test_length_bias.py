@@ -109,14 +109,7 @@ def test_losses_of_samplers_favour_no_length(make_loop):
       return super().step()
   rng, losses = np.random.default_rng(3), []
   loop = make_loop(samplers=[Losing(slots=32), Losing(slots=32)])
-  loop.start_clock()
-  while loop.trainer.version < 150:
-    for sampler in loop.samplers:
-      loop.admit(sampler)
-      loop.sample(sampler)
-    loop.judge(loop.verifier.drain())
-    while (batch := loop.next_batch()) is not None:
-      loop.update(batch)
+  fakes.run_in_turn(loop, updates=150)
   trained = lengths(fakes.trained(loop.trainer.batches[WARM_UP:]))
   assert ks_distance(trained, law()) < ks_limit(trained, law())
   assert sum(losses) > 50 and loop.ledger.counts['failed'] == 0
@@ -126,15 +119,8 @@ def test_losses_of_samplers_favour_no_length(make_loop):
 def test_the_comparison_would_see_a_bias(make_loop):
   """The same run without pacing, the stale dropped: short completions win."""
   loop = make_loop(max_staleness=1, paced=False, samplers=[fakes.FakeSampler(slots=64)])
-  loop.start_clock()
+  fakes.run_in_turn(loop, updates=50)
   sampler, = loop.samplers
-  # By hand, in turn: an update as soon as there is a batch.
-  while loop.trainer.version < 50:
-    loop.admit(sampler)
-    loop.sample(sampler)
-    loop.judge(loop.verifier.drain())
-    while (batch := loop.next_batch()) is not None:
-      loop.update(batch)
   trained = lengths(fakes.trained(loop.trainer.batches[WARM_UP:]))
   generated = lengths(sampler.finished[WARM_UP * 16:])
   assert loop.ledger.counts['stale'] > 0

@@ -220,7 +220,8 @@ def test_evaluations_in_the_loop_see_one_version_and_do_not_break_the_bound(make
 
 
 def none_left():
-  return not [t for t in threading.enumerate() if t.name.startswith(('sampler-', 'verifier'))]
+  """Whether every thread of a run has ended; a pool's are called verifier-0 and so on."""
+  return not [t for t in threading.enumerate() if re.fullmatch(r'sampler-\d+|verifier', t.name)]
 
 
 class NarrowVerifier(fakes.FakeVerifier):
@@ -252,10 +253,19 @@ class Idler(fakes.FakeSampler):
     return []
 
 
+def until_both_have_work(samplers):
+  """For `before_step`: the first sampler draws nothing before the second was given a prompt."""
+  def wait():
+    while not samplers[1].open:
+      time.sleep(0.001)
+  return wait
+
+
 @pytest.mark.parametrize('run', [threads.run, lockstep.run])
 def test_a_sampler_that_answers_and_finishes_nothing_is_named(make_loop, run):
   loop = make_loop(samplers=[fakes.FakeSampler(), Idler()], deadline_s=1.5, max_staleness=2,
                    paced=run is threads.run)
+  loop.samplers[0].before_step = until_both_have_work(loop.samplers)
   with pytest.raises(TimeoutError) as caught:
     run(loop, total_steps=100_000)
   holds = dict(threads=r'Prompt \d+ is the oldest on its way: sampler-1 has it, 0 of its 4 '

@@ -12,9 +12,9 @@ What is learned from the given inputs, and holds for every new one:
     (plus a constant), or the range
 
 The first line is a sort of its own; other lines are of one sort if they have the same number of
-tokens and kinds, or stand at the same place where every input has as many lines. A new input that
-breaks a rule is thrown away, so that what the rules cannot say (a tree, a connected graph) is left
-to the solutions: an input on which they disagree or fail makes no test.
+tokens and kinds, or stand at the same position where every input has as many lines. A new input
+that breaks a rule is thrown away, so that what the rules cannot say (a tree, a connected graph) is
+left to the solutions: an input on which they disagree or fail makes no test.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class Rules:
     self._checks = {sort: _sort_checks(seen) for sort, seen in self._sorts.items()}
 
   def sort(self, lines: Lines, number: int) -> tuple:
-    """The sort of a line: its place, or the kinds of its tokens."""
+    """The sort of a line: its position, or the kinds of its tokens."""
     if number == 0 or self._fixed:
-      return ('place', number)
+      return ('position', number)
     kinds = [kind(token) for token in lines[number]]
     # A list of numbers is of one sort whatever its length.
     return ('list', kinds[0]) if len(set(kinds)) == 1 and len(kinds) > 3 else ('kinds', *kinds)
@@ -216,7 +216,7 @@ def mutations(texts: Sequence[str], wanted: int, seed: str) -> Iterator[str]:
       yield text
 
 
-def _place(lines: Lines, rng: random.Random) -> tuple[int, int] | None:
+def _position(lines: Lines, rng: random.Random) -> tuple[int, int] | None:
   """(line, column) of a token, each line as likely as another."""
   filled = [n for n, line in enumerate(lines) if line]
   if not filled:
@@ -227,9 +227,9 @@ def _place(lines: Lines, rng: random.Random) -> tuple[int, int] | None:
 
 def _change_token(lines: Lines, rules: Rules, rng: random.Random) -> None:
   """Changes one token to one of its column's range, or to a word of the same letters."""
-  if not (place := _place(lines, rng)):
+  if not (position := _position(lines, rng)):
     return
-  at, column = place
+  at, column = position
   lines[at][column] = _new_token(lines, at, column, rules, rng)
 
 
@@ -243,31 +243,31 @@ def _new_token(lines: Lines, at: int, column: int, rules: Rules, rng: random.Ran
                            max(min(values), min(max(values), int(token) + rng.choice((-1, 1))))]))
   if kind(token) == 'decimal':
     values = list(map(float, like))
-    places = len(token.split('.')[1])
-    return f'{rng.uniform(min(values), max(values)):.{places}f}'
+    decimals = len(token.split('.')[1])
+    return f'{rng.uniform(min(values), max(values)):.{decimals}f}'
   letters = sorted(set(''.join(like)))
   return ''.join(rng.choice(letters) if rng.random() < 0.5 else letter for letter in token)
 
 
 def _change_line(lines: Lines, rules: Rules, rng: random.Random) -> None:
   """Draws every token of one line anew."""
-  if place := _place(lines, rng):
-    at, _ = place
+  if position := _position(lines, rng):
+    at, _ = position
     lines[at] = [_new_token(lines, at, column, rules, rng) for column in range(len(lines[at]))]
 
 
 def _shuffle(lines: Lines, rules: Rules, rng: random.Random) -> None:
   """Puts the tokens of one line into another order."""
-  if place := _place(lines, rng):
-    rng.shuffle(lines[place[0]])
+  if position := _position(lines, rng):
+    rng.shuffle(lines[position[0]])
 
 
 def _borrow(lines: Lines, rules: Rules, rng: random.Random) -> None:
   """Replaces one line by a line of the same sort of another input."""
-  if place := _place(lines, rng):
-    like = [line for line in rules.lines_like(lines, place[0]) if line]
+  if position := _position(lines, rng):
+    like = [line for line in rules.lines_like(lines, position[0]) if line]
     if like:
-      lines[place[0]] = list(rng.choice(like))
+      lines[position[0]] = list(rng.choice(like))
 
 
 def _resize(lines: Lines, rules: Rules, rng: random.Random) -> None:

@@ -4,7 +4,7 @@
     no_solution                            nothing to judge the tests by
     interactive                            the program would talk with a judge
     several_outputs                        more than one output is right and no checker knows them
-    missing_picture, link                  part of the statement is elsewhere
+    missing_image, link                  part of the statement is elsewhere
 
 Reference: arXiv:2506.10910 section 4.2.
 """
@@ -71,7 +71,7 @@ def decide(row: Row) -> Decision:
   if found := _SEVERAL.search(statement):
     return Decision((), 'several_outputs', _around(statement, found))
   if _PICTURE.search(statement) and (found := _NEEDS_PICTURE.search(statement)):
-    return Decision((), 'missing_picture', _around(statement, found))
+    return Decision((), 'missing_image', _around(statement, found))
   return Decision((row,))
 
 

@@ -1,4 +1,4 @@
-"""One worker process as the pool sees it: its pipes, deadlines and last words."""
+"""One worker process as the pool sees it: its pipes, deadlines and last output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of roles: what each does, how much is in its hands, and where it runs.
+"""The table of roles: what each does, how much is queued there, and where it runs.
 
     role        doing                        queue  version  heard  where
     trainer-0   training on 16 groups            3       41     0s  10.0.0.1 pid 311
@@ -54,10 +54,10 @@ def _lines(roles: Mapping[str, RoleStatus]) -> Iterator[tuple[str, RoleStatus]]:
     return
   alike: dict[tuple, list[str]] = {}
   for name, status in roles.items():
-    deed = re.sub(r'\d+', 'n', status.doing or '')
-    alike.setdefault((name.rsplit('-', 1)[0], deed), []).append(name)
-  for kind, deed in sorted(alike):
-    names = alike[kind, deed]
+    doing = re.sub(r'\d+', 'n', status.doing or '')
+    alike.setdefault((name.rsplit('-', 1)[0], doing), []).append(name)
+  for kind, doing in sorted(alike):
+    names = alike[kind, doing]
     slowest = max(names, key=lambda name: roles[name].heard_s or 0.0)
     yield (slowest if len(names) == 1 else f'{len(names)} {kind}s, {slowest}'), roles[slowest]
 

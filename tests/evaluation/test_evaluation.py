@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from magistral_jax.evaluation import estimators, held_out
-from magistral_jax.evaluation.held_out import Evaluation
+from magistral_jax.evaluation import estimators
+from magistral_jax.evaluation.evaluation import Evaluation, _votes
 from magistral_jax.orchestration import evaluations
 from magistral_jax.orchestration.roles import Lost
 from magistral_jax.records import Completion, Problem, Prompt, Verdict, WeightSnapshot
@@ -54,7 +54,7 @@ def test_wrong_votes_are_counted_by_value_and_programs_by_spelling():
     evaluation = Evaluation([Prompt(-1, problem, np.array([1], np.int32))], samples=5)
     for i, (status, text) in enumerate(answers):
       evaluation.add(*answer(-1, i, status, text))
-    votes = held_out._votes(evaluation.prompts[0], [v for _, v in evaluation.answers.values()])
+    votes = _votes(evaluation.prompts[0], [v for _, v in evaluation.answers.values()])
     correct = [status == 'correct' for status, _ in answers]
     assert estimators.maj_at_k(votes, correct, 5) == expected
     # Of four, a right one is missing in 2 of 5 draws: three against one, or four ways to tie.
@@ -64,10 +64,11 @@ def test_wrong_votes_are_counted_by_value_and_programs_by_spelling():
 
 def test_answers_that_ran_out_of_time_are_not_compared_again(monkeypatch):
   asked = []
-  monkeypatch.setattr(held_out, 'same_answer', lambda *texts: asked.append(texts))
+  monkeypatch.setattr('magistral_jax.evaluation.evaluation.same_answer',
+                      lambda *texts: asked.append(texts))
   verdicts = [Verdict('timeout', 0.0, {}, answer='9^{9}'), Verdict('memory', 0.0, {}, answer='8'),
               Verdict('wrong', 0.0, {}, answer='7'), Verdict('correct', 1.0, {}, answer='2')]
-  assert held_out._votes(prompt(-1), verdicts) == ['9^{9}', '8', '7', '2'] and not asked
+  assert _votes(prompt(-1), verdicts) == ['9^{9}', '8', '7', '2'] and not asked
 
 
 def test_the_verifiers_failure_is_not_solved_and_is_shown():
