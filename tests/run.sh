@@ -9,5 +9,6 @@ cd "$ROOT"
 failed=0
 "$PYTHON_BIN" -m ruff check --output-format=concise . || failed=$?
 "$PYTHON_BIN" -m pyrefly check --output-format=min-text || failed=$?
-"$PYTHON_BIN" -m pytest "$@"
+# Two processes: most tests keep one core busy, and their deadlines allow for no more company.
+"$PYTHON_BIN" -m pytest --numprocesses=2 --dist=loadgroup "$@"
 exit "$failed"
