@@ -44,7 +44,8 @@ def get_config():
   c.optimizer = dict(
       name='adamw', learning_rate=1e-6, warmup_steps=10, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
-  c.trainer = dict(microbatch_rows=32, remat='full', unroll=1)
+  c.trainer = dict(
+      microbatch_rows=32, remat='full', unroll=1, parity_versions=4, parity_limit=0.05)
   c.mesh = dict(
       trainer=dict(fsdp=8, expert=4, sequence=1, tensor=2), sampler=dict(expert=4, tensor=1),
       trainer_topology='v5p:4x4x4', sampler_topology='v5p:2x2x1')

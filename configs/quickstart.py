@@ -44,7 +44,8 @@ def get_config():
   c.optimizer = dict(
       name='adamw', learning_rate=1e-3, warmup_steps=5, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
-  c.trainer = dict(microbatch_rows=16, remat='none', unroll=3)
+  c.trainer = dict(
+      microbatch_rows=16, remat='none', unroll=3, parity_versions=8, parity_limit=0.001)
   c.mesh = dict(
       trainer=dict(fsdp=1, expert=1, sequence=1, tensor=1), sampler=dict(expert=1, tensor=1),
       trainer_topology='', sampler_topology='')

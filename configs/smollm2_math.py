@@ -53,7 +53,8 @@ def get_config():
   c.optimizer = dict(
       name='adamw', learning_rate=2e-5, warmup_steps=3, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
-  c.trainer = dict(microbatch_rows=4, remat='dots', unroll=1)
+  c.trainer = dict(
+      microbatch_rows=4, remat='dots', unroll=1, parity_versions=4, parity_limit=0.001)
   c.mesh = dict(
       trainer=dict(fsdp=1, expert=1, sequence=1, tensor=1), sampler=dict(expert=1, tensor=1),
       trainer_topology='', sampler_topology='')

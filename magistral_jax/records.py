@@ -213,14 +213,27 @@ def _mapped(record, change):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class ParityRows:
+  """Tokens that one version drew alone, to compare the trainer's log-probabilities with.
+
+  ParityRows(version=4, tokens=93, rows=Rows(...)): `rows.mask` is True for 93 tokens.
+  """
+  version: int
+  tokens: int
+  rows: Rows                # They train nothing: all weights are 0.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
   """What one update trains on: complete groups, and the same packed, a minibatch at a time.
 
-  Batch(groups=(g0, g1, ...), minibatches=(Rows(...),), packing_efficiency=.97)
+  Batch(groups=(g0, g1, ...), minibatches=(Rows(...),), packing_efficiency=.97,
+        parity=(ParityRows(3, 41, ...), ParityRows(4, 93, ...)))
   """
   groups: tuple[Group, ...]
   minibatches: tuple[Rows, ...]        # One optimizer step each.
   packing_efficiency: float            # Filled positions / positions.
+  parity: tuple[ParityRows, ...] = ()  # One for every version that began a completion.
 
   @property
   def oldest_version(self) -> int:

@@ -322,7 +322,7 @@ def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, runtime=No
           slots=slots, sampling=Sampling(GROUP, 1.0, 1.0, 128),
           evaluation_sampling=Sampling(2, 0.0, 1.0, 128),
           evaluation_prompts=stream.held_out(3), evaluation_every=0, checkpoint_every=0,
-          prompts_per_batch=prompts_per_batch, patience_batches=20) | settings))
+          prompts_per_batch=prompts_per_batch, patience_batches=20, parity_limit=0.1) | settings))
 
 
 def fill(loop, groups):

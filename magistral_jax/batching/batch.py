@@ -10,13 +10,14 @@ import numpy as np
 from magistral_jax.batching.advantages import loss_weights, standardise
 from magistral_jax.batching.groups import is_judged, judged
 from magistral_jax.batching.packing import PackedSequence, Patches, efficiency, pack
+from magistral_jax.batching.parity import ParityRoom, parity_rows
 from magistral_jax.records import Batch, Group, Rows
 
 
 def make_batch(
     groups: Sequence[Group], *, minibatches: int, row_tokens: int, microbatch_rows: int,
     advantage_norm: str, normalizer: str, max_new_tokens: int,
-    patches: Patches | None = None) -> Batch:
+    patches: Patches | None = None, parity: ParityRoom | None = None) -> Batch:
   """Standardises, weighs and packs complete groups, minibatch by minibatch.
 
   Group i goes to minibatch i mod `minibatches`, which spreads neighbours in the stream, alike in
@@ -31,6 +32,7 @@ def make_batch(
     normalizer: 'group' | 'batch' | 'sequence' | 'constant', see `loss_weights`.
     max_new_tokens: the sampler's limit, for the normalizer 'constant'.
     patches: room for images in a row; None where prompts have none.
+    parity: room for the sequences that parity is measured by; None measures none.
   Returns:
     A batch whose groups, in the given order, carry the advantages that are trained on. Members
     that the verifier failed on are in them with the advantage None, and in no row.
@@ -52,7 +54,8 @@ def make_batch(
     final[m::minibatches] = map(_with_advantages, own_groups, members)
     packed.append(_pack_groups(members, weights, row_tokens, microbatch_rows, patches))
   filled = efficiency(np.concatenate([rows.segments for rows in packed]))
-  return Batch(tuple(final), tuple(packed), filled)
+  compared = parity_rows(groups, parity, patches) if parity else ()
+  return Batch(tuple(final), tuple(packed), filled, compared)
 
 
 def _with_advantages(group: Group, members: Group) -> Group:

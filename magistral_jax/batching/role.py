@@ -6,6 +6,7 @@ from magistral_jax.batching.backlog import Backlog
 from magistral_jax.batching.batch import make_batch
 from magistral_jax.batching.groups import make_group
 from magistral_jax.batching.packing import Patches
+from magistral_jax.batching.parity import ParityRoom
 from magistral_jax.records import Batch, Completion, Group, Prompt, Verdict
 
 
@@ -21,13 +22,13 @@ class Batcher:
   def __init__(
       self, *, group_size: int, prompts_per_batch: int, minibatches: int, max_staleness: int,
       row_tokens: int, microbatch_rows: int, advantage_norm: str, normalizer: str,
-      max_new_tokens: int, patches: Patches | None = None):
+      max_new_tokens: int, patches: Patches | None = None, parity: ParityRoom | None = None):
     self._group_size, self._prompts_per_batch = group_size, prompts_per_batch
     self._max_staleness = max_staleness
     self._make = dict(
         minibatches=minibatches, row_tokens=row_tokens, microbatch_rows=microbatch_rows,
         advantage_norm=advantage_norm, normalizer=normalizer, max_new_tokens=max_new_tokens,
-        patches=patches)
+        patches=patches, parity=parity)
     self._gathering: dict[int, dict[int, tuple[Completion, Verdict]]] = {}
     self._waiting: Backlog[Group] = Backlog()
     self.duplicates = 0

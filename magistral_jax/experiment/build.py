@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from magistral_jax import sharding
 from magistral_jax.batching.packing import Patches
+from magistral_jax.batching.parity import ParityRoom
 from magistral_jax.data import images
 from magistral_jax.data.sources import SOURCES, Source
 from magistral_jax.data.stream import PromptStream
@@ -35,6 +36,9 @@ from magistral_jax.verifiers.workers.pool import Pool
 # Keys of the config section `verifiers` that are not a reward.
 VERIFIER_LIMITS = ('language_model', 'queue', 'timeout_s', 'memory_mb', 'sandbox', 'code_tests',
                    'test_timeout_s', 'test_memory_mb')
+# Completion tokens that a row for parity has room for beside a prompt; such rows are a multiple of
+# the second number long, whole tiles of the attention kernel.
+PARITY_TOKENS, PARITY_MULTIPLE = 1024, 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +99,20 @@ def stream(c, tok, config: ModelConfig) -> PromptStream:
   """The endless stream of prompts."""
   return PromptStream(source(c), tok, max_prompt_tokens=c.data.max_prompt_tokens,
                       **rendering(c, config))
+
+
+def parity_room(c) -> ParityRoom | None:
+  """Room for the sequences of one version by which parity is measured, if it is.
+
+  As few rows as the trainer's mesh can be given, each with room for a prompt and PARITY_TOKENS.
+  """
+  if not c.trainer.parity_versions:
+    return None
+  mesh = c.mesh.trainer
+  axes = lambda name: math.prod(mesh[axis] for axis in sharding.mesh_axes(sharding.TRAINER, name))
+  multiple = math.lcm(axes('position'), PARITY_MULTIPLE)
+  wanted = -(-(c.data.max_prompt_tokens + PARITY_TOKENS) // multiple) * multiple
+  return ParityRoom(axes('row'), min(c.batching.row_tokens, wanted))
 
 
 def patches(c, config: ModelConfig) -> Patches | None:
@@ -177,7 +195,7 @@ def train_step(c, config: ModelConfig, mesh, **changed):
       decoder.head, opt, template, LossConfig(**filled(c, 'loss')),
       temperature=c.sampler.temperature,
       vocab_shards=sharding.pieces(mesh, sharding.TRAINER, 'vocab'), frozen=frozen(c),
-      routed=config if config.experts else None, whole_rows=mesh.size == 1)
+      routed=config if config.experts else None, whole_rows=mesh.size == 1, dtype=config.dtype)
   return opt, template, step
 
 
@@ -193,7 +211,8 @@ def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **chang
   else:
     state = init_state(weights, opt, kl_reference=c.loss.kl_reference, frozen=frozen(c))
   return MeshTrainer(state, step, mesh=mesh, microbatch_rows=c.trainer.microbatch_rows,
-                 max_bad_steps=c.optimizer.max_bad_steps)
+                     max_bad_steps=c.optimizer.max_bad_steps,
+                     parity_versions=c.trainer.parity_versions)
 
 
 def slot_pages(c) -> int:

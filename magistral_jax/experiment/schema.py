@@ -250,7 +250,12 @@ SECTIONS = (
         microbatch_rows=Key(whole(1), 'Rows of one forward and backward pass.'),
         remat=Key(choice(REMAT), "What the backward pass computes again: nothing, all, all but "
                   'matrix products, or all but attention.'),
-        unroll=Key(whole(1), 'Layers compiled one after another in one turn of the scan.'))),
+        unroll=Key(whole(1), 'Layers compiled one after another in one turn of the scan.'),
+        parity_versions=Key(whole(0), 'Newest versions whose weights are kept in CPU memory, to '
+                            'compare sampler and trainer under the same weights; 0 compares '
+                            'nothing.'),
+        parity_limit=Key(POSITIVE, 'Mean difference of their log-probabilities, in nats, above '
+                         'which a run warns.'))),
     Section('mesh', 'The devices of the trainer and of each sampler.', dict(
         trainer_topology=Key(TOPOLOGY, 'TPU slice of the trainer.'),
         sampler_topology=Key(TOPOLOGY, 'TPU slice of each sampler.'))),

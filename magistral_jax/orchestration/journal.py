@@ -82,8 +82,10 @@ class Journal:
                 slots_idle=metrics.get('slots_idle', 0.0),
                 staleness_expected=metrics.get('staleness_expected', 0.0))
       t['max_staleness'] = max(t['max_staleness'], *staleness)
-      if 'logprob_gap_max' in metrics:
-        t['logprob_gap_max'] = max(t['logprob_gap_max'], metrics['logprob_gap_max'])
+      if tokens := metrics.get('parity_tokens'):
+        self._add(parity_tokens=tokens, parity_updates=1,
+                  parity_gap=tokens * metrics['parity_gap_mean'])
+        t['parity_gap_max'] = max(t['parity_gap_max'], metrics['parity_gap_max'])
       self._rewards.append(line['reward'])
       line |= dict(step=step, version=step, wall_s=self.wall_s,
                    **{f'groups_{fate}': n for fate, n in self._ledger.counts.items()})
@@ -144,7 +146,9 @@ class Journal:
           staleness_expected=per(t['staleness_expected'], t['steps']),
           slots_idle=per(t['slots_idle'], t['steps']),
           tokens_discarded=per(t['discarded_tokens'], t['settled_tokens']),
-          logprob_gap_max=t['logprob_gap_max'],
+          parity_gap_mean=per(t['parity_gap'], t['parity_tokens']),
+          parity_gap_max=t['parity_gap_max'] if t['parity_tokens'] else None,
+          parity_tokens=t['parity_tokens'], parity_updates=t['parity_updates'],
           groups_failed=self._ledger.counts['failed'], groups_stale=self._ledger.counts['stale'])
 
   def add_rl_seconds(self, seconds: float) -> None:

@@ -16,7 +16,7 @@ from magistral_jax.batching.admission import Traffic
 from magistral_jax.batching.groups import settle
 from magistral_jax.batching.role import Batcher
 from magistral_jax.evaluation.evaluation import Result
-from magistral_jax.orchestration import evaluations
+from magistral_jax.orchestration import evaluations, parity
 from magistral_jax.orchestration.assignments import Assignments
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
@@ -69,6 +69,7 @@ class Settings:
   checkpoint_every: int             # Updates between checkpoints; 0: none in the loop.
   prompts_per_batch: int            # Groups of an update.
   patience_batches: int             # Batches' worth of groups that may pass without an update.
+  parity_limit: float               # Mean gap above which an update warns, in nats.
   # Whether nothing outlives a lost trainer, so that all is sampled again as it was (lockstep);
   # otherwise open completions and groups that wait for a batch stay.
   discard_in_flight: bool = False
@@ -281,8 +282,7 @@ class Loop:
       return
     then, before = self._marks
     self._marks, self._since_update = (published, sampled), 0
-    if step - 1 <= self._forked:
-      metrics.pop('logprob_gap_max', None)     # Its tokens may be of weights that are gone.
+    metrics = parity.trusted(metrics, self._forked)
     if evaluated:
       self.start_clock()       # Its tokens are not sampled for training, nor is its time.
     self.journal.add_rl_seconds(published - then)
@@ -296,6 +296,8 @@ class Loop:
         **self.measurements.figures(evaluated)))
     self._whole = True
     self.display.update(line)
+    if warning := parity.warning(line, self.settings.parity_limit):
+      self.display.note(warning)
     every = self.settings.checkpoint_every
     if evaluated or (every and step % every == 0):
       self.save()

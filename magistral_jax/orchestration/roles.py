@@ -212,7 +212,8 @@ class Trainer(Protocol):
 
     Returns:
       Means over the trained tokens, sums and maxima by name; 'tokens' and 'loss' are always there.
-      'logprob_gap_max' (nats) only if all tokens of the batch were drawn by the weights before.
+      With 'parity_tokens' above 0, 'parity_version', 'parity_gap_mean' and 'parity_gap_max' (nats)
+      compare it with the samplers under the weights of that version.
     Raises:
       Lost: one of its processes was lost; no part of the update counts.
       RuntimeError: optimizer.max_bad_steps steps in a row had gradients that are not finite.

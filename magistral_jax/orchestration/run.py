@@ -288,6 +288,7 @@ class Run:
     c, b = self.c, self.c.batching
     batcher = Batcher(
         group_size=c.sampler.group_size, microbatch_rows=c.trainer.microbatch_rows,
+        parity=build.parity_room(c),
         max_new_tokens=c.sampler.max_new_tokens, patches=build.patches(c, self.config),
         **{k: b[k] for k in ('prompts_per_batch', 'minibatches', 'max_staleness', 'row_tokens',
                              'advantage_norm', 'normalizer')})
@@ -297,6 +298,7 @@ class Run:
         Books(self.ledger, self.journal, self.health, self.display),
         Settings(c.sampler.slots, self.sampling, self.evaluation_sampling, self.evaluation_prompts,
                  evaluation_every=c.evaluation.every, checkpoint_every=c.checkpoints.every,
+                 parity_limit=c.trainer.parity_limit,
                  prompts_per_batch=b.prompts_per_batch, patience_batches=b.patience_batches,
                  discard_in_flight=c.runtime.mode in LOCKSTEP))
     self.runtime.on_lost(loop.reissue)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from magistral_jax.orchestration.roles import Lost
-from magistral_jax.records import Batch, Rows
+from magistral_jax.records import Batch, ParityRows, Rows
 from magistral_jax.runtime.actor_handle import ActorHandle, NotStarted
 
 # A thread that waits looks often; the processes are asked no more often than this.
@@ -27,10 +27,10 @@ _WAIT_S = 1.0
 class Share:
   """What one trainer process needs of a batch: its own rows of every microbatch.
 
-  Share(minibatches=(Rows(...),), oldest_version=11)
+  Share(minibatches=(Rows(...),), parity=(ParityRows(11, 93, ...),))
   """
   minibatches: tuple[Rows, ...]
-  oldest_version: int
+  parity: tuple[ParityRows, ...]
 
 
 class RemoteTrainer:
@@ -46,7 +46,8 @@ class RemoteTrainer:
 
   def train(self, batch: Batch) -> dict[str, float]:
     shares = [Share(tuple(self._gang.rows_of(i, rows) for rows in batch.minibatches),
-                    batch.oldest_version) for i in range(len(self._gang))]
+                    tuple(self._gang.parity_of(i, one) for one in batch.parity))
+              for i in range(len(self._gang))]
     metrics = self._gang.each('train', [(share,) for share in shares])[0]
     self.version += 1
     if metrics.get('skipped', 0) < len(batch.minibatches):
@@ -149,6 +150,11 @@ class TrainerGang:
         return
       except Lost as another:
         error = another
+
+  def parity_of(self, process: int, parity: ParityRows) -> ParityRows:
+    """The rows of one process for parity, which are fewer than those of a microbatch."""
+    start, stop = (at * len(parity.rows) // self._microbatch_rows for at in self._spans[process])
+    return dataclasses.replace(parity, rows=parity.rows[start:stop])
 
   def rows_of(self, process: int, rows: Rows) -> Rows:
     """The rows of one process: its span of every microbatch, the last filled with empty rows."""

@@ -106,6 +106,16 @@ def drift(logp, sampler_logp, mask):
   return sums, jnp.max(jnp.abs(log_r))
 
 
+def gap(logp, sampler_logp, mask):
+  """Differences from the recorded log-probabilities, in nats.
+
+  Returns:
+    [3] float32: the tokens of `mask`, the sum of |logp - sampler_logp| over them, and the largest.
+  """
+  distance = jnp.abs(jnp.where(mask, logp - sampler_logp, 0.0))
+  return jnp.stack([jnp.sum(mask, dtype=jnp.float32), jnp.sum(distance), jnp.max(distance)])
+
+
 def _ratio(logp, sampler_logp, mask):
   # Masked before exp: padding can hold anything, and inf * 0 is nan.
   log_r = jnp.where(mask, logp - sampler_logp, 0.0)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 
 from magistral_jax import sharding
-from magistral_jax.records import Batch, Rows
+from magistral_jax.records import Batch, ParityRows, Rows
 from magistral_jax.trainer import routing
 from magistral_jax.trainer.state import TrainState
 from magistral_jax.trainer.step import METRICS, SUMS, Step
@@ -28,12 +30,14 @@ class MeshTrainer:
   Args:
     microbatch_rows: rows of a microbatch over all processes.
     max_bad_steps: consecutive steps without a finite gradient after which training stops.
+    parity_versions: newest versions whose weights are kept in CPU memory, so that parity can be
+      measured; 0 keeps none and measures nothing.
   Raises:
     ValueError: the mesh does not divide the rows of a microbatch.
   """
 
   def __init__(self, state: TrainState, step: Step, *, mesh: jax.sharding.Mesh,
-               microbatch_rows: int, max_bad_steps: int):
+               microbatch_rows: int, max_bad_steps: int, parity_versions: int = 0):
     rows_over = sharding.pieces(mesh, sharding.TRAINER, 'row')
     if microbatch_rows % rows_over:
       keys = (f'mesh.trainer.{axis}' for axis in sharding.mesh_axes(sharding.TRAINER, 'row'))
@@ -48,6 +52,8 @@ class MeshTrainer:
     start, stop = sharding.local_span(mesh, microbatch_rows)
     self._microbatch_rows, self._local_rows = microbatch_rows, stop - start
     self._max_bad_steps = max_bad_steps
+    self._parity_versions = parity_versions
+    self._kept: dict[int, Any] = {}    # Weights of the newest versions, in CPU memory.
     self._row_sharding = sharding.named(mesh, sharding.TRAINER, ('row', None))
     self._whole = sharding.named(mesh, sharding.TRAINER, ())
 
@@ -71,20 +77,15 @@ class MeshTrainer:
 
     Returns:
       Metrics: means over the trained tokens of the batch, losses as means over its minibatches,
-      maxima, and `skipped`, the minibatches without effect. `logprob_gap_max` compares sampler and
-      trainer on the same weights, so it is there only if the current version drew every token.
+      maxima, `skipped`, the minibatches without effect, and the figures of `_measure_parity`.
     Raises:
       RuntimeError: max_bad_steps minibatches in a row had no finite gradient.
     """
-    on_policy = batch.oldest_version == self.version
+    parity = self._measure_parity(batch.parity)
     last = len(batch.minibatches) - 1
     reports = [self._update(self._step.accumulate, rows, advance=i == last)
                for i, rows in enumerate(batch.minibatches)]
-    metrics = _summary(reports)
-    if on_policy:
-      # The first minibatch only: later ones run on weights that earlier ones have changed.
-      metrics['logprob_gap_max'] = reports[0]['sampler_gap_max']
-    return metrics
+    return _summary(reports) | parity
 
   def supervised(self, rows: Rows) -> dict[str, float]:
     """Takes one optimizer step of supervised learning on the trained tokens of `rows`.
@@ -102,6 +103,32 @@ class MeshTrainer:
     parts = [jax.device_get(self._step.score(self.state.params, part)[0])
              for part in self._microbatches(rows)]
     return np.concatenate(parts)[:len(rows)]
+
+  def _measure_parity(self, samples: Sequence[ParityRows]) -> dict[str, float]:
+    """Compares sampler and trainer under the same weights, on tokens of one version of a batch.
+
+    Of the versions whose weights are kept it takes the one with the most tokens. It runs before the
+    update, when no gradients take memory.
+
+    Returns:
+      `parity_tokens`, the tokens compared, 0 if the weights of no version are there any more; else
+      also `parity_version`, and `parity_gap_mean` and `parity_gap_max` in nats per token.
+    """
+    if not self._parity_versions:
+      return {}
+    self._kept[self.version] = self._step.keep(self.state.params)
+    for version in sorted(self._kept)[:-self._parity_versions]:
+      del self._kept[version]
+    there = [sample for sample in samples if sample.version in self._kept and sample.tokens]
+    if not there:
+      return dict(parity_tokens=0.0)
+    sample = max(there, key=lambda sample: (sample.tokens, sample.version))
+    weights = jax.device_put(self._kept[sample.version],
+                             jax.tree.map(lambda x: x.sharding, self.state.params))
+    rows = jax.tree.map(self._put, sample.rows.arrays())
+    tokens, total, largest = jax.device_get(self._step.parity(weights, rows)).tolist()
+    return dict(parity_tokens=tokens, parity_version=float(sample.version),
+                parity_gap_mean=total / tokens, parity_gap_max=largest)
 
   def _update(self, accumulate, rows: Rows, *, advance: bool) -> dict[str, float]:
     grads, totals = self._step.zeros(self.state.params)
@@ -122,9 +149,10 @@ class MeshTrainer:
       yield jax.tree.map(self._put, part.filled(self._local_rows).arrays())
 
   def _put(self, local: np.ndarray):
-    """Puts the rows of this process on the mesh as its part of a microbatch."""
+    """Puts the rows of this process on the mesh as its part of those of all processes."""
+    rows = len(local) * self._microbatch_rows // self._local_rows
     return jax.make_array_from_process_local_data(
-        self._row_sharding, local, (self._microbatch_rows, *local.shape[1:]))
+        self._row_sharding, local, (rows, *local.shape[1:]))
 
   def _count(self, bad: bool) -> None:
     self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0

@@ -77,12 +77,15 @@ class Step:
   apply: Callable       # (state*, grads, totals, advance) -> (state, ([len(METRICS)] float32,
                         # [L, E + 4] routing.sums or None without experts)).
   score: Callable       # (params, rows) -> ([B, T] logp, [B, T] entropy).
+  keep: Callable        # (params) -> a copy in CPU memory, in the dtype of the computation.
+  parity: Callable      # (such a copy back on the devices, rows) -> [3] losses.gap.
 
 
 def make_step(
     forward: Callable, head: Callable, optimizer: optax.GradientTransformation, state: TrainState,
     loss: LossConfig, *, temperature: float, vocab_shards: int = 1, frozen: Collection[str] = (),
-    routed: ModelConfig | None = None, whole_rows: bool = False) -> Step:
+    routed: ModelConfig | None = None, whole_rows: bool = False,
+    dtype: str = 'float32') -> Step:
   """Builds the jitted functions of one trainer.
 
   Args:
@@ -96,6 +99,7 @@ def make_step(
     frozen: keys of the parameter tree that have no gradient and do not change.
     routed: the model's config if it has experts; `routing.balanced` says how they are balanced.
     whole_rows: rows and head lie on one device, so that prompts can skip the head.
+    dtype: that of the computation, to which `forward` and `head` cast the parameters they use.
   Raises:
     ValueError: as `LossConfig.check`.
   """
@@ -111,7 +115,13 @@ def make_step(
       supervise=_accumulator(_supervised(run), grads, frozen),
       apply=_applier(optimizer, loss.kl_ema if loss.kl_reference == 'ema' else None,
                      (shardings, shardings.step), frozen),
-      score=jax.jit(lambda params, rows: run(params, rows, everywhere=True)[:2]))
+      score=jax.jit(lambda params, rows: run(params, rows, everywhere=True)[:2]),
+      keep=jax.jit(lambda params: jax.tree.map(lambda x: jnp.copy(x.astype(dtype)), params),
+                   out_shardings=jax.tree.map(lambda s: s.with_memory_kind('pinned_host'),
+                                              shardings.params)),
+      parity=jax.jit(lambda params, rows: losses.gap(
+          run(params, rows)[0], rows['sampler_logp'], rows['mask']),
+                     out_shardings=shardings.step))
 
 
 def _policy(run, config: LossConfig):

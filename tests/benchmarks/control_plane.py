@@ -191,7 +191,8 @@ def build(workdir, in_flight: int, actors: list, judges: list):
             Trainer(), FakeCheckpoints(), Runtime(actors, len(samplers))),
       Books(ledger, Journal(workdir, ledger), Health(DEADLINE_S), Display(1, False)),
       Settings(in_flight // len(actors), sampling, sampling, (), evaluation_every=0,
-               checkpoint_every=0, prompts_per_batch=PROMPTS, patience_batches=10**6))
+               checkpoint_every=0, prompts_per_batch=PROMPTS, patience_batches=10**6,
+               parity_limit=0.1))
 
 
 @contextlib.contextmanager

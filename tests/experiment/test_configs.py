@@ -19,7 +19,7 @@ def test_a_config_runs_from_start_to_report(name, tmp_path, capsys):
   assert run.trainer.version == 1
   line, = metrics.read_lines(workdir / 'metrics.jsonl')
   assert line['step'] == 1 and line['skipped'] == 0 and line['grad_norm'] > 0
-  assert line['logprob_gap_max'] <= 1e-4
+  assert line['parity_gap_max'] <= 1e-4 and line['parity_tokens'] > 0
   assert ('router_usage_max' in line) == (c.model.family == 'mixtral')
   summary = json.loads((workdir / 'summary.json').read_text())
   measured = set(report.SUMMARY_KEYS)

@@ -61,7 +61,7 @@ class Cluster:
         Settings(c.sampler.slots, Sampling(GROUP, 1.0, 1.0, 128), Sampling(2, 0.0, 1.0, 128),
                  fakes.FakeStream().held_out(3), evaluation_every=evaluation_every,
                  checkpoint_every=c.checkpoints.every, prompts_per_batch=PROMPTS,
-                 patience_batches=20, discard_in_flight=lockstep_mode))
+                 patience_batches=20, parity_limit=0.1, discard_in_flight=lockstep_mode))
     runtime.on_lost(self.loop.reissue)
     self.loop.save()
     # From here on a call may take no longer than that; starting may.

@@ -6,6 +6,7 @@ import pytest
 
 from magistral_jax.batching.batch import make_batch
 from magistral_jax.batching.groups import make_group
+from magistral_jax.experiment import build
 from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.records import Completion, Problem, Prompt, Verdict
 from tests import tiny
@@ -40,20 +41,20 @@ def processes(c, number):
         handle.kill()
 
 
-def batch(c, seed):
-  """Four groups of drawn tokens."""
+def batch(c, seed, version=0):
+  """Four groups of tokens drawn by a version."""
   rng = np.random.default_rng(seed)
   tokens = lambda n: rng.integers(3, 60, n).astype(np.int32)
   groups = []
   for ordinal in range(4):
     prompt = Prompt(ordinal, Problem(str(ordinal), 'p', 'x', 'fake'), tokens(5))
-    scored = [(Completion(ordinal, i, tokens(8), -rng.random(8).astype(np.float32), ((0, 0),),
-                          'stop', '', 0.1), Verdict('wrong', float(i % 2), {}))
+    scored = [(Completion(ordinal, i, tokens(8), -rng.random(8).astype(np.float32),
+                          ((0, version),), 'stop', '', 0.1), Verdict('wrong', float(i % 2), {}))
               for i in range(4)]
     groups.append(make_group(prompt, scored))
   return make_batch(groups, minibatches=1, row_tokens=c.batching.row_tokens, normalizer='group',
                     microbatch_rows=c.trainer.microbatch_rows, advantage_norm='minibatch',
-                    max_new_tokens=8)
+                    max_new_tokens=8, parity=build.parity_room(c))
 
 
 def ledger():
@@ -80,7 +81,7 @@ def test_state_ledger_and_the_next_update_are_the_same(tmp_path, saves, restores
     checkpoints = RemoteCheckpoints(gang, folder, 2)
     assert checkpoints.save(trainer, record, None)
     checkpoints.wait()
-    metrics = trainer.train(batch(c, 2))
+    metrics = trainer.train(batch(c, 2, version=2))
     after = gang.all('numbers')[0]
   with processes(c, restores) as gang:
     version, found = gang.all('restored', folder, 2, {})[0]
@@ -93,7 +94,10 @@ def test_state_ledger_and_the_next_update_are_the_same(tmp_path, saves, restores
     for key, value in before.items():
       np.testing.assert_array_equal(restored[key], value, err_msg=key)
     trainer = RemoteTrainer(gang, version, 0)
-    assert trainer.train(batch(c, 2))['loss'] == pytest.approx(metrics['loss'], abs=1e-6)
+    again = trainer.train(batch(c, 2, version=2))
+    assert again['parity_tokens'] == metrics['parity_tokens'] > 0
+    for key in ('loss', 'parity_gap_mean', 'parity_gap_max'):
+      assert again[key] == pytest.approx(metrics[key], abs=1e-6), key
     for key, value in gang.all('numbers')[0].items():
       np.testing.assert_allclose(value, after[key], rtol=1e-4, atol=1e-6, err_msg=key)
 

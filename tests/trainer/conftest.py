@@ -55,10 +55,10 @@ def build(mesh, *, loss=None, optimizer=None, temperature=1.0, whole_rows=False)
       vocab_shards=mesh.shape['tensor'], whole_rows=whole_rows)
 
 
-def trainer(*, fsdp=1, tensor=1, microbatch_rows=4, max_bad_steps=3, **kwargs):
+def trainer(*, fsdp=1, tensor=1, microbatch_rows=4, max_bad_steps=3, parity_versions=0, **kwargs):
   on = mesh(fsdp, tensor)
   return role.MeshTrainer(*build(on, **kwargs), mesh=on, microbatch_rows=microbatch_rows,
-                          max_bad_steps=max_bad_steps)
+                          max_bad_steps=max_bad_steps, parity_versions=parity_versions)
 
 
 def rows(number=8, length=12, seed=0):
@@ -78,12 +78,12 @@ def rows(number=8, length=12, seed=0):
       sampler_logp=rng.normal(-3.5, 0.5, shape).astype(np.float32) * mask)
 
 
-def batch(*minibatches, version=0):
-  """Batch around rows; its one group only says which version drew it."""
-  completion = records.Completion(0, 0, np.array([1]), np.zeros(1), ((0, version),), 'stop', '', 0.)
+def batch(*minibatches, parity=()):
+  """Batch around rows; of its one group nothing is trained."""
+  completion = records.Completion(0, 0, np.array([1]), np.zeros(1), ((0, 0),), 'stop', '', 0.)
   prompt = records.Prompt(0, records.Problem('', '', '', ''), np.array([1]))
   group = records.Group(prompt, (completion,), ())
-  return records.Batch((group,), minibatches, 1.0)
+  return records.Batch((group,), minibatches, 1.0, parity)
 
 
 @pytest.fixture(scope='session')

@@ -6,6 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from magistral_jax import records
+
 
 def on_cpu(tree):
   return jax.tree.map(np.array, jax.device_get(tree))
@@ -52,15 +54,41 @@ def test_a_bad_minibatch_does_not_hide_the_metrics_of_the_good_ones(toy):
   assert metrics['skipped'] == 1 and all(map(np.isfinite, metrics.values()))
 
 
-def test_gap_on_the_same_weights_is_reported_only_for_fresh_batches(toy):
-  trainer = toy.trainer(loss=dict(vocab_chunk=8))
+def compared(trainer, toy, *, off=0.0, version=None):
+  """Rows for parity that the trainer's own weights drew, with log-probabilities that are `off`."""
+  rows = toy.rows(number=2)
+  rows = dataclasses.replace(rows, sampler_logp=(trainer.score(rows) + off) * rows.mask)
+  version = trainer.version if version is None else version
+  return records.ParityRows(version, int(rows.mask.sum()), rows)
+
+
+@pytest.mark.parametrize('devices', [1, 2])
+def test_tokens_are_compared_under_the_weights_that_drew_them(toy, devices):
+  """Also after updates, on fewer rows than a microbatch has; tokens of forgotten weights are not.
+  """
+  trainer = toy.trainer(fsdp=devices, parity_versions=2, loss=dict(vocab_chunk=8))
   rows = toy.rows()
-  rows = dataclasses.replace(rows, sampler_logp=trainer.score(rows) * rows.mask)
-  metrics = trainer.train(toy.batch(rows, version=0))
-  assert metrics['logprob_gap_max'] < 1e-5
-  assert metrics['ratio'] == pytest.approx(1.0) and metrics['effective_sample_size'] == (
-      pytest.approx(1.0))
-  assert 'logprob_gap_max' not in trainer.train(toy.batch(rows, version=0))
+  train = lambda *parity: trainer.train(toy.batch(rows, parity=parity))
+  first, off = compared(trainer, toy), compared(trainer, toy, off=-0.25)
+  metrics = train(first)
+  assert metrics['parity_gap_max'] < 1e-5 and metrics['parity_version'] == 0
+  assert metrics['parity_tokens'] == first.tokens > 0
+  metrics = train(off)
+  assert metrics['parity_gap_mean'] == pytest.approx(0.25, rel=1e-4)
+  second = compared(trainer, toy)
+  assert train(first, second)['parity_version'] == 2
+  train(second)
+  metrics = train(first)
+  assert metrics['parity_tokens'] == 0 and 'parity_gap_max' not in metrics
+  # The weights have changed: under others the same tokens are further off.
+  wrong = dataclasses.replace(second, version=trainer.version)
+  assert train(wrong)['parity_gap_mean'] > 1e-3
+
+
+def test_without_kept_weights_nothing_is_compared(toy):
+  trainer = toy.trainer()
+  metrics = trainer.train(toy.batch(toy.rows(), parity=(compared(trainer, toy),)))
+  assert not [key for key in metrics if 'parity' in key]
 
 
 def test_loss_goes_down(toy):
@@ -70,10 +98,10 @@ def test_loss_goes_down(toy):
 
 
 def test_no_hidden_transfer_and_no_second_compilation(toy):
-  trainer = toy.trainer(fsdp=2, tensor=2, microbatch_rows=4)
-  batch = toy.batch(toy.rows(8), toy.rows(4))
+  trainer = toy.trainer(fsdp=2, tensor=2, microbatch_rows=4, parity_versions=2)
   with jax.transfer_guard('disallow'):
     for _ in range(3):
+      batch = toy.batch(toy.rows(8), toy.rows(4), parity=(compared(trainer, toy),))
       trainer.train(batch)
       trainer.supervised(toy.rows())
       trainer.score(toy.rows())
