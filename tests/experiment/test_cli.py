@@ -45,13 +45,6 @@ def test_a_dry_run_shows_what_the_command_line_changed():
     assert words in ended.stdout, words
 
 
-@pytest.mark.parametrize('name', ['train', 'evaluate', 'plan'])
-def test_the_help_of_a_command_names_the_config(name):
-  shown = command(name, '--help').stdout
-  assert '--config: The experiment, such as configs/quickstart.py' in shown
-  assert '--config.KEY=VALUE' in shown
-
-
 @pytest.mark.parametrize('arguments, words', [
     ([], '--config is missing: name an experiment, such as --config=configs/quickstart.py.'),
     (['--config='], '--config is missing'),
