@@ -11,6 +11,8 @@ COMMANDS = {
     'plan': ('cluster', 'does a config fit its TPU pod, and how fast can it be; needs no TPU'),
     'simulate': ('cluster', 'speed, idle shares and staleness of the loop on so many machines'),
     'data.builders.stories': ('data', 'a JSONL of generated word problems with solutions'),
+    'data.builders.programs': ('data', 'generated programming problems, and a tokenizer for them'),
+    'data.builders.multilingual': ('data', 'both kinds in three languages, likewise'),
     'data.builders.problems': ('data', 'a prepared TFDS data set out of a JSONL of problems'),
     'analysis.versions': ('cluster', "versions per completion with the paper's numbers"),
     'planning.table': ('cluster', 'the plans of several configs as one table'),
@@ -20,7 +22,7 @@ COMMANDS = {
 
 def listing() -> str:
   """The commands, a line each, with the page that explains it."""
-  lines = [f'  {name:22}  {what:70}  docs/{page}.md' for name, (page, what) in COMMANDS.items()]
+  lines = [f'  {name:26}  {what:70}  docs/{page}.md' for name, (page, what) in COMMANDS.items()]
   return '\n'.join([
       'Asynchronous reinforcement learning of reasoning models in JAX.', '',
       'Run a command with `python -m magistral_jax.COMMAND`; each takes --help.', '', *lines, '',
