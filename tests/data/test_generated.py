@@ -1,4 +1,4 @@
-"""Generated programs and tales: right where they say so, wrong where they slip, in the languages."""
+"""Generated programs and tales are right where they say so, and wrong where they slip."""
 import re
 import subprocess
 import sys
@@ -120,7 +120,7 @@ def test_the_lines_are_what_the_jsonl_source_reads(kind, write):
 def test_a_folder_has_its_files_and_a_tokenizer_that_encodes_any_text(tmp_path):
   folder.write(tmp_path, lambda: {kind: make(50, **RIGHT) for kind, make in MAKERS.items()})
   tokenizer = load_tokenizer(kind='huggingface', path=str(tmp_path))
-  for kind, make in MAKERS.items():
+  for kind in MAKERS:
     lines = jsonl.read_files(str(tmp_path / f'{kind}.jsonl'))
     assert len(lines) == 50
     for line in lines:
