@@ -50,9 +50,12 @@ def train(c, workdir: Path, parts: checks.Parts) -> None:
   """Runs a config in a workdir that no other run uses."""
   keep_compiled(workdir)
   health = Health(c.runtime.deadline_s)
-  stop_on_signals(health)
-  with Display(c.total_steps, True) as display, make_runtime(c, parts, workdir) as runtime:
-    stop_on_signals(health)     # Once more: ray.init puts a handler of its own in place of ours.
+  display = Display(c.total_steps, True)
+  stop_on_signals(health, display.ending)
+  # The panel is opened last: what cannot run says so on a terminal that holds nothing else.
+  with make_runtime(c, parts, workdir) as runtime, display:
+    # Once more: ray.init puts a handler of its own in place of ours.
+    stop_on_signals(health, display.ending)
     run = Run(c, workdir, parts, runtime, runtime.verifier(), health, display)
     try:
       run.train()

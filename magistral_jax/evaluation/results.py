@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from rich.table import Table
@@ -13,12 +14,26 @@ from magistral_jax.metrics import JsonlWriter, rollout_line
 _OF_TRAINING = ('fate', 'step', 'advantage')
 
 
+def with_error(mean: float, standard_error: float | None, digits: int = 3) -> str:
+  """'0.250 ± 0.040', or the mean alone where too few problems were measured to know an error."""
+  shown = f'{mean:.{digits}f}'
+  known = standard_error is not None and math.isfinite(standard_error)
+  return f'{shown} ± {standard_error:.{digits}f}' if known else shown
+
+
+def sentence(result: Result) -> str:
+  """The figures of an evaluation in one line."""
+  statuses = ', '.join(f'{count} {status}' for status, count in result.statuses.items())
+  return (f'{with_error(result.accuracy, result.accuracy_se)} on {result.problems} problems x '
+          f'{result.samples} of {result.mean_tokens:.0f} tokens; {statuses}.')
+
+
 def table(result: Result) -> Table:
   """Table of the figures of an evaluation."""
   found = Table(title=f'{result.problems} problems, {result.samples} samples each')
   found.add_column('measure')
   found.add_column('value', justify='right')
-  found.add_row('pass@1', f'{result.accuracy:.4f} ± {result.accuracy_se:.4f}')
+  found.add_row('pass@1', with_error(result.accuracy, result.accuracy_se, 4))
   for k in list(result.pass_at)[1:]:
     found.add_row(f'pass@{k}', f'{result.pass_at[k]:.4f}')
     found.add_row(f'maj@{k}', f'{result.maj_at[k]:.4f}')

@@ -11,6 +11,6 @@
   cold_start.py   supervised learning on reasoning traces before the loop
   evaluations.py  held-out problems through the run's own samplers and verifier
   measurements.py when evaluations are due, and to which checkpoint their scores go
-  display.py      progress in the terminal; role_table.py: its table of roles
-  report.py       what a finished run leaves behind
+  display.py      progress in a terminal (redraw.py, panel.py, role_table.py) or a log file
+  report.py       what a finished run leaves behind; curves.py: its image
 """

@@ -1,37 +1,29 @@
 """Progress in the terminal: what the run has reached and what every role does or waits for.
 
-On a terminal one panel is redrawn in place; elsewhere (a log file, CI) each step is one line.
-Nothing of it is kept: the numbers that last are in metrics.jsonl.
-
-    +- reinforcement learning -----------------------------------+
-    | =======>--------------------   37/120    1:12 gone, 2:41 left |
-    | reward       0.742  ..::--==++**##                          |
-    | staleness    1.3 updates, at most 3                         |
-    | trainer    waiting for a batch (3 of 16 groups)   3  37  0s |
-    +------------------------------------------------------------+
+On a terminal one panel (panel.py) is redrawn in place, and what is to stay is printed above it.
+Elsewhere, in a log file, progress is plain lines. Nothing of it is kept: the numbers that last are
+in metrics.jsonl.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.panel import Panel
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console, RenderableType
 
-from magistral_jax.orchestration import role_table
+from magistral_jax.orchestration import panel, role_table
+from magistral_jax.orchestration.redraw import Redraw
 from magistral_jax.orchestration.roles import RoleStatus
 
-BLOCKS = '▁▂▃▄▅▆▇█'
-ASCII_BLOCKS = '_.-=+*%#'
-PANEL_WIDTH = 100
-SPARKLINE_WIDTH = 40
+REFRESH_PER_S = 4
+# A phase of short steps writes a line of a log no more often than this.
+LOG_EVERY_S = 15.0
+# Figures that outlast a phase.
+_OF_THE_RUN = ('eval/accuracy', 'eval/version')
 
 
 class Display:
@@ -45,7 +37,7 @@ class Display:
     total_steps: steps of the first phase.
     enabled: False shows nothing at all.
     console: where it is shown; standard output by default.
-    clock: seconds, for the time gone and left.
+    clock: seconds, for the time elapsed and left.
   """
 
   def __init__(self, total_steps: int, enabled: bool, *, console: Console | None = None,
@@ -55,28 +47,33 @@ class Display:
     self._shown: dict[str, Any] = {}
     self._roles: Callable[[], Mapping[str, RoleStatus]] = dict
     self._rewards: list[float] = []
-    self._live: Live | None = None
+    self._redraw: Redraw | None = None
+    self._ending = ''
     self._lock = threading.Lock()
     self.phase('training', total_steps)
 
   def __enter__(self) -> Display:
-    if self._enabled and self._console.is_terminal:
-      self._live = Live(
-          get_renderable=self._render, console=self._console, refresh_per_second=4)
-      self._live.start()
+    if self._enabled and self._console.is_terminal and not self._console.is_dumb_terminal:
+      self._redraw = Redraw(self._console, self._render, REFRESH_PER_S)
+      self._redraw.__enter__()
     return self
 
   def __exit__(self, *unused) -> None:
-    if self._live is not None:
-      self._live.stop()
-      self._live = None
+    redraw, self._redraw = self._redraw, None
+    if redraw is not None:
+      redraw.__exit__()
 
-  def phase(self, name: str, total_steps: int) -> None:
-    """Starts counting anew; the numbers of the phase before leave the panel."""
+  def phase(self, name: str, total_steps: int, *, log_every_s: float = 0.0) -> None:
+    """Starts counting anew; the numbers of the phase before leave the panel.
+
+    Args:
+      log_every_s: seconds between two lines of a log; 0: a line for every step.
+    """
     with self._lock:
-      self._phase, self._total_steps = name, total_steps
-      self._started, self._first_step = self._clock(), None
-      self._shown = {key: self._shown[key] for key in ('evaluated',) if key in self._shown}
+      self._phase, self._total_steps, self._log_every_s = name, total_steps, log_every_s
+      self._started = self._logged = self._clock()
+      self._first_step: int | None = None
+      self._shown = {key: self._shown[key] for key in _OF_THE_RUN if key in self._shown}
 
   def watch(self, roles: Callable[[], Mapping[str, RoleStatus]]) -> None:
     """Shows the status of every role, asked for whenever the display is drawn.
@@ -86,122 +83,63 @@ class Display:
     with self._lock:
       self._roles = roles
 
-  def update(self, metrics: Mapping[str, Any]) -> None:
-    """Takes in any of the numbers named in metrics.py, `step`, and `progress` ({of what: words}).
+  def update(self, figures: Mapping[str, Any]) -> None:
+    """Takes in `step` and any of the figures of a line of metrics.jsonl.
 
-    A number, or a progress, that is not given keeps its last value.
+    A figure that is not given keeps its last value.
     """
     with self._lock:
-      before, self._shown = self._shown, merge(self._shown, metrics)
+      before, self._shown = self._shown.get('step'), {**self._shown, **figures}
       step = self._shown.get('step')
-      if step is None or step == before.get('step'):
+      if step is None or step == before:
         return
       if self._first_step is None:
         # A resumed run starts late: its speed is counted from here, not from step 0.
         self._first_step = max(step - 1, 0)
-      if metrics.get('reward') is not None:
-        self._rewards.append(float(metrics['reward']))
-      if self._enabled and self._live is None:
-        tail = [f'{what} {words}' for what, words in self._shown['progress'].items()]
-        tail += filter(None, [role_table.sentence(self._roles())])
-        self._print(plain_line(self._phase, self._total_steps, metrics, tail))
+      if figures.get('reward') is not None:
+        self._rewards.append(float(figures['reward']))
+      now = self._clock()
+      if self._enabled and self._redraw is None and now - self._logged >= self._log_every_s:
+        self._logged = now
+        self.note(plain_line(self._phase, self._total_steps, figures, self._roles()))
 
   def note(self, sentence: str) -> None:
-    """Prints a sentence that stays: above the panel, or between the lines of a log."""
+    """Prints a sentence that stays: above the panel, or as a line of a log."""
+    # A line of a log is one sentence; a terminal breaks it between words.
+    self._print(sentence.replace('\n', ' '), markup=False, highlight=False,
+                soft_wrap=not self._console.is_terminal)
+
+  def show(self, *parts: RenderableType) -> None:
+    """Prints tables and panels that stay, one below the other."""
+    self._print(*parts, sep='\n')
+
+  def _print(self, *parts: RenderableType, **how) -> None:
     if self._enabled:
-      self._print(sentence)
+      (self._redraw or self._console).print(*parts, **how)
 
-  def _print(self, sentence: str) -> None:
-    self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+  def ending(self, sentence: str) -> None:
+    """Says at once that the run was asked to stop; a signal handler may call it.
 
-  def _render(self) -> Panel:
-    shown, ascii_only = self._shown, self._console.options.ascii_only
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style='dim', no_wrap=True, min_width=11)
-    table.add_column(no_wrap=True, overflow='ellipsis', ratio=1)
-    for name, text in metric_rows(shown, self._rewards, ASCII_BLOCKS if ascii_only else BLOCKS):
-      table.add_row(name, text)
-    progress = shown.get('progress') or {}
-    if progress:
-      table.add_row('', '')
-    for what, words in progress.items():
-      table.add_row(what, Text(words, 'green'))
-    roles = self._roles()
-    parts = [self._progress(), Text(), table] + ([Text(), role_table.table(roles)] if roles else [])
-    return Panel(
-        Group(*parts), title=f'[bold]{self._phase}[/]',
-        title_align='left', border_style='cyan', padding=(1, 2),
-        width=min(PANEL_WIDTH, self._console.width))
+    It takes no lock and does not use the console, which the interrupted thread may hold.
+    """
+    self._ending = sentence
+    if self._enabled and self._redraw is None:
+      os.write(2, f'{sentence}\n'.encode())
 
-  def _progress(self) -> Table:
-    step, total = self._shown.get('step', 0), self._total_steps
-    gone = self._clock() - self._started
-    done = step - (self._first_step or 0)
-    left = f', {minutes(gone / done * (total - step))} left' if done > 0 and step < total else ''
-    line = Table.grid(expand=True, padding=(0, 2))
-    line.add_column(ratio=1)
-    line.add_column(no_wrap=True)
-    line.add_column(no_wrap=True, style='dim', justify='right')
-    line.add_row(
-        ProgressBar(
-            total=max(total, 1), completed=step, complete_style='cyan', finished_style='green'),
-        f'{step}/{total}',
-        f'{minutes(gone)} gone{left}')
-    return line
-
-
-def merge(shown: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
-  """What to show after `metrics` came in; an evaluation is remembered with its step."""
-  merged = {**shown, **metrics,
-            'progress': {**shown.get('progress', {}), **metrics.get('progress', {})}}
-  if metrics.get('eval/accuracy') is not None:
-    merged['evaluated'] = (metrics['eval/accuracy'], merged.get('step', 0))
-  return merged
-
-
-def metric_rows(
-    shown: Mapping[str, Any], rewards: Sequence[float], blocks: str) -> list[tuple[str, Text]]:
-  """(name, value) of each row of the panel for which there is something to show."""
-  rows = []
-  row = lambda name, *parts: rows.append((name, Text.assemble(*parts)))
-  get = shown.get
-  if get('reward') is not None:
-    row('reward', (f'{get("reward"):.3f}  ', 'bold'),
-        (sparkline(rewards, SPARKLINE_WIDTH, blocks), 'cyan'))
-  evaluated = ''
-  if (last := get('evaluated')) is not None:
-    value, step = last
-    evaluated = f'held out {value:.3f} at step {step}'
-  if get('accuracy') is not None:
-    row('accuracy', (f'{get("accuracy"):.3f}  ', 'bold'), evaluated)
-  elif evaluated:
-    row('accuracy', evaluated)
-  if get('loss') is not None:
-    row('loss', f'{get("loss"):.4f}')
-  if get('completion_tokens_mean') is not None:
-    spread = ''
-    if get('completion_tokens_p10') is not None:
-      spread = (f' (10th percentile {get("completion_tokens_p10"):.0f}, '
-                f'90th {get("completion_tokens_p90"):.0f})')
-    row('length', f'{get("completion_tokens_mean"):.0f} tokens{spread}')
-  speeds = [
-      f'{get(f"{what}_tokens_per_s"):,.0f} tokens/s {what}' for what in ('sampled', 'trained')
-      if get(f'{what}_tokens_per_s') is not None]
-  if speeds:
-    row('speed', ', '.join(speeds))
-  if get('staleness_mean') is not None:
-    worst = '' if get('staleness_max') is None else f', at most {get("staleness_max"):.0f}'
-    expected = get('staleness_expected')
-    expected = '' if expected is None else f', {expected:.1f} by what is in flight'
-    row('staleness', f'{get("staleness_mean"):.1f} updates{worst}{expected}')
-  if get('slots_idle') is not None:
-    discarded = get('tokens_discarded') or 0.0
-    row('waste', f'{get("slots_idle"):.0%} of slots idle, {discarded:.0%} of tokens discarded')
-  return rows
+  def _render(self) -> RenderableType:
+    shown, elapsed = self._shown, self._clock() - self._started
+    step = shown.get('step', 0)
+    done, to_do = step - (self._first_step or 0), self._total_steps - step
+    view = panel.View(
+        phase=self._phase, step=step, total_steps=self._total_steps, elapsed_s=elapsed,
+        left_s=elapsed / done * to_do if done > 0 and to_do > 0 else None, figures=shown,
+        rewards=self._rewards, roles=self._roles(), ending=self._ending)
+    return panel.render(view, width=self._console.width, height=self._console.height,
+                        ascii_only=self._console.options.ascii_only)
 
 
 def plain_line(phase: str, total_steps: int, shown: Mapping[str, Any],
-               tail: Sequence[str] = ()) -> str:
+               roles: Mapping[str, RoleStatus]) -> str:
   """One step as one line of text, for where no panel can be redrawn."""
   formats = (
       ('loss', 'loss {:.4f}'), ('reward', 'reward {:.3f}'), ('accuracy', 'accuracy {:.3f}'),
@@ -210,29 +148,5 @@ def plain_line(phase: str, total_steps: int, shown: Mapping[str, Any],
   width = len(str(total_steps))
   parts = [f'{phase}  step {shown["step"]:>{width}}/{total_steps}']
   parts += [form.format(shown[key]) for key, form in formats if shown.get(key) is not None]
-  return '  '.join(parts) + (f'  | {"; ".join(tail)}' if tail else '')
-
-
-def sparkline(values: Sequence[float], width: int, blocks: str) -> str:
-  """The course of `values` in at most `width` characters, lowest to highest block.
-
-  More values than characters are averaged in equal stretches, so the whole run stays in view.
-  """
-  if not values:
-    return ''
-  count = min(width, len(values))
-  edges = [i * len(values) // count for i in range(count + 1)]
-  means = [
-      sum(values[a:b]) / (b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-  low, span = min(means), max(means) - min(means)
-  if span == 0.0:
-    return blocks[0] * count
-  return ''.join(blocks[round((mean - low) / span * (len(blocks) - 1))] for mean in means)
-
-
-def minutes(seconds: float) -> str:
-  """Seconds as 1:05, or 2:01:05 beyond an hour."""
-  whole = int(seconds)
-  hours, rest = divmod(whole, 3600)
-  start = f'{hours}:{rest // 60:02d}' if hours else f'{rest // 60}'
-  return f'{start}:{rest % 60:02d}'
+  doing = role_table.sentence(roles)
+  return '  '.join(parts) + (f'  | {doing}' if doing else '')

@@ -9,8 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from absl import logging
-
 from magistral_jax.orchestration.roles import RoleStatus
 
 
@@ -134,14 +132,18 @@ class Health:
     return f'{roles}.'
 
 
-def stop_on_signals(health: Health) -> None:
-  """Makes the first SIGINT or SIGTERM ask the run to save and end, the second end it at once."""
+def stop_on_signals(health: Health, say: Callable[[str], None]) -> None:
+  """Makes the first SIGINT or SIGTERM ask the run to save and end, the second end it at once.
+
+  Args:
+    say: tells that the first one came; it is called from the signal handler (`Display.ending`).
+  """
   def stop(number, frame):
     del frame
     if health.stopping.is_set():
       signal.signal(number, signal.SIG_DFL)
       raise KeyboardInterrupt
-    logging.warning('Ending after this step; once more to end at once.')
     health.stopping.set()
+    say('Saving and ending after this step; Ctrl-C once more ends at once.')
   signal.signal(signal.SIGINT, stop)
   signal.signal(signal.SIGTERM, stop)

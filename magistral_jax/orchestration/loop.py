@@ -332,7 +332,7 @@ class Loop:
       groups: those of the batch that the trainer was working on.
     """
     began = time.monotonic()
-    self.health.busy('trainer', 'starting again from the newest checkpoint')
+    self.health.busy('trainer', 'restarting from the newest checkpoint')
     if self.settings.discard_in_flight:
       self._drop_all()
     else:

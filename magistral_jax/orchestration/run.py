@@ -16,11 +16,12 @@ import jax
 
 from magistral_jax.batching.admission import Pace
 from magistral_jax.batching.role import Batcher
+from magistral_jax.evaluation import results
 from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, checks, cli, values
 from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment, write_experiment
 from magistral_jax.orchestration import cold_start, evaluations, lockstep, report, threads
-from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration.display import LOG_EVERY_S, Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
@@ -228,7 +229,7 @@ class Run:
 
   def _cold_start(self, trainer: Trainer, saved: Checkpoints) -> None:
     c = self.c.cold_start
-    self.display.phase('cold start', c.steps)
+    self.display.phase('cold start', c.steps, log_every_s=LOG_EVERY_S)
     examples = self.examples
     assert examples is not None        # Checked with the problems.
     self.display.note(f'Cold start: {len(examples)} examples of a row or less.')
@@ -263,20 +264,18 @@ class Run:
       None if asked to stop before it was there.
     """
     prompts, sampling = self.evaluation_prompts, self.evaluation_sampling
-    self.display.phase(f'evaluation: {stage}', len(prompts) * sampling.samples)
+    self.display.phase(f'evaluation: {stage}', len(prompts) * sampling.samples,
+                       log_every_s=LOG_EVERY_S)    # Its steps are completions.
     held = evaluations.hold(
         prompts, sampling, self.samplers, self.verifier, deadline_s=self.health.deadline_s,
         check=self.runtime.check_trainer, stopping=self.health.stopping.is_set,
-        progress=lambda done, total: self.display.update(
-            dict(progress={'evaluation': f'{done} of {total} completions scored'})))
+        progress=lambda done, total: self.display.update(dict(step=done)))
     if held is None:
       return None
     result, evaluation = held
     self.journal.note(**{f'accuracy_{stage}': result.accuracy,
                          f'accuracy_{stage}_se': result.accuracy_se})
-    self.display.note(f'Held-out accuracy ({stage}): {result.accuracy:.3f} ± '
-                      f'{result.accuracy_se:.3f}, {result.problems} problems x {result.samples}, '
-                      f'{result.mean_tokens:.0f} tokens. {result.statuses}')
+    self.display.note(f'Held-out accuracy ({stage}): {results.sentence(result)}')
     pairs = list(evaluation.answers.values())
     problems = {p.ordinal: p.problem.text for p in prompts}
     shown = random.Random(0).sample(pairs, min(SAMPLES, len(pairs)))
@@ -331,7 +330,7 @@ class Run:
     else:
       self.display.note('No accuracy was measured: evaluation.problems is 0.')
     self.journal.note(failed_saves=self.checkpoints.failed_saves)
-    report.finish(self.workdir, self.journal.summary(), self.samples)
+    report.finish(self.workdir, self.journal.summary(), self.samples, self.display.show)
     return True
 
 

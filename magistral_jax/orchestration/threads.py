@@ -122,8 +122,8 @@ def _sampling(loop: Loop, ended: threading.Event, index: int) -> None:
         loop.health.busy(role, f'decoding {sampler.open} sequences')
         loop.sample(sampler)
       else:
-        loop.health.waiting(role, 'the verifiers: as many completions wait as may be'
-                            if loop.verifier.full else sampler.waits_for)
+        loop.health.waiting(role, 'the verifiers to catch up' if loop.verifier.full
+                            else sampler.waits_for)
         time.sleep(max(POLL_S, len(loop.samplers) / POLLS_PER_S))
 
 

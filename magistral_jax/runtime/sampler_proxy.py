@@ -103,8 +103,7 @@ class RemoteSampler:
   def waits_for(self) -> str:
     if not self._handle.where:
       return 'its process to start'
-    return ('the trainer: as many groups are open as may be' if self._serving
-            else 'its first weights')
+    return 'the trainer to catch up' if self._serving else 'its first weights'
 
   def offer(self, snapshot: Staged) -> None:
     with self._lock:

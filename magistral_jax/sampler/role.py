@@ -74,7 +74,7 @@ class EngineSampler:
   @property
   def waits_for(self) -> str:
     """What it waits for while nothing is open, for people."""
-    return 'the trainer: as many groups are open as may be'
+    return 'the trainer to catch up'
 
   def offer(self, snapshot: WeightSnapshot) -> None:
     """Makes newer weights available; the next dispatch takes them, unless others are pinned."""

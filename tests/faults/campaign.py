@@ -162,16 +162,15 @@ class Watched(Display):
     self.reached = 0
     super().__init__(total_steps, False)
 
-  def phase(self, name: str, total_steps: int) -> None:
-    super().phase(name, total_steps)
+  def phase(self, name: str, total_steps: int, **how) -> None:
+    super().phase(name, total_steps, **how)
     self._best = 0
     self.phases.append(name)
 
-  def update(self, metrics) -> None:
-    super().update(metrics)
+  def update(self, figures) -> None:
+    super().update(figures)
     # Of an evaluation, the number of answers. Steps that are made again after a loss do not count.
-    answers = metrics.get('progress', {}).get('evaluation', '0').split()[0]
-    done = metrics.get('step') or int(answers)
+    done = figures.get('step') or 0
     if done > self._best:
       self._best, self.reached = done, self.reached + 1
 

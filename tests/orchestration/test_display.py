@@ -1,16 +1,21 @@
 """The display: what stands in the panel, in the lines of a log, and in neither."""
 import io
+import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from magistral_jax.orchestration import display, role_table
+from magistral_jax.orchestration import display, panel, role_table
 from magistral_jax.orchestration.roles import RoleStatus
 
 STEP = dict(
     reward=0.5, accuracy=0.45, completion_tokens_mean=41.3, completion_tokens_p10=22.0,
     completion_tokens_p90=68.0, sampled_tokens_per_s=3412.0, trained_tokens_per_s=2120.0,
     staleness_mean=1.3, staleness_max=3)
+FIGURES = STEP | {'reward': 0.625, 'loss': -0.0018, 'staleness_expected': 2.0, 'slots_idle': 0.12,
+                  'tokens_discarded': 0.0, 'eval/accuracy': 0.31, 'eval/version': 100,
+                  'sampled_tokens_per_s': 1234567.0, 'trained_tokens_per_s': 1234567.0}
 
 
 def make(terminal, enabled=True, total_steps=4, width=100):
@@ -22,35 +27,109 @@ def make(terminal, enabled=True, total_steps=4, width=100):
       total_steps, enabled, console=console, clock=lambda: next(now)), out
 
 
+def rendered(view, width=80, height=24):
+  """The lines of the panel on a terminal of that size."""
+  console = Console(file=io.StringIO(), width=width, color_system=None)
+  console.print(panel.render(view, width=width, height=height))
+  return console.file.getvalue().splitlines()
+
+
+def view(**changed):
+  return panel.View(**dict(
+      phase='reinforcement learning', step=2, total_steps=120, elapsed_s=10.0, left_s=590.0,
+      figures=FIGURES, rewards=[0.5, 0.625], roles=roles()) | changed)
+
+
 def test_a_terminal_shows_every_number_and_every_wait():
   shown, out = make(terminal=True)
   with shown:
     shown.phase('reinforcement learning', 120)
-    shown.update({'step': 1, 'eval/accuracy': 0.31} | STEP)
+    shown.update({'step': 1, 'eval/accuracy': 0.31, 'eval/version': 1} | STEP)
     shown.update(dict(step=2, **STEP | dict(reward=0.625)))
-    shown.update(dict(progress={'sampler': 'decoding (8 of 8 slots)'}))
-    shown.update(dict(progress={'trainer': 'waiting for batch (3 of 16 groups)'}))
+    shown.watch(roles)
   text = out.getvalue()
   for words in (
-      'reinforcement learning', '2/120', '0.625  ▁█', '0.450', 'held out 0.310 at step 1',
-      '41 tokens (10th percentile 22, 90th 68)', '3,412 tokens/s sampled', '2,120 tokens/s trained',
-      '1.3 updates, at most 3', 'decoding (8 of 8 slots)', 'waiting for batch (3 of 16 groups)'):
+      'reinforcement learning', '2/120', '0.625  ▁█', '0.450', 'held out 0.310 at version 1',
+      '41 tokens (10th percentile 22, 90th 68)', '3,412 tokens/s sampled, 2,120 tokens/s trained',
+      '1.3 updates, at most 3', 'decoding 128 sequences', 'waiting for its first weights'):
     assert words in text, words
+
+
+@pytest.mark.parametrize('width', [80, 100, 200])
+@pytest.mark.parametrize('height', [16, 24, 50])
+@pytest.mark.parametrize('count', [3, 12, 300])
+def test_the_panel_fits_and_cuts_nothing(width, height, count):
+  many = {f'sampler-{i}': RoleStatus(f'waiting for a batch ({i} of 128 groups)', f'10.0.0.{i}',
+                                     i / 10, i, 40, waiting=True) for i in range(count)}
+  lines = rendered(view(roles=many, ending='Ending.'), width, height)
+  assert len(lines) < height and {len(line) for line in lines} == {min(width, 120)}
+  assert '…' not in ''.join(lines) and 'Ending.' in ''.join(lines)
+  for words in ('2/120', '0.625', 'trained', 'discarded'):
+    assert words in ''.join(lines), words
+  assert any('of 128 groups)' in line for line in lines) or height == 16
+
+
+def test_every_sentence_that_a_role_may_say_fits_into_eighty_columns():
+  root = Path(display.__file__).parent.parent
+  said = [text for path in root.rglob('*.py') for text in re.findall(
+      r"(?:busy|waiting)\(\s*[^()]*?, f?'([^']*)'", path.read_text())]
+  said += ['waiting for the trainer to catch up', 'waiting for a batch (128 of 128 groups)']
+  assert len(said) > 10
+  for words in said:
+    words = re.sub(r'\{[^{}]*\}', '1024', words)
+    lines = rendered(view(roles=roles(trainer=RoleStatus(words, waiting=True))))
+    assert any(words in line for line in lines), words
+
+
+def test_columns_stay_where_they_are_while_their_contents_change():
+  starts = set()
+  for step, words, count in ((0, 'decoding', 1), (9, 'waiting for the trainer to catch up', 4096),
+                             (120, 'x', None)):
+    changing = {f'sampler-{i}': RoleStatus(words, 'machine', count and count / 7, count, count)
+                for i in range(3)}
+    text = rendered(view(step=step, roles=changing, left_s=None if not step else 5.0 * count
+                         if count else None))
+    header, = (line for line in text if 'queue' in line)
+    starts.add((header.index('queue'), header.index('version'), text[1].index('/120')))
+  assert len(starts) == 1
 
 
 def test_elsewhere_each_step_is_one_line():
   shown, out = make(terminal=False)
   with shown:
-    shown.update(dict(progress={'trainer': 'waiting for batch (0 of 2 groups)'}))
+    shown.watch(lambda: {'trainer': RoleStatus('waiting for a batch')})
     shown.update(dict(step=1, **STEP))
-    shown.update(dict(progress={'trainer': 'stepping'}))
-    shown.note('saved [checkpoint] 1')
+    shown.update(dict(accuracy=0.5))
+    shown.note('saved [checkpoint]\n1')
+    shown.watch(dict)
     shown.update(dict(step=2, loss=0.25))
   assert out.getvalue().splitlines() == [
       'training  step 1/4  reward 0.500  accuracy 0.450  length 41  staleness 1.3  3,412 tokens/s'
-      '  | trainer waiting for batch (0 of 2 groups)',
+      '  | trainer waiting for a batch',
       'saved [checkpoint] 1',
-      'training  step 2/4  loss 0.2500  | trainer stepping']
+      'training  step 2/4  loss 0.2500']
+
+
+def test_a_phase_of_many_short_steps_writes_few_lines():
+  now = [0.0]
+  out = io.StringIO()
+  shown = display.Display(400, True, console=Console(file=out, width=100), clock=lambda: now[0])
+  shown.phase('cold start', 400, log_every_s=15.0)
+  for step in range(1, 401):
+    now[0] += 0.125
+    shown.update(dict(step=step, loss=1.0))
+  assert [line.split()[3] for line in out.getvalue().splitlines()] == [
+      '120/400', '240/400', '360/400']
+
+
+def test_a_request_to_stop_is_seen_at_once(capfd):
+  shown, out = make(terminal=False)
+  shown.ending('Ending after this step.')
+  assert capfd.readouterr().err == 'Ending after this step.\n'
+  shown, out = make(terminal=True)
+  with shown:
+    shown.ending('Ending after this step.')
+  assert 'Ending after this step.' in out.getvalue() and capfd.readouterr().err == ''
 
 
 @pytest.mark.parametrize('terminal', [True, False])
@@ -80,14 +159,7 @@ def test_time_left_counts_only_the_steps_of_this_process():
   now[0] = 10.0
   shown.update(dict(step=61))
   console.print(shown._render())
-  assert '0:10 gone, 6:30 left' in console.file.getvalue()
-
-
-def test_a_narrow_terminal_still_holds_the_panel():
-  shown, out = make(terminal=True, width=44)
-  with shown:
-    shown.update(dict(step=1, progress={'trainer': 'waiting for batch (3 of 16 groups)'}, **STEP))
-  assert max(len(line) for line in out.getvalue().splitlines()) <= 60  # Control codes included.
+  assert '0:10 elapsed, 6:30 left' in console.file.getvalue()
 
 
 @pytest.mark.parametrize('values, expected', [
@@ -98,13 +170,13 @@ def test_a_narrow_terminal_still_holds_the_panel():
     ([0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0], '0369'),
 ])
 def test_sparkline(values, expected):
-  assert display.sparkline(values, 4, '0123456789') == expected
+  assert panel.sparkline(values, 4, '0123456789') == expected
 
 
 @pytest.mark.parametrize('seconds, expected', [
     (0, '0:00'), (65.9, '1:05'), (3599, '59:59'), (7265, '2:01:05')])
 def test_minutes(seconds, expected):
-  assert display.minutes(seconds) == expected
+  assert panel.minutes(seconds) == expected
 
 
 def roles(**changed):
@@ -119,7 +191,7 @@ def roles(**changed):
 
 def test_the_table_of_roles_says_where_what_when_how_much_and_which_version():
   console = Console(file=io.StringIO(), width=110, color_system=None)
-  console.print(role_table.table(roles()))
+  console.print(role_table.table(roles(), width=110))
   rows = [' '.join(line.split()) for line in console.file.getvalue().splitlines()]
   assert rows == [
       'queue version heard where',
@@ -150,7 +222,7 @@ def test_of_hundreds_of_roles_the_one_silent_longest_stands_for_those_alike():
           for i in range(500)}
   many['sampler-7'] = RoleStatus('waiting for the trainer', 'n', 0.5, 0, 40, waiting=True)
   console = Console(file=io.StringIO(), width=110, color_system=None)
-  console.print(role_table.table(roles(**many)))
+  console.print(role_table.table(roles(**many), width=110))
   rows = [line.split('  ')[0] for line in console.file.getvalue().splitlines()]
   assert rows[1:] == ['499 samplers, sampler-499', 'sampler-7', 'trainer-0', 'verifier-0']
 
@@ -158,5 +230,6 @@ def test_of_hundreds_of_roles_the_one_silent_longest_stands_for_those_alike():
 @pytest.mark.parametrize('waiting, color', [(True, 33), (False, 32)])
 def test_a_role_that_waits_is_yellow_and_one_that_works_is_green(waiting, color):
   console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system='standard')
-  console.print(role_table.table({'trainer': RoleStatus('what it does', waiting=waiting)}))
+  console.print(role_table.table({'trainer': RoleStatus('what it does', waiting=waiting)},
+                                 width=60))
   assert f'\x1b[{color}mwhat it does' in console.file.getvalue()

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from magistral_jax import metrics
-from magistral_jax.orchestration import report
+from magistral_jax.orchestration import curves, report
+from magistral_jax.orchestration.display import Display
 
 SUMMARY = dict(
     accuracy_start=0.0, accuracy_start_se=0.0, accuracy_cold_start=0.25,
@@ -17,8 +18,8 @@ PNG = b'\x89PNG\r\n\x1a\n'
 
 def finish(workdir, summary, samples=()):
   out = io.StringIO()
-  report.finish(
-      workdir, summary, samples, console=Console(file=out, width=100, color_system=None))
+  console = Console(file=out, width=100, color_system=None)
+  report.finish(workdir, summary, samples, Display(1, True, console=console).show)
   return out.getvalue()
 
 
@@ -47,7 +48,23 @@ def test_a_run_that_ended_before_its_first_update_still_has_a_report(tmp_path):
   text = finish(tmp_path / 'new', {})
   assert (tmp_path / 'new' / 'reward.png').read_bytes().startswith(PNG)
   assert json.loads((tmp_path / 'new' / 'summary.json').read_text())['steps'] is None
-  assert 'Held-out accuracy' in text
+  assert 'Held-out accuracy' not in text and '0 updates' in text
+
+
+@pytest.mark.parametrize('figures, sentence', [
+    (dict(steps=110, wall_s=245.0, reward_first=0.4, reward_last=1.02),
+     '110 updates in 4:05; mean reward 0.400 in the first 5, 1.020 in the last 5.'),
+    (dict(steps=2, wall_s=3700.0, reward_first=0.5, reward_last=0.5),
+     '2 updates in 1:01:40; mean reward 0.500.'),
+    (dict(), '0 updates.'),
+])
+def test_a_report_says_how_long_it_took_and_how_the_reward_went(tmp_path, figures, sentence):
+  assert sentence in finish(tmp_path, figures).splitlines()
+
+
+def test_one_problem_has_no_standard_error(tmp_path):
+  text = finish(tmp_path, dict(accuracy_final=0.5, accuracy_final_se=float('nan')))
+  assert '0.500' in text and 'nan' not in text and '±' not in text
 
 
 def test_a_summary_is_strict_json(tmp_path):
@@ -61,7 +78,7 @@ def test_a_summary_is_strict_json(tmp_path):
 def test_evaluations_come_from_the_lines_and_both_ends_of_the_summary():
   lines = [
       dict(step=1), dict(step=2, **{'eval/accuracy': 0.5, 'eval/accuracy_se': 0.1}), dict(step=3)]
-  step, accuracy, error = report._evaluations(lines, SUMMARY)
+  step, accuracy, error = curves._evaluations(lines, SUMMARY)
   np.testing.assert_array_equal(step, [0, 2, 3])
   np.testing.assert_array_equal(accuracy, [0.25, 0.5, 0.95])
   np.testing.assert_array_equal(error, [0.04, 0.1, 0.02])
@@ -80,6 +97,6 @@ def test_a_long_completion_loses_its_middle():
 
 def test_running_mean_skips_what_is_missing():
   values = np.array([1.0, np.nan, 3.0] + [np.nan] * 37)
-  smooth = report.running_mean(values)  # Two neighbours to each side.
+  smooth = curves.running_mean(values)  # Two neighbours to each side.
   np.testing.assert_array_equal(smooth[:5], [2.0, 2.0, 2.0, 3.0, 3.0])
   assert np.isnan(smooth[5:]).all()
