@@ -1,7 +1,8 @@
 """Does a config fit its TPU pod, and how fast can it be? Compiles the config without any TPU.
 
     python -m magistral_jax.plan --config=configs/magistral_small_rl.py [--topology=v5p:4x4x4] \
-        [--sampler_topology=v5p:2x2x1] [--side=trainer] [--json] [--margin=0.1]
+        [--sampler_topology=v5p:2x2x1] [--side=trainer] [--sequence_tokens=6500] [--json] \
+        [--margin=0.1]
 
 The real TPU compiler (libtpu, `pip install -e ".[plan]"`) compiles the programs of a run.
 Figures of memory are the compiler's own; FLOPs, bytes and collectives are counted from its output.
@@ -26,6 +27,8 @@ _TOPOLOGY = flags.DEFINE_string('topology', None, 'TPUs of the trainer; by defau
 _SAMPLER = flags.DEFINE_string('sampler_topology', None, 'TPUs of one sampler; by default '
                                'mesh.sampler_topology, or the usual shape of so many devices.')
 _SIDE = flags.DEFINE_enum('side', 'both', ['both', 'trainer', 'sampler'], 'The roles to compile.')
+_SEQUENCE = flags.DEFINE_integer('sequence_tokens', 0, 'Tokens of the sequences in a row of the '
+                                 'trainer; 0 for one as long as the row.', lower_bound=0)
 _JSON = flags.DEFINE_bool('json', False, 'Print one JSON object instead of tables.')
 _MARGIN = flags.DEFINE_float('margin', 0.1, 'Share of HBM that must stay free.')
 DOES_NOT_FIT = 3
@@ -42,7 +45,7 @@ def main(_) -> None:
     chips.prepare_environment()
     config, plans = sides.plan(
         c, topology=_TOPOLOGY.value, sampler_topology=_SAMPLER.value, margin=_MARGIN.value,
-        note=note, side=_SIDE.value)
+        note=note, side=_SIDE.value, sequence_tokens=_SEQUENCE.value)
   fits = all(plan.fits for plan in plans)
   if _JSON.value:
     versions = {name: metadata.version(name) for name in ('jax', 'libtpu')}

@@ -1,18 +1,18 @@
-"""Attention kernels for TPUs: the Pallas kernels that JAX ships, laid over a mesh.
+"""Attention kernels for TPUs, laid over a mesh.
 
 Axes: B rows or slots, T tokens, N query heads, K kv heads, H head size, L layers, P pages, S tokens
 of a page.
 
-    rows    splash attention: never holds [T, T], skips everything after the diagonal
-    paged   ragged paged attention: reads from the pool only the pages that a slot has filled
+    rows    packed.py: never holds [T, T], computes only tiles that some query of a segment sees
+    paged   ragged paged attention, which JAX ships: reads only the pages that a slot has filled
 
 Where the positions of a row are cut over devices, each device gathers the keys and values of the
-whole row (the small part: K of N heads) and computes the outputs of its own queries. Under a causal
-mask late queries see more keys than early ones, so queries are dealt out in pairs of an early and a
-late chunk, and their outputs are sent back:
+whole row (the small part: K of N heads) and computes the outputs of some of its queries. How many
+keys a query sees depends on its place in its sequence, so queries are dealt out tile by tile, which
+gives every device nearly the same work whatever the sequences are, and outputs are sent back:
 
-    rows lie as     0 1 | 2 3 | 4 5 | 6 7       4 devices, 8 chunks of a row
-    computed as     0 7 | 1 6 | 2 5 | 3 4
+    rows lie as     0 1 2 3 | 4 5 6 7       2 devices, 8 tiles of a row
+    computed as     0 2 4 6 | 1 3 5 7
 """
 
 import functools
@@ -22,110 +22,104 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.pallas.ops.tpu.ragged_paged_attention import ragged_paged_attention
-from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
-from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
+from magistral_jax.models import packed, tiles
+from magistral_jax.models.tiles import LANES
 from magistral_jax.sharding import Layout
 
-# Width of a vector register: sizes of blocks and heads are multiples of it.
-LANES = 128
-# Queries and keys of one tile of splash attention; in the backward pass larger tiles do not fit
-# VMEM beside their gradients.
-LARGEST_BLOCK = 512
 # Cached tokens that one turn of the paged kernel fetches from HBM.
 PAGED_BLOCK_TOKENS = 1024
 # Slots that one program of the paged kernel serves.
 PAGED_BLOCK_SLOTS = 8
 
 
-def block_of(tokens: int) -> int:
-  """The largest tile that divides `tokens`, a multiple of 128."""
-  return max(b for b in range(LANES, LARGEST_BLOCK + 1, LANES) if tokens % b == 0)
-
-
-def deal(x, axis: str, devices: int, *, back: bool = False):
+def deal(x, axis: str, devices: int, tile: int, *, back: bool = False):
   """Queries of one device, sent from the device that holds them to the one that computes them.
-
-  A device holds one even and one odd chunk. Sending the even chunks is a permutation of the
-  devices, and so is sending the odd ones, so that two transfers suffice.
 
   Args:
     x: [B, T of one device, ...], within a shard_map over mesh axis `axis` of `devices` devices.
+    tile: tokens of a tile; every device holds as many tiles for each device.
     back: send outputs the other way.
   """
-  home = lambda chunk: min(chunk, 2 * devices - 1 - chunk)
-  even = [(i, home(2 * i)) for i in range(devices)]
-  odd = [(i, home(2 * i + 1)) for i in range(devices)]
-  # Device d computes chunk d and its late partner; of the two, one is even and one is odd.
-  first_is_even = jax.lax.axis_index(axis) % 2 == 0
-  swap = lambda a, b: (jnp.where(first_is_even, a, b), jnp.where(first_is_even, b, a))
-  one, two = jnp.split(x, 2, axis=1)
   if back:
-    one, two = swap(one, two)
-    even, odd = ([(d, i) for i, d in pairs] for pairs in (even, odd))
-  one, two = jax.lax.ppermute(one, axis, even), jax.lax.ppermute(two, axis, odd)
-  return jnp.concatenate((one, two) if back else swap(one, two), axis=1)
+    parts = x.reshape(len(x), devices, -1, 1, tile, *x.shape[2:])
+    sent = jax.lax.all_to_all(parts, axis, split_axis=1, concat_axis=3, tiled=True)
+  else:
+    parts = x.reshape(len(x), 1, -1, devices, tile, *x.shape[2:])
+    sent = jax.lax.all_to_all(parts, axis, split_axis=3, concat_axis=1, tiled=True)
+  return sent.reshape(x.shape)
 
 
-def dealt_positions(tokens: int, devices: int) -> np.ndarray:
-  """Positions [T] int32 of the row's queries, in the order in which they are dealt out."""
-  halves = np.arange(tokens, dtype=np.int32).reshape(2 * devices, -1)
-  return np.stack([halves[:devices], halves[::-1][:devices]], axis=1).reshape(-1)
+def dealt_positions(tokens: int, devices: int, tile: int) -> np.ndarray:
+  """Positions [devices, T / devices] int32 of the queries that each device computes."""
+  dealt = np.arange(tokens, dtype=np.int32).reshape(-1, devices, tile)
+  return dealt.swapaxes(0, 1).reshape(devices, -1)
 
 
 def rows_fit(layout: Layout, tokens: int, head_dim: int) -> bool:
   """Whether `rows` can compute rows of `tokens` tokens on this mesh."""
   cut = layout.pieces('position')
-  return tokens % (2 * cut * LANES if cut > 1 else LANES) == 0 and head_dim % LANES == 0
+  return tokens % (cut * cut * LANES) == 0 and head_dim % LANES == 0
 
 
 def rows(q, k, v, segments, layout: Layout, *, interpret: bool = False):
   """Causal attention within segments, as `attention.rows`.
 
-  A padding token attends to the padding before it, where the reference gives zeros; its output is
-  never read.
-
   Args:
-    q: [B, T, N, H]; k, v: [B, T, K, H]; segments: [B, T].
+    q: [B, T, N, H]; k, v: [B, T, K, H].
+    segments: [B, T], the tokens of a segment side by side.
     layout: mesh and table by which rows, positions and heads are cut.
     interpret: run the kernel on a CPU, slowly.
   Returns:
     [B, T, N, H].
   """
   tokens, cut = q.shape[1], layout.pieces('position')
-  block = block_of(tokens // (2 * cut if cut > 1 else 1))
-  mask = masks.CausalMask((tokens, tokens))
-  if cut > 1:
-    mask.q_sequence = dealt_positions(tokens, cut)
-  heads = q.shape[2] // layout.pieces('heads')
-  sizes = splash.BlockSizes(
-      block_q=block, block_kv=block, block_kv_compute=block, block_q_dkv=block,
-      block_kv_dkv=block, block_kv_dkv_compute=block, block_q_dq=block, block_kv_dq=block)
-  kernel = splash.make_splash_mha(
-      mask=masks.MultiHeadMask([mask] * heads), block_sizes=sizes, head_shards=1,
-      q_seq_shards=cut, residual_checkpoint_name='attention', interpret=interpret)
+  tile, most = _tiles(tokens, cut)
   axis = layout.spec('position')[0]
 
-  def local(kernel, q, k, v, segments):
-    everywhere = segments
-    if cut > 1:
-      k, v, everywhere = (jax.lax.all_gather(x, axis, axis=1, tiled=True)
-                          for x in (k, v, segments))
-      q, segments = deal(q, axis, cut), deal(segments, axis, cut)
-    heads_first = lambda x: x.swapaxes(1, 2)
-    out = jax.vmap(kernel)(heads_first(q), heads_first(k), heads_first(v),
-                           splash.SegmentIds(segments, everywhere))
-    out = heads_first(out)
-    return deal(out, axis, cut, back=True) if cut > 1 else out
+  def local(q, k, v, segments):
+    positions = jnp.asarray(dealt_positions(tokens, cut, tile))
+    if cut == 1:
+      return packed.attend(q, k, v, tiles.starts_of(segments), positions[0], most=most, tile=tile,
+                           interpret=interpret)
+    k, v, segments = (jax.lax.all_gather(x, axis, axis=1, tiled=True) for x in (k, v, segments))
+    positions = positions[jax.lax.axis_index(axis)]
+    out = packed.attend(deal(q, axis, cut, tile), k, v, tiles.starts_of(segments)[:, positions],
+                        positions, most=most, tile=tile, interpret=interpret)
+    return deal(out, axis, cut, tile, back=True)
 
-  whole_heads = jax.sharding.NamedSharding(layout.mesh, jax.sharding.PartitionSpec(None, axis))
   queries = layout.spec('row', 'position', 'heads', None)
   keys = layout.spec('row', 'position', 'kv_heads', None)
   run = jax.shard_map(
       local, mesh=layout.mesh, out_specs=queries, check_vma=False,
-      in_specs=(kernel.manual_sharding_spec(whole_heads), queries, keys, keys,
-                layout.spec('row', 'position')))
-  return run(kernel, q * q.shape[-1] ** -0.5, k, v, segments)
+      in_specs=(queries, keys, keys, layout.spec('row', 'position')))
+  return run(q * q.shape[-1] ** -0.5, k, v, segments)
+
+
+def computed_pairs(segments, cut: int) -> np.ndarray:
+  """Pairs of a query and a key that `rows` computes, [cut] float64, on each device of a row.
+
+  Tiles are computed whole, so these are more than what the segments need.
+
+  Args:
+    segments: [B, T] int32.
+    cut: devices that the positions of a row are cut over.
+  """
+  tokens = segments.shape[1]
+  tile, _ = _tiles(tokens, cut)
+  starts = tiles.starts_of(jnp.asarray(segments))
+  found = []
+  for positions in dealt_positions(tokens, cut, tile):
+    first, last = tiles.spans_of(starts[:, positions], jnp.asarray(positions), tokens, tile)
+    found.append(np.sum(np.asarray(last - first) + 1, dtype=np.float64) * tile ** 2)
+  return np.array(found)
+
+
+def _tiles(tokens: int, cut: int) -> tuple[int, int]:
+  """Tokens of a tile, and the most pairs of tiles that one device computes of a row."""
+  tile = tiles.tile_of(tokens // cut ** 2)
+  n = tokens // tile // cut
+  return tile, cut * n * (n + 1) // 2
 
 
 def paged_fits(page_tokens: int, head_dim: int) -> bool:

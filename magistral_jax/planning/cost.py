@@ -14,6 +14,7 @@ import re
 
 import numpy as np
 
+from magistral_jax.models import tiles
 from magistral_jax.planning import hlo
 
 COLLECTIVES = ('all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all', 'collective-permute')
@@ -57,6 +58,7 @@ class Cost:
 class Load:
   """Quantities that only a run decides and the shapes of a kernel do not show."""
   cached_tokens: float = 0.0    # In the pages that one call of the paged attention kernel reads.
+  met_queries: float = 0.0      # Queries of this device that a key of a row meets, on average.
   routed: float = 1.0           # Share of the buffer's rows that belong to an expert.
   experts: int = 1              # Matrices that a grouped product reads, out of a stack of layers.
 
@@ -245,19 +247,20 @@ def _kernel(own, i, load) -> Cost:
   return Cost(bytes=moved, unknown=[f'kernel {re.sub(r"[.0-9]+$", "", i.name)} (FLOPs)'])
 
 
-def _splash(products):
-  """The cost of attention of queries [..., N, Tq, H] to keys [..., K, Tk, H], half of it masked."""
+def _packed(products, *, keys_write=False):
+  """The cost of attention of queries [K, G, Q, H] to keys [K, T, H], tile by tile.
+
+  Args:
+    products: matrix products of [queries, keys, head] for every pair.
+    keys_write: whether every tile of keys meets tiles of queries, as in their gradient.
+  """
   def cost(operands, results, load):
-    del load
-    wide = [a for a in operands if len(a.dims) >= 3 and a.dtype in ('bf16', 'f32')
-            and a.dims[-1] % 128 == 0 and a.dims[-2] > 8]
-    q, k = wide[0], wide[1]
-    pairs = math.prod(q.dims[:-1]) * k.dims[-2] / 2
-    # Each tile of queries reads the keys and values that it attends to again.
-    tiles = max(1, q.dims[-2] // 512)
-    again = 2 * q.bytes / q.dims[-2] * k.dims[-2] / 2 * tiles
-    return 2 * products * pairs * q.dims[-1], again + sum(
-        a.bytes for a in [*operands, *results] if a.space == 0)
+    q, k = [a for a in operands if a.dtype in ('bf16', 'f32') and len(a.dims) >= 3][:2]
+    groups, tile = q.dims[1], tiles.tile_of(q.dims[2])
+    # Both sides of a pair of tiles are fetched for it, but for the side that is written.
+    again = 2 * k.bytes * load.met_queries / tile * (groups if keys_write else 1)
+    return (2.0 * products * math.prod(k.dims) * groups * load.met_queries,
+            again + sum(a.bytes for a in [q, *results] if a.space == 0))
   return cost
 
 
@@ -287,8 +290,8 @@ def _grouped(operands, results, load):
   return 2.0 * load.routed * math.prod(out.dims) * inputs, moved
 
 
-# {part of a kernel's name or scope in HLO: its cost}; an attention kernel does so many products of
-# [tokens, tokens, head].
+# {part of a kernel's name or scope in HLO: its cost}.
 KERNELS = dict(
-    splash_mha_fwd=_splash(2), splash_mha_dq=_splash(3), splash_mha_dkv=_splash(4),
+    packed_softmax=_packed(2), packed_query_gradient=_packed(3),
+    packed_key_gradients=_packed(4, keys_write=True),
     ragged_paged_attention=_paged, tgmm=_grouped, gmm=_grouped)

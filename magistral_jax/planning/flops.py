@@ -2,7 +2,7 @@
 
 Letters as in models/: N query heads, H head size, L layers. The product of a row and a matrix is
 2 FLOPs per parameter forwards and 4 more backwards. A token that attends to S others costs 4 N H S
-in every layer; in a causal row of T tokens S is T / 2 on average.
+in every layer; in a causal sequence of T tokens S is T / 2 on average.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from __future__ import annotations
 from magistral_jax.models.config import ModelConfig
 
 
-def training(config: ModelConfig, rows: int, tokens: int, *, patches: int = 0,
+def training(config: ModelConfig, rows: int, sequences: list[int], *, patches: int = 0,
              tower_trained: bool = False) -> float:
   """FLOPs of the gradient of `rows` rows, every position and patch of which is filled.
 
   Args:
-    tokens: positions of a row.
+    sequences: tokens of the sequences in a row.
     patches: patches of a row; 0 without images.
     tower_trained: whether the vision tower has gradients; else it is only run forwards.
   """
-  each = 6 * matmul_parameters(config) + 6 * _attention(config) * tokens
-  images = rows * encoding(config, patches) * (3 if tower_trained else 1)
-  return float(rows * tokens * each + images)
+  products = 6 * matmul_parameters(config) * sum(sequences)
+  attention = 6 * _attention(config) * sum(n ** 2 for n in sequences)
+  return float(rows * (products + attention + encoding(config, patches) * (
+      3 if tower_trained else 1)))
 
 
 def prefill(config: ModelConfig, tokens: int, patches: int = 0) -> float:

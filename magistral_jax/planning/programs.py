@@ -24,6 +24,7 @@ from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.planning import cost, flops
+from magistral_jax.planning import rows as packed_rows
 from magistral_jax.records import RowImages, Rows
 from magistral_jax.weights import device, manifest, snapshot, staging
 
@@ -49,6 +50,7 @@ class Side:
   """Trainer or sampler: the parts that stay in HBM, and the programs that run beside them."""
   resident: dict[str, int]  # {part: bytes of one device}.
   programs: list[Program]
+  attention: float = 0.0    # Pairs of tokens that attention of rows computes for each it needs.
 
 
 def model_config(c) -> ModelConfig:
@@ -68,14 +70,15 @@ def model_config(c) -> ModelConfig:
     return build.model_config(c, c.model.vocab)
 
 
-def trainer(c, config: ModelConfig, devices, note: Callable) -> Side:
+def trainer(c, config: ModelConfig, devices, note: Callable, sequence_tokens: int = 0) -> Side:
   """The trainer, compiled: gradient of a microbatch, update, publication of the weights.
 
   Args:
     devices: of the trainer's topology.
     note: called with the name of each program before it is compiled.
+    sequence_tokens: of the sequences in a row; 0 for one as long as the row.
   Raises:
-    ValueError: mesh, processes or model do not fit these devices.
+    ValueError: mesh, processes or model do not fit these devices, or sequences not their rows.
   """
   mesh = sharding.make_mesh(devices, **c.mesh.trainer)
   check_machines(c, 'trainer', mesh)
@@ -87,10 +90,12 @@ def trainer(c, config: ModelConfig, devices, note: Callable) -> Side:
   rows = _rows(c, config, mesh)
   learn = step.supervise if supervised(c) else step.accumulate
   room = build.patches(c, config)
-  wanted = flops.training(config, *rows['tokens'].shape, patches=room.row_patches if room else 0,
+  sequences = packed_rows.lengths(c.batching.row_tokens, sequence_tokens)
+  wanted = flops.training(config, len(rows['tokens']), sequences,
+                          patches=room.row_patches if room else 0,
                           tower_trained=c.model.vision == 'trained')
   run = functools.partial(_compile, devices=mesh.size, note=note,
-                          load=_load(config, mesh, sharding.TRAINER))
+                          load=_load(config, mesh, sharding.TRAINER, sequences))
   programs = [
       run('gradient of a microbatch',
           lambda: learn.lower(state.params, state.reference, grads, totals, rows), wanted),
@@ -99,7 +104,9 @@ def trainer(c, config: ModelConfig, devices, note: Callable) -> Side:
   return Side(dict(parameters=_bytes(state.params), reference=_bytes(state.reference),
                    optimizer=_bytes((state.opt_state, state.step)),
                    gradients=_bytes((grads, totals)),
-                   **_in_transit(c, config, state.params, mesh, 'trainer')), programs)
+                   **_in_transit(c, config, state.params, mesh, 'trainer')), programs,
+              packed_rows.computed(sequences, sharding.Layout(mesh, sharding.TRAINER),
+                                   config.head_dim) / packed_rows.needed(sequences))
 
 
 def check_machines(c, side: str, mesh) -> None:
@@ -139,11 +146,12 @@ def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
   wanted = dict(generate=engine.decode_steps * flops.decoding(config, engine.slots, cached),
                 insert=0.0)
   run = functools.partial(_compile, devices=mesh.size, note=note,
-                          load=_load(config, mesh, sharding.SAMPLER, cached))
+                          load=_load(config, mesh, sharding.SAMPLER, (), cached))
   # A sequence that gave its pages back is prefilled again, whatever its length is by then.
   programs = [
       run(f'prefill {tokens}' + (f', {patches} patches' if patches else ''), lower,
-          flops.prefill(config, tokens, patches))
+          flops.prefill(config, tokens, patches),
+          load=_load(config, mesh, sharding.SAMPLER, [tokens]))
       for tokens, patches, lower in engine.lower_prefills(
           params, longest, c.data.max_prompt_tokens)]
   programs += [run(name, lower, wanted[name])
@@ -163,16 +171,20 @@ def abstract_weights(config: ModelConfig, mesh):
       a.shape, jnp.dtype(config.dtype), sharding=s), weights, shardings)
 
 
-def _load(config: ModelConfig, mesh, rules, cached_tokens: float = 0.0) -> cost.Load:
-  """The load of kernels when all experts are chosen equally often.
+def _load(config: ModelConfig, mesh, rules, sequences, cached_tokens: float = 0.0) -> cost.Load:
+  """The load of kernels in rows of such sequences, when all experts are chosen equally often.
 
   The buffer of a device has room for the worst case, in which all tokens choose the experts of
   that device (models/moe.py).
   """
+  layout, met = sharding.Layout(mesh, rules), 0.0
+  if sequences:
+    met = packed_rows.computed(sequences, layout, config.head_dim) / sum(sequences)
+    met /= layout.pieces('position')
   if not config.experts:
-    return cost.Load(cached_tokens)
+    return cost.Load(cached_tokens, met)
   here, k = config.experts // sharding.pieces(mesh, rules, 'expert'), config.experts_per_token
-  return cost.Load(cached_tokens, k * here / config.experts / min(k, here), here)
+  return cost.Load(cached_tokens, met, k * here / config.experts / min(k, here), here)
 
 
 def supervised(c) -> bool:

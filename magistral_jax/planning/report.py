@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Console
 from rich.table import Table
 
@@ -65,15 +67,19 @@ def as_dict(plan: SidePlan, c) -> dict:
 
 
 def update(plan: SidePlan, c) -> dict[str, float]:
-  """The least seconds of one update in which every sequence is as long as a row."""
+  """The least seconds of one update in which every sequence is as long as planned."""
   learn, apply, publish = plan.programs
   if programs.supervised(c):
     rows, steps = c.cold_start.rows, 1
   else:
     rows, steps = c.batching.prompts_per_batch * c.sampler.group_size, c.batching.minibatches
+    # Rows are filled whole, as nearly as packing fills them.
+    rows = math.ceil(rows * (plan.sequence_tokens or c.batching.row_tokens) / c.batching.row_tokens)
   microbatches = steps * -(-rows // (steps * c.trainer.microbatch_rows))
   return dict(
       microbatch_rows=c.trainer.microbatch_rows, row_tokens=c.batching.row_tokens,
+      sequence_tokens=plan.sequence_tokens or c.batching.row_tokens,
+      attention_over_needed=plan.attention,
       microbatches=microbatches, update_seconds=microbatches * plan.bound(learn)[1]
       + steps * plan.bound(apply)[1] + plan.bound(publish)[1])
 
@@ -117,7 +123,9 @@ def show(plans: list[SidePlan], c, config, console: Console) -> None:
     else:
       u = update(plan, c)
       console.print(f'An update is {u["microbatches"]} microbatches of {u["microbatch_rows"]} rows '
-                    f'if no two sequences share a row: at least {u["update_seconds"]:.0f} s.',
+                    f'if sequences have {u["sequence_tokens"]:,} tokens: at least '
+                    f'{u["update_seconds"]:.0f} s. Attention computes '
+                    f'{u["attention_over_needed"]:.2f} of the pairs of tokens that they need.',
                     highlight=False)
     for line in advice(plan, c):
       console.print(line, highlight=False)

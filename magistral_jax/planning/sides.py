@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -23,6 +24,8 @@ class SidePlan:
   resident: dict[str, int]
   programs: list[Program]
   margin: float             # Share of HBM that must stay free.
+  sequence_tokens: int = 0  # Of the sequences in a row of the trainer; 0: as long as the row.
+  attention: float = 0.0    # As programs.Side has it.
 
   @property
   def peak(self) -> int:
@@ -73,7 +76,8 @@ class SidePlan:
 
 
 def plan(c, *, topology: str | None, sampler_topology: str | None, margin: float,
-         note: Callable[[str], None], side: str = 'both') -> tuple[ModelConfig, list[SidePlan]]:
+         note: Callable[[str], None], side: str = 'both',
+         sequence_tokens: int = 0) -> tuple[ModelConfig, list[SidePlan]]:
   """The model's shape, and the plans of trainer and sampler.
 
   Args:
@@ -81,6 +85,7 @@ def plan(c, *, topology: str | None, sampler_topology: str | None, margin: float
     margin: share of HBM that must stay free.
     note: called with the name of each program before it is compiled.
     side: 'trainer' or 'sampler' to compile only that one.
+    sequence_tokens: of the sequences in the trainer's rows; 0 for one as long as the row.
   Raises:
     ValueError: a topology or the config cannot work; nothing has been compiled.
   """
@@ -95,14 +100,15 @@ def plan(c, *, topology: str | None, sampler_topology: str | None, margin: float
   sampler_topology = (sampler_topology or c.mesh.sampler_topology
                       or chips.smallest(chip, count))
   sampler_chip, sampler_devices = _devices(c, 'sampler', 'sampler_topology', sampler_topology)
-  sides = (('trainer', topology, chip, devices, programs.trainer),
+  sides = (('trainer', topology, chip, devices,
+            functools.partial(programs.trainer, sequence_tokens=sequence_tokens)),
            ('sampler', sampler_topology, sampler_chip, sampler_devices, programs.sampler))
   plans = []
   for name, shape, chip, devices, build in sides:
     if side in ('both', name):
       compiled = build(c, config, devices, note)
       plans.append(SidePlan(name, shape, chip, len(devices), compiled.resident, compiled.programs,
-                            margin))
+                            margin, sequence_tokens, compiled.attention))
   return config, plans
 
 

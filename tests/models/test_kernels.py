@@ -11,6 +11,7 @@ from jax.experimental import pallas as pl
 
 from magistral_jax import sharding
 from magistral_jax.models import attention, cache, kernels
+from magistral_jax.models import tiles as pairs_of
 from magistral_jax.models.config import ModelConfig
 
 HEADS, KV_HEADS, HEAD = 4, 2, 128
@@ -25,7 +26,7 @@ def draw(seed, *shape):
   return jax.random.normal(jax.random.key(seed), shape)
 
 
-def packed(rows, tokens):
+def segments_of(rows, tokens):
   """Segments [B, T]: three sequences and some padding in a row, cut at odd positions."""
   ends = np.array([[tokens // 3 - 5, tokens // 2 + 7, tokens - 30]])
   return jnp.array(np.repeat(
@@ -39,18 +40,17 @@ def test_rows_and_their_gradients_are_those_of_the_reference(sizes):
   tokens = 512
   where = layout(**sizes)
   assert kernels.rows_fit(where, tokens, HEAD)
-  segments = packed(2, tokens)
-  real = (segments > 0)[..., None, None]
+  segments = segments_of(2, tokens)
   arrays = (draw(0, 2, tokens, HEADS, HEAD), draw(1, 2, tokens, KV_HEADS, HEAD),
             draw(2, 2, tokens, KV_HEADS, HEAD))
-  weight = jnp.where(real, draw(3, 2, tokens, HEADS, HEAD), 0)
+  weight = draw(3, 2, tokens, HEADS, HEAD)
 
   def run(attend):
     def loss(q, k, v):
       out = attend(q, k, v)
-      return jnp.sum(jnp.where(real, out, 0) * weight), out
+      return jnp.sum(out * weight), out
     grads, out = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(*arrays)
-    return jnp.where(real, out, 0), grads
+    return out, grads
 
   expected = run(lambda q, k, v: attention.rows(segments)(0, q, k, v, None)[0])
   got = run(lambda q, k, v: kernels.rows(q, k, v, segments, where, interpret=True))
@@ -59,19 +59,74 @@ def test_rows_and_their_gradients_are_those_of_the_reference(sizes):
 
 
 @pytest.mark.parametrize('devices', [2, 3, 4])
-def test_every_device_computes_an_early_and_a_late_chunk(devices):
-  where = layout(fsdp=1, sequence=devices)
-  positions = jnp.arange(4 * devices)[None]
+def test_queries_are_dealt_out_tile_by_tile_and_come_back(devices):
+  where, tile = layout(fsdp=1, sequence=devices), 2
+  tokens = 2 * tile * devices ** 2
+  positions = jnp.arange(tokens)[None]
   cut = where.spec(None, 'position')
   move = lambda back: jax.shard_map(
-      lambda x: kernels.deal(x, 'sequence', devices, back=back), mesh=where.mesh, in_specs=cut,
-      out_specs=cut, check_vma=False)
+      lambda x: kernels.deal(x, 'sequence', devices, tile, back=back), mesh=where.mesh,
+      in_specs=cut, out_specs=cut, check_vma=False)
   dealt = jax.jit(move(False))(positions)
-  np.testing.assert_array_equal(dealt[0], kernels.dealt_positions(4 * devices, devices))
+  expected = kernels.dealt_positions(tokens, devices, tile)
+  np.testing.assert_array_equal(dealt[0], expected.reshape(-1))
   np.testing.assert_array_equal(jax.jit(move(True))(dealt), positions)
-  # Every device sees the same number of keys under the causal mask.
-  seen = np.asarray(dealt[0]).reshape(devices, -1).sum(1)
-  assert (seen == seen[0]).all()
+  assert (np.diff(expected) > 0).all()      # The order that pairs_of.spans_of needs.
+
+
+def lengths(seed):
+  """Lengths of sequences that fill a row of 45,056 tokens, about 6,500 each."""
+  drawn = np.exp(np.random.default_rng(seed).normal(np.log(6000), 0.6, 40)).astype(int)
+  ends = np.minimum(np.cumsum(drawn), 45056)
+  return np.diff(np.unique(np.concatenate([[0], ends, [45056]])))
+
+
+@pytest.mark.parametrize('cut', [1, 4])
+@pytest.mark.parametrize('sequences', [[6500] * 6 + [6056], lengths(0), lengths(1), lengths(2)])
+def test_little_more_is_computed_than_sequences_need(sequences, cut):
+  segments = np.repeat(np.arange(1, len(sequences) + 1), sequences)[None]
+  needed = sum(n * (n + 1) / 2 for n in sequences)
+  busiest = cut * kernels.computed_pairs(segments, cut).max()
+  assert needed < busiest <= 1.15 * needed
+
+
+def test_a_row_of_one_sequence_is_half_of_the_square():
+  pairs = kernels.computed_pairs(np.ones((1, 45056), np.int32), 4)
+  assert pairs.sum() == 176 * 177 / 2 * 256 ** 2
+  # No list of pairs is longer than the room for it, and the busiest device fills that.
+  assert pairs.max() == kernels._tiles(45056, 4)[1] * 256 ** 2
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_every_pair_that_is_seen_is_on_the_list_and_every_tile_is_written(seed):
+  """Against the mask itself, at tiles of 4 tokens, from the queries and from the keys."""
+  rng, tile, rows, tokens = np.random.default_rng(seed), 4, 2, 32
+  segments = np.stack([np.sum(np.arange(tokens)[:, None] >= np.sort(
+      rng.integers(0, tokens, 4)), 1) for _ in range(rows)])
+  segments[rng.random(segments.shape) < 0.1 * (seed % 3)] = 0
+  segments = np.where(segments == rng.integers(5), 0, segments)
+  # Padding may stand anywhere, but the tokens of a segment are side by side.
+  segments = np.cumsum(np.diff(segments, prepend=-1) != 0, axis=1) * (segments > 0)
+  positions = kernels.dealt_positions(tokens, 2, tile)[seed % 2]
+  starts = pairs_of.starts_of(jnp.asarray(segments))[:, positions]
+  first, last = pairs_of.spans_of(starts, jnp.asarray(positions), tokens, tile)
+  mask = np.asarray(attention.causal_mask(jnp.asarray(segments)))[:, positions]
+  tiles = mask.reshape(rows, -1, tile, tokens // tile, tile).any((2, 4))   # Of each row.
+  spans = np.zeros((rows * tiles.shape[1], rows * tiles.shape[2]), bool)
+  for i, (a, b) in enumerate(zip(first, last, strict=True)):
+    spans[i, a:b + 1] = True
+  for row in range(rows):
+    here = np.s_[row * tiles.shape[1]:, row * tiles.shape[2]:]
+    assert not (tiles[row] & ~spans[here][:tiles.shape[1], :tiles.shape[2]]).any()
+  for pairs, wide in ((pairs_of.steps_of(first, last, spans.size), spans),
+                      (pairs_of.steps_of(*pairs_of.turned(first, last, spans.shape[1]),
+                                       spans.size + spans.shape[1]), spans.T)):
+    outer, inner, number = (np.asarray(x) for x in pairs)
+    assert (outer[number:] == -1).all()
+    outer, inner = outer[:number], inner[:number]
+    assert sorted(set(outer)) == list(range(len(wide))) and (np.diff(outer) >= 0).all()
+    listed = [(o, i) for o, i in zip(outer, inner, strict=True) if i >= 0]
+    assert sorted(listed) == [tuple(pair) for pair in np.argwhere(wide)]
 
 
 @pytest.mark.parametrize('sizes', [dict(expert=1, tensor=1), dict(expert=1, tensor=2)])
@@ -116,6 +171,6 @@ def test_kernels_are_taken_on_tpus_only_and_only_for_whole_tiles():
   takes = attention.takes_kernels
   assert not takes(None, 128, tokens=512) and not takes(here, 128, tokens=512)
   assert takes(tpu, 128, tokens=512) and takes(tpu, 128, page_tokens=16)
-  # Half the heads' tile; chunks of 192 tokens.
+  # Half the heads' tile; parts of 192 tokens.
   assert not takes(tpu, 64, tokens=512) and not takes(tpu, 128, tokens=768)
   assert dataclasses.is_dataclass(tpu)

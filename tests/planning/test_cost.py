@@ -134,16 +134,20 @@ def test_slices_and_updates_move_only_their_part():
   assert 64 * 4 * 2 <= moved < 64 * 4 * 12   # Some rows of a thousand.
 
 
-def test_attention_kernels_are_counted_from_their_shapes():
-  call = ('ENTRY %main () -> bf16[32,1024,128] {{\n'
-          '  %q = bf16[32,1024,128]{{2,1,0}} parameter(0)\n'
-          '  %k = bf16[8,4096,128]{{2,1,0}} parameter(1)\n'
-          '  ROOT %{}.1 = bf16[32,1024,128]{{2,1,0}} custom-call(%q, %k, %k), '
+def test_attention_kernels_are_counted_by_the_pairs_of_tokens_that_meet():
+  call = ('ENTRY %main () -> bf16[8,4,1024,128] {{\n'
+          '  %n = s32[] parameter(0)\n'
+          '  %list = s32[35] parameter(1)\n'
+          '  %q = bf16[8,4,1024,128]{{3,2,1,0}} parameter(2)\n'
+          '  %k = bf16[8,4096,128]{{2,1,0}} parameter(3)\n'
+          '  %lse = f32[8,4,1024]{{2,1,0}} parameter(4)\n'
+          '  ROOT %{}.1 = bf16[8,4,1024,128]{{3,2,1,0}} custom-call(%n, %list, %q, %k, %k, %lse), '
           'custom_call_target="tpu_custom_call"\n}}\n')
-  product = 2 * 32 * 1024 * 4096 * 128 / 2     # Half of it is masked.
-  for name, products in (('splash_mha_fwd_segmented', 2), ('splash_mha_dq', 3),
-                         ('splash_mha_dkv', 4)):
-    assert cost.of_program(call.format(name), devices=1).flops == products * product, name
+  load = cost.Load(met_queries=100.0)
+  product = 2 * 8 * 4 * 4096 * 100 * 128
+  for name, products in (('packed_softmax', 2), ('packed_query_gradient', 3),
+                         ('packed_key_gradients', 4)):
+    assert cost.of_program(call.format(name), devices=1, load=load).flops == products * product
   strange = cost.of_program(call.format('strange'), devices=1)
   assert strange.flops == 0 and strange.unknown == ['kernel strange (FLOPs)']
 

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from magistral_jax.planning import chips, cost, flops, programs, report, sides
+from magistral_jax.planning import chips, cost, flops, programs, report, rows, sides
 from tests import tiny
 
 
@@ -61,7 +62,32 @@ def test_flops_of_the_mathematics_follow_from_the_shape():
   assert flops.matmul_parameters(c) == 23_572_403_200 - 131072 * 5120
   tokens = 16 * 45056
   attention = 6 * 40 * 32 * 128 * 45056 * tokens
-  assert flops.training(c, 16, 45056) == 6 * 22_901_314_560 * tokens + attention
+  assert flops.training(c, 16, [45056]) == 6 * 22_901_314_560 * tokens + attention
+  # Cut into two halves, a row has half of the pairs.
+  assert flops.training(c, 16, [22528] * 2) == 6 * 22_901_314_560 * tokens + attention / 2
+
+
+def test_shorter_sequences_make_fewer_microbatches_and_attention_is_said():
+  c = tiny.load('magistral_small_rl')
+  one = programs.Program('gradient', 0, 0, 0, cost.Cost(), 0.0, 1.0)
+  plan = sides.SidePlan('trainer', 'v5p:4x4x4', chips.CHIPS['v5p'], 64, {'parameters': 1},
+                        [one] * 3, 0.1, 5632, 1.25)
+  found = report.update(plan, c)
+  assert found['microbatches'] == 2048 // 8 // 16 and found['attention_over_needed'] == 1.25
+  console = Console(record=True, width=200)
+  report.show([plan], c, programs.model_config(c), console)
+  said = console.export_text()
+  assert 'if sequences have 5,632 tokens' in said and 'computes 1.25 of the pairs' in said
+
+
+def test_a_row_is_filled_with_sequences_of_the_planned_length():
+  assert rows.lengths(45056, 0) == [45056]
+  assert rows.lengths(45056, 6500) == [6500] * 6 + [6056]
+  assert rows.lengths(1024, 512) == [512, 512]
+  assert rows.needed([3, 1]) == 6 + 1
+  with pytest.raises(ValueError, match='--sequence_tokens=2000 must be at most '
+                                       'batching.row_tokens=1024'):
+    rows.lengths(1024, 2000)
 
 
 @pytest.mark.parametrize('name, words', [
@@ -89,7 +115,7 @@ def test_one_side_can_be_planned_alone(monkeypatch, side, wanted):
   monkeypatch.setattr(chips, 'describe', lambda flag, name: (
       chips.CHIPS['v5p'], [None] * devices[flag]))
   for name in ('trainer', 'sampler'):
-    monkeypatch.setattr(programs, name, lambda *_: programs.Side({}, []))
+    monkeypatch.setattr(programs, name, lambda *_, **__: programs.Side({}, []))
   _, plans = sides.plan(shipped(), topology=None, sampler_topology=None, margin=0.1, note=print,
                         side=side)
   assert [plan.side for plan in plans] == wanted
