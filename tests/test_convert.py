@@ -143,8 +143,7 @@ def make_run(path, first, steps):
     params = jax.tree.map(lambda x, s=step: x + s, checkpoint.load(first, CONFIG))
     workdir.save_params(str(path), params, step)
     if value is not None:
-      (path / f'checkpoints/{step}/metrics').mkdir()
-      (path / f'checkpoints/{step}/metrics/metrics').write_text(json.dumps(dict(value=value)))
+      workdir.write_score(str(path / 'checkpoints'), step, value)
   return str(path)
 
 

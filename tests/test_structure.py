@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = 'magistral_jax'
-LEAVES = ('records', 'sharding', 'metrics', 'code_tests')
+LEAVES = ('records', 'sharding', 'metrics', 'code_tests', 'durable')
 STATIONS = ('data', 'sampler', 'verifiers', 'batching', 'trainer', 'weights')
 # They stand beside orchestration: the loop knows none of them.
 BESIDE = ('planning', 'simulation', 'curation', 'serving', 'analysis')
@@ -20,7 +20,8 @@ FLOORS = (LEAVES, ('tokens',), ('models',), STATIONS, ('evaluation',), ('experim
           ('orchestration', 'planning', 'simulation', 'curation', 'serving'),
           ('runtime', 'analysis'), COMMANDS)
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_JAX = ('data', 'verifiers', 'batching', 'tokens', 'records', 'code_tests', 'metrics')
+WITHOUT_JAX = ('data', 'verifiers', 'batching', 'tokens', 'records', 'code_tests', 'metrics',
+               'durable')
 # JAX, and what imports it.
 JAX = {'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'chex'}
 STATEFUL = {'threading', 'queue', 'time'}
@@ -28,7 +29,7 @@ STATEFUL = {'threading', 'queue', 'time'}
 MAY_BE_STATEFUL = {
     'verifiers.workers.pool', 'verifiers.workers.process', 'verifiers.workers.fork_server',
     'verifiers.workers.worker', 'verifiers.sandbox.supervise', 'weights.device',
-    'trainer.checkpoint'}
+    'trainer.checkpoint_writer'}
 MOST_FUNCTION_LINES, MOST_MODULE_LINES, MOST_COMMAND_LINES, MOST_PARAMETERS = 60, 400, 119, 12
 
 

@@ -100,7 +100,6 @@ class Loop:
     self._occupancy = Occupancy(len(self.samplers), settings.slots)
     self._since_update = 0                    # Complete groups.
     self._marks = (time.monotonic(), 0)       # Time and sampled tokens at the last update.
-    self._saved: int | None = None
     self._whole = True                        # False in the middle of an update.
     self._forked = -1        # The last version of a lost trainer: others have those numbers now.
 
@@ -351,7 +350,7 @@ class Loop:
         break
       except Lost as another:
         error = another
-    self._saved, self._whole = self.trainer.version, True
+    self._whole = True
     self.measurements.recovered(self.trainer.version)
     self.health.progress()       # However long it took: what waits has its deadline from now on.
     self.display.note(f'The trainer was lost and is back at step {self.trainer.version} after '
@@ -381,15 +380,14 @@ class Loop:
     self._occupancy.idle()
 
   def save(self) -> None:
-    """Saves the train state and everything the run has to remember, once for each version.
+    """Saves the train state and everything the run has to remember, unless it is on disk.
 
-    Not in the middle of an update that failed: weights and ledger would disagree.
+    A save that failed is tried again by the next call. Not in the middle of an update that failed:
+    weights and ledger would disagree.
     """
-    if self._saved == self.trainer.version or not self._whole:
-      return
-    self._saved = self.trainer.version
-    self.checkpoints.save(self.trainer, self.journal.record(),
-                          self.measurements.metric(self.trainer.version))
+    if self._whole:
+      self.checkpoints.save(self.trainer, self.journal.record(),
+                            self.measurements.metric(self.trainer.version))
 
 
 def _kind(role: str) -> str:

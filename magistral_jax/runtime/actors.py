@@ -19,7 +19,9 @@ from magistral_jax import sharding
 from magistral_jax.experiment import build, checks
 from magistral_jax.models import decoder
 from magistral_jax.records import WeightSnapshot
+from magistral_jax.runtime.checkpoint_proxy import Reading
 from magistral_jax.runtime.local import LocalCheckpoints, LocalRuntime
+from magistral_jax.trainer.checkpoint import DamagedError, DifferentError
 from magistral_jax.weights import cpu, device
 from magistral_jax.weights.manifest import Manifest, WeightError, WeightsGone
 from magistral_jax.weights.role import TRANSPORTS, Taken, WeightReceiver, WeightSender
@@ -79,11 +81,17 @@ class TrainerActor:
     self._trainer = self._runtime.trainer(previous, **changed)
     return self._trainer.version
 
-  def restored(self, folder: str, keep: int, changed: dict) -> tuple[int, dict]:
-    """A trainer as the newest checkpoint in a folder has it: (version, record)."""
+  def restored(self, folder: str, keep: int, step: int, changed: dict) -> Reading:
+    """Takes up a checkpoint, or says why it cannot: that is no failure of this process."""
     self._trainer = None
-    self._trainer, record = self._runtime.restored(self._open(folder, keep), **changed)
-    return self._trainer.version, record
+    checkpoints = self._open(folder, keep)
+    try:
+      self._trainer, record = self._runtime.restored_at(checkpoints, step, **changed)
+    except DamagedError as error:
+      return Reading(damage=str(error))
+    except DifferentError as error:
+      return Reading(refusal=str(error))
+    return Reading(self._trainer.version, record)
 
   def train(self, share) -> dict[str, float]:
     return self._trainer.train(share)
@@ -99,20 +107,27 @@ class TrainerActor:
     """See weights/role.py; may be called beside the other methods."""
     return self._sender.lend(lineage, version, transport)
 
-  def latest(self, folder: str, keep: int) -> int | None:
-    return self._open(folder, keep).latest()
+  def steps(self, folder: str, keep: int) -> list[int]:
+    return self._open(folder, keep).steps()
 
-  def save(self, folder: str, keep: int, record: dict, metric: float | None) -> tuple[bool, int]:
-    """(Whether it is being written, how many saves of this process have failed)."""
-    checkpoints = self._open(folder, keep)
-    saved = checkpoints.save(self._trainer, record, metric)
-    return saved, checkpoints.failed_saves
+  def begin(self, folder: str, keep: int, version: int) -> str | None:
+    """See trainer/checkpoint_writer.py, as of the other methods of a save."""
+    return self._open(folder, keep).begin(version)
+
+  def write(self, folder: str, keep: int, name: str, record: dict, metric: float | None) -> bool:
+    return self._open(folder, keep).write(name, self._trainer, record, metric)
+
+  def give_up(self, folder: str, keep: int) -> None:
+    self._open(folder, keep).give_up()
 
   def await_score(self, folder: str, keep: int, version: int | None) -> None:
     self._open(folder, keep).await_score(version)
 
   def score(self, folder: str, keep: int, version: int, accuracy: float) -> bool:
     return self._open(folder, keep).score(version, accuracy)
+
+  def set_aside(self, folder: str, keep: int, steps: list[int]) -> None:
+    self._open(folder, keep).set_aside(steps)
 
   def wait(self, folder: str, keep: int) -> int:
     """How many saves of this process have failed, once nothing is being written any more."""

@@ -3,7 +3,7 @@ method promises."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NoReturn
 
 from magistral_jax import sharding
@@ -11,7 +11,7 @@ from magistral_jax.experiment import build
 from magistral_jax.orchestration.roles import Lost, RoleStatus
 from magistral_jax.records import Prompt, WeightSnapshot
 from magistral_jax.sampler.role import EngineSampler
-from magistral_jax.trainer.checkpoint import CheckpointFolder
+from magistral_jax.trainer.checkpoint import CheckpointFolder, newest_readable
 from magistral_jax.trainer.role import MeshTrainer
 from magistral_jax.trainer.state import TrainState
 from magistral_jax.verifiers.role import PoolVerifier
@@ -40,16 +40,26 @@ class LocalRuntime:
     return build.trainer(c, config, mesh, weights, **changed)
 
   def restored(self, checkpoints: LocalCheckpoints, **changed) -> tuple[MeshTrainer, dict]:
+    found, damaged = newest_readable(
+        checkpoints.folder, checkpoints.steps(),
+        lambda step: self.restored_at(checkpoints, step, **changed))
+    checkpoints.set_aside(damaged)
+    return found
+
+  def restored_at(self, checkpoints: LocalCheckpoints, step: int,
+                  **changed) -> tuple[MeshTrainer, dict]:
+    """As `restored`, of one step. Raises DamagedError, DifferentError (trainer/checkpoint.py)."""
     found = {}
     def restore(abstract):
-      state, found['record'] = checkpoints.restore(abstract)
+      state, found['record'] = checkpoints.restore(step, abstract)
       return state
     trainer = build.trainer(self._c, self._parts.config, self._parts.meshes.trainer,
                             restore=restore, **changed)
     return trainer, found['record']
 
   def checkpoints(self, folder: str, *, keep: int) -> LocalCheckpoints:
-    return LocalCheckpoints(CheckpointFolder(folder, keep=keep))
+    return LocalCheckpoints(folder, CheckpointFolder(
+        folder, keep=keep, patience_s=self._c.runtime.deadline_s))
 
   def samplers(self, snapshots: Iterable[WeightSnapshot]) -> Sequence[EngineSampler]:
     c, parts = self._c, self._parts
@@ -99,35 +109,51 @@ class LocalPublisher:
 
 
 class LocalCheckpoints:
-  """The checkpoints of a folder, written by this process alone."""
+  """The checkpoints in a folder, written by this process; alone, or as one of several trainers."""
 
-  def __init__(self, folder: CheckpointFolder):
-    self._folder = folder
+  def __init__(self, folder: str, files: CheckpointFolder):
+    self.folder, self._files = folder, files
 
   @property
   def failed_saves(self) -> int:
-    return self._folder.failed_saves
+    return self._files.failed_saves
 
   def save(self, trainer: MeshTrainer, record: dict, metric: float | None) -> bool:
-    return self._folder.save(trainer.version, trainer.state, record, metric)
+    return self._files.save(trainer.version, trainer.state, record, metric)
+
+  def begin(self, version: int) -> str | None:
+    """See CheckpointFolder; this and the following are for one of several processes."""
+    return self._files.begin(version)
+
+  def write(self, name: str, trainer: MeshTrainer, record: dict, metric: float | None) -> bool:
+    return self._files.write(name, trainer.state, record, metric)
+
+  def give_up(self) -> None:
+    self._files.give_up()
 
   def await_score(self, version: int | None) -> None:
-    self._folder.await_score(version)
+    self._files.await_score(version)
 
   def score(self, version: int, accuracy: float) -> bool:
-    return self._folder.score(version, accuracy)
+    return self._files.score(version, accuracy)
 
-  def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict]:
-    """The newest train state and record, laid out as `abstract_state`; there must be one."""
-    found = self._folder.restore(abstract_state)
-    assert found is not None           # Asked for only where `latest` has named one.
-    return found
+  def restore(self, version: int, abstract_state: TrainState) -> tuple[TrainState, dict]:
+    """The train state and record of a checkpoint; see CheckpointFolder."""
+    return self._files.restore(version, abstract_state)
+
+  def set_aside(self, versions: Collection[int]) -> None:
+    """Makes damaged checkpoints count no longer."""
+    self._files.set_aside(versions)
+
+  def steps(self) -> list[int]:
+    """The versions on disk, oldest first."""
+    return self._files.steps()
 
   def latest(self) -> int | None:
-    return self._folder.latest()
+    return self._files.latest()
 
   def wait(self) -> None:
-    self._folder.wait()
+    self._files.wait()
 
   def close(self) -> None:
-    self._folder.close()
+    self._files.close()

@@ -107,8 +107,7 @@ class ClusterRuntime:
     return self._take_up(version)
 
   def restored(self, checkpoints: RemoteCheckpoints, **changed) -> tuple[RemoteTrainer, dict]:
-    version, record = self._gang.all(
-        'restored', checkpoints.folder, checkpoints.keep, changed)[0]
+    version, record = checkpoints.restore(changed)
     return self._take_up(version), record
 
   def checkpoints(self, folder: str, *, keep: int) -> RemoteCheckpoints:
@@ -155,8 +154,7 @@ class ClusterRuntime:
     while True:
       self.restart(error)
       try:
-        trainer.version, record = self._gang.all(
-            'restored', checkpoints.folder, checkpoints.keep, {})[0]
+        trainer.version, record = checkpoints.restore({})
         return record
       except Lost as another:
         error = another

@@ -1,55 +1,62 @@
 """Checkpoints: all that a resumed run needs, written in the background and never by half.
 
 One folder per step holds the train state (sharded arrays) and a JSON record (ledger, seed,
-counters), committed together. The last `keep` stay, the one of the best score, and the one whose
-score is being measured. No other file uses Orbax to save or restore a run.
+counters); models/formats/committed.py says when it counts. The last `keep` stay, the one of the
+best score, and the one whose score is being measured. checkpoint_writer.py writes them; no other
+file uses Orbax to save or restore a run.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
+import json
 import os
-import pathlib
-import shutil
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 import jax
 import orbax.checkpoint as ocp
 from absl import logging
+from etils import epath
 
-from magistral_jax.models.formats import workdir
+from magistral_jax.models.formats import committed, workdir
+from magistral_jax.trainer.checkpoint_writer import STATE, CheckpointWriter
 from magistral_jax.trainer.state import TrainState
 
-_METRIC = 'value'
-_SETTLE_S = 60.0
+_T = TypeVar('_T')
+
+
+class DamagedError(ValueError):
+  """A checkpoint cannot be read; an older one may be whole."""
+
+
+class DifferentError(ValueError):
+  """A checkpoint is intact and of another model or optimizer; no older one would fit better."""
 
 
 class CheckpointFolder:
-  """Checkpoints of one run in one folder.
+  """Checkpoints of one run in one folder, as one trainer process sees them.
 
   A save that fails (disk full) is logged and counted in `failed_saves`; the run goes on with the
-  previous checkpoint to fall back on. A checkpoint that cannot be read is moved aside, not
-  deleted, once an older one has been restored instead.
+  previous checkpoint to fall back on.
 
   Args:
     keep: how many of the newest stay, at least 1.
+    patience_s: how long a save may take after the run begins to wait for it.
   """
 
-  def __init__(self, directory: str, *, keep: int):
+  def __init__(self, directory: str | os.PathLike, *, keep: int, patience_s: float):
     if keep < 1:
       raise ValueError(f'checkpoints.keep is {keep}: keep at least 1.')
     self._directory, self._keep = os.path.abspath(directory), keep
-    self.failed_saves = 0
-    self._scores: dict[int, float] = {}       # Of the checkpoints on disk.
+    self._process = jax.process_index()
+    self._writer = CheckpointWriter(self._process, jax.process_count(), patience_s=patience_s,
+                                    after_commit=self._prune)
+    self._handler = ocp.StandardCheckpointHandler()
     self._awaiting: int | None = None         # The step whose score is being measured.
-    # Half-written checkpoints of a killed run are removed first; nothing writes them any more.
-    self._manager = self._open(cleanup=True)
+    self.failed_saves = 0
 
   def save(self, step: int, state: TrainState, record: dict, metric: float | None) -> bool:
-    """Copies the state to CPU memory, then writes it in the background.
+    """Copies the state to CPU memory, then writes it in the background; for a process alone.
 
     A step that is on disk already is left as it is: rewriting it would leave a moment without it.
 
@@ -60,66 +67,82 @@ class CheckpointFolder:
       metric: its score, higher is better; None if it is not measured, or not yet (`score`).
     Returns:
       Whether the checkpoint is being written.
+    Raises:
+      TimeoutError: as `wait`.
     """
     # A background failure of the previous save surfaces here and is not booked on this one.
     self.wait()
-    if self.failed_saves:
-      self._sweep()
-    if step in self._manager.all_steps():
-      return False
-    self._scores.pop(step, None)
-    if metric is not None:
-      self._scores[step] = float(metric)
+    name = self.begin(step)
+    return name is not None and self.write(name, state, record, metric)
+
+  def begin(self, step: int) -> str | None:
+    """The name of the folder into which all processes are to `write` a step, made by the first.
+
+    Returns:
+      None in the other processes, if the step is on disk, or if the folder could not be made.
+    """
+    if self._process or step in self.steps():
+      return None
     try:
-      return self._manager.save(
-          step, force=True, metrics={} if metric is None else {_METRIC: float(metric)},
-          args=ocp.args.Composite(
-              state=ocp.args.StandardSave(state, save_args=_pieces(state)),
-              record=ocp.args.JsonSave(record)))
-    except (OSError, ValueError) as error:
-      # The writer of arrays reports a full disk as a ValueError that quotes the system's error.
-      if isinstance(error, ValueError) and 'os_error_code' not in str(error):
-        raise
+      return os.path.basename(self._writer.make_folder(self._directory, step))
+    except OSError as error:
+      self._failed(error)
+      return None
+
+  def write(self, name: str, state: TrainState, record: dict, metric: float | None) -> bool:
+    """Begins to write this process's part into the folder that `begin` has made; as `save`."""
+    try:
+      self._writer.start(os.path.join(self._directory, name), state, record, metric)
+      return True
+    except OSError as error:
       self._failed(error)
       return False
 
-  def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict] | None:
-    """Restores the newest readable checkpoint, laid out as `abstract_state`; None if none exists.
+  def give_up(self) -> None:
+    """Ends the wait for processes that could not begin to write."""
+    self._writer.give_up()
+
+  def restore(self, step: int, abstract_state: TrainState) -> tuple[TrainState, dict]:
+    """The state and the record of a checkpoint, the state laid out as `abstract_state`.
 
     Raises:
-      ValueError: the newest holds another model or optimizer, or all checkpoints are damaged.
+      DamagedError: it cannot be read.
+      DifferentError: it holds another model or optimizer.
     """
-    self.wait()
-    steps, damaged, reason = sorted(self._manager.all_steps(), reverse=True), [], None
-    for step in steps:
-      try:
-        self._compare(step, abstract_state)
-        restored = self._manager.restore(step, args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract_state), record=ocp.args.JsonRestore()))
-      # The kind of damage decides which of these is raised.
-      except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, _DifferentError):
-          raise
-        logging.error('Checkpoint %d in %s cannot be read (%s): trying the one before.', step,
-                      self._directory, str(error).strip().split('\n')[0])
-        damaged.append(step)
-        reason = error
-        continue
-      self._set_aside(damaged)
-      return restored['state'], restored['record']
-    if reason is not None:
-      raise ValueError(
-          f'None of the {len(steps)} checkpoints in {self._directory} can be read: take another '
-          f'--workdir to start a new run.') from reason
-    return None
+    folder = committed.found(self._directory).get(step)
+    fault = 'it is not there' if folder is None else committed.fault(folder)
+    if folder is None or fault:
+      raise DamagedError(fault)
+    path = epath.Path(folder) / STATE
+    try:
+      self._compare(step, path, abstract_state)
+      state = self._handler.restore(path, args=ocp.args.StandardRestore(abstract_state))
+      with open(os.path.join(folder, committed.RECORD), encoding='utf-8') as file:
+        return state, json.load(file)
+    except (DifferentError, MemoryError):
+      raise                        # An older checkpoint would do no better.
+    except Exception as error:     # The kind of damage decides which of many is raised.
+      if 'RESOURCE_EXHAUSTED' in str(error) and isinstance(error, jax.errors.JaxRuntimeError):
+        raise
+      raise DamagedError(str(error).strip().split('\n')[0] or repr(error)) from error
+
+  def set_aside(self, steps: Collection[int]) -> None:
+    """Makes damaged checkpoints count no longer, so that their steps can be saved again."""
+    if self._process == 0:
+      for step in steps:
+        committed.set_aside(committed.found(self._directory)[step])
+
+  def steps(self) -> list[int]:
+    """The steps on disk, oldest first."""
+    return list(committed.found(self._directory))
 
   def latest(self) -> int | None:
     """Newest step on disk, or None."""
-    return self._manager.latest_step()
+    return max(self.steps(), default=None)
 
   def best(self) -> int | None:
     """Step with the highest score among those on disk, of equal ones the earliest; or None."""
-    return self._best(self._manager.all_steps())
+    return workdir.best_step(self._directory, self.steps())
 
   def await_score(self, step: int | None) -> None:
     """Keeps the checkpoint of one step on disk until its score is there; None: of no step."""
@@ -131,147 +154,89 @@ class CheckpointFolder:
     Returns:
       Whether the checkpoint is on disk. One that could not be saved has no score.
     """
-    if step == self._manager.latest_step():
-      self.wait()                  # It may not be written yet; all before it are.
+    if step not in self.steps():
+      self.wait()                  # It may not be written yet.
     if self._awaiting == step:
       self._awaiting = None
-    if step not in self._manager.all_steps():
+    if step not in self.steps():
       return False
-    self._scores[step] = float(metric)
-    if jax.process_index() == 0:
+    if self._process == 0:
       try:
-        workdir.write_score(self._directory, step, float(metric))
+        workdir.write_score(self._directory, step, metric)
       except OSError as error:
         logging.error('The score %.4f of checkpoint %d could not be written to %s (%s): a run that '
                       'resumes will not know it.', metric, step, self._directory, error)
     return True
 
   def wait(self) -> None:
-    """Waits until nothing is being written."""
+    """Waits until nothing is being written.
+
+    Raises:
+      TimeoutError: the disk does not answer; this save is not waited for again.
+    """
     try:
-      self._manager.wait_until_finished()
-    except (OSError, ValueError) as error:
-      # The background does nothing but write.
+      self._writer.wait()
+    except TimeoutError:
+      self.failed_saves += 1
+      raise
+    except OSError as error:
       self._failed(error)
 
   def close(self) -> None:
-    """Finishes the pending save and stops the threads."""
+    """Finishes the pending save."""
     self.wait()
-    self._manager.close()
 
-  def _open(self, *, cleanup: bool) -> ocp.CheckpointManager:
-    # Named in advance, so that shapes can be read before anything has been saved or restored.
-    handlers = dict(state=ocp.StandardCheckpointHandler(), record=ocp.JsonCheckpointHandler())
-    manager = ocp.CheckpointManager(
-        self._directory, item_handlers=handlers, options=ocp.CheckpointManagerOptions(
-            best_fn=_metric, preservation_policy=_Preserved(self._kept),
-            cleanup_tmp_directories=cleanup))
-    found = {step: workdir.read_score(self._directory, step) for step in manager.all_steps()}
-    self._scores = {step: score for step, score in found.items() if score is not None}
-    return manager
+  def _prune(self) -> None:
+    """Removes all checkpoints but the newest, the best, and the one that is being measured."""
+    found = committed.found(self._directory)
+    kept = {*list(found)[-self._keep:], self.best(), self._awaiting}
+    for step in found.keys() - kept:
+      try:
+        committed.remove(found[step])
+      except OSError as error:
+        logging.warning('Checkpoint %d in %s cannot be removed: %s.', step, self._directory, error)
 
-  def _kept(self, steps: Sequence[int]) -> set[int]:
-    """Those of the steps that stay on disk: the newest, the best, the one that is measured."""
-    return {*sorted(steps)[-self._keep:], self._best(steps), self._awaiting}
-
-  def _best(self, steps: Iterable[int]) -> int | None:
-    scored = {step: self._scores[step] for step in steps if step in self._scores}
-    return workdir.best_step(scored) if scored else None
-
-  def _failed(self, error: OSError | ValueError) -> None:
+  def _failed(self, error: OSError) -> None:
     self.failed_saves += 1
-    _settle()
-    # A manager that has failed keeps what it had begun and saves nothing more. If one of its
-    # threads still writes, a cleanup by the new manager would fail and cost the next save.
-    self._manager = self._open(cleanup=False)
-    self._sweep()
     logging.error('A checkpoint could not be written to %s (%s): the run goes on, and would resume '
-                  'from step %s.', self._directory, str(error)[:500], self._manager.latest_step())
+                  'from step %s.', self._directory, str(error)[:500], self.latest())
 
-  def _sweep(self) -> None:
-    """Removes the files of failed saves, as far as their writers have closed them."""
-    if jax.process_index() == 0:
-      for half in pathlib.Path(self._directory).glob('*.orbax-checkpoint-tmp*'):
-        try:
-          shutil.rmtree(half)
-        except OSError as error:
-          logging.warning('%s cannot be removed yet (%s); the next save tries again.', half, error)
-
-  def _compare(self, step: int, abstract_state: TrainState) -> None:
-    """Raises _DifferentError naming the first array that checkpoint and config do not share."""
-    saved = _shapes(self._manager.item_metadata(step)['state'].tree)
+  def _compare(self, step: int, path: epath.Path, abstract_state: TrainState) -> None:
+    """Raises DifferentError naming the first array that checkpoint and config do not share."""
+    saved = _shapes(self._handler.metadata(path).tree)
     wanted = _shapes(abstract_state)
     for name in sorted(saved.keys() | wanted.keys()):
       if saved.get(name) != wanted.get(name):
-        raise _DifferentError(
+        raise DifferentError(
             f'Checkpoint {step} in {self._directory} has {name} of shape {saved.get(name)} and the '
             f'config asks for {wanted.get(name)}: restore the sections model, loss and optimizer, '
             f'or take another --workdir.')
 
-  def _set_aside(self, steps: list[int]) -> None:
-    """Moves damaged checkpoints aside, so that their steps can be saved again."""
-    if not steps:
-      return
-    if jax.process_index() == 0:
-      for step in steps:
-        os.makedirs(os.path.join(self._directory, 'damaged'), exist_ok=True)
-        os.replace(os.path.join(self._directory, str(step)),
-                   _free(os.path.join(self._directory, 'damaged', str(step))))
-    for step in steps:
-      self._scores.pop(step, None)
-    self._manager.reload()
 
+def newest_readable(folder: str, steps: Sequence[int],
+                    read: Callable[[int], _T]) -> tuple[_T, list[int]]:
+  """The newest checkpoint that can be read, and the steps of those that were tried before it.
 
-def _settle() -> None:
-  """Waits for Orbax's writers, at most `_SETTLE_S` seconds.
-
-  The failure of one ends the save; the others would go on and write into the next save of that
-  step.
+  Args:
+    folder: for messages.
+    steps: of the checkpoints, not empty.
+    read: takes a step; raises DamagedError.
+  Raises:
+    ValueError: none can be read.
   """
-  until = time.monotonic() + _SETTLE_S
-  for thread in threading.enumerate():
-    if type(thread).__name__ == '_SignalingThread':
-      # Its own `join` raises the failure of the thread, which has been reported.
-      threading.Thread.join(thread, max(0.0, until - time.monotonic()))
-
-
-def _pieces(state: TrainState) -> TrainState:
-  """Save options of every array; parameters are cut so that they can be exported one by one."""
-  whole = jax.tree.map(lambda _: ocp.SaveArgs(), state)
-  return dataclasses.replace(whole, params=workdir.pieces(state.params))
-
-
-class _Preserved(ocp.checkpoint_managers.PreservationPolicy):
-  """Policy for Orbax: keeps the steps that a function of all steps names."""
-
-  def __init__(self, kept: Callable[[Sequence[int]], set[int]]):
-    self._kept = kept
-
-  def should_preserve(self, checkpoints, *, context):
-    del context
-    steps = [checkpoint.step for checkpoint in checkpoints]
-    kept = self._kept(steps)
-    return [step in kept for step in steps]
-
-
-class _DifferentError(ValueError):
-  """Intact checkpoint of another model or optimizer; no older one would fit better."""
+  damaged: list[int] = []
+  for step in sorted(steps, reverse=True):
+    try:
+      return read(step), damaged
+    except DamagedError as error:
+      logging.error('Checkpoint %d in %s cannot be read (%s): trying the one before.', step, folder,
+                    error)
+      damaged.append(step)
+  raise ValueError(f'None of the {len(steps)} checkpoints in {folder} can be read: take another '
+                   f'--workdir to start a new run.')
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:
   """Shape of every array by its path, the same for lists, tuples, dicts and dataclasses."""
   return {jax.tree_util.keystr(path, simple=True, separator='.'): tuple(leaf.shape)
           for path, leaf in jax.tree.leaves_with_path(tree)}
-
-
-def _metric(metrics: dict[str, float]) -> float:
-  return metrics.get(_METRIC, -math.inf)
-
-
-def _free(path: str) -> str:
-  """`path`, or the first of path.1, path.2, ... that does not exist."""
-  number, free = 0, path
-  while os.path.exists(free):
-    number += 1
-    free = f'{path}.{number}'
-  return free

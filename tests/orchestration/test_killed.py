@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from magistral_jax import metrics
+from magistral_jax.models.formats import committed
 from magistral_jax.orchestration.report import SUMMARY_KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,9 +109,8 @@ def last_step(workdir):
 
 
 def newest_record(workdir):
-  steps = [int(path.name) for path in (workdir / 'checkpoints').iterdir() if path.name.isdigit()]
-  return max(steps), json.loads(
-      (workdir / 'checkpoints' / str(max(steps)) / 'record' / 'metadata').read_text())
+  found = committed.found(workdir / 'checkpoints')
+  return max(found), json.loads((Path(found[max(found)]) / 'record.json').read_text())
 
 
 def kill_and_resume(workdir, moments):

@@ -10,6 +10,7 @@ import time
 import ray
 
 from magistral_jax.records import Verdict
+from magistral_jax.runtime.checkpoint_proxy import Reading
 from magistral_jax.weights.manifest import Manifest
 from magistral_jax.weights.role import Taken
 from tests import fakes
@@ -55,19 +56,23 @@ class TrainerActor:
     found = pathlib.Path(folder).glob('*.json') if os.path.isdir(folder) else []
     return sorted(found, key=lambda path: int(path.stem))
 
-  def latest(self, folder, keep):
-    files = self._files(folder)
-    return int(files[-1].stem) if files else None
+  def steps(self, folder, keep):
+    return [int(path.stem) for path in self._files(folder)]
 
-  def save(self, folder, keep, record, metric):
-    if self._version == self.latest(folder, keep):
-      return False, 0
+  def begin(self, folder, keep, version):
+    new = self._process == 0 and version not in self.steps(folder, keep)
+    return f'{version}.json' if new else None
+
+  def write(self, folder, keep, name, record, metric):
     if self._process == 0:
       os.makedirs(folder, exist_ok=True)
-      half = pathlib.Path(folder) / f'{self._version}.half'
+      half = (pathlib.Path(folder) / name).with_suffix('.half')
       half.write_text(json.dumps(record))
       half.rename(half.with_suffix('.json'))
-    return True, 0
+    return True
+
+  def give_up(self, folder, keep):
+    pass
 
   def await_score(self, folder, keep, version):
     pass
@@ -75,10 +80,12 @@ class TrainerActor:
   def score(self, folder, keep, version, accuracy):
     return any(int(path.stem) == version for path in self._files(folder))
 
-  def restored(self, folder, keep, changed):
-    newest = self._files(folder)[-1]
-    self._version = int(newest.stem)
-    return self._version, json.loads(newest.read_text())
+  def restored(self, folder, keep, step, changed):
+    self._version = step
+    return Reading(step, json.loads((pathlib.Path(folder) / f'{step}.json').read_text()))
+
+  def set_aside(self, folder, keep, steps):
+    assert not steps
 
   def wait(self, folder, keep):
     return 0
@@ -146,9 +153,9 @@ class FaultyTrainer(TrainerActor):
       os._exit(1)
     return super().supervised(rows)
 
-  def save(self, folder, *args):
+  def begin(self, folder, *args):
     self._folder = folder
-    return super().save(folder, *args)
+    return super().begin(folder, *args)
 
 
 class MortalTrainer(TrainerActor):
@@ -162,9 +169,9 @@ class MortalTrainer(TrainerActor):
       threading.Timer(0.3, os._exit, (1,)).start()
     return super().stage(lineage, version)
 
-  def save(self, *args):
+  def begin(self, *args):
     self._die_if(self._version, {1: 0, 4: 6})
-    return super().save(*args)
+    return super().begin(*args)
 
   def train(self, share):
     self._die_if(self._version, {3: 4})

@@ -6,7 +6,7 @@ import pytest
 from magistral_jax.orchestration.roles import Lost
 
 pytest.importorskip('ray', reason='the extra [cluster] is not installed')
-from magistral_jax.runtime.checkpoint_proxy import RemoteCheckpoints  # noqa: E402
+from magistral_jax.runtime.checkpoint_proxy import Reading, RemoteCheckpoints  # noqa: E402
 
 
 class Gang:
@@ -24,14 +24,19 @@ class Gang:
       raise Lost('trainer-0 died')
     return [getattr(self, method)(*args)]
 
-  def latest(self):
-    return max(self.disk, default=None)
+  def steps(self):
+    return self.disk
 
-  def save(self, record, metric):
-    self.wait()
+  def begin(self, version):
     self._failed += self.full
-    self._writing = None if self.full else record['step']
-    return not self.full, self._failed
+    return None if self.full or version in self.disk else str(version)
+
+  def write(self, name, record, metric):
+    self._writing = int(name)
+    return True
+
+  def give_up(self):
+    pass
 
   def wait(self):
     if self._writing is not None:
@@ -80,3 +85,90 @@ def test_a_save_that_no_process_took_up_is_counted_and_a_wait_for_nothing_is_not
   gang.restart()
   assert save(checkpoints, 3)
   assert checkpoints.failed_saves == 1
+
+
+class Process:
+  """One of several trainer processes, which sees some checkpoints and can read some of them.
+
+  Args:
+    readable: {step: its record}.
+  """
+
+  def __init__(self, readable, unreadable=()):
+    self._readable, self._unreadable, self.version, self.aside = readable, unreadable, None, []
+    self.begins = True
+
+  def steps(self):
+    return [*self._readable, *self._unreadable]
+
+  def restored(self, step, changed):
+    if step in self._unreadable:
+      return Reading(damage='Input/output error')
+    self.version = step
+    return Reading(step, self._readable[step])
+
+  def set_aside(self, steps):
+    self.aside += steps
+
+  def begin(self, version):
+    self.given_up = False
+    return str(version)
+
+  def write(self, name, record, metric):
+    return self.begins
+
+  def give_up(self):
+    self.given_up = True
+
+  def wait(self):
+    return int(not self.begins)
+
+
+class Processes:
+  """A gang of them, as one that cannot lose any."""
+
+  def __init__(self, *processes):
+    self.actors = self.processes = processes
+
+  def all(self, method, folder, keep, *args):
+    return [getattr(process, method)(*args) for process in self.processes]
+
+
+A, B = dict(step=1), dict(step=2)
+
+
+def test_all_processes_take_up_one_checkpoint_though_one_of_them_cannot_read_the_newest():
+  """An error of reading that passes: without the driver's choice, shards of two steps mix."""
+  gang = Processes(Process({1: A, 2: B}), Process({1: A}, unreadable=[2]))
+  assert RemoteCheckpoints(gang, 'folder', 2).restore({}) == (1, A)
+  assert [process.version for process in gang.processes] == [1, 1]
+  assert gang.processes[0].aside == [2]
+
+
+def test_a_checkpoint_that_one_process_does_not_see_is_not_taken_up(caplog):
+  gang = Processes(Process({1: A, 2: B}), Process({1: A}))
+  assert RemoteCheckpoints(gang, 'folder', 2).restore({}) == (1, A)
+  assert 'see different checkpoints in folder: [[1, 2], [1]]' in caplog.text
+
+
+@pytest.mark.parametrize('other', [Process({}), Process({3: A}), Process({2: A})])
+def test_disks_that_differ_between_the_machines_of_the_trainer_are_an_error(other):
+  gang = Processes(Process({2: B}), other)
+  with pytest.raises(ValueError, match='mount one and the same disk'):
+    RemoteCheckpoints(gang, 'folder', 2).restore({})
+
+
+def test_none_that_all_can_read_is_an_error_and_nothing_is_set_aside():
+  gang = Processes(Process({1: A}, unreadable=[2]), Process({2: B}, unreadable=[1]))
+  with pytest.raises(ValueError, match='None of the 2 checkpoints'):
+    RemoteCheckpoints(gang, 'folder', 2).restore({})
+  assert not gang.processes[0].aside
+
+
+def test_a_process_that_cannot_begin_to_write_is_not_waited_for():
+  gang = Processes(Process({}), Process({}))
+  checkpoints = RemoteCheckpoints(gang, 'folder', 2)
+  assert save(checkpoints, 1) and checkpoints.failed_saves == 0
+  gang.processes[1].begins = False
+  assert not save(checkpoints, 2)
+  assert gang.processes[0].given_up and checkpoints.failed_saves == 1

@@ -84,7 +84,7 @@ def test_state_ledger_and_the_next_update_are_the_same(tmp_path, saves, restores
     metrics = trainer.train(batch(c, 2, version=2))
     after = gang.all('numbers')[0]
   with processes(c, restores) as gang:
-    version, found = gang.all('restored', folder, 2, {})[0]
+    version, found = RemoteCheckpoints(gang, folder, 2).restore({})
     assert version == 2 and found == {'ledger': _as_json(record['ledger'])}
     again = Ledger(None)
     again.restore(found['ledger'])
@@ -100,6 +100,38 @@ def test_state_ledger_and_the_next_update_are_the_same(tmp_path, saves, restores
       assert again[key] == pytest.approx(metrics[key], abs=1e-6), key
     for key, value in gang.all('numbers')[0].items():
       np.testing.assert_allclose(value, after[key], rtol=1e-4, atol=1e-6, err_msg=key)
+
+
+@pytest.mark.long
+def test_a_disk_that_fails_one_process_stops_none_and_mixes_no_checkpoints(tmp_path):
+  c = tiny.shrink(tiny.load(), **{'runtime.mode': 'ray', 'mesh.trainer.fsdp': DEVICES,
+                                  'trainer.microbatch_rows': DEVICES})
+  folder = str(tmp_path / 'checkpoints')
+  with processes(c, 2) as gang:
+    trainer = RemoteTrainer(gang, gang.all('new', False, {})[0], 0)
+    checkpoints, numbers = RemoteCheckpoints(gang, folder, 3), {}
+    def save(step):
+      begun = checkpoints.save(trainer, dict(step=step), None)
+      checkpoints.wait()
+      return begun, checkpoints.latest(), checkpoints.failed_saves
+    for step in (1, 2):
+      trainer.train(batch(c, step))
+      assert save(step) == (True, step, 0)
+      numbers[step] = gang.all('numbers')[0]
+    # Its writers hear of it in the background or at once; the other process is not held up.
+    for process in (0, 1):
+      gang.all('write_at_most', process, 100)
+      trainer.train(batch(c, 3))
+      assert save(trainer.version)[1:] == (2, process + 1)
+      gang.all('write_at_most', process, -1)
+    assert save(trainer.version) == (True, 4, 2)
+    # An error of reading that passes, at one process.
+    for unreadable in (4, 2):
+      gang.all('cannot_read', 1, unreadable)
+    version, record = checkpoints.restore({})
+    assert (version, record) == (1, dict(step=1))
+    for key, value in gang.all('numbers')[0].items():
+      np.testing.assert_array_equal(value, numbers[1][key], err_msg=key)
 
 
 def _as_json(book):

@@ -3,7 +3,9 @@
     runs/quickstart/experiment.json            {"model": {...}, "tokenizer": {...}, "config": {...},
                                                 "end_ids": [2]}
     runs/quickstart/checkpoints/120/state/     the train state, of which only `params` is read
-    runs/quickstart/checkpoints/120/metrics/   {"value": 0.91}, by which the best one is chosen
+    runs/quickstart/checkpoints/120/score.json {"value": 0.91}, by which the best one is chosen
+
+committed.py says which checkpoints are whole; others are not seen here.
 
 On disk every tensor of a layer (and expert) is a separate piece, so that a policy of any size can
 be exported tensor by tensor.
@@ -12,16 +14,17 @@ be exported tensor by tensor.
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
+from magistral_jax import durable
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig, VisionConfig
-from magistral_jax.models.formats import layout
+from magistral_jax.models.formats import committed, layout
 
 EXPERIMENT = 'experiment.json'
 
@@ -33,9 +36,7 @@ def write_experiment(path: str, config: ModelConfig, tokenizer: dict, everything
   absolute = tokenizer['path'] and os.path.abspath(tokenizer['path'])
   tokenizer = dict(tokenizer, path=absolute)
   record = dict(model=dataclasses.asdict(config), tokenizer=tokenizer, config=everything, **more)
-  with open(os.path.join(path, EXPERIMENT), 'w', encoding='utf-8') as file:
-    json.dump(record, file, indent=2)
-    file.write('\n')
+  durable.write_json(os.path.join(path, EXPERIMENT), record, indent=2)
 
 
 def read_experiment(path: str) -> dict:
@@ -50,9 +51,7 @@ def steps(path: str) -> list[int]:
   Raises:
     ValueError: there are none.
   """
-  folder = os.path.join(path, 'checkpoints')
-  names = os.listdir(folder) if os.path.isdir(folder) else []
-  found = sorted(int(name) for name in names if name.isdigit())
+  found = list(committed.found(_checkpoints(path)))
   if not found:
     raise ValueError(f'model.checkpoint={path!r} is a workdir without a checkpoint: let the run '
                      f'reach its first one, checkpoints.every updates.')
@@ -69,35 +68,37 @@ def choose_step(path: str, which: str = 'newest') -> int:
   if which == 'newest':
     return found[-1]
   if which == 'best':
-    scored = {step: value for step in found
-              if (value := read_score(os.path.join(path, 'checkpoints'), step)) is not None}
-    if not scored:
+    best = best_step(_checkpoints(path), found)
+    if best is None:
       raise ValueError(f'{path}: none of the checkpoints of steps {found} has been measured, so '
                        f'that none is best: choose newest or a step.')
-    return best_step(scored)
+    return best
   if not which.isdigit() or int(which) not in found:
     raise ValueError(f'{path}: there is no checkpoint {which!r}: choose newest, best or one of the '
                      f'steps {found}.')
   return int(which)
 
 
-def best_step(scored: Mapping[int, float]) -> int:
-  """The step of the highest score; of equal ones the earliest.
+def best_step(directory: str, steps: Iterable[int]) -> int | None:
+  """That of the steps whose score is highest, of equal ones the earliest; None if none has one.
 
   Args:
-    scored: {step: score}, not empty.
+    directory: has the checkpoints.
   """
-  return max(scored, key=lambda step: (scored[step], -step))
+  found = {step: read_score(directory, step) for step in steps}
+  scored = {step: score for step, score in found.items() if score is not None}
+  return max(scored, key=lambda step: (scored[step], -step), default=None)
 
 
-def read_score(folder: str, step: int) -> float | None:
+def read_score(directory: str, step: int) -> float | None:
   """The held-out accuracy of the weights of one checkpoint; None if it was not measured.
 
   Args:
-    folder: has the checkpoints.
+    directory: has the checkpoints.
   """
   try:
-    with open(_score_file(folder, step), encoding='utf-8') as file:
+    folder = committed.found(directory)[step]
+    with open(os.path.join(folder, committed.SCORE), encoding='utf-8') as file:
       found = json.load(file)
     return float(found['value'])
   # Not there, or damaged: the checkpoint itself may be whole.
@@ -105,19 +106,14 @@ def read_score(folder: str, step: int) -> float | None:
     return None
 
 
-def write_score(folder: str, step: int, score: float) -> None:
+def write_score(directory: str, step: int, score: float) -> None:
   """Attaches a score to a checkpoint that is on disk. Raises OSError."""
-  file = _score_file(folder, step)
-  os.makedirs(os.path.dirname(file), exist_ok=True)
-  # Renamed into place: a reader never sees half a file.
-  unfinished = f'{file}.unfinished'
-  with open(unfinished, 'w', encoding='utf-8') as written:
-    json.dump(dict(value=score), written)
-  os.replace(unfinished, file)
+  write_score_in(committed.found(directory)[step], score)
 
 
-def _score_file(folder: str, step: int) -> str:
-  return os.path.join(folder, str(step), 'metrics', 'metrics')
+def write_score_in(folder: str, score: float) -> None:
+  """Attaches a score to the checkpoint in a folder, which may not be whole yet. Raises OSError."""
+  durable.write_json(os.path.join(folder, committed.SCORE), dict(value=float(score)))
 
 
 def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
@@ -162,8 +158,18 @@ def _saved(path: str, step: int) -> dict:
   return {layout.leaf_name(keys): leaf for keys, leaf in jax.tree.leaves_with_path(saved)}
 
 
+def _checkpoints(path: str) -> str:
+  return os.path.join(os.path.abspath(path), 'checkpoints')
+
+
 def _state(path: str, step: int) -> str:
-  return os.path.abspath(os.path.join(path, 'checkpoints', str(step), 'state'))
+  """The folder of the train state of one checkpoint; ValueError if its files are damaged."""
+  folder = committed.found(_checkpoints(path))[step]
+  fault = committed.fault(folder)
+  if fault:
+    raise ValueError(f'The checkpoint {folder} is damaged ({fault}): choose another step of '
+                     f'{path}.')
+  return os.path.join(folder, 'state')
 
 
 def open_weights(path: str, config: ModelConfig, step: int) -> 'WorkdirWeights':
@@ -215,9 +221,11 @@ def save(path: str, params, config: ModelConfig, tokenizer: dict, fields: dict,
 
 def save_params(path: str, params, step: int) -> None:
   """Writes a checkpoint of the parameters alone."""
+  folder = committed.new_folder(_checkpoints(path), step)
   with ocp.PyTreeCheckpointer() as writer:
-    writer.save(_state(path, step), args=ocp.args.PyTreeSave(
+    writer.save(os.path.join(folder, 'state'), args=ocp.args.PyTreeSave(
         {'params': params}, save_args={'params': pieces(params)}))
+  committed.commit(folder)
 
 
 def pieces(params):
