@@ -13,80 +13,14 @@ prompts of a sampler that is pinned for longer than it allows.
 
 from __future__ import annotations
 
-import collections
 import threading
-import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from magistral_jax.evaluation.evaluation import Evaluation, Result
-from magistral_jax.orchestration.roles import LOST_TOO_OFTEN, Lost, Sampler, Verifier
+from magistral_jax.orchestration.answering import Deal, answered
+from magistral_jax.orchestration.roles import LOST_TOO_OFTEN, Sampler, Verifier
 from magistral_jax.records import Completion, Prompt, Verdict
 from magistral_jax.sampler.slots import Sampling
-
-# While there is nothing to sample, verdicts and samplers are asked this often.
-_LOOK_AGAIN_S = 0.2
-
-
-class _Deal:
-  """Which sampler has which prompts of an evaluation; samplers go by their index.
-
-  A prompt that was open in LOST_TOO_OFTEN lost samplers may be the reason. It is given out last, to
-  a sampler that has nothing else; if that one is lost too, the prompt is given up.
-  """
-
-  def __init__(self, prompts: Sequence[Prompt], samplers: int):
-    self._waiting, self._suspects = collections.deque(prompts), collections.deque()
-    self._open: list[dict[int, Prompt]] = [{} for _ in range(samplers)]
-    self._lost = collections.Counter()
-    self.share = -(-len(prompts) // samplers)     # Prompts, rounded up.
-
-  @property
-  def left(self) -> int:
-    """Prompts that no sampler has."""
-    return len(self._waiting) + len(self._suspects)
-
-  def open(self, index: int) -> list[int]:
-    """Ordinals of the prompts that a sampler has."""
-    return list(self._open[index])
-
-  def holder(self, ordinals: Sequence[int]) -> int | None:
-    """The sampler that has one of these prompts; None if none has."""
-    return next((index for index, has in enumerate(self._open)
-                 if any(ordinal in has for ordinal in ordinals)), None)
-
-  def take(self, index: int) -> Prompt | None:
-    """The next prompt for a sampler; None if there is none, or none that it may have now."""
-    has = self._open[index]
-    if any(self._lost[ordinal] >= LOST_TOO_OFTEN for ordinal in has):
-      return None
-    if self._waiting:
-      prompt = self._waiting.popleft()
-    elif self._suspects and not has:
-      prompt = self._suspects.popleft()
-    else:
-      return None
-    has[prompt.ordinal] = prompt
-    return prompt
-
-  def done(self, ordinal: int) -> None:
-    """Notes that all samples of a prompt are written."""
-    for has in self._open:
-      has.pop(ordinal, None)
-
-  def lose(self, index: int) -> list[Prompt]:
-    """Takes back what a lost sampler had; returns the prompts that are given up."""
-    lost, self._open[index] = self._open[index], {}
-    given_up = []
-    for ordinal, prompt in lost.items():
-      self._lost[ordinal] += 1
-      if self._lost[ordinal] > LOST_TOO_OFTEN:
-        given_up.append(prompt)
-      else:
-        suspect = self._lost[ordinal] == LOST_TOO_OFTEN
-        (self._suspects if suspect else self._waiting).append(prompt)
-    return given_up
 
 
 def hold(prompts: Sequence[Prompt], sampling: Sampling, samplers: Sequence[Sampler],
@@ -98,105 +32,20 @@ def hold(prompts: Sequence[Prompt], sampling: Sampling, samplers: Sequence[Sampl
 
   Args:
     progress: called with (completions judged, completions in all).
-    check: raises Lost if the trainer, whose weights samplers may still wait for, was lost.
-    stopping: whether to break off.
+    check, stopping: as in `answering.answered`.
   Returns:
     None if it was broken off; everything open is dropped then.
   Raises:
-    TimeoutError: no token was drawn and nothing judged for `deadline_s`; says what has the rest.
-    Lost: by `check`; everything open is dropped.
+    TimeoutError, Lost: as `answering.answered`.
   """
-  evaluation, deal = Evaluation(prompts, sampling.samples), _Deal(prompts, len(samplers))
-  by_ordinal = {prompt.ordinal: prompt for prompt in prompts}
-  left = dict.fromkeys(by_ordinal, sampling.samples)       # Samples still to be written.
-  total, drawn, last = evaluation.open, -1, time.monotonic()
-  while evaluation.open:
-    if stopping():
-      return None                  # The run ends: what is open ends with it.
-    try:
-      check()
-    except Lost:
-      _leave(samplers, verifier, deadline_s)
-      raise
-    for index, sampler in enumerate(samplers):
-      _give(deal, index, sampler, sampling)
-      for completion in sampler.step() if sampler.open else ():
-        verifier.put(completion, by_ordinal[completion.ordinal].problem)
-        left[completion.ordinal] -= 1
-        if not left[completion.ordinal]:
-          deal.done(completion.ordinal)
-      if deal.open(index) and not sampler.open:            # Its process was lost.
-        left |= dict.fromkeys(deal.open(index), sampling.samples)
-        for prompt in deal.lose(index):
-          _count_as_failed(evaluation, prompt)
-    scored = verifier.drain(0.0 if any(s.open for s in samplers) else _LOOK_AGAIN_S)
-    for completion, verdict in scored:
+  evaluation = Evaluation(prompts, sampling.samples)
+  total = evaluation.open
+  for _, judged in answered(
+      prompts, sampling, samplers, verifier, deadline_s=deadline_s, check=check, stopping=stopping,
+      progress=lambda done: progress(done, total)):
+    for completion, verdict in judged:
       evaluation.add(completion, verdict)
-    now = sum(sampler.counts['tokens'] for sampler in samplers)
-    if scored or now != drawn:
-      last, drawn = time.monotonic(), now
-    progress(total - evaluation.open, total)
-    if time.monotonic() - last > deadline_s:
-      raise TimeoutError(_still(evaluation, samplers, verifier, deadline_s))
-  # A lost sampler may have written samples that another one is still writing again.
-  _leave(samplers, verifier, deadline_s)
-  return evaluation.result(), evaluation
-
-
-def _leave(samplers: Sequence[Sampler], verifier: Verifier, deadline_s: float) -> None:
-  """Drops what is open, and lets samplers take newer weights again."""
-  for sampler in samplers:
-    sampler.unpin()
-    if sampler.open:
-      sampler.abandon()
-  discard(verifier, deadline_s)
-
-
-def _give(deal: _Deal, index: int, sampler: Sampler, sampling: Sampling) -> None:
-  """Gives a sampler its next prompts, as many as it has room for."""
-  while sampler.has_capacity:
-    if not sampler.pinned:
-      sampler.pin()
-    if sampler.pinned_version is None or len(deal.open(index)) >= deal.share:
-      return
-    prompt = deal.take(index)
-    if prompt is None:
-      return
-    sampler.submit(prompt, sampling)
-
-
-def _count_as_failed(evaluation: Evaluation, prompt: Prompt) -> None:
-  """Counts a prompt that kills samplers as not solved."""
-  verdict = Verdict('error', 0.0, {}, detail='every sampler that had it was lost')
-  for sample in range(evaluation.samples):
-    evaluation.add(Completion(prompt.ordinal, sample, np.zeros(0, np.int32),
-                              np.zeros(0, np.float32), (), 'length', '', 0.0, prompt.purpose),
-                   verdict)
-
-
-def _still(evaluation: Evaluation, samplers: Sequence[Sampler], verifier: Verifier,
-           deadline_s: float) -> str:
-  total = len(evaluation.prompts) * evaluation.samples
-  held = f'the samplers have {sum(sampler.open for sampler in samplers)}'
-  if not any(sampler.has_capacity or sampler.open for sampler in samplers):
-    held = 'no sampler is ready'
-  return (f'An evaluation stands still: no token was drawn and no completion judged for '
-          f'{deadline_s:.0f} s (runtime.deadline_s). {evaluation.open} of {total} are missing: '
-          f'{held}, {verifier.pending()} wait for a verdict.')
-
-
-def discard(verifier: Verifier, deadline_s: float) -> None:
-  """Waits for the completions that are still being judged, and drops them.
-
-  Raises:
-    TimeoutError: it takes longer than `deadline_s`.
-  """
-  began = time.monotonic()
-  while verifier.pending():
-    verifier.drain(1.0)
-    if time.monotonic() - began > deadline_s:
-      raise TimeoutError(f'{verifier.pending()} completions were not judged within '
-                         f'{deadline_s:.0f} s (runtime.deadline_s).')
+  return None if evaluation.open else (evaluation.result(), evaluation)
 
 
 class ConcurrentEvaluation:
@@ -224,7 +73,7 @@ class ConcurrentEvaluation:
     self.version: int | None = None               # Of the weights that are measured.
     self._pinned: set[int] = set()                # Samplers that take part.
     self._written: dict[tuple[int, int], Completion] = {}
-    self._deal = _Deal((), 1)
+    self._deal = Deal((), 1)
     self._losses, self._reason = 0, ''
 
   @property
@@ -243,7 +92,7 @@ class ConcurrentEvaluation:
     with self._lock:
       assert self._evaluation is None
       self._evaluation, self.version = Evaluation(self._prompts, self._sampling.samples), version
-      self._deal, self._written = _Deal(self._prompts, len(samplers)), {}
+      self._deal, self._written = Deal(self._prompts, len(samplers)), {}
       self._losses, self._pinned = 0, set(range(len(samplers)))
       for sampler in samplers:
         sampler.pin()

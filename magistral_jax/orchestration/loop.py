@@ -16,7 +16,7 @@ from magistral_jax.batching.admission import Traffic
 from magistral_jax.batching.groups import settle
 from magistral_jax.batching.role import Batcher
 from magistral_jax.evaluation.evaluation import Result
-from magistral_jax.orchestration import evaluations, parity
+from magistral_jax.orchestration import answering, evaluations, parity
 from magistral_jax.orchestration.assignments import Assignments
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
@@ -359,7 +359,7 @@ class Loop:
   def _drop_all(self) -> None:
     for sampler in self.samplers:
       sampler.abandon()
-    evaluations.discard(self.verifier, self.health.deadline_s)
+    answering.discard(self.verifier, self.health.deadline_s)
     with self.arrived:
       self._prompts = {}
       self._assigned.clear()

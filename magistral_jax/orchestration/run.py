@@ -20,7 +20,14 @@ from magistral_jax.evaluation import results
 from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, checks, cli, values
 from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment, write_experiment
-from magistral_jax.orchestration import cold_start, evaluations, lockstep, report, threads
+from magistral_jax.orchestration import (
+  answering,
+  cold_start,
+  evaluations,
+  lockstep,
+  report,
+  threads,
+)
 from magistral_jax.orchestration.display import LOG_EVERY_S, Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
@@ -314,7 +321,7 @@ class Run:
                         f'is.')
     for sampler in self.samplers:
       sampler.abandon()
-    evaluations.discard(self.verifier, self.health.deadline_s)
+    answering.discard(self.verifier, self.health.deadline_s)
     self.display.watch(self.runtime.role_status)
     while True:
       try:

@@ -4,7 +4,7 @@ import pytest
 
 from magistral_jax.evaluation import estimators
 from magistral_jax.evaluation.evaluation import Evaluation, _votes
-from magistral_jax.orchestration import evaluations
+from magistral_jax.orchestration import answering, evaluations
 from magistral_jax.orchestration.roles import Lost
 from magistral_jax.records import Completion, Problem, Prompt, Verdict, WeightSnapshot
 from magistral_jax.sampler.slots import Sampling
@@ -166,12 +166,12 @@ def test_an_evaluation_that_stands_still_ends_with_its_key():
                      [fakes.FakeSampler()], verifier, deadline_s=0.1)
   verifier.pending = lambda: 3
   with pytest.raises(TimeoutError, match='3 completions were not judged within 0 s'):
-    evaluations.discard(verifier, deadline_s=0.1)
+    answering.discard(verifier, deadline_s=0.1)
 
 
 def test_discarding_waits_for_what_is_being_scored():
   verifier = fakes.FakeVerifier()
   for completion, _ in hand_made()[1]:
     verifier.put(completion, None)
-  evaluations.discard(verifier, deadline_s=60.0)
+  answering.discard(verifier, deadline_s=60.0)
   assert verifier.pending() == 0
