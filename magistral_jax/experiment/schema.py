@@ -193,8 +193,7 @@ SECTIONS = (
                         'paid, or each by the share that it passes.', 'all'),
         code_tests=Key(whole(1), 'Tests that a group is judged by, drawn anew for every prompt.',
                        20),
-        test_timeout_s=Key(POSITIVE, 'Processor seconds of one test; twice that by the clock.',
-                           4.0),
+        test_timeout_s=Key(POSITIVE, 'Processor seconds of one test, and as many idle ones.', 4.0),
         test_memory_mb=Key(whole(MIN_TEST_MEMORY_MB), 'MiB of memory of one test.', 300)),
             among('verifiers.sandbox', SANDBOXES)),
     Section('batching', 'Groups, advantages, rows.', dict(

@@ -18,6 +18,7 @@ import re
 OPENING, CLOSING = '<think>', '</think>'
 MAX_CHARACTERS = 500_000  # Longer responses are not read; 40,000 tokens have some 160,000.
 
+_MOST_INDENT = 3          # Columns by which a closing fence may be indented.
 _BOX = re.compile(r'\\(?:boxed|fbox)(?![A-Za-z])\s*')
 # `\\` and `\{` are matched as one piece, so that an escaped brace opens and closes nothing.
 _PIECE = re.compile(r'\\(?:boxed|fbox)(?![A-Za-z])\s*\{?|\\.|[{}]', re.DOTALL)
@@ -128,22 +129,31 @@ def first_program(text: str) -> tuple[str, str] | None:
   """(language, source) of the first fenced block that names a language; None if there is none.
 
   Also None if that block is never closed, since the program may have been cut off. A fence is
-  closed by a line of at least as many backticks; blocks without a language are skipped whole. White
-  space before the opening fence, as in a list, is removed from every line.
+  closed by a line of at least as many backticks, indented by at most three columns more than the
+  opening one (CommonMark): one that is indented further stands in a text or comment of the program.
+  Blocks without a language are skipped whole. White space before the opening fence, as in a list,
+  is removed from every line.
   """
-  fence, language, indent, lines = 0, '', 0, []
+  fence, language, indent, column, lines = 0, '', 0, 0, []
   for line in text.splitlines(keepends=True):
     outer = len(line) - len(line.lstrip(' \t'))
     ticks, info = _fence(line.strip())
     if not fence:
       fence, language, indent, lines = ticks, info.lower(), outer, []
-    elif ticks >= fence and not info:
+      column = _column(line)
+    elif ticks >= fence and not info and _column(line) <= column + _MOST_INDENT:
       if language:
         return language, ''.join(lines)
       fence = 0
     else:
       lines.append(line[min(indent, outer):])
   return None
+
+
+def _column(line: str) -> int:
+  """The column at which the text of a line begins, with tabs as four columns."""
+  expanded = line.expandtabs(4)
+  return len(expanded) - len(expanded.lstrip(' '))
 
 
 def _fence(line: str) -> tuple[int, str]:

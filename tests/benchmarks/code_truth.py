@@ -111,7 +111,7 @@ def main():
   parser.add_argument('--skip', type=int, default=0)
   parser.add_argument('--time_s', type=float, default=4.0)
   args = parser.parse_args()
-  box = sandbox.Sandbox(sandbox.Limits(time_s=args.time_s, wall_s=2 * args.time_s))
+  box = sandbox.Sandbox(sandbox.Limits(time_s=args.time_s))
   print(box.describe())
   names = [name.strip() for name in args.files.split(',') if name.strip()]
   for path in sorted(args.data.glob('*.jsonl')):

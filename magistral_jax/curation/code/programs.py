@@ -11,20 +11,15 @@ A text without a language is in that of the row, or in Python where the row take
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib.resources
 import threading
 from collections.abc import Mapping, Sequence
 
 from magistral_jax.curation.rows import Row, text_of
-from magistral_jax.verifiers.code import compare, cpp, judge
+from magistral_jax.verifiers.code import compare, judge, programs
 from magistral_jax.verifiers.sandbox.sandbox import Sandbox
 from magistral_jax.verifiers.sandbox.supervise import Limits, Outcome
 
 MOST_HANGS = 3              # Tests that may use up a solution's time before the others are skipped.
-_PYTHON_FLAGS = ('-I', '-S', '-B', '-X', 'utf8', '-X', 'int_max_str_digits=0')
-_SCRIPT = 'script.py'
-_LATE_S = 0.1               # How late the last measurement of CPU time may be.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +74,12 @@ class Runner:
   """Runs solutions in jails; any number of threads may call it, each with a sandbox of its own.
 
   Args:
-    time_s, memory_mb: what one test may use; its wall time is twice `time_s`.
+    time_s, memory_mb: what one test may use.
     mode: one of sandbox.MODES.
   """
 
   def __init__(self, *, time_s: float = 4.0, memory_mb: int = 300, mode: str = 'bubblewrap'):
-    self._limits = Limits(time_s=time_s, wall_s=2 * time_s, memory_mb=memory_mb)
+    self._limits = Limits(time_s=time_s, memory_mb=memory_mb)
     self._mode, self._local = mode, threading.local()
 
   @property
@@ -102,23 +97,16 @@ class Runner:
 
   def outputs(self, solution: Solution, inputs: Sequence[str]) -> list[ProgramRun]:
     """What a solution writes for each input. After MOST_HANGS timeouts the rest is skipped."""
-    box = self.sandbox
-    if solution.language == 'cpp':
-      compiled = cpp.compile_source(solution.source, box)
-      if not compiled.program:
-        return [ProgramRun('error' if compiled.failed else 'compile_error')] * len(inputs)
-      files, view, argv = {'program': compiled.program}, cpp.VIEW, cpp.start_argv
-    else:
-      files = {_SCRIPT: _script(), 'solution.py': _bytes(solution.source)}
-      view = box.python_view
-      argv = lambda folder: [box.python, *_PYTHON_FLAGS, f'{folder}/{_SCRIPT}',
-                             f'{folder}/solution.py']
+    program = programs.prepare(solution.source, solution.language, self.sandbox)
+    if program.fault:
+      return [ProgramRun(program.fault[0])] * len(inputs)
     found, hangs = [], 0
     for text in inputs:
       if hangs >= MOST_HANGS:
         found.append(ProgramRun('skipped'))
         continue
-      found.append(_run(box.run(argv, view, files=files, stdin=text.encode()), box.limits))
+      outcome = program.run(text.encode())
+      found.append(_run(outcome, program.fault_of(outcome)[0]))
       hangs += found[-1].status == 'timeout'
     return found
 
@@ -136,12 +124,10 @@ class Runner:
     return found
 
 
-def _run(outcome: Outcome, limits: Limits) -> ProgramRun:
-  if outcome.status != 'exited':
-    return ProgramRun(outcome.status)
-  if outcome.exit_code:
-    # The kernel's own limit of CPU time may end a program before the supervisor does.
-    return ProgramRun('timeout' if outcome.cpu_s > limits.time_s - _LATE_S else 'runtime_error')
+def _run(outcome: Outcome, fault: str) -> ProgramRun:
+  """The ProgramRun of an outcome; `fault` is '' if it ended well."""
+  if fault:
+    return ProgramRun(fault)
   try:
     return ProgramRun('exited', outcome.stdout.decode())
   except UnicodeDecodeError:
@@ -152,15 +138,3 @@ def same_output(one: str, other: str, tests: Mapping) -> bool:
   """Whether two outputs are the same for the checker of a problem."""
   return compare.same_output(other.encode('utf-8', 'surrogateescape'), one,
                              checker=tests['checker'], tolerance=tests['tolerance'])[0]
-
-
-
-def _bytes(source: str) -> bytes:
-  return source.encode('utf-8', 'surrogateescape')
-
-
-@functools.lru_cache
-def _script() -> bytes:
-  """The program that runs a Python solution; it tells syntax errors and brings `exit`."""
-  return importlib.resources.files('magistral_jax.verifiers.code.harness').joinpath(
-      _SCRIPT).read_bytes()

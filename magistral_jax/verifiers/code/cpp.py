@@ -21,7 +21,8 @@ from magistral_jax.verifiers.sandbox import jail
 from magistral_jax.verifiers.sandbox.sandbox import COMPILE, Sandbox
 from magistral_jax.verifiers.sandbox.toolchain import shared_folder, tool
 
-FLAGS = ('-std=c++20', '-O2', '-pipe', '-w')
+# ONLINE_JUDGE is what judges of contests define: programs write to files of their own without it.
+FLAGS = ('-std=c++20', '-O2', '-pipe', '-w', '-DONLINE_JUDGE')
 _HEADER = 'bits/stdc++.h'
 _INSIDE = '/precompiled'
 _SHOWN = ('/usr/bin', '/usr/lib', '/usr/lib64', '/usr/libexec', '/usr/include')
@@ -43,7 +44,7 @@ class Compiled:
 
 def compile_source(source: str, sandbox: Sandbox) -> Compiled:
   """Compiles a program, or returns the result from the sandbox's cache."""
-  data = source.encode('utf-8', 'surrogateescape')
+  data = source.encode('utf-8', 'surrogatepass')
   key = hashlib.sha256(data).digest()
   if (found := sandbox.cache.get(key)) is None:
     found = _compile(data, sandbox)

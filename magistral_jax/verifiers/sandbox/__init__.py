@@ -4,5 +4,6 @@
     jail        the command line of bubblewrap, and of the limits inside
     seccomp     the filter of system calls
     supervise   Running: watches a program's process tree and kills it at a limit
+    usage       Meter: CPU time, memory and threads of a process tree
     toolchain   bubblewrap, the interpreter and the libraries of this machine
 """

@@ -3,11 +3,12 @@
 What a jailed program sees:
 
     /usr/lib... /lib64   the system's libraries (and the interpreter or compiler), read-only
-    /dev                 null, zero, urandom
+    /dev                 null, urandom; stdin, stdout, stderr and fd/0 to fd/2
     /files               its source, harness or binary; read-only
     /box                 its working directory, a tmpfs of bounded size; /tmp is a link to it
 
-and no network, no /proc, no /etc, no other processes, an empty environment, user 65534.
+and no network, no /proc, no /etc, no other processes, an empty environment, user 65534. There is no
+/dev/zero, since a shared mapping of it is memory that no limit counts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 NOBODY = '65534'
 FILES, BOX = '/files', '/box'
 _LINKS = ('/bin', '/lib', '/lib32', '/lib64', '/sbin')
-_DEVICES = ('/dev/null', '/dev/zero', '/dev/urandom')
+_DEVICES = ('/dev/null', '/dev/urandom')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +42,14 @@ def outermost(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def jail_argv(
-    bwrap: str, view: View, *, files: Sequence[tuple[str, int]], box_mb: int, seccomp_fd: int,
-    status_fd: int) -> list[str]:
+    bwrap: str, view: View, *, files: Sequence[tuple[str, int]], stdin_fd: int,
+    outputs: tuple[str, str], box_mb: int, seccomp_fd: int, status_fd: int) -> list[str]:
   """The arguments of bubblewrap, up to but without those of the program.
 
   Args:
     files: (name, file descriptor with the content); each becomes /files/<name>.
+    stdin_fd: descriptor with what the program reads, for its path /dev/stdin.
+    outputs: paths of the named pipes that are its stdout and stderr.
     box_mb: size of the working directory.
     seccomp_fd: descriptor with the filter, or -1 for none.
     status_fd: descriptor to which bubblewrap reports its child's process id and exit code.
@@ -64,6 +67,11 @@ def jail_argv(
       argv += ['--symlink', os.readlink(link), link]
   for device in _DEVICES:
     argv += ['--dev-bind', device, device]
+  argv += ['--perms', '0444', '--file', str(stdin_fd), '/dev/fd/0']
+  for number, path in enumerate(outputs, 1):
+    argv += ['--bind', path, f'/dev/fd/{number}']
+  for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+    argv += ['--symlink', f'fd/{number}', f'/dev/{name}']
   for name, fd in files:
     argv += ['--perms', '0555', '--file', str(fd), f'{FILES}/{name}']
   argv += ['--size', str(box_mb << 20), '--perms', '0700', '--tmpfs', BOX,

@@ -17,10 +17,16 @@ What is not promised. The jail shares the kernel with the machine: a hole in the
 processor (side channels), is a way out; where that matters run the verifiers in a virtual machine
 or under gVisor. A program can measure time and see which CPU and kernel it runs on. Memory is
 summed every 10 ms: between two polls a tree may exceed its limit, each process by no more than its
-own limit of address space. Buffers of pipes and sockets in the kernel are bounded by the number of
-files, not counted. On Linux before 5.14 an ordinary user's own processes count toward the process
-limit of the jail, so that a program may be unable to start threads there. mode='unsafe' keeps the
-limits per process and nothing else: programs can read and send whatever the user can.
+own limit of address space, which is the limit of memory and 576 MB. A Unix socket counts as the
+most that the kernel buffers for it, some 0.3 MB. Buffers of pipes are not counted: the kernel gives
+a user 64 MB for all pipes, and 4 or 8 kB for each beyond. On Linux before 5.14 an ordinary user's
+own processes count toward the process limit of the jail, so that a program may be unable to start
+threads there. CPU time is the kernel's, which a busy machine stretches a little: caches and memory
+are shared. mode='unsafe' keeps the limits per process and nothing else: programs can read and send
+whatever the user can.
+
+Programs have the standard library of Python and that of C++, and nothing that was installed beside
+them: no numpy.
 """
 
 from __future__ import annotations
@@ -30,6 +36,7 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import itertools
 import os
 import platform
 import pwd
@@ -50,9 +57,13 @@ MODES = ('bubblewrap', 'unsafe')
 _FIRST_UID, _UIDS = 59000, 500
 _CACHE_BYTES = 64 << 20
 TEST = Limits()
-COMPILE = Limits(time_s=10.0, wall_s=20.0, memory_mb=1024, output_mb=16, box_mb=64)
-# Address space that is not the program's own memory: libraries, guard pages.
-_AROUND_MB = 64
+COMPILE = Limits(time_s=10.0, idle_s=10.0, wall_s=150.0, memory_mb=1024, output_mb=16, box_mb=64)
+# Address space that is not memory in use: libraries, guard pages, and one stack of 512 MB, which
+# programs that recurse deeply reserve for a thread.
+_AROUND_MB = 64 + 512
+# The kernel's own limit of CPU time counts ticks, on a loaded machine a tenth too many: it only
+# ends what the supervisor, which counts exactly, failed to end.
+_KERNEL_SHARE = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +120,12 @@ class Sandbox:
     self._bwrap = toolchain.bwrap() if mode == 'bubblewrap' else None
     self._prlimit = toolchain.tool('prlimit', 'Install util-linux, which brings it.')
     self._tool_paths = (self._prlimit, *toolchain.library_folders(self._prlimit))
-    self.uid = None
-    if os.geteuid() == 0:
-      self.uid, held = _take_uid()
-      weakref.finalize(self, os.close, held)
+    number, held = _take_uid()
+    self.uid = number if os.geteuid() == 0 else None
+    self._pipes = os.path.join(toolchain.shared_folder(), f'pipes-{number}')
+    weakref.finalize(self, _give_back, held, self._pipes)
+    _make_empty(self._pipes, everyone=self.uid is not None)
+    self._started = itertools.count()
     self._filter = seccomp.build(platform.machine())
     self.cache = Cache(_CACHE_BYTES)
     self.python, self.python_view = toolchain.python(everyone=self.uid is not None)
@@ -149,37 +162,54 @@ class Sandbox:
     """
     limits = limits or self.limits
     prefix = jail.limit_argv(
-        self._prlimit, memory_mb=limits.memory_mb + _AROUND_MB, cpu_s=-int(-limits.time_s // 1),
-        file_mb=limits.box_mb, processes=limits.processes)
+        self._prlimit, memory_mb=limits.memory_mb + _AROUND_MB,
+        cpu_s=1 + int(_KERNEL_SHARE * limits.time_s * limits.turns), file_mb=limits.box_mb,
+        processes=limits.processes)
     with contextlib.ExitStack() as stack:
       own = lambda fd: stack.callback(os.close, fd) and fd
       # Closed only if the start fails: afterwards Running owns them.
       later = stack.enter_context(contextlib.ExitStack())
-      cleanup = lambda: None
+      source = own(_memory_file(stdin))
       if self.mode == 'unsafe':
         folder = self._unpack(files)
         cleanup = functools.partial(shutil.rmtree, folder, ignore_errors=True)
         later.callback(cleanup)
+        (stdout, stdout_into), (stderr, stderr_into) = _pipe(later, stack), _pipe(later, stack)
         command, passed, cwd = argv(f'{folder}/files'), (), f'{folder}/box'
         status = status_into = None
       else:
         status, status_into = _pipe(later, stack)
+        outputs = self._name_pipes()
+        cleanup = functools.partial(_unlink, outputs)
+        later.callback(cleanup)
+        (stdout, stdout_into), (stderr, stderr_into) = (
+            _open_pipe(path, later, stack) for path in outputs)
+        # Opened anew: a descriptor of its own has a position of its own.
+        again = own(os.open(f'/proc/self/fd/{source}', os.O_RDONLY))
         given = [(name, own(_memory_file(content))) for name, content in files.items()]
         filter_fd = own(_memory_file(self._filter)) if self._filter else -1
         shown = dataclasses.replace(
             view, paths=jail.outermost((*view.paths, *self._tool_paths)))
         command = [*jail.jail_argv(
-            self._bwrap, shown, files=given, box_mb=limits.box_mb, seccomp_fd=filter_fd,
-            status_fd=status_into), '--', *prefix, *argv(jail.FILES)]
-        passed, cwd = (status_into, filter_fd, *(fd for _, fd in given)), '/'
-      stdout, stdout_into = _pipe(later, stack)
-      stderr, stderr_into = _pipe(later, stack)
+            self._bwrap, shown, files=given, stdin_fd=again, outputs=outputs,
+            box_mb=limits.box_mb, seccomp_fd=filter_fd, status_fd=status_into),
+            '--', *prefix, *argv(jail.FILES)]
+        passed, cwd = (status_into, filter_fd, again, *(fd for _, fd in given)), '/'
       popen = self._popen(
           command if self.mode == 'bubblewrap' else [*prefix, *command],
-          (*keep, *(fd for fd in passed if fd >= 0)), cwd, own(_memory_file(stdin)),
-          stdout_into, stderr_into)
+          (*keep, *(fd for fd in passed if fd >= 0)), cwd, source, stdout_into, stderr_into)
       later.pop_all()
     return Running(popen, stdout, stderr, status, limits, cleanup)
+
+  def _name_pipes(self) -> tuple[str, str]:
+    """Paths of two new named pipes, which only the programs of this sandbox can open."""
+    number = next(self._started)
+    paths = (f'{self._pipes}/{number}-stdout', f'{self._pipes}/{number}-stderr')
+    for path in paths:
+      os.mkfifo(path, 0o600)
+      if self.uid is not None:
+        os.chown(path, self.uid, self.uid)
+    return paths
 
   def _unpack(self, files: Mapping[str, bytes]) -> str:
     """Path of a new folder on disk with the files of a program without a jail."""
@@ -227,7 +257,7 @@ def _check_own_limits() -> None:
   A process cannot raise its limits: setting those of a jail would fail, and with it every program.
   """
   needed = dict(AS=COMPILE.memory_mb + _AROUND_MB << 20, FSIZE=COMPILE.box_mb << 20, NOFILE=64,
-                CPU=int(COMPILE.time_s) + 1)
+                CPU=1 + int(_KERNEL_SHARE * COMPILE.time_s))
   for name, least in needed.items():
     hard = resource.getrlimit(getattr(resource, f'RLIMIT_{name}'))[1]
     if hard != resource.RLIM_INFINITY and hard < least:
@@ -236,7 +266,10 @@ def _check_own_limits() -> None:
 
 
 def _take_uid() -> tuple[int, int]:
-  """(user id, descriptor): an unprivileged id that is ours alone while the descriptor is open."""
+  """(user id, descriptor): an unprivileged id that is ours alone while the descriptor is open.
+
+  Only root can use it as a user; for others it is the number of a sandbox on this machine.
+  """
   for uid in range(_FIRST_UID, _FIRST_UID + _UIDS):
     with contextlib.suppress(KeyError):
       pwd.getpwuid(uid)
@@ -251,6 +284,45 @@ def _take_uid() -> tuple[int, int]:
     return uid, held.detach()
   raise ValueError(f'All {_UIDS} user ids for sandboxes on this machine are taken: start fewer '
                    f'verifiers.')
+
+
+def _give_back(held: int, pipes: str) -> None:
+  """Removes the folder of a sandbox, then frees its user id."""
+  shutil.rmtree(pipes, ignore_errors=True)
+  os.close(held)
+
+
+def _make_empty(folder: str, everyone: bool) -> None:
+  """Makes a folder with nothing in it, which a killed owner may have left with something.
+
+  Raises:
+    ValueError: it must be reachable by every user, and is not.
+  """
+  shutil.rmtree(folder, ignore_errors=True)
+  os.mkdir(folder)
+  os.chmod(folder, 0o755)          # mkdir's mode is subject to the umask.
+  if everyone and not toolchain.reachable(folder):
+    raise ValueError(f'Programs run as another user, who cannot reach {folder}: let TMPDIR name a '
+                     f'folder that everyone may enter, such as /tmp.')
+
+
+def _open_pipe(
+    path: str, readers: contextlib.ExitStack, writers: contextlib.ExitStack) -> tuple[int, int]:
+  """(read end, write end) of a named pipe, as `_pipe` has it."""
+  # Open for writing too, it never comes to its end: a program may close its output and open
+  # /dev/stdout afterwards.
+  out = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+  readers.callback(os.close, out)
+  into = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+  writers.callback(os.close, into)
+  return out, into
+
+
+def _unlink(paths: Sequence[str]) -> None:
+  """Removes files, those that are there."""
+  for path in paths:
+    with contextlib.suppress(FileNotFoundError):
+      os.unlink(path)
 
 
 def _pipe(readers: contextlib.ExitStack, writers: contextlib.ExitStack) -> tuple[int, int]:

@@ -2,8 +2,12 @@
 
 A parent that polls every few milliseconds is needed because a process limit does not count the
 whole tree: four children of 200 MB each are each below 300 MB. Summed over the tree are resident
-memory and the working directory's files, CPU time, and threads. What a tree uses between two polls
-is bounded by the limits of each process.
+memory, the working directory's files and the buffers of sockets, CPU time, and threads. What a tree
+uses between two polls is bounded by the limits of each process.
+
+CPU time decides, so that a verdict does not depend on what else the machine does. A program that
+sleeps uses none; the time in which nothing of it runs or is ready to run has a limit of its own.
+Wall time is a backstop far above both.
 """
 
 from __future__ import annotations
@@ -18,11 +22,11 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from magistral_jax.verifiers.sandbox import jail
+from magistral_jax.verifiers.sandbox import jail, usage
 
 _POLL_S = 0.01
-_TICKS = os.sysconf('SC_CLK_TCK')
-_PAGE = os.sysconf('SC_PAGE_SIZE')
+# A look that comes late, on a loaded machine, says little of the time before it.
+_MOST_IDLE_S = 5 * _POLL_S
 _KEPT_STDERR = 2048         # Bytes of the beginning, and of the end.
 _REAP_S = 10.0
 _PR_SET_CHILD_SUBREAPER = 36
@@ -35,12 +39,14 @@ class Limits:
   Reference: 4 s and 300 MB per test, 10 s to compile: arXiv:2506.10910 section 2.2.2.
   """
   time_s: float = 4.0       # CPU time.
-  wall_s: float = 8.0       # Twice the CPU time: a loaded machine must not fail a right program.
-  memory_mb: int = 300      # Resident memory of all processes, and the files they wrote.
+  idle_s: float = 4.0       # Time in which no process runs, is ready to run or waits for a disk.
+  wall_s: float = 60.0      # So high that a loaded machine fails no right program.
+  memory_mb: int = 300      # Resident memory, files and socket buffers of all processes.
   output_mb: int = 16       # stdout and stderr together.
   box_mb: int = 32          # Size of the working directory, and of any one file.
   processes: int = 64       # Threads count too.
   files: int = 4096
+  turns: int = 1            # How often `renew` begins time anew, less one.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +83,8 @@ class Running:
     self._began = time.monotonic()
     self._stdout, self._stderr, self._stderr_end = bytearray(), bytearray(), b''
     self._output_bytes = 0
-    self._cpu_s = self._peak = 0.0
+    self._meter = usage.Meter(popen.pid)
+    self._cpu_s = self._cpu_before_s = self._idle_s = self._peak = 0.0
     self._pidfd = os.pidfd_open(popen.pid)
     self._init_pid = self._init_pidfd = self._box_fd = self._exit_code = None
     self._reports = bytearray()
@@ -92,15 +99,20 @@ class Running:
   def __exit__(self, *_) -> None:
     self.kill()
 
-  def watch(self, until: int | None = None) -> Outcome:
+  def watch(self, until: int | None = None, beside: Running | None = None) -> Outcome:
     """Waits until the program ends or exceeds a limit, or `until` becomes readable ('stopped').
 
     The tree is dead afterwards, except after 'stopped', which leaves it running.
+
+    Args:
+      until: a descriptor.
+      beside: a program that works on what this one says. While it is busy this one is not idle, and
+        when it exceeds a limit this one is stopped for it.
     """
     if until is not None:
       self._poll.register(until, select.POLLIN)
     try:
-      status, detail = self._wait(until)
+      status, detail = self._wait(until, beside)
     finally:
       if until is not None:
         self._poll.unregister(until)
@@ -111,13 +123,19 @@ class Running:
     if status == 'exited' and self._flooded():
       status, detail = 'output_limit', self._output_words()
     if status == 'exited':             # A limit may have been exceeded after the last poll.
-      if self._cpu_s > self._limits.time_s:
-        status, detail = 'timeout', f'more than {self._limits.time_s:g} s of CPU time'
+      if self._used_s() > self._limits.time_s:
+        status, detail = 'timeout', self._time_words()
       elif self._peak > self._limits.memory_mb << 20:
         status, detail = 'memory', f'more than {self._limits.memory_mb} MB'
     if status == 'exited' and self._exit_code is None:
       status, detail = 'error', f'no program was started: {self.last_words()}'
     return self._outcome(status, detail)
+
+  def renew(self) -> None:
+    """Begins the limits of time anew; allowed `limits.turns` times less one."""
+    self._meter.look()
+    self._cpu_s = max(self._cpu_s, self._meter.cpu_s)
+    self._cpu_before_s, self._idle_s, self._began = self._cpu_s, 0.0, time.monotonic()
 
   def last_words(self) -> str:
     """The last 1000 bytes that the program wrote to stderr."""
@@ -134,11 +152,17 @@ class Running:
         _signal(pidfd)
     if self._status_fd is None:
       self._kill_unjailed()
-    code = self._popen.wait(_REAP_S)
+    # The largest memory of this one is what it had of ours before it became bubblewrap.
+    code, exact_s, _ = self._reap(self._popen.pid, self._pidfd)
+    self._popen.returncode = code
     if self._status_fd is None and self._exit_code is None:
       self._exit_code = code if code >= 0 else 128 - code
     if self._init_pidfd is not None:
-      self._reap()
+      # The process became our child when bubblewrap ended, unless bubblewrap had reaped it: then
+      # its CPU time is part of bubblewrap's.
+      _, its_s, peak = self._reap(self._init_pid, self._init_pidfd)
+      exact_s, self._peak = exact_s + its_s, max(self._peak, peak)
+    self._cpu_s = max(self._cpu_s, exact_s)
     self._read_reports()
     self._drain()
     for fd in (self._pidfd, self._init_pidfd, self._box_fd, self._stdout_fd, self._stderr_fd,
@@ -148,21 +172,22 @@ class Running:
     self._pidfd = None
     self._cleanup()
 
-  def _reap(self) -> None:
-    """Waits until the last process of the jail is gone, and reaps it."""
-    if not _readable(self._init_pidfd, _REAP_S):
+  def _reap(self, pid: int, pidfd: int) -> tuple[int, float, int]:
+    """(exit code, CPU seconds, largest memory in bytes) of a killed process and its children.
+
+    All are 0 if another process has reaped it. Children count if they were reaped.
+    """
+    if not _readable(pidfd, _REAP_S):
       raise RuntimeError(f'A jailed program is still there {_REAP_S} s after SIGKILL.')
     try:
-      # The process became our child when bubblewrap ended, unless bubblewrap had reaped it.
-      _, _, used = os.wait4(self._init_pid, os.WNOHANG)
+      _, status, used = os.wait4(pid, os.WNOHANG)
     except ChildProcessError:
-      return
-    self._cpu_s = max(self._cpu_s, used.ru_utime + used.ru_stime)
-    self._peak = max(self._peak, used.ru_maxrss << 10)
+      return 0, 0.0, 0
+    return (os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss << 10)
 
-  def _wait(self, until):
+  def _wait(self, until, beside):
     """(status, detail) of the first event: an end, a limit, or `until`."""
-    polled = 0.0
+    polled = time.monotonic()
     while True:
       ready = [fd for fd, _ in self._poll.poll(_POLL_S * 1000)]
       if self._status_fd in ready:
@@ -176,35 +201,52 @@ class Running:
         return 'exited', ''
       now = time.monotonic()
       if now - polled >= _POLL_S:
+        awake = False
+        if beside:
+          beside._drain()
+          if fault := beside._exceeded():
+            return fault[0], f'with what the program returned: {fault[1]}'
+          awake = beside._meter.awake
+        fault = self._exceeded()
+        if not (awake or self._meter.awake):
+          self._idle_s += min(now - polled, _MOST_IDLE_S)
         polled = now
-        if fault := self._exceeded(now):
+        if fault:
           return fault
 
-  def _exceeded(self, now: float):
+  def _exceeded(self):
     """(status, detail) if the tree exceeds a limit, else None."""
-    most = self._limits
-    if now - self._began > most.wall_s:
+    most, meter = self._limits, self._meter
+    meter.look()
+    self._cpu_s = max(self._cpu_s, meter.cpu_s)
+    if self._used_s() > most.time_s:
+      return 'timeout', self._time_words()
+    if self._idle_s > most.idle_s:
+      return 'timeout', f'idle for more than {most.idle_s:g} s'
+    if time.monotonic() - self._began > most.wall_s:
       return 'timeout', f'still running after {most.wall_s:g} s'
-    pids, memory, threads = tree(self._popen.pid), 0, 0
-    cpu_s = 0.0
-    for pid in pids:
-      used_s, resident, of_it = _process(pid)
-      cpu_s, memory, threads = cpu_s + used_s, memory + resident, threads + of_it
-    self._cpu_s = max(self._cpu_s, cpu_s)
-    if self._cpu_s > most.time_s:
-      return 'timeout', f'more than {most.time_s:g} s of CPU time'
     files, written = self._box()
+    if self._init_pid and (held := usage.sockets(self._init_pid)):
+      written += held * usage.socket_bytes()
+    memory = meter.memory
     if memory + written > most.memory_mb << 20:
       # Pages that a parent shares with its children were counted for each of them.
-      memory = sum(map(_proportional, pids))
+      memory = meter.shared_memory()
     self._peak = max(self._peak, memory + written)
     if memory + written > most.memory_mb << 20:
-      return 'memory', f'more than {most.memory_mb} MB in {len(pids)} processes'
-    if threads > most.processes + 4:   # The jail has processes of its own.
+      return 'memory', f'more than {most.memory_mb} MB in {len(meter.pids)} processes'
+    if meter.threads > most.processes + 4:   # The jail has processes of its own.
       return 'memory', f'more than {most.processes} processes'
     if files > most.files:
       return 'output_limit', f'more than {most.files} files'
     return None
+
+  def _used_s(self) -> float:
+    """CPU time in seconds since the start or the last `renew`."""
+    return self._cpu_s - self._cpu_before_s
+
+  def _time_words(self) -> str:
+    return f'more than {self._limits.time_s:g} s of CPU time'
 
   def _box(self) -> tuple[int, int]:
     """(number of files, bytes) in the working directory."""
@@ -279,7 +321,7 @@ class Running:
 
     Without a PID namespace a program can hide its descendants.
     """
-    for pid in tree(self._popen.pid):
+    for pid in usage.tree(self._popen.pid):
       try:
         os.kill(pid, signal.SIGKILL)
       except ProcessLookupError:
@@ -306,39 +348,6 @@ def adopt_orphans() -> None:
   every jail would leave a zombie.
   """
   ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def tree(pid: int) -> list[int]:
-  """Process ids of a process and all its present descendants."""
-  found = [pid]
-  for parent in found:
-    try:
-      for thread in os.listdir(f'/proc/{parent}/task'):
-        with open(f'/proc/{parent}/task/{thread}/children') as children:
-          found += map(int, children.read().split())
-    except (FileNotFoundError, ProcessLookupError):
-      continue
-  return found
-
-
-def _process(pid: int) -> tuple[float, int, int]:
-  """(CPU seconds with those of its reaped children, resident bytes, threads) of a process."""
-  try:
-    with open(f'/proc/{pid}/stat', 'rb') as stat:
-      # The second field is the program's name in brackets, which may contain any character.
-      fields = stat.read().rsplit(b')', 1)[1].split()
-  except (FileNotFoundError, ProcessLookupError):
-    return 0.0, 0, 0
-  return sum(map(int, fields[11:15])) / _TICKS, int(fields[21]) * _PAGE, int(fields[17])
-
-
-def _proportional(pid: int) -> int:
-  """Resident bytes of a process, where a page that n processes share counts as 1/n."""
-  try:
-    with open(f'/proc/{pid}/smaps_rollup', 'rb') as rollup:
-      return sum(int(line.split()[1]) << 10 for line in rollup if line.startswith(b'Pss:'))
-  except OSError:                  # The process ended, or may not be read: all of it counts then.
-    return _process(pid)[1]
 
 
 def _readable(fd: int, wait_s: float) -> bool:

@@ -88,8 +88,9 @@ class Pool:
     self._scoring = dict(rewards)
     if rewards['language']:
       self._scoring['identify'] = language.load(language_model)
-    # On a loaded machine a program may take twice its CPU time of wall time, and no more.
-    test_limits = dict(time_s=test_timeout_s, wall_s=2 * test_timeout_s, memory_mb=test_memory_mb)
+    # CPU time decides; a program that gets a fifteenth of a core still has all of it.
+    test_limits = dict(time_s=test_timeout_s, idle_s=test_timeout_s, wall_s=15 * test_timeout_s,
+                       memory_mb=test_memory_mb)
     self._test_limits = Limits(**test_limits)
     self._fork_servers = ForkServers(json.dumps(dict(
         memory_mb=int(memory_mb), parent=os.getpid(), rewards=dict(rewards),

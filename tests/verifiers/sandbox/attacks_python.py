@@ -36,9 +36,46 @@ PROGRAMS = [
     ('memory at once', 'x = bytearray(10**9)', ('memory',)),
     ('memory in four children', 'import os, time\nfor _ in range(4):\n  if not os.fork():\n'
      '    x = b"x" * (120 << 20)\n    time.sleep(9)\ntime.sleep(9)', ('memory',)),
-    ('memory in shared pages', 'import mmap, os, time\ndef take(mb):\n'
-     '  m = mmap.mmap(-1, mb << 20)\n  for _ in range(mb): m.write(bytes(1 << 20))\n  return m\n'
-     'a = take(120)\nif not os.fork(): b = take(190)\ntime.sleep(9)', ('memory',)),
+    ('memory of a parent and a child', 'import os, time\na = b"x" * (120 << 20)\n'
+     'if not os.fork(): b = b"x" * (190 << 20)\ntime.sleep(9)', ('memory',)),
+    ('memory that is shared without a file', attempt("""
+import mmap
+return mmap.mmap(-1, 1 << 20)"""), HELD),
+    ('memory that is shared through a device', attempt("""
+import mmap
+return mmap.mmap(os.open('/dev/zero', os.O_RDWR), 1 << 20)"""), HELD),
+    ('memory in sockets', '''
+import os, socket, time
+def fill(n):
+  held = []
+  for _ in range(n):
+    a, b = socket.socketpair()
+    a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 30)
+    a.setblocking(False)
+    held += [a, b]
+    try:
+      while True: a.send(bytes(1 << 16))
+    except BlockingIOError: pass
+  return held
+for _ in range(40):
+  if not os.fork():
+    held = fill(24)
+    time.sleep(9)
+time.sleep(9)''', ('memory',)),
+    ('children that vanish uncounted', '''
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+  out, into = os.pipe()
+  if os.fork() == 0:
+    began = time.process_time()
+    while time.process_time() - began < 0.02: pass
+    os._exit(0)
+  os.close(into)
+  os.read(out, 1)
+  os.close(out)''', ('timeout', 'runtime_error')),
+    ('ends itself as the limit of CPU time would', 'import os, signal\n'
+     'os.kill(os.getpid(), signal.SIGXCPU)', ('runtime_error',)),
     ('output bomb', 'while True: print("x" * 10**6)', ('output_limit',)),
     ('error output bomb', 'import sys\nwhile True: sys.stderr.write("x" * 10**6)',
      ('output_limit',)),
@@ -102,7 +139,8 @@ return found'''), HELD),
 seen = set(os.listdir('/')) - {'bin', 'box', 'dev', 'files', 'lib', 'lib32', 'lib64', 'sbin', 'tmp',
                                'usr'}
 seen |= set(os.listdir('/files')) - {'script.py', 'solution.py'}
-return seen | (set(os.listdir('/dev')) - {'null', 'zero', 'urandom'})'''), HELD),
+seen |= set(os.listdir('/dev')) - {'null', 'urandom', 'fd', 'stdin', 'stdout', 'stderr'}
+return seen | (set(os.listdir('/dev/fd')) - set('012'))'''), HELD),
     ('looks for the tests', attempt('''
 for folder, _, files in os.walk('/'):
   if any(name.endswith('.jsonl') or 'judge' in name or name == 'assertions.py'
@@ -151,6 +189,17 @@ for n in range(59000, 59010):
     return True
   except ConnectionRefusedError: pass'''), HELD),
     # Powers.
+    ('takes files of another process', attempt("""
+import ctypes
+libc = ctypes.CDLL(None)
+return any(libc.syscall(438, os.pidfd_open(1), fd, 0) >= 0 for fd in range(64))"""), HELD),
+    ('limits another process', attempt("""
+import resource
+return resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))"""), HELD),
+    ('new system calls', attempt("""
+import ctypes
+libc = ctypes.CDLL(None)
+return any(libc.syscall(number, 0, 0, 0, 0, 0) >= 0 for number in range(457, 500))"""), HELD),
     ('becomes root', attempt('os.setuid(0)\nreturn True'), HELD),
     ('changes its root', attempt("os.mkdir('r')\nos.chroot('r')\nreturn True"), HELD),
     ('raises its limits', attempt('''

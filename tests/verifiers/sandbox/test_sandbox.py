@@ -10,7 +10,7 @@ import time
 import pytest
 
 from magistral_jax.verifiers.code import cpp, judge
-from magistral_jax.verifiers.sandbox import sandbox, supervise, toolchain
+from magistral_jax.verifiers.sandbox import sandbox, toolchain, usage
 from tests.verifiers.sandbox import attacks_cpp, attacks_python
 
 PRIZE = dict(tests=[dict(stdin='', stdout='ESCAPED')])
@@ -26,9 +26,9 @@ def boxes(jails):
 
 def attack(boxes, source, language, statuses=()):
   box = boxes['timeout' in statuses]
-  before = set(supervise.tree(os.getpid()))
+  before = set(usage.tree(os.getpid()))
   found = judge.check(source, language, PRIZE, language=language, sandbox=box)
-  assert set(supervise.tree(os.getpid())) <= before
+  assert set(usage.tree(os.getpid())) <= before
   assert _processes_of(box.uid) == []
   if found.status == 'wrong':
     assert "'held'" in found.detail or '0 tokens' in found.detail or 'source' in found.detail, found

@@ -8,6 +8,8 @@ import os
 
 MOST_BYTES = 8 << 20
 MOST_ITEMS = 200000
+# Of the containers and numbers in a message that take hundreds of bytes even if they are empty.
+MOST_LARGE = 200000
 _KINDS = {list: 'l', tuple: 't', set: 's', frozenset: 'z'}
 
 
@@ -62,10 +64,21 @@ def _pack_other(value, kind, keep):
 
 
 def unpack(tree, find):
-  """The value of a tree; `find` turns a number into the object that stands for it."""
+  """The value of a tree; `find` turns a number into the object that stands for it.
+
+  Raises:
+    TooMuch: it has more than MOST_LARGE values that are neither lists, tuples, text nor numbers.
+  """
+  return _unpack(tree, find, iter(range(MOST_LARGE)))
+
+
+def _unpack(tree, find, left):
+  """The value of a tree; `left` counts down its large values."""
   if type(tree) is not list:
     return tree
   kind, rest = tree[0], tree[1:]
+  if kind not in ('l', 't') and next(left, None) is None:
+    raise TooMuch(f'more than {MOST_LARGE} containers')
   if kind == 'o':
     return find(rest[0])
   if kind in ('b', 'B'):
@@ -80,7 +93,7 @@ def unpack(tree, find):
   if kind == 'F':
     from fractions import Fraction
     return Fraction(rest[0], rest[1])
-  values = [unpack(v, find) for v in rest]
+  values = [_unpack(v, find, left) for v in rest]
   if kind in ('d', 'C', 'O'):
     pairs = dict(zip(values[::2], values[1::2], strict=True))
     if kind == 'd':
