@@ -1,4 +1,10 @@
-"""python -m magistral_jax: lists the commands."""
+"""python -m magistral_jax: lists the commands; with the name of one, runs it."""
+
+import runpy
+import sys
+from collections.abc import Sequence
+
+from magistral_jax import command_line
 
 # Command: (its page in docs/, what it does). Those with a dot make files for the others.
 COMMANDS = {
@@ -29,5 +35,19 @@ def listing() -> str:
       'TPU slices: `python launch/tpu.py`, see launch/README.md.'])
 
 
+def main(argv: Sequence[str]) -> None:
+  """Runs the command that the first argument names; without one it prints the listing."""
+  if len(argv) < 2 or argv[1] in ('-h', '--help', 'help'):
+    print(listing())
+    return
+  name = argv[1].removeprefix('magistral_jax.')
+  with command_line.one_sentence():
+    if name not in COMMANDS:
+      raise ValueError(f'{name!r} is no command{command_line.did_you_mean(name, COMMANDS)}; '
+                       f'python -m magistral_jax lists them.')
+  sys.argv[:] = [f'magistral_jax.{name}', *argv[2:]]
+  runpy.run_module(f'magistral_jax.{name}', run_name='__main__', alter_sys=True)
+
+
 if __name__ == '__main__':
-  print(listing())
+  main(sys.argv)

@@ -11,22 +11,20 @@ unless --dtype asks for another type. Nothing that exists is overwritten, and th
 its name only when it is complete.
 """
 
-import argparse
 import json
 from collections.abc import Sequence
 
 import jax
 from absl import logging
 
-from magistral_jax.experiment import cli
+from magistral_jax import command_line
 from magistral_jax.models.config import DTYPES
 from magistral_jax.models.formats import conversion
 
 
 def parse(argv: Sequence[str]):
   """The command line, read by argparse because absl flags of two commands clash in one process."""
-  parser = cli.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = command_line.ArgumentParser(description=__doc__)
   parser.add_argument('--from', dest='source', help='GGUF file, published folder or workdir')
   parser.add_argument('--to', required=True, help='a folder that does not exist, or is empty')
   parser.add_argument('--format', choices=sorted(conversion.FORMATS), help='format of --to')
@@ -56,7 +54,7 @@ def main(args) -> None:
   # Conversion only copies, so accelerators stay free and no array has to fit one of them.
   jax.config.update('jax_platforms', 'cpu')
   logging.set_verbosity(logging.ERROR)     # Orbax logs every array.
-  with cli.one_sentence():
+  with command_line.one_sentence():
     check(args)
     options = dict(dtype=args.dtype, step=args.step)
     try:
@@ -70,4 +68,4 @@ def main(args) -> None:
 
 
 if __name__ == '__main__':
-  cli.run(main, parse=parse)
+  command_line.run(main, parse=parse)

@@ -11,11 +11,11 @@ which train reads with data.source=tfds. The same command continues after an int
 docs/curation.md says what the steps do.
 """
 
-import argparse
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from magistral_jax import command_line
 from magistral_jax.curation import (
   commands,
   decontaminate,
@@ -69,9 +69,9 @@ FLAGS = dict(
 
 
 def parse(argv):
-  parser = cli.ArgumentParser(description=__doc__, allow_abbrev=False,
-                              formatter_class=argparse.RawDescriptionHelpFormatter)
-  kinds = parser.add_subparsers(dest='kind', required=True, parser_class=cli.ArgumentParser)
+  parser = command_line.ArgumentParser(description=__doc__, allow_abbrev=False)
+  kinds = parser.add_subparsers(dest='kind', required=True,
+                                parser_class=command_line.ArgumentParser)
   for kind, flags in FLAGS.items():
     sub = kinds.add_parser(kind, allow_abbrev=False, help=', '.join(commands.STEPS[kind]))
     for name, (default, words) in flags.items():
@@ -82,7 +82,7 @@ def parse(argv):
 
 def main(args) -> None:
   console = Console()
-  with cli.one_sentence():
+  with command_line.one_sentence():
     if not args.input:
       raise ValueError('--input is missing: name a JSONL file of problems.')
     steps = commands.build(args)
@@ -103,4 +103,4 @@ def main(args) -> None:
 
 
 if __name__ == '__main__':
-  cli.run(main, parse=parse)
+  command_line.run(main, parse=parse)

@@ -1,4 +1,4 @@
-"""Does a config fit its TPU pod, and how fast can it be? Compiles the config without any TPU.
+r"""Does a config fit its TPU pod, and how fast can it be? Compiles the config without any TPU.
 
     python -m magistral_jax.plan --config=configs/magistral_small_rl.py [--topology=v5p:4x4x4] \
         [--sampler_topology=v5p:2x2x1] [--side=trainer] [--sequence_tokens=6500] [--json] \

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from absl import logging
 from rich import progress
 
+from magistral_jax import command_line
 from magistral_jax.evaluation import score_files, scoring
-from magistral_jax.experiment import cli
 from magistral_jax.models.config import DTYPES
 from magistral_jax.models.formats import checkpoint
 
 
 def parse(argv: Sequence[str]):
   """The command line, read by argparse because absl flags of two commands clash in one process."""
-  parser = cli.ArgumentParser(description='Log-probabilities of given texts.')
+  parser = command_line.ArgumentParser(description=__doc__)
   parser.add_argument('--checkpoint', required=True,
                       help='GGUF file, published folder or workdir')
   parser.add_argument('--input', required=True, help='JSON lines with "text" or "tokens"')
@@ -34,7 +34,7 @@ def parse(argv: Sequence[str]):
 
 def main(args) -> None:
   logging.set_verbosity(logging.ERROR)     # Orbax logs every array.
-  with cli.one_sentence():
+  with command_line.one_sentence():
     config = checkpoint.read_config(args.checkpoint, dtype=args.dtype)
     sequences, images = score_files.read_sequences(
         args.input, score_files.make_encode(args.checkpoint), config)
@@ -51,4 +51,4 @@ def main(args) -> None:
 
 
 if __name__ == '__main__':
-  cli.run(main, parse=parse)
+  command_line.run(main, parse=parse)

@@ -1,4 +1,4 @@
-"""Simulates the whole loop on so many machines: speed, idle shares, staleness, without a model.
+r"""Simulates the whole loop on so many machines: speed, idle shares, staleness, without a model.
 
     python -m magistral_jax.simulate --config=configs/magistral_small_rl.py \
         --lengths=lognormal:6000,0.6 --token_s=0.03 --train_s=60 --filtered=0.3 --sweep
@@ -12,7 +12,6 @@ side by side on the same chips. --sweep varies sequences in flight, batch and th
 chips, and recommends one. --output=FOLDER writes table.json and simulation.png.
 """
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from magistral_jax import command_line
 from magistral_jax.experiment import cli
 from magistral_jax.experiment.values import check_limits
 from magistral_jax.simulation import inputs, plots, report
@@ -36,8 +36,7 @@ TIMES = dict(
 
 
 def parse(argv):
-  parser = cli.ArgumentParser(description=__doc__, allow_abbrev=False,
-                              formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = command_line.ArgumentParser(description=__doc__, allow_abbrev=False)
   parser.add_argument('--config', help='the experiment; --config.KEY=VALUE changes one of its keys')
   parser.add_argument('--run', type=Path, help='the workdir of a run to measure by')
   parser.add_argument('--last', type=int, default=40, help='updates of that run to look at')
@@ -52,7 +51,7 @@ def parse(argv):
   parser.add_argument('--sweep', action='store_true', help='also try 27 other systems')
   parser.add_argument('--json', action='store_true', help='one JSON object instead of tables')
   parser.add_argument('--output', type=Path, help='a folder for table.json and simulation.png')
-  with cli.one_sentence():
+  with command_line.one_sentence():
     config = cli.read_config(argv, optional=True)
   args = parser.parse_args(cli.split_config(argv[1:])[1])
   args.config = config
@@ -90,7 +89,7 @@ def describe(args):
 
 
 def main(args) -> None:
-  with cli.one_sentence():
+  with command_line.one_sentence():
     system, lengths, step_s = describe(args)
     run = lambda one: Simulation(one, lengths, seed=args.seed).run(args.updates)
     found = dict(asynchronous=run(system), synchronous=run(synchronous(system)))
@@ -113,4 +112,4 @@ def main(args) -> None:
 
 
 if __name__ == '__main__':
-  cli.run(main, parse=parse)
+  command_line.run(main, parse=parse)

@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from magistral_jax import command_line
 from magistral_jax.evaluation import probe, verify_files
 from magistral_jax.experiment import build, checks, cli, values
 from magistral_jax.verifiers.code import cpp
@@ -43,8 +44,8 @@ AHEAD = 16                # Jobs of each worker that are submitted before the fi
 
 def parse(argv: Sequence[str]):
   """The command line; arguments that begin with --config are the config's."""
-  parser = cli.ArgumentParser(
-      description='Scores completions offline.', allow_abbrev=False,
+  parser = command_line.ArgumentParser(
+      description=__doc__, allow_abbrev=False,
       epilog='--config=FILE and --config.verifiers.KEY=VALUE: rewards and limits.')
   parser.add_argument('--input', help='JSON lines to score')
   parser.add_argument('--output', help='JSON lines with status, reward and parts')
@@ -59,18 +60,16 @@ def parse(argv: Sequence[str]):
   for flag in ('input', 'output'):
     if not args.probe and not getattr(args, flag):
       parser.error(f'the following arguments are required: --{flag}')
-  with cli.one_sentence():
-    args.config = cli.read_config(argv, optional=True)
+  with command_line.one_sentence():
+    args.config = cli.read_config(argv, default=ConfigDict(DEFAULTS))
   return args
 
 
 def settings(args) -> ConfigDict:
-  """The config of the command line, checked; DEFAULTS if it names none."""
+  """The config of the command line, checked."""
   c = args.config
-  if c is None:
-    c = ConfigDict(DEFAULTS)
-  else:
-    values.check_limits(c)
+  # Without a file it is DEFAULTS, perhaps changed, which is no whole config.
+  values.check_limits(c, '' if 'seed' in c else 'verifiers')
   checks.check_verifiers(c)
   if args.workers is not None:
     c.runtime.verifier_workers = args.workers
@@ -81,7 +80,7 @@ def main(args) -> None:
   console = Console()
   if args.probe:
     raise SystemExit(0 if probe.run(console, checks.no_isolation) else 1)
-  with cli.one_sentence():
+  with command_line.one_sentence():
     if os.path.realpath(args.input) == os.path.realpath(args.output):
       raise ValueError(f'--output={args.output!r} is the file of --input: name another one.')
     c = settings(args)
@@ -98,7 +97,7 @@ def main(args) -> None:
       digest = hashlib.file_digest(file, 'sha256').hexdigest()
     pool = build.pool(c)
   with pool:
-    with cli.one_sentence():
+    with command_line.one_sentence():
       output = verify_files.open_output(
           args.output, json.dumps(dict(input_sha256=digest, verifiers=v)))
     if output.done:
@@ -116,4 +115,4 @@ def main(args) -> None:
 
 
 if __name__ == '__main__':
-  cli.run(main, parse=parse)
+  command_line.run(main, parse=parse)

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = 'magistral_jax'
-LEAVES = ('records', 'sharding', 'metrics', 'code_tests', 'durable')
+LEAVES = ('records', 'sharding', 'metrics', 'code_tests', 'command_line', 'durable')
 STATIONS = ('data', 'sampler', 'verifiers', 'batching', 'trainer', 'weights')
 # They stand beside orchestration: the loop knows none of them.
 BESIDE = ('planning', 'simulation', 'curation', 'serving', 'analysis')

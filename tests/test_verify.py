@@ -273,6 +273,19 @@ def test_defaults_have_every_key_and_are_the_rewards_of_the_paper():
       0.1, 0.9, 0.1, 0]
 
 
+def test_the_rewards_of_the_paper_are_changed_without_a_config(capsys):
+  settings = lambda *changes: verify.settings(verify.parse(
+      ['verify', '--input=a', '--output=b', *changes]))
+  c = settings('--config.verifiers.sandbox=unsafe', '--config.runtime.verifier_workers=2')
+  assert (c.verifiers.sandbox, c.verifiers.correct, c.runtime.verifier_workers) == (
+      'unsafe', 0.9, 2)
+  for change, words in (('loss.clip_high=0.3', 'changes what only a whole config has'),
+                        ('verifiers.corect=1.0', 'did you mean verifiers.correct?')):
+    with pytest.raises(SystemExit):
+      settings(f'--config.{change}')
+    assert words in capsys.readouterr().err
+
+
 def test_few_lines_are_on_their_way_at_once():
   class InstantPool:
     submitted = 0

@@ -7,8 +7,8 @@ about n_async / n_batch updates (arXiv:2506.10910, section 3): lengths spread fi
 4096, n_batch from 1024 to 8192. Writes versions.md and versions.png.
 """
 
-import argparse
 
+from magistral_jax import command_line
 from magistral_jax.experiment import cli
 from magistral_jax.simulation import plots
 from magistral_jax.simulation.events import Simulation
@@ -48,7 +48,7 @@ def table(rows: list[dict]) -> str:
 
 
 def main(args) -> None:
-  with cli.one_sentence():
+  with command_line.one_sentence():
     folder = cli.folder('output', args.output)
   rows = simulate()
   (folder / 'versions.md').write_text(table(rows))
@@ -57,11 +57,10 @@ def main(args) -> None:
 
 
 def parse(argv):
-  parser = cli.ArgumentParser(description=__doc__, allow_abbrev=False,
-                              formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = command_line.ArgumentParser(description=__doc__, allow_abbrev=False)
   parser.add_argument('--output', required=True, help='a folder')
   return parser.parse_args(argv[1:])
 
 
 if __name__ == '__main__':
-  cli.run(main, parse=parse)
+  command_line.run(main, parse=parse)

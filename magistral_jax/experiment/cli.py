@@ -1,31 +1,30 @@
-"""The command line: the flag --config with its overrides, and user mistakes in one sentence.
+"""The command line of an experiment: the flag --config with its overrides, and a run's folder.
 
-A mistake on the command line or in a config ends the program before anything is compiled, with one
-line on standard error that begins with 'error: ', and exit status 2.
+A mistake on the command line or in a config ends the program before anything is compiled, in one
+sentence (command_line.py).
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import difflib
 import errno
 import fcntl
 import functools
-import io
 import itertools
 import os
 import pathlib
 import re
 import runpy
-import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict
 
+from magistral_jax import command_line
+from magistral_jax.command_line import one_sentence
 from magistral_jax.experiment import values
 from magistral_jax.experiment.schema import KEYS, find, general
 
@@ -49,43 +48,8 @@ def define_config():
 
 
 def run(main, *, parse=None) -> None:
-  """Runs `main` with the parsed command line; reports one that cannot work in one sentence.
-
-  Args:
-    main: takes what `parse` returns.
-    parse: arguments -> argument of `main`; None parses absl's flags and returns the rest.
-  """
-  def parse_others(argv):
-    flags.FLAGS(argv[:1])  # absl asks that its own flags be parsed in any case.
-    return (parse or parse_flags)(argv)
-
-  # A terminal without some letters shows replacements instead of failing.
-  for stream in (sys.stdout, sys.stderr):
-    if isinstance(stream, io.TextIOWrapper):
-      stream.reconfigure(errors='replace')
-  try:
-    app.run(main, flags_parser=parse_others if parse else parse_flags)
-  except KeyboardInterrupt:
-    print('Interrupted.', file=sys.stderr)
-    raise SystemExit(130) from None
-
-
-@contextlib.contextmanager
-def one_sentence():
-  """Turns a ValueError of checking and building into its sentence and exit status 2."""
-  try:
-    yield
-  except ValueError as error:
-    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-    raise SystemExit(2) from None
-
-
-class ArgumentParser(argparse.ArgumentParser):
-  """An argparse parser that reports mistakes in one sentence, too."""
-
-  def error(self, message: str):
-    with one_sentence():
-      raise ValueError(f'{message}; --help lists the arguments.')
+  """Runs `main` as `command_line.run`, with the flag --config among absl's flags."""
+  command_line.run(main, parse=parse or parse_flags)
 
 
 def folder(flag: str, path: str | None) -> pathlib.Path:
@@ -128,25 +92,15 @@ def claimed(flag: str, path: pathlib.Path):
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
-  """Parses absl's flags out of `argv`; returns what is left, the program's name."""
+  """Parses absl's flags and the config out of `argv`; returns what is left, the program's name."""
+  command_line.help_if_asked(argv)
   with one_sentence():
     argv = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
-    config = None
-    if 'config' in flags.FLAGS and not any(re.match(r'--?(help\w*|\?)$', a) for a in argv):
-      config, (_, argv) = read_config(argv), split_config(argv)
-    try:
-      left = flags.FLAGS(argv)
-    except flags.UnrecognizedFlagError as error:
-      raise ValueError(
-          f'--{error.flagname} is no flag of this command'
-          f'{values.did_you_mean(error.flagname, flags.FLAGS)}; --help lists them.') from None
-    except flags.Error as error:
-      raise ValueError(f'{error}.') from None
-    if len(left) > 1:
-      raise ValueError(f'{left[1]!r} stands alone on the command line: write --flag=value, '
-                       f'without spaces around the equals sign.')
-    if config is not None:
-      flags.FLAGS['config'].value = config
+    if 'config' not in flags.FLAGS:
+      return command_line.parse_flags(argv)
+    config = read_config(argv)
+    left = command_line.parse_flags(split_config(argv)[1])
+    flags.FLAGS['config'].value = config
   return left
 
 
@@ -175,7 +129,8 @@ def load_config(path: str) -> ConfigDict:
   return config
 
 
-def read_config(argv: Sequence[str], *, optional: bool = False) -> ConfigDict | None:
+def read_config(argv: Sequence[str], *, optional: bool = False,
+                default: ConfigDict | None = None) -> ConfigDict | None:
   """The config that --config names in `argv`, changed by the overrides there, and locked.
 
   An override that chooses another section, such as --config.data.source=jsonl, brings its keys
@@ -183,6 +138,7 @@ def read_config(argv: Sequence[str], *, optional: bool = False) -> ConfigDict | 
 
   Args:
     optional: give None where `argv` says nothing of a config.
+    default: what is changed where `argv` names no config; None if it must name one.
   Raises:
     ValueError: a config that cannot be loaded, or an override that does not fit it.
   """
@@ -190,10 +146,16 @@ def read_config(argv: Sequence[str], *, optional: bool = False) -> ConfigDict | 
   if optional and not found:
     return None
   paths = [text for key, text in found if key == 'config']
-  if not paths or not paths[-1]:
+  if not paths and default is not None:
+    config = default
+  elif paths and paths[-1]:
+    config = load_config(paths[-1])
+  else:
     raise ValueError('--config is missing: name an experiment, such as '
                      '--config=configs/quickstart.py.')
-  config = load_config(paths[-1])
+  for name in [] if paths else [name.removeprefix('config.') for name, _ in found]:
+    if find(name) and name.partition('.')[0] not in config:
+      raise ValueError(f'--config.{name} changes what only a whole config has: add --config=FILE.')
   known = dict(values.flat(config))
   values.change(config, {
       key: _parse(key, text, known)
@@ -231,7 +193,7 @@ def _parse(key: str, text: str | None, known: Mapping[str, Any]) -> Any:
       raise ValueError(f'--config.{shown} would replace a whole section: set its keys one by one, '
                        f'such as --config.{inside[0].replace("*", "NAME")}=...')
     raise ValueError(f'--config.{shown} changes a key that the config does not have'
-                     f'{values.did_you_mean(key, KEYS)}: correct its name.')
+                     f'{command_line.did_you_mean(key, KEYS)}: correct its name.')
   limit = described.limit
   if text is None and limit.type is not bool:
     example = known.get(key, described.start)

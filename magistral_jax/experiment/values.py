@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from magistral_jax import command_line
 from magistral_jax.experiment.keys import Condition, Key, Section
 from magistral_jax.experiment.schema import KEYS, SECTIONS, find, sections
 
@@ -79,19 +79,6 @@ def change(c: ConfigDict, changes: Mapping[str, Any]) -> None:
         _set(c, key, value)
 
 
-def did_you_mean(key: str, known) -> str:
-  """' (did you mean ...?)' with the most similar of the known keys; '' if none is similar.
-
-  A key is also found when it was written without its section.
-  """
-  known = list(known)
-  last = {name.rsplit('.', 1)[-1]: name for name in reversed(known)}
-  near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-  near = near or [last[name] for name in difflib.get_close_matches(
-      key.rsplit('.', 1)[-1], last, n=1, cutoff=0.75)]
-  return f' (did you mean {near[0]}?)' if near else ''
-
-
 def _check_named(values: Mapping[str, Any]) -> None:
   """Raises ValueError where a config chooses sections of any name and has none."""
   for section in SECTIONS:
@@ -117,8 +104,8 @@ def _check_section(section: Section, values: Mapping[str, Any]) -> None:
 def _unknown(key: str, value) -> str:
   if any(section.name == key for section in sections([f'{key}.'])):
     return f'{key}={value!r} must be {_section_words(key)}.'
-  return (f'{key}={value!r} is unknown{did_you_mean(key, KEYS)}: no part of the program reads it, '
-          f'so take it out of the config.')
+  return (f'{key}={value!r} is unknown{command_line.did_you_mean(key, KEYS)}: no part of the '
+          f'program reads it, so take it out of the config.')
 
 
 def _not_read(key: str, value, when: Condition, values: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from magistral_jax import command_line
 from magistral_jax.experiment import cli
 from magistral_jax.experiment.reference import markdown, replace
 
@@ -108,7 +109,7 @@ def _left(side: dict) -> str:
 
 def parse(argv: Sequence[str]):
   """The command line."""
-  parser = cli.ArgumentParser(description='Plans of several configs in one table.')
+  parser = command_line.ArgumentParser(description=__doc__)
   parser.add_argument('--plans', required=True, help='folder of the plans, made or to be made')
   parser.add_argument('--into', required=True, help='Markdown file with the two marks')
   parser.add_argument('configs', nargs='+', help='files of configs')
@@ -116,7 +117,7 @@ def parse(argv: Sequence[str]):
 
 
 def main(args) -> None:
-  with cli.one_sentence():
+  with command_line.one_sentence():
     folder, into = cli.folder('plans', args.plans), pathlib.Path(args.into)
     old = into.read_text(encoding='utf-8')
     replace(old, MARK, '')    # A missing mark is reported before the hours that plans take.
@@ -125,4 +126,4 @@ def main(args) -> None:
 
 
 if __name__ == '__main__':
-  cli.run(main, parse=parse)
+  command_line.run(main, parse=parse)

@@ -7,6 +7,7 @@ import tokenizers
 from rich.console import Console
 from tokenizers import models
 
+from magistral_jax import command_line
 from magistral_jax.experiment import checks, memory, schema, values
 from tests import tiny
 
@@ -198,7 +199,7 @@ def test_a_key_of_a_section_that_is_not_chosen_is_refused_in_the_file():
     ('data.arithmetics.max_number', 'data.arithmetic.max_number'), ('zzz', None)])
 def test_the_likeliest_key_is_suggested(key, suggestion):
   words = f' (did you mean {suggestion}?)' if suggestion else ''
-  assert values.did_you_mean(key, schema.KEYS) == words
+  assert command_line.did_you_mean(key, schema.KEYS) == words
 
 
 @pytest.mark.parametrize('name, value, words', [

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
+from magistral_jax import command_line
 from magistral_jax.experiment import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,7 +113,7 @@ def test_a_folder_is_made_or_refused_by_the_name_of_its_flag(tmp_path):
 
 
 def test_one_sentence_is_one_line_and_exit_status_2(capsys):
-  with pytest.raises(SystemExit) as ended, cli.one_sentence():
+  with pytest.raises(SystemExit) as ended, command_line.one_sentence():
     raise ValueError('first\n  second.')
   assert ended.value.code == 2
   assert capsys.readouterr().err == 'error: first second.\n'
@@ -127,6 +129,9 @@ def test_a_config_is_read_without_absl():
   assert cli.read_config(['verify', '--input=x'], optional=True) is None
   with pytest.raises(ValueError, match='--config is missing'):
     cli.read_config(['verify', '--config.seed=7'], optional=True)
+  changed = cli.read_config(['verify', '--config.verifiers.format=0.2'],
+                            default=ConfigDict(dict(verifiers=dict(format=0.1))))
+  assert changed.verifiers.format == 0.2
   with pytest.raises(ValueError, match='must be a whole number'):
     cli.read_config(['verify', f'--config={ROOT}/configs/quickstart.py', '--config.seed=x'])
 

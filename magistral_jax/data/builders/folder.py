@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import pathlib
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from magistral_jax import command_line
 from magistral_jax.metrics import JsonlWriter
 from magistral_jax.tokens import SubwordTokenizer
 
@@ -31,10 +31,8 @@ def write(path: str, make: Callable[[], Mapping[str, Sequence[dict]]]) -> None:
     path: the folder; files in it are replaced.
     make: gives {name of a file without ending: its lines}.
   """
-  try:
+  with command_line.one_sentence():
     files = make()
-  except ValueError as error:
-    sys.exit(str(error))
   for name, lines in files.items():
     with JsonlWriter(pathlib.Path(path) / f'{name}.jsonl') as out:
       out.truncate(0)

@@ -7,8 +7,9 @@ tokenizer.json. Of the traces a share is in another language than its problem, a
 a share is longer than it need be, so that each part of the reward has something to teach.
 """
 
-from absl import app, flags
+from absl import flags
 
+from magistral_jax import command_line
 from magistral_jax.data.builders import folder
 from magistral_jax.data.builders.languages import LANGUAGES
 from magistral_jax.data.builders.programs import programs
@@ -33,4 +34,4 @@ if __name__ == '__main__':
                      0.0, 1.0)
   flags.DEFINE_float('checked', 0.4, 'Share of the traces that check their work again and again.',
                      0.0, 1.0)
-  app.run(main)
+  command_line.run(main)

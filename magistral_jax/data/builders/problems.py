@@ -13,8 +13,9 @@ import pathlib
 import sys
 
 import tensorflow_datasets as tfds
-from absl import app, flags
+from absl import flags
 
+from magistral_jax import command_line
 from magistral_jax.data.jsonl import read_files
 from magistral_jax.data.prepared import FIELDS, TESTS, to_row
 
@@ -77,4 +78,4 @@ if __name__ == '__main__':
   flags.DEFINE_string('fields', '', 'Names that the file gives our keys: problem=question.')
   flags.DEFINE_string('output', None, 'Folder to write the prepared data set into.')
   flags.mark_flags_as_required(['input', 'output'])
-  app.run(main)
+  command_line.run(main)

@@ -19,8 +19,9 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
+from magistral_jax import command_line
 from magistral_jax.data.builders import folder
 from magistral_jax.data.builders.languages import checks, draw_checks, say, stray
 from magistral_jax.data.builders.steps import NUMBERS, SUBJECTS, TEXT, ProgramStep, Subject
@@ -151,4 +152,4 @@ if __name__ == '__main__':
   flags.DEFINE_integer('problems', 4000, 'How many different problems.', lower_bound=1)
   flags.DEFINE_integer('seed', 0, 'Seed of the problems, their tests and their traces.')
   flags.DEFINE_float('mistakes', 0.5, 'Share of the traces that slip.', 0.0, 1.0)
-  app.run(main)
+  command_line.run(main)

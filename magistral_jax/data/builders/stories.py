@@ -11,10 +11,10 @@ easier.
 """
 
 import random
-import sys
 
-from absl import app, flags
+from absl import flags
 
+from magistral_jax import command_line
 from magistral_jax.metrics import JsonlWriter
 
 NAMES = ('Tom', 'Mary', 'Sam', 'Lucy', 'Ben', 'Anna', 'Paul', 'Nina', 'Jack', 'Emma', 'Luke',
@@ -111,10 +111,8 @@ def stories(count: int, seed: int) -> list[dict]:
 
 
 def main(_) -> None:
-  try:
+  with command_line.one_sentence():
     lines = stories(flags.FLAGS.problems, flags.FLAGS.seed)
-  except ValueError as error:
-    sys.exit(str(error))
   with JsonlWriter(flags.FLAGS.output) as out:
     out.truncate(0)
     for line in lines:
@@ -126,4 +124,4 @@ if __name__ == '__main__':
   flags.DEFINE_string('output', None, 'The JSONL to write.', required=True)
   flags.DEFINE_integer('problems', 6000, 'How many different problems.', lower_bound=1)
   flags.DEFINE_integer('seed', 0, 'Seed of the numbers, names and things.')
-  app.run(main)
+  command_line.run(main)

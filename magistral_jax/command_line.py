@@ -1,0 +1,106 @@
+"""What all commands share: flags, --help, and mistakes of the user in one sentence.
+
+A mistake on the command line ends the program with one line on standard error that begins with
+'error: ', and exit status 2. --help prints the docstring of the command and its flags, and ends
+with 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import inspect
+import io
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from absl import app, flags
+
+
+def run(main: Callable[[Any], Any], *, parse: Callable[[Sequence[str]], Any] | None = None) -> None:
+  """Runs `main` with the parsed command line.
+
+  Args:
+    main: takes what `parse` returns.
+    parse: arguments -> argument of `main`; None parses absl's flags and returns the rest.
+  """
+  def parse_others(argv):
+    flags.FLAGS(argv[:1])  # absl asks that its own flags be parsed in any case.
+    return (parse or parse_flags)(argv)
+
+  # A terminal without some letters shows replacements instead of failing.
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors='replace')
+  try:
+    app.run(main, flags_parser=parse_others if parse else parse_flags)
+  except KeyboardInterrupt:
+    print('Interrupted.', file=sys.stderr)
+    raise SystemExit(130) from None
+
+
+@contextlib.contextmanager
+def one_sentence():
+  """Turns a ValueError into its sentence and exit status 2."""
+  try:
+    yield
+  except ValueError as error:
+    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+  """Parses absl's flags out of `argv`; returns what is left, the program's name."""
+  help_if_asked(argv)
+  with one_sentence():
+    try:
+      left = flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+      raise ValueError(
+          f'--{error.flagname} is no flag of this command'
+          f'{did_you_mean(error.flagname, flags.FLAGS)}; --help lists them.') from None
+    except flags.Error as error:
+      raise ValueError(f'{error}.') from None
+    if len(left) > 1:
+      raise ValueError(f'{left[1]!r} stands alone on the command line: write --flag=value, '
+                       f'without spaces around the equals sign.')
+  return left
+
+
+def help_if_asked(argv: Sequence[str]) -> None:
+  """Prints the docstring of the program with its line breaks, and its flags, and ends with 0."""
+  if not any(re.match(r'--?(help\w*|h|\?)$', argument) for argument in argv[1:]):
+    return
+  print(inspect.cleandoc(sys.modules['__main__'].__doc__ or ''))
+  listed = flags.FLAGS.main_module_help().strip()
+  print(listed.replace(listed.partition('\n')[0], '\nflags:', 1))
+  raise SystemExit(0)
+
+
+class ArgumentParser(argparse.ArgumentParser):
+  """An argparse parser that keeps line breaks, and reports mistakes in one sentence, too."""
+
+  def __init__(self, **how):
+    spec = sys.modules['__main__'].__spec__
+    named = dict(prog=f'python -m {spec.name}') if spec else {}
+    super().__init__(**named | dict(formatter_class=argparse.RawDescriptionHelpFormatter) | how)
+
+  def error(self, message: str):
+    with one_sentence():
+      raise ValueError(f'{message}; --help lists the arguments.')
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+  """' (did you mean ...?)' with the most similar of the known names; '' if none is similar.
+
+  A name with dots is also found when it was written without its beginning.
+  """
+  known = list(known)
+  last = {one.rsplit('.', 1)[-1]: one for one in reversed(known)}
+  near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+  near = near or [last[one] for one in difflib.get_close_matches(
+      name.rsplit('.', 1)[-1], last, n=1, cutoff=0.75)]
+  return f' (did you mean {near[0]}?)' if near else ''
