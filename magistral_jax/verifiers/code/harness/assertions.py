@@ -96,6 +96,8 @@ def bind(names, scope, session, asked):
     elif name not in scope:
       with contextlib.suppress(KeyError):
         scope[name] = library(name, name in names.with_attributes)
+  if not wanted:
+    return
   for name, there in zip(wanted, session.request('has', wanted), strict=True):
     if there is True:
       scope[name] = session.request('get', name)
