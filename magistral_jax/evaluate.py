@@ -15,7 +15,7 @@ from absl import flags, logging
 from rich.console import Console
 from rich.progress import Progress
 
-from magistral_jax import sharding
+from magistral_jax import metrics, sharding
 from magistral_jax.data.jsonl import read_files
 from magistral_jax.data.stream import make_prompt
 from magistral_jax.evaluation import results
@@ -90,9 +90,10 @@ def evaluate(c, path: str, data: str, output: str, fields: str = '') -> Result:
   console.print(results.table(result))
   if output:
     results.write(evaluation, output)
-  print(json.dumps(dict(
+  # Of one problem there is no standard error: null, since JSON has no nan.
+  print(json.dumps(metrics.plain(dict(
       accuracy=result.accuracy, accuracy_se=result.accuracy_se, pass_at=result.pass_at,
-      maj_at=result.maj_at, problems=result.problems)))
+      maj_at=result.maj_at, problems=result.problems))))
   return result
 
 

@@ -59,11 +59,15 @@ def train(c, workdir: Path, parts: checks.Parts) -> None:
     run = Run(c, workdir, parts, runtime, runtime.verifier(), health, display)
     try:
       run.train()
+      unlearnt = run.unlearnt
     except UnsavedError as error:
       print(f'error: {error}', file=sys.stderr)
       raise SystemExit(1) from None
     finally:
       run.close()
+  if unlearnt:                   # After the report, where it is seen.
+    with cli.one_sentence():
+      raise ValueError(unlearnt)
 
 
 def make_runtime(c, parts: checks.Parts, workdir: Path) -> Runtime:

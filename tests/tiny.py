@@ -144,12 +144,12 @@ def by_tokens(completion):
   return Verdict('correct' if right else 'wrong', right, dict(correct=right), str(right))
 
 
-def run(c, workdir):
+def run(c, workdir, judge=by_tokens):
   """One run to its end with a judge that needs no processes; returns the Run."""
   guard = jax.config.jax_transfer_guard
   workdir.mkdir(exist_ok=True)
   parts = checks.prepare(c)
-  one = Run(c, workdir, parts, LocalRuntime(c, parts), fakes.FakeVerifier(by_tokens),
+  one = Run(c, workdir, parts, LocalRuntime(c, parts), fakes.FakeVerifier(judge),
             Health(c.runtime.deadline_s), Display(c.total_steps, False))
   try:
     one.train()

@@ -19,6 +19,7 @@ from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.orchestration import answering, evaluations, parity
 from magistral_jax.orchestration.assignments import Assignments
 from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration.exhaustion import Exhaustion
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
@@ -85,7 +86,7 @@ class Loop:
     self.ledger, self.journal = books.ledger, books.journal
     self.health, self.display = books.health, books.display
     self.settings = settings
-    self.patience = settings.patience_batches * settings.prompts_per_batch   # In groups.
+    self.exhaustion = Exhaustion(settings.patience_batches * settings.prompts_per_batch)
     self.arrived = threading.Condition()      # Guards the batcher; notified at every group kept.
     self.evaluation = evaluations.ConcurrentEvaluation(
         settings.evaluation_prompts, settings.evaluation_sampling, slots=settings.slots,
@@ -98,7 +99,6 @@ class Loop:
     self._index = {id(sampler): i for i, sampler in enumerate(self.samplers)}
     self._assigned = Assignments(len(self.samplers))
     self._occupancy = Occupancy(len(self.samplers), settings.slots)
-    self._since_update = 0                    # Complete groups.
     self._marks = (time.monotonic(), 0)       # Time and sampled tokens at the last update.
     self._whole = True                        # False in the middle of an update.
     self._forked = -1        # The last version of a lost trainer: others have those numbers now.
@@ -177,8 +177,8 @@ class Loop:
           continue
         del self._prompts[completion.ordinal]
         self._assigned.close(completion.ordinal)
-        self._since_update += 1
         fate = settle(group)
+        self.exhaustion.note(group, fate)
         if fate == 'keep':
           self.ledger.complete(group.ordinal)
           self.batcher.offer(group, self.ledger.position(group.ordinal))
@@ -255,7 +255,7 @@ class Loop:
   @property
   def exhausted(self) -> bool:
     """Whether groups keep coming and none has anything to teach."""
-    return self._since_update >= self.patience
+    return self.exhaustion.reached
 
   def update(self, batch: Batch, evaluate: Callable[[], Result | None] | None = None) -> None:
     """Trains on a batch, publishes the weights, writes everything down.
@@ -280,7 +280,8 @@ class Loop:
       self.recover(error, batch.groups)
       return
     then, before = self._marks
-    self._marks, self._since_update = (published, sampled), 0
+    self._marks = published, sampled
+    self.exhaustion.reset()
     metrics = parity.trusted(metrics, self._forked)
     if evaluated:
       self.start_clock()       # Its tokens are not sampled for training, nor is its time.
@@ -344,7 +345,7 @@ class Loop:
       with self.arrived:
         self.journal.restore(record, flying=set(self._prompts),
                              complete=self.batcher.waiting_ordinals)
-        self._since_update = 0
+        self.exhaustion.reset()
       try:
         self.publish()
         break

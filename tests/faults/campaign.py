@@ -209,7 +209,7 @@ class Run(runs.Run):
     def update_and_look(batch):
       update(batch)
       if self.health.enough.is_set() and self.trainer.version >= self.least_steps:
-        loop.patience = 0     # The loop ends as it does when all problems are solved.
+        loop.exhaustion.patience = 0     # The loop ends as it does when all problems are solved.
     loop.update = update_and_look
     return loop
 

@@ -1,8 +1,13 @@
-"""What a run sets up before it begins."""
+"""What a run sets up before it begins, and what it says at its end."""
 import jax
 import pytest
 
 from magistral_jax.orchestration.run import keep_compiled
+from magistral_jax.records import Verdict
+from tests import tiny
+
+SHORT = {'total_steps': 2, 'cold_start.steps': 0, 'evaluation.every': 0, 'evaluation.problems': 0,
+         'batching.patience_batches': 1}
 
 
 @pytest.fixture
@@ -22,3 +27,22 @@ def test_unless_another_folder_is_named(tmp_path, cache):
   jax.config.update('jax_compilation_cache_dir', str(tmp_path / 'shared'))
   keep_compiled(tmp_path)
   assert cache() == str(tmp_path / 'shared')
+
+
+@pytest.mark.parametrize('status, unlearnt', [('wrong', True), ('correct', False)])
+def test_a_run_that_cannot_learn_says_why_and_one_that_has_learnt_is_well(
+    tmp_path, status, unlearnt):
+  one = tiny.run(tiny.load(**SHORT), tmp_path, judge=lambda completion: Verdict(status, 0.5, {}))
+  assert one.trainer.version == 0 and bool(one.unlearnt) == unlearnt
+  if unlearnt:
+    assert 'ended at step 0 of 2' in one.unlearnt and 'teach nothing' in one.unlearnt
+
+
+def test_fewer_steps_than_were_made_are_a_mistake(tmp_path, capsys):
+  settings = SHORT | {'batching.patience_batches': 100}
+  tiny.run(tiny.load(**settings), tmp_path)
+  assert tiny.run(tiny.load(**settings), tmp_path).trainer.version == 2   # It only reports again.
+  with pytest.raises(SystemExit) as ended:
+    tiny.run(tiny.load(**settings | {'total_steps': 1}), tmp_path)
+  assert ended.value.code == 2
+  assert 'total_steps=1 is below the 2 updates' in capsys.readouterr().err
