@@ -11,29 +11,33 @@ from typing import Any
 _NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
+class WriteError(OSError):
+  """A file of a run cannot be written; names the file."""
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
   """Replaces a file in one go: a reader, or a run after a crash, sees the old or the new one.
 
   Raises:
-    OSError: it could not be written, and the old one stands; names the file.
+    WriteError: it could not be written.
   """
   path = os.fspath(path)
   unfinished = f'{path}.unfinished'
   try:
-    with open(unfinished, 'w', encoding='utf-8') as file:
-      file.write(text)
+    with open(unfinished, 'wb') as file:
+      file.write(content)
       file.flush()
       os.fsync(file.fileno())
     # After the content: a crash must not leave the name of a file that is empty.
     os.replace(unfinished, path)
     sync_folder(os.path.dirname(path) or '.')
   except OSError as error:
-    raise OSError(error.errno, error.strerror, path) from error
+    raise WriteError(error.errno, error.strerror or str(error), path) from error
 
 
 def write_json(path: str | os.PathLike, content: Any, *, indent: int | None = None) -> None:
-  """Replaces a file by `content` as JSON; raises as `write_text`."""
-  write_text(path, json.dumps(content, indent=indent) + '\n')
+  """Replaces a file by `content` as JSON; raises as `write_bytes`."""
+  write_bytes(path, (json.dumps(content, indent=indent) + '\n').encode())
 
 
 def sync_folder(path: str | os.PathLike) -> None:

@@ -3,11 +3,13 @@
 A run directory holds
 
     metrics.jsonl    one line per update: step, version, wall_s and all other measured numbers
+    stages.jsonl     one line per step of the cold start, and per evaluation before and after the
+                     loop: stage, step, loss or eval/accuracy, ...
     rollouts.jsonl   one line per completion, see `rollout_line`
-    tensorboard/     the numbers of metrics.jsonl as TensorBoard scalars
+    tensorboard/     the numbers of the first two as TensorBoard scalars; cold_start/ has its own
 
-A checkpoint records `position()` of both JSONL files. After a crash the lines past it belong to
-updates that were rolled back and are written again, so `truncate(position)` cuts them off.
+A checkpoint records the `end` of the three JSONL files. After a crash the lines past it belong to
+updates that were rolled back and are written again, so `truncate` cuts them off.
 
 Names that the display and the report look for in a line of metrics.jsonl (all optional):
 reward, accuracy, loss, entropy, completion_tokens_{mean,p10,p90}, staleness_{mean,max},
@@ -17,21 +19,26 @@ eval/accuracy, eval/accuracy_se.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+import stat
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from magistral_jax import records
+from magistral_jax.durable import WriteError
+from magistral_jax.tensorboard import PointWriter
 
 
 class JsonlWriter:
-  """Appends JSON lines to one file, each in one write.
+  """Appends JSON lines to one file that nobody else writes to.
 
   Several threads may write. Numbers that JSON lacks (nan, inf) become null.
   """
@@ -39,26 +46,45 @@ class JsonlWriter:
   def __init__(self, path: str | os.PathLike):
     self.path = Path(path)
     self.path.parent.mkdir(parents=True, exist_ok=True)
-    self._file = open(self.path, 'ab')
+    self._lock = threading.Lock()
+    self._file = open(self.path, 'ab', buffering=0)
+    status = os.fstat(self._file.fileno())
+    self._end, self._regular = status.st_size, stat.S_ISREG(status.st_mode)   # Or a pipe, a device.
+    self._torn = False      # A part of a line may stand behind the end.
+
+  @property
+  def end(self) -> int:
+    """Number of bytes that count: those of whole calls of `write` and `write_all`."""
+    return self._end
 
   def write(self, line: Mapping[str, Any]) -> None:
-    """Appends one line; OSError names the file."""
-    try:
-      text = _json(line)
-    except (TypeError, ValueError):      # Arrays, nan: most lines have none and need no copy.
-      text = _json(plain(line))
-    # A lone surrogate has no UTF-8 form, but its backslash escape is valid JSON.
-    try:
-      self._file.write((text + '\n').encode('utf-8', 'backslashreplace'))
-      self._file.flush()
-    except OSError as error:     # For example a full disk; the system does not name the file.
-      raise OSError(error.errno, error.strerror, str(self.path)) from error
+    """Appends one line; raises as `write_all`."""
+    self.write_all([line])
 
-  def position(self) -> int:
-    """Number of bytes written so far, all flushed to disk, so that a checkpoint can rely on it."""
-    self._file.flush()
-    os.fsync(self._file.fileno())
-    return self._file.tell()
+  def write_all(self, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Appends lines, all of them or none.
+
+    Raises:
+      WriteError: they could not be written (a full disk), or another process writes to the file.
+    """
+    data = b''.join(map(_encoded, lines))
+    with self._lock:
+      self._check_alone()
+      try:
+        left = memoryview(data)
+        while left:
+          left = left[self._file.write(left):]
+      except OSError as error:
+        self._cut(self._end)
+        raise WriteError(error.errno, error.strerror or str(error), str(self.path)) from error
+      self._end += len(data)
+
+  def sync(self) -> None:
+    """Flushes what was written to disk, so that a checkpoint can rely on it. Raises WriteError."""
+    try:
+      os.fsync(self._file.fileno())
+    except OSError as error:
+      raise WriteError(error.errno, error.strerror, str(self.path)) from error
 
   def truncate(self, offset: int) -> None:
     """Cuts the file back to its first `offset` bytes.
@@ -75,8 +101,13 @@ class JsonlWriter:
       raise ValueError(
           f'{self.path} has no end of line at byte {offset}, where the checkpoint was saved: it is '
           f'not the file of this run, so put that one back or start in another --workdir.')
-    self._file.truncate(offset)
-    self._file.seek(0, os.SEEK_END)
+    with self._lock:
+      self._cut(offset)
+
+  def cut(self, offset: int) -> None:
+    """Takes back what was written after `end` was `offset`; on a disk that fails, later."""
+    with self._lock:
+      self._cut(offset)
 
   def close(self) -> None:
     """Closes the file."""
@@ -88,9 +119,27 @@ class JsonlWriter:
   def __exit__(self, *unused) -> None:
     self.close()
 
+  def _check_alone(self) -> None:
+    """Raises WriteError if another process has written; what a failed write has left is cut off.
+
+    Locks of other runs hold on one machine only, where the disk is the mount of a bucket.
+    """
+    if self._torn:
+      self._cut(self._end)
+    if self._regular and os.fstat(self._file.fileno()).st_size != self._end:
+      raise WriteError(errno.EBUSY, 'a failed write could not be taken back' if self._torn else
+                       'another process has changed it: only one run may use a workdir',
+                       str(self.path))
+
+  def _cut(self, offset: int) -> None:
+    self._end, self._torn = offset, True
+    with contextlib.suppress(OSError):     # The next write tries again, or says why it cannot.
+      self._file.truncate(offset)
+      self._torn = False
+
 
 class MetricsWriter:
-  """Writes one line of metrics.jsonl per step and one TensorBoard point per number.
+  """Writes the lines of metrics.jsonl and stages.jsonl, and their numbers for TensorBoard.
 
   Args:
     workdir: directory of the run; created if missing.
@@ -98,48 +147,58 @@ class MetricsWriter:
 
   def __init__(self, workdir: str | os.PathLike):
     self._lines = JsonlWriter(Path(workdir) / 'metrics.jsonl')
-    self._events_dir = Path(workdir) / 'tensorboard'
-    self._events: SummaryWriter | None = None
+    self._stages = JsonlWriter(Path(workdir) / 'stages.jsonl')
+    folder = Path(workdir) / 'tensorboard'
+    self._points = dict(loop=PointWriter(folder), cold_start=PointWriter(folder / 'cold_start'))
 
   def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-    """Writes the metrics of one step."""
+    """Writes the metrics of one update. Raises WriteError."""
     self._lines.write({'step': int(step), **metrics})
-    if self._events is None:
-      self._events = self._open_events(purge_step=step)
-    for name, value in scalars(metrics).items():
-      self._events.add_scalar(name, value, step)
-    self._events.flush()
+    self._points['loop'].write(step, scalars(metrics))
 
-  def position(self) -> int:
-    """Position of metrics.jsonl, see `JsonlWriter.position`."""
-    return self._lines.position()
+  def write_stage(self, stage: str, step: int, metrics: Mapping[str, Any],
+                  update: int | None = None) -> None:
+    """Writes what was measured outside the loop. Raises WriteError.
 
-  def truncate(self, offset: int) -> None:
-    """Cuts metrics.jsonl; TensorBoard drops later points when the next step is written."""
-    self._lines.truncate(offset)
-    self._close_events()
+    Args:
+      stage: 'start', 'cold_start' or 'final'.
+      step: of the stage.
+      update: that of the loop which had these weights; None if there was none.
+    """
+    self._stages.write({'stage': stage, 'step': int(step), **metrics})
+    if update is None or stage == 'cold_start':
+      self._points['cold_start'].write(step, scalars(metrics), adds='loss' not in metrics)
+    if update is not None:
+      self._points['loop'].write(update, scalars(metrics), adds=True)
+
+  def ends(self) -> dict[str, int]:
+    """What `truncate` takes, for a checkpoint."""
+    return dict(metrics_bytes=self._lines.end, stages_bytes=self._stages.end)
+
+  def sync(self) -> None:
+    """Flushes the lines to disk. Raises WriteError."""
+    self._lines.sync()
+    self._stages.sync()
+
+  def truncate(self, *, metrics_bytes: int, stages_bytes: int) -> None:
+    """Cuts both files; TensorBoard drops later points when the next step is written."""
+    self._lines.truncate(metrics_bytes)
+    self._stages.truncate(stages_bytes)
+    for points in self._points.values():
+      points.close()
 
   def close(self) -> None:
-    """Closes metrics.jsonl and the event file."""
+    """Closes the files."""
     self._lines.close()
-    self._close_events()
+    self._stages.close()
+    for points in self._points.values():
+      points.close()
 
   def __enter__(self) -> MetricsWriter:
     return self
 
   def __exit__(self, *unused) -> None:
     self.close()
-
-  def _open_events(self, purge_step: int) -> SummaryWriter:
-    # The library names a file by the second it was opened and overwrites one of the same name.
-    number = len(list(self._events_dir.glob('events.*')))
-    return SummaryWriter(
-        str(self._events_dir), purge_step=purge_step, filename_suffix=f'.{number}')
-
-  def _close_events(self) -> None:
-    if self._events is not None:
-      self._events.close()
-      self._events = None
 
 
 def read_lines(path: str | os.PathLike) -> list[dict]:
@@ -206,6 +265,15 @@ def plain(value: Any) -> Any:
   if isinstance(value, float) and not math.isfinite(value):
     return None
   return value
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+  try:
+    text = _json(line)
+  except (TypeError, ValueError):      # Arrays, nan: most lines have none and need no copy.
+    text = _json(plain(line))
+  # A lone surrogate has no UTF-8 form, but its backslash escape is valid JSON.
+  return (text + '\n').encode('utf-8', 'backslashreplace')
 
 
 def _json(line: Mapping[str, Any]) -> str:

@@ -27,6 +27,11 @@ class Result:
   mean_tokens: float
   statuses: dict[str, int]
 
+  def figures(self) -> dict[str, float]:
+    """Those of a line of metrics.jsonl or stages.jsonl."""
+    return {'eval/accuracy': self.accuracy, 'eval/accuracy_se': self.accuracy_se,
+            'eval/version': self.version, 'eval/tokens_mean': self.mean_tokens}
+
 
 class Evaluation:
   """Gathers the answers to held-out prompts; `result` gives the figures when all are there.

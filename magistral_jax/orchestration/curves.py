@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from magistral_jax import durable
 
 INK, FAINT, BLUE, ORANGE, GREEN = '#22272e', '#8b949e', '#0969da', '#d1570d', '#1a7f37'
 
@@ -33,7 +36,9 @@ def draw(path: Path, lines: Sequence[Mapping[str, Any]], summary: Mapping[str, A
     _dress(axes, last_row=index + columns >= len(panels))
   if not panels:
     figure.text(0.5, 0.5, 'no update was written', ha='center', va='center', color=FAINT)
-  figure.savefig(path)
+  image = io.BytesIO()
+  figure.savefig(image, format=path.suffix[1:])
+  durable.write_bytes(path, image.getvalue())
 
 
 # A panel returns whether there is anything to draw, and draws it if it is given axes.

@@ -2,23 +2,27 @@
 
 Lines, totals and ledger change together under one lock, when a prompt's fate is booked, so that a
 checkpoint sees all of them at one moment and they always agree: the totals count what stands in
-rollouts.jsonl. The checkpoint keeps the files' lengths; a resumed run cuts them there, because the
-lines after that belong to updates that will be made again.
+rollouts.jsonl. Where the disk refuses a line, none of them changes. The checkpoint keeps the files'
+lengths; a resumed run cuts them there, because the lines after that belong to updates that will be
+made again.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from magistral_jax.batching.groups import is_judged, judged
-from magistral_jax.metrics import JsonlWriter, MetricsWriter, percentiles, rollout_line
+from magistral_jax.metrics import JsonlWriter, MetricsWriter, rollout_line
+from magistral_jax.orchestration import figures
 from magistral_jax.orchestration.ledger import Ledger
-from magistral_jax.records import Batch, Completion, Group, Verdict
+from magistral_jax.records import FATES, Batch, Group
 
 # Rewards at either end of a run are means over this many updates: one batch alone is noise.
 ENDS = 5
@@ -40,6 +44,7 @@ class Journal:
     self._wall_before, self._began = 0.0, time.monotonic()
     # Groups booked since the last update, a dict of plain figures for each of their completions.
     self._recent: list[list[dict]] = []
+    self._cold_start_at: int | None = None      # Where its lines begin in stages.jsonl.
 
   @property
   def wall_s(self) -> float:
@@ -57,8 +62,8 @@ class Journal:
 
   def settle(self, group: Group, fate: str) -> None:
     """Books a group that is not trained: filtered, stale or failed."""
-    with self._lock:
-      self._book(group, fate, None)
+    with self._lock, self._all_or_nothing([group], fate):
+      self._book([group], fate, None)
 
   def trained(self, step: int, batch: Batch, metrics: dict) -> dict:
     """Books a batch as trained in update `step`; returns the line written to metrics.jsonl.
@@ -66,13 +71,12 @@ class Journal:
     Staleness is how many versions older than the weights being trained a token's are: `step - 1`
     minus the version that drew it, per completion for its oldest token.
     """
-    with self._lock:
+    with self._lock, self._all_or_nothing(batch.groups, 'trained'):
       completions = [c for g in batch.groups for c in judged(g).completions]
       # Not below 0: a trainer that was lost counts its versions from the checkpoint on again.
       staleness = [max(0, step - 1 - c.oldest_version) for c in completions]
-      for group in batch.groups:
-        self._book(group, 'trained', step)
-      line = _all_groups(self._recent) | _trained_groups(batch, staleness) | metrics
+      self._book(batch.groups, 'trained', step)
+      line = figures.of_groups(self._recent) | figures.of_batch(batch, staleness) | metrics
       line['tokens_discarded'] = self._discarded()
       self._recent = []
       t = self._totals
@@ -87,19 +91,36 @@ class Journal:
                   parity_gap=tokens * metrics['parity_gap_mean'])
         t['parity_gap_max'] = max(t['parity_gap_max'], metrics['parity_gap_max'])
       self._rewards.append(line['reward'])
+      settled = self._ledger.counts + collections.Counter(trained=len(batch.groups))
       line |= dict(step=step, version=step, wall_s=self.wall_s,
-                   **{f'groups_{fate}': n for fate, n in self._ledger.counts.items()})
+                   **{f'groups_{fate}': settled[fate] for fate in FATES})
       self._metrics.write(step, line)
       return line
 
   def record(self) -> dict:
-    """Ledger, totals and file lengths at one moment, for a checkpoint."""
+    """Ledger, totals and file lengths at one moment, for a checkpoint. Raises WriteError."""
     with self._lock:
-      return dict(
+      found = dict(
           ledger=self._ledger.record(), totals=dict(self._totals),
           rewards=list(self._rewards), recent=list(self._recent), measured=dict(self._measured),
-          wall_s=self.wall_s,
-          rollouts_bytes=self._rollouts.position(), metrics_bytes=self._metrics.position())
+          wall_s=self.wall_s, rollouts_bytes=self._rollouts.end, lines=self._metrics.ends())
+    # Without the lock: verdicts must not wait for the disk.
+    self._rollouts.sync()
+    self._metrics.sync()
+    return found
+
+  def stage(self, name: str, step: int, measured: Mapping[str, float],
+            update: int | None = None) -> None:
+    """Writes what was measured outside the loop, see MetricsWriter.write_stage."""
+    with self._lock:
+      self._metrics.write_stage(name, step, measured, update)
+
+  def begin_cold_start(self) -> None:
+    """Takes back the lines of a cold start that was lost with its trainer, if there was one."""
+    ends = self._metrics.ends()
+    if self._cold_start_at is None:
+      self._cold_start_at = ends['stages_bytes']
+    self._metrics.truncate(**ends | dict(stages_bytes=self._cold_start_at))
 
   def restore(self, record: dict, *, flying=(), complete=()) -> None:
     """Takes up a `record` and cuts the files back to it; see `Ledger.restore`."""
@@ -111,7 +132,7 @@ class Journal:
       self._rewards, self._measured = list(record['rewards']), dict(record['measured'])
       self._recent = list(record['recent'])
       self._rollouts.truncate(record['rollouts_bytes'])
-      self._metrics.truncate(record['metrics_bytes'])
+      self._metrics.truncate(**record['lines'])
 
   def discard(self, tokens: int) -> None:
     """Counts tokens that were drawn for completions which never came."""
@@ -126,7 +147,7 @@ class Journal:
   def start_over(self) -> None:
     """Empties the files: no line in them belongs to a checkpoint."""
     self._rollouts.truncate(0)
-    self._metrics.truncate(0)
+    self._metrics.truncate(metrics_bytes=0, stages_bytes=0)
 
   def summary(self) -> dict:
     """The figures of summary.json; other tools read its keys."""
@@ -174,60 +195,41 @@ class Journal:
       t[f'{name}_before'] = t[name]
     return discarded / settled if settled else 0.0
 
-  def _book(self, group: Group, fate: str, step: int | None) -> None:
-    self._ledger.settle(group.ordinal, fate)
-    tokens = sum(len(c.tokens) for c in group.completions)
-    self._add(settled_tokens=tokens, discarded_tokens=tokens if fate in DISCARDED else 0)
-    self._recent.append([_figures(c, v) for c, v in zip(
-        group.completions, group.verdicts, strict=True)])
-    self._add(
-        completions=len(group.completions),
-        sampled_tokens=sum(len(c.tokens) for c in group.completions),
-        completions_spanning_versions=sum(len(c.versions) > 1 for c in group.completions))
-    for completion, verdict, advantage in zip(
-        group.completions, group.verdicts, group.advantages, strict=True):
-      own = fate if is_judged(verdict) else 'failed'
-      self._rollouts.write(rollout_line(group.prompt, completion, verdict, advantage, own, step))
+  @contextlib.contextmanager
+  def _all_or_nothing(self, groups: Sequence[Group], fate: str):
+    """Books the fate in the ledger after the block, or takes back what the block has changed.
 
+    Raises:
+      ValueError: a group has a fate already.
+      WriteError: a file cannot be written.
+    """
+    for group in groups:
+      self._ledger.check_open(group.ordinal, fate)
+    end, totals = self._rollouts.end, dict(self._totals)
+    rewards, recent = list(self._rewards), list(self._recent)
+    try:
+      yield
+    except BaseException:
+      self._rollouts.cut(end)
+      self._totals = collections.defaultdict(int, totals)
+      self._rewards, self._recent = rewards, recent
+      raise
+    for group in groups:
+      self._ledger.settle(group.ordinal, fate)
 
-def _figures(completion: Completion, verdict: Verdict) -> dict:
-  """The figures of a completion that a line of metrics.jsonl needs, as JSON has them."""
-  return dict(status=verdict.status, reward=float(verdict.reward), parts=dict(verdict.parts),
-              seconds=verdict.seconds, finish=completion.finish, tokens=len(completion.tokens))
-
-
-def _all_groups(groups: list[list[dict]]) -> dict:
-  """Figures over all groups booked since the last update, filtered ones included.
-
-  A verifier's failure is no reward and is left out of the means.
-  """
-  completions = [c for group in groups for c in group]
-  judged = [c for c in completions if c['status'] != 'error']
-  if not judged:
-    return {}
-  share = lambda of: float(np.mean([of(c) for c in judged]))
-  solved = [np.mean([c['status'] == 'correct' for c in group if c['status'] != 'error'])
-            for group in groups if any(c['status'] != 'error' for c in group)]
-  parts = {name for c in judged for name in c['parts']}
-  return dict(
-      reward=share(lambda c: c['reward']), accuracy=share(lambda c: c['status'] == 'correct'),
-      bad_format=share(lambda c: c['status'] == 'bad_format'),
-      truncated=share(lambda c: c['finish'] == 'length'),
-      verifier_errors=len(completions) - len(judged), verifier_s=share(lambda c: c['seconds']),
-      groups_all_correct=float(np.mean([s == 1 for s in solved])),
-      groups_none_correct=float(np.mean([s == 0 for s in solved])),
-      **{f'part_{name}': share(lambda c: c['parts'].get(name, 0.0)) for name in sorted(parts)},
-      **percentiles('completion_tokens', [c['tokens'] for c in judged]))
-
-
-def _trained_groups(batch: Batch, staleness: list[int]) -> dict:
-  """Figures over the groups of one batch; `staleness` of each completion, in versions."""
-  groups = [judged(group) for group in batch.groups]
-  verdicts = [v for g in groups for v in g.verdicts]
-  lengths = [len(c.tokens) for g in groups for c in g.completions]
-  return dict(
-      trained_reward=float(np.mean([v.reward for v in verdicts])),
-      trained_accuracy=float(np.mean([v.status == 'correct' for v in verdicts])),
-      trained_tokens_mean=float(np.mean(lengths)), packing_efficiency=batch.packing_efficiency,
-      versions_mean=float(np.mean([len(c.versions) for g in groups for c in g.completions])),
-      **percentiles('staleness', staleness))
+  def _book(self, groups: Sequence[Group], fate: str, step: int | None) -> None:
+    """Counts groups and writes their lines."""
+    lines = []
+    for group in groups:
+      tokens = sum(len(c.tokens) for c in group.completions)
+      self._add(
+          settled_tokens=tokens, discarded_tokens=tokens if fate in DISCARDED else 0,
+          completions=len(group.completions), sampled_tokens=tokens,
+          completions_spanning_versions=sum(len(c.versions) > 1 for c in group.completions))
+      self._recent.append([figures.of_completion(c, v) for c, v in zip(
+          group.completions, group.verdicts, strict=True)])
+      for completion, verdict, advantage in zip(
+          group.completions, group.verdicts, group.advantages, strict=True):
+        own = fate if is_judged(verdict) else 'failed'
+        lines.append(rollout_line(group.prompt, completion, verdict, advantage, own, step))
+    self._rollouts.write_all(lines)

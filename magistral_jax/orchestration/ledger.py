@@ -78,6 +78,17 @@ class Ledger:
       self._complete[ordinal] = self._flying.pop(ordinal)
       self._admission.land(self._complete[ordinal])
 
+  def check_open(self, ordinal: int, fate: str) -> None:
+    """Raises as `settle` would."""
+    with self._lock:
+      self._check_open(ordinal, fate)
+
+  def _check_open(self, ordinal: int, fate: str) -> None:
+    if fate not in FATES:
+      raise ValueError(f'Prompt {ordinal} cannot be {fate!r}: a fate is one of {FATES}.')
+    if ordinal not in self._complete:
+      self._check_flying(ordinal, fate)
+
   def settle(self, ordinal: int, fate: str) -> None:
     """Books the fate of an ordinal that is flying or complete.
 
@@ -85,11 +96,9 @@ class Ledger:
       ValueError: an unknown fate, or an ordinal that is settled already or was never issued.
     """
     with self._lock:
-      if fate not in FATES:
-        raise ValueError(f'Prompt {ordinal} cannot be {fate!r}: a fate is one of {FATES}.')
+      self._check_open(ordinal, fate)
       issue = self._complete.pop(ordinal, None)
       if issue is None:
-        self._check_flying(ordinal, fate)
         issue = self._flying.pop(ordinal)
       self._settled[ordinal] = fate
       self.counts[fate] += 1

@@ -89,8 +89,7 @@ class Measurements:
     self._given_up, self._again = 0, False
     self._scored = result.version, result.accuracy
     self._journal.note(**{'eval/accuracy': result.accuracy, _OPEN: 0})
-    return {'eval/accuracy': result.accuracy, 'eval/accuracy_se': result.accuracy_se,
-            'eval/version': result.version, 'eval/tokens_mean': result.mean_tokens}
+    return result.figures()
 
   def metric(self, version: int) -> float | None:
     """The score of a version, for its checkpoint; None if it is not known."""

@@ -6,7 +6,6 @@ errors: accuracy_start and accuracy_start_se, and likewise for cold_start and fi
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from magistral_jax import metrics
+from magistral_jax import durable, metrics
 from magistral_jax.evaluation.results import with_error
 from magistral_jax.orchestration import curves
 from magistral_jax.orchestration.journal import ENDS
@@ -74,13 +73,10 @@ def course(summary: Mapping[str, Any]) -> str:
 
 
 def write_summary(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
-  """Replaces summary.json in one go and returns what was written."""
+  """Replaces summary.json in one go and returns what was written. Raises WriteError."""
   found = metrics.plain({**dict.fromkeys(SUMMARY_KEYS), **summary})
   path.parent.mkdir(parents=True, exist_ok=True)
-  # Renamed into place: a reader never sees half a file.
-  unfinished = path.with_suffix('.json.unfinished')
-  unfinished.write_text(json.dumps(found, indent=2) + '\n', encoding='utf-8')
-  os.replace(unfinished, path)
+  durable.write_json(path, found, indent=2)
   return found
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import shutil
@@ -16,6 +17,7 @@ import jax
 
 from magistral_jax.batching.admission import Pace
 from magistral_jax.batching.role import Batcher
+from magistral_jax.durable import WriteError
 from magistral_jax.evaluation import results
 from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, checks, cli, values
@@ -46,12 +48,14 @@ from magistral_jax.orchestration.roles import (
 MODES = dict(threads=threads.run, lockstep=lockstep.run, ray=threads.run,
              ray_lockstep=lockstep.run)
 LOCKSTEP = ('lockstep', 'ray_lockstep')
+# What the system says of a disk without room.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Completions of the last evaluation that the report shows.
 SAMPLES = 3
 
 
 class UnsavedError(RuntimeError):
-  """The failure of a run that has come to its end while its last weights are not on disk."""
+  """A run has ended and its last weights are not on disk, or its files cannot be written."""
 
 
 class Run:
@@ -79,16 +83,27 @@ class Run:
     self.journal = Journal(workdir, self.ledger)
     self.sampling, self.evaluation_sampling = build.samplings(c)
     self.samples: list[tuple[str, str, float]] = []    # Problem, completion, reward.
-    self.unlearnt = ''        # Why the run ended early with its problems unsolved, if it did.
     self.samplers: Sequence[Sampler] = ()
 
   def train(self) -> None:
     """Runs from the newest checkpoint, or from the start, to the report or to a request to stop.
 
     Raises:
-      UnsavedError: the run has ended and its last weights could not be saved.
+      UnsavedError: its last weights could not be saved, or its files not be written.
       RuntimeError, TimeoutError: a role failed or made no progress; what was trained is saved.
     """
+    try:
+      self._train()
+    except Exception as error:
+      unwritten = _caused_by_write(error)
+      if unwritten is None:
+        raise
+      remedy = 'make room there' if unwritten.errno in _FULL else 'repair that'
+      raise UnsavedError(
+          f'{unwritten.filename} cannot be written ({unwritten.strerror}): {remedy}, then the same '
+          f'command goes on from the newest checkpoint.') from error
+
+  def _train(self) -> None:
     self.display.watch(self.runtime.role_status)
     trainer = self._begin()
     if trainer is None:
@@ -167,10 +182,6 @@ class Run:
       return None
     with cli.one_sentence():
       trainer = self._restored(self.checkpoints)
-      if trainer.version > self.c.total_steps:
-        raise ValueError(f'total_steps={self.c.total_steps} is below the {trainer.version} updates '
-                         f'that the run in {self.workdir} has made: raise it, or take another '
-                         f'--workdir.')
     self._offer_weights(trainer, trainer.version)
     return trainer
 
@@ -242,6 +253,8 @@ class Run:
   def _cold_start(self, trainer: Trainer, saved: Checkpoints) -> None:
     c = self.c.cold_start
     self.display.phase('cold start', c.steps, log_every_s=LOG_EVERY_S)
+    if trainer.version == 0:
+      self.journal.begin_cold_start()
     examples = self.examples
     assert examples is not None        # Checked with the problems.
     self.display.note(f'Cold start: {len(examples)} examples of a row or less.')
@@ -250,7 +263,11 @@ class Run:
         patches=build.patches(self.c, self.config), seed=self.c.seed,
         stopping=self.health.stopping, save_every=self.c.checkpoints.every,
         save=lambda: saved.save(trainer, self.journal.record(), None),
-        progress=lambda step, m: self.display.update(dict(step=step, loss=m['loss'])))
+        progress=self._note_cold_start)
+
+  def _note_cold_start(self, step: int, metrics: dict) -> None:
+    self.journal.stage('cold_start', step, metrics)
+    self.display.update(dict(step=step, loss=metrics['loss']))
 
   def _offer_weights(self, trainer: Trainer, version: int) -> None:
     """Makes the samplers, or offers the trainer's weights to those there are."""
@@ -287,6 +304,11 @@ class Run:
     result, evaluation = held
     self.journal.note(**{f'accuracy_{stage}': result.accuracy,
                          f'accuracy_{stage}_se': result.accuracy_se})
+    step, update = {
+        'start': (0, None if self.c.cold_start.steps else 0),
+        'cold_start': (self.c.cold_start.steps, 0),
+        'final': (result.version, result.version)}[stage]
+    self.journal.stage(stage, step, result.figures(), update)
     self.display.note(f'Held-out accuracy ({stage}): {results.sentence(result)}')
     pairs = list(evaluation.answers.values())
     problems = {p.ordinal: p.problem.text for p in prompts}
@@ -321,12 +343,9 @@ class Run:
     Then there is no report: the same command holds the evaluation and writes it.
     """
     if loop.exhausted:
-      sentence = (f'The run ended at step {self.trainer.version} of {self.c.total_steps}. '
-                  f'{loop.exhaustion.sentence()}')
-      if loop.exhaustion.solved:
-        self.display.note(sentence)
-      else:
-        self.unlearnt = sentence
+      self.display.note(f'Ended at step {self.trainer.version}: {loop.patience} groups gave not '
+                        f'one batch of groups with different rewards. All is solved, or nothing '
+                        f'is.')
     for sampler in self.samplers:
       sampler.abandon()
     answering.discard(self.verifier, self.health.deadline_s)
@@ -347,6 +366,13 @@ class Run:
     self.journal.note(failed_saves=self.checkpoints.failed_saves)
     report.finish(self.workdir, self.journal.summary(), self.samples, self.display.show)
     return True
+
+
+def _caused_by_write(error: BaseException | None) -> WriteError | None:
+  """The failure to write a file that an error came of, if one did."""
+  while error is not None and not isinstance(error, WriteError):
+    error = error.__cause__ or error.__context__
+  return error
 
 
 def keep_compiled(workdir: Path) -> None:

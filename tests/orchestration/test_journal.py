@@ -5,9 +5,11 @@ import json
 import pytest
 
 from magistral_jax import metrics
+from magistral_jax.durable import WriteError
 from magistral_jax.orchestration.report import SUMMARY_KEYS
 from magistral_jax.records import Verdict
 from tests import fakes
+from tests.full_disk import FullFile
 
 
 def test_a_line_says_what_was_sampled_and_what_was_trained(make_loop, tmp_path):
@@ -174,19 +176,68 @@ def test_a_line_counts_what_was_filtered_before_a_stop_and_nothing_twice(make_lo
   assert len(metrics.read_lines(tmp_path / 'rollouts.jsonl')) == 4 * groups
 
 
-def test_a_full_disk_is_told_with_the_file_s_name(make_loop, monkeypatch):
+def books(loop):
+  """What a checkpoint would hold, without what a clock says."""
+  record = loop.journal.record()
+  totals = {name: n for name, n in record.pop('totals').items() if n and name != 'rl_s'}
+  return record | dict(wall_s=0.0), totals
+
+
+def refuse(monkeypatch, writer, room):
+  monkeypatch.setattr(writer, '_file', FullFile(writer._file, room))
+
+
+@pytest.mark.parametrize('name, room', [('_rollouts', 0), ('_rollouts', 1000), ('_metrics', 0),
+                                        ('_metrics', 100)])
+def test_a_full_disk_in_an_update_is_told_and_no_book_changes(make_loop, monkeypatch, name, room):
   loop = make_loop()
   fakes.fill(loop, 4)
-  batch = loop.next_batch()
-  class Full:
-    def write(self, text):
-      raise OSError(28, 'No space left on device')
-  monkeypatch.setattr(loop.journal._rollouts, '_file', Full())
-  with pytest.raises(OSError, match="No space left on device: .*rollouts.jsonl"):
-    loop.update(batch)
+  batch, before = loop.next_batch(), books(loop)
+  writer = getattr(loop.journal, name)
+  with monkeypatch.context() as patch:
+    refuse(patch, getattr(writer, '_lines', writer), room)
+    with pytest.raises(WriteError, match=r'No space left on device: .*\.jsonl'):
+      loop.update(batch)
   loop.save()
-  assert not loop.checkpoints.saved       # Half an update is no checkpoint.
-  monkeypatch.undo()
+  assert not loop.checkpoints.saved       # The weights know of the update, the books do not.
+  assert books(loop) == before
+
+
+@pytest.mark.parametrize('room', [0, 1, 400, 1000])
+def test_a_full_disk_within_the_lines_of_a_group_leaves_books_that_agree(
+    make_loop, tmp_path, monkeypatch, room):
+  """What a run saves that ends there can be gone on with, and nothing is lost or twice."""
+  wrong = lambda completion: (Verdict('wrong', 0.0, {}) if completion.ordinal == 1
+                              else fakes.every_other(completion))
+  first = make_loop(verifier=fakes.FakeVerifier(wrong), samplers=[
+      fakes.FakeSampler(length=lambda ordinal, sample: 4 + 4 * ordinal)])
+  sampler, = first.samplers
+  with monkeypatch.context() as patch:
+    refuse(patch, first.journal._rollouts, room)
+    with pytest.raises(WriteError, match='rollouts.jsonl'):
+      fakes.fill(first, 4)
+  first.save()
+  record, = first.checkpoints.saved.values()
+  assert record['ledger']['counts']['filtered'] == 0 and record['rollouts_bytes'] == 0
+  first.journal.close()
+  again = make_loop(record=record, verifier=fakes.FakeVerifier(wrong))
+  fakes.fill(again, 4)
+  again.update(again.next_batch())
+  lines = metrics.read_lines(tmp_path / 'rollouts.jsonl')
+  assert sorted((line['ordinal'], line['sample']) for line in lines) == [
+      (ordinal, sample) for ordinal in range(5) for sample in range(fakes.GROUP)]
+  assert again.journal.summary()['completions'] == len(lines)
+
+
+def test_a_checkpoint_waits_for_the_disk_and_verdicts_do_not(make_loop, monkeypatch):
+  loop = make_loop()
+  free = []
+  def sync(number):
+    free.append(loop.journal._lock.acquire(blocking=False))
+    loop.journal._lock.release()
+  monkeypatch.setattr('os.fsync', sync)
+  loop.journal.record()
+  assert free == [True] * 3
 
 
 def test_a_run_that_is_recovered_here_keeps_its_clock(make_loop, monkeypatch):
