@@ -54,7 +54,7 @@ def read_prompts(c, tok, config: ModelConfig, path: str, fields: str) -> list[Pr
 
 
 def main(_) -> None:
-  logging.set_verbosity(logging.WARNING)
+  logging.set_verbosity(logging.ERROR)     # Orbax warns of every array.
   c = _CONFIG.value
   with cli.one_sentence():
     if not _CHECKPOINT.value:

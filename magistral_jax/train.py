@@ -21,6 +21,7 @@ from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health, stop_on_signals
 from magistral_jax.orchestration.roles import Runtime
 from magistral_jax.orchestration.run import Run, UnsavedError, keep_compiled
+from magistral_jax.planning import programs
 from magistral_jax.runtime.local import LocalRuntime
 
 _CONFIG = cli.define_config()
@@ -35,6 +36,13 @@ def main(_) -> None:
     # This process drives the others; the accelerators are theirs.
     jax.config.update('jax_platforms', 'cpu')
   with cli.one_sentence():
+    missing = checks.unnamed(c)
+    if _DRY_RUN.value and missing:
+      # A large config can be looked at before its files are there.
+      checks.check_values(c)
+      memory.describe_shape(c, programs.model_config(c), Console())
+      print(f'No file was read: name {", ".join(missing)} to check them, too.')
+      return
     parts = checks.prepare(c)
     if _DRY_RUN.value:
       memory.describe(c, parts, Console())

@@ -45,10 +45,22 @@ class Parts:
   examples: Examples | None  # What the cold start imitates, if there is one.
 
 
+def unnamed(c) -> list[str]:
+  """Keys of the files that a run of this config needs and that it does not name."""
+  keys = [key for key, value in flat(c.data) if key.endswith('.path') and not value]
+  tokenizer = [] if has_tokenizer(c) else ['model.checkpoint or tokenizer.path']
+  return tokenizer + [f'data.{key}' for key in keys]
+
+
+def has_tokenizer(c) -> bool:
+  """Whether the config names what its tokenizer is read from."""
+  return bool(c.model.checkpoint or c.tokenizer.kind == 'bytes' or c.tokenizer.path)
+
+
 def check(c) -> None:
   """Raises ValueError, one sentence: the key, its value, the limit, and what to change."""
   check_values(c)
-  if not c.model.checkpoint and c.tokenizer.kind != 'bytes' and not c.tokenizer.path:
+  if not has_tokenizer(c):
     raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} is read from a file and none is '
                      f'named: set model.checkpoint, which brings its own, or tokenizer.path.')
 

@@ -23,16 +23,9 @@ def sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
 
 def describe(c, parts: Parts, console: Console) -> None:
   """Prints the resolved config, the memory table, and the figures of data and window."""
-  config, stream = parts.config, parts.stream
+  stream = parts.stream
   assert stream is not None     # --dry_run reads the problems, too.
-  console.print(str(c), markup=False, highlight=False)
-  table = Table(title=f'Memory ({config.parameters:,} parameters, {config.dtype})')
-  table.add_column('part')
-  table.add_column('MiB, all devices', justify='right')
-  rows = sizes(c, config)
-  for part, taken in [*rows, ('together', sum(taken for _, taken in rows))]:
-    table.add_row(part, f'{taken / 2**20:,.1f}')
-  console.print(table)
+  describe_shape(c, parts.config, console)
   size = stream.source.size
   problems = 'endless' if size is None else f'{size:,}'
   console.print(f'{problems} training problems, {stream.dropped} left out for the length of '
@@ -45,6 +38,18 @@ def describe(c, parts: Parts, console: Console) -> None:
       f'Devices: {len(jax.devices())}. A batch is {c.batching.prompts_per_batch} groups of '
       f'{c.sampler.group_size}; {n_async:,} sequences are in flight, {guarantee}: about '
       f'{n_async / n_batch:.3g} updates overtake a sequence.', highlight=False)
+
+
+def describe_shape(c, config: ModelConfig, console: Console) -> None:
+  """Prints the resolved config and the memory table, for which no file is read."""
+  console.print(str(c), markup=False, highlight=False)
+  table = Table(title=f'Memory ({config.parameters:,} parameters, {config.dtype})')
+  table.add_column('part')
+  table.add_column('MiB, all devices', justify='right')
+  rows = sizes(c, config)
+  for part, taken in [*rows, ('together', sum(taken for _, taken in rows))]:
+    table.add_row(part, f'{taken / 2**20:,.1f}')
+  console.print(table)
 
 
 def _trainer_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:

@@ -35,8 +35,20 @@ def test_prepared_problems_are_those_of_the_file(prepared):
   assert sorted(ours.training, key=lambda p: p.id) == sorted(theirs.training, key=lambda p: p.id)
   split = TfdsSource(0, path=str(find_prepared(str(folder))), held_out=4)
   assert split.size == 28 and len(split.held_out(10)) == 4
+  # Nothing but our own words is printed.
+  assert run.stdout.startswith('Prepared;') and len(run.stdout.splitlines()) == 1
+  assert [line for line in run.stderr.splitlines() if not line.startswith('import time')] == []
   again = run_builder(path, folder)
-  assert again.returncode == 1 and 'exists already: delete it' in again.stderr
+  said = again.stderr.splitlines()[-1]
+  assert again.returncode == 2 and said.startswith('error: ') and 'exists already' in said
+
+
+def test_a_file_that_cannot_be_prepared_leaves_nothing_behind(write, tmp_path):
+  path = write('bad.jsonl', [dict(problem='1+1')])
+  before = sorted(tmp_path.rglob('*'))
+  run = run_builder(path, tmp_path / 'prepared')
+  assert run.returncode == 2 and 'line 1: "answer" is missing' in run.stderr
+  assert sorted(tmp_path.rglob('*')) == before
 
 
 def test_paths_that_hold_no_data_set_name_their_key(tmp_path):

@@ -164,3 +164,13 @@ def test_letters_that_a_terminal_does_not_know_end_nothing():
   done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,
                         timeout=240, env=os.environ | dict(PYTHONIOENCODING='ascii'))
   assert (done.returncode, done.stdout) == (0, '0.5 ? 0.1\n')
+
+
+def test_a_dry_run_shows_the_shape_of_a_config_whose_files_are_not_there():
+  ended = command('train', '--config=configs/magistral_small_rl.py', '--dry_run')
+  assert ended.returncode == 0, ended.stderr
+  for words in ('Memory (23,572,403,200 parameters', 'trainer: optimizer moments',
+                'name model.checkpoint or tokenizer.path, data.jsonl.path to check them, too.'):
+    assert words in ended.stdout, words
+  ended = command('train', '--config=configs/magistral_small_rl.py', '--workdir=unused')
+  assert ended.returncode == 2 and 'set data.jsonl.path' in ended.stderr

@@ -9,11 +9,14 @@ TensorFlow is not needed.
 """
 from __future__ import annotations
 
+import contextlib
+import io
 import pathlib
-import sys
+import shutil
+import tempfile
 
 import tensorflow_datasets as tfds
-from absl import flags
+from absl import flags, logging
 
 from magistral_jax import command_line
 from magistral_jax.data.jsonl import read_files
@@ -53,22 +56,39 @@ def prepare(path: str, output: str, fields: str = '') -> pathlib.Path:
     path: files, as `files.expand` takes them.
     fields: names that they give our keys, as in `fields.parse`.
   """
-  builder = Problems(path=path, fields=fields, data_dir=output, file_format='array_record')
-  folder = pathlib.Path(builder.data_dir)
+  folder = pathlib.Path(output, Problems.name, str(Problems.VERSION))
   if folder.exists():
     raise ValueError(
         f'{folder} exists already: delete it, or set --output to another folder.')
-  builder.download_and_prepare(
-      download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+  there = next(parent for parent in pathlib.Path(output).absolute().parents if parent.exists())
+  # Prepared elsewhere: what fails, or is interrupted, leaves nothing behind.
+  with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=there) as unfinished, _quiet():
+    builder = Problems(path=path, fields=fields, data_dir=unfinished, file_format='array_record')
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(builder.data_dir, folder)
   return folder
+
+
+@contextlib.contextmanager
+def _quiet():
+  """A context in which TFDS keeps its progress to itself."""
+  tfds.disable_progress_bar()
+  before = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  try:
+    with contextlib.redirect_stdout(io.StringIO()):
+      yield
+  finally:
+    logging.set_verbosity(before)
+    tfds.enable_progress_bar()
 
 
 def main(argv):
   del argv
-  try:
+  with command_line.one_sentence():
     folder = prepare(flags.FLAGS.input, flags.FLAGS.output, flags.FLAGS.fields)
-  except ValueError as error:
-    sys.exit(str(error))
   print(f'Prepared; read it with --config.data.source=tfds --config.data.tfds.path={folder}')
 
 
