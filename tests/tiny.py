@@ -8,6 +8,8 @@ import tokenizers
 from PIL import Image
 from tokenizers import models, pre_tokenizers
 
+from magistral_jax.data.builders import folder, programs, tales
+from magistral_jax.data.builders.languages import LANGUAGES
 from magistral_jax.experiment import checks, values
 from magistral_jax.experiment.cli import load_config
 from magistral_jax.models import decoder
@@ -77,6 +79,8 @@ def needs(c, path):
   """What a config asks its user to bring: {key: value} of a tokenizer, a model, problems."""
   if c.model.vision != 'off':
     return write_images(path)
+  if c.tokenizer.path:
+    return write_generated(c, path)
   brought, mixture = {}, c.model.family == 'mixtral'
   if c.tokenizer.kind != 'bytes':
     folder = write_folder(path / 'model', **(EXPERTS if mixture else {}))
@@ -117,6 +121,21 @@ def write_problems(path, count=20):
   return str(path)
 
 
+def write_generated(c, path, count=40):
+  """What the builders of data/builders write, in the files that the config names."""
+  right = dict(mistakes=0.0, astray=0.0, checked=0.0)
+  code = programs.programs(count, 0, languages=LANGUAGES, **right)
+  folder.write(str(path), lambda: dict(
+      problems=code, code=code, math=tales.tales(count, 0, **right)))
+  found = {'tokenizer.path': str(path), 'batching.row_tokens': 128}
+  for key, value in values.flat(c.data):
+    if key.endswith('jsonl.path'):
+      found[f'data.{key}'] = str(path / Path(value).name)
+    elif key.endswith('.held_out'):
+      found[f'data.{key}'] = 4
+  return found
+
+
 def write_images(path, count=20):
   """A tokenizer with the tokens of images, and problems with none, one and two of them.
 
@@ -150,7 +169,7 @@ def run(c, workdir, judge=by_tokens):
   workdir.mkdir(exist_ok=True)
   parts = checks.prepare(c)
   one = Run(c, workdir, parts, LocalRuntime(c, parts), fakes.FakeVerifier(judge),
-            Health(c.runtime.deadline_s), Display(c.total_steps, False))
+            Health(c.runtime.deadline_s), Display(c.total_steps, True))
   try:
     one.train()
   finally:
