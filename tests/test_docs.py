@@ -140,9 +140,9 @@ def test_every_module_that_is_run_is_a_command():
   assert run - {'__main__', 'verifiers.workers.worker'} == set(COMMANDS)
 
 
-# One process loads JAX and then forks for each command: each alone takes two seconds.
+# One process loads what all commands do and then forks for each: alone each takes two seconds.
 WRITE_HELP = """
-import os, runpy, sys, jax
+import os, runpy, sys, magistral_jax.orchestration.run
 for name in sys.argv[1:]:
   if not os.fork():
     code, sys.argv, sys.stdout = 0, [name, '--help'], open(name + '.help', 'w')
