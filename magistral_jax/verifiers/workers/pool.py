@@ -4,7 +4,8 @@ Each worker has a thread here, which gets it from a fork server, dispatches one 
 and kills it when the job's time is up (with SIGKILL, the only signal that a busy interpreter acts
 on). The outcome of the job:
 
-  the deadline passed        -> 'timeout', never retried: it would only take as long again
+  the deadline passed        -> 'timeout', never retried: it would only take as long again; of a
+                                program, which has limits of its own: retried once, then 'error'
   out of memory              -> 'memory'
   crashed twice by itself    -> 'memory': SymPy at its limits dies of signals too
   killed from outside        -> retried on a new process, up to KILLED_ATTEMPTS times, then 'error'
@@ -34,6 +35,7 @@ from magistral_jax.records import Verdict
 from magistral_jax.verifiers import language, reward
 from magistral_jax.verifiers.code import judge
 from magistral_jax.verifiers.sandbox.supervise import Limits
+from magistral_jax.verifiers.workers import replies
 from magistral_jax.verifiers.workers.fork_server import START_ATTEMPTS, ForkServers
 from magistral_jax.verifiers.workers.process import Process, WorkerDied
 from magistral_jax.verifiers.workers.worker import pack
@@ -228,10 +230,16 @@ class Pool:
     unjudged = lambda status, detail: dataclasses.replace(
         self._unjudged(task, status, detail), seconds=time.monotonic() - began)
     try:
-      reply = process.exchange(pack({'job': task.job}), began + self._budget_s(task.job))
+      reply = replies.read(process.exchange(
+          pack({'job': task.job}), began + self._budget_s(task.job)))
     except TimeoutError:
       self._drop(worker_id)
-      return unjudged('timeout', f'not judged within {self._budget_s(task.job)} s')
+      # Programs are stopped long before: it is the worker that hangs.
+      if is_program := task.job['domain'] == 'code':
+        if task.attempts < ATTEMPTS:
+          return None
+      return unjudged('error' if is_program else 'timeout',
+                      f'not judged within {self._budget_s(task.job)} s')
     except WorkerDied:
       words = process.last_words()
       ended = self._drop(worker_id)
@@ -239,16 +247,15 @@ class Pool:
         return None
       return unjudged('memory' if -ended in _CRASHES else 'error',
                       f'the worker died {task.attempts} times, last with code {ended}: {words}')
-    verdict = Verdict(**reply['verdict']) if 'verdict' in reply else None
-    if verdict and verdict.status != 'error':
-      return verdict
+    if reply.verdict and reply.verdict.status != 'error':
+      return reply.verdict
     self._drop(worker_id)
-    if 'memory' in reply:
-      return unjudged('memory', reply['memory'])
+    if reply.memory:
+      return unjudged('memory', reply.memory)
     # The sandbox failed, or our own code.
     if task.attempts < ATTEMPTS:
       return None
-    return verdict or unjudged('error', reply['error'])
+    return reply.verdict or unjudged('error', reply.error)
 
   def _budget_s(self, job: Mapping) -> float:
     """Wall time in seconds that a job may take."""

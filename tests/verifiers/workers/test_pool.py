@@ -193,6 +193,8 @@ class ScriptedProcess:
     if not message:
       return {'ready': True}
     outcome = SCRIPT.popleft()
+    if outcome == 'hangs':
+      raise TimeoutError
     if isinstance(outcome, dict):
       return outcome
     self.code = outcome
@@ -212,8 +214,11 @@ class ScriptedProcess:
 
 
 SCRIPT = collections.deque()
-VERDICT = {'verdict': dict(status='correct', reward=1.0, parts={})}
-FAILED = {'verdict': dict(status='error', reward=0.0, parts={}, detail='no jail')}
+PARTS = dict(format=0.1, correct=0.9, length=0.0, language=0.0)
+VERDICT = {'verdict': dict(status='correct', reward=1.0, parts=PARTS, answer='5', detail='',
+                           seconds=0.1)}
+FAILED = {'verdict': dict(status='error', reward=0.0, parts=dict.fromkeys(PARTS, 0.0), answer='',
+                          detail='no jail', seconds=0.1)}
 
 
 @pytest.mark.parametrize('script, status, restarts, why', [
@@ -337,4 +342,40 @@ def test_programs_have_their_own_time(monkeypatch):
     assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
     assert pool.submit(pools.program('x')).result(WAIT_S).status == 'correct'
   assert seen[0] <= 2.0
-  assert 2000 < seen[1] < 10000    # Two tests, 1000 s of processor time each, and some slack.
+  assert 2000 < seen[1] < 40000    # Two tests, 1000 s of processor time each, on a slow machine.
+
+
+@pytest.mark.parametrize('script, status', [
+    (['hangs', VERDICT], 'correct'), (['hangs', 'hangs'], 'error'),
+    (['hangs', -signal.SIGKILL, VERDICT], 'correct')])
+def test_a_program_is_not_blamed_for_a_worker_that_hangs(monkeypatch, script, status):
+  monkeypatch.setattr(pool_module, 'ForkServers', ScriptedForkServers)
+  SCRIPT.clear()
+  SCRIPT.extend(script)
+  with Pool(1, **LIMITS) as pool:
+    verdict = pool.submit(pools.program('x')).result(WAIT_S)
+  assert (verdict.status, not SCRIPT) == (status, True)
+
+
+def test_any_reply_of_a_worker_makes_a_verdict(monkeypatch):
+  """What a broken worker says is an error of ours, never an exception, a hang or a reward."""
+  monkeypatch.setattr(pool_module, 'ForkServers', ScriptedForkServers)
+  rng = random.Random(0)
+  values = ('correct', '', None, 1.0, -1, [], {}, {'status': 'correct'}, 'x' * 10**5, True,
+            {'format': 'x'}, float('nan'))
+  keys = ('verdict', 'memory', 'error', 'status', 'reward', 'parts', 'detail', 'ready', 'seconds')
+  with Pool(1, **LIMITS) as pool:
+    for _ in range(300):
+      reply = {rng.choice(keys): rng.choice(values) for _ in range(rng.randint(0, 3))}
+      if rng.random() < 0.7:
+        change = {rng.choice(keys): rng.choice(values) for _ in range(rng.randint(0, 3))}
+        reply = {'verdict': VERDICT['verdict'] | change}
+        if reply == VERDICT:
+          continue
+      SCRIPT.clear()
+      SCRIPT.extend([reply] * pool_module.KILLED_ATTEMPTS)
+      one = pools.program('x') if rng.random() < 0.5 else job('5')
+      verdict = pool.submit(one).result(WAIT_S)
+      judged = verdict.status == 'correct' and verdict.reward == 1.0
+      assert judged or verdict.status in ('error', 'memory'), (reply, verdict)
+      assert judged or verdict.reward <= REWARDS['format'] and len(verdict.detail) <= 1000
