@@ -107,20 +107,22 @@ def trace(tale: Tale, told: dict, language: str, *, slip: int, again: int) -> st
 
 
 def _numbers(tale: Tale, rng: random.Random) -> dict[str, int]:
-  if tale.operations[0] == '*':
-    return dict(a=rng.randint(2, 9), b=rng.randint(2, 9), c=rng.randint(2, 9))
+  """Numbers small enough that a model learns their sums within minutes; no result is below 0."""
   b, c = rng.randint(2, 9), rng.randint(2, 9)
-  return dict(a=rng.randint(11, 30), b=b, c=c)
+  if tale.operations[0] == '*':
+    return dict(a=rng.randint(2, 3), b=b, c=c)
+  return dict(a=rng.randint(1, 9) + (b if tale.operations == '-' else c), b=b, c=c)
 
 
 def _work(tale: Tale, told: dict, slip: int = 0) -> list[tuple[str, int]]:
-  """(what is worked out, its result) of every step; a slip is added to the last result."""
+  """(what is worked out, its result) of every step; a slip changes the last result."""
   result, lines = told['a'], []
   for operation, number in zip(tale.operations, (told['b'], told['c']), strict=False):
     left = f'{result}{operation}{number}'
     result = OPERATIONS[operation](result, number)
     lines.append((left, result))
-  return [*lines[:-1], (lines[-1][0], abs(result + slip))]
+  wrong = result + slip if result + slip >= 0 else result - slip
+  return [*lines[:-1], (lines[-1][0], wrong)]
 
 
 def _tell(phrases: Sequence[str], told: dict, language: str) -> str:
