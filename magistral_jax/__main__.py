@@ -12,6 +12,7 @@ COMMANDS = {
     'evaluate': ('evaluation', 'accuracy of a checkpoint on a file of problems'),
     'score': ('evaluation', 'log-probabilities of given texts under a checkpoint'),
     'verify': ('verifiers', 'rewards of given completions, by the verifiers'),
+    'rate': ('curation', 'how often a model solves each problem of a file; resumes by itself'),
     'curate': ('curation', 'raw problems to a training set, with the fate of every row'),
     'convert': ('checkpoints', 'checkpoints from one format to another; export for vLLM'),
     'plan': ('cluster', 'does a config fit its TPU pod, and how fast can it be; needs no TPU'),

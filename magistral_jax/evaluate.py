@@ -15,7 +15,7 @@ from absl import flags, logging
 from rich.console import Console
 from rich.progress import Progress
 
-from magistral_jax import metrics, sharding
+from magistral_jax import metrics
 from magistral_jax.data.jsonl import read_files
 from magistral_jax.data.stream import make_prompt
 from magistral_jax.evaluation import results
@@ -23,7 +23,7 @@ from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, checks, cli
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.orchestration import evaluations
-from magistral_jax.records import Prompt, WeightSnapshot
+from magistral_jax.records import Prompt
 
 _CONFIG = cli.define_config()
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir, GGUF file or HF folder.')
@@ -73,19 +73,18 @@ def evaluate(c, path: str, data: str, output: str, fields: str = '') -> Result:
   """
   with cli.one_sentence():
     c.model.checkpoint = path
-    parts = checks.prepare(c, problems=False)
-    tok, config, mesh = parts.tokenizer, parts.config, parts.meshes.samplers[0]
+    parts = checks.prepare(c, problems=False, training=False)
+    tok, config = parts.tokenizer, parts.config
     prompts = read_prompts(c, tok, config, data, fields)
     checks.check_domains(c, [prompt.problem for prompt in prompts],
                          f'--data={data!r}' if data else f'data.source={c.data.source!r}')
-    params = build.params(c, config, mesh, sharding.SAMPLER, dtype=config.dtype)
-  sampler = build.sampler(c, config, mesh, tok, WeightSnapshot(0, params))
+    samplers = build.loaded_samplers(c, parts)
   sampling = build.samplings(c)[1]
   console = Console()
   with build.pool(c) as pool, Progress(console=console) as bar:
     task = bar.add_task('completions', total=len(prompts) * sampling.samples)
     result, evaluation = evaluations.hold(
-        prompts, sampling, [sampler], build.verifier(c, pool), deadline_s=c.runtime.deadline_s,
+        prompts, sampling, samplers, build.verifier(c, pool), deadline_s=c.runtime.deadline_s,
         progress=lambda done, total: bar.update(task, completed=done))
   console.print(results.table(result))
   if output:

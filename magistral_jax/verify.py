@@ -21,7 +21,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -53,15 +52,10 @@ def parse(argv: Sequence[str]):
                       help='print how programs are isolated on this machine, try it, and end')
   parser.add_argument('--workers', type=int,
                       help="worker processes; default: the config's, or one for each processor")
-  args, rest = parser.parse_known_args(argv[1:])
-  others = [a for a in rest if a.startswith('-') and not re.match(r'--?(no)?config\b', a)]
-  if others:
-    parser.error(f'unrecognized arguments: {" ".join(others)}')
+  args = cli.parse_with_config(parser, argv, default=ConfigDict(DEFAULTS))
   for flag in ('input', 'output'):
     if not args.probe and not getattr(args, flag):
       parser.error(f'the following arguments are required: --{flag}')
-  with command_line.one_sentence():
-    args.config = cli.read_config(argv, default=ConfigDict(DEFAULTS))
   return args
 
 

@@ -73,11 +73,13 @@ class Endpoint:
     self._url = f'{settings.url.rstrip("/")}/chat/completions'
     self._free = threading.BoundedSemaphore(settings.concurrency)
 
-  def ask(self, text: str, *, seed: int = 0, system: str = '') -> str:
+  def ask(self, text: str, *, seed: int = 0, system: str = '', may_be_empty: bool = False) -> str:
     """The model's answer to one message.
 
     Args:
       seed: differs where another answer to the same text is wanted.
+      may_be_empty: take an empty answer for one: thoughts that a server leaves out may take all
+        the room.
     Raises:
       EndpointError: no usable answer within the attempts, or a refusal that is final.
     """
@@ -89,7 +91,7 @@ class Endpoint:
     with self._free:
       for attempt in range(1, s.attempts + 1):
         try:
-          return self._request(body)
+          return self._request(body, may_be_empty)
         except _Again as error:
           if attempt == s.attempts:
             raise EndpointError(
@@ -101,7 +103,7 @@ class Endpoint:
           time.sleep(min(_LONGEST_PAUSE_S, max(error.after_s, pause * (0.5 + random.random()))))
     raise AssertionError('unreachable')
 
-  def _request(self, body: bytes) -> str:
+  def _request(self, body: bytes, may_be_empty: bool) -> str:
     """Content of the answer to one request; _Again or EndpointError."""
     s, began = self._settings, time.monotonic()
     headers = {'Content-Type': 'application/json'}
@@ -110,7 +112,7 @@ class Endpoint:
     request = urllib.request.Request(self._url, body, headers)
     try:
       with urllib.request.urlopen(request, timeout=s.timeout_s) as response:
-        return _content(_read(response, began + s.timeout_s))
+        return _content(_read(response, began + s.timeout_s), may_be_empty)
     except urllib.error.HTTPError as error:
       with error:
         said = error.read(300).decode(errors='replace').strip()
@@ -138,13 +140,15 @@ def _read(response, deadline: float) -> bytes:
   return b''.join(parts)
 
 
-def _content(body: bytes) -> str:
-  """The text of an answer; _Again if it has none."""
+def _content(body: bytes, may_be_empty: bool) -> str:
+  """The text of an answer; _Again if it has none, unless it may be empty."""
   try:
     content = json.loads(body)['choices'][0]['message']['content']
   except (ValueError, LookupError, TypeError):
     raise _Again(f'nonsense: {body[:80].decode(errors="replace")!r}') from None
-  if not isinstance(content, str) or not content.strip():
+  if may_be_empty and content is None:
+    return ''
+  if not isinstance(content, str) or not (content.strip() or may_be_empty):
     raise _Again('an empty answer')
   return content
 

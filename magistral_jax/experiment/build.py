@@ -44,7 +44,7 @@ PARITY_TOKENS, PARITY_MULTIPLE = 1024, 128
 @dataclasses.dataclass(frozen=True)
 class Meshes:
   """Where the trainer and each sampler compute."""
-  trainer: Any
+  trainer: Any                # None for a command that only samples.
   samplers: tuple[Any, ...]
 
 
@@ -68,6 +68,21 @@ def meshes(c) -> Meshes:
         f'devices and there are {len(devices)}: make the meshes smaller or runtime.samplers less.')
   return Meshes(sharding.make_mesh(parts[0], **train),
                 tuple(sharding.make_mesh(part, **sample) for part in parts[1:]))
+
+
+def sampler_meshes(c) -> tuple[Any, ...]:
+  """Meshes of as many of `runtime.samplers` as this process has devices for, and of no trainer.
+
+  Raises:
+    ValueError: there are too few devices for one.
+  """
+  devices, sizes = jax.devices(), dict(c.mesh.sampler)
+  size = math.prod(sizes.values())
+  if len(devices) < size:
+    raise ValueError(f'mesh.sampler={sizes} needs {size} devices and there are {len(devices)}: '
+                     f'make the mesh smaller.')
+  return tuple(sharding.make_mesh(devices[i * size:(i + 1) * size], **sizes)
+               for i in range(min(c.runtime.samplers, len(devices) // size)))
 
 
 def tokenizer_file(c) -> dict[str, str]:
@@ -245,6 +260,13 @@ def sampler(c, config: ModelConfig, mesh, tok, snapshot: WeightSnapshot) -> Engi
   """A sampler with its engine."""
   ids = end_ids(c, tok)
   return EngineSampler(engine(c, config, mesh, ids), snapshot, decode=tok.decode, end_ids=ids)
+
+
+def loaded_samplers(c, parts) -> list[EngineSampler]:
+  """A sampler on each of the meshes of `parts` (checks.Parts), with the checkpoint's weights."""
+  config = parts.config
+  return [sampler(c, config, mesh, parts.tokenizer, WeightSnapshot(0, params(
+      c, config, mesh, sharding.SAMPLER, dtype=config.dtype))) for mesh in parts.meshes.samplers]
 
 
 def pool(c) -> Pool:

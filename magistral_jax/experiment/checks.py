@@ -75,11 +75,13 @@ def check_values(c) -> None:
       lambda: c.model.checkpoint or build.model_config(c, 1))
 
 
-def prepare(c, *, problems: bool = True) -> Parts:
+def prepare(c, *, problems: bool = True, training: bool = True) -> Parts:
   """Checks all that can be checked without compiling, files included.
 
   Args:
     problems: also read the source of problems and what the cold start imitates.
+    training: make a mesh for the trainer, too; without, this process has samplers alone, whatever
+      runtime.mode says.
   Raises:
     ValueError: as `check`.
   """
@@ -101,8 +103,11 @@ def prepare(c, *, problems: bool = True) -> Parts:
     raise ValueError(f'loss.router_aux_coef={coef} must be 0: the model has no experts to '
                      f'balance.')
   _check_vision(c, tok, config)
-  # On a cluster every process makes its own, out of devices that are not here.
-  meshes = None if c.runtime.mode in ON_CLUSTER else build.meshes(c)
+  if training:
+    # On a cluster every process makes its own, out of devices that are not here.
+    meshes = None if c.runtime.mode in ON_CLUSTER else build.meshes(c)
+  else:
+    meshes = build.Meshes(None, build.sampler_meshes(c))
   _check_cuts(c, config, sharding.TRAINER, 'trainer')
   _check_cuts(c, config, sharding.SAMPLER, 'sampler')
   stream, examples = _checked_stream(c, tok, config) if problems else (None, None)

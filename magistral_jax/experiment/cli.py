@@ -6,6 +6,7 @@ sentence (command_line.py).
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import difflib
 import errno
@@ -50,6 +51,21 @@ def define_config():
 def run(main, *, parse=None) -> None:
   """Runs `main` as `command_line.run`, with the flag --config among absl's flags."""
   command_line.run(main, parse=parse or parse_flags)
+
+def parse_with_config(parser: argparse.ArgumentParser, argv: Sequence[str], *,
+                      default: ConfigDict | None = None) -> argparse.Namespace:
+  """A parser's arguments, with the config that --config and its overrides name as `config`.
+
+  Args:
+    default: as in `read_config`.
+  """
+  args, rest = parser.parse_known_args(argv[1:])
+  others = [a for a in rest if a.startswith('-') and not re.match(r'--?(no)?config\b', a)]
+  if others:
+    parser.error(f'unrecognized arguments: {" ".join(others)}')
+  with command_line.one_sentence():
+    args.config = read_config(argv, default=default)
+  return args
 
 
 def folder(flag: str, path: str | None) -> pathlib.Path:

@@ -1,0 +1,88 @@
+"""The model whose solve rates are wanted: a checkpoint in this process, or one that is served."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence, Set
+from typing import Any
+
+from magistral_jax.curation.endpoint import Endpoint, EndpointSettings
+from magistral_jax.curation.ledger import fingerprint
+from magistral_jax.curation.served_sampler import ServedSampler, served_prompt
+from magistral_jax.data import files
+from magistral_jax.data.stream import make_prompt
+from magistral_jax.experiment import build, checks, values
+from magistral_jax.models.formats import checkpoint, workdir
+from magistral_jax.records import Problem, Prompt
+from magistral_jax.sampler.slots import Sampling
+
+
+@dataclasses.dataclass(frozen=True)
+class RatedModel:
+  """How a model is asked.
+
+  RatedModel(prompt=make_prompt, samplers=lambda: [...], step=40)
+  """
+  prompt: Callable[[int, Problem], Prompt]
+  samplers: Callable[[], Sequence[Any]]    # Loads the weights; called once.
+  step: int | None = None                  # Of a run's checkpoint.
+
+
+def loaded(c, path: str) -> RatedModel:
+  """The model of a checkpoint. Raises ValueError as `checks.prepare`."""
+  c.model.checkpoint = path
+  parts = checks.prepare(c, problems=False, training=False)
+  step = workdir.steps(path)[-1] if checkpoint.kind(path) == 'workdir' else None
+  prompt = functools.partial(make_prompt, tokenizer=parts.tokenizer, purpose='evaluation',
+                             **build.rendering(c, parts.config))
+  return RatedModel(prompt, lambda: build.loaded_samplers(c, parts), step)
+
+
+def served(c, args: argparse.Namespace) -> RatedModel:
+  """The model behind --endpoint. Raises ValueError for settings that cannot work."""
+  values.check_limits(c)
+  checks.check_verifiers(c)
+  endpoint = Endpoint(EndpointSettings(
+      args.endpoint, args.model, concurrency=args.endpoint_concurrency,
+      timeout_s=args.endpoint_timeout_s, attempts=args.endpoint_attempts,
+      max_tokens=c.sampler.max_new_tokens, temperature=c.sampler.temperature))
+  return RatedModel(served_prompt, lambda: [ServedSampler(
+      endpoint, system_prompt=c.data.system_prompt, seed=c.seed,
+      slots=args.endpoint_concurrency)])
+
+
+def sampling(c, samples: int) -> Sampling:
+  """As completions are sampled in training: a rate says what a problem can teach there."""
+  return Sampling(samples, c.sampler.temperature, c.sampler.top_p, c.sampler.max_new_tokens)
+
+
+def settings(c, args: argparse.Namespace, step: int | None) -> dict[str, Any]:
+  """What makes a rates file what it is, as plain JSON."""
+  return dict(
+      input=[fingerprint(path) for path in files.expand(args.input)], fields=args.fields,
+      model=args.model or args.checkpoint, step=step, samples=args.samples, seed=c.seed,
+      temperature=c.sampler.temperature, max_new_tokens=c.sampler.max_new_tokens,
+      template=c.data.template, system_prompt=c.data.system_prompt,
+      verifiers=values.filled(c, 'verifiers'))
+
+
+def prompts(problems: Sequence[Problem], done: Set[str], make: Callable[[int, Problem], Prompt],
+            most_tokens: int, long: list[str]) -> Iterator[Prompt]:
+  """The prompts of the problems that are not done, numbered by their lines.
+
+  What is drawn for a problem does not depend on interruptions.
+
+  Args:
+    done: ids of problems.
+    most_tokens: problems with longer prompts are left out.
+    long: gets their ids.
+  """
+  for number, problem in enumerate(problems):
+    if problem.id not in done:
+      prompt = make(-1 - number, problem)
+      if len(prompt.tokens) > most_tokens:
+        long.append(problem.id)
+      else:
+        yield prompt

@@ -1,0 +1,119 @@
+"""A served model behind an OpenAI-compatible endpoint, as a sampler of problems.
+
+Each sample is a request of its own. What the model says is brought into the form of the gates: a
+model that was not trained to put thoughts between tags, or whose server takes the thoughts out, is
+measured by its answer, not by the tags.
+"""
+
+from __future__ import annotations
+
+import collections
+import queue
+import threading
+import time
+
+import numpy as np
+
+from magistral_jax.curation.endpoint import Endpoint
+from magistral_jax.data import responses
+from magistral_jax.data.prompts import SYSTEM_PROMPT, task
+from magistral_jax.records import Completion, Problem, Prompt
+from magistral_jax.sampler.slots import Sampling
+
+_WAIT_S = 0.2               # A step waits so long for the first answer.
+
+
+class ServedSampler:
+  """Asks an endpoint for completions; `orchestration.roles.Sampler` says what each method promises.
+
+  The server does not say how many tokens it drew: every answer counts as one.
+
+  Args:
+    endpoint: the served model, with temperature and longest answer.
+    system_prompt: as in config key `data.system_prompt`.
+    seed: decides the seeds that are sent, together with the prompt and the sample.
+    slots: requests at the same time.
+  """
+  pinned, pinned_version, version = True, 0, 0
+  waits_for = 'the endpoint'
+
+  def __init__(self, endpoint: Endpoint, *, system_prompt: str, seed: int, slots: int):
+    self._endpoint, self._system, self._seed, self._slots = endpoint, system_prompt, seed, slots
+    self._jobs: queue.SimpleQueue[tuple[Prompt, int]] = queue.SimpleQueue()
+    self._answers: queue.SimpleQueue[Completion | Exception] = queue.SimpleQueue()
+    self.open, self.counts = 0, collections.Counter(tokens=0)
+    # They end with the process: a request may take minutes.
+    for _ in range(slots):
+      threading.Thread(target=self._work, daemon=True).start()
+
+  @property
+  def has_capacity(self) -> bool:
+    return self.open < self._slots
+
+  def submit(self, prompt: Prompt, sampling: Sampling) -> None:
+    for sample in range(sampling.samples):
+      self.open += 1
+      self._jobs.put((prompt, sample))
+
+  def step(self) -> list[Completion]:
+    """The answers that have come; EndpointError if a request cannot be answered."""
+    found = []
+    try:
+      found.append(self._answers.get(timeout=_WAIT_S))
+      while True:
+        found.append(self._answers.get_nowait())
+    except queue.Empty:
+      pass
+    for answer in found:
+      if isinstance(answer, Exception):
+        raise answer
+    self.open -= len(found)
+    self.counts['tokens'] += len(found)
+    return found
+
+  def offer(self, snapshot) -> None:
+    """Does nothing: the weights are the server's."""
+
+  def withdraw(self) -> None:
+    """Does nothing."""
+
+  def pin(self) -> None:
+    """Does nothing."""
+
+  def unpin(self) -> None:
+    """Does nothing."""
+
+  def abandon(self) -> None:
+    """Begins no further request."""
+    while not self._jobs.empty():
+      self._jobs.get_nowait()
+
+  def _work(self) -> None:
+    system = SYSTEM_PROMPT if self._system == 'magistral' else self._system
+    while True:
+      prompt, sample = self._jobs.get()
+      began = time.monotonic()
+      seed = (self._seed * 1_000_003 + abs(prompt.ordinal) * 1_009 + sample) % 2**31
+      try:
+        said = self._endpoint.ask(task(prompt.problem, self._system), seed=seed, system=system,
+                                  may_be_empty=True)
+      except Exception as error:      # Raised in the thread that steps.
+        self._answers.put(error)
+        continue
+      self._answers.put(Completion(
+          prompt.ordinal, sample, np.zeros(0, np.int32), np.zeros(0, np.float32), ((0, 0),), 'stop',
+          in_form(said), time.monotonic() - began, prompt.purpose))
+
+
+def served_prompt(ordinal: int, problem: Problem) -> Prompt:
+  """The prompt of a problem for a served model, whose tokens nobody knows here."""
+  return Prompt(ordinal, problem, np.zeros(0, np.int32), (), 'evaluation')
+
+
+def in_form(said: str) -> str:
+  """What a model said, with the one pair of tags that the gates ask for."""
+  if responses.is_whole(said):
+    return said
+  if responses.CLOSING in said:
+    return responses.split(said).text
+  return responses.Trace('', responses.split(said).thoughts).text

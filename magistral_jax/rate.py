@@ -1,0 +1,98 @@
+"""Solve rates of problems: how often a model solves each, through the sampler and the verifiers.
+
+    python -m magistral_jax.rate --config=configs/smollm2_math.py --checkpoint=runs/smollm2 \\
+        --input=problems.jsonl --output=rates.jsonl [--samples=16]
+    python -m magistral_jax.rate --config=... --endpoint=http://localhost:8000/v1 --model=NAME \\
+        --input=problems.jsonl --output=rates.jsonl
+
+A line of the output: {"id": "train-7", "samples": 16, "correct": 3, "answers": ["12", null, ...]}.
+`curate` reads it. Completions are sampled as config section `sampler` says. Interrupted, the same
+command goes on. docs/curation.md says more.
+"""
+
+import contextlib
+import json
+
+from absl import logging
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from magistral_jax import command_line
+from magistral_jax.curation import rating
+from magistral_jax.curation.endpoint import EndpointError
+from magistral_jax.curation.rows import read_rows
+from magistral_jax.data.listed import ListedProblems
+from magistral_jax.evaluation import rates
+from magistral_jax.experiment import build, checks, cli
+from magistral_jax.orchestration.answering import answered
+
+FLAGS = dict(
+    checkpoint=('', 'workdir, GGUF file or published folder'),
+    input=('', 'JSON lines of problems; several files with commas between them'),
+    output=('', 'JSON lines of solve rates'),
+    fields=('', 'names that --input gives our keys: problem=question'),
+    samples=(16, 'completions of each problem'),
+    endpoint=('', 'instead of --checkpoint: URL of an OpenAI-compatible server'),
+    model=('', 'name of the model that the endpoint serves'),
+    endpoint_concurrency=(64, 'requests at the same time'),
+    endpoint_timeout_s=(1200.0, 'seconds of one request'),
+    endpoint_attempts=(5, 'attempts of one request'))
+
+
+def parse(argv):
+  parser = command_line.ArgumentParser(
+      description=__doc__, allow_abbrev=False,
+      epilog='--config=FILE and --config.KEY=VALUE: the experiment.')
+  for name, (default, words) in FLAGS.items():
+    shown = '' if default == '' else ' (default: %(default)s)'
+    parser.add_argument(f'--{name}', type=type(default), default=default, help=words + shown)
+  args = cli.parse_with_config(parser, argv)
+  for name in ('input', 'output'):
+    if not getattr(args, name):
+      parser.error(f'the following arguments are required: --{name}')
+  if bool(args.checkpoint) == bool(args.endpoint):
+    parser.error('name either --checkpoint or --endpoint')
+  if args.samples < 1:
+    parser.error(f'--samples={args.samples} must be at least 1')
+  return args
+
+
+def main(args) -> None:
+  logging.set_verbosity(logging.WARNING)
+  c, console, long = args.config, Console(), []
+  with contextlib.ExitStack() as stack:
+    with command_line.one_sentence():
+      model = rating.served(c, args) if args.endpoint else rating.loaded(c, args.checkpoint)
+      problems = ListedProblems(args.input, fields=args.fields, key='--input',
+                                fields_key='--fields')
+      checks.check_domains(c, problems.kinds.values(), f'--input={args.input!r}')
+      output = rates.RatesFile(args.output, rating.settings(c, args, model.step))
+      stack.enter_context(contextlib.closing(output))
+      samplers = model.samplers()
+    if output.done:
+      console.print(f'Going on after {len(output.done)} of {len(problems)} problems.')
+    pool = stack.enter_context(build.pool(c))
+    bar = stack.enter_context(Progress(
+        *Progress.get_default_columns(), MofNCompleteColumn(), console=console))
+    task = bar.add_task('problems', total=len(problems), completed=len(output.done))
+    prompts = rating.prompts(problems, output.done, model.prompt, c.data.max_prompt_tokens, long)
+    try:
+      for prompt, judged in answered(
+          prompts, rating.sampling(c, args.samples), samplers, build.verifier(c, pool),
+          deadline_s=c.runtime.deadline_s):
+        output.write(rates.rates_line(prompt.problem, [verdict for _, verdict in judged]))
+        bar.advance(task)
+    except EndpointError as error:
+      with command_line.one_sentence():
+        raise error
+    output.finish()
+  counts = rates.histogram(line for _, line in read_rows(args.output))
+  console.print(rates.table(counts))
+  if long:
+    console.print(f'{len(long)} problems have no line: their prompts are longer than '
+                  f'data.max_prompt_tokens={c.data.max_prompt_tokens}, {long[0]} the first.')
+  print(json.dumps(counts))
+
+
+if __name__ == '__main__':
+  command_line.run(main, parse=parse)

@@ -1,0 +1,183 @@
+"""Solve rates: every problem once, whatever interrupts the command, by a checkpoint or a server."""
+import json
+
+import pytest
+
+from magistral_jax import curate, rate
+from magistral_jax.curation import served_sampler
+from magistral_jax.data.listed import ListedProblems
+from magistral_jax.evaluation import rates
+from magistral_jax.experiment import build
+from magistral_jax.metrics import read_lines
+from magistral_jax.records import Problem, Verdict
+from tests import tiny
+from tests.curation.served import Served
+
+
+def sums(path, count=6):
+  path.write_text(''.join(json.dumps(dict(id=f'p{n}', problem=f'{n}+1=?', answer=str(n + 1)))
+                          + '\n' for n in range(count)))
+  return path
+
+
+def command(folder, *flags, **config):
+  args = rate.parse(['rate', f'--config={tiny.CONFIGS}/quickstart.py', f'--input={folder}/in.jsonl',
+                     f'--output={folder}/rates.jsonl', *flags])
+  args.config = tiny.shrink(tiny.load(), **config)
+  return args
+
+
+@pytest.fixture
+def solver():
+  """A served model that is right every other time, and says nothing to one problem."""
+  def answer(text, number):
+    if text == '5+1=?':
+      return dict(body=json.dumps(dict(choices=[dict(message=dict(content=None))])))
+    value = int(text[0]) + 1
+    return f'It is \\boxed{{{value + number % 2}}}.'
+  server = Served(answer)
+  yield server
+  server.close()
+
+
+def served(server):
+  # One request at a time: which answer is wrong is the number of the request.
+  return f'--endpoint={server.url}', '--model=m', '--samples=4', '--endpoint_concurrency=1'
+
+
+def test_a_served_model_is_rated_by_its_answers_and_curate_reads_them(tmp_path, solver, capsys):
+  sums(tmp_path / 'in.jsonl')
+  rate.main(command(tmp_path, *served(solver)))
+  lines = read_lines(tmp_path / 'rates.jsonl')
+  assert [line['id'] for line in lines] == [f'p{n}' for n in range(6)]
+  assert lines[0] == dict(id='p0', samples=4, correct=2, answers=['1', '2', '1', '2'])
+  assert lines[5] == dict(id='p5', samples=4, correct=0, answers=[None] * 4)
+  assert len({request['seed'] for request in solver.requests}) == 24
+  counts = json.loads(capsys.readouterr().out.splitlines()[-1])
+  assert counts['above 0.25 up to 0.5'] == 5 and counts['0: never solved'] == 1
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['in.jsonl', 'rates.jsonl']
+  curate.main(curate.parse([
+      'curate', 'math', f'--input={tmp_path}/in.jsonl', f'--output={tmp_path}/out',
+      f'--rates={tmp_path}/rates.jsonl', '--steps=difficulty', '--workers=1']))
+  assert [row['id'] for row in read_lines(tmp_path / 'out/problems.jsonl')] == [
+      f'p{n}' for n in range(5)]
+
+
+@pytest.mark.parametrize('cut', [0, 1, 9])
+def test_a_killed_command_goes_on_after_any_byte_and_asks_nothing_twice(tmp_path, solver, cut):
+  sums(tmp_path / 'in.jsonl')
+  written, write = [], rates.RatesFile.write
+  def killed(self, line):
+    if len(written) == 3:
+      raise KeyboardInterrupt
+    write(self, line)
+    written.append(line['id'])
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(rates.RatesFile, 'write', killed)
+    with pytest.raises(KeyboardInterrupt):
+      rate.main(command(tmp_path, *served(solver)))
+  partial = tmp_path / 'rates.jsonl.partial'
+  whole = partial.read_bytes()
+  partial.write_bytes(whole[:len(whole) - cut])
+  before = len(solver.requests)
+  rate.main(command(tmp_path, *served(solver)))
+  left = 3 + (cut > 0)
+  assert len(solver.requests) - before == 4 * left
+  assert sorted(line['id'] for line in read_lines(tmp_path / 'rates.jsonl')) == [
+      f'p{n}' for n in range(6)]
+
+
+def test_a_checkpoint_is_rated_by_several_samplers(tmp_path, monkeypatch, capsys):
+  rows = [dict(id=f'p{n}', problem='one two', answer='1') for n in range(6)]
+  rows.append(dict(problem='one ' * 40, answer='1'))
+  (tmp_path / 'in.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  made, make = [], build.loaded_samplers
+  monkeypatch.setattr(build, 'loaded_samplers', lambda *args: made.extend(make(*args)) or made)
+  c = tiny.load('smollm2_math')
+  brought = tiny.needs(c, tmp_path)
+  args = command(tmp_path, f'--checkpoint={brought["model.checkpoint"]}', '--samples=2')
+  args.config = tiny.shrink(c, **brought, **{'runtime.samplers': 2, 'sampler.slots': 2})
+  rate.main(args)
+  lines = read_lines(tmp_path / 'rates.jsonl')
+  # A random model never keeps the format.
+  assert sorted(lines, key=lambda line: line['id']) == [
+      dict(id=f'p{n}', samples=2, correct=0, answers=[None, None]) for n in range(6)]
+  assert len(made) == 2 and all(sampler.counts['tokens'] for sampler in made)
+  assert '1 problems have no line' in ' '.join(capsys.readouterr().out.split())
+
+
+def fails(args, capsys):
+  with pytest.raises(SystemExit) as ended:
+    rate.main(args)
+  assert ended.value.code == 2
+  return capsys.readouterr().err
+
+
+def test_what_cannot_go_on_is_one_sentence(tmp_path, solver, capsys):
+  sums(tmp_path / 'in.jsonl')
+  other = tmp_path / 'rates.jsonl'
+  rates.RatesFile(str(other), dict(samples=4, seed=0)).close()
+  assert 'was begun otherwise' in (said := fails(command(tmp_path, *served(solver)), capsys))
+  assert "fields was None, is ''" in said
+  (tmp_path / 'rates.jsonl.partial').unlink()
+  (tmp_path / 'rates.jsonl.progress').unlink()
+  other.touch()
+  assert 'is there already' in fails(command(tmp_path, *served(solver)), capsys)
+  other.unlink()
+  (tmp_path / 'in.jsonl').write_text('{"id": "a", "problem": "?", "answer": 1}\n' * 2)
+  said = fails(command(tmp_path, *served(solver)), capsys)
+  assert "in.jsonl, line 2: the id 'a' occurs twice" in said
+
+
+def test_a_server_that_refuses_ends_the_command_with_a_sentence(tmp_path, capsys):
+  sums(tmp_path / 'in.jsonl')
+  server = Served(lambda text, number: dict(status=404))
+  assert 'refuses the request with HTTP 404' in fails(command(tmp_path, *served(server)), capsys)
+  server.close()
+
+
+@pytest.mark.parametrize('flags, words', [
+    ((), '--input'), (('--input=a', '--output=b'), 'either --checkpoint or --endpoint'),
+    (('--input=a', '--output=b', '--checkpoint=c', '--samples=0'), 'must be at least 1')])
+def test_flags_that_cannot_work(flags, words, capsys):
+  with pytest.raises(SystemExit):
+    rate.parse(['rate', f'--config={tiny.CONFIGS}/quickstart.py', *flags])
+  assert words in capsys.readouterr().err
+
+
+def test_a_file_has_one_writer_at_a_time(tmp_path):
+  first = rates.RatesFile(str(tmp_path / 'r'), {})
+  with pytest.raises(ValueError, match='is being written by another command'):
+    rates.RatesFile(str(tmp_path / 'r'), {})
+  first.close()
+
+
+def verdict(status, answer=''):
+  return Verdict(status, 0.0, {}, answer)
+
+
+def test_failures_of_the_verifier_are_no_samples_and_programs_have_no_answers():
+  verdicts = [verdict('correct', '1'), verdict('error'), verdict('wrong', '2'),
+              verdict('bad_format')]
+  assert rates.rates_line(Problem('a', '?', '1', 's'), verdicts) == dict(
+      id='a', samples=3, correct=1, answers=['1', '2', None])
+  assert rates.rates_line(Problem('a', '?', '', 's', 'code'), verdicts)['answers'] == [None] * 3
+
+
+def test_problems_are_counted_by_their_rates():
+  made = [(0, 0), (4, 0), (4, 1), (4, 2), (16, 5), (4, 3), (16, 13), (4, 4)]
+  found = rates.histogram(dict(samples=n, correct=c) for n, c in made)
+  assert list(found.values()) == [1, 1, 2, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize('said, form', [
+    ('<think>a</think>b', '<think>a</think>b'), ('a</think>b', '<think>\na\n</think>\n\nb'),
+    ('b', '<think>\n\n</think>\n\nb')])
+def test_what_a_served_model_says_is_brought_into_the_form_of_the_gates(said, form):
+  assert served_sampler.in_form(said) == form
+
+
+def test_listed_problems_are_those_of_the_files(tmp_path):
+  plain = sums(tmp_path / 'b.jsonl', 3)
+  listed = ListedProblems(str(plain), fields='', key='--input', fields_key='--fields')
+  assert [p.id for p in listed] == ['p0', 'p1', 'p2'] and listed[2].text == '2+1=?'
