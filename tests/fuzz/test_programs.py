@@ -6,10 +6,11 @@ from magistral_jax.verifiers.workers.pool import Pool
 from tests.fuzz import programs
 from tests.verifiers.code import test_any_program
 from tests.verifiers.code.test_any_program import assertions, hurried
+from tests.verifiers.conftest import jails
 from tests.verifiers.workers.pools import LIMITS, TESTS, WAIT_S, started
 
 pytestmark = pytest.mark.long
-__all__ = ['assertions', 'hurried']        # Fixtures.
+__all__ = ['assertions', 'hurried', 'jails']        # Fixtures.
 
 
 @pytest.mark.parametrize('part', range(4))
@@ -36,5 +37,5 @@ def test_no_program_costs_a_worker(jails):
         problem='Add.', tests=TESTS | dict(cases=[dict(stdin='1', stdout=str(programs.SECRET))])))
         for seed in range(5000, 5200)]
     for future in futures:
-      assert future.result(20 * WAIT_S).status in test_any_program.FAILURES
+      assert future.result(20 * WAIT_S).status in {'no_answer', *test_any_program.FAILURES}
     assert pool.pids() == workers and pool.stats()['errors'] == 0

@@ -235,9 +235,9 @@ class Pool:
     except TimeoutError:
       self._drop(worker_id)
       # Programs are stopped long before: it is the worker that hangs.
-      if is_program := task.job['domain'] == 'code':
-        if task.attempts < ATTEMPTS:
-          return None
+      is_program = task.job['domain'] == 'code'
+      if is_program and task.attempts < ATTEMPTS:
+        return None
       return unjudged('error' if is_program else 'timeout',
                       f'not judged within {self._budget_s(task.job)} s')
     except WorkerDied:
