@@ -1,18 +1,21 @@
 """Log-probabilities of given texts: `python -m magistral_jax.score --checkpoint=... --input=...`.
 
     input, one JSON object a line:   {"text": "2+2=4"}  or  {"tokens": [504, 2241, 314]}
+                                     or  {"messages": [{"role": "user", "content": "2+2?"}, ...]}
     output, in the same order:       {"tokens": [504, 2241, 314], "logprobs": [null, -4.17, -0.52]}
 
 evaluation/score_files.py documents the lines, images among them.
 """
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 
 from absl import logging
 from rich import progress
 
 from magistral_jax import command_line
+from magistral_jax.data import templates
 from magistral_jax.evaluation import score_files, scoring
 from magistral_jax.models.config import DTYPES
 from magistral_jax.models.formats import checkpoint
@@ -23,8 +26,11 @@ def parse(argv: Sequence[str]):
   parser = command_line.ArgumentParser(description=__doc__)
   parser.add_argument('--checkpoint', required=True,
                       help='GGUF file, published folder or workdir')
-  parser.add_argument('--input', required=True, help='JSON lines with "text" or "tokens"')
+  parser.add_argument('--input', required=True,
+                      help='JSON lines with "text", "messages" or "tokens"')
   parser.add_argument('--output', required=True, help='JSON lines with "tokens" and "logprobs"')
+  parser.add_argument('--template', default='', choices=templates.TEMPLATES,
+                      help="chat template of \"messages\"; default: the run's own")
   parser.add_argument('--dtype', default='float32', choices=DTYPES,
                       help='type of weights and computation')
   parser.add_argument('--fsdp', default=1, type=int, help='devices that share rows and weights')
@@ -36,11 +42,14 @@ def main(args) -> None:
   logging.set_verbosity(logging.ERROR)     # Orbax logs every array.
   with command_line.one_sentence():
     config = checkpoint.read_config(args.checkpoint, dtype=args.dtype)
-    sequences, images = score_files.read_sequences(
-        args.input, score_files.make_encode(args.checkpoint), config)
+    encoder = score_files.Encoder(args.checkpoint, args.template)
+    sequences, images = score_files.read_sequences(args.input, encoder, config)
     if not any(images):
       config = dataclasses.replace(config, vision=None)    # The tower need not be loaded.
     scorer = scoring.load_scorer(args.checkpoint, config, fsdp=args.fsdp, tensor=args.tensor)
+  for name, count in encoder.spelled.items():
+    print(f'warning: {count} texts hold {name}, a control token, which is read as letters: give '
+          f'"messages" or "tokens" for what a model reads.', file=sys.stderr)
   columns = (*progress.Progress.get_default_columns(), progress.MofNCompleteColumn(),
              progress.TextColumn('tokens'))
   with progress.Progress(*columns) as bar:

@@ -15,6 +15,7 @@ from magistral_jax.evaluation import scoring
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import export
+from tests import tiny
 from tests.models import drawn
 
 CONFIG = ModelConfig(
@@ -47,12 +48,13 @@ def write_tokenizer(path, template=None):
   words.save(str(path / 'tokenizer.json'))
 
 
-def run(folder, lines):
+def run(folder, lines, *arguments):
   """The output records of the command on `lines`."""
   source, target = folder / 'texts.jsonl', folder / 'scores.jsonl'
   source.write_text(''.join(line + '\n' for line in lines))
   score.main(score.parse([
-      'score', f'--checkpoint={folder}', f'--input={source}', f'--output={target}']))
+      'score', f'--checkpoint={folder}', f'--input={source}', f'--output={target}',
+      *arguments]))
   return [json.loads(line) for line in target.read_text().splitlines()]
 
 
@@ -97,6 +99,25 @@ def test_text_begins_as_the_tokenizer_begins_it(folder, template, tokens, capsys
   assert text['tokens'] == tokens
   assert given['tokens'] == [2, 3]
   del capsys
+
+
+def write_chatml(path):
+  controls = ['<|im_start|>', '<|im_end|>']
+  tiny.save_words(path, controls + WORDS, controls=controls)
+
+
+def test_a_conversation_is_read_by_its_template_and_spelled_control_tokens_are_told(
+    folder, capsys):
+  write_chatml(folder)
+  messages = json.dumps(dict(messages=[
+      dict(role='user', content='one two'), dict(role='assistant', content='three')]))
+  turn, text = run(folder, [messages, '{"text": "<|im_start|> one"}'], '--template=chatml')
+  assert turn['tokens'].count(0) == 2 and turn['tokens'].count(1) == 2
+  assert text['tokens'].count(0) == 0
+  assert '1 texts hold <|im_start|>' in capsys.readouterr().err
+  with pytest.raises(SystemExit):
+    run(folder, [messages])
+  assert 'set --template to one of' in capsys.readouterr().err
 
 
 def test_tokens_need_no_tokenizer(folder, capsys):

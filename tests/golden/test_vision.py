@@ -101,7 +101,7 @@ def test_text_with_images_is_scored(tmp_path):
   (tmp_path / 'tokenizer_config.json').write_text('{"eos_token": "2"}')
   (tmp_path / 'config.json').write_text('{}')
   before, after = (' '.join(map(str, part)) for part in (line['tokens'][:3], line['tokens'][-9:]))
-  encode = score_files.make_encode(str(tmp_path))
+  encode = score_files.Encoder(str(tmp_path))
   def read(**changed):
     record = dict(text=f'{before} <image> {after}', images=['wide.png']) | changed
     (tmp_path / 'in.jsonl').write_text(json.dumps(record))
