@@ -204,6 +204,7 @@ class Run:
     before the evaluation that belongs to it has been held: it could not be held later.
     """
     if not self.c.cold_start.steps:
+      self._start_stages()
       with cli.one_sentence():     # The files of a checkpoint are read only here.
         trainer = self.runtime.trainer()
       self._offer_weights(trainer, trainer.version)
@@ -234,8 +235,14 @@ class Run:
     changed = {k: self.c.cold_start[k] for k in ('learning_rate', 'warmup_steps')}
     with cli.one_sentence():       # The files of a checkpoint are read only here.
       if saved.latest() is None:
+        self._start_stages()
         return self.runtime.trainer(**changed)
       return self._restored(saved, **changed)
+
+  def _start_stages(self) -> None:
+    """Empties the lines of the stages, unless one was measured before a trainer was lost."""
+    if self.journal.measured('accuracy_start') is None:
+      self.journal.start_stages()
 
   def _restored(self, checkpoints: Checkpoints, **changed) -> Trainer:
     """A trainer as the newest of `checkpoints` has it, the journal set back to the same moment."""

@@ -4,13 +4,17 @@ import json
 import jax
 import pytest
 
+from magistral_jax import metrics
 from magistral_jax.experiment import checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.run import Run, UnsavedError
+from magistral_jax.records import Verdict
 from magistral_jax.runtime.local import LocalRuntime
 from magistral_jax.trainer.checkpoint import CheckpointFolder
 from tests import fakes, tiny
+from tests.full_disk import FullFile
 
 
 def one_run(workdir, **overrides):
@@ -49,3 +53,24 @@ def test_a_run_whose_last_weights_are_not_on_disk_is_no_success(tmp_path, monkey
   changed = [note for note in said if note.startswith('Changed since')]
   assert len(changed) == 1 and 'optimizer.learning_rate was' in changed[0]
   assert changed[0].endswith('is 1e-05.')
+
+
+def test_a_disk_without_room_for_a_line_ends_the_run_with_a_sentence_and_the_books_agree(
+    tmp_path, monkeypatch):
+  settle, judge = Journal.settle, tiny.by_tokens
+  def full_at_the_second(self, group, fate):
+    if self._ledger.counts['filtered']:
+      monkeypatch.setattr(self._rollouts, '_file', FullFile(self._rollouts._file, 300))
+    return settle(self, group, fate)
+  with monkeypatch.context() as patch:
+    patch.setattr(Journal, 'settle', full_at_the_second)
+    patch.setattr(tiny, 'by_tokens', lambda completion: (
+        judge(completion) if completion.ordinal % 2 else Verdict('wrong', 0.0, {})))
+    with pytest.raises(UnsavedError, match=r'rollouts.jsonl cannot be written \(No space left on '
+                                           r'device\): make room there, then the same command'):
+      one_run(tmp_path)
+  run, _ = one_run(tmp_path)
+  lines = metrics.read_lines(tmp_path / 'rollouts.jsonl')
+  assert len({(line['ordinal'], line['sample']) for line in lines}) == len(lines)
+  assert run.journal.summary()['completions'] == len(lines)
+  assert run.trainer.version == 2
