@@ -12,6 +12,7 @@ its name only when it is complete.
 """
 
 import json
+import sys
 from collections.abc import Sequence
 
 import jax
@@ -64,6 +65,10 @@ def main(args) -> None:
         done = conversion.convert(args.source, args.to, args.format, **options)
     except OSError as error:   # No space left, no permission.
       raise ValueError(f'--to={args.to!r} could not be written: {error}.') from error
+  if 'prompt' in done and done['format'] != 'orbax':
+    print('note: prompt the model as it was trained, with the template and the system prompt that '
+          '"prompt" names: a chat template among the files is that of the first checkpoint, which '
+          'may add a system prompt of its own.', file=sys.stderr)
   print(json.dumps(done))
 
 

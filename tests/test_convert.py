@@ -165,6 +165,23 @@ def test_a_run_exports_its_newest_or_best_checkpoint(tmp_path):
     conversion.convert(first, str(tmp_path / 'x'), 'hf', step='best')
 
 
+def test_a_run_of_bytes_exports_a_tokenizer_its_end_and_how_it_was_prompted(tmp_path, capsys):
+  path = tmp_path / 'run'
+  path.mkdir()
+  first = write_huggingface(tmp_path / 'first', draw_tensors())
+  data = dict(template='plain', system_prompt='')
+  workdir.write_experiment(str(path), CONFIG, dict(kind='bytes', path=''),
+                           dict(data=data, model=dict(checkpoint='')), end_ids=[2])
+  workdir.save_params(str(path), checkpoint.load(first, CONFIG), 1)
+  convert.main(convert.parse(['', f'--from={path}', f'--to={tmp_path / "hf"}', '--format=hf']))
+  said = capsys.readouterr()
+  done = json.loads(said.out)
+  assert done['files'] == ['tokenizer.json', 'tokenizer_config.json'] and done['prompt'] == data
+  assert 'prompt the model as it was trained' in said.err
+  assert tokens.load_tokenizer('auto', str(tmp_path / 'hf')).eos_id == 2
+  assert json.loads((tmp_path / 'hf/config.json').read_text())['eos_token_id'] == 2
+
+
 def test_companions_of_two_tokenizers_are_never_mixed(tmp_path):
   first = write_huggingface(tmp_path / 'first', draw_tensors())
   write_companions(tmp_path / 'first')

@@ -4,7 +4,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors
+
 from magistral_jax.tokens.interface import no_special
+from magistral_jax.tokens.subword import SubwordTokenizer
 
 
 class ByteTokenizer:
@@ -55,3 +59,32 @@ class ByteTokenizer:
       elif token >= first:
         pieces.append(b'\xff')  # Ids that round up the vocabulary are never valid text.
     return b''.join(pieces).decode('utf-8', errors='replace')
+
+  def save(self, folder: str) -> list[str]:
+    """Writes files that `subword.from_huggingface` and transformers read; returns their names.
+
+    They encode and decode as this one does: byte-level pairs without any pair.
+    """
+    vocabulary = {name: token for token, name in enumerate((*self.CONTROLS, *self.MARKS))}
+    vocabulary |= {letter: self._bytes_from + byte for byte, letter in _letters().items()}
+    made = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens(list(self.CONTROLS))
+    made.add_tokens([tokenizers.AddedToken(mark, normalized=False) for mark in self.MARKS])
+    made.post_processor = processors.TemplateProcessing(
+        single='<s> $A', special_tokens=[('<s>', self.bos_id)])
+    pad, bos, eos = self.CONTROLS
+    return SubwordTokenizer(made, eos=eos, bos=bos, pad=pad).save(folder)
+
+
+def _letters() -> dict[int, str]:
+  """The letter that stands for each byte in byte-level vocabularies: itself where it is printable.
+
+  Reference: the tokenizer of GPT-2.
+  """
+  shown = [*range(ord('!'), ord('~') + 1), *range(ord('¡'), ord('¬') + 1),
+           *range(ord('®'), ord('ÿ') + 1)]
+  hidden = [byte for byte in range(256) if byte not in shown]
+  return {byte: chr(byte) for byte in shown} | {
+      byte: chr(256 + number) for number, byte in enumerate(hidden)}

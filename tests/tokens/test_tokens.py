@@ -229,3 +229,16 @@ def test_smollm2_round_trip():
   assert tokenizer.encode('The answer is 42') == [504, 2988, 314, 216, 36, 34]
   for text in TEXTS:
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_the_byte_tokenizer_has_files_that_say_the_same(tmp_path):
+  own = load_tokenizer('bytes', '')
+  assert own.save(str(tmp_path)) == ['tokenizer.json', 'tokenizer_config.json']
+  read = load_tokenizer('auto', str(tmp_path))
+  assert (read.eos_id, read.bos_id, read.pad_id) == (own.eos_id, own.bos_id, own.pad_id)
+  every = ''.join(map(chr, [*range(1, 0x300), *range(0x4e00, 0x4e80), 0x1f642]))
+  for text in [*TEXTS, every, 'x </s> y', '\\boxed{<think>']:
+    assert read.encode(text) == own.encode(text) and read.decode(own.encode(text)) == text
+  # Others begin a text as a prompt begins, and take control tokens by name.
+  file = tokenizers.Tokenizer.from_file(str(tmp_path / 'tokenizer.json'))
+  assert file.encode('1</s>').ids == [own.bos_id, *own.encode('1'), own.eos_id]

@@ -43,10 +43,13 @@ def _recorded(path: str) -> list[str]:
   return list(dict.fromkeys(filter(None, [*found, *(_recorded(first) if first else [])])))
 
 
-def copy(path: str, folder: pathlib.Path) -> list[str]:
+def copy(path: str, folder: pathlib.Path, *, spell_bytes: bool = True) -> list[str]:
   """Copies all companions of the checkpoint at `path` into a folder; returns their names.
 
   The tokenizer inside a GGUF file is written as files if it is of a kind that can be rebuilt.
+
+  Args:
+    spell_bytes: also write the byte tokenizer of a workdir, which has no files, as files.
   """
   copied = set()
   for origin in origins(path):
@@ -64,7 +67,24 @@ def copy(path: str, folder: pathlib.Path) -> list[str]:
       if file.is_file() and _matches(file.name, wanted) and file.name not in copied:
         shutil.copyfile(file, folder / file.name)
         copied.add(file.name)
+  if spell_bytes and _kind_of_tokenizer(path) == 'bytes':
+    copied |= set(tokens.ByteTokenizer().save(str(folder)))
   return sorted(copied)
+
+
+def prompt(path: str) -> dict[str, str]:
+  """How a run's problems were put to its model: template and system prompt; {} of no run."""
+  if checkpoint.kind(path) != 'workdir':
+    return {}
+  data = workdir.read_experiment(path)['config'].get('data', {})
+  return {key: data[key] for key in ('template', 'system_prompt') if key in data}
+
+
+def _kind_of_tokenizer(path: str) -> str | None:
+  """The kind of tokenizer that a workdir records; None elsewhere."""
+  if checkpoint.kind(path) != 'workdir':
+    return None
+  return workdir.read_experiment(path)['tokenizer']['kind']
 
 
 def _unpack(path: str, folder: pathlib.Path) -> list[str]:

@@ -80,7 +80,8 @@ def _write(weights: reading.Weights, config: ModelConfig, source: str, target: s
            dtype: str | None) -> dict:
   """Writes weights to a folder, together with the companions of the checkpoint at `source`."""
   with export.whole_folder(target) as folder:
-    copied, kept = companions.copy(source, folder), companions.fields(source)
+    copied = companions.copy(source, folder, spell_bytes=form != 'orbax')
+    kept = companions.fields(source)
     kept = companions.state_end_ids(folder, source, kept, in_config=form != 'mistral')
     if form == 'hf':
       export.write_huggingface(weights, config, folder, kept=kept, dtype=dtype)
@@ -91,6 +92,8 @@ def _write(weights: reading.Weights, config: ModelConfig, source: str, target: s
       workdir.save(str(folder), reading.load(weights, config, None, dtype), config, tokenizer, kept,
                    companions.end_ids(source))
   done = dict(read=checkpoint.kind(source), format=form, parameters=config.parameters, files=copied)
+  if prompt := companions.prompt(source):
+    done['prompt'] = prompt
   if lost := companions.lost(source):
     done['not_found'] = lost       # These may have held tokenizer files.
   return done
