@@ -10,6 +10,9 @@ Run:    python -m magistral_jax.train --config=configs/mixtral_8x7b_rl.py --work
 Plan:   python -m magistral_jax.plan --config=configs/mixtral_8x7b_rl.py
 Result: planned (configs/README.md), not measured on hardware.
 
+The trainer replays the experts that the samplers chose (trainer.routing_replay): by rounding alone
+it would choose others for one token in seven.
+
 The router is trained with everything else and without a balance loss: the advantages have no reason
 to unbalance it. If `router_usage_max` in the metrics says that they do, set loss.router_aux_coef,
 which is 0.02 in the published config.json.
@@ -45,7 +48,8 @@ def get_config():
       name='adamw', learning_rate=1e-6, warmup_steps=10, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(
-      microbatch_rows=32, remat='full', unroll=1, parity_versions=4, parity_limit=0.05)
+      microbatch_rows=32, remat='full', unroll=1, routing_replay=True,
+      parity_versions=4, parity_limit=0.05)
   c.mesh = dict(
       trainer=dict(fsdp=8, expert=4, sequence=1, tensor=2), sampler=dict(expert=4, tensor=1),
       trainer_topology='v5p:4x4x4', sampler_topology='v5p:2x2x1')

@@ -88,6 +88,9 @@ class Completion:
   text: str                 # Decoded, without the end-of-sequence token.
   seconds: float            # From its first prefill to its last token.
   purpose: str = 'training'  # That of its prompt.
+  # [prompt + n - 1, L k] uint8: the k experts that every token but the last took in each of the L
+  # layers of the sampler, layer by layer; None where they are not replayed.
+  routes: np.ndarray | None = None
 
   @property
   def oldest_version(self) -> int:
@@ -166,7 +169,7 @@ class RowImages:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
-  """Sequences packed into rows of one fixed length; every array is [R, T].
+  """Sequences packed into rows of one fixed length; every array is [R, T] and may have more axes.
 
   A sequence of n tokens fills n-1 positions: position t reads `tokens[t]` and predicts
   `targets[t]`, the next token of the same sequence. Positions of no sequence have segment 0.
@@ -183,6 +186,7 @@ class Rows:
   advantage: np.ndarray     # float32, of the completion that owns the target.
   sampler_logp: np.ndarray  # float32, of the target; 0 where mask is False.
   images: RowImages | None = None   # None where no row may have any.
+  routes: np.ndarray | None = None  # [R, T, L k] uint8, experts that each input takes; or None.
 
   def __len__(self) -> int:
     return self.tokens.shape[0]

@@ -32,6 +32,7 @@ class PackedSequence:
   advantage: float = 0.0
   sampler_logp: np.ndarray | None = None  # [m] float32; none in supervised training.
   images: tuple[Image, ...] = ()          # Images of the prompt.
+  routes: np.ndarray | None = None        # [n + m - 1, L k] uint8; see Completion.
 
   @property
   def length(self) -> int:
@@ -110,12 +111,20 @@ def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple:
     if not len(s.prompt) or not len(s.completion):
       raise ValueError(f'A sequence of {len(s.prompt)} prompt and {len(s.completion)} completion '
                        f'tokens cannot be trained: both need at least one token.')
+    if s.routes is not None and len(s.routes) != s.length:
+      raise ValueError(f'A sequence of {s.length} positions has the recorded experts of '
+                       f'{len(s.routes)}: the sampler records those of all tokens but the last.')
+  widths = {0 if s.routes is None else s.routes.shape[1] for s in sequences}
+  if len(widths) > 1:
+    raise ValueError('Some sequences come with the experts that their sampler chose and some '
+                     'without, or with those of another model: all samplers need the same '
+                     'trainer.routing_replay and the same model.')
   if layout is None:
     layout = first_fit_decreasing(
         [s.length for s in sequences], row_tokens, [s.patches for s in sequences],
         patches.row_patches if patches else 0)
   size = -(-len(layout) // rows_multiple) * rows_multiple
-  rows = _empty(size, row_tokens, patches)
+  rows = _empty(size, row_tokens, patches, widths.pop())
   for r, members in enumerate(layout):
     start = 0
     for segment, index in enumerate(members, 1):
@@ -159,12 +168,13 @@ def efficiency(segments: np.ndarray) -> float:
   return float((segments[held] > 0).mean()) if held.any() else 0.0
 
 
-def _empty(size: int, row_tokens: int, patches: Patches | None) -> Rows:
-  """Rows of padding alone."""
+def _empty(size: int, row_tokens: int, patches: Patches | None, route_numbers: int) -> Rows:
+  """Rows of padding alone, with room for so many numbers of a token's route."""
   dtypes = dict(tokens=np.int32, targets=np.int32, segments=np.int32, positions=np.int32,
                 mask=bool, weight=np.float32, advantage=np.float32, sampler_logp=np.float32)
   images = patches and RowImages.empty(size, row_tokens, patches.row_patches, patches.pixels)
-  return Rows(images=images, **{
+  routes = np.zeros((size, row_tokens, route_numbers), np.uint8) if route_numbers else None
+  return Rows(images=images, routes=routes, **{
       name: np.zeros((size, row_tokens), dtype) for name, dtype in dtypes.items()})
 
 
@@ -183,5 +193,7 @@ def _place(rows: Rows, r: int, start: int, segment: int, sequence: PackedSequenc
   rows.advantage[r, chosen] = sequence.advantage
   if sequence.sampler_logp is not None:
     rows.sampler_logp[r, chosen] = sequence.sampler_logp
+  if sequence.routes is not None:
+    rows.routes[r, here] = sequence.routes
   if sequence.images:
     rows.images.put(r, start, sequence.images)

@@ -48,8 +48,11 @@ def _beginning(prompt: Prompt, completion: Completion, row_tokens: int) -> Packe
   end = min(end, row_tokens + 1 - len(prompt.tokens))
   if end < 1:
     return None
-  return PackedSequence(prompt.tokens, completion.tokens[:end], weight=0.0,
-                        sampler_logp=completion.sampler_logp[:end], images=prompt.images)
+  routes = completion.routes
+  return PackedSequence(
+      prompt.tokens, completion.tokens[:end], weight=0.0,
+      sampler_logp=completion.sampler_logp[:end], images=prompt.images,
+      routes=None if routes is None else routes[:len(prompt.tokens) + end - 1])
 
 
 def _packed(version: int, sequences: Sequence[PackedSequence], room: ParityRoom,

@@ -116,6 +116,12 @@ def stream(c, tok, config: ModelConfig) -> PromptStream:
                       **rendering(c, config))
 
 
+def route_numbers(c, config: ModelConfig) -> int:
+  """Numbers by which the experts of one token travel: L k, or 0 where none are replayed."""
+  replayed = config.experts and filled(c, 'trainer')['routing_replay']
+  return config.layers * config.experts_per_token if replayed else 0
+
+
 def parity_room(c) -> ParityRoom | None:
   """Room for the sequences of one version by which parity is measured, if it is.
 
@@ -253,7 +259,8 @@ def engine(c, config: ModelConfig, mesh, end_ids: tuple[int, ...]) -> Engine:
   return Engine(
       config, mesh, slots=c.sampler.slots, pages=pages(c), page_tokens=c.sampler.page_tokens,
       slot_pages=slot_pages(c), decode_steps=c.sampler.decode_steps,
-      nucleus=min(c.sampler.top_p, c.evaluation.top_p) < 1, end_ids=end_ids, seed=c.seed)
+      nucleus=min(c.sampler.top_p, c.evaluation.top_p) < 1, end_ids=end_ids, seed=c.seed,
+      routes=route_numbers(c, config) > 0)
 
 
 def sampler(c, config: ModelConfig, mesh, tok, snapshot: WeightSnapshot) -> EngineSampler:

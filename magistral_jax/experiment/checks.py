@@ -102,6 +102,9 @@ def prepare(c, *, problems: bool = True, training: bool = True) -> Parts:
   if coef and not config.experts:
     raise ValueError(f'loss.router_aux_coef={coef} must be 0: the model has no experts to '
                      f'balance.')
+  if build.route_numbers(c, config) and config.experts > 256:
+    raise ValueError(f'trainer.routing_replay=True records an expert in one byte, and the model '
+                     f'has {config.experts} experts: set it to False.')
   _check_vision(c, tok, config)
   if training:
     # On a cluster every process makes its own, out of devices that are not here.

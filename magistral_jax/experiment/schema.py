@@ -255,6 +255,10 @@ SECTIONS = (
                             'nothing.'),
         parity_limit=Key(POSITIVE, 'Mean difference of their log-probabilities, in nats, above '
                          'which a run warns.'))),
+    Section('trainer', 'The routers of a mixture.', dict(
+        routing_replay=Key(FLAG, 'Whether the trainer takes for every token the experts that the '
+                           'sampler took.', True)),
+            among('model.family', ['mixtral'])),
     Section('mesh', 'The devices of the trainer and of each sampler.', dict(
         trainer_topology=Key(TOPOLOGY, 'TPU slice of the trainer.'),
         sampler_topology=Key(TOPOLOGY, 'TPU slice of each sampler.'))),

@@ -1,6 +1,6 @@
 """The policy: one decoder, one forward pass, for packed rows and for a paged cache.
 
-Axes: L layers, B rows or slots, T tokens, D width, E experts, V vocabulary.
+Axes: L layers, B rows or slots, T tokens, D width, E experts, k experts of a token, V vocabulary.
 The flax module is split once. Everything else is a function of a plain parameter tree, nested
 dicts:
 
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from magistral_jax.models import attention, vision
+from magistral_jax.models import attention, moe, vision
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.layers import Layers, rms_norm, rotary
 from magistral_jax.models.parameters import weight
@@ -50,7 +50,7 @@ class Decoder(nnx.Module):
     return self.routed(tokens, positions, attend, cache, **how)[:2]
 
   def routed(self, tokens, positions, attend, cache=None, *, real=None,
-             layout: Layout | None = None, remat='none', unroll=1, images=None):
+             layout: Layout | None = None, remat='none', unroll=1, images=None, routes=None):
     """Hidden states after the final norm.
 
     Args:
@@ -64,6 +64,8 @@ class Decoder(nnx.Module):
       images: the images among the tokens: the arguments of `encode`, and `index` [B, T] int32, i
         where a token takes the i-th embedding of its row, counted from 1, else 0. None: text alone.
       layout: mesh and table by which rows and positions are cut; None leaves it to the compiler.
+      routes: [B, T, L k] integers, the experts that every token takes, layer by layer; None: those
+        that the routers choose.
     Returns:
       [B, T, D] in the compute dtype; the cache; router logits [L, B, T, E] float32, None where
       there are no experts.
@@ -87,16 +89,17 @@ class Decoder(nnx.Module):
 
     def layer(carry, xs):
       x, cache = carry
-      index, weights = xs
+      index, weights, chosen = xs
       x, cache, routing = nnx.merge(graphdef, held, weights)(
-          x, cos_sin, attend, index, cache, real, layout)
+          x, cos_sin, attend, index, cache, real, layout, chosen)
       return (pin(x), cache), routing
 
     if REMAT[remat] is not None:
       layer = jax.checkpoint(layer, policy=REMAT[remat], prevent_cse=False)
     # The cache is carried, not scanned over: a scanned cache is copied whole at every step.
-    (x, cache), routing = jax.lax.scan(layer, (x, cache), (jnp.arange(c.layers), stacked),
-                                       unroll=unroll)
+    (x, cache), routing = jax.lax.scan(
+        layer, (x, cache), (jnp.arange(c.layers), stacked, by_layer(routes, c.layers)),
+        unroll=unroll)
     return rms_norm(x, self.norm[...], c.norm_eps), cache, routing
 
   def encode(self, pixels, segments, coordinates, remat='none', unroll=1,
@@ -143,12 +146,25 @@ def bind(config: ModelConfig, params) -> Decoder:
   return nnx.merge(definition(config)[0], nnx.State(params))
 
 
+def by_layer(routes, layers: int):
+  """Routes [..., L k], layer by layer, as [L, ..., k]; None stays None."""
+  if routes is None:
+    return None
+  return jnp.moveaxis(routes.reshape(*routes.shape[:-1], layers, -1), -2, 0)
+
+
+def chosen(routing, k: int):
+  """Routes [..., L k] uint8: the k experts that routers with logits [L, ..., E] choose."""
+  experts = jnp.moveaxis(moe.route(routing, k)[0], 0, -2)
+  return experts.reshape(*experts.shape[:-2], -1).astype(jnp.uint8)
+
+
 def forward_rows(config: ModelConfig, params, tokens, positions, segments, images=None, **how):
   """Hidden states [B, T, D] of packed rows; tokens, positions, segments: [B, T].
 
   Args:
     images: images of the rows, as in `Decoder.routed`.
-    how: layout, remat and unroll of `Decoder.routed`.
+    how: layout, remat, unroll and routes of `Decoder.routed`.
   """
   return routed_rows(config, params, tokens, positions, segments, images, **how)[0]
 

@@ -100,7 +100,8 @@ class Layers(nnx.Module):
     else:
       self.ffn = FeedForward(config, rngs=rngs)
 
-  def __call__(self, x, cos_sin, attend, layer, cache, real=None, layout=None):
+  def __call__(self, x, cos_sin, attend, layer, cache, real=None, layout=None,
+               routes=None):
     """The output [B, T, D], the cache, and router logits [B, T, E], None without experts.
 
     Args:
@@ -110,6 +111,7 @@ class Layers(nnx.Module):
       layer: [] int32, number of the layer.
       real: [B, T] bool, False for tokens that experts skip; only experts read it.
       layout: mesh and table by which experts are cut.
+      routes: [B, T, k] experts to take instead of the router's own choice.
     """
     out, cache = self.attention(rms_norm(x, self.attention_norm[...], self.eps), cos_sin, attend,
                                 layer, cache)
@@ -117,5 +119,5 @@ class Layers(nnx.Module):
     normed = rms_norm(x, self.ffn_norm[...], self.eps)
     if not hasattr(self, 'moe'):
       return x + self.ffn(normed), cache, None
-    out, routing = self.moe(normed, real, layout, layer)
+    out, routing = self.moe(normed, real, layout, layer, routes)
     return x + out, cache, routing

@@ -4,6 +4,7 @@ Axes: B rows, T tokens, n = B T, D width, E experts, F ffn, k experts of a token
 
 With g = x gate [E] and C the k largest entries of g:
     y = sum over e in C of softmax(g over C)_e  w2_e (silu(w1_e x) * w3_e x)
+C can also be given (`routes`): those that another program chose for the same tokens.
 Tokens are sorted by expert, so that one grouped product serves all experts. No token is ever
 dropped. Padding and idle slots choose no expert: they have no row in any product and give zeros.
 
@@ -34,13 +35,23 @@ from magistral_jax.models.parameters import weight
 from magistral_jax.sharding import Layout
 
 
-def route(logits, k):
+def route(logits, k, chosen=None):
   """Indices [..., k] int32 of the k largest router logits [..., E], and their softmax [..., k].
 
   The softmax is taken in float32. It equals the softmax over all E, restricted to the k largest and
   divided by their sum.
+
+  Args:
+    chosen: [..., k] integers, the experts to take instead of those of the largest logits.
   """
-  top, chosen = jax.lax.top_k(logits.astype(jnp.float32), k)
+  logits = logits.astype(jnp.float32)
+  if chosen is None:
+    top, chosen = jax.lax.top_k(logits, k)
+  else:
+    chosen = chosen.astype(jnp.int32)
+    # A sum over a comparison: the gradient of a gather would add into scattered numbers.
+    taken = chosen[..., None] == jnp.arange(logits.shape[-1])
+    top = jnp.sum(jnp.where(taken, logits[..., None, :], 0.0), axis=-1)
   return chosen, jax.nn.softmax(top, axis=-1)
 
 
@@ -165,15 +176,16 @@ class Experts(nnx.Module):
                      ('layers', 'expert', 'expert_ffn', 'expert_embed'),
                      fan_in=2 * c.layers * c.ffn_dim)
 
-  def __call__(self, x, real, layout: Layout | None, layer):
+  def __call__(self, x, real, layout: Layout | None, layer, routes=None):
     """The output [B, T, D] of layer `layer` for x [B, T, D], and router logits [B, T, E] float32.
 
     The output is zero where `real` [B, T] is False. The weights are the layer's slices; the three
-    matrices may also be the stacks of all layers.
+    matrices may also be the stacks of all layers. `routes` [B, T, k] are experts to take instead of
+    the router's own choice; the router still weighs them.
     """
     logits = jnp.matmul(x.reshape(-1, x.shape[-1]), self.gate[...].astype(x.dtype),
                         preferred_element_type=jnp.float32).reshape(*x.shape[:2], -1)
-    chosen, share = route(logits, self.k)
+    chosen, share = route(logits, self.k, routes)
     chosen = only_real(chosen, real, logits.shape[-1])
     w1, w3, w2 = (w[...].astype(x.dtype) for w in (self.w1, self.w3, self.w2))
     return mixture(x, chosen, share, w1, w3, w2, layout, layer if w1.ndim == 4 else None), logits

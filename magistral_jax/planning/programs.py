@@ -198,8 +198,12 @@ def _rows(c, config, mesh) -> dict:
   dtype = lambda name: np.int32 if name in _INTEGERS else bool if name == 'mask' else np.float32
   room = build.patches(c, config)
   images = RowImages.empty(*shape, room.row_patches, room.pixels) if room else None
-  rows = Rows(images=images, **{f.name: np.zeros(shape, dtype(f.name))
-                                for f in dataclasses.fields(Rows) if f.name != 'images'})
+  # The cold start has no sampler whose experts could be replayed.
+  numbers = 0 if supervised(c) else build.route_numbers(c, config)
+  routes = np.zeros((*shape, numbers), np.uint8) if numbers else None
+  rows = Rows(images=images, routes=routes, **{
+      f.name: np.zeros(shape, dtype(f.name)) for f in dataclasses.fields(Rows)
+      if f.name not in ('images', 'routes')})
   spread = sharding.named(mesh, sharding.TRAINER, ('row',))
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread),
                       rows.arrays())

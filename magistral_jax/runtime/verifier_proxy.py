@@ -78,8 +78,8 @@ class RemoteVerifier:
     with self._lock:
       dealt = self._deal(free)
     for handle in free:
-      # Log-probabilities stay here: a verdict depends on text and length alone.
-      jobs = [(number, dataclasses.replace(c, sampler_logp=_NONE), p)
+      # The large arrays stay here: a verdict depends on text and length alone.
+      jobs = [(number, dataclasses.replace(c, sampler_logp=_NONE, routes=None), p)
               for number, (c, p) in dealt[handle.name].items()]
       if self._sent[handle.name]:
         reference = handle.ask('exchange', jobs, wait_s)

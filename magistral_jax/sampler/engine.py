@@ -1,6 +1,6 @@
 """Decode engine: prefill, insert, generate and release over one donated state.
 
-Axes: B slots, K decode steps of a dispatch, T prompt bucket.
+Axes: B slots, K decode steps of a dispatch, T prompt bucket, L layers, k experts of a token.
 
 The life of a sequence:
   1. prefill  writes the keys of all prompt tokens but the last into pages (once for a group).
@@ -73,12 +73,16 @@ class Insertions:
 
 
 class Engine:
-  """Compiled functions of one sampler on one mesh; stateless."""
+  """Compiled functions of one sampler on one mesh; stateless.
+
+  Args:
+    routes: also returns the experts that every token took, of a model that has any.
+  """
 
   def __init__(self, config: ModelConfig, mesh, *, slots: int, pages: int, page_tokens: int,
                slot_pages: int, decode_steps: int, nucleus: bool, end_ids: Sequence[int],
-               seed: int):
-    self.config, self.mesh = config, mesh
+               seed: int, routes: bool = False):
+    self.config, self.mesh, self._routes = config, mesh, routes
     self._layout = sharding.Layout(mesh, sharding.SAMPLER)
     self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
     self.slot_pages, self.decode_steps = slot_pages, decode_steps
@@ -89,7 +93,8 @@ class Engine:
         | dict(pages=jax.tree.map(lambda _: pool, jax.eval_shape(self._pages))))
     jit = functools.partial(jax.jit, out_shardings=state)
     self._init = jit(self._empty)
-    self._prefill = jit(self._write_prompt, donate_argnums=1)
+    self._prefill = jax.jit(self._write_prompt, donate_argnums=1,
+                            out_shardings=(state, self._whole))
     self._insert = jit(self._open_slots, donate_argnums=0)
     self._release = jit(lambda s, off: dataclasses.replace(s, active=s.active & ~off),
                         donate_argnums=0)
@@ -106,10 +111,13 @@ class Engine:
     return self.page_tokens << max(0, (-(-tokens // self.page_tokens) - 1).bit_length())
 
   def prefill(self, params, state, tokens: np.ndarray, page_ids,
-              images: tuple[Image, ...] = ()) -> DecodeState:
+              images: tuple[Image, ...] = ()):
     """Writes the keys and values of `tokens` [n] into pages `page_ids` (ceil(n / page_tokens)).
 
-    `images` are those among the tokens; their embeddings are computed once, here.
+    Args:
+      images: those among the tokens; their embeddings are computed once, here.
+    Returns:
+      The new state; the routes [T, L k] uint8 of the padded tokens on the device, None without.
     """
     size = self.bucket(len(tokens))
     padded = np.zeros((1, size), np.int32)
@@ -141,8 +149,9 @@ class Engine:
       table: [B, slot_pages] int32, pages of each slot in order.
       run: [B] bool, slots allowed to run.
     Returns:
-      The new state; [3, B, K] int32 on the device: tokens (-1 where none was drawn), the bits of
-      their float32 log-probabilities, and whether the slot is active after them. See `unpack`.
+      The new state, and on the device what `unpack` reads: [3, B, K] int32, tokens (-1 where none
+      was drawn), the bits of their float32 log-probabilities, and whether the slot is active after
+      them; the routes [B, K, L k] uint8 of the tokens they were drawn after, None without.
     """
     return self._generate(params, state, *self._put(table, run))
 
@@ -215,9 +224,16 @@ class Engine:
     position = jnp.arange(tokens.shape[1])[None]
     real = position < length
     attend = attention.prefill(real.astype(jnp.int32), page_ids, self._layout)
-    _, pages = decoder.bind(self.config, params)(
+    _, pages, routing = decoder.bind(self.config, params).routed(
         tokens, position, attend, state.pages, real=real, images=images, layout=self._layout)
-    return dataclasses.replace(state, pages=pages)
+    routes = self._chosen(routing)
+    return dataclasses.replace(state, pages=pages), None if routes is None else routes[0]
+
+  def _chosen(self, routing):
+    """Routes [..., L k] uint8 for the logits of routers; None if they are not to be returned."""
+    if not self._routes or routing is None:
+      return None
+    return decoder.chosen(routing, self.config.experts_per_token)
 
   def _open_slots(self, state, new):
     new = Insertions(*new)
@@ -235,8 +251,10 @@ class Engine:
     def step(state, _):
       on = state.active & run
       attend = attention.decode(table, state.lengths, on, self._layout)
-      hidden, pages = model(state.token[:, None], state.lengths[:, None], attend, state.pages,
-                            real=on[:, None], layout=self._layout)
+      hidden, pages, routing = model.routed(
+          state.token[:, None], state.lengths[:, None], attend, state.pages, real=on[:, None],
+          layout=self._layout)
+      routes = self._chosen(routing)
       key = sampling.keys(seed, state.ordinal, state.sample, state.drawn)
       token, logp = sampling.draw(decoder.logits(params, hidden[:, 0]), key, state.temperature,
                                   state.top_p, nucleus=nucleus)
@@ -247,13 +265,17 @@ class Engine:
           state, pages=pages, lengths=state.lengths + on, drawn=drawn, active=active,
           token=jnp.where(on, token, state.token))
       bits = jax.lax.bitcast_convert_type(logp, jnp.int32)
-      return new, jnp.stack([jnp.where(on, token, -1), bits, active.astype(jnp.int32)])
+      drawn = jnp.stack([jnp.where(on, token, -1), bits, active.astype(jnp.int32)])
+      return new, (drawn, None if routes is None else routes[:, 0])
 
-    state, out = jax.lax.scan(step, state, None, length=self.decode_steps)
-    return state, jnp.moveaxis(out, 0, 2)
+    state, (drawn, routes) = jax.lax.scan(step, state, None, length=self.decode_steps)
+    return state, (jnp.moveaxis(drawn, 0, 2),
+                   None if routes is None else jnp.moveaxis(routes, 0, 1))
 
 
-def unpack(out) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Unpacks `generate`: tokens [B, K] (-1 for none), log-probabilities [B, K], active [B]."""
-  out = np.asarray(jax.device_get(out))
-  return out[0], out[1].view(np.float32), out[2, :, -1].astype(bool)
+def unpack(out) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+  """Unpacks `generate`: tokens [B, K] (-1 for none), log-probabilities [B, K], active [B], routes
+  [B, K, L k] or None.
+  """
+  drawn, routes = jax.device_get(out)
+  return drawn[0], drawn[1].view(np.float32), drawn[2, :, -1].astype(bool), routes

@@ -5,6 +5,7 @@ import heapq
 import time
 from collections.abc import Collection
 
+import jax
 import numpy as np
 
 from magistral_jax.records import Completion, Prompt, WeightSnapshot
@@ -193,7 +194,7 @@ class EngineSampler:
     if known is None:
       known = self._write_prompt(sequence)
     self._pool.hold(known.shared)
-    sequence.pages = list(known.shared)
+    sequence.pages, sequence.prompt_routes = list(known.shared), known.routes
     if not known.template:
       return 0, 0
     sequence.pages += self._pool.take(1)
@@ -203,18 +204,22 @@ class EngineSampler:
     self._release_prompt(sequence.prompt.ordinal)
     size, cached = self._engine.page_tokens, sequence.cached
     pages = self._pool.take(-(-cached // size))
-    self._prefill(sequence, pages)
+    routes = self._prefill(sequence, pages)
     full = cached // size
-    known = slots.PromptPages(self.version, tuple(pages[:full]), tuple(pages[full:]))
+    known = slots.PromptPages(self.version, tuple(pages[:full]), tuple(pages[full:]), routes)
     self._prompts[sequence.prompt.ordinal] = known
     return known
 
-  def _prefill(self, sequence, pages) -> None:
+  def _prefill(self, sequence, pages):
+    """Writes the pages of all tokens but the last; returns their routes, which are on the device.
+    """
     tokens = sequence.context[:-1]
-    if len(tokens):
-      self._state = self._engine.prefill(
-          self._snapshot.params, self._state, tokens, pages, sequence.prompt.images)
-      self.counts['prefilled_tokens'] += len(tokens)
+    if not len(tokens):
+      return None
+    self._state, routes = self._engine.prefill(
+        self._snapshot.params, self._state, tokens, pages, sequence.prompt.images)
+    self.counts['prefilled_tokens'] += len(tokens)
+    return routes
 
   def _release_prompt(self, ordinal: int) -> None:
     known = self._prompts.pop(ordinal, None)
@@ -260,20 +265,25 @@ class EngineSampler:
     self._state = self._engine.release(self._state, off)
     self.counts['preempted'] += 1
 
-  def _collect(self, tokens, logps, active) -> list[Completion]:
+  def _collect(self, tokens, logps, active, routes) -> list[Completion]:
     """Books the drawn tokens, frees slots that ended, and returns their completions."""
     now, done = time.monotonic(), []
     drawn = (tokens >= 0).sum(1)
     for slot, sequence in list(self._active.items()):
       n = drawn[slot]
       if n:
-        sequence.add(tokens[slot, :n].tolist(), logps[slot, :n].tolist(), self.version)
+        evaluation = sequence.prompt.purpose == 'evaluation'
+        # What no update trains on need not be replayed.
+        own = None if routes is None or evaluation else routes[slot, :n]
+        sequence.add(tokens[slot, :n].tolist(), logps[slot, :n].tolist(), self.version, own)
         self.counts['tokens'] += int(n)
-        self.counts['evaluation_tokens'] += int(n) * (sequence.prompt.purpose == 'evaluation')
+        self.counts['evaluation_tokens'] += int(n) * evaluation
       if n and not active[slot]:
         del self._active[slot]
         heapq.heappush(self._free, slot)
         self._pool.drop(sequence.pages)
+        # Fetched here and not when it was computed, which would hold up the prefills after it.
+        sequence.prompt_routes = jax.device_get(sequence.prompt_routes)
         done.append(sequence.completion(self._decode, self._end_ids, now))
     self.counts['dispatches'] += 1
     self.counts['slot_steps'] += self._engine.slots * self._engine.decode_steps

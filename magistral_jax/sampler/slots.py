@@ -9,6 +9,7 @@ Holders of a page are counted: without any, it returns to the pool.
 
 import dataclasses
 from collections.abc import Container
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +63,7 @@ class PromptPages:
   version: int
   shared: tuple[int, ...]
   template: tuple[int, ...]   # The partly filled last page, or ().
+  routes: Any = None          # [n or more, L k] uint8, of the tokens in them, if they are recorded.
 
   @property
   def pages(self) -> tuple[int, ...]:
@@ -80,6 +82,10 @@ class Sequence:
   logps: list[float] = dataclasses.field(default_factory=list)
   versions: list[tuple[int, int]] = dataclasses.field(default_factory=list)
   began: float = 0.0
+  # Experts that its tokens took, if they are recorded: of the prompt without its last token, which
+  # its group shares, and [drawn, L k] uint8 of every dispatch.
+  prompt_routes: Any = None
+  routes: list[np.ndarray] = dataclasses.field(default_factory=list)
 
   @property
   def cached(self) -> int:
@@ -96,12 +102,18 @@ class Sequence:
     left = self.sampling.max_new_tokens - len(self.tokens)
     return -(-(self.cached + min(steps, left)) // page_tokens)
 
-  def add(self, tokens, logps, version: int) -> None:
-    """Appends tokens drawn by the weights of `version`."""
+  def add(self, tokens, logps, version: int, routes: np.ndarray | None = None) -> None:
+    """Appends tokens drawn by the weights of `version`.
+
+    Args:
+      routes: [n, L k] uint8, experts of the tokens that each was drawn after.
+    """
     if not self.versions or self.versions[-1][1] != version:
       self.versions.append((len(self.tokens), version))
     self.tokens.extend(tokens)
     self.logps.extend(logps)
+    if routes is not None:
+      self.routes.append(routes.copy())      # A view would keep the whole dispatch.
 
   def completion(self, decode, end_ids: Container[int], now: float) -> Completion:
     """Makes the finished record; `decode` turns token ids into text."""
@@ -111,4 +123,16 @@ class Sequence:
         ordinal=self.prompt.ordinal, sample=self.sample, tokens=np.array(self.tokens, np.int32),
         sampler_logp=np.array(self.logps, np.float32), versions=tuple(self.versions),
         finish='stop' if stopped else 'length', text=text, seconds=now - self.began,
-        purpose=self.prompt.purpose)
+        purpose=self.prompt.purpose, routes=self._all_routes())
+
+  def _all_routes(self) -> np.ndarray | None:
+    """Routes [prompt + drawn - 1, L k] of all tokens but the last; None if none are recorded.
+
+    Those of a token stay the ones that it was first sampled with: a sequence that is preempted
+    computes its keys again, but its tokens are not drawn again.
+    """
+    if not self.routes:
+      return None
+    prompt = self.prompt_routes
+    before = [] if prompt is None else [prompt[:len(self.prompt.tokens) - 1]]
+    return np.concatenate([*before, *self.routes])

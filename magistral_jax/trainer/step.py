@@ -68,8 +68,9 @@ class LossConfig:
 class Step:
   """Compiled functions of one trainer; arguments marked * are donated.
 
-  `rows` is a dict of [B, T] arrays, with those of images under `images` if rows have any. `grads`
-  covers the trained part of `params`.
+  `rows` is a dict of [B, T] arrays, with those of images under `images` if rows have any, and
+  `routes` [B, T, L k] if the sampler's experts are replayed. `grads` covers the trained part of
+  `params`.
   """
   zeros: Callable       # (params) -> (grads, totals): float32, sharded as the parameters.
   accumulate: Callable  # (params, reference, grads*, totals*, rows) -> (grads, totals).
@@ -89,8 +90,8 @@ def make_step(
   """Builds the jitted functions of one trainer.
 
   Args:
-    forward: (params, tokens, positions, segments[, images]) -> [B, T, D] hidden, each [B, T]; with
-      `routed` also the router logits [L, B, T, E].
+    forward: (params, tokens, positions, segments, [images=, routes=]) -> [B, T, D] hidden, each
+      [B, T]; with `routed` also the router logits [L, B, T, E].
     head: (params) -> [D, V].
     state: the state to be trained, or its `abstract_state`. Only its shardings are read: each step
       returns the state with the same shardings, so that a second call does not compile again.
@@ -129,7 +130,7 @@ def _policy(run, config: LossConfig):
 
   def policy(params, reference, rows):
     weight, mask = rows['weight'], rows['mask']
-    logp, entropy, balance, routes = run(params, rows)
+    logp, entropy, balance, routing_sums = run(params, rows)
     policy_loss, sums = losses.LOSSES[config.name](
         logp, rows['sampler_logp'], rows['advantage'], weight, mask, clip_low=config.clip_low,
         clip_high=config.clip_high, importance_cap=config.importance_cap)
@@ -142,7 +143,7 @@ def _policy(run, config: LossConfig):
     drifts, gap = losses.drift(logp, rows['sampler_logp'], mask)
     return loss, dict(
         loss=loss, policy_loss=policy_loss, kl_reference=kl_sum, sampler_gap_max=gap,
-        **sums, **drifts, **routes, **_common(entropy, mask))
+        **sums, **drifts, **routing_sums, **_common(entropy, mask))
 
   return policy
 
@@ -152,9 +153,9 @@ def _supervised(run):
 
   def supervised(params, reference, rows):
     del reference
-    logp, entropy, balance, routes = run(params, rows, temperature=1.0)
+    logp, entropy, balance, routing_sums = run(params, rows, temperature=1.0)
     loss = losses.supervised_loss(logp, rows['weight'], rows['mask']) + balance
-    return loss, dict(loss=loss, **routes, **_common(entropy, rows['mask']))
+    return loss, dict(loss=loss, **routing_sums, **_common(entropy, rows['mask']))
 
   return supervised
 
@@ -167,7 +168,8 @@ def _runner(forward, head, routed, router_aux_coef, temperature, vocab, whole_ro
 
     At positions that are not trained they are undefined unless `everywhere` is True.
     """
-    hidden = forward(params, *_read(rows))
+    hidden = forward(params, rows['tokens'], rows['positions'], rows['segments'],
+                     **{name: rows[name] for name in ('images', 'routes') if name in rows})
     balance = 0.0, {}
     if routed:
       hidden, routers = hidden
@@ -223,12 +225,6 @@ def _applier(optimizer, kl_ema, out_shardings, frozen):
     return state, (values, totals.get('routing'))
 
   return jax.jit(apply, donate_argnums=0, out_shardings=out_shardings)
-
-
-def _read(rows):
-  """Arguments of the forward pass from the rows; images only if rows have any."""
-  names = ('tokens', 'positions', 'segments', 'images')
-  return [rows[name] for name in names if name in rows]
 
 
 def _zeros(params, routed):

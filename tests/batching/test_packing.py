@@ -1,4 +1,6 @@
 """Packing: rows by hand, nothing lost, and the padding that is saved."""
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,31 @@ def test_a_row_by_hand():
   np.testing.assert_allclose(rows.sampler_logp[0], [0, -.1, -.2, -.3, -.4, 0])
   assert not rows.segments[1].any() and not rows.mask[1].any()
   assert packing.efficiency(rows.segments) == pytest.approx(5 / 6)
+
+
+def routed(prompt, completion, first):
+  """A sequence whose positions have the experts first, first + 1, ... in two layers."""
+  length = prompt + completion - 1
+  routes = (first + np.arange(length)[:, None] + np.zeros(4)).astype(np.uint8)
+  return packing.PackedSequence(np.ones(prompt, np.int32), np.ones(completion, np.int32), 0.5,
+                                routes=routes)
+
+
+def test_experts_of_a_row_by_hand():
+  rows = packing.pack([routed(2, 2, 10), routed(1, 2, 20)], row_tokens=6, rows_multiple=2)
+  assert rows.routes.shape == (2, 6, 4) and rows.routes.dtype == np.uint8
+  np.testing.assert_array_equal(rows.routes[0, :, 3], [10, 11, 12, 20, 21, 0])
+  assert not rows.routes[1].any() and rows.filled(3).arrays()['routes'].shape == (3, 6, 4)
+
+
+def test_experts_come_with_every_sequence_or_with_none_and_for_every_position():
+  plain = packing.PackedSequence(np.array([1]), np.array([2, 3]), 0.5)
+  assert packing.pack([plain], row_tokens=6, rows_multiple=1).routes is None
+  with pytest.raises(ValueError, match='some without.*trainer.routing_replay'):
+    packing.pack([routed(2, 2, 0), plain], row_tokens=6, rows_multiple=1)
+  short = dataclasses.replace(routed(2, 2, 0), completion=np.ones(3, np.int32))
+  with pytest.raises(ValueError, match='4 positions has the recorded experts of 3'):
+    packing.pack([short], row_tokens=6, rows_multiple=1)
 
 
 def image(tokens, seed, merge=1):

@@ -61,6 +61,17 @@ def test_a_prompt_without_room_and_a_failed_completion_are_left_out(make):
   assert set(compared(parity, groups)) == {(0, 1)}
 
 
+def test_the_experts_of_a_beginning_come_with_it(make):
+  """One number per position that tells which it is."""
+  group = drawn(make, 0, ((0, 3), (2, 4)), ((0, 4),))
+  routes = np.arange(10, dtype=np.uint8)[:, None] + np.zeros(2, np.uint8)
+  group = dataclasses.replace(group, completions=tuple(
+      dataclasses.replace(c, routes=routes) for c in group.completions))
+  old, new = parity_rows([group], ROOM)
+  assert old.rows.routes[..., 0].sum() == sum(range(4))
+  assert new.rows.routes[..., 1].sum() == sum(range(10))
+
+
 @pytest.mark.parametrize('room, versions', [(None, []), (ROOM, [0, 7])])
 def test_a_batch_brings_the_rows_of_all_its_versions(make, room, versions):
   groups = [make.group(0, [3, 4], [0, 1]), make.group(1, [5, 6], [0, 1], version=7)]

@@ -1,39 +1,36 @@
-r"""How often do sampler and trainer route a token to other experts, and what does it cost?
+r"""How far apart are sampler and trainer where experts are chosen, and does replaying them help?
 
 Run:  PYTHONPATH=. python tests/benchmarks/routing_flips.py
 
 The two compute the same numbers in another order: one token at a time over pages, and whole packed
 rows. Where the logits of two experts are nearly equal, rounding decides which one is chosen. A
 random mixture samples completions through the paged cache; the same tokens go through packed rows,
-two sequences in each, with the same weights. The figures are over sampled tokens, for 2 of 8
-experts and, as the effect of rounding without any choice, for both of 2:
+two sequences in each, with the same weights: with the choices of the trainer's own routers, and
+with those that the sampler recorded for prompts and completions (trainer.routing_replay). The
+trainer computes in the sampler's dtype, and in float32. The figures are over sampled tokens, for 2
+of 8 experts and, as the effect of rounding without any choice, for both of 2:
 
   flipped_choices  share of (layer, token) whose set of experts differs
   flipped_tokens   share of tokens with such a layer
-  gap_mean, gap_p99, gap_max   |difference of the log-probability|, nats, of all tokens, of tokens
-                   without (`kept`) and of tokens with (`flipped`) a layer that differs
+  gap_mean, gap_p99, gap_max   |difference of the log-probability|, nats: `own` choices, `kept` and
+                   `flipped` tokens of those without and with a layer that differs, `replayed`; and
+                   the same of a trainer in float32
 
-Result with --new=32, 8 layers of width 256, 1,024 sampled tokens, 2-core x86-64, jax 0.10.2,
-2026-11-22 (with --new=64: 4.0 % and 17.8 %):
-  bfloat16, 2 of 8   3.2 % of choices and 14.5 % of tokens differ; gap_mean 0.125 of all tokens,
-                     0.055 of those kept (99th percentile 0.29), 0.54 of those flipped (2.4)
-  bfloat16, 2 of 2   gap_mean 0.027 (99th percentile 0.10): rounding alone. Kept tokens above have
-                     more, because earlier tokens that flipped are in their context
-  float32, 2 of 8    none differ; gap_max 1.3e-5
+RESULT
 The routers' logits are float32 sums over bfloat16 numbers in sampler and trainer, with weights
 rounded alike. The difference lies in the residual stream that they read, which a float32 router
-does not remove. The effect of a gap on an update is bounded by the clip of the ratio, and by
-loss.importance_cap on the side that clipping leaves open. A remedy would be to record the sampler's
-choices and replay them in the trainer (arXiv:2510.11370); it is not implemented.
+does not remove.
+Reference: replay of recorded choices, arXiv:2510.11370.
 """
 import argparse
+import dataclasses
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from magistral_jax.models import attention, decoder, moe
+from magistral_jax.models import attention, decoder
 from magistral_jax.models.cache import empty_pages
 from magistral_jax.models.config import ModelConfig
 
@@ -43,7 +40,8 @@ SHAPE = dict(family='mixtral', heads=8, kv_heads=2, head_dim=32, vocab=1024, rop
 
 
 def sampled(config, params, prompts, new):
-  """Tokens [B, n + new] sampled through pages; logps [B, new], choices [L, B, new] of new ones."""
+  """Sampled through pages: tokens [B, n + new]; logps [B, new] of the new ones; routes [B, n + new
+  - 1, L k] of all but the last."""
   slots, n = prompts.shape
   width = -(-(n + new) // PAGE_TOKENS)
   table = 1 + np.arange(slots * width).reshape(slots, width)
@@ -53,7 +51,8 @@ def sampled(config, params, prompts, new):
   @jax.jit
   def prefill(params, cache, tokens, page_ids):
     attend = attention.prefill(jnp.ones((1, n - 1), jnp.int32), page_ids)
-    return model(params)(tokens[None], jnp.arange(n - 1)[None], attend, cache)[1]
+    _, cache, routing = model(params).routed(tokens[None], jnp.arange(n - 1)[None], attend, cache)
+    return cache, decoder.chosen(routing, config.experts_per_token)[0]
 
   @jax.jit
   def decode(params, cache, tokens, lengths, key):
@@ -63,38 +62,46 @@ def sampled(config, params, prompts, new):
     logps = jax.nn.log_softmax(decoder.logits(params, hidden[:, 0]))
     drawn = jax.random.categorical(key, logps)
     logp = jnp.take_along_axis(logps, drawn[:, None], axis=1)[:, 0]
-    return cache, drawn, logp, moe.route(routing[:, :, 0], config.experts_per_token)[0]
+    return cache, drawn, logp, decoder.chosen(routing, config.experts_per_token)[:, 0]
 
+  before = []
   for slot in range(slots):
     pages = table[slot, :-(-(n - 1) // PAGE_TOKENS)]
-    cache = prefill(params, cache, prompts[slot, :-1], pages)
+    cache, routes = prefill(params, cache, prompts[slot, :-1], pages)
+    before.append(routes)
   now, found = prompts[:, -1], []
   for t in range(new):
     cache, now, *rest = decode(params, cache, now, np.full(slots, n - 1 + t, np.int32),
                                jax.random.fold_in(jax.random.key(0), t))
     found.append((now, *rest))
-  tokens, logps, chosen = (np.stack(jax.device_get(part), -1) for part in zip(*found, strict=True))
-  return np.concatenate([prompts, tokens], 1), logps, np.moveaxis(chosen, 2, 3)
+  tokens, logps, after = (np.stack(jax.device_get(part), 1) for part in zip(*found, strict=True))
+  routes = np.concatenate([np.stack(jax.device_get(before)), after], 1)
+  return np.concatenate([prompts, tokens], 1), logps, routes
 
 
-def packed(config, params, tokens, new):
-  """The same figures for two sequences a row, all positions at once."""
+def packed(config, params, tokens, new, routes=None):
+  """logps [B, new] and routes [B, T, L k] of two sequences a row, all positions at once.
+
+  Args:
+    routes: those to replay instead of the routers' own.
+  """
   slots, n = tokens.shape
   pair = lambda x: np.concatenate([x[:slots // 2], x[slots // 2:]], 1)
-  apart = lambda x: np.concatenate(np.split(x, 2, axis=2), 1)
+  apart = lambda x: np.concatenate(np.split(np.asarray(x), 2, axis=1), 0)
   positions = np.broadcast_to(np.arange(n - 1, dtype=np.int32), (slots, n - 1))
   segments = np.repeat([[1, 2]], n - 1, axis=1) * np.ones((slots // 2, 1), int)
 
   @jax.jit
-  def run(params, tokens, targets, positions):
-    hidden, routing = decoder.routed_rows(config, params, tokens, positions, segments)
+  def run(params, tokens, targets, positions, routes):
+    hidden, routing = decoder.routed_rows(
+        config, params, tokens, positions, segments, routes=routes)
     logps = jax.nn.log_softmax(decoder.logits(params, hidden))
-    chosen, _ = moe.route(routing, config.experts_per_token)
-    return jnp.take_along_axis(logps, targets[..., None], axis=2)[..., 0], chosen
+    return (jnp.take_along_axis(logps, targets[..., None], axis=2)[..., 0],
+            decoder.chosen(routing, config.experts_per_token))
 
   arrays = map(pair, (tokens[:, :-1], tokens[:, 1:], positions))
-  logps, chosen = jax.device_get(run(params, *arrays))
-  return apart(logps[None])[0, :, -new:], apart(chosen)[:, :, -new:]
+  logps, chosen = run(params, *arrays, None if routes is None else pair(routes))
+  return apart(logps)[:, -new:], apart(chosen)
 
 
 def measure(dtype, experts, *, layers, dim, sequences, prompt, new):
@@ -104,16 +111,24 @@ def measure(dtype, experts, *, layers, dim, sequences, prompt, new):
   # Distributions as peaked as those of a trained model: about 3 nats of entropy instead of 6.4.
   params['output'] *= 3.0
   prompts = np.random.default_rng(0).integers(0, config.vocab, (sequences, prompt), np.int32)
-  tokens, logps, chosen = sampled(config, params, prompts, new)
-  row_logps, row_chosen = packed(config, params, tokens, new)
-  # Choices are compared as sets: [L, B, new].
-  flips = np.any(np.sort(chosen, -1) != np.sort(row_chosen, -1), axis=-1)
-  flipped, gap = flips.any(0), np.abs(logps - row_logps)
+  tokens, logps, routes = sampled(config, params, prompts, new)
   figures = lambda x: {} if not x.size else dict(
       gap_mean=float(x.mean()), gap_p99=float(np.quantile(x, .99)), gap_max=float(x.max()))
+  gap = lambda config, routes=None: np.abs(logps - packed(config, params, tokens, new, routes)[0])
+  own, flips = gap(config), differing(config, routes, packed(config, params, tokens, new)[1])[
+      :, -new:]
+  flipped, wide = flips.any(-1), dataclasses.replace(config, dtype='float32')
   return dict(
-      tokens=gap.size, flipped_choices=float(flips.mean()), flipped_tokens=float(flipped.mean()),
-      all=figures(gap), kept=figures(gap[~flipped]), flipped=figures(gap[flipped]))
+      tokens=own.size, flipped_choices=float(flips.mean()), flipped_tokens=float(flipped.mean()),
+      own=figures(own), kept=figures(own[~flipped]), flipped=figures(own[flipped]),
+      replayed=figures(gap(config, routes)), float32_own=figures(gap(wide)),
+      float32_replayed=figures(gap(wide, routes)))
+
+
+def differing(config, routes, others):
+  """[B, T, L] bool, where two routes [B, T, L k] differ as sets."""
+  by_layer = lambda x: np.sort(x.reshape(*x.shape[:2], config.layers, -1), -1)
+  return (by_layer(routes) != by_layer(others)).any(-1)
 
 
 if __name__ == '__main__':

@@ -56,6 +56,18 @@ def test_output_and_gradients_are_the_formulas(arrays, expected):
   assert_close(value_and_gradients(ours, arrays), expected)
 
 
+def test_given_experts_are_taken_instead_of_the_largest_logits(arrays):
+  """Weighs them by their own logits, whose gradients are those of a softmax over them alone."""
+  rng = np.random.default_rng(1)
+  given = np.argsort(rng.random((B, T, E)), axis=-1)[..., :K].astype(np.uint8)
+  taken = (given[..., None] == np.arange(E)).any(-2)
+  replayed = lambda x, logits, w1, w3, w2: moe.mixture(
+      x, *moe.route(logits, K, given), w1, w3, w2, None)
+  # The formula takes the largest: those given are made the largest, by a constant.
+  same = lambda x, logits, **w: formula(x, jnp.where(taken, logits + 50.0, logits), **w)
+  assert_close(value_and_gradients(replayed, arrays), value_and_gradients(same, arrays))
+
+
 @pytest.mark.parametrize('rules, sizes', [
     (TRAINER, dict(fsdp=2, expert=2, sequence=1, tensor=2)),
     (TRAINER, dict(fsdp=1, expert=4, sequence=2, tensor=1)),

@@ -9,6 +9,7 @@ import time
 import jax
 import pytest
 
+from magistral_jax import metrics
 from magistral_jax.experiment import checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
@@ -34,8 +35,10 @@ SPREAD = {'runtime.mode': 'ray_lockstep', 'runtime.trainers': 2, 'runtime.sample
 
 def run(workdir, kill_at=None, **overrides):
   """The losses of a run that is resumed in, or begun in, `workdir`; of its trainer's processes one
-  is killed once there have been `kill_at` updates."""
+  is killed once there have been `kill_at` updates.
+  """
   c = tiny.load(**OVERRIDES | overrides)
+  workdir.mkdir(exist_ok=True)
   guard = jax.config.jax_transfer_guard
   parts = checks.prepare(c)
   on_cluster = c.runtime.mode == 'ray_lockstep'
@@ -77,3 +80,14 @@ def test_two_trainers_two_samplers_two_verifiers_have_the_losses_of_one_process(
       'runtime.transport': transport, 'checkpoints.every': 4, 'total_steps': STEPS})
   assert len(one) == len(many) == STEPS
   assert many == pytest.approx(one, abs=1e-5)
+
+
+@pytest.mark.long
+def test_the_experts_of_samplers_reach_trainers_in_other_processes(tmp_path):
+  mixture = {'model.family': 'mixtral', 'model.experts': 4, 'total_steps': 3}
+  spread = SPREAD | {'mesh.trainer.fsdp': 2, 'mesh.trainer.expert': 2}
+  one = run(tmp_path / 'one', **mixture | {'runtime.mode': 'lockstep'})
+  many = run(tmp_path / 'many', **mixture | spread)
+  assert many == pytest.approx(one, abs=1e-5) and len(one) == 3
+  for line in metrics.read_lines(tmp_path / 'many' / 'metrics.jsonl'):
+    assert line['parity_gap_max'] <= 1e-4 and line['router_flips'] <= 0.01

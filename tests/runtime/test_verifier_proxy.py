@@ -33,7 +33,7 @@ class ScriptedHandle:
   def ask(self, method, jobs, wait_s):
     assert method == 'exchange' and self.where
     assert all(self.answers), 'asked again before it has answered'
-    assert all(not len(c.sampler_logp) for _, c, _ in jobs)
+    assert all(not len(c.sampler_logp) and c.routes is None for _, c, _ in jobs)
     self.has += [(number, completion) for number, completion, _ in jobs]
     self.answers.append([])
     return self.answers[-1]
@@ -93,7 +93,7 @@ def verifier(number, **given):
 
 def completion(ordinal, sample=0):
   return Completion(ordinal, sample, np.zeros(3, np.int32), np.zeros(3, np.float32), ((0, 0),),
-                    'stop', 'an answer', 0.1)
+                    'stop', 'an answer', 0.1, routes=np.zeros((5, 4), np.uint8))
 
 
 def put(role, *ordinals):
@@ -113,6 +113,7 @@ def test_what_one_process_has_judged_is_not_kept_back_by_one_that_does_not_answe
   (judged, verdict), = role.drain()
   assert verdict.detail == 'verifier-1' and role.pending() == 1
   assert len(judged.sampler_logp) == 3, 'what comes back has its log-probabilities'
+  assert len(judged.routes) == 5, 'and its experts'
   # It is sent more, and answers, as often as it likes; the frozen one is asked nothing twice.
   for ordinal in range(2, 6):
     put(role, ordinal)

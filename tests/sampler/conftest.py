@@ -155,7 +155,7 @@ class FakeEngine:
     padding = np.full(len(page_ids) * self.page_tokens - len(tokens), -1)
     state.tokens[page_ids] = np.concatenate([tokens, padding]).reshape(-1, self.page_tokens)
     state.writers[page_ids] = version
-    return state
+    return state, None
 
   def insert(self, state, new):
     for pool in (state.tokens, state.writers):
@@ -190,7 +190,7 @@ class FakeEngine:
         state.active[slot] = held.token != EOS and held.drawn < held.limit
         out[0, slot, k], out[1, slot, k] = held.token, np.float32(logp).view(np.int32)
       out[2, :, k] = state.active
-    return state, out
+    return state, (out, None)
 
   def _check_tables(self, state, table):
     """Asserts that pages of two slots were filled before either began to write."""

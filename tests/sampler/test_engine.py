@@ -102,11 +102,11 @@ def test_inactive_and_skipped_slots_do_not_change(tiny):
       getattr(new, name)[row] = value
   table = np.zeros((4, engine.slot_pages), np.int32)
   table[[2, 0, 3], :3] = [[1, 5, 6], [1, 7, 8], [1, 9, 10]]
-  state = engine.prefill(params, engine.init_state(), prompt[:-1], [1])
+  state, _ = engine.prefill(params, engine.init_state(), prompt[:-1], [1])
   state = engine.insert(state, new)
   state = engine.release(state, np.array([False, False, False, True]))
   state, out = engine.generate(params, state, table, np.array([True, True, False, True]))
-  tokens, logps, active = unpack(out)
+  tokens, logps, active, _ = unpack(out)
   assert (tokens[1:] == -1).all() and (tokens[0] >= 0).any()
   assert active.tolist()[1:] == [False, True, False]
   assert np.isfinite(logps[0]).all()

@@ -41,6 +41,15 @@ def batch(toy):
   return toy.batch(dataclasses.replace(rows, **blank))
 
 
+def with_routes(batch, seed):
+  """The batch with experts drawn for every token, as a sampler with other weights had them."""
+  rows, = batch.minibatches
+  order = np.random.default_rng(seed).random((*rows.tokens.shape, CONFIG.layers, CONFIG.experts))
+  routes = np.argsort(order, axis=-1)[..., :CONFIG.experts_per_token].astype(np.uint8)
+  rows = dataclasses.replace(rows, routes=routes.reshape(*rows.tokens.shape, -1))
+  return dataclasses.replace(batch, minibatches=(rows,))
+
+
 @pytest.fixture(scope='module')
 def train(weights, batch, toy):
   """Function that takes one step of plain descent, each kind once; parameters and metrics."""
@@ -48,19 +57,19 @@ def train(weights, batch, toy):
       **toy.OPTIMIZER | dict(name='sgd', beta1=0.0, clip_norm=0.0, warmup_steps=0))
 
   @functools.cache
-  def train(devices, microbatch_rows, coef):
+  def train(devices, microbatch_rows, coef, replayed=None):
     sizes = SIZES[devices]
     mesh = sharding.make_mesh(jax.devices()[:math.prod(sizes.values())], **sizes)
     cut = sharding.tree_named(mesh, TRAINER, decoder.definition(CONFIG)[1])
     first = state.init_state(jax.device_put(weights, cut), descent, kl_reference='none')
-    forward = lambda params, *rows: decoder.routed_rows(
-        CONFIG, params, *rows, layout=Layout(mesh, TRAINER), remat='full')
+    forward = lambda params, *rows, **more: decoder.routed_rows(
+        CONFIG, params, *rows, **more, layout=Layout(mesh, TRAINER), remat='full')
     loss = step.LossConfig(**toy.LOSS | dict(router_aux_coef=coef))
     steps = step.make_step(
         forward, decoder.head, descent, first, loss, temperature=1.0, routed=CONFIG)
     trainer = role.MeshTrainer(
         first, steps, mesh=mesh, microbatch_rows=microbatch_rows, max_bad_steps=1)
-    metrics = trainer.train(batch)
+    metrics = trainer.train(batch if replayed is None else with_routes(batch, replayed))
     return jax.device_get(trainer.params), metrics
 
   return train
@@ -75,6 +84,15 @@ def test_eight_devices_take_the_step_of_one(train):
   one, many = train('one', 8, 0.1), train('eight', 8, 0.1)
   assert_same(many[0], one[0])
   assert_same(many[1], one[1], atol=1e-5)
+
+
+def test_eight_devices_replay_the_experts_of_the_sampler_as_one_does(train):
+  one, many, own = train('one', 8, 0.1, 0), train('eight', 8, 0.1, 0), train('one', 8, 0.1)
+  assert_same(many[0], one[0])
+  assert_same(many[1], one[1], atol=1e-5)
+  # Of 2 of 4 drawn at random one half is another choice than the routers'.
+  assert one[1]['router_flips'] == pytest.approx(0.5, abs=0.15) and not own[1]['router_flips']
+  assert abs(one[1]['loss'] - own[1]['loss']) > 1e-4
 
 
 def test_microbatches_add_up(train):
