@@ -14,6 +14,7 @@ COMMANDS = {
     'verify': ('verifiers', 'rewards of given completions, by the verifiers'),
     'rate': ('curation', 'how often a model solves each problem of a file; resumes by itself'),
     'curate': ('curation', 'raw problems to a training set, with the fate of every row'),
+    'traces': ('curation', 'correct completions of a run, chosen as traces to imitate'),
     'convert': ('checkpoints', 'checkpoints from one format to another; export for vLLM'),
     'plan': ('cluster', 'does a config fit its TPU pod, and how fast can it be; needs no TPU'),
     'simulate': ('cluster', 'speed, idle shares and staleness of the loop on so many machines'),

@@ -222,13 +222,15 @@ def rollout_line(
   """
   if fate not in records.FATES:
     raise ValueError(f'The fate of a completion is {fate!r}: it must be one of {records.FATES}.')
+  problem = prompt.problem
   return dict(
-      ordinal=completion.ordinal, sample=completion.sample, fate=fate,
+      ordinal=completion.ordinal, sample=completion.sample, id=problem.id, domain=problem.domain,
+      language=problem.language, source=problem.source, gold=problem.answer, fate=fate,
       step=step if fate == 'trained' else None,
       versions=[list(run) for run in completion.versions],
       status=verdict.status, reward=verdict.reward, parts=dict(verdict.parts),
       advantage=advantage, n_prompt_tokens=len(prompt.tokens), n_tokens=len(completion.tokens),
-      finish=completion.finish, prompt=prompt.problem.text, completion=completion.text,
+      finish=completion.finish, prompt=problem.text, completion=completion.text,
       answer=verdict.answer, seconds=completion.seconds)
 
 

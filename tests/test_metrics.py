@@ -10,8 +10,9 @@ from magistral_jax import durable, metrics, records, tensorboard
 from tests.full_disk import FullFile
 
 ROLLOUT_KEYS = [
-    'ordinal', 'sample', 'fate', 'step', 'versions', 'status', 'reward', 'parts', 'advantage',
-    'n_prompt_tokens', 'n_tokens', 'finish', 'prompt', 'completion', 'answer', 'seconds']
+    'ordinal', 'sample', 'id', 'domain', 'language', 'source', 'gold', 'fate', 'step', 'versions',
+    'status', 'reward', 'parts', 'advantage', 'n_prompt_tokens', 'n_tokens', 'finish', 'prompt',
+    'completion', 'answer', 'seconds']
 
 
 def rollout(fate='trained', step=7, advantage=0.5):

@@ -1,0 +1,79 @@
+"""Traces to imitate, out of the completions of a run: what `sft` and the cold start learn from.
+
+    python -m magistral_jax.traces --run=runs/magistral_medium --output=traces.jsonl
+
+Takes correct completions of the run's rollouts.jsonl: none of the early updates, whose thoughts are
+short; so many of a problem, none nearly another one; those of hard problems more than once. A line
+of the output: {"id", "problem", "response", "domain", "language", "source", "answer" or "tests"}.
+docs/curation.md says more.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+from absl import logging
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress
+
+from magistral_jax import command_line
+from magistral_jax.curation import traces
+
+# Meaning of each rule, and why its default is what it is.
+WORDS = dict(
+    per_problem='traces of one problem, at most: easy problems have a correct one in every group, '
+                'and would outnumber the others',
+    hard_rate='problems that were solved at most this often are hard: the lowest quarter',
+    hard_copies='how often each trace of a hard problem is written: they have few of them, and an '
+                'epoch should show them as often as others',
+    length_share='traces are taken from the first version on whose correct completions are this '
+                 'share as long as the last ones: earlier ones think too little',
+    from_version='the first version instead, by its number; -1 finds it by --length_share',
+    near='two traces of a problem whose word 5-grams overlap this much (Jaccard) count as one, as '
+         'in curate',
+    seed='which traces of a problem are taken')
+
+
+def parse(argv):
+  parser = command_line.ArgumentParser(description=__doc__, allow_abbrev=False)
+  parser.add_argument('--run', required=True, help='workdir of the run')
+  parser.add_argument('--output', required=True, help='JSON lines of traces')
+  parser.add_argument('--problems', default='', help='problem files, where programs or images are '
+                      'asked for and the files that the run read are elsewhere now')
+  for rule in dataclasses.fields(traces.TraceRules):
+    parser.add_argument(f'--{rule.name}', type=type(rule.default), default=rule.default,
+                        help=f'{WORDS[rule.name]} (default: %(default)s)')
+  return parser.parse_args(argv[1:])
+
+
+def main(args) -> None:
+  logging.set_verbosity(logging.WARNING)
+  console, run = Console(), Path(args.run)
+  rules = traces.TraceRules(**{rule.name: getattr(args, rule.name)
+                               for rule in dataclasses.fields(traces.TraceRules)})
+  path, unfinished = run / 'rollouts.jsonl', f'{args.output}.unfinished'
+  with command_line.one_sentence():
+    rules.check()
+    with Progress(*Progress.get_default_columns(), DownloadColumn(), console=console) as bar:
+      task = bar.add_task('rollouts.jsonl', total=None)
+      completions = traces.Completions(
+          path, lambda done, total: bar.update(task, completed=done, total=total))
+    try:
+      with open(unfinished, 'wb') as out:
+        counts = traces.choose(path, completions, rules, out,
+                               traces.problems_of_run(run, args.problems))
+    except OSError as error:
+      raise ValueError(f'--output={args.output!r} cannot be written ({error.strerror}): name '
+                       f'another file.') from None
+    if not counts['lines']:
+      raise ValueError(f'{path} has no trace to take: {counts["wrong_or_cut"]} of '
+                       f'{counts["completions"]} completions are wrong or did not end, and '
+                       f'{counts["early"]} are of versions before {counts["first_version"]}.')
+    os.replace(unfinished, args.output)
+  console.print(traces.table(counts))
+  print(json.dumps(counts))
+
+
+if __name__ == '__main__':
+  command_line.run(main, parse=parse)
