@@ -24,9 +24,8 @@ NUMBERS = CONFIG.layers * CONFIG.experts_per_token
 
 @functools.cache
 def engine(devices=1):
-  """An engine with so few pages that sequences are preempted."""
   mesh = sharding.make_mesh(jax.devices()[:devices], expert=devices, tensor=1)
-  return Engine(CONFIG, mesh, slots=4, pages=7, page_tokens=PAGE, slot_pages=LONGEST // PAGE,
+  return Engine(CONFIG, mesh, slots=4, pages=24, page_tokens=PAGE, slot_pages=LONGEST // PAGE,
                 decode_steps=4, nucleus=False, end_ids=(EOS,), seed=0, routes=True)
 
 
@@ -54,13 +53,16 @@ def sampler(on):
   return EngineSampler(on, records.WeightSnapshot(0, cut), decode=str, end_ids=(EOS,))
 
 
-def sample(on, purpose='training', offer=None):
-  """Two completions of every prompt; `offer` comes after the first dispatch."""
+def sample(on, purpose='training', offer=None, preempt=False):
+  """Two completions of every prompt; `offer` and `preempt` come after the first dispatch."""
   role, done = sampler(on), []
   for prompt in prompts(purpose):
     role.submit(prompt, Sampling(2, 1.0, 1.0, NEW))
   while role.open:
     done += role.step()
+    for slot in list(role._active) if preempt else ():
+      role._preempt(slot)
+    preempt = False
     if offer is not None:
       role.offer(offer)
   return role, sorted(done, key=lambda c: (c.ordinal, c.sample))
@@ -91,9 +93,10 @@ def assert_routes(completions, of=own_routes):
 @pytest.mark.parametrize('devices', [1, pytest.param(2, marks=pytest.mark.long)])
 def test_recorded_experts_are_those_of_the_forward_pass(devices):
   """Also of sequences that were preempted, whose keys are computed twice."""
-  role, done = sample(engine(devices))
+  role, done = sample(engine(devices), preempt=True)
   assert len(done) == 8 and len({tuple(row) for c in done for row in c.routes}) > 4
-  assert role.counts['preempted']
+  again = role.counts['prefilled_tokens'] - sum(len(prompt.tokens) - 1 for prompt in prompts())
+  assert again > 16, 'four sequences of four tokens or more'
   assert_routes(done)
 
 
