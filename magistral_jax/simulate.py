@@ -30,6 +30,7 @@ from magistral_jax.simulation.system import lengths_of
 # The times of a system, in seconds, with what --help says of them.
 TIMES = dict(
     token_s='a decode step, whatever its occupancy', sequence_s='more for every active sequence',
+    prefill_token_s='prefilling a token of a sequence that was preempted',
     train_s='an update', train_token_s='more for every token of it',
     publish_s='publishing new weights, for which the trainer waits',
     verdict_s='judging one completion')

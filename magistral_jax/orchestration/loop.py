@@ -292,6 +292,7 @@ class Loop:
         trained_tokens_per_s=metrics['tokens'] / (trained - began),
         verifier=self.verifier.stats(), open_sequences=sum(s.open for s in self.samplers),
         slots_idle=self._occupancy.idle(), staleness_expected=self._expected_staleness(),
+        preemptions=sum(s.counts['preemptions'] for s in self.samplers),
         failed_saves=self.checkpoints.failed_saves, **self.runtime.transfers(),
         **self.measurements.figures(evaluated)))
     self._whole = True

@@ -190,7 +190,8 @@ class SamplerActor:
     for order in orders:
       self._sampler.submit(order.prompt, order.sampling)
     finished = self._sampler.step()
-    return finished, dict(version=self._sampler.version, counts=dict(self._sampler.counts))
+    return finished, dict(version=self._sampler.version, counts=dict(self._sampler.counts),
+                          short_of_pages=self._sampler.short_of_pages)
 
   def abandon(self) -> None:
     self._sampler.abandon()

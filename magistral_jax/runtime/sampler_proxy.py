@@ -65,7 +65,7 @@ class RemoteSampler:
     self._new: list[Order] = []                   # Not delivered yet.
     self._open: dict[int, tuple[Order, set[int]]] = {}
     self._pinned: Staged | None = None            # Kept for the time of an evaluation.
-    self._count = 0
+    self._count, self._short_of_pages = 0, False
     self._version, self._lock = snapshot.version, threading.Lock()
     self.on_lost: Callable[[Sequence[Prompt]], None] = lambda prompts: None
     self.counts = collections.Counter()
@@ -87,7 +87,7 @@ class RemoteSampler:
 
   @property
   def has_capacity(self) -> bool:
-    return self._ready() and self._count < self._slots
+    return self._ready() and self._count < self._slots and not self._short_of_pages
 
   @property
   def pinned(self) -> bool:
@@ -138,7 +138,7 @@ class RemoteSampler:
     except Lost as error:
       self._lose(error)
       return []
-    self._version = status['version']
+    self._version, self._short_of_pages = status['version'], status['short_of_pages']
     self.counts = self._counts_before + collections.Counter(status['counts'])
     if finished:
       self._handle.mark_healthy()
@@ -146,6 +146,7 @@ class RemoteSampler:
 
   def abandon(self) -> None:
     self._forget()
+    self._short_of_pages = False
     self.unpin()
     if self._ready():
       try:
@@ -218,6 +219,7 @@ class RemoteSampler:
   def _lose(self, error: Lost) -> None:
     """Starts another process; the prompts that were open in this one go to `on_lost`."""
     self._counts_before, self._serving = +self.counts, False
+    self._short_of_pages = False
     self._taken = self._taking = self._gone = None
     self._has = _NO_WEIGHTS
     self.unpin()

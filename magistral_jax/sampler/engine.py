@@ -142,18 +142,17 @@ class Engine:
     """Puts new sequences into slots; see Insertions."""
     return self._insert(state, self._put(*dataclasses.astuple(new)))
 
-  def generate(self, params, state, table: np.ndarray, run: np.ndarray):
-    """Draws up to K tokens in every slot that is active and allowed to run.
+  def generate(self, params, state, table: np.ndarray):
+    """Draws up to K tokens in every active slot.
 
     Args:
       table: [B, slot_pages] int32, pages of each slot in order.
-      run: [B] bool, slots allowed to run.
     Returns:
       The new state, and on the device what `unpack` reads: [3, B, K] int32, tokens (-1 where none
       was drawn), the bits of their float32 log-probabilities, and whether the slot is active after
       them; the routes [B, K, L k] uint8 of the tokens they were drawn after, None without.
     """
-    return self._generate(params, state, *self._put(table, run))
+    return self._generate(params, state, *self._put(table))
 
   def release(self, state, slots: np.ndarray) -> DecodeState:
     """Deactivates the slots of a mask [B] bool."""
@@ -191,7 +190,7 @@ class Engine:
     state = self.abstract_state()
     new = self._shapes(*((x.shape, x.dtype)
                            for x in dataclasses.astuple(Insertions.empty(self.slots))))
-    table = self._shapes(((self.slots, self.slot_pages), np.int32), ((self.slots,), bool))
+    table = self._shapes(((self.slots, self.slot_pages), np.int32))
     return dict(insert=lambda: self._insert.lower(state, tuple(new)),
                 generate=lambda: self._generate.lower(params, state, *table))
 
@@ -244,12 +243,12 @@ class Engine:
         active=at(state.active, True),
         **{name: at(getattr(state, name), getattr(new, name)) for name in names})
 
-  def _decode(self, params, state, table, run, *, nucleus, end_ids, seed):
+  def _decode(self, params, state, table, *, nucleus, end_ids, seed):
     model = decoder.bind(self.config, params)
     ends = np.array(end_ids, np.int32)
 
     def step(state, _):
-      on = state.active & run
+      on = state.active
       attend = attention.decode(table, state.lengths, on, self._layout)
       hidden, pages, routing = model.routed(
           state.token[:, None], state.lengths[:, None], attend, state.pages, real=on[:, None],
@@ -260,13 +259,12 @@ class Engine:
                                   state.top_p, nucleus=nucleus)
       drawn = state.drawn + on
       more = ~(token[:, None] == ends).any(-1) & (drawn < state.limit)
-      active = jnp.where(on, more, state.active)
       new = dataclasses.replace(
-          state, pages=pages, lengths=state.lengths + on, drawn=drawn, active=active,
+          state, pages=pages, lengths=state.lengths + on, drawn=drawn, active=on & more,
           token=jnp.where(on, token, state.token))
       bits = jax.lax.bitcast_convert_type(logp, jnp.int32)
-      drawn = jnp.stack([jnp.where(on, token, -1), bits, active.astype(jnp.int32)])
-      return new, (drawn, None if routes is None else routes[:, 0])
+      found = jnp.stack([jnp.where(on, token, -1), bits, new.active.astype(jnp.int32)])
+      return new, (found, None if routes is None else routes[:, 0])
 
     state, (drawn, routes) = jax.lax.scan(step, state, None, length=self.decode_steps)
     return state, (jnp.moveaxis(drawn, 0, 2),

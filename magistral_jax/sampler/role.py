@@ -2,6 +2,7 @@
 
 import collections
 import heapq
+import itertools
 import time
 from collections.abc import Collection
 
@@ -44,6 +45,8 @@ class EngineSampler:
     self._waiting: collections.deque[slots.Sequence] = collections.deque()
     self._prompts: dict[int, slots.PromptPages] = {}
     self._pinned: WeightSnapshot | None = None   # Kept for the time of an evaluation.
+    self.short_of_pages = False   # Whether the first in the queue waits for pages, not for a slot.
+    self._ages = itertools.count()
     self.counts = collections.Counter()
 
   @property
@@ -59,7 +62,7 @@ class EngineSampler:
   @property
   def has_capacity(self) -> bool:
     """Whether another group could start at once."""
-    return len(self._waiting) < len(self._free)
+    return len(self._waiting) < len(self._free) and not self.short_of_pages
 
   @property
   def pinned(self) -> bool:
@@ -114,11 +117,11 @@ class EngineSampler:
     self._admit()
     if not self._active:
       return []
-    run = self._grow()
+    self._grow()
     table = np.zeros((self._engine.slots, self._engine.slot_pages), np.int32)
     for slot, sequence in self._active.items():
       table[slot, :len(sequence.pages)] = sequence.pages
-    self._state, out = self._engine.generate(self._snapshot.params, self._state, table, run)
+    self._state, out = self._engine.generate(self._snapshot.params, self._state, table)
     return self._collect(*unpack(out))
 
   def abandon(self) -> None:
@@ -126,7 +129,7 @@ class EngineSampler:
     for slot in list(self._active):
       self._preempt(slot)
     self._waiting.clear()
-    self._pinned = None
+    self._pinned, self.short_of_pages = None, False
     self._forget_prompts()
 
   def _take_offer(self) -> None:
@@ -139,14 +142,19 @@ class EngineSampler:
       self.counts['swapped_in_flight'] += len(self._active)
 
   def _admit(self) -> None:
-    """Starts waiting sequences in order while there are slots and pages."""
+    """Starts waiting sequences in order while there are slots and pages.
+
+    The first one that finds too few pages holds up the others, so that a long sequence that was
+    preempted is not overtaken by short ones for ever.
+    """
     engine, new, row = self._engine, Insertions.empty(self._engine.slots), 0
+    self.short_of_pages = False
     while self._waiting and self._free:
       sequence = self._waiting[0]
       needed = self._pages_to_start(sequence)
-      # One page per active sequence stays in reserve, so that admission starves none of them.
-      if needed + len(self._active) > len(self._pool):
+      if needed + self._missing(slots.RESERVED_DISPATCHES) > len(self._pool):
         if self._active:
+          self.short_of_pages = True
           self.counts['waits_for_pages'] += 1
           break
         self._forget_prompts()
@@ -169,9 +177,9 @@ class EngineSampler:
       self._forget_prompts(but={s.prompt.ordinal for s in self._waiting if not s.tokens})
 
   def _pages_to_start(self, sequence) -> int:
-    """Number of free pages that starting a sequence now would take."""
+    """Number of free pages that a sequence needs in order to start and go on for a while."""
     size = self._engine.page_tokens
-    own = sequence.pages_for(self._engine.decode_steps, size)
+    own = sequence.pages_for(slots.RESERVED_DISPATCHES * self._engine.decode_steps, size)
     known = self._prompt_pages(sequence)
     if sequence.tokens or known is None:
       return own + 1
@@ -185,7 +193,8 @@ class EngineSampler:
   def _first_pages(self, sequence) -> tuple[int, int]:
     """Gives a sequence its first pages; returns the page to copy and its target, or zeros."""
     size = self._engine.page_tokens
-    sequence.began = sequence.began or time.monotonic()
+    if sequence.age < 0:
+      sequence.age, sequence.began = next(self._ages), time.monotonic()
     if sequence.tokens:   # Preempted before: its keys are computed again, for itself alone.
       sequence.pages = self._pool.take(-(-sequence.cached // size))
       self._prefill(sequence, sequence.pages)
@@ -231,30 +240,29 @@ class EngineSampler:
     for ordinal in [o for o in self._prompts if o not in but]:
       self._release_prompt(ordinal)
 
-  def _grow(self) -> np.ndarray:
-    """Gives active sequences the pages of this dispatch; [B] bool, slots that have them.
+  def _grow(self) -> None:
+    """Gives active sequences the pages of this dispatch; preempts some if there are too few.
 
-    A slot without them skips this dispatch. If all would skip it, the youngest sequence is
-    preempted: it returns its pages, keeps its tokens, and restarts when there is room. If only one
-    sequence is left, prompt pages are released instead.
+    Prompt pages that wait for samples are released first: writing a prompt again costs less.
     """
-    run = np.zeros(self._engine.slots, bool)
-    while True:
-      for slot, sequence in self._active.items():
-        missing = (sequence.pages_for(self._engine.decode_steps, self._engine.page_tokens)
-                   - len(sequence.pages))
-        if missing <= len(self._pool):
-          sequence.pages += self._pool.take(max(missing, 0))
-          run[slot] = True
-      if run.any():
-        self.counts['paused'] += len(self._active) - int(run.sum())
-        return run
-      if len(self._active) > 1:
-        self._preempt(max(self._active, key=lambda slot: self._active[slot].began))
-      else:
-        self._forget_prompts()
+    if self._missing() > len(self._pool):
+      self._forget_prompts()
+    while self._missing() > len(self._pool):
+      self._preempt(max(self._active, key=lambda slot: self._active[slot].age))
+      self.counts['preemptions'] += 1
+    for sequence in self._active.values():
+      sequence.pages += self._pool.take(self._missing_pages(sequence))
+
+  def _missing(self, dispatches: int = 1) -> int:
+    """Number of pages that the active sequences lack for so many dispatches."""
+    return sum(self._missing_pages(sequence, dispatches) for sequence in self._active.values())
+
+  def _missing_pages(self, sequence, dispatches: int = 1) -> int:
+    steps = dispatches * self._engine.decode_steps
+    return sequence.pages_for(steps, self._engine.page_tokens) - len(sequence.pages)
 
   def _preempt(self, slot: int) -> None:
+    """Takes a sequence out of its slot. It keeps its tokens and is the next to get pages."""
     sequence = self._active.pop(slot)
     self._pool.drop(sequence.pages)
     sequence.pages = []
@@ -263,7 +271,6 @@ class EngineSampler:
     off = np.zeros(self._engine.slots, bool)
     off[slot] = True
     self._state = self._engine.release(self._state, off)
-    self.counts['preempted'] += 1
 
   def _collect(self, tokens, logps, active, routes) -> list[Completion]:
     """Books the drawn tokens, frees slots that ended, and returns their completions."""

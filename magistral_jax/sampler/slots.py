@@ -15,6 +15,10 @@ import numpy as np
 
 from magistral_jax.records import Completion, Prompt
 
+# A sequence starts only if it and the active ones find free pages for so many dispatches. Fewer
+# make preemptions more frequent, each of which is a prefill; more leave slots idle.
+RESERVED_DISPATCHES = 16
+
 
 class PagePool:
   """Pool of free pages, with the number of holders of each taken one. Page 0 is never taken."""
@@ -82,6 +86,7 @@ class Sequence:
   logps: list[float] = dataclasses.field(default_factory=list)
   versions: list[tuple[int, int]] = dataclasses.field(default_factory=list)
   began: float = 0.0
+  age: int = -1             # Place in the order in which the sampler began its sequences.
   # Experts that its tokens took, if they are recorded: of the prompt without its last token, which
   # its group shares, and [drawn, L k] uint8 of every dispatch.
   prompt_routes: Any = None

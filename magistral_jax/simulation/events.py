@@ -6,14 +6,10 @@
 
 What may start is decided by the very code that paces a run (batching/admission.py), and groups wait
 for their batch as they do there (batching/backlog.py).
-
-Every sampler has a clock of decode steps that runs as fast as its occupancy allows, so that a
-sequence needs one event, its end, however long it is.
 """
 
 from __future__ import annotations
 
-import collections
 import heapq
 import itertools
 from collections.abc import Callable
@@ -22,60 +18,8 @@ import numpy as np
 
 from magistral_jax.batching.admission import Admission, Issue, Traffic
 from magistral_jax.batching.backlog import Backlog
+from magistral_jax.simulation.sampler import SimulatedSampler, SimulatedSequence
 from magistral_jax.simulation.system import LengthDistribution, System
-
-
-class _SimulatedSampler:
-  """One sampler: its slots, its clock of decode steps, and the sequences that wait for a slot."""
-
-  def __init__(self, system: System):
-    self._system = system
-    self.active: list[tuple[float, int, _Sequence]] = []   # A heap by the clock at the end.
-    self.waiting: collections.deque[_Sequence] = collections.deque()
-    self.clock = self.since = self.busy_s = self.slot_s = 0.0
-    self.stamp = 0                                          # Of its newest event; others are void.
-    self.version = 0                                        # Of its weights.
-
-  def _step_s(self) -> float:
-    return self._system.token_s + self._system.sequence_s * len(self.active)
-
-  def advance(self, now: float) -> None:
-    """Lets the clock run to `now`, at the speed that the active sequences allow."""
-    if self.active:
-      self.clock += (now - self.since) / self._step_s()
-      self.busy_s += now - self.since
-      self.slot_s += (now - self.since) * len(self.active)
-    self.since = now
-
-  def fill(self, numbers) -> None:
-    """Puts waiting sequences into free slots; `advance` must have been called before."""
-    k = self._system.decode_steps
-    while self.waiting and len(self.active) < self._system.slots:
-      sequence = self.waiting.popleft()
-      sequence.began = self.version
-      steps = -(-sequence.tokens // k) * k
-      heapq.heappush(self.active, (self.clock + steps, next(numbers), sequence))
-
-  def next_end(self) -> float:
-    """The time at which the first active sequence ends, unless the occupancy changes before."""
-    return self.since + max(0.0, self.active[0][0] - self.clock) * self._step_s()
-
-  @property
-  def free(self) -> int:
-    """Slots that no sequence holds or waits for; below 0 while sequences wait."""
-    return self._system.slots - self.open
-
-  @property
-  def open(self) -> int:
-    """Sequences begun or waiting for a slot."""
-    return len(self.active) + len(self.waiting)
-
-
-class _Sequence:
-  __slots__ = ('began', 'group', 'tokens')
-
-  def __init__(self, group, tokens):
-    self.group, self.tokens, self.began = group, tokens, 0
 
 
 class _Group:
@@ -99,7 +43,7 @@ class Simulation:
                observe: Callable[[float, int], None] = lambda seconds, groups: None):
     self._system, self._lengths, self._observe = system, lengths, observe
     self._rng = np.random.default_rng(seed)
-    self._samplers = [_SimulatedSampler(system) for _ in range(system.samplers)]
+    self._samplers = [SimulatedSampler(system) for _ in range(system.samplers)]
     self._events: list[tuple[float, int, str, object]] = []
     self._numbers = itertools.count()
     self._now, self._version = 0.0, 0
@@ -172,7 +116,7 @@ class Simulation:
         continue            # Another one may, with newer weights or fewer sequences.
       lengths, kept = self._lengths(self._rng, size)
       group = _Group(lengths, kept, self._admission.issue(self._version - sampler.version))
-      sampler.waiting.extend(_Sequence(group, int(n)) for n in lengths)
+      sampler.waiting.extend(SimulatedSequence(group, int(n)) for n in lengths)
       self._due -= 1
       self._open += size
       touched.add(i)
@@ -181,20 +125,19 @@ class Simulation:
     for i in touched:
       self._refill(self._samplers[i])
 
-  def _refill(self, sampler: _SimulatedSampler) -> None:
+  def _refill(self, sampler: SimulatedSampler) -> None:
     sampler.advance(self._now)
     sampler.fill(self._numbers)
     sampler.stamp += 1
     if sampler.active:
-      self._push(sampler.next_end(), 'end', (sampler, sampler.stamp))
+      self._push(sampler.next_event(), 'end', (sampler, sampler.stamp))
 
   def _end(self, what) -> None:
     sampler, stamp = what
     if stamp != sampler.stamp:
       return                # The occupancy has changed since, and a newer event replaces this one.
     sampler.advance(self._now)
-    while sampler.active and sampler.active[0][0] <= sampler.clock + 1e-6:
-      _, _, sequence = heapq.heappop(sampler.active)
+    for sequence in sampler.finish():
       self._open -= 1
       group = sequence.group
       group.spans.append(sampler.version - sequence.began + 1)
@@ -278,10 +221,11 @@ class Simulation:
       sampler.advance(self._now)
     self._count_depth(0)
     return (self._now, sum(s.busy_s for s in self._samplers),
-            sum(s.slot_s for s in self._samplers), self._trained_s, self._depth_s)
+            sum(s.slot_s for s in self._samplers), self._trained_s, self._depth_s,
+            sum(s.preemptions for s in self._samplers), sum(s.prefill_s for s in self._samplers))
 
   def _figures(self, marked: tuple, warmup: int) -> dict[str, float]:
-    seconds, busy, slots, trained, depth = (
+    seconds, busy, slots, trained, depth, preemptions, prefill = (
         b - a for a, b in zip(marked, self._mark(), strict=True))
     counted = self._updates[warmup:]
     whens = [update['when'] for update in self._updates[warmup - 1:]]
@@ -296,6 +240,7 @@ class Simulation:
         samplers_idle=1 - busy / (seconds * s.samplers),
         slots_idle=max(0.0, 1 - slots / (seconds * s.all_slots)),
         trainer_idle=1 - trained / seconds,
+        preemptions=preemptions / len(counted), prefill_again=prefill / (seconds * s.samplers),
         versions_per_completion=float(spans.mean()), versions_most=int(spans.max()),
         staleness_expected=s.n_async / s.n_batch if s.pace else 0.0,
         staleness_mean=float(staleness.mean()), staleness_most=int(staleness.max()),

@@ -18,7 +18,8 @@ def from_config(c, **times) -> System:
   """The system of a config, with the times that no config knows.
 
   Args:
-    times: token_s, sequence_s, verdict_s, train_s, train_token_s, publish_s, late_s; see System.
+    times: token_s, sequence_s, prefill_token_s, verdict_s, train_s, train_token_s, publish_s,
+      late_s; see System.
   Raises:
     ValueError: such a system cannot be.
   """
@@ -70,7 +71,8 @@ def _sizes(config) -> dict[str, Any]:
       verifier_queue=config['verifiers']['queue'] * runtime['verifiers'],
       verifier_workers=runtime['verifier_workers'] * runtime['verifiers'],
       synchronous='lockstep' in runtime['mode'],
-      **{key: sampler[key] for key in ('slots', 'decode_steps', 'group_size', 'in_flight')},
+      **{key: sampler[key] for key in ('slots', 'pages', 'page_tokens', 'decode_steps',
+                                       'group_size', 'in_flight')},
       **{key: batching[key] for key in ('prompts_per_batch', 'backlog_batches', 'max_staleness')})
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 ROWS = dict(
     step_s='seconds per update', completions_per_s='completions per second',
     slots_idle='slots idle', trainer_idle='trainer idle',
+    preemptions='preemptions per update', prefill_again='time spent to prefill them again',
     versions_per_completion='versions per completion',
     staleness_expected='staleness expected: n_async / n_batch',
     staleness_mean='staleness measured', staleness_most='staleness at most',

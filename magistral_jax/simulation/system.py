@@ -45,21 +45,26 @@ class System:
   # Seconds after that until the first and the last sampler have the weights; the others between.
   late_s: tuple[float, float] = (0.0, 0.0)
   synchronous: bool = False  # Sample a batch, then train on it, in turn.
+  pages: int = 0            # Of each sampler; 0 for as many as the slots need.
+  page_tokens: int = 1
+  prefill_token_s: float = 0.0   # Of sequences that were preempted.
 
   def __post_init__(self):
     for name in ('samplers', 'slots', 'decode_steps', 'group_size', 'prompts_per_batch',
-                 'backlog_batches', 'verifier_workers', 'verifier_queue'):
+                 'backlog_batches', 'verifier_workers', 'verifier_queue', 'page_tokens'):
       if getattr(self, name) < 1:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 1.')
-    for name in ('token_s', 'sequence_s', 'verdict_s', 'train_s', 'train_token_s', 'publish_s'):
+    for name in ('token_s', 'sequence_s', 'verdict_s', 'train_s', 'train_token_s', 'publish_s',
+                 'prefill_token_s'):
       if not 0 <= getattr(self, name) < math.inf:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be a time of at least 0 s.')
     if self.token_s + self.sequence_s == 0:
       raise ValueError('token_s and sequence_s are both 0: decoding must take some time.')
     if not 0 <= self.late_s[0] <= self.late_s[1] < math.inf:
       raise ValueError(f'late_s is {self.late_s}; it must be two times, the lesser first.')
-    if self.max_staleness < 0:
-      raise ValueError(f'max_staleness is {self.max_staleness}; it must be at least 0.')
+    for name in ('max_staleness', 'pages'):
+      if getattr(self, name) < 0:
+        raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 0.')
     if self.in_flight and not self.group_size <= self.in_flight <= self.all_slots:
       raise ValueError(f'in_flight is {self.in_flight}; it must be 0, or at least a group of '
                        f'{self.group_size} and at most the {self.all_slots} slots there are.')

@@ -117,7 +117,8 @@ class SamplerActor:
       self._open += order.sampling.samples
     finished = [self._finish() for _ in range(min(self._burst, self._open))]
     self._drawn += TOKENS * len(finished)
-    return finished, dict(version=self._version, counts=dict(tokens=self._drawn))
+    return finished, dict(version=self._version, counts=dict(tokens=self._drawn),
+                          short_of_pages=False)
 
   def _finish(self) -> Completion:
     while not self._wheel[self._now]:

@@ -118,7 +118,8 @@ class SamplerActor:
     time.sleep(0.002)
     finished = self._sampler.step()
     self._sampler.finished.clear()
-    return finished, dict(version=self._sampler.version, counts=dict(self._sampler.counts))
+    return finished, dict(version=self._sampler.version, counts=dict(self._sampler.counts),
+                          short_of_pages=False)
 
   def abandon(self):
     self._sampler.abandon()
@@ -219,7 +220,7 @@ class IdleSampler(SamplerActor):
 
   def serve(self, orders):
     time.sleep(0.01)
-    return [], dict(version=0, counts={})
+    return [], dict(version=0, counts={}, short_of_pages=False)
 
 
 class LateSampler(SamplerActor):

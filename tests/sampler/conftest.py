@@ -173,11 +173,11 @@ class FakeEngine:
     state.active &= ~slots
     return state
 
-  def generate(self, version, state, table, run):
+  def generate(self, version, state, table):
     self._check_tables(state, table)
     out = np.full((3, self.slots, self.decode_steps), -1, np.int32)
     for k in range(self.decode_steps):
-      for slot in np.flatnonzero(state.active & run):
+      for slot in np.flatnonzero(state.active):
         held = state.held[slot]
         page, offset = divmod(held.lengths, self.page_tokens)
         page = table[slot, page]
@@ -217,6 +217,12 @@ def hashed_completion(prompt, sample, sampling):
     tokens.append(token)
     logps.append(logp)
   return tokens, logps
+
+
+@pytest.fixture
+def scarce(monkeypatch):
+  """Lets sequences start with pages for one dispatch, so that short ones are preempted, too."""
+  monkeypatch.setattr(slots, 'RESERVED_DISPATCHES', 1)
 
 
 @pytest.fixture

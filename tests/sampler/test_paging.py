@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from magistral_jax.records import WeightSnapshot
+from magistral_jax.sampler import slots
 
 
 def least_pages(slot_pages):
@@ -34,8 +35,9 @@ def assert_expected(tiny, done, submitted):
 
 
 @pytest.mark.parametrize('seed', range(80))
-def test_completions_do_not_depend_on_pages_slots_or_arrivals(tiny, seed):
+def test_completions_do_not_depend_on_pages_slots_or_arrivals(tiny, seed, monkeypatch):
   rng = np.random.default_rng(seed)
+  monkeypatch.setattr(slots, 'RESERVED_DISPATCHES', 1 + seed % 3)
   page_tokens = int(rng.integers(1, 9))
   least = least_pages(-(-tiny.LONGEST // page_tokens))
   sampler, engine = make(tiny, slots=int(rng.integers(1, 9)), page_tokens=page_tokens,
@@ -63,7 +65,7 @@ def test_completions_do_not_depend_on_pages_slots_or_arrivals(tiny, seed):
   tiny.assert_all_returned(sampler, engine)
 
 
-def test_short_pages_make_requests_wait_and_preempt_the_youngest(tiny):
+def test_short_pages_make_requests_wait_and_preempt_the_youngest(tiny, scarce):
   sampler, engine = make(tiny, slots=8)
   how = tiny.how(samples=4, max_new_tokens=36)
   submitted = [(tiny.prompt(i, length=12), how) for i in range(10)]
@@ -71,9 +73,95 @@ def test_short_pages_make_requests_wait_and_preempt_the_youngest(tiny):
     sampler.submit(prompt, how)
   assert_expected(tiny, tiny.finish(sampler), submitted)
   tiny.assert_all_returned(sampler, engine)
-  assert sampler.counts['waits_for_pages'] and sampler.counts['preempted']
+  assert sampler.counts['waits_for_pages'] and sampler.counts['preemptions']
   assert sampler.counts['tokens'] == sum(
       len(tiny.hashed_completion(p, i, how)[0]) for p, _ in submitted for i in range(4))
+
+
+class VersionEngine:
+  """Makes a fake engine whose log-probabilities are minus the version that drew the token."""
+
+  def __init__(self, engine):
+    self._engine = engine
+
+  def __getattr__(self, name):
+    return getattr(self._engine, name)
+
+  def generate(self, version, state, table):
+    state, out = self._engine.generate(version, state, table)
+    out[1] = np.float32(-version).view(np.int32)
+    return state, out
+
+
+@pytest.mark.parametrize('page_tokens, decode_steps', [(4, 4), (8, 2), (2, 7)])
+def test_a_preempted_sequence_keeps_its_tokens_log_probs_and_versions(
+    tiny, scarce, page_tokens, decode_steps):
+  _, engine = make(tiny, slots=8, page_tokens=page_tokens, decode_steps=decode_steps)
+  sampler = tiny.sampler(on=VersionEngine(engine), start=WeightSnapshot(0, 0))
+  how, done, version = tiny.how(samples=4, max_new_tokens=36), [], 0
+  submitted = [(tiny.prompt(i, length=12), how) for i in range(10)]
+  for prompt, _ in submitted:
+    sampler.submit(prompt, how)
+  while sampler.open:
+    version += 1
+    sampler.offer(WeightSnapshot(version, version))
+    done += sampler.step()
+    assert version < 1000
+  assert sampler.counts['preemptions'] and len(done) == 40
+  for completion in done:
+    starts, versions = zip(*completion.versions, strict=True)
+    lengths = np.diff([*starts, len(completion.tokens)])
+    np.testing.assert_array_equal(-completion.sampler_logp, np.repeat(versions, lengths))
+    prompt, _ = submitted[completion.ordinal]
+    assert completion.tokens.tolist() == tiny.hashed_completion(prompt, completion.sample, how)[0]
+
+
+@pytest.mark.parametrize('page_tokens, decode_steps', [(4, 4), (8, 2), (2, 7)])
+def test_no_slot_waits_with_pages_and_no_prefill_is_in_vain(
+    tiny, scarce, page_tokens, decode_steps, monkeypatch):
+  """Every active sequence draws in every dispatch, so whoever was started has drawn something."""
+  sampler, engine = make(tiny, slots=8, page_tokens=page_tokens, decode_steps=decode_steps)
+  how = tiny.how(samples=4, max_new_tokens=36)
+  preempted, preempt = [], sampler._preempt
+  monkeypatch.setattr(sampler, '_preempt', lambda slot: (
+      preempted.append((max(s.age for s in sampler._active.values()), sampler._active[slot])),
+      preempt(slot)))
+  for i in range(10):
+    sampler.submit(tiny.prompt(i, length=12), how)
+  while sampler.open:
+    before = {id(s): len(s.tokens) for s in sampler._active.values()}
+    waited = {id(s) for s in sampler._waiting}
+    finished = len(sampler.step())
+    drew = [s for s in sampler._active.values() if len(s.tokens) > before.get(id(s), 0)]
+    assert drew == list(sampler._active.values()) and (drew or finished)
+    for youngest, sequence in preempted:
+      # The youngest, and not one that this very step has started.
+      assert sequence.age == youngest and id(sequence) not in waited
+    preempted.clear()
+  assert sampler.counts['preemptions']
+
+
+def test_no_group_is_taken_while_the_first_in_the_queue_waits_for_pages(tiny):
+  sampler, _ = make(tiny, slots=8)
+  how = tiny.how(samples=4, max_new_tokens=36)
+  sampler.submit(tiny.prompt(0, length=12), how)
+  assert sampler.has_capacity
+  sampler.submit(tiny.prompt(1, length=12), how)
+  sampler.step()
+  assert len(sampler._waiting) < len(sampler._free) and not sampler.has_capacity
+  tiny.finish(sampler)
+  assert sampler.has_capacity
+
+
+def test_sequences_that_start_find_pages_for_a_while(tiny):
+  """With pages for 16 dispatches in reserve nothing so short is preempted, only waits."""
+  sampler, _ = make(tiny, slots=8)
+  how = tiny.how(samples=4, max_new_tokens=36)
+  submitted = [(tiny.prompt(i, length=12), how) for i in range(10)]
+  for prompt, _ in submitted:
+    sampler.submit(prompt, how)
+  assert_expected(tiny, tiny.finish(sampler), submitted)
+  assert sampler.counts['waits_for_pages'] and not sampler.counts['preemptions']
 
 
 @pytest.mark.parametrize('spare', [2, 14])
@@ -112,7 +200,7 @@ def test_with_enough_pages_nothing_is_preempted_and_a_group_is_prefilled_once(ti
     sampler.submit(prompt, how)
   assert_expected(tiny, tiny.finish(sampler), submitted)
   counts = sampler.counts
-  assert not (counts['preempted'] or counts['paused'] or counts['waits_for_pages'])
+  assert not (counts['preemptions'] or counts['waits_for_pages'])
   assert counts['prefilled_tokens'] == 6 * 13
 
 

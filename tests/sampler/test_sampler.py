@@ -37,13 +37,13 @@ def test_slots_steps_pages_and_neighbours_change_nothing(tiny, reference, change
   tiny.assert_all_returned(sampler, engine)
 
 
-def test_scarce_pages_preempt_and_change_nothing(tiny):
-  how, scarce = tiny.how(samples=4, max_new_tokens=34), tiny.engine(**SCARCE)
-  sampler = tiny.sampler(on=scarce)
+def test_scarce_pages_preempt_and_change_nothing(tiny, scarce):
+  how, few = tiny.how(samples=4, max_new_tokens=34), tiny.engine(**SCARCE)
+  sampler = tiny.sampler(on=few)
   done = tiny.run(sampler, prompts(tiny.prompt), how)
-  assert sampler.counts['preempted'] and sampler.counts['waits_for_pages']
+  assert sampler.counts['preemptions'] and sampler.counts['waits_for_pages']
   tiny.assert_same(done, tiny.run(tiny.sampler(), prompts(tiny.prompt), how))
-  tiny.assert_all_returned(sampler, scarce)
+  tiny.assert_all_returned(sampler, few)
 
 
 def test_order_of_arrival_changes_nothing(tiny, reference):

@@ -4,8 +4,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from magistral_jax.simulation import inputs
 from magistral_jax.simulation.events import Simulation
 from magistral_jax.simulation.system import System, lengths_of
+from tests import tiny
 
 SYSTEM = System(
     samplers=2, slots=64, decode_steps=1, token_s=0.01, sequence_s=0.0, group_size=8,
@@ -117,3 +119,37 @@ def test_a_system_that_cannot_be_is_refused(changed, words):
 def test_lengths_that_no_distribution_describes_are_refused(text):
   with pytest.raises(ValueError, match='is no distribution of lengths'):
     lengths_of(text)
+
+
+def test_the_youngest_gives_its_pages_back_and_is_prefilled_when_there_is_room():
+  """Two sequences of 100 tokens on pages for 150: one stops at 75 and goes on when the other ends.
+  """
+  found = run(synchronous=True, samplers=1, slots=2, group_size=2, prompts_per_batch=1, pages=152,
+              page_tokens=1, prefill_token_s=0.004)
+  assert found['preemptions'] == 1
+  assert found['step_s'] == pytest.approx((75 + 25 + 25) * 0.01 + 75 * 0.004 + 0.1, rel=0.02)
+  assert found['prefill_again'] == pytest.approx(75 * 0.004 / found['step_s'], rel=0.03)
+
+
+def test_few_pages_cost_time_and_change_no_lengths():
+  plenty, few = (run(lengths='uniform:50,450', updates=60, page_tokens=8, pages=pages,
+                     prefill_token_s=1e-5) for pages in (0, 64 * 250 // 8 * 2 // 3))
+  length = lambda found: found['tokens_per_s'] / found['completions_per_s']
+  assert not plenty['preemptions'] and not plenty['prefill_again']
+  assert few['preemptions'] > 0 and few['slots_idle'] > 0.02
+  assert few['completions_per_s'] < plenty['completions_per_s']
+  # Only the speed differs: short ones are not preferred.
+  assert length(few) == pytest.approx(length(plenty), rel=0.02)
+
+
+def test_pages_for_one_sequence_at_a_time_are_enough():
+  found = run(lengths='uniform:50,450', updates=5, samplers=1, slots=8, page_tokens=8, pages=62)
+  assert found['preemptions'] > 0 and found['completions_per_s'] > 0
+
+
+def test_a_system_takes_its_pages_from_the_config():
+  system = inputs.from_config(tiny.load('magistral_small_rl'), token_s=0.03, sequence_s=0.0,
+                              verdict_s=0.0, train_s=60.0, train_token_s=0.0, publish_s=0.0)
+  assert (system.pages, system.page_tokens) == (10240, 128)
+  with pytest.raises(ValueError, match='pages is -1; it must be at least 0'):
+    dataclasses.replace(system, pages=-1)
