@@ -24,8 +24,9 @@ def with_error(mean: float, standard_error: float | None, digits: int = 3) -> st
 def sentence(result: Result) -> str:
   """The figures of an evaluation in one line."""
   statuses = ', '.join(f'{count} {status}' for status, count in result.statuses.items())
-  return (f'{with_error(result.accuracy, result.accuracy_se)} on {result.problems} problems x '
-          f'{result.samples} of {result.mean_tokens:.0f} tokens; {statuses}.')
+  samples = '1 sample' if result.samples == 1 else f'{result.samples} samples'
+  return (f'{with_error(result.accuracy, result.accuracy_se)} on {result.problems} problems, '
+          f'{samples} each, {result.mean_tokens:.0f} tokens on average ({statuses}).')
 
 
 def table(result: Result) -> Table:

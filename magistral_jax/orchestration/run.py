@@ -83,6 +83,7 @@ class Run:
     self.journal = Journal(workdir, self.ledger)
     self.sampling, self.evaluation_sampling = build.samplings(c)
     self.samples: list[tuple[str, str, float]] = []    # Problem, completion, reward.
+    self.unlearnt = ''        # Why the run ended early with its problems unsolved, if it did.
     self.samplers: Sequence[Sampler] = ()
 
   def train(self) -> None:
@@ -182,6 +183,10 @@ class Run:
       return None
     with cli.one_sentence():
       trainer = self._restored(self.checkpoints)
+      if trainer.version > self.c.total_steps:
+        raise ValueError(f'total_steps={self.c.total_steps} is below the {trainer.version} updates '
+                         f'that the run in {self.workdir} has made: raise it, or take another '
+                         f'--workdir.')
     self._offer_weights(trainer, trainer.version)
     return trainer
 
@@ -350,9 +355,12 @@ class Run:
     Then there is no report: the same command holds the evaluation and writes it.
     """
     if loop.exhausted:
-      self.display.note(f'Ended at step {self.trainer.version}: {loop.patience} groups gave not '
-                        f'one batch of groups with different rewards. All is solved, or nothing '
-                        f'is.')
+      sentence = (f'The run ended at step {self.trainer.version} of {self.c.total_steps}. '
+                  f'{loop.exhaustion.sentence()}')
+      if loop.exhaustion.solved:
+        self.display.note(sentence)
+      else:
+        self.unlearnt = sentence
     for sampler in self.samplers:
       sampler.abandon()
     answering.discard(self.verifier, self.health.deadline_s)
