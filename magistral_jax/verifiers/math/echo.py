@@ -140,7 +140,8 @@ def _is_offered(problem: str, start: int, end: int) -> bool:
   beside = lambda sign: (
       re.match(rf'[\s$)}}]*,?\s*(?:[A-Za-z]+ ){{0,2}}{sign}{_THING}', after)
       or re.search(rf'[\w)}}]\s*,?\s*(?:[A-Za-z]+ ){{0,2}}{sign}[\s$({{]*$', before))
-  return bool(beside(_OR) or _CHOOSING.search(problem) and beside(_AND))
+  # The whole problem is searched last: an expression may stand in it thousands of times.
+  return bool(beside(_OR) or beside(_AND) and _CHOOSING.search(problem))
 
 
 def _spelled(problem: str) -> str:
