@@ -80,7 +80,13 @@ class JsonlWriter:
       self._end += len(data)
 
   def sync(self) -> None:
-    """Flushes what was written to disk, so that a checkpoint can rely on it. Raises WriteError."""
+    """Flushes what was written to disk, so that a checkpoint can rely on it.
+
+    Raises:
+      WriteError: that failed, or another process writes to the file.
+    """
+    with self._lock:
+      self._check_alone()
     try:
       os.fsync(self._file.fileno())
     except OSError as error:

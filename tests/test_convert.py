@@ -161,6 +161,9 @@ def test_a_run_exports_its_newest_or_best_checkpoint(tmp_path):
     assert json.loads((target / 'tokenizer.json').read_text()) == {'the': 'tokenizer.json'}
   with pytest.raises(ValueError, match=r"no checkpoint '7': .*best or .* \[2, 4, 5, 6\]"):
     conversion.convert(run, str(tmp_path / 'x'), 'hf', step='7')
+  (tmp_path / 'run/checkpoints/6/state/_METADATA').unlink()
+  with pytest.raises(ValueError, match=r'checkpoints/6 is damaged \(state/_METADATA cannot'):
+    conversion.convert(run, str(tmp_path / 'x'), 'hf', step='newest')
   with pytest.raises(ValueError, match='--step=best chooses among .* a workdir'):
     conversion.convert(first, str(tmp_path / 'x'), 'hf', step='best')
 

@@ -174,7 +174,10 @@ def test_of_two_runs_in_one_workdir_the_older_ends_and_changes_nothing(tmp_path)
     second.write(dict(run=2))
     with pytest.raises(durable.WriteError, match='only one run may use a workdir: .*a.jsonl'):
       first.write(dict(run=1))
+    with pytest.raises(durable.WriteError, match='only one run may use a workdir'):
+      first.sync()                    # Nor does it save what stands in files of the other.
     second.write(dict(run=2))
+    second.sync()
     assert [line['run'] for line in metrics.read_lines(path)] == [1, 2, 2]
 
 

@@ -21,6 +21,7 @@ from magistral_jax.durable import WriteError
 from magistral_jax.evaluation import results
 from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, checks, cli, values
+from magistral_jax.models.formats import committed
 from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment, write_experiment
 from magistral_jax.orchestration import (
   answering,
@@ -76,6 +77,8 @@ class Run:
     self.examples = parts.examples
     self.runtime, self.verifier = runtime, verifier
     self.evaluation_prompts = self.stream.held_out(c.evaluation.problems)
+    with cli.one_sentence():
+      committed.check_layout(str(workdir / 'checkpoints'))
     self.checkpoints = runtime.checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
     self.ledger = Ledger(None if c.runtime.mode in LOCKSTEP else Pace(
         group_size=c.sampler.group_size, in_flight=c.sampler.in_flight,

@@ -4,8 +4,10 @@ import types
 import pytest
 
 from magistral_jax.orchestration.roles import Lost
+from tests import tiny
 
 pytest.importorskip('ray', reason='the extra [cluster] is not installed')
+from magistral_jax.runtime import actors  # noqa: E402
 from magistral_jax.runtime.checkpoint_proxy import Reading, RemoteCheckpoints  # noqa: E402
 
 
@@ -172,3 +174,35 @@ def test_a_process_that_cannot_begin_to_write_is_not_waited_for():
   gang.processes[1].begins = False
   assert not save(checkpoints, 2)
   assert gang.processes[0].given_up and checkpoints.failed_saves == 1
+
+
+def trainer_process(monkeypatch, **overrides):
+  """The actor of a trainer process, in this process, and the gang of it alone."""
+  monkeypatch.setattr(actors.ray.util, 'get_node_ip_address', lambda: '127.0.0.1')
+  monkeypatch.setattr(actors.device, 'DeviceLender', lambda *args: None)
+  c = tiny.shrink(tiny.load(), **{'runtime.mode': 'ray', 'mesh.trainer.fsdp': 8,
+                                  'trainer.microbatch_rows': 8} | overrides)
+  process = actors.TrainerActor(c.to_json_best_effort())
+  process.join('', 1, 0, 60.0)
+  return process, types.SimpleNamespace(
+      actors=(process,), all=lambda method, *args: [getattr(process, method)(*args)])
+
+
+def test_a_trainer_process_says_why_it_cannot_take_up_a_checkpoint(tmp_path, monkeypatch):
+  """It is no failure of the process, which would be started again for nothing."""
+  process, gang = trainer_process(monkeypatch)
+  process.new(False, {})
+  checkpoints = RemoteCheckpoints(gang, str(tmp_path / 'checkpoints'), 2)
+  for step in (1, 2):
+    process._trainer.version = step
+    assert checkpoints.save(process._trainer, dict(step=step), None)
+  checkpoints.wait()
+  assert checkpoints.latest() == 2 and checkpoints.failed_saves == 0
+  assert not checkpoints.save(process._trainer, {}, None), 'it is there already'
+  (tmp_path / 'checkpoints' / '2' / 'state' / '_METADATA').unlink()
+  assert checkpoints.restore({})[1] == dict(step=1) and checkpoints.latest() == 1
+  _, other = trainer_process(monkeypatch, **{'model.ffn_dim': 32})
+  checkpoints = RemoteCheckpoints(other, checkpoints.folder, 2)
+  with pytest.raises(ValueError, match='of shape .* restore the sections model'):
+    checkpoints.restore({})
+  assert checkpoints.latest() == 1

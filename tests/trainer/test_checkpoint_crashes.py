@@ -221,3 +221,25 @@ def test_a_damaged_checkpoint_is_kept_aside_and_its_step_can_be_saved_again(tmp_
   # A further attempt takes its place, as the newest of that step.
   newest = finished(tmp_path, 2)
   assert committed.found(tmp_path) == {2: newest} and os.path.basename(newest) == '2.2'
+
+
+def test_folders_of_another_layout_are_refused_and_not_deleted(tmp_path):
+  folder = finished(tmp_path, 3)
+  committed.check_layout(str(tmp_path))
+  os.remove(os.path.join(folder, 'whole.json'))
+  pathlib.Path(folder, '_CHECKPOINT_METADATA').touch()
+  with pytest.raises(ValueError, match='3 was not saved by this version.*--workdir'):
+    committed.check_layout(str(tmp_path))
+
+
+def test_a_file_that_is_replaced_is_the_old_or_the_new_one_wherever_that_stops(
+    tmp_path, monkeypatch):
+  path, found = tmp_path / 'experiment.json', []
+  for changes in range(5):
+    path.write_text('"old"')
+    with monkeypatch.context() as patch:
+      disk = Disk(patch, changes)
+      with contextlib.suppress(Killed):
+        durable.write_json(path, 'new')
+    found.append(path.read_text().strip())
+  assert found == ['"old"'] * 3 + ['"new"'] * 2 and disk.left == 0

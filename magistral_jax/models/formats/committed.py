@@ -26,6 +26,8 @@ from magistral_jax import durable
 
 RECORD, SCORE = 'record.json', 'score.json'
 _WHOLE, _DAMAGED = 'whole.json', 'damaged.json'
+# In a folder that Orbax manages by itself, as versions of this program before 2026-12 let it.
+_FOREIGN = '_CHECKPOINT_METADATA'
 _NAME = re.compile(r'(\d+)(?:\.(\d+))?')
 
 
@@ -36,6 +38,14 @@ def found(directory: str) -> dict[int, str]:
     if os.path.exists(os.path.join(folder, _WHOLE)):
       newest[step] = max(newest.get(step, (-1, '')), (attempt, folder))
   return {step: newest[step][1] for step in sorted(newest)}
+
+
+def check_layout(directory: str) -> None:
+  """Raises ValueError if another program has saved in a directory, whose folders are not ours."""
+  for _, _, folder in _folders(directory):
+    if os.path.exists(os.path.join(folder, _FOREIGN)):
+      raise ValueError(f'{folder} was not saved by this version, which cannot read it: take another '
+                       f'--workdir.')
 
 
 def new_folder(directory: str, step: int) -> str:
