@@ -44,8 +44,8 @@ def check_layout(directory: str) -> None:
   """Raises ValueError if another program has saved in a directory, whose folders are not ours."""
   for _, _, folder in _folders(directory):
     if os.path.exists(os.path.join(folder, _FOREIGN)):
-      raise ValueError(f'{folder} was not saved by this version, which cannot read it: take another '
-                       f'--workdir.')
+      raise ValueError(f'{folder} was not saved by this version, which cannot read it: take '
+                       f'another --workdir.')
 
 
 def new_folder(directory: str, step: int) -> str:
