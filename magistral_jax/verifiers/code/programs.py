@@ -87,6 +87,8 @@ def fault_of(outcome: Outcome, limits: Limits) -> tuple[str, str]:
     return '', ''
   said = outcome.stderr.decode(errors='replace').strip()
   last = said.splitlines()[-1][:300] if said else ''
+  if last.startswith('ModuleNotFoundError'):
+    last += ' (programs have the standard library alone)'
   # As the runtimes of Python and of C++ report an allocation that the kernel refused.
   if (code == 1 and said.startswith('Traceback (') and last.startswith('MemoryError')
       or code == _ABORTED and "'std::bad_alloc'" in said):

@@ -19,8 +19,9 @@ or under gVisor. A program can measure time and see which CPU and kernel it runs
 summed every 10 ms: between two polls a tree may exceed its limit, each process by no more than its
 own limit of address space, which is the limit of memory and 576 MB. A Unix socket counts as the
 most that the kernel buffers for it, some 0.3 MB. Buffers of pipes are not counted: the kernel gives
-a user 64 MB for all pipes, and 4 or 8 kB for each beyond. On Linux before 5.14 an ordinary user's
-own processes count toward the process limit of the jail, so that a program may be unable to start
+a user 64 MB for all pipes, and 4 or 8 kB for each beyond. If the machine runs out of memory all the
+same, its kernel kills programs before their judges. On Linux before 5.14 an ordinary user's own
+processes count toward the process limit of the jail, so that a program may be unable to start
 threads there. CPU time is the kernel's, which a busy machine stretches a little: caches and memory
 are shared. mode='unsafe' keeps the limits per process and nothing else: programs can read and send
 whatever the user can.

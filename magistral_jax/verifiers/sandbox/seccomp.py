@@ -24,7 +24,8 @@ _NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16
 _LOW, _HIGH = 0, 4
 _SUCCESS = 0                       # An errno of 0: the call returns 0 and does nothing.
 _AF_UNIX = 1
-_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20       # The first is a bit of MAP_SHARED_VALIDATE too.
+# The first is a bit of MAP_SHARED_VALIDATE too; huge pages are no part of resident memory.
+_MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x01, 0x20, 0x40000
 _SIGCHLD = 17
 _SOL_SOCKET, _SO_SNDBUF = 1, 7
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
@@ -62,6 +63,7 @@ _CONDITIONAL = (
     ((41, 198), ((0, _LOW, _NOT, _AF_UNIX),), errno.EPERM),                          # socket
     ((9, 222), ((3, _LOW, _HAS_BIT, _MAP_SHARED),                                    # mmap
                 (3, _LOW, _HAS_BIT, _MAP_ANONYMOUS)), errno.EPERM),
+    ((9, 222), ((3, _LOW, _HAS_BIT, _MAP_HUGETLB),), errno.EPERM),
     ((302, 261), ((0, _LOW, _NOT, 0),), errno.EPERM),                                # prlimit64
     # rt_sigaction with an action; without one it only asks for the present one.
     ((13, 134), ((0, _LOW, _IS, _SIGCHLD), (1, _LOW, _NOT, 0)), _SUCCESS),

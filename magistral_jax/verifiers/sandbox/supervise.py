@@ -86,6 +86,7 @@ class Running:
     self._meter = usage.Meter(popen.pid)
     self._cpu_s = self._cpu_before_s = self._idle_s = self._peak = 0.0
     self._pidfd = os.pidfd_open(popen.pid)
+    _kill_first(popen.pid)
     self._init_pid = self._init_pidfd = self._box_fd = self._exit_code = None
     self._reports = bytearray()
     self._poll = select.poll()
@@ -305,6 +306,7 @@ class Running:
       self._exit_code = report.get('exit-code', self._exit_code)
       if 'child-pid' in report:
         self._init_pid = report['child-pid']
+        _kill_first(self._init_pid)
         try:
           self._init_pidfd = os.pidfd_open(self._init_pid)
         except ProcessLookupError:
@@ -348,6 +350,15 @@ def adopt_orphans() -> None:
   every jail would leave a zombie.
   """
   ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _kill_first(pid: int) -> None:
+  """Has the kernel kill this process, or one that it starts, before others if memory runs out."""
+  try:
+    with open(f'/proc/{pid}/oom_score_adj', 'w') as score:
+      score.write('1000')
+  except OSError:                  # It has ended, or the kernel does not allow it.
+    return
 
 
 def _readable(fd: int, wait_s: float) -> bool:

@@ -4,8 +4,9 @@ Each worker has a thread here, which gets it from a fork server, dispatches one 
 and kills it when the job's time is up (with SIGKILL, the only signal that a busy interpreter acts
 on). The outcome of the job:
 
-  the deadline passed        -> 'timeout', never retried: it would only take as long again; of a
-                                program, which has limits of its own: retried once, then 'error'
+  its CPU time is used up    -> 'timeout', never retried: it would only take as long again
+  the wall time passed       -> as it used little CPU time: retried once, then 'error', for then it
+                                is the machine that is busy, or the worker that hangs
   out of memory              -> 'memory'
   crashed twice by itself    -> 'memory': SymPy at its limits dies of signals too
   killed from outside        -> retried on a new process, up to KILLED_ATTEMPTS times, then 'error'
@@ -44,8 +45,13 @@ ATTEMPTS = 2
 KILLED_ATTEMPTS = 5        # The job does not kill its worker itself, but may use too much memory.
 READY_TIMEOUT_S = 60.0     # A forked worker is ready within milliseconds, unless the machine swaps.
 IDLE_S = 0.2               # Interval at which a worker without a job is checked.
+WALL_PER_CPU = 8.0         # Wall time that a check may take for its CPU time on a busy machine.
 MIN_MEMORY_MB = 256        # Address space of a worker with SymPy loaded.
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+
+
+class _CpuTimeUsed(Exception):
+  """Raised when the check of a completion has used up its CPU time."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -62,8 +68,8 @@ class Pool:
 
   Args:
     workers: number of processes, each with one job at a time.
-    timeout_s: wall time of one job once a ready worker has it; for a program the time of its
-      compilation and tests is added.
+    timeout_s: CPU time of one job, and WALL_PER_CPU times as much wall time once a ready worker has
+      it; of a program, wall time beside that of its compilation and tests.
     memory_mb: address space of a worker.
     queue: number of waiting jobs from which the pool is `full`.
     rewards: format, correct, length_max, length_cache, length_penalty, language, code_reward, as
@@ -230,16 +236,15 @@ class Pool:
     unjudged = lambda status, detail: dataclasses.replace(
         self._unjudged(task, status, detail), seconds=time.monotonic() - began)
     try:
-      reply = replies.read(process.exchange(
-          pack({'job': task.job}), began + self._budget_s(task.job)))
+      reply = replies.read(self._exchange(process, task.job))
+    except _CpuTimeUsed:
+      self._drop(worker_id)
+      return unjudged('timeout', f'not judged within {self._timeout_s} s of CPU time')
     except TimeoutError:
       self._drop(worker_id)
-      # Programs are stopped long before: it is the worker that hangs.
-      is_program = task.job['domain'] == 'code'
-      if is_program and task.attempts < ATTEMPTS:
+      if task.attempts < ATTEMPTS:
         return None
-      return unjudged('error' if is_program else 'timeout',
-                      f'not judged within {self._budget_s(task.job)} s')
+      return unjudged('error', f'not judged within {self._budget_s(task.job)} s')
     except WorkerDied:
       words = process.last_words()
       ended = self._drop(worker_id)
@@ -257,10 +262,36 @@ class Pool:
       return None
     return reply.verdict or unjudged('error', reply.error)
 
+  def _exchange(self, process: Process, job: Mapping):
+    """The worker's reply to a job.
+
+    Raises:
+      _CpuTimeUsed: the check has used up its CPU time. Programs have limits of their own.
+      TimeoutError: its wall time has passed and it has not.
+      WorkerDied: as `Process.exchange`.
+    """
+    began, payload = time.monotonic(), pack({'job': job})
+    end, before = began + self._budget_s(job), process.cpu_s()
+    if job['domain'] == 'code':
+      return process.exchange(payload, end)
+    left = self._timeout_s
+    while True:
+      now = time.monotonic()
+      try:
+        return process.exchange(payload, min(end, now + max(left, IDLE_S)))
+      except TimeoutError:
+        used, payload = process.cpu_s(), b''
+        # Without /proc the wall time must do.
+        left = 0.0 if used is None or before is None else self._timeout_s - (used - before)
+        if left <= 0:
+          raise _CpuTimeUsed from None
+        if time.monotonic() >= end:
+          raise
+
   def _budget_s(self, job: Mapping) -> float:
     """Wall time in seconds that a job may take."""
     if job['domain'] != 'code':
-      return self._timeout_s
+      return WALL_PER_CPU * self._timeout_s
     tests = job['tests']
     return self._timeout_s + judge.budget_s(tests, tests['language'], self._test_limits)
 

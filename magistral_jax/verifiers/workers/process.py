@@ -40,7 +40,7 @@ class Process:
       os.close(replies)
     for pipe in (self._into, self._out):
       os.set_blocking(pipe, False)
-    self._received = bytearray()
+    self._received, self._unsent = bytearray(), memoryview(b'')
 
   def alive(self) -> bool:
     """Whether the process still holds its end of the pipe, which only its end closes."""
@@ -48,17 +48,29 @@ class Process:
     poll.register(self._out, 0)
     return not poll.poll(0)
 
+  def cpu_s(self) -> float | None:
+    """Seconds of processor time that the process has used; None where there is no /proc."""
+    try:
+      with open(f'/proc/{self.pid}/stat') as stat:
+        # The name, in brackets, may hold spaces; user and system time are fields 14 and 15.
+        fields = stat.read().rsplit(')', 1)[1].split()
+    except OSError:
+      return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
   def exchange(self, payload: bytes, deadline: float):
     """Sends a message, or nothing, and returns the next one that arrives.
+
+    After a TimeoutError another call, with nothing to send, goes on with this one.
 
     Raises:
       TimeoutError: nothing arrived before the deadline.
       WorkerDied: the process ended, or wrote something that is no message.
     """
-    unsent = memoryview(payload)
+    self._unsent = memoryview(payload) if payload else self._unsent
     poll = select.poll()           # select() ends at 1024 open files.
     poll.register(self._out, select.POLLIN)
-    if unsent:
+    if self._unsent:
       poll.register(self._into, select.POLLOUT)
     while True:
       if (message := self._message()) is not None:
@@ -76,13 +88,13 @@ class Process:
               raise WorkerDied
             self._received += data
           else:
-            unsent = unsent[os.write(self._into, unsent[:65536]):]
-            if not unsent:
+            self._unsent = self._unsent[os.write(self._into, self._unsent[:65536]):]
+            if not self._unsent:
               poll.unregister(self._into)
       except BlockingIOError:
         continue
       except BrokenPipeError:
-        unsent = b''                 # The process reads no more, but may have said why.
+        self._unsent = memoryview(b'')   # The process reads no more, but may have said why.
         poll.unregister(self._into)
 
   def _message(self):

@@ -144,6 +144,15 @@ def test_jails_die_with_the_process_that_started_them(jails):
   _wait_for(lambda: not _named(mark))
 
 
+def test_the_kernel_kills_programs_first_if_memory_runs_out(jails):
+  with jails.start(lambda files: [jails.python, '-I', '-S', '-c', 'import time; time.sleep(60)'],
+                   jails.python_view, files={}) as running:
+    _wait_for(lambda: running._read_reports() or running._init_pid)
+    own = pathlib.Path('/proc/self/oom_score_adj').read_text()
+    theirs = pathlib.Path(f'/proc/{running._init_pid}/oom_score_adj').read_text()
+  assert int(theirs) == 1000 > int(own)
+
+
 def _named(mark):
   """Process ids of the processes with a word in their arguments, bubblewrap included."""
   found = []

@@ -68,7 +68,8 @@ def test_arguments_decide(machine):
   private, shared, validated, anonymous = 2, 1, 3, 0x20
   for flags, decision in ((private | anonymous, ALLOW), (private, ALLOW), (shared, ALLOW),
                           (shared | anonymous, refused), (validated | anonymous, refused),
-                          (private | anonymous | 0x4000, ALLOW)):
+                          (private | anonymous | 0x4000, ALLOW),
+                          (private | anonymous | 0x40000, refused)):
     assert decide(machine, mmap, 0, 4096, 3, flags) == decision, flags
   assert decide(machine, prlimit, 0) == ALLOW
   assert decide(machine, prlimit, 1) == refused

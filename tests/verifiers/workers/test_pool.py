@@ -1,5 +1,6 @@
 """The pool loses no job and judges none twice, whatever happens to its processes."""
 import collections
+import concurrent.futures
 import contextlib
 import os
 import random
@@ -49,13 +50,51 @@ def test_hostile_answers_cost_no_worker(pool, box):
 
 
 def test_a_job_that_hangs_costs_one_worker_and_nothing_else():
-  with Pool(1, **(LIMITS | dict(timeout_s=1.5))) as pool:
+  """Nor is it called too slow: it has used no CPU time, so it is judged by another worker."""
+  with Pool(1, **(LIMITS | dict(timeout_s=1.0))) as pool:
     os.kill(started(pool)[0], signal.SIGSTOP)      # It will never answer.
-    hung, after = pool.submit(job('5')), [pool.submit(job('5')) for _ in range(20)]
-    verdict = hung.result(WAIT_S)
+    futures = [pool.submit(job('5')) for _ in range(20)]
+    assert [f.result(WAIT_S).status for f in futures] == ['correct'] * 20
+    assert (pool.stats()['restarts'], pool.stats()['timeouts']) == (1, 0)
+
+
+def test_a_job_that_has_to_wait_for_the_processor_is_judged_when_it_gets_it():
+  with Pool(1, **(LIMITS | dict(timeout_s=1.0))) as pool:
+    pid, = started(pool)
+    os.kill(pid, signal.SIGSTOP)
+    future = pool.submit(job('5'))
+    with pytest.raises(concurrent.futures.TimeoutError):
+      future.result(2.0)                             # Twice the time that the job may take.
+    os.kill(pid, signal.SIGCONT)
+    assert future.result(WAIT_S).status == 'correct' and pool.pids() == [pid]
+
+
+def test_a_job_that_hangs_in_two_workers_is_our_failure(monkeypatch):
+  def hang(self, process, job):
+    raise TimeoutError
+  with Pool(1, **LIMITS) as pool:
+    monkeypatch.setattr(Pool, '_exchange', hang)
+    verdict = pool.submit(job('5')).result(WAIT_S)
+    assert (verdict.status, verdict.reward) == ('error', 0.0)
+    assert 'not judged within 480.0 s' in verdict.detail
+
+
+def test_a_job_that_uses_up_its_processor_time_is_not_tried_again(monkeypatch):
+  with Pool(1, **(LIMITS | dict(timeout_s=1.0))) as pool:
+    os.kill(started(pool)[0], signal.SIGSTOP)
+    monkeypatch.setattr(process.Process, 'cpu_s', lambda self: time.monotonic())
+    verdict = pool.submit(job('5')).result(WAIT_S)
     assert (verdict.status, verdict.reward) == ('timeout', REWARDS['format'])
-    assert [f.result(WAIT_S).status for f in after] == ['correct'] * 20
-    assert (pool.stats()['restarts'], pool.stats()['timeouts']) == (1, 1)
+    assert 1.0 <= verdict.seconds and '1.0 s of CPU time' in verdict.detail
+    monkeypatch.undo()
+    assert pool.submit(job('5')).result(WAIT_S).status == 'correct'
+
+
+def test_the_processor_time_of_a_worker_is_that_of_its_process():
+  with Pool(1, **LIMITS) as pool:
+    pid, = started(pool)
+    used = sum(psutil.Process(pid).cpu_times()[:2])
+    assert pool._processes[0].cpu_s() == pytest.approx(used, abs=0.1)
 
 
 def test_a_reply_that_has_arrived_counts_although_it_is_read_after_the_deadline():
@@ -147,13 +186,14 @@ def test_the_pool_is_full_when_as_many_wait_as_may():
     assert not pool.full
 
 
-def test_the_language_bonus_comes_through_the_worker_and_through_a_timeout():
+def test_the_language_bonus_comes_through_the_worker_and_through_a_timeout(monkeypatch):
   rewards = REWARDS | dict(language=0.1)
   text = 'We add two and three, which gives five in all of them.'
   one = job('5') | dict(response=rf'<think>{text}</think>\boxed{{5}}')
   with Pool(1, **(LIMITS | dict(rewards=rewards, timeout_s=1.5))) as pool:
     assert pool.submit(one).result(WAIT_S).parts['language'] == 0.1
     os.kill(pool.pids()[0], signal.SIGSTOP)
+    monkeypatch.setattr(process.Process, 'cpu_s', lambda self: time.monotonic())
     cut_short = pool.submit(one).result(WAIT_S)
   assert (cut_short.status, cut_short.parts['language']) == ('timeout', 0.1)
   assert cut_short.seconds >= 1.5

@@ -25,7 +25,7 @@ _OF = dict(
     functools='cache cmp_to_key lru_cache partial reduce total_ordering wraps',
     heapq='heapify heappop heappush heappushpop heapreplace merge nlargest nsmallest',
     bisect='bisect bisect_left bisect_right insort insort_left insort_right',
-    copy='copy deepcopy',
+    copy='copy deepcopy', operator='attrgetter itemgetter', random='randint randrange',
     statistics='fmean mean median mode multimode pstdev pvariance stdev variance',
     fractions='Fraction', decimal='Decimal', datetime='date datetime timedelta',
     dataclasses='dataclass', enum='Enum IntEnum', abc='ABC abstractmethod', unittest='TestCase',
