@@ -65,6 +65,12 @@ class Journal:
     with self._lock, self._all_or_nothing([group], fate):
       self._book([group], fate, None)
 
+  def skip(self, batch: Batch) -> None:
+    """Books the groups of a batch as failed whose update had no finite gradient, and counts it."""
+    with self._lock, self._all_or_nothing(batch.groups, 'failed'):
+      self._book(batch.groups, 'failed', None)
+      self._add(skipped_updates=1)
+
   def trained(self, step: int, batch: Batch, metrics: dict) -> dict:
     """Books a batch as trained in update `step`; returns the line written to metrics.jsonl.
 
@@ -78,6 +84,7 @@ class Journal:
       self._book(batch.groups, 'trained', step)
       line = figures.of_groups(self._recent) | figures.of_batch(batch, staleness) | metrics
       line['tokens_discarded'] = self._discarded()
+      line['skipped_updates'] = self._totals['skipped_updates']
       self._recent = []
       t = self._totals
       self._add(trained=len(completions), staleness=sum(staleness), steps=1,
@@ -160,6 +167,7 @@ class Journal:
       per = lambda total, count: total / count if count else None
       return dict(
           self._measured,
+          skipped_updates=t['skipped_updates'],
           reward_first=mean(self._rewards[:ENDS]), reward_last=mean(self._rewards[-ENDS:]),
           steps=t['steps'], wall_s=self.wall_s, prompts_trained=self._ledger.counts['trained'],
           groups_filtered=self._ledger.counts['filtered'], completions=t['completions'],

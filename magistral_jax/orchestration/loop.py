@@ -265,10 +265,14 @@ class Loop:
         if it was broken off.
     """
     self._whole = False
-    began = time.monotonic()
+    began, version = time.monotonic(), self.trainer.version
     try:
       metrics = self.trainer.train(batch)
       step = self.trainer.version
+      if step == version:      # No gradient was finite, so that there are no new weights.
+        self.journal.skip(batch)
+        self._whole = True
+        return
       trained = time.monotonic()
       self.publish()
       published = time.monotonic()
@@ -282,11 +286,10 @@ class Loop:
     then, before = self._marks
     self._marks = published, sampled
     self.exhaustion.reset()
-    metrics = parity.trusted(metrics, self._forked)
     if evaluated:
       self.start_clock()       # Its tokens are not sampled for training, nor is its time.
     self.journal.add_rl_seconds(published - then)
-    line = self.journal.trained(step, batch, metrics | dict(
+    line = self.journal.trained(step, batch, parity.trusted(metrics, self._forked) | dict(
         train_s=trained - began, publish_s=published - trained,
         sampled_tokens_per_s=(sampled - before) / (published - then),
         trained_tokens_per_s=metrics['tokens'] / (trained - began),

@@ -210,6 +210,8 @@ class Trainer(Protocol):
   def train(self, batch: Batch) -> dict[str, float]:
     """Trains on one batch and adds 1 to `version`. Main thread.
 
+    If no gradient of it is finite, neither the weights nor the version change.
+
     Returns:
       Means over the trained tokens, sums and maxima by name; 'tokens' and 'loss' are always there.
       With 'parity_tokens' above 0, 'parity_version', 'parity_gap_mean' and 'parity_gap_max' (nats)

@@ -55,10 +55,11 @@ def run(loop: Loop, total_steps: int) -> None:
         if batch is None:
           break
         loop.health.busy('trainer', f'training on {len(batch.groups)} groups')
+        before = loop.trainer.version
         loop.update(batch)
         step = loop.trainer.version
         # At the end the final evaluation follows.
-        if loop.measurements.due(step) and step < total_steps:
+        if step != before and loop.measurements.due(step) and step < total_steps:
           loop.measurements.begin(step, loop.save)
   except BaseException as error:
     ended.set()

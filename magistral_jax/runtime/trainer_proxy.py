@@ -49,8 +49,8 @@ class RemoteTrainer:
                     tuple(self._gang.parity_of(i, one) for one in batch.parity))
               for i in range(len(self._gang))]
     metrics = self._gang.each('train', [(share,) for share in shares])[0]
-    self.version += 1
     if metrics.get('skipped', 0) < len(batch.minibatches):
+      self.version += 1
       self._gang.mark_healthy('update', self.version)
     return metrics
 

@@ -14,7 +14,7 @@ from magistral_jax import sharding
 from magistral_jax.records import Batch, ParityRows, Rows
 from magistral_jax.trainer import routing
 from magistral_jax.trainer.state import TrainState
-from magistral_jax.trainer.step import METRICS, SUMS, Step
+from magistral_jax.trainer.step import ALWAYS, IF_FINITE, METRICS, NEVER, SUMS, Step
 
 # Sums over trained tokens that are reported as means.
 _MEANS = tuple(key for key in SUMS
@@ -73,7 +73,8 @@ class MeshTrainer:
   def train(self, batch: Batch) -> dict[str, float]:
     """Takes one optimizer step per minibatch; the batch counts as one version.
 
-    A minibatch whose gradient is not finite leaves the weights unchanged and is counted.
+    A minibatch whose gradient is not finite leaves the weights unchanged and is counted. If none is
+    finite, the version stays, too.
 
     Returns:
       Metrics: means over the trained tokens of the batch, losses as means over its minibatches,
@@ -82,9 +83,11 @@ class MeshTrainer:
       RuntimeError: max_bad_steps minibatches in a row had no finite gradient.
     """
     parity = self._measure_parity(batch.parity)
-    last = len(batch.minibatches) - 1
-    reports = [self._update(self._step.accumulate, rows, advance=i == last)
-               for i, rows in enumerate(batch.minibatches)]
+    reports, version = [], self.version
+    for rows in batch.minibatches:
+      # The first finite gradient makes the version.
+      advance = IF_FINITE if self.version == version else NEVER
+      reports.append(self._update(self._step.accumulate, rows, advance))
     return _summary(reports) | parity
 
   def supervised(self, rows: Rows) -> dict[str, float]:
@@ -93,7 +96,7 @@ class MeshTrainer:
     Raises:
       RuntimeError: as `train`.
     """
-    metrics = _summary([self._update(self._step.supervise, rows, advance=True)])
+    metrics = _summary([self._update(self._step.supervise, rows, ALWAYS)])
     return {key: value for key, value in metrics.items()
             if key in ('loss', 'entropy', 'tokens', 'grad_norm', 'skipped')
             or key.startswith('router_')}
@@ -130,16 +133,17 @@ class MeshTrainer:
     return dict(parity_tokens=tokens, parity_version=float(sample.version),
                 parity_gap_mean=total / tokens, parity_gap_max=largest)
 
-  def _update(self, accumulate, rows: Rows, *, advance: bool) -> dict[str, float]:
+  def _update(self, accumulate, rows: Rows, advance: int) -> dict[str, float]:
     grads, totals = self._step.zeros(self.state.params)
     for part in self._microbatches(rows):
       grads, totals = accumulate(self.state.params, self.state.reference, grads, totals, part)
-    one_or_none = jax.make_array_from_process_local_data(self._whole, np.int32(advance))
-    self.state, values = self._step.apply(self.state, grads, totals, one_or_none)
+    how = jax.make_array_from_process_local_data(self._whole, np.int32(advance))
+    self.state, values = self._step.apply(self.state, grads, totals, how)
     values, routes = jax.device_get(values)
     report = dict(zip(METRICS, values.tolist(), strict=True)) | dict(routing=routes)
-    self.version += advance
-    self._count(bool(report['bad_step']))
+    bad = bool(report['bad_step'])
+    self.version += advance == ALWAYS or advance == IF_FINITE and not bad
+    self._count(bad)
     return report
 
   def _microbatches(self, rows: Rows):

@@ -24,6 +24,8 @@ MAXIMA = ('sampler_gap_max',)
 # Added by `apply`.
 APPLIED = ('grad_norm', 'bad_step')
 METRICS = SUMS + MAXIMA + APPLIED
+# Whether an optimizer step makes a version: never, if its gradient is finite, or always.
+ADVANCES = NEVER, IF_FINITE, ALWAYS = range(3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +77,8 @@ class Step:
   zeros: Callable       # (params) -> (grads, totals): float32, sharded as the parameters.
   accumulate: Callable  # (params, reference, grads*, totals*, rows) -> (grads, totals).
   supervise: Callable   # The same for supervised learning; ignores `reference`.
-  apply: Callable       # (state*, grads, totals, advance) -> (state, ([len(METRICS)] float32,
-                        # [L, E + 4] routing.sums or None without experts)).
+  apply: Callable       # (state*, grads, totals, one of ADVANCES) -> (state, ([len(METRICS)]
+                        # float32, [L, E + 4] routing.sums or None without experts)).
   score: Callable       # (params, rows) -> ([B, T] logp, [B, T] entropy).
   keep: Callable        # (params) -> a copy in CPU memory, in the dtype of the computation.
   parity: Callable      # (such a copy back on the devices, rows) -> [3] losses.gap.
@@ -219,7 +221,8 @@ def _applier(optimizer, kl_ema, out_shardings, frozen):
       reference = keep(jax.tree.map(
           lambda r, p: (kl_ema * r + (1.0 - kl_ema) * p).astype(r.dtype), reference, params),
           reference)
-    state = TrainState(params, keep(opt_state, state.opt_state), state.step + advance, reference)
+    step = state.step + jnp.where(advance == IF_FINITE, good, advance == ALWAYS)
+    state = TrainState(params, keep(opt_state, state.opt_state), step, reference)
     metrics = dict(totals, grad_norm=norm, bad_step=1.0 - good)
     values = jnp.stack([metrics[key].astype(jnp.float32) for key in METRICS])
     return state, (values, totals.get('routing'))

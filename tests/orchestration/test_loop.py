@@ -326,6 +326,29 @@ def test_a_trainer_that_dies_between_two_calls_is_recovered(make_loop):
   assert loop.trainer.version == 0
 
 
+def test_an_update_without_a_finite_gradient_is_no_version_and_is_counted(make_loop, tmp_path):
+  loop = make_loop(trainer=fakes.FakeTrainer(skips=[0]))
+  offered = []
+  loop.samplers[0].offer = lambda snapshot: offered.append(snapshot.version)
+  fakes.fill(loop, 4)
+  batch = loop.next_batch()
+  ordinals = [group.ordinal for group in batch.groups]
+  loop.update(batch)
+  assert loop.trainer.version == 0 and not offered
+  assert not metrics.read_lines(tmp_path / 'metrics.jsonl')
+  lines = metrics.read_lines(tmp_path / 'rollouts.jsonl')
+  assert {(line['ordinal'], line['fate'], line['step']) for line in lines} == {
+      (ordinal, 'failed', None) for ordinal in ordinals}
+  fakes.fill(loop, 4)
+  loop.update(loop.next_batch())
+  line, = metrics.read_lines(tmp_path / 'metrics.jsonl')
+  assert offered == [1] == [line['step']] and line['skipped_updates'] == 1
+  assert loop.journal.summary()['skipped_updates'] == 1
+  assert loop.ledger.counts['failed'] == loop.ledger.counts['trained'] == 4
+  loop.save()
+  assert loop.checkpoints.saved
+
+
 def test_groups_that_grew_stale_are_booked_and_dropped(make_loop, tmp_path):
   """The last resort: admission forbids it, so the version is pushed by hand."""
   loop = make_loop(max_staleness=2)

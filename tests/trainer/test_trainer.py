@@ -35,9 +35,20 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(toy):
   metrics = trainer.train(toy.batch(poisoned(toy.rows())))
   chex.assert_trees_all_equal(on_cpu(dataclasses.replace(trainer.state, step=0)), before)
   assert metrics['skipped'] == 1 and trainer.bad_steps == 1
-  # The batch still counts as a version.
-  assert trainer.version == 2
+  assert trainer.version == int(trainer.state.step) == 1
   assert trainer.train(toy.batch(toy.rows()))['skipped'] == 0
+
+
+@pytest.mark.parametrize('bad, version', [([0], 1), ([1], 1), ([0, 1], 0), ([], 1)])
+def test_one_finite_gradient_of_a_batch_makes_a_version(toy, bad, version):
+  trainer = toy.trainer()
+  minibatches = [poisoned(toy.rows(seed=i)) if i in bad else toy.rows(seed=i) for i in range(2)]
+  before = on_cpu(trainer.params)
+  metrics = trainer.train(toy.batch(*minibatches))
+  assert metrics['skipped'] == len(bad)
+  assert (trainer.version, int(trainer.state.step)) == (version, version)
+  changed = not jax.tree.all(jax.tree.map(np.array_equal, on_cpu(trainer.params), before))
+  assert changed == bool(version)
 
 
 def test_bad_steps_in_a_row_stop_the_run_and_a_good_one_resets_the_count(toy):
