@@ -3,7 +3,14 @@ r"""Does a small model learn to write programs? Python from scratch, judged in j
 Run:    python -m magistral_jax.data.builders.programs --output=runs/programs
         python -m magistral_jax.train --config=configs/quickstart_code.py \
             --workdir=runs/quickstart_code
-Result: not measured yet.
+Result: not measured to its end yet. Held-out accuracy of 200 problems, whose statements no training
+        problem has, was 0.330 +- 0.033 after the cold start (160 s of CPU with both evaluations; 2
+        CPU cores, jax 0.10.2, 2026-11-30, seed 0). Half of the imitated traces slip in one step.
+        With verifiers.queue=1024, batches of 8 prompts and a learning rate of 1e-3 the run was
+        stopped after 38 updates: plans without a slip had risen from 0.28 to 0.49, but 0.42 of the
+        completions were right, since programs came apart (bad formats rose from 3 to 12 %). The
+        first 17 updates were all trained on completions of version 0: the queue bounds how far the
+        sampler runs ahead while the train step compiles and jails are slow (20 ms of CPU a test).
 """
 import ml_collections as mlc
 
@@ -36,7 +43,7 @@ def get_config():
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, vocab_chunk=0)
   c.optimizer = dict(
-      name='adamw', learning_rate=7e-4, warmup_steps=5, beta1=0.9, beta2=0.95, eps=1e-8,
+      name='adamw', learning_rate=4e-4, warmup_steps=5, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(
       microbatch_rows=16, remat='none', unroll=3, parity_versions=8, parity_limit=0.001)

@@ -3,7 +3,11 @@ r"""Does every part of the reward teach? Word problems and programs in three lan
 Run:    python -m magistral_jax.data.builders.multilingual --output=runs/multilingual
         python -m magistral_jax.train --config=configs/quickstart_multilingual.py \
             --workdir=runs/quickstart_multilingual
+        the same with --config.verifiers.language=0.0 for comparison
 Result: not measured yet.
+        Of the imitated traces 30 % slip, half are in another language than their problem, and 40 %
+        check their work again and again; the length penalty begins at 88 tokens, which no trace
+        without checks needs.
 """
 import ml_collections as mlc
 
@@ -39,7 +43,7 @@ def get_config():
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, vocab_chunk=0)
   c.optimizer = dict(
-      name='adamw', learning_rate=7e-4, warmup_steps=5, beta1=0.9, beta2=0.95, eps=1e-8,
+      name='adamw', learning_rate=4e-4, warmup_steps=5, beta1=0.9, beta2=0.95, eps=1e-8,
       weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(
       microbatch_rows=16, remat='none', unroll=3, parity_versions=8, parity_limit=0.001)
