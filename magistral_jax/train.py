@@ -20,7 +20,8 @@ from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health, stop_on_signals
 from magistral_jax.orchestration.roles import Runtime
-from magistral_jax.orchestration.run import Run, UnsavedError, keep_compiled
+from magistral_jax.orchestration.run import Run, keep_compiled
+from magistral_jax.orchestration.unsaved import UnsavedError
 from magistral_jax.planning import programs
 from magistral_jax.runtime.local import LocalRuntime
 

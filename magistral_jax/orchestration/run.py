@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import random
 import shutil
@@ -17,7 +16,6 @@ import jax
 
 from magistral_jax.batching.admission import Pace
 from magistral_jax.batching.role import Batcher
-from magistral_jax.durable import WriteError
 from magistral_jax.evaluation import results
 from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, checks, cli, values
@@ -30,6 +28,7 @@ from magistral_jax.orchestration import (
   lockstep,
   report,
   threads,
+  unsaved,
 )
 from magistral_jax.orchestration.display import LOG_EVERY_S, Display
 from magistral_jax.orchestration.health import Health
@@ -49,14 +48,8 @@ from magistral_jax.orchestration.roles import (
 MODES = dict(threads=threads.run, lockstep=lockstep.run, ray=threads.run,
              ray_lockstep=lockstep.run)
 LOCKSTEP = ('lockstep', 'ray_lockstep')
-# What the system says of a disk without room.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Completions of the last evaluation that the report shows.
 SAMPLES = 3
-
-
-class UnsavedError(RuntimeError):
-  """A run has ended and its last weights are not on disk, or its files cannot be written."""
 
 
 class Run:
@@ -96,16 +89,8 @@ class Run:
       UnsavedError: its last weights could not be saved, or its files not be written.
       RuntimeError, TimeoutError: a role failed or made no progress; what was trained is saved.
     """
-    try:
+    with unsaved.one_sentence():
       self._train()
-    except Exception as error:
-      unwritten = _caused_by_write(error)
-      if unwritten is None:
-        raise
-      remedy = 'make room there' if unwritten.errno in _FULL else 'repair that'
-      raise UnsavedError(
-          f'{unwritten.filename} cannot be written ({unwritten.strerror}): {remedy}, then the same '
-          f'command goes on from the newest checkpoint.') from error
 
   def _train(self) -> None:
     self.display.watch(self.runtime.role_status)
@@ -136,9 +121,10 @@ class Run:
                         f'{"and saved" if saved == self.trainer.version else "not saved"}; the '
                         f'same command goes on from there.')
     if saved != self.trainer.version:
-      raise UnsavedError(f'the weights of step {self.trainer.version} could not be saved in '
-                         f'{self.workdir}, whose newest checkpoint is of step {saved}: make room '
-                         f'there, then the same command goes on from that one.')
+      raise unsaved.UnsavedError(
+          f'the weights of step {self.trainer.version} could not be saved in {self.workdir}, whose '
+          f'newest checkpoint is of step {saved}: make room there, then the same command goes on '
+          f'from that one.')
 
   def close(self) -> None:
     """Closes the run's files."""
@@ -384,13 +370,6 @@ class Run:
     self.journal.note(failed_saves=self.checkpoints.failed_saves)
     report.finish(self.workdir, self.journal.summary(), self.samples, self.display.show)
     return True
-
-
-def _caused_by_write(error: BaseException | None) -> WriteError | None:
-  """The failure to write a file that an error came of, if one did."""
-  while error is not None and not isinstance(error, WriteError):
-    error = error.__cause__ or error.__context__
-  return error
 
 
 def keep_compiled(workdir: Path) -> None:

@@ -7,7 +7,8 @@ from magistral_jax import metrics
 from magistral_jax.durable import WriteError
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
-from magistral_jax.orchestration.run import Run, UnsavedError
+from magistral_jax.orchestration.run import Run
+from magistral_jax.orchestration.unsaved import UnsavedError
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from magistral_jax.experiment import checks
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
-from magistral_jax.orchestration.run import Run, UnsavedError
+from magistral_jax.orchestration.run import Run
+from magistral_jax.orchestration.unsaved import UnsavedError
 from magistral_jax.records import Verdict
 from magistral_jax.runtime.local import LocalRuntime
 from magistral_jax.trainer.checkpoint import CheckpointFolder
