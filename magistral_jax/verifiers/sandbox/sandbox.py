@@ -140,7 +140,8 @@ class Sandbox:
     version = subprocess.run([self._bwrap, '--version'], capture_output=True, text=True,
                              timeout=30, env={}).stdout.strip()
     filtered = 'seccomp filter' if self._filter else f'no seccomp filter for {platform.machine()}'
-    return f'{version} {user}, no network, {filtered}, programs run by {self.python}'
+    return (f'{version} {user}, no network, {filtered}, programs run by {self.python} with its '
+            'standard library alone')
 
   def run(self, argv: Callable[[str], Sequence[str]], view: jail.View, *,
           files: Mapping[str, bytes], stdin: bytes = b'', limits: Limits | None = None) -> Outcome:
