@@ -176,7 +176,8 @@ SECTIONS = (
                        '0 for no penalty.'),
         language=Key(NOT_NEGATIVE, 'Reward where problem, thoughts and answer speak one language; '
                      '0 for none.'),
-        queue=Key(whole(1), 'Completions that may wait for a worker before samplers pause.'),
+        queue=Key(whole(1), 'Completions that may wait for a worker before samplers pause: where '
+                  'verdicts are slow, this bounds how stale they get.'),
         timeout_s=Key(POSITIVE, 'Seconds for judging one completion, without its programs.'),
         memory_mb=Key(whole(MIN_MEMORY_MB), 'MiB of address space of one worker.'),
         sandbox=Key(choice(('none', *SANDBOXES)), "How programs are isolated: 'none' judges no "
