@@ -256,7 +256,7 @@ class Engine:
       routes = self._chosen(routing)
       key = sampling.keys(seed, state.ordinal, state.sample, state.drawn)
       token, logp = sampling.draw(decoder.logits(params, hidden[:, 0]), key, state.temperature,
-                                  state.top_p, nucleus=nucleus)
+                                  jnp.where(on, state.top_p, 1.0), nucleus=nucleus)
       drawn = state.drawn + on
       more = ~(token[:, None] == ends).any(-1) & (drawn < state.limit)
       new = dataclasses.replace(

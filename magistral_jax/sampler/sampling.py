@@ -48,14 +48,16 @@ def draw(logits, slot_keys, temperature, top_p, *, nucleus):
     logits: [B, V] float32.
     slot_keys: [B] keys.
     temperature: [B]; 0 takes the likeliest token, whose log-probability is then the untempered one.
-    top_p: [B], read only if `nucleus`, so that a run without it never sorts the vocabulary.
+    top_p: [B], read only if `nucleus`, so that a run without it never compiles a sort.
   Returns:
     [B] int32 tokens; [B] float32 log-probabilities under exactly the distribution drawn from.
   """
   greedy = temperature <= 0
   logits = logits / jnp.where(greedy, 1.0, temperature)[:, None]
   if nucleus:
-    logits = keep_nucleus(logits, jnp.where(greedy, 1.0, top_p))
+    top_p = jnp.where(greedy, 1.0, top_p)
+    # The vocabulary is sorted only in steps in which a slot asks for it, such as an evaluation's.
+    logits = jax.lax.cond(jnp.any(top_p < 1), keep_nucleus, lambda logits, _: logits, logits, top_p)
   fill = ((0, 0), (0, -logits.shape[1] % BLOCK))
   blocks = jnp.pad(logits, fill, constant_values=-jnp.inf).reshape(logits.shape[0], -1, BLOCK)
   top = logits.max(-1)

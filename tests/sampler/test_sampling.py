@@ -91,3 +91,16 @@ def test_every_address_has_its_own_randomness():
   keys = np.concatenate([
       np.array(jax.random.key_data(sampling.keys(seed, *address.T))) for seed in (0, 1)])
   assert len(np.unique(keys, axis=0)) == len(keys)
+
+
+def test_the_vocabulary_is_sorted_only_where_a_slot_asks_for_it():
+  """A step that only trains pays nothing for evaluations that cut the nucleus."""
+  logits = jnp.log(jnp.arange(1.0, 65.0))[None].repeat(2, 0)
+  keys = sampling.keys(0, jnp.arange(2), jnp.zeros(2, int), jnp.zeros(2, int))
+  draw = lambda top_p: sampling.draw(logits, keys, jnp.ones(2), top_p, nucleus=True)
+  program = jax.make_jaxpr(draw)(jnp.ones(2))
+  names = [equation.primitive.name for equation in program.eqns]
+  assert 'sort' not in names and 'cond' in names and 'sort' in str(program)
+  plain = sampling.draw(logits, keys, jnp.ones(2), jnp.ones(2), nucleus=False)
+  for found, expected in zip(draw(jnp.ones(2)), plain, strict=True):
+    np.testing.assert_array_equal(found, expected)
