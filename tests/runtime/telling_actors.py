@@ -1,4 +1,5 @@
 """Trainer processes that give the numbers of their train state."""
+import os
 import resource
 
 import jax
@@ -22,7 +23,8 @@ class TrainerActor(actors.TrainerActor):
     """Lets one process fail at reading the checkpoint of a step."""
     fault, unlucky = committed.fault, jax.process_index() == process
     committed.fault = lambda folder: (
-        'Input/output error' if unlucky and folder.endswith(f'/{step}') else fault(folder))
+        'Input/output error' if unlucky and os.path.basename(folder).split('.')[0] == str(step)
+        else fault(folder))
 
   def write_at_most(self, process, file_bytes):
     """Limits the files of one process, as a full disk does; -1 lifts the limit."""
