@@ -178,7 +178,8 @@ SECTIONS = (
                      '0 for none.'),
         queue=Key(whole(1), 'Completions that may wait for a worker before samplers pause: where '
                   'verdicts are slow, this bounds how stale they get.'),
-        timeout_s=Key(POSITIVE, 'Seconds for judging one completion, without its programs.'),
+        timeout_s=Key(POSITIVE, 'Processor seconds for judging one completion, without its '
+                      'programs.'),
         memory_mb=Key(whole(MIN_MEMORY_MB), 'MiB of address space of one worker.'),
         sandbox=Key(choice(('none', *SANDBOXES)), "How programs are isolated: 'none' judges no "
                     "programs, 'unsafe' does not isolate them."))),

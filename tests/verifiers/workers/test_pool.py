@@ -243,6 +243,9 @@ class ScriptedProcess:
   def alive(self):
     return True
 
+  def cpu_s(self):
+    return 0.0
+
   def last_words(self):
     return 'its last words'
 
