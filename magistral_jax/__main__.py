@@ -29,8 +29,8 @@ COMMANDS = {
 
 
 def listing() -> str:
-  """The commands, a line each, with the page that explains it."""
-  lines = [f'  {name:26}  {what:70}  docs/{page}.md' for name, (page, what) in COMMANDS.items()]
+  """The commands, each with what it does and the page that explains it, in 80 columns."""
+  lines = [f'  {name} (docs/{page}.md)\n      {what}' for name, (page, what) in COMMANDS.items()]
   return '\n'.join([
       'Asynchronous reinforcement learning of reasoning models in JAX.', '',
       'Run a command with `python -m magistral_jax.COMMAND`; each takes --help.', '', *lines, '',

@@ -67,8 +67,8 @@ def main(args) -> None:
       raise ValueError(f'--to={args.to!r} could not be written: {error}.') from error
   if 'prompt' in done and done['format'] != 'orbax':
     print('note: prompt the model as it was trained, with the template and the system prompt that '
-          '"prompt" names: a chat template among the files is that of the first checkpoint, which '
-          'may add a system prompt of its own.', file=sys.stderr)
+          '"prompt" names: a chat template among the files, if there is one, is that of the first '
+          'checkpoint, which may add a system prompt of its own.', file=sys.stderr)
   print(json.dumps(done))
 
 

@@ -30,7 +30,9 @@ def parse(argv: Sequence[str]):
                       help='JSON lines with "text", "messages" or "tokens"')
   parser.add_argument('--output', required=True, help='JSON lines with "tokens" and "logprobs"')
   parser.add_argument('--template', default='', choices=templates.TEMPLATES,
-                      help="chat template of \"messages\"; default: the run's own")
+                      metavar='NAME',
+                      help=f"chat template of \"messages\": {', '.join(templates.TEMPLATES)}; "
+                      "default: the run's own")
   parser.add_argument('--dtype', default='float32', choices=DTYPES,
                       help='type of weights and computation')
   parser.add_argument('--fsdp', default=1, type=int, help='devices that share rows and weights')

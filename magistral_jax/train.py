@@ -38,8 +38,8 @@ def main(_) -> None:
     jax.config.update('jax_platforms', 'cpu')
   with cli.one_sentence():
     missing = checks.unnamed(c)
-    if _DRY_RUN.value and missing:
-      # A large config can be looked at before its files are there.
+    if _DRY_RUN.value and missing and c.model.vocab:
+      # A config with a shape can be looked at before its files are there.
       checks.check_values(c)
       memory.describe_shape(c, programs.model_config(c), Console())
       print(f'No file was read: name {", ".join(missing)} to check them, too.')

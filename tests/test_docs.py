@@ -113,6 +113,7 @@ def test_the_readme_is_short_and_leads_to_every_page():
 
 def test_every_command_is_listed_with_its_page_which_explains_it():
   listing = __main__.listing()
+  assert max(map(len, listing.splitlines())) <= 80
   for name, (page, what) in COMMANDS.items():
     assert what and f'docs/{page}.md' in listing
     assert f'magistral_jax.{name}' in PAGES[f'docs/{page}.md'], name

@@ -24,14 +24,20 @@ def with_error(mean: float, standard_error: float | None, digits: int = 3) -> st
 def sentence(result: Result) -> str:
   """The figures of an evaluation in one line."""
   statuses = ', '.join(f'{count} {status}' for status, count in result.statuses.items())
-  samples = '1 sample' if result.samples == 1 else f'{result.samples} samples'
-  return (f'{with_error(result.accuracy, result.accuracy_se)} on {result.problems} problems, '
+  samples = _counted(result.samples, 'sample')
+  return (f'{with_error(result.accuracy, result.accuracy_se)} on '
+          f'{_counted(result.problems, "problem")}, '
           f'{samples} each, {result.mean_tokens:.0f} tokens on average ({statuses}).')
+
+
+def _counted(number: int, noun: str) -> str:
+  return f'{number:,} {noun}' if number == 1 else f'{number:,} {noun}s'
 
 
 def table(result: Result) -> Table:
   """Table of the figures of an evaluation."""
-  found = Table(title=f'{result.problems} problems, {result.samples} samples each')
+  found = Table(title=f'{_counted(result.problems, "problem")}, '
+                      f'{_counted(result.samples, "sample")} each')
   found.add_column('measure')
   found.add_column('value', justify='right')
   found.add_row('pass@1', with_error(result.accuracy, result.accuracy_se, 4))

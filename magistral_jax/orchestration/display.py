@@ -110,8 +110,12 @@ class Display:
                 soft_wrap=not self._console.is_terminal)
 
   def show(self, *parts: RenderableType) -> None:
-    """Prints tables and panels that stay, one below the other."""
-    self._print(*parts, sep='\n')
+    """Prints tables, panels and sentences that stay, one below the other."""
+    for part in parts:
+      if isinstance(part, str):
+        self.note(part)
+      else:
+        self._print(part)
 
   def _print(self, *parts: RenderableType, **how) -> None:
     if self._enabled:

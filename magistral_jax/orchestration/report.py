@@ -55,9 +55,9 @@ def finish(
       sample_panel(index, *sample) for index, sample in enumerate(samples, 1)]
   if any(summary.get(f'accuracy_{key}') is not None for key, _ in STAGES):
     parts.append(accuracy_table(summary))
-  show(*parts, Text(course(summary)),
-       Text(f'Written to {workdir}: summary.json, reward.png, metrics.jsonl, rollouts.jsonl, '
-            f'tensorboard/'))
+  show(*parts, course(summary),
+       f'Written to {workdir}: summary.json, reward.png, metrics.jsonl, rollouts.jsonl, '
+       f'tensorboard/')
 
 
 def course(summary: Mapping[str, Any]) -> str:

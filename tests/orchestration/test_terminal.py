@@ -37,7 +37,7 @@ with display:
   display.phase('evaluation: start', 20, log_every_s=15.0)
   for step in range(21):
     display.update(dict(step=step))
-    time.sleep(0.02)
+    time.sleep(0.06)
   display.note('a sentence of many words ' * 8 + 'that ends here')
   logging.warning('a warning of a library')
   display.phase('reinforcement learning', 100)
@@ -49,7 +49,7 @@ with display:
                     'eval/version': 1})
     if health.stopping.wait(0.05):
       break
-  time.sleep(0.6)
+  time.sleep(1.2)
   finish(sys.argv[1], dict(accuracy_start=0.1, accuracy_final=0.9, steps=9),
          [('1+1', '2', 1.0)] * 3, display.show)
 '''
@@ -90,16 +90,21 @@ def terminal(*arguments):
 
 
 def watch(pane, until):
-  """Every different screen until one has a line that `until` is found in, this one included."""
-  seen, last = [], time.monotonic() + DEADLINE_S
+  """Every different screen until one has a line that `until` is found in, this one included.
+
+  Only screens that stand for two looks count: on a busy machine a look may come between the two
+  halves of a long panel.
+  """
+  seen, before, last = [], None, time.monotonic() + DEADLINE_S
   while time.monotonic() < last:
     now = pane.screen()
-    if not seen or now != seen[-1]:
+    if now == before and (not seen or now != seen[-1]):
       seen.append(now)
-    if any(re.search(until, line) for line in now):
-      return seen
-    time.sleep(0.05)
-  raise AssertionError('\n'.join(seen[-1]))
+      if any(re.search(until, line) for line in now):
+        return seen
+    before = now
+    time.sleep(0.08)
+  raise AssertionError('\n'.join(before))
 
 
 def panels(screen):

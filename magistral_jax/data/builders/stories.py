@@ -117,6 +117,7 @@ def main(_) -> None:
     out.truncate(0)
     for line in lines:
       out.write(line)
+  print(f'{len(lines):,} problems are written to {flags.FLAGS.output}.')
 
 
 if __name__ == '__main__':
