@@ -279,6 +279,15 @@ def test_a_balance_loss_needs_a_checkpoint_with_experts(words_config):
     checks.prepare(words_config(**{'model.family': 'mixtral', 'loss.router_aux_coef': 0.01}))
 
 
+def test_experts_that_have_no_number_of_one_byte_cannot_be_replayed():
+  c = tiny.load(**{'model.family': 'mixtral', 'model.experts': 300})
+  assert c.trainer.routing_replay, 'it is on wherever there are experts'
+  with pytest.raises(ValueError, match='routing_replay=True .* 300 experts: set it to False'):
+    checks.prepare(c, problems=False)
+  values.change(c, {'trainer.routing_replay': False})
+  checks.prepare(c, problems=False)
+
+
 def test_a_cold_start_with_nothing_to_imitate_is_refused(words_config, tmp_path):
   bare = tmp_path / 'bare.jsonl'
   bare.write_text('{"problem": "one", "answer": "1"}\n')
