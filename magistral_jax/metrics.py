@@ -92,6 +92,11 @@ class JsonlWriter:
     except OSError as error:
       raise WriteError(error.errno, error.strerror, str(self.path)) from error
 
+  def position(self) -> int:
+    """The `end`, after a `sync`. Raises WriteError."""
+    self.sync()
+    return self._end
+
   def truncate(self, offset: int) -> None:
     """Cuts the file back to its first `offset` bytes.
 
