@@ -134,11 +134,11 @@ class Display:
     shown, elapsed = self._shown, self._clock() - self._started
     step = shown.get('step', 0)
     done, to_do = step - (self._first_step or 0), self._total_steps - step
-    view = panel.View(
+    contents = panel.Contents(
         phase=self._phase, step=step, total_steps=self._total_steps, elapsed_s=elapsed,
         left_s=elapsed / done * to_do if done > 0 and to_do > 0 else None, figures=shown,
         rewards=self._rewards, roles=self._roles(), ending=self._ending)
-    return panel.render(view, width=self._console.width, height=self._console.height,
+    return panel.render(contents, width=self._console.width, height=self._console.height,
                         ascii_only=self._console.options.ascii_only)
 
 

@@ -39,10 +39,10 @@ NAME_WIDTH = 11
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
+class Contents:
   """What the panel shows at one moment.
 
-  View('reinforcement learning', 37, 120, 72.0, 161.0, {'reward': .742}, (.1, .7), {})
+  Contents('reinforcement learning', 37, 120, 72.0, 161.0, {'reward': .742}, (.1, .7), {})
   """
   phase: str
   step: int
@@ -55,33 +55,33 @@ class View:
   ending: str = ''                   # A sentence, once the run was asked to stop.
 
 
-def render(view: View, *, width: int, height: int, ascii_only: bool = False) -> Panel:
+def render(contents: Contents, *, width: int, height: int, ascii_only: bool = False) -> Panel:
   """The panel for a terminal of `width` columns and `height` lines."""
   width = min(width, MOST_COLUMNS)
   blocks = ASCII_BLOCKS if ascii_only else BLOCKS
   # Of the lines the border takes two, and the cursor stands in one.
-  left = height - 4 - bool(view.ending)
-  rows = metric_rows(view.figures, view.rewards, blocks)[:max(0, left)]
+  left = height - 4 - bool(contents.ending)
+  rows = metric_rows(contents.figures, contents.rewards, blocks)[:max(0, left)]
   left -= len(rows)
   lines = min(role_table.MOST, left - 1)         # The heads take one.
-  parts: list[RenderableType] = [_progress(view)]
+  parts: list[RenderableType] = [_progress(contents)]
   if rows:
     parts.append(_figures(rows))
-  if view.roles and lines > 0:
-    roles = role_table.table(view.roles, width=width - BORDER, lines=lines)
+  if contents.roles and lines > 0:
+    roles = role_table.table(contents.roles, width=width - BORDER, lines=lines)
     parts.append(roles)
     left -= roles.row_count
-  if view.ending:
-    parts.append(Text(view.ending, 'bold yellow', no_wrap=True, overflow='ellipsis'))
+  if contents.ending:
+    parts.append(Text(contents.ending, 'bold yellow', no_wrap=True, overflow='ellipsis'))
   if left >= len(parts) - 1:
     parts = [part for one in parts for part in (Text(), one)][1:]
-  return Panel(Group(*parts), title=f'[bold]{view.phase}[/]', title_align='left',
+  return Panel(Group(*parts), title=f'[bold]{contents.phase}[/]', title_align='left',
                border_style='cyan', padding=(0, 1), width=width)
 
 
-def _progress(view: View) -> Table:
-  step, total = view.step, view.total_steps
-  left = '' if view.left_s is None else f', {minutes(view.left_s)} left'
+def _progress(contents: Contents) -> Table:
+  step, total = contents.step, contents.total_steps
+  left = '' if contents.left_s is None else f', {minutes(contents.left_s)} left'
   line = Table.grid(expand=True, padding=(0, 2))
   line.add_column(ratio=1)
   line.add_column(no_wrap=True)
@@ -91,7 +91,7 @@ def _progress(view: View) -> Table:
   line.add_row(
       ProgressBar(
           total=max(total, 1), completed=step, complete_style='cyan', finished_style='green'),
-      f'{step:>{len(str(total))}}/{total}', f'{minutes(view.elapsed_s)} elapsed{left}')
+      f'{step:>{len(str(total))}}/{total}', f'{minutes(contents.elapsed_s)} elapsed{left}')
   return line
 
 

@@ -35,7 +35,7 @@ def rendered(view, width=80, height=24):
 
 
 def view(**changed):
-  return panel.View(**dict(
+  return panel.Contents(**dict(
       phase='reinforcement learning', step=2, total_steps=120, elapsed_s=10.0, left_s=590.0,
       figures=FIGURES, rewards=[0.5, 0.625], roles=roles()) | changed)
 
