@@ -1,24 +1,25 @@
 r"""Does a 24B model learn to reason by imitation? The cold start of Magistral Small, alone.
 
 Mistral Small 3 imitates reasoning traces; no reinforcement learning follows (total_steps=0), and
-the workdir is what magistral_small_rl.py starts from. From the paper (arXiv:2506.10910, section
-5.3): 4 epochs over traces of a larger model's RL run with problems of low pass rate upsampled, 10 %
-of general instructions, best on AIME 2024. It does not print the size of the set, the learning rate
-or the batch: here 64 rows of 45,056 tokens a step, 1e-5 after 50 steps of warm-up. 800 steps are
-4 epochs of about 100,000 traces of 6,000 tokens; set cold_start.steps by your own file.
+the folder `best` in the workdir is what magistral_small_rl.py starts from. From the paper
+(arXiv:2506.10910, section 5.3): 4 epochs over traces of a larger model's RL run with problems of
+low pass rate upsampled, 10 % of general instructions, best on AIME 2024. It does not print the size
+of the set, the learning rate or the batch: here 64 rows of 45,056 tokens a step, 1e-5 after 50
+steps of warm-up. 4 epochs of 100,000 traces of 6,000 tokens are some 900 steps; an evaluation every
+200 is one in about an epoch.
 
-Run:    python -m magistral_jax.train --config=configs/magistral_small_sft.py --workdir=runs/sft \
+Run:    python -m magistral_jax.sft --config=configs/magistral_small_sft.py --workdir=runs/sft \
             --config.model.checkpoint=Mistral-Small-24B-Instruct-2501 \
             --config.data.jsonl.path=problems.jsonl --config.cold_start.path=traces.jsonl \
             --config.cold_start.conversations=instructions.jsonl
 Plan:   python -m magistral_jax.plan --config=configs/magistral_small_sft.py
 Result: planned, not measured on hardware: see configs/README.md for what the plan says of it.
 
-traces.jsonl has `problem`, `answer` or `tests`, and `response`: thoughts between <think> and
-</think>, then a summary with the answer in \boxed{} or the program in a block; it is imitated as it
-is. A `solution` without tags becomes the thoughts of such a response. instructions.jsonl has
-conversations, {"messages": [{"role": "user", "content": ...}, ...]}; without any, set
-cold_start.conversation_share=0.
+traces.jsonl is what `traces` writes: lines with `problem`, `answer` or `tests`, and `response`:
+thoughts between <think> and </think>, then a summary with the answer in \boxed{} or the program in
+a block; it is imitated as it is. A `solution` without tags becomes the thoughts of such a response.
+instructions.jsonl has conversations, {"messages": [{"role": "user", "content": ...}, ...]}; without
+any, set cold_start.conversation_share=0.
 """
 import ml_collections as mlc
 
@@ -35,8 +36,8 @@ def get_config():
       ffn_dim=32768, rope_theta=1e8, norm_eps=1e-5, tied=False, dtype='bfloat16', vocab=131072,
       vision='off')
   c.cold_start = dict(
-      steps=800, path='', fields='', examples=100000, mistakes=0.0, conversations='',
-      conversation_share=0.1, rows=64, learning_rate=1e-5, warmup_steps=50)
+      steps=100000, path='', fields='', weights='', epochs=4, examples=1000000, mistakes=0.0,
+      conversations='', conversation_share=0.1, rows=64, learning_rate=1e-5, warmup_steps=50)
   c.sampler = dict(
       slots=128, in_flight=0, group_size=16, max_new_tokens=40960, temperature=1.0, top_p=1.0,
       page_tokens=128, pages=10240, decode_steps=16)
@@ -61,7 +62,7 @@ def get_config():
       trainer=dict(fsdp=16, expert=1, sequence=4, tensor=1), sampler=dict(expert=1, tensor=4),
       trainer_topology='v5p:4x4x4', sampler_topology='v5p:2x2x1')
   c.evaluation = dict(
-      every=0, problems=240, samples=4, temperature=0.7, top_p=1.0, max_new_tokens=40960,
+      every=200, problems=240, samples=4, temperature=0.7, top_p=1.0, max_new_tokens=40960,
       code_tests=0)
   c.checkpoints = dict(every=10, keep=2)
   c.runtime = dict(

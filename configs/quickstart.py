@@ -27,8 +27,8 @@ def get_config():
       ffn_dim=512, rope_theta=1e4, norm_eps=1e-5, tied=True, dtype='float32', vocab=0,
       vision='off')
   c.cold_start = dict(
-      steps=400, path='', fields='', examples=8192, mistakes=0.3, conversations='',
-      conversation_share=0.0, rows=16, learning_rate=2e-3, warmup_steps=10)
+      steps=400, path='', fields='', weights='', epochs=0, examples=8192, mistakes=0.3,
+      conversations='', conversation_share=0.0, rows=16, learning_rate=2e-3, warmup_steps=10)
   c.sampler = dict(
       slots=128, in_flight=0, group_size=8, max_new_tokens=48, temperature=1.0, top_p=1.0,
       page_tokens=16, pages=0, decode_steps=8)

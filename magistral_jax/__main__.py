@@ -9,6 +9,7 @@ from magistral_jax import command_line
 # Command: (its page in docs/, what it does). Those with a dot make files for the others.
 COMMANDS = {
     'train': ('training', 'cold start and asynchronous reinforcement learning; resumes by itself'),
+    'sft': ('training', 'imitation alone, in epochs; keeps and exports the best; resumes'),
     'evaluate': ('evaluation', 'accuracy of a checkpoint on a file of problems'),
     'score': ('evaluation', 'log-probabilities of given texts under a checkpoint'),
     'verify': ('verifiers', 'rewards of given completions, by the verifiers'),

@@ -4,8 +4,9 @@
     conversations  c0 c1 c2   share 1/4   epoch 1    2 c1 5 0 3 c2 1 4
 
 Every epoch has each trace once, and as many conversations as make up their share of the examples;
-those, too, come each once before any comes again. Memory holds the length of each example, not its
-tokens.
+those, too, come each once before any comes again. A file of traces may have a weight: of one that
+weighs 0.5 an epoch has half the traces, and the next one the others. Memory holds the length of
+each example, not its tokens.
 """
 from __future__ import annotations
 
@@ -33,6 +34,8 @@ class Examples(Sequence[Tokens]):
     make: tokens of an example.
     fault: why an example would earn nothing, in words; '' if it may.
     row_tokens, row_patches: room in a row.
+    weighted: (number of traces, how often an epoch has each of them) of every file of `traces`, in
+      their order; () for once.
     seed: decides which traces, and the order of every epoch.
   Raises:
     ValueError: none fits, or none is in the form; the images of one do not fit into a row.
@@ -40,7 +43,8 @@ class Examples(Sequence[Tokens]):
 
   def __init__(self, traces: Sequence[Example], conversations: Sequence[Example] = (), *,
                most: int, share: float, make: Callable[[Example], Tokens],
-               fault: Callable[[Example], str], row_tokens: int, row_patches: int, seed: int):
+               fault: Callable[[Example], str], row_tokens: int, row_patches: int, seed: int,
+               weighted: Sequence[tuple[int, float]] = ()):
     self._parts, self._make, self._seed = (traces, conversations), make, seed
     self._row_tokens, self._row_patches = row_tokens, row_patches
     chosen = np.sort(permutation(len(traces), f'{seed} traces')[:most])
@@ -49,8 +53,12 @@ class Examples(Sequence[Tokens]):
     self._found = np.array(kept, np.int64).reshape(-1, 4)
     self._traces = int((self._found[:, 0] == 0).sum())
     self._conversations = len(self._found) - self._traces
+    # (number, how many of them an epoch has) of the examples of every file, conversations last.
+    self._groups = self._weighed(weighted or [(len(traces), 1.0)])
     # Of n traces and m conversations, m / (n + m) is the share.
-    self._per_epoch = round(self._traces * share / (1 - share)) if self._conversations else 0
+    traces_per_epoch = sum(many for _, many in self._groups)
+    self._groups.append((self._conversations, round(
+        traces_per_epoch * share / (1 - share)) if self._conversations else 0))
 
   def __len__(self) -> int:
     return len(self._found)
@@ -71,13 +79,28 @@ class Examples(Sequence[Tokens]):
 
   def epoch(self, number: int) -> list[int]:
     """Indices of the examples of an epoch, in its order; only seed and number decide it."""
-    indices = list(range(self._traces))
-    for turn in range(number * self._per_epoch, (number + 1) * self._per_epoch):
-      again, position = divmod(turn, self._conversations)
-      order = permutation(self._conversations, f'{self._seed} conversations {again}')
-      indices.append(self._traces + int(order[position]))
+    indices, start = [], 0
+    for group, (size, many) in enumerate(self._groups):
+      # Conversations have had this name since they were the only ones that are not taken whole.
+      name = 'conversations' if group == len(self._groups) - 1 else f'file {group}'
+      for turn in range(number * many, (number + 1) * many):
+        again, position = divmod(turn, size)
+        if many == size:
+          indices.append(start + position)
+        else:
+          indices.append(start + int(permutation(size, f'{self._seed} {name} {again}')[position]))
+      start += size
     random.Random(f'cold start {self._seed} {number}').shuffle(indices)
     return indices
+
+  def _weighed(self, weighted: Sequence[tuple[int, float]]) -> list[tuple[int, int]]:
+    """(number of traces that were kept, how many of them an epoch has) of every file."""
+    positions, groups, start = self._found[:self._traces, 1], [], 0
+    for size, weight in weighted:
+      kept = int(((positions >= start) & (positions < start + size)).sum())
+      groups.append((kept, round(kept * weight)))
+      start += size
+    return groups
 
   def _kept(self, part: int, indices, fault) -> Iterator[tuple[int, int, int, int]]:
     """What is kept of the examples of one part; says what is left out, and why."""

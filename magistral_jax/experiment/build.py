@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 from typing import Any
 
@@ -252,6 +253,12 @@ def end_ids(c, tok) -> tuple[int, ...]:
   path = c.model.checkpoint
   return ends.joined((end_id(tok, c.data.template),), tok.end_ids,
                      companions.end_ids(path) if path else ())
+
+
+def describe(c, tok, config: ModelConfig, path: str) -> None:
+  """Writes experiment.json into a workdir: how its checkpoints are read."""
+  workdir.write_experiment(path, config, tokenizer_file(c), json.loads(c.to_json_best_effort()),
+                           end_ids=list(end_ids(c, tok)))
 
 
 def engine(c, config: ModelConfig, mesh, end_ids: tuple[int, ...]) -> Engine:

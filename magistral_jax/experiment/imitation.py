@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
-from magistral_jax.data import sources, traces
+from magistral_jax.data import files, sources, traces
 from magistral_jax.data.examples import Examples
 from magistral_jax.data.finite import folded
 from magistral_jax.data.stream import PromptStream, make_example
@@ -24,18 +25,43 @@ def examples(c, tok: Tokenizer, config: ModelConfig, prompts: PromptStream) -> E
     ValueError: there is nothing to imitate, or none of it fits or would be paid.
   """
   s, rendering = c.cold_start, build.rendering(c, config)
+  parts = _files(s) if s.path else []
   return Examples(
-      _traces(c, prompts), traces.Conversations(s.conversations) if s.conversations else (),
+      traces.Joined([one for one, _ in parts]) if parts else _traces(c, prompts),
+      traces.Conversations(s.conversations) if s.conversations else (),
+      weighted=[(len(one), weight) for one, weight in parts],
       most=s.examples, share=s.conversation_share,
       make=lambda example: make_example(example, tok, **rendering),
       fault=_fault(prompts), row_tokens=c.batching.row_tokens,
       row_patches=filled(c, 'batching')['row_patches'], seed=c.seed)
 
 
+def _files(s) -> list[tuple[Sequence[Example], float]]:
+  """(traces, weight) of every part of cold_start.path; one of all parts where they have no weights.
+
+  Raises:
+    ValueError: weights that are none, or not as many as parts; as `FileTraces`.
+  """
+  if not s.weights:
+    return [(traces.FileTraces(s.path, fields=s.fields), 1.0)]
+  parts = [part for part in s.path.split(',') if part.strip()]
+  try:
+    weights = [float(weight) for weight in s.weights.split(',')]
+    if not all(0 < weight < math.inf for weight in weights):
+      raise ValueError
+  except ValueError:
+    raise ValueError(f'cold_start.weights={s.weights!r} must be numbers above 0 with commas '
+                     f'between them.') from None
+  if len(weights) != len(parts):
+    raise ValueError(f'cold_start.weights={s.weights!r} has {len(weights)} numbers and '
+                     f'cold_start.path={s.path!r} {len(parts)} parts: write one for each.')
+  files.expand(s.path, 'cold_start.path')      # No file twice.
+  return [(traces.FileTraces(part, fields=s.fields), weight)
+          for part, weight in zip(parts, weights, strict=True)]
+
+
 def _traces(c, prompts: PromptStream) -> Sequence[Example]:
-  """Responses of a file of its own, or to the training problems."""
-  if c.cold_start.path:
-    return traces.FileTraces(c.cold_start.path, fields=c.cold_start.fields)
+  """Responses to the training problems."""
   return traces.cold_start_examples(
       prompts.source, examples=c.cold_start.examples, mistakes=c.cold_start.mistakes, seed=c.seed)
 

@@ -141,11 +141,15 @@ SECTIONS = (
         image_token=Key(whole(0), 'Id of the token that an image embedding replaces.', 10)),
             among('model.vision', VISION[1:])),
     Section('cold_start', 'Supervised training before the loop.', dict(
-        steps=Key(whole(0), 'Optimizer steps; 0 for no cold start.'))),
+        steps=Key(whole(0), 'Optimizer steps, at most; 0 for no cold start.'))),
     Section('cold_start', 'What the cold start imitates, and how.', dict(
         path=Key(TEXT, "Files of problems with solutions or traces; '' takes the training "
                  'problems.', ''),
         fields=Key(TEXT, 'Names that the files give our keys, as in data.jsonl.fields.', ''),
+        weights=Key(TEXT, 'How often an epoch has each example of a file, a number for each part '
+                    "of `path` between its commas; '' for once.", ''),
+        epochs=Key(whole(0), 'Epochs after which it ends, if `steps` does not end it before; 0 '
+                   'for as many as the steps take.', 0),
         examples=Key(whole(1), 'Examples to imitate, at most, conversations aside.', 2000),
         conversations=Key(TEXT, "Files of conversations to imitate, too; '' for none.", ''),
         conversation_share=Key(DECAY, 'Share of the examples of an epoch that are conversations.',

@@ -6,6 +6,7 @@ import itertools
 import random
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,18 @@ def run(trainer: Trainer, examples: Examples, *, steps: int, rows: int, row_toke
       save()
   if stopping.is_set():
     save()
+
+
+def settings(c, examples: Examples, patches: Patches | None) -> dict[str, Any]:
+  """What a config says of a cold start, as `run` takes it: its steps, and how rows are filled.
+
+  The steps are those of the config, or of its epochs where these end first.
+  """
+  s, row_tokens = c.cold_start, c.batching.row_tokens
+  layouts = (_layout(examples, epoch, row_tokens, patches, c.seed) for epoch in range(s.epochs))
+  of_epochs = sum(-(-len(layout) // s.rows) for layout in layouts)
+  return dict(steps=min(s.steps, of_epochs) if s.epochs else s.steps, rows=s.rows,
+              row_tokens=row_tokens, patches=patches, seed=c.seed)
 
 
 def batches(examples: Examples, *, rows: int, row_tokens: int, patches: Patches | None, seed: int,

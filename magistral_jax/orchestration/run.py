@@ -20,7 +20,7 @@ from magistral_jax.evaluation import results
 from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, checks, cli, values
 from magistral_jax.models.formats import committed
-from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment, write_experiment
+from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment
 from magistral_jax.orchestration import (
   answering,
   cold_start,
@@ -81,6 +81,7 @@ class Run:
     self.samples: list[tuple[str, str, float]] = []    # Problem, completion, reward.
     self.unlearnt = ''        # Why the run ended early with its problems unsolved, if it did.
     self.samplers: Sequence[Sampler] = ()
+    self._cold_steps = 0
 
   def train(self) -> None:
     """Runs from the newest checkpoint, or from the start, to the report or to a request to stop.
@@ -140,9 +141,7 @@ class Run:
       try:
         trainer = self._resumed()
         self._note_changes()
-        write_experiment(str(self.workdir), self.config, build.tokenizer_file(self.c),
-                         json.loads(self.c.to_json_best_effort()),
-                         end_ids=list(build.end_ids(self.c, self.tok)))
+        build.describe(self.c, self.tok, self.config, str(self.workdir))
         trainer = trainer or self._warmed_up()
         if trainer is not None:
           self._save_first(trainer)
@@ -252,17 +251,17 @@ class Run:
     return trainer
 
   def _cold_start(self, trainer: Trainer, saved: Checkpoints) -> None:
-    c = self.c.cold_start
-    self.display.phase('cold start', c.steps, log_every_s=LOG_EVERY_S)
-    if trainer.version == 0:
-      self.journal.begin_cold_start()
     examples = self.examples
     assert examples is not None        # Checked with the problems.
+    how = cold_start.settings(self.c, examples, build.patches(self.c, self.config))
+    self._cold_steps = how['steps']
+    self.display.phase('cold start', self._cold_steps, log_every_s=LOG_EVERY_S)
+    if trainer.version == 0:
+      self.journal.begin_cold_start()
     self.display.note(f'Cold start: {len(examples)} examples of a row or less.')
     cold_start.run(
-        trainer, examples, steps=c.steps, rows=c.rows, row_tokens=self.c.batching.row_tokens,
-        patches=build.patches(self.c, self.config), seed=self.c.seed,
-        stopping=self.health.stopping, save_every=self.c.checkpoints.every,
+        trainer, examples, **how, stopping=self.health.stopping,
+        save_every=self.c.checkpoints.every,
         save=lambda: saved.save(trainer, self.journal.record(), None),
         progress=self._note_cold_start)
 
@@ -305,11 +304,7 @@ class Run:
     result, evaluation = held
     self.journal.note(**{f'accuracy_{stage}': result.accuracy,
                          f'accuracy_{stage}_se': result.accuracy_se})
-    step, update = {
-        'start': (0, None if self.c.cold_start.steps else 0),
-        'cold_start': (self.c.cold_start.steps, 0),
-        'final': (result.version, result.version)}[stage]
-    self.journal.stage(stage, step, result.figures(), update)
+    self.journal.stage(stage, *self._position(stage, result))
     self.display.note(f'Held-out accuracy ({stage}): {results.sentence(result)}')
     pairs = list(evaluation.answers.values())
     problems = {p.ordinal: p.problem.text for p in prompts}
@@ -317,6 +312,14 @@ class Run:
     self.samples = [(problems[completion.ordinal], completion.text, verdict.reward)
                     for completion, verdict in shown]
     return result
+
+  def _position(self, stage: str, result: Result) -> tuple[int, dict, int | None]:
+    """(step of the stage, figures, update of the loop) of an evaluation, for `Journal.stage`."""
+    step, update = {
+        'start': (0, None if self.c.cold_start.steps else 0),
+        'cold_start': (self._cold_steps, 0),
+        'final': (result.version, result.version)}[stage]
+    return step, result.figures(), update
 
   def _loop(self) -> Loop:
     c, b = self.c, self.c.batching
@@ -370,12 +373,3 @@ class Run:
     self.journal.note(failed_saves=self.checkpoints.failed_saves)
     report.finish(self.workdir, self.journal.summary(), self.samples, self.display.show)
     return True
-
-
-def keep_compiled(workdir: Path) -> None:
-  """Keeps what XLA compiles in the workdir, for a run or a role that starts again.
-
-  JAX_COMPILATION_CACHE_DIR, if set, names another folder.
-  """
-  if not jax.config.values['jax_compilation_cache_dir']:
-    jax.config.update('jax_compilation_cache_dir', str(workdir.resolve() / 'compiled'))

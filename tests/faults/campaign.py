@@ -37,7 +37,7 @@ from magistral_jax.experiment import checks, cli, values  # noqa: E402
 from magistral_jax.orchestration import run as runs  # noqa: E402
 from magistral_jax.orchestration.display import Display  # noqa: E402
 from magistral_jax.orchestration.health import Health  # noqa: E402
-from magistral_jax.runtime import actors, ray_cluster  # noqa: E402
+from magistral_jax.runtime import actors, launch, ray_cluster  # noqa: E402
 from tests.faults import network  # noqa: E402
 
 KINDS = ('kill', 'freeze', 'delay', 'slow')
@@ -313,7 +313,7 @@ def main() -> None:
     from tests.runtime import fake_actors as roles
     overrides, phases, args.least_accuracy = overrides | FAKE, ((), ()), 0.0
   with tempfile.TemporaryDirectory() as workdir:
-    runs.keep_compiled(pathlib.Path(workdir))
+    launch.keep_compiled(pathlib.Path(workdir))
     found = campaign(pathlib.Path(workdir), faults=args.faults, seed=args.seed, roles=roles,
                      overrides=overrides, most_s=args.most_s,
                      kinds=KINDS + NETWORK * args.network, phases=phases)

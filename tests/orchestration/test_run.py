@@ -2,8 +2,8 @@
 import jax
 import pytest
 
-from magistral_jax.orchestration.run import keep_compiled
 from magistral_jax.records import Verdict
+from magistral_jax.runtime.launch import keep_compiled
 from tests import tiny
 
 SHORT = {'total_steps': 2, 'cold_start.steps': 0, 'evaluation.every': 0, 'evaluation.problems': 0,

@@ -1,0 +1,88 @@
+"""A run from the command line: its runtime, its display, signals, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from magistral_jax.experiment import checks, cli
+from magistral_jax.experiment.schema import ON_CLUSTER
+from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration.health import Health, stop_on_signals
+from magistral_jax.orchestration.run import Run
+from magistral_jax.orchestration.unsaved import UnsavedError
+from magistral_jax.runtime.local import LocalRuntime
+
+
+def leave_accelerators(c) -> None:
+  """On a cluster this process only drives the others; the accelerators are theirs."""
+  if c.runtime.mode in ON_CLUSTER:
+    jax.config.update('jax_platforms', 'cpu')
+
+
+def claimed_folder(stack: contextlib.ExitStack, path: str | None) -> Path:
+  """The workdir that a flag names, which no other run gets until the stack is closed.
+
+  Raises:
+    ValueError: it cannot be made or written, or another run has it.
+  """
+  workdir = cli.folder('workdir', path)
+  stack.enter_context(cli.claimed('workdir', workdir))
+  return workdir
+
+
+def carry_out(c, workdir: Path, parts: checks.Parts, make_run: Callable[..., Run],
+              total: int) -> Run:
+  """Runs a config in a workdir that no other run uses; returns the run, ended and closed.
+
+  Args:
+    make_run: Run, or a class of runs with the same arguments.
+    total: steps, for the display.
+  """
+  keep_compiled(workdir)
+  health = Health(c.runtime.deadline_s)
+  display = Display(total, True)
+  stop_on_signals(health, display.ending)
+  # The panel is opened last: what cannot run says so on a terminal that holds nothing else.
+  with make_runtime(c, parts, workdir) as runtime, display:
+    # Once more: ray.init puts a handler of its own in place of ours.
+    stop_on_signals(health, display.ending)
+    run = make_run(c, workdir, parts, runtime, runtime.verifier(), health, display)
+    try:
+      run.train()
+      return run
+    except UnsavedError as error:
+      print(f'error: {error}', file=sys.stderr)
+      raise SystemExit(1) from None
+    finally:
+      run.close()
+
+
+def make_runtime(c, parts: checks.Parts, workdir: Path) -> contextlib.AbstractContextManager[Any]:
+  """The runtime that runtime.mode asks for."""
+  if c.runtime.mode not in ON_CLUSTER:
+    return LocalRuntime(c, parts)
+  with cli.one_sentence():
+    try:
+      from magistral_jax.runtime.ray_cluster import ClusterRuntime, check_address
+    except ModuleNotFoundError as error:
+      raise ValueError(f'runtime.mode={c.runtime.mode!r} needs {error.name}, which is not '
+                       f'installed: pip install -e ".[cluster]" in the clone.') from None
+    check_address(c.runtime.address)
+  width = jnp.dtype(parts.config.dtype).itemsize
+  return ClusterRuntime(c, workdir, weight_bytes=parts.config.parameters * width)
+
+
+def keep_compiled(workdir: Path) -> None:
+  """Keeps what XLA compiles in the workdir, for a run or a role that starts again.
+
+  JAX_COMPILATION_CACHE_DIR, if set, names another folder.
+  """
+  if not jax.config.values['jax_compilation_cache_dir']:
+    jax.config.update('jax_compilation_cache_dir', str(workdir.resolve() / 'compiled'))

@@ -1,0 +1,144 @@
+"""A run that only imitates: the same weights however often it is stopped; its best is exported."""
+import collections
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from magistral_jax import sharding
+from magistral_jax.experiment import checks
+from magistral_jax.metrics import read_lines
+from magistral_jax.models import decoder
+from magistral_jax.models.formats import checkpoint, workdir
+from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.supervised import SupervisedRun
+from magistral_jax.records import Verdict
+from magistral_jax.runtime.local import LocalRuntime
+from tests import fakes, tiny
+
+
+def config(path, **changed):
+  """Two epochs over two files, the second of which is seen half, and one conversation in ten."""
+  for name, count in (('a', 40), ('b', 24)):
+    (path / f'{name}.jsonl').write_text(''.join(json.dumps(dict(
+        problem=f'{name} {i}', answer='3', solution='one two')) + '\n' for i in range(count)))
+  (path / 'chat.jsonl').write_text(''.join(json.dumps(dict(messages=[
+      dict(role='user', content='one'), dict(role='assistant', content='two ' * (1 + i))])) + '\n'
+      for i in range(3)))
+  c = tiny.load('smollm2_math')
+  brought = tiny.needs(c, path)
+  return tiny.shrink(c, **brought, **{
+      'cold_start.path': f'{path}/a.jsonl,{path}/b.jsonl', 'cold_start.weights': '1,0.5',
+      'cold_start.steps': 1000, 'cold_start.epochs': 2, 'cold_start.examples': 1000,
+      'cold_start.conversations': str(path / 'chat.jsonl'), 'cold_start.conversation_share': 0.2,
+      'evaluation.every': 2, 'checkpoints.every': 3, 'checkpoints.keep': 1} | changed)
+
+
+class Killed(Exception):
+  """Raised in the middle of a step."""
+
+
+def run(c, workdir, *, judge=tiny.by_tokens, kill_at=None, stop_at=None):
+  """The ended run; None if it was killed. `*_at` are steps; a stop also comes in evaluations."""
+  workdir.mkdir(exist_ok=True)
+  parts = checks.prepare(c)
+  health = Health(300.0)
+
+  def judged(completion):
+    if stop_at is not None and one.trainer.version == stop_at:
+      health.stopping.set()
+    return judge(completion)
+  one = SupervisedRun(c, workdir, parts, LocalRuntime(c, parts), fakes.FakeVerifier(judged),
+                      health, Display(1, False))
+  note, weights = one._note_cold_start, {}
+  def noted(step, metrics):
+    if step == kill_at:
+      raise Killed
+    note(step, metrics)
+    weights[step] = jax.device_get(one.trainer.params)
+  one._note_cold_start, one.weights = noted, weights
+  try:
+    one.train()
+    return one
+  except Killed:
+    one.checkpoints.wait()
+    return None
+  finally:
+    one.close()
+
+
+def state(one):
+  return jax.device_get(one.trainer.state)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """The run that nothing interrupts, its config and its folder."""
+  path = tmp_path_factory.mktemp('whole')
+  c = config(path)
+  return run(c, path / 'run'), c, path / 'run'
+
+
+def test_a_stopped_and_killed_run_is_the_run_that_was_not(whole, tmp_path):
+  one, c, folder = whole
+  total = one.trainer.version
+  assert total >= 5
+  other = tmp_path / 'run'
+  assert run(c, other, kill_at=5) is None            # Goes on from step 4, which was measured.
+  stopped = run(c, other, stop_at=4)
+  assert stopped is None or stopped.trainer.version <= total
+  last = run(c, other)
+  assert last.trainer.version == total
+  jax.tree.map(np.testing.assert_array_equal, state(one), state(last))
+  stages = [[{k: v for k, v in line.items() if not k.endswith('_s')}
+             for line in read_lines(where / 'stages.jsonl')] for where in (folder, other)]
+  assert stages[0] == stages[1]
+
+
+def test_evaluations_come_every_so_often_and_at_both_ends(whole):
+  one, _, folder = whole
+  total = one.trainer.version
+  lines = [line['step'] for line in read_lines(folder / 'stages.jsonl') if 'accuracy' in line
+           or 'eval/accuracy' in line]
+  assert lines == [0, *range(2, total, 2), total]
+
+
+def test_the_best_checkpoint_is_kept_and_exported(tmp_path):
+  scores = {2: 0.25, 4: 1.0}
+  def judge(completion):
+    right = float(-completion.ordinal <= 4 * scores.get(completion.versions[0][1], 0))
+    return Verdict('correct' if right else 'wrong', right, {}, 'x')
+  c = config(tmp_path)
+  one = run(c, tmp_path / 'run', judge=judge)
+  path = str(tmp_path / 'run')
+  assert workdir.choose_step(path, 'best') == 4 < one.trainer.version
+  assert set(workdir.steps(path)) == {4, one.trainer.version}
+  summary = json.loads((tmp_path / 'run/summary.json').read_text())
+  assert summary['best_step'] == 4 and summary['steps'] == one.trainer.version
+  exported = f'{path}/best'
+  shape = checkpoint.read_config(exported, dtype='float32')
+  mesh = checks.prepare(c).meshes.trainer
+  shardings = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(shape)[1])
+  loaded = checkpoint.load(exported, shape, shardings, param_dtype='float32')
+  jax.tree.map(np.testing.assert_array_equal, jax.device_get(loaded), one.weights[4])
+
+
+def test_an_epoch_has_each_example_as_often_as_its_file_weighs(whole):
+  _, c, _ = whole
+  examples = checks.prepare(c).examples
+  counts = [collections.Counter(examples.epoch(number)) for number in range(2)]
+  for epoch in counts:
+    assert [epoch[i] for i in range(40)] == [1] * 40
+    assert sum(epoch[i] for i in range(40, 64)) == 12
+    assert sum(epoch[i] for i in range(64, 67)) == 13         # A fifth of all.
+  both = counts[0] + counts[1]
+  assert [both[i] for i in range(40, 64)] == [1] * 24
+
+
+@pytest.mark.parametrize('weights, words', [
+    ('1', 'has 1 numbers and'), ('1,x', 'must be numbers above 0'), ('1,0', 'must be numbers')])
+def test_weights_that_cannot_be(tmp_path, weights, words):
+  with pytest.raises(ValueError, match=words):
+    checks.prepare(config(tmp_path, **{'cold_start.weights': weights}))
