@@ -45,8 +45,8 @@ def get_config():
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, router_aux_coef=0.0, vocab_chunk=8000)
   c.optimizer = dict(
-      name='adamw', learning_rate=1e-6, warmup_steps=10, beta1=0.9, beta2=0.95, eps=1e-8,
-      weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
+      name='adamw', learning_rate=1e-6, warmup_steps=10, schedule='constant', beta1=0.9,
+      beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(
       microbatch_rows=32, remat='full', unroll=1, routing_replay=True,
       parity_versions=4, parity_limit=0.05)

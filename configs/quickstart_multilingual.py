@@ -43,8 +43,8 @@ def get_config():
       name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, vocab_chunk=0)
   c.optimizer = dict(
-      name='adamw', learning_rate=4e-4, warmup_steps=5, beta1=0.9, beta2=0.95, eps=1e-8,
-      weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
+      name='adamw', learning_rate=4e-4, warmup_steps=5, schedule='constant', beta1=0.9,
+      beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(
       microbatch_rows=16, remat='none', unroll=3, parity_versions=8, parity_limit=0.001)
   c.mesh = dict(

@@ -195,6 +195,7 @@ def optimizer(c, config: ModelConfig, **changed):
   """The optimizer; weight decay leaves norms alone."""
   o = filled(c, 'optimizer') | changed
   o.pop('max_bad_steps')
+  o['steps'] = c.total_steps * c.batching.minibatches
   decayed = jax.tree_util.tree_map_with_path(
       lambda path, _: 'norm' not in jax.tree_util.keystr(path),
       trained(decoder.abstract(config), frozen(c)))

@@ -39,7 +39,7 @@ from magistral_jax.models.config import DTYPES, FAMILIES, VISION
 from magistral_jax.models.decoder import REMAT
 from magistral_jax.tokens import TOKENIZERS
 from magistral_jax.trainer.losses import LOSSES
-from magistral_jax.trainer.optimizer import OPTIMIZERS
+from magistral_jax.trainer.optimizer import OPTIMIZERS, SCHEDULES
 from magistral_jax.trainer.state import KL_REFERENCES
 from magistral_jax.verifiers.reward import CODE_REWARDS
 from magistral_jax.verifiers.sandbox.sandbox import MODES as SANDBOXES
@@ -242,11 +242,15 @@ SECTIONS = (
         name=Key(choice(OPTIMIZERS), 'Update rule.'),
         learning_rate=Key(NOT_NEGATIVE, 'Learning rate after the warm-up.'),
         warmup_steps=Key(whole(0), 'Optimizer steps until the learning rate is reached.'),
+        schedule=Key(choice(SCHEDULES), 'How the learning rate falls after the warm-up.'),
         beta1=Key(DECAY, "Decay of the first moment; the momentum of 'sgd'."),
         weight_decay=Key(NOT_NEGATIVE, 'Weight decay of all parameters but norms.'),
         clip_norm=Key(NOT_NEGATIVE, 'Longest gradient that is let through; 0 for no limit.'),
         max_bad_steps=Key(whole(1), 'Gradients in a row that may be not finite; then the run '
                           'fails.'))),
+    Section('optimizer', 'A learning rate that falls.', dict(
+        final_learning_rate=Key(NOT_NEGATIVE, 'Learning rate of the last optimizer step.', 0.0)),
+            among('optimizer.schedule', [name for name in SCHEDULES if name != 'constant'])),
     Section('optimizer', 'AdamW.', dict(
         beta2=Key(DECAY, 'Decay of the second moment.', 0.95),
         eps=Key(POSITIVE, 'Added to the root of the second moment.', 1e-8)),

@@ -15,7 +15,8 @@ from tests.golden import vision as golden
 NAME = 'mistral3'
 CONFIG = golden.CONFIGS[NAME]
 PATCHES = packing.Patches(row_patches=256, pixels=3 * CONFIG.vision.patch ** 2)
-SGD = dict(name='sgd', learning_rate=0.1, warmup_steps=0, beta1=0.0, beta2=0.95, eps=1e-8,
+SGD = dict(name='sgd', learning_rate=0.1, warmup_steps=0,
+           schedule='constant', final_learning_rate=0.0, steps=0, beta1=0.0, beta2=0.95, eps=1e-8,
            weight_decay=0.0, clip_norm=0.0)
 TOWER = ('vision', 'adapter')
 

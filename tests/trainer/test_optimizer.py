@@ -7,9 +7,26 @@ from magistral_jax.trainer import optimizer
 
 
 def test_warm_up_then_constant():
-  rate = optimizer.warmup(0.4, 4)
+  rate = optimizer.rates(0.4, 4)
   np.testing.assert_allclose([rate(i) for i in range(6)], [.1, .2, .3, .4, .4, .4], rtol=1e-6)
-  assert float(optimizer.warmup(0.4, 0)(0)) == np.float32(0.4)
+  assert float(optimizer.rates(0.4, 0)(0)) == np.float32(0.4)
+
+
+@pytest.mark.parametrize('schedule, expected', [
+    ('constant', [.2, .4, .4, .4, .4, .4]),
+    ('linear', [.2, .4, .325, .25, .175, .1]),
+    # Half of the way at half of the steps, and a cosine between.
+    ('cosine', [.2, .4, .1 + .3 * (1 + .5 ** .5) / 2, .25, .1 + .3 * (1 - .5 ** .5) / 2, .1])])
+def test_after_the_warm_up_the_rate_falls_until_the_last_step(schedule, expected):
+  rate = optimizer.rates(0.4, 2, schedule, 0.1, steps=6)
+  np.testing.assert_allclose([rate(i) for i in range(6)], expected, rtol=1e-6)
+  assert float(rate(20)) == pytest.approx(expected[-1])     # A run that goes on for longer.
+
+
+def test_an_unknown_schedule_is_a_mistake():
+  with pytest.raises(ValueError, match="optimizer.schedule is 'exponential': choose one of "
+                                       "constant, linear, cosine"):
+    optimizer.rates(0.4, 2, 'exponential')
 
 
 @pytest.mark.parametrize('clip_norm, expected', [(1.0, [-0.06, -0.08]), (0.0, [-0.6, -0.8])])

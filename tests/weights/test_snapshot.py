@@ -78,7 +78,8 @@ def test_a_snapshot_is_a_copy_in_the_samplers_layout(trainer, sampler):
 
 def test_a_donated_train_step_does_not_delete_the_snapshot():
   mesh = trainer_mesh()
-  optimizer = make_optimizer(name='adamw', learning_rate=1e-2, warmup_steps=1, beta1=0.9,
+  optimizer = make_optimizer(name='adamw', learning_rate=1e-2, warmup_steps=1,
+                             schedule='constant', final_learning_rate=0.0, steps=0, beta1=0.9,
                              beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0)
   state = init_state(lay_out(mesh), optimizer, kl_reference='none')
   step = make_step(lambda params, *rows: decoder.forward_rows(CONFIG, params, *rows),
