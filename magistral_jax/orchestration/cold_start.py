@@ -50,6 +50,12 @@ def run(trainer: Trainer, examples: Examples, *, steps: int, rows: int, row_toke
     save()
 
 
+def optimizer(c) -> dict[str, Any]:
+  """The keys of config section `optimizer` that are otherwise in the cold start."""
+  return dict(schedule='constant', learning_rate=c.cold_start.learning_rate,
+              warmup_steps=c.cold_start.warmup_steps)
+
+
 def settings(c, examples: Examples, patches: Patches | None) -> dict[str, Any]:
   """What a config says of a cold start, as `run` takes it: its steps, and how rows are filled.
 

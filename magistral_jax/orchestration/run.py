@@ -225,8 +225,7 @@ class Run:
 
   def _cold_trainer(self, saved: Checkpoints) -> Trainer:
     """The trainer of the cold start, from where an earlier run of it was stopped, if one was."""
-    changed = dict(schedule='constant', learning_rate=self.c.cold_start.learning_rate,
-                   warmup_steps=self.c.cold_start.warmup_steps)
+    changed = cold_start.optimizer(self.c)
     with cli.one_sentence():       # The files of a checkpoint are read only here.
       if saved.latest() is None:
         self._start_stages()

@@ -80,7 +80,7 @@ class SupervisedRun(Run):
 
   def _newest_trainer(self) -> Trainer:
     """The trainer of the newest checkpoint, the journal set back to it; a new one without any."""
-    changed = {k: self.c.cold_start[k] for k in ('learning_rate', 'warmup_steps')}
+    changed = cold_start.optimizer(self.c)
     with cli.one_sentence():           # The files of a checkpoint are read only here.
       if self.checkpoints.latest() is not None:
         return self._restored(self.checkpoints, **changed)
