@@ -3,8 +3,8 @@ r"""Does a small model learn to write programs? Python from scratch, judged in j
 Run:    python -m magistral_jax.data.builders.programs --output=runs/programs
         python -m magistral_jax.train --config=configs/quickstart_code.py \
             --workdir=runs/quickstart_code
-Result: held-out accuracy of 200 problems, whose statements no training problem has; 2 CPU cores, jax
-        0.10.2, 2026-11-30, seed 0.
+Result: held-out accuracy of 200 problems, whose statements no training problem has; 2 CPU cores,
+        jax 0.10.2, 2026-11-30, seed 0.
           as below (b81e5ce)   0.330 +- 0.033 after the cold start, 0.755 +- 0.030 after 20 updates,
                                0.915 +- 0.020 after 40
         The machine was shared with some ten other programs (load 10 to 18): 790 s of CPU, 160 for
