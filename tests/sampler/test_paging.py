@@ -88,9 +88,9 @@ class VersionEngine:
     return getattr(self._engine, name)
 
   def generate(self, version, state, table):
-    state, out = self._engine.generate(version, state, table)
-    out[1] = np.float32(-version).view(np.int32)
-    return state, out
+    state, (drawn, routes) = self._engine.generate(version, state, table)
+    drawn[1] = np.float32(-version).view(np.int32)
+    return state, (drawn, routes)
 
 
 @pytest.mark.parametrize('page_tokens, decode_steps', [(4, 4), (8, 2), (2, 7)])
