@@ -28,7 +28,7 @@ def test_a_run_with_images(mode, tmp_path, capsys):
   run = tiny.run(c, tmp_path / 'run')
   assert run.trainer.version == 1
   line, = [json.loads(x) for x in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
-  assert line['parity_gap_max'] <= 1e-4 and line['grad_norm'] > 0
+  assert line['logprob_gap_max'] <= 1e-4 and line['grad_norm'] > 0
   read = workdir.read_config(str(tmp_path / 'run'), dtype='float32')
   assert read == run.config
   if published:

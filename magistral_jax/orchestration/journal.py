@@ -95,8 +95,8 @@ class Journal:
       t['max_staleness'] = max(t['max_staleness'], *staleness)
       if tokens := metrics.get('parity_tokens'):
         self._add(parity_tokens=tokens, parity_updates=1,
-                  parity_gap=tokens * metrics['parity_gap_mean'])
-        t['parity_gap_max'] = max(t['parity_gap_max'], metrics['parity_gap_max'])
+                  logprob_gap=tokens * metrics['logprob_gap_mean'])
+        t['logprob_gap_max'] = max(t['logprob_gap_max'], metrics['logprob_gap_max'])
       self._rewards.append(line['reward'])
       settled = self._ledger.counts + collections.Counter(trained=len(batch.groups))
       line |= dict(step=step, version=step, wall_s=self.wall_s,
@@ -179,8 +179,8 @@ class Journal:
           staleness_expected=per(t['staleness_expected'], t['steps']),
           slots_idle=per(t['slots_idle'], t['steps']),
           tokens_discarded=per(t['discarded_tokens'], t['settled_tokens']),
-          parity_gap_mean=per(t['parity_gap'], t['parity_tokens']),
-          parity_gap_max=t['parity_gap_max'] if t['parity_tokens'] else None,
+          logprob_gap_mean=per(t['logprob_gap'], t['parity_tokens']),
+          logprob_gap_max=t['logprob_gap_max'] if t['parity_tokens'] else None,
           parity_tokens=t['parity_tokens'], parity_updates=t['parity_updates'],
           groups_failed=self._ledger.counts['failed'], groups_stale=self._ledger.counts['stale'])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-KEYS = ('parity_version', 'parity_gap_mean', 'parity_gap_max')
+KEYS = ('parity_version', 'logprob_gap_mean', 'logprob_gap_max')
 
 
 def trusted(metrics: Mapping[str, float], forked: int) -> dict[str, float]:
@@ -20,11 +20,11 @@ def trusted(metrics: Mapping[str, float], forked: int) -> dict[str, float]:
 
 def warning(metrics: Mapping[str, float], limit: float) -> str:
   """The sentence that warns of a gap above trainer.parity_limit; '' if there is nothing to say."""
-  gap = metrics.get('parity_gap_mean', 0.0)
+  gap = metrics.get('logprob_gap_mean', 0.0)
   if gap <= limit:           # One that is not a number is above.
     return ''
   return (f'Warning: sampler and trainer differ by {gap:.2g} nats on average, and by '
-          f'{metrics["parity_gap_max"]:.2g} at most, over {metrics["parity_tokens"]:.0f} tokens '
+          f'{metrics["logprob_gap_max"]:.2g} at most, over {metrics["parity_tokens"]:.0f} tokens '
           f'that version {metrics["parity_version"]:.0f} drew (trainer.parity_limit={limit:g}): '
           f'every ratio is off by as much. If model.dtype=\'float32\' makes it vanish, it is '
           f'rounding; raise the limit, bound its effect by loss.importance_cap, and with experts '

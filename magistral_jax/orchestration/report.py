@@ -27,7 +27,7 @@ SUMMARY_KEYS = (
     'accuracy_start', 'accuracy_cold_start', 'accuracy_final', 'reward_first', 'reward_last',
     'steps', 'wall_s', 'prompts_trained', 'groups_filtered', 'completions',
     'completions_spanning_versions', 'max_staleness', 'mean_staleness', 'sampled_tokens_per_s',
-    'trained_tokens_per_s', 'packing_efficiency', 'parity_gap_mean', 'parity_gap_max',
+    'trained_tokens_per_s', 'packing_efficiency', 'logprob_gap_mean', 'logprob_gap_max',
     'parity_tokens', 'parity_updates')
 STAGES = (
     ('start', 'before training'), ('cold_start', 'after the cold start'),

@@ -214,7 +214,7 @@ class Trainer(Protocol):
 
     Returns:
       Means over the trained tokens, sums and maxima by name; 'tokens' and 'loss' are always there.
-      With 'parity_tokens' above 0, 'parity_version', 'parity_gap_mean' and 'parity_gap_max' (nats)
+      With 'parity_tokens' above 0, 'parity_version', 'logprob_gap_mean' and 'logprob_gap_max' (nats)
       compare it with the samplers under the weights of that version.
     Raises:
       Lost: one of its processes was lost; no part of the update counts.

@@ -115,7 +115,7 @@ class MeshTrainer:
 
     Returns:
       `parity_tokens`, the tokens compared, 0 if the weights of no version are there any more; else
-      also `parity_version`, and `parity_gap_mean` and `parity_gap_max` in nats per token.
+      also `parity_version`, and `logprob_gap_mean` and `logprob_gap_max` in nats per token.
     """
     if not self._parity_versions:
       return {}
@@ -131,7 +131,7 @@ class MeshTrainer:
     rows = jax.tree.map(self._put, sample.rows.arrays())
     tokens, total, largest = jax.device_get(self._step.parity(weights, rows)).tolist()
     return dict(parity_tokens=tokens, parity_version=float(sample.version),
-                parity_gap_mean=total / tokens, parity_gap_max=largest)
+                logprob_gap_mean=total / tokens, logprob_gap_max=largest)
 
   def _update(self, accumulate, rows: Rows, advance: int) -> dict[str, float]:
     grads, totals = self._step.zeros(self.state.params)

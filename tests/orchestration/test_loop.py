@@ -90,8 +90,8 @@ class Mortal(fakes.FakeTrainer):
       self.dying = False
       raise Lost('trainer-0 died')
     return super().train(batch) | dict(
-        parity_tokens=3.0, parity_version=batch.oldest_version, parity_gap_mean=0.25,
-        parity_gap_max=0.5)
+        parity_tokens=3.0, parity_version=batch.oldest_version, logprob_gap_mean=0.25,
+        logprob_gap_max=0.5)
 
 
 @pytest.mark.parametrize('discard', [False, True])

@@ -4,8 +4,8 @@ import pytest
 from magistral_jax.orchestration import parity
 from tests import fakes
 
-MEASURED = dict(loss=1.0, parity_tokens=93.0, parity_version=4.0, parity_gap_mean=0.02,
-                parity_gap_max=0.3)
+MEASURED = dict(loss=1.0, parity_tokens=93.0, parity_version=4.0, logprob_gap_mean=0.02,
+                logprob_gap_max=0.3)
 
 
 def test_a_version_that_was_there_twice_is_not_compared():
@@ -17,7 +17,7 @@ def test_a_version_that_was_there_twice_is_not_compared():
 @pytest.mark.parametrize('gap, limit, warns', [
     (0.02, 0.05, False), (0.05, 0.05, False), (0.06, 0.05, True), (float('nan'), 0.05, True)])
 def test_a_gap_above_the_limit_warns_with_advice(gap, limit, warns):
-  said = parity.warning(MEASURED | dict(parity_gap_mean=gap), limit)
+  said = parity.warning(MEASURED | dict(logprob_gap_mean=gap), limit)
   assert bool(said) == warns
   for words in ('0.3 at most', '93 tokens that version 4 drew', 'trainer.parity_limit=0.05',
                 "model.dtype='float32'", 'trainer.routing_replay'):
@@ -33,7 +33,7 @@ class FarOff(fakes.FakeTrainer):
 
   def train(self, batch):
     gap = 0.01 if self.version == 0 else 0.7
-    return super().train(batch) | MEASURED | dict(parity_version=9.0, parity_gap_mean=gap)
+    return super().train(batch) | MEASURED | dict(parity_version=9.0, logprob_gap_mean=gap)
 
 
 def test_the_update_that_measured_it_warns_and_the_summary_has_the_mean(tmp_path):
@@ -46,6 +46,6 @@ def test_the_update_that_measured_it_warns_and_the_summary_has_the_mean(tmp_path
   assert 'differ by 0.7 nats on average' in said[0]
   summary = loop.journal.summary()
   loop.journal.close()
-  assert summary['parity_gap_mean'] == pytest.approx(0.355)
-  assert (summary['parity_gap_max'], summary['parity_tokens'], summary['parity_updates']) == (
+  assert summary['logprob_gap_mean'] == pytest.approx(0.355)
+  assert (summary['logprob_gap_max'], summary['parity_tokens'], summary['parity_updates']) == (
       0.3, 186, 2)

@@ -40,7 +40,7 @@ def test_a_run_leaves_summary_image_table_and_samples(tmp_path):
   written = json.loads((tmp_path / 'summary.json').read_text())
   assert written['accuracy_final'] == 0.95
   assert set(report.SUMMARY_KEYS) <= set(written)
-  assert written['parity_gap_max'] is None
+  assert written['logprob_gap_max'] is None
   assert not list(tmp_path.glob('*.unfinished'))
 
 

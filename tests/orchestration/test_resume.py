@@ -101,7 +101,7 @@ def test_lockstep_is_on_policy_and_the_log_probabilities_agree(uninterrupted):
   lines = metrics.read_lines(uninterrupted[0] / 'metrics.jsonl')
   assert [line['step'] for line in lines] == [*range(1, STEPS + 1)]
   assert max(line['staleness_max'] for line in lines) == 0
-  assert max(line['parity_gap_max'] for line in lines) <= 1e-4
+  assert max(line['logprob_gap_max'] for line in lines) <= 1e-4
   fates = {line['fate'] for line in rollouts(uninterrupted[0])}
   assert fates == {'trained', 'filtered'}
 

@@ -90,4 +90,4 @@ def test_the_experts_of_samplers_reach_trainers_in_other_processes(tmp_path):
   many = run(tmp_path / 'many', **mixture | spread)
   assert many == pytest.approx(one, abs=1e-5) and len(one) == 3
   for line in metrics.read_lines(tmp_path / 'many' / 'metrics.jsonl'):
-    assert line['parity_gap_max'] <= 1e-4 and line['router_flips'] <= 0.01
+    assert line['logprob_gap_max'] <= 1e-4 and line['router_flips'] <= 0.01

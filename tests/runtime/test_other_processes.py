@@ -96,7 +96,7 @@ def test_state_ledger_and_the_next_update_are_the_same(tmp_path, saves, restores
     trainer = RemoteTrainer(gang, version, 0)
     again = trainer.train(batch(c, 2, version=2))
     assert again['parity_tokens'] == metrics['parity_tokens'] > 0
-    for key in ('loss', 'parity_gap_mean', 'parity_gap_max'):
+    for key in ('loss', 'logprob_gap_mean', 'logprob_gap_max'):
       assert again[key] == pytest.approx(metrics[key], abs=1e-6), key
     for key, value in gang.all('numbers')[0].items():
       np.testing.assert_allclose(value, after[key], rtol=1e-4, atol=1e-6, err_msg=key)

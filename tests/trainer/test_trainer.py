@@ -82,18 +82,18 @@ def test_tokens_are_compared_under_the_weights_that_drew_them(toy, devices):
   train = lambda *parity: trainer.train(toy.batch(rows, parity=parity))
   first, off = compared(trainer, toy), compared(trainer, toy, off=-0.25)
   metrics = train(first)
-  assert metrics['parity_gap_max'] < 1e-5 and metrics['parity_version'] == 0
+  assert metrics['logprob_gap_max'] < 1e-5 and metrics['parity_version'] == 0
   assert metrics['parity_tokens'] == first.tokens > 0
   metrics = train(off)
-  assert metrics['parity_gap_mean'] == pytest.approx(0.25, rel=1e-4)
+  assert metrics['logprob_gap_mean'] == pytest.approx(0.25, rel=1e-4)
   second = compared(trainer, toy)
   assert train(first, second)['parity_version'] == 2
   train(second)
   metrics = train(first)
-  assert metrics['parity_tokens'] == 0 and 'parity_gap_max' not in metrics
+  assert metrics['parity_tokens'] == 0 and 'logprob_gap_max' not in metrics
   # The weights have changed: under others the same tokens are further off.
   wrong = dataclasses.replace(second, version=trainer.version)
-  assert train(wrong)['parity_gap_mean'] > 1e-3
+  assert train(wrong)['logprob_gap_mean'] > 1e-3
 
 
 def test_without_kept_weights_nothing_is_compared(toy):
