@@ -5,11 +5,13 @@
 
 Every epoch has each trace once, and as many conversations as make up their share of the examples;
 those, too, come each once before any comes again. A file of traces may have a weight: of one that
-weighs 0.5 an epoch has half the traces, and the next one the others. Memory holds the length of
-each example, not its tokens.
+weighs 0.5 an epoch has half the traces, and the next one the others. Where that is no whole number,
+epochs differ by one, and all together have what was asked for. Memory holds the length of each
+example, not its tokens.
 """
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 
@@ -53,12 +55,13 @@ class Examples(Sequence[Tokens]):
     self._found = np.array(kept, np.int64).reshape(-1, 4)
     self._traces = int((self._found[:, 0] == 0).sum())
     self._conversations = len(self._found) - self._traces
-    # (number, how many of them an epoch has) of the examples of every file, conversations last.
+    # (number, how many of them an epoch has in the mean) of every file's examples, and last of the
+    # conversations.
     self._groups = self._weighed(weighted or [(len(traces), 1.0)])
     # Of n traces and m conversations, m / (n + m) is the share.
     traces_per_epoch = sum(many for _, many in self._groups)
-    self._groups.append((self._conversations, round(
-        traces_per_epoch * share / (1 - share)) if self._conversations else 0))
+    self._groups.append((self._conversations, traces_per_epoch * share / (1 - share)
+                         if self._conversations else 0.0))
 
   def __len__(self) -> int:
     return len(self._found)
@@ -83,7 +86,7 @@ class Examples(Sequence[Tokens]):
     for group, (size, many) in enumerate(self._groups):
       # Conversations have had this name since they were the only ones that are not taken whole.
       name = 'conversations' if group == len(self._groups) - 1 else f'file {group}'
-      for turn in range(number * many, (number + 1) * many):
+      for turn in range(_up(number * many), _up((number + 1) * many)):
         again, position = divmod(turn, size)
         if many == size:
           indices.append(start + position)
@@ -93,12 +96,12 @@ class Examples(Sequence[Tokens]):
     random.Random(f'cold start {self._seed} {number}').shuffle(indices)
     return indices
 
-  def _weighed(self, weighted: Sequence[tuple[int, float]]) -> list[tuple[int, int]]:
-    """(number of traces that were kept, how many of them an epoch has) of every file."""
+  def _weighed(self, weighted: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """(number of traces that were kept, how many of them an epoch has in the mean), by file."""
     positions, groups, start = self._found[:self._traces, 1], [], 0
     for size, weight in weighted:
       kept = int(((positions >= start) & (positions < start + size)).sum())
-      groups.append((kept, round(kept * weight)))
+      groups.append((kept, kept * weight))
       start += size
     return groups
 
@@ -135,3 +138,8 @@ class Examples(Sequence[Tokens]):
       raise ValueError(f'None of the {len(faults)} cold-start examples would earn anything, so '
                        f'imitating them teaches nothing: {" ".join(faults[:SHOWN])} Mend them, or '
                        f'set cold_start.steps=0.')
+
+
+def _up(count: float) -> int:
+  """A count rounded up, but for what floating point has added: no first epoch is empty."""
+  return math.ceil(count - 1e-6)

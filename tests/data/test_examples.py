@@ -19,9 +19,9 @@ def make(example):
 
 
 def examples(traces, conversations=(), *, share=0.0, most=10**6, fault=lambda e: '', row_tokens=50,
-             seed=0):
+             seed=0, weighted=()):
   return Examples(traces, conversations, most=most, share=share, make=make, fault=fault,
-                  row_tokens=row_tokens, row_patches=0, seed=seed)
+                  row_tokens=row_tokens, row_patches=0, seed=seed, weighted=weighted)
 
 
 def some(count, letter='x'):
@@ -44,6 +44,16 @@ def test_an_epoch_has_every_trace_once_and_the_share_of_conversations(share):
   assert found.epoch(0) != found.epoch(1)
   assert found.epoch(3) == examples(some(90), some(37, 'c'), share=share).epoch(3)
   assert found.epoch(3) != examples(some(90), some(37, 'c'), share=share, seed=1).epoch(3)
+
+
+@pytest.mark.parametrize('count, weight', [(5, 0.5), (3, 0.1), (2, 0.2), (7, 1.3), (10, 0.34)])
+def test_a_weight_holds_over_epochs_however_few_traces_a_file_has(count, weight):
+  found = examples(some(count), some(3, 'c'), share=0.01, weighted=[(count, weight)])
+  epochs = [collections.Counter(found.epoch(number)) for number in range(100)]
+  total = sum(epochs, collections.Counter())
+  assert [round(total[i] / 100, 2) for i in range(count)] == [weight] * count
+  said = sum(total[i] for i in range(count, count + 3))
+  assert 0 <= said - 100 * count * weight / 99 < 1 and epochs[0]
 
 
 def test_most_limits_the_traces_and_the_seed_draws_them():
