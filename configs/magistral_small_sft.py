@@ -12,7 +12,8 @@ Run:    python -m magistral_jax.sft --config=configs/magistral_small_sft.py --wo
             --config.model.checkpoint=Mistral-Small-24B-Instruct-2501 \
             --config.data.jsonl.path=problems.jsonl --config.cold_start.path=traces.jsonl \
             --config.cold_start.conversations=instructions.jsonl
-Plan:   python -m magistral_jax.plan --config=configs/magistral_small_sft.py
+Plan:   python -m magistral_jax.plan --config=configs/magistral_small_sft.py \
+            --config.cold_start.conversations=instructions.jsonl
 Result: planned, not measured on hardware: see configs/README.md for what the plan says of it.
 
 traces.jsonl is what `traces` writes: lines with `problem`, `answer` or `tests`, and `response`:
