@@ -214,8 +214,8 @@ class Trainer(Protocol):
 
     Returns:
       Means over the trained tokens, sums and maxima by name; 'tokens' and 'loss' are always there.
-      With 'parity_tokens' above 0, 'parity_version', 'logprob_gap_mean' and 'logprob_gap_max' (nats)
-      compare it with the samplers under the weights of that version.
+      With 'parity_tokens' above 0, 'parity_version', 'logprob_gap_mean' and 'logprob_gap_max', in
+      nats, compare it with the samplers under the weights of that version.
     Raises:
       Lost: one of its processes was lost; no part of the update counts.
       RuntimeError: optimizer.max_bad_steps steps in a row had gradients that are not finite.

@@ -43,7 +43,8 @@ def one_a_row():
   images = type(rows[0].images)(**{
       name: join(lambda r: getattr(r.images, name)) for name in vars(rows[0].images)})
   return type(rows[0])(images=images, **{
-      name: join(lambda r: getattr(r, name)) for name in vars(rows[0]) if name != 'images'})
+      name: join(lambda r: getattr(r, name)) for name in vars(rows[0])
+      if name not in ('images', 'routes')})
 
 
 @functools.cache
@@ -64,8 +65,8 @@ def train(rows, toy, *, updates=1, fsdp=1, tensor=1, microbatch_rows=1, frozen=(
   mesh, first, compiled = trainer_parts(fsdp, tensor, frozen, tuple(toy.LOSS.items()), **how)
   trainer = role.MeshTrainer(first(), compiled, mesh=mesh, microbatch_rows=microbatch_rows,
                              max_bad_steps=1)
-  for version in range(updates):
-    trainer.metrics = trainer.train(toy.batch(rows, version=version))
+  for _ in range(updates):
+    trainer.metrics = trainer.train(toy.batch(rows))
   return trainer
 
 
