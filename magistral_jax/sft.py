@@ -38,7 +38,8 @@ def main(args) -> None:
                          'longest run that you want, and cold_start.epochs.')
       parts = checks.prepare(c)
       workdir = launch.claimed_folder(stack, args.workdir)
-      if (workdir / 'rollouts.jsonl').exists() and (workdir / 'rollouts.jsonl').stat().st_size:
+      rollouts = workdir / 'rollouts.jsonl'
+      if (workdir / 'cold_start').exists() or rollouts.exists() and rollouts.stat().st_size:
         raise ValueError(f'--workdir={args.workdir!r} holds a run of train: name another folder.')
     launch.carry_out(c, workdir, parts, SupervisedRun, c.cold_start.steps)
 

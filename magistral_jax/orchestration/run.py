@@ -11,11 +11,13 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from magistral_jax.batching.admission import Pace
 from magistral_jax.batching.role import Batcher
+from magistral_jax.data.examples import Examples
 from magistral_jax.evaluation import results
 from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, checks, cli, values
@@ -61,6 +63,7 @@ class Run:
     runtime, verifier: where the roles run, and the verifier that it made.
     health, display: of this run alone.
   """
+  command = 'train'         # Whose workdirs it goes on with.
 
   def __init__(self, c, workdir: Path, parts: checks.Parts, runtime: Runtime, verifier: Verifier,
                health: Health, display: Display):
@@ -242,6 +245,9 @@ class Run:
     trainer, record = self.runtime.restored(checkpoints, **changed)
     # Prompts and draws are addressed by the seed: another one would not know what was trained.
     # Refused before the journal cuts its files.
+    command = 'sft' if 'measured_step' in record['measured'] else 'train'    # Only sft notes it.
+    if command != self.command:
+      raise ValueError(f'{self.workdir} holds a run of {command}: take another --workdir.')
     seed = record['measured'].get('seed')
     if seed != self.c.seed:
       raise ValueError(f'seed={self.c.seed}, but the run in {self.workdir} began with seed={seed}: '
@@ -251,10 +257,7 @@ class Run:
     return trainer
 
   def _cold_start(self, trainer: Trainer, saved: Checkpoints) -> None:
-    examples = self.examples
-    assert examples is not None        # Checked with the problems.
-    how = cold_start.settings(self.c, examples, build.patches(self.c, self.config))
-    self._cold_steps = how['steps']
+    examples, how = self._imitation(trainer)
     self.display.phase('cold start', self._cold_steps, log_every_s=LOG_EVERY_S)
     if trainer.version == 0:
       self.journal.begin_cold_start()
@@ -264,6 +267,19 @@ class Run:
         save_every=self.c.checkpoints.every,
         save=lambda: saved.save(trainer, self.journal.record(), None),
         progress=self._note_cold_start)
+
+  def _imitation(self, trainer: Trainer) -> tuple[Examples, dict[str, Any]]:
+    """What a trainer is to imitate, and how, as `cold_start.run` takes it."""
+    assert self.examples is not None        # Checked with the problems.
+    how = cold_start.settings(self.c, self.examples, build.patches(self.c, self.config))
+    self._cold_steps = how['steps']
+    with cli.one_sentence():
+      if trainer.version > self._cold_steps:
+        raise ValueError(f'cold_start.steps={self.c.cold_start.steps} and cold_start.epochs='
+                         f'{self.c.cold_start.epochs} are {self._cold_steps} steps, fewer than the '
+                         f'{trainer.version} that the run in {self.workdir} has made: raise them, '
+                         f'or take another --workdir.')
+    return self.examples, how
 
   def _note_cold_start(self, step: int, metrics: dict) -> None:
     self.journal.stage('cold_start', step, metrics)

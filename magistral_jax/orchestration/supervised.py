@@ -28,6 +28,7 @@ BEST = 'best'               # Folder of the workdir that gets the exported weigh
 
 class SupervisedRun(Run):
   """A run that only imitates; arguments as `Run`. All calls from the main thread."""
+  command = 'sft'
 
   def _train(self) -> None:
     self.display.watch(self.runtime.role_status)
@@ -57,11 +58,9 @@ class SupervisedRun(Run):
 
     Either way what was trained is saved.
     """
-    examples = self.examples
-    assert examples is not None        # Checked with the problems.
-    how = cold_start.settings(self.c, examples, build.patches(self.c, self.config))
-    self._cold_steps = how['steps']
     self.trainer = trainer = self._newest_trainer()
+    examples, how = self._imitation(trainer)
+    self._note_changes()
     build.describe(self.c, self.tok, self.config, str(self.workdir))
     self.display.note(f'{len(examples)} examples of a row or less, {self._cold_steps} steps.')
 
@@ -130,8 +129,12 @@ class SupervisedRun(Run):
     target = self.workdir / BEST
     self.display.note(f'Writes the checkpoint of step {step} to {target}.')
     shutil.rmtree(target, ignore_errors=True)
-    conversion.convert(str(self.workdir), str(target), 'hf', dtype=self.config.dtype,
-                       step=str(step))
+    try:
+      conversion.convert(str(self.workdir), str(target), 'hf', dtype=self.config.dtype,
+                         step=str(step))
+    except OSError as error:
+      raise UnsavedError(f'{target} cannot be written ({error.strerror or error}): make room '
+                         f'there, then the same command writes it.') from error
     measured = self.journal.summary()
     durable.write_json(self.workdir / 'summary.json', dict(
         steps=self.trainer.version, epochs=self.c.cold_start.epochs,

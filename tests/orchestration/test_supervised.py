@@ -1,5 +1,6 @@
 """A run that only imitates: the same weights however often it is stopped; its best is exported."""
 import collections
+import errno
 import json
 
 import jax
@@ -10,10 +11,12 @@ from magistral_jax import sharding
 from magistral_jax.experiment import checks
 from magistral_jax.metrics import read_lines
 from magistral_jax.models import decoder
-from magistral_jax.models.formats import checkpoint, workdir
+from magistral_jax.models.formats import checkpoint, safetensors, workdir
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.run import Run
 from magistral_jax.orchestration.supervised import SupervisedRun
+from magistral_jax.orchestration.unsaved import UnsavedError
 from magistral_jax.records import Verdict
 from magistral_jax.runtime.local import LocalRuntime
 from tests import fakes, tiny
@@ -40,7 +43,8 @@ class Killed(Exception):
   """Raised in the middle of a step."""
 
 
-def run(c, workdir, *, judge=tiny.by_tokens, kill_at=None, stop_at=None):
+def run(c, workdir, *, judge=tiny.by_tokens, kill_at=None, stop_at=None, kind=SupervisedRun,
+        display=None):
   """The ended run; None if it was killed. `*_at` are steps; a stop also comes in evaluations."""
   workdir.mkdir(exist_ok=True)
   parts = checks.prepare(c)
@@ -50,8 +54,8 @@ def run(c, workdir, *, judge=tiny.by_tokens, kill_at=None, stop_at=None):
     if stop_at is not None and one.trainer.version == stop_at:
       health.stopping.set()
     return judge(completion)
-  one = SupervisedRun(c, workdir, parts, LocalRuntime(c, parts), fakes.FakeVerifier(judged),
-                      health, Display(1, False))
+  one = kind(c, workdir, parts, LocalRuntime(c, parts), fakes.FakeVerifier(judged), health,
+             display or Display(1, False))
   note, weights = one._note_cold_start, {}
   def noted(step, metrics):
     if step == kill_at:
@@ -105,7 +109,7 @@ def test_evaluations_come_every_so_often_and_at_both_ends(whole):
   assert lines == [0, *range(2, total, 2), total]
 
 
-def test_the_best_checkpoint_is_kept_and_exported(tmp_path):
+def test_the_best_checkpoint_is_kept_and_exported(tmp_path, caplog):
   scores = {2: 0.25, 4: 1.0}
   def judge(completion):
     right = float(-completion.ordinal <= 4 * scores.get(completion.versions[0][1], 0))
@@ -113,6 +117,7 @@ def test_the_best_checkpoint_is_kept_and_exported(tmp_path):
   c = config(tmp_path)
   one = run(c, tmp_path / 'run', judge=judge)
   path = str(tmp_path / 'run')
+  assert 'does not exist' not in caplog.text         # Of files of Orbax that are not ours.
   assert workdir.choose_step(path, 'best') == 4 < one.trainer.version
   assert set(workdir.steps(path)) == {4, one.trainer.version}
   summary = json.loads((tmp_path / 'run/summary.json').read_text())
@@ -123,6 +128,55 @@ def test_the_best_checkpoint_is_kept_and_exported(tmp_path):
   shardings = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(shape)[1])
   loaded = checkpoint.load(exported, shape, shardings, param_dtype='float32')
   jax.tree.map(np.testing.assert_array_equal, jax.device_get(loaded), one.weights[4])
+
+
+def fails(c, workdir, capsys, **how):
+  """The sentence that a run ends with, before it has changed its files."""
+  before = {path: path.read_bytes() for path in workdir.glob('*.jsonl')}
+  with pytest.raises(SystemExit) as ended:
+    run(c, workdir, **how)
+  assert ended.value.code == 2
+  assert before == {path: path.read_bytes() for path in workdir.glob('*.jsonl')}
+  return capsys.readouterr().err
+
+
+def test_fewer_steps_than_were_made_are_refused(whole, capsys):
+  one, c, folder = whole
+  with c.unlocked():
+    less = c.copy_and_resolve_references()
+    less.cold_start.steps = 3
+  said = fails(less, folder, capsys)
+  assert f'3 steps, fewer than the {one.trainer.version} that' in said and 'raise' in said
+
+
+def test_a_run_of_train_does_not_take_the_folder_for_its_own(whole, capsys):
+  _, c, folder = whole
+  assert 'holds a run of sft' in fails(c, folder, capsys, kind=Run)
+
+
+def test_a_resumed_run_says_what_has_changed(whole):
+  _, c, folder = whole
+  said = []
+  class Noting(Display):
+    def note(self, sentence):
+      said.append(sentence)
+  with c.unlocked():
+    other = c.copy_and_resolve_references()
+    other.checkpoints.keep = 2
+  run(other, folder, display=Noting(1, False))
+  assert 'Changed since the last time: checkpoints.keep was 1, is 2.' in said
+
+
+def test_a_disk_without_room_for_the_export_is_one_sentence(whole, monkeypatch):
+  _, c, folder = whole
+  def full(*args):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+  with monkeypatch.context() as patch:
+    patch.setattr(safetensors, 'write', full)
+    with pytest.raises(UnsavedError, match='best.*No space left.*the same command'):
+      run(c, folder)
+  run(c, folder)
+  assert (folder / 'best/config.json').exists()
 
 
 def test_an_epoch_has_each_example_as_often_as_its_file_weighs(whole):

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
+from etils import epath
 
 from magistral_jax import durable
 from magistral_jax.models import decoder
@@ -153,8 +154,8 @@ def _restore(path: str, step: int, wanted):
 
 def _saved(path: str, step: int) -> dict:
   """Metadata with shape and type of the parameters saved, by leaf: {'layers.attention.q': ...}."""
-  with ocp.PyTreeCheckpointer() as reader:
-    saved = reader.metadata(_state(path, step)).item_metadata.tree['params']
+  # Not by a Checkpointer, which warns of files that only its own folders have.
+  saved = ocp.PyTreeCheckpointHandler().metadata(epath.Path(_state(path, step))).tree['params']
   return {layout.leaf_name(keys): leaf for keys, leaf in jax.tree.leaves_with_path(saved)}
 
 
