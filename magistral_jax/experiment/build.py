@@ -19,7 +19,7 @@ from magistral_jax.data.sources import SOURCES, Source
 from magistral_jax.data.stream import PromptStream
 from magistral_jax.data.templates import end_id
 from magistral_jax.experiment.values import filled
-from magistral_jax.models import decoder
+from magistral_jax.models import decoder, kernels
 from magistral_jax.models.config import ModelConfig, VisionConfig
 from magistral_jax.models.formats import checkpoint, companions, workdir
 from magistral_jax.records import WeightSnapshot
@@ -37,9 +37,8 @@ from magistral_jax.verifiers.workers.pool import Pool
 # Keys of the config section `verifiers` that are not a reward.
 VERIFIER_LIMITS = ('language_model', 'queue', 'timeout_s', 'memory_mb', 'sandbox', 'code_tests',
                    'test_timeout_s', 'test_memory_mb')
-# Completion tokens that a row for parity has room for beside a prompt; such rows are a multiple of
-# the second number long, whole tiles of the attention kernel.
-PARITY_TOKENS, PARITY_MULTIPLE = 1024, 128
+# Completion tokens that a row for parity has room for beside a prompt.
+PARITY_TOKENS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,13 +125,14 @@ def route_numbers(c, config: ModelConfig) -> int:
 def parity_room(c) -> ParityRoom | None:
   """Room for the sequences of one version by which parity is measured, if it is.
 
-  As few rows as the trainer's mesh can be given, each with room for a prompt and PARITY_TOKENS.
+  As few rows as the trainer's mesh can be given, each with room for a prompt and PARITY_TOKENS, and
+  of a length that the attention kernel computes, since it is what trains that is to be compared.
   """
   if not c.trainer.parity_versions:
     return None
   mesh = c.mesh.trainer
   axes = lambda name: math.prod(mesh[axis] for axis in sharding.mesh_axes(sharding.TRAINER, name))
-  multiple = math.lcm(axes('position'), PARITY_MULTIPLE)
+  multiple = kernels.row_multiple(axes('position'))
   wanted = -(-(c.data.max_prompt_tokens + PARITY_TOKENS) // multiple) * multiple
   return ParityRoom(axes('row'), min(c.batching.row_tokens, wanted))
 

@@ -56,10 +56,19 @@ def dealt_positions(tokens: int, devices: int, tile: int) -> np.ndarray:
   return dealt.swapaxes(0, 1).reshape(devices, -1)
 
 
+def row_multiple(cut: int) -> int:
+  """Tokens that divide the length of every row that `rows` can compute: each device holds whole
+  tiles for each.
+
+  Args:
+    cut: devices that the positions of a row are cut over.
+  """
+  return cut * cut * LANES
+
+
 def rows_fit(layout: Layout, tokens: int, head_dim: int) -> bool:
   """Whether `rows` can compute rows of `tokens` tokens on this mesh."""
-  cut = layout.pieces('position')
-  return tokens % (cut * cut * LANES) == 0 and head_dim % LANES == 0
+  return tokens % row_multiple(layout.pieces('position')) == 0 and head_dim % LANES == 0
 
 
 def rows(q, k, v, segments, layout: Layout, *, interpret: bool = False):

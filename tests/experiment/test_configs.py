@@ -1,10 +1,12 @@
 """Every config is an experiment that runs: built and stepped at toy size, in lockstep."""
 import json
 
+import jax
 import pytest
 
-from magistral_jax import metrics
-from magistral_jax.experiment import checks
+from magistral_jax import metrics, sharding
+from magistral_jax.experiment import build, checks
+from magistral_jax.models import kernels
 from magistral_jax.orchestration import report
 from tests import tiny
 
@@ -38,3 +40,15 @@ def test_a_config_tells_its_question_command_and_result(name):
   command = 'train' if tiny.load(name).total_steps else 'sft'
   for words in ('Run:', f'python -m magistral_jax.{command} --config=configs/{name}.py', 'Result:'):
     assert words in text, words
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_parity_is_measured_by_the_attention_that_trains(name):
+  """In the kernel if rows of the batch are, however many devices cut the positions."""
+  c = tiny.load(name)
+  cut = c.mesh.trainer.sequence
+  where = sharding.Layout(sharding.make_mesh(jax.devices()[:cut], sequence=cut), sharding.TRAINER)
+  fits = lambda tokens: kernels.rows_fit(where, tokens, 128)
+  room = build.parity_room(c)
+  assert fits(room.row_tokens) == fits(c.batching.row_tokens)
+  assert room.row_tokens > c.data.max_prompt_tokens
