@@ -24,7 +24,7 @@ ADVICE = {
 
 
 class Exhaustion:
-  """Counts the groups since the last update. The caller sees to it that one thread calls at a time.
+  """Counts the groups since the last batch. The caller sees to it that one thread calls at a time.
 
   Args:
     patience: groups without an update after which nothing is left to learn.
@@ -35,7 +35,7 @@ class Exhaustion:
     self.reset()
 
   def reset(self) -> None:
-    """Begins anew, after an update."""
+    """Begins anew, after a batch was trained on."""
     self.groups = 0
     self._reasons = collections.Counter()
 

@@ -96,7 +96,8 @@ class Journal:
       if tokens := metrics.get('parity_tokens'):
         self._add(parity_tokens=tokens, parity_updates=1,
                   logprob_gap=tokens * metrics['logprob_gap_mean'])
-        t['logprob_gap_max'] = max(t['logprob_gap_max'], metrics['logprob_gap_max'])
+        # Unlike `max` it keeps what is not a number.
+        t['logprob_gap_max'] = float(np.maximum(t['logprob_gap_max'], metrics['logprob_gap_max']))
       self._rewards.append(line['reward'])
       settled = self._ledger.counts + collections.Counter(trained=len(batch.groups))
       line |= dict(step=step, version=step, wall_s=self.wall_s,

@@ -268,6 +268,7 @@ class Loop:
     began, version = time.monotonic(), self.trainer.version
     try:
       metrics = self.trainer.train(batch)
+      self.exhaustion.reset()  # There was a batch, whatever its gradient.
       step = self.trainer.version
       if step == version:      # No gradient was finite, so that there are no new weights.
         self.journal.skip(batch)
@@ -285,7 +286,6 @@ class Loop:
       return
     then, before = self._marks
     self._marks = published, sampled
-    self.exhaustion.reset()
     if evaluated:
       self.start_clock()       # Its tokens are not sampled for training, nor is its time.
     self.journal.add_rl_seconds(published - then)

@@ -148,6 +148,8 @@ def test_an_update_without_a_finite_gradient_is_no_version_and_is_counted(make_l
   lines = metrics.read_lines(tmp_path / 'rollouts.jsonl')
   assert {(line['ordinal'], line['fate'], line['step']) for line in lines} == {
       (ordinal, 'failed', None) for ordinal in ordinals}
+  # There was a batch, so the run has not run out of what teaches.
+  assert loop.exhaustion.groups == 0
   fakes.fill(loop, 4)
   loop.update(loop.next_batch())
   line, = metrics.read_lines(tmp_path / 'metrics.jsonl')

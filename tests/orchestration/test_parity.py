@@ -1,4 +1,6 @@
 """What a run says of its parity: only of weights that it knows, and aloud above the limit."""
+import math
+
 import pytest
 
 from magistral_jax.orchestration import parity
@@ -49,3 +51,24 @@ def test_the_update_that_measured_it_warns_and_the_summary_has_the_mean(tmp_path
   assert summary['logprob_gap_mean'] == pytest.approx(0.355)
   assert (summary['logprob_gap_max'], summary['parity_tokens'], summary['parity_updates']) == (
       0.3, 186, 2)
+
+
+class Undefined(fakes.FakeTrainer):
+  """Measures a gap that is not a number in its first update alone."""
+
+  def train(self, batch):
+    gap = math.nan if self.version == 0 else 0.01
+    return super().train(batch) | MEASURED | dict(
+        parity_version=9.0, logprob_gap_mean=gap, logprob_gap_max=gap)
+
+
+def test_a_gap_that_is_not_a_number_is_not_forgotten_by_the_summary(tmp_path):
+  loop, said = fakes.make_loop(tmp_path, trainer=Undefined()), []
+  loop.display.note = said.append
+  for _ in range(2):
+    fakes.fill(loop, 4)
+    loop.update(loop.next_batch())
+  summary = loop.journal.summary()
+  loop.journal.close()
+  assert len(said) == 1 and 'nan nats on average' in said[0]
+  assert math.isnan(summary['logprob_gap_mean']) and math.isnan(summary['logprob_gap_max'])
