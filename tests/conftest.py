@@ -1,6 +1,7 @@
 """Eight virtual CPU devices for every test, set before JAX is imported."""
 import atexit
 import os
+import re
 import shutil
 import tempfile
 
@@ -23,17 +24,29 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
                      JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES='0')
 
 
-def pytest_collection_modifyitems(items):
-  """Says which tests one process runs when several run beside each other (pytest-xdist).
+def group_of(nodeid):
+  """The tests that one process runs where several run beside each other (pytest-xdist).
 
   Those of a file, which share fixtures; and all that start processes of a cluster, so that no two
-  clusters share the machine. These come first, since they are the largest group.
+  clusters share the machine.
   """
-  of_cluster = lambda item: item.path.parent.name in ('runtime', 'faults')
-  items.sort(key=lambda item: not of_cluster(item))
-  for item in items:
-    group = 'cluster' if of_cluster(item) else item.nodeid.split('::')[0]
-    item.add_marker(pytest.mark.xdist_group(group))
+  return 'cluster' if re.match(r'tests/(runtime|faults)/', nodeid) else nodeid.split('::')[0]
+
+
+def pytest_collection_modifyitems(items):
+  """The largest group comes first, so that it is not what all wait for at the end."""
+  items.sort(key=lambda item: group_of(item.nodeid) != 'cluster')
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+  from xdist.scheduler import LoadScopeScheduling
+
+  class ByGroup(LoadScopeScheduling):
+
+    def _split_scope(self, nodeid):
+      return group_of(nodeid)
+  return ByGroup(config, log)
 
 
 @pytest.fixture

@@ -10,5 +10,5 @@ failed=0
 "$PYTHON_BIN" -m ruff check --output-format=concise . || failed=$?
 "$PYTHON_BIN" -m pyrefly check --output-format=min-text || failed=$?
 # Two processes: most tests keep one core busy, and their deadlines allow for no more company.
-"$PYTHON_BIN" -m pytest --numprocesses=2 --dist=loadgroup "$@"
+"$PYTHON_BIN" -m pytest --numprocesses=2 --no-loadscope-reorder "$@"
 exit "$failed"

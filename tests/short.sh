@@ -39,4 +39,4 @@ MAGISTRAL_VENV=$ROOT/.venv-$("$PYTHON" -c 'import sys; print("%d.%d" % sys.versi
 environment test
 echo "Short suite: $("$PYTHON_BIN" --version)," \
   "$("$PYTHON_BIN" -c 'import importlib.metadata as m; print("jax", m.version("jax"))')"
-"$PYTHON_BIN" -m pytest --numprocesses=2 --dist=loadgroup "${TESTS[@]}" "$@"
+"$PYTHON_BIN" -m pytest --numprocesses=2 "${TESTS[@]}" "$@"
