@@ -42,7 +42,7 @@ def get_config():
       prompts_per_batch=64, minibatches=1, backlog_batches=1, max_staleness=0, patience_batches=20,
       row_tokens=16384, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
-      name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0,
+      name='clipped', clip_low=0.2, clip_high=0.28, clip_schedule='constant', importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, router_aux_coef=0.0, vocab_chunk=8000)
   c.optimizer = dict(
       name='adamw', learning_rate=1e-6, warmup_steps=10, schedule='constant', beta1=0.9,

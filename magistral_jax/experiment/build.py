@@ -202,6 +202,11 @@ def optimizer(c, config: ModelConfig, **changed):
   return make_optimizer(**o, decayed=decayed)
 
 
+def loss(c) -> LossConfig:
+  """The objective of the config."""
+  return LossConfig(**filled(c, 'loss'), steps=c.total_steps)
+
+
 def train_step(c, config: ModelConfig, mesh, **changed):
   """(optimizer, state as shapes on the mesh, compiled functions) of a trainer; nothing allocated.
 
@@ -215,7 +220,7 @@ def train_step(c, config: ModelConfig, mesh, **changed):
   step = make_step(
       functools.partial(forward, config, remat=c.trainer.remat,
                         unroll=c.trainer.unroll, layout=sharding.Layout(mesh, sharding.TRAINER)),
-      decoder.head, opt, template, LossConfig(**filled(c, 'loss')),
+      decoder.head, opt, template, loss(c),
       temperature=c.sampler.temperature,
       vocab_shards=sharding.pieces(mesh, sharding.TRAINER, 'vocab'), frozen=frozen(c),
       routed=config if config.experts else None, whole_rows=mesh.size == 1, dtype=config.dtype)

@@ -23,7 +23,6 @@ from magistral_jax.experiment.values import change, check_limits, filled, flat
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import checkpoint, workdir
 from magistral_jax.tokens import Tokenizer, kinds_at
-from magistral_jax.trainer.step import LossConfig
 from magistral_jax.verifiers import language
 from magistral_jax.verifiers.code import cpp
 from magistral_jax.verifiers.reward import VERIFIERS, check_rewards
@@ -71,7 +70,7 @@ def check_values(c) -> None:
   faults.gather(
       lambda: _check_sampling(c), lambda: _check_row(c), lambda: _check_training(c),
       lambda: _check_cold_start(c), lambda: check_verifiers(c),
-      lambda: LossConfig(**filled(c, 'loss')).check(c.sampler.temperature),
+      lambda: build.loss(c).check(c.sampler.temperature),
       lambda: c.model.checkpoint or build.model_config(c, 1))
 
 

@@ -223,12 +223,16 @@ SECTIONS = (
         name=Key(choice(LOSSES), 'Loss of the policy.'),
         clip_low=Key(SHARE, 'How far below 1 the probability ratio counts.'),
         clip_high=Key(NOT_NEGATIVE, 'How far above 1 the probability ratio counts.'),
+        clip_schedule=Key(choice(SCHEDULES), 'How `clip_high` changes from update to update.'),
         importance_cap=Key(NOT_NEGATIVE, 'Largest probability ratio that counts; 0 for no limit.'),
         kl_reference=Key(choice(KL_REFERENCES), 'Weights that the policy is compared with: none, '
                          'the first ones, or a moving average.'),
         entropy_coef=Key(ANY, 'Weight of the entropy, which is rewarded where it is above 0.'),
         vocab_chunk=Key(whole(0), 'Tokens of the vocabulary whose logits are held at a time; 0 '
                         'for all.'))),
+    Section('loss', 'A clip bound that changes.', dict(
+        final_clip_high=Key(NOT_NEGATIVE, '`clip_high` of the last update.', 0.28)),
+            among('loss.clip_schedule', [name for name in SCHEDULES if name != 'constant'])),
     Section('loss', 'The reference policy.', dict(
         kl_coef=Key(NOT_NEGATIVE, 'Weight of KL(policy || reference); 0 only measures it.', 0.0)),
             among('loss.kl_reference', KL_REFERENCES[1:])),

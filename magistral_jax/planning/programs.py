@@ -98,7 +98,8 @@ def trainer(c, config: ModelConfig, devices, note: Callable, sequence_tokens: in
                           load=_load(config, mesh, sharding.TRAINER, sequences))
   programs = [
       run('gradient of a microbatch',
-          lambda: learn.lower(state.params, state.reference, grads, totals, rows), wanted),
+          lambda: learn.lower(state.params, state.reference, grads, totals, rows, state.step),
+          wanted),
       run('update', lambda: step.apply.lower(state, grads, totals, one), 0.0),
       _publication(c, config, state.params, run)]
   return Side(dict(parameters=_bytes(state.params), reference=_bytes(state.reference),

@@ -136,7 +136,8 @@ class MeshTrainer:
   def _update(self, accumulate, rows: Rows, advance: int) -> dict[str, float]:
     grads, totals = self._step.zeros(self.state.params)
     for part in self._microbatches(rows):
-      grads, totals = accumulate(self.state.params, self.state.reference, grads, totals, part)
+      grads, totals = accumulate(self.state.params, self.state.reference, grads, totals, part,
+                                 self.state.step)
     how = jax.make_array_from_process_local_data(self._whole, np.int32(advance))
     self.state, values = self._step.apply(self.state, grads, totals, how)
     values, routes = jax.device_get(values)

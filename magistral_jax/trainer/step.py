@@ -15,6 +15,7 @@ import optax
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.trainer import losses, routing
 from magistral_jax.trainer.logprobs import token_logps, trained_logps
+from magistral_jax.trainer.optimizer import SCHEDULES, rates
 from magistral_jax.trainer.state import TrainState, trained
 
 # Accumulated over microbatches: sums (over trained tokens, except the two losses) and a maximum.
@@ -32,12 +33,15 @@ ADVANCES = NEVER, IF_FINITE, ALWAYS = range(3)
 class LossConfig:
   """Config section `loss`, see `losses` and `logprobs`.
 
-  LossConfig(name='clipped', clip_low=.2, clip_high=.28, importance_cap=0., kl_coef=0.,
-             kl_reference='none', kl_ema=.99, entropy_coef=0., router_aux_coef=0., vocab_chunk=0)
+  LossConfig(name='clipped', clip_low=.2, clip_high=.26, clip_schedule='linear',
+             final_clip_high=.28, importance_cap=0., kl_coef=0., kl_reference='none', kl_ema=.99,
+             entropy_coef=0., router_aux_coef=0., vocab_chunk=0, steps=1000)
   """
   name: str                 # A key of losses.LOSSES.
   clip_low: float
-  clip_high: float
+  clip_high: float          # Of the first update.
+  clip_schedule: str        # A key of optimizer.SCHEDULES.
+  final_clip_high: float    # Of the last update, unless the schedule is 'constant'.
   importance_cap: float
   kl_coef: float
   kl_reference: str         # One of state.KL_REFERENCES.
@@ -45,6 +49,14 @@ class LossConfig:
   entropy_coef: float
   router_aux_coef: float
   vocab_chunk: int
+  steps: int                # Updates of the whole run.
+
+  def clip_high_at(self, version):
+    """The upper clip bound of an update of the weights of `version`, an integer []."""
+    if self.clip_schedule == 'constant':
+      return self.clip_high
+    # A warm-up of one step starts the way at clip_high itself.
+    return rates(self.clip_high, 1, self.clip_schedule, self.final_clip_high, self.steps)(version)
 
   def check(self, temperature: float) -> None:
     """Raises ValueError for keys that cannot work, alone, together or at that temperature."""
@@ -59,6 +71,9 @@ class LossConfig:
     if self.clip_high < 0:
       raise ValueError(f'loss.clip_high is {self.clip_high}: the upper bound of the ratio is '
                        f'1 + clip_high, so choose it at or above 0.')
+    if self.clip_schedule not in SCHEDULES:
+      raise ValueError(f'loss.clip_schedule is {self.clip_schedule!r}: choose one of '
+                       f'{", ".join(SCHEDULES)}.')
     if self.kl_coef and self.kl_reference == 'none':
       raise ValueError(f'loss.kl_coef is {self.kl_coef} but loss.kl_reference is none: choose '
                        f'fixed or ema, or set loss.kl_coef to 0.')
@@ -75,7 +90,7 @@ class Step:
   `params`.
   """
   zeros: Callable       # (params) -> (grads, totals): float32, sharded as the parameters.
-  accumulate: Callable  # (params, reference, grads*, totals*, rows) -> (grads, totals).
+  accumulate: Callable  # (params, reference, grads*, totals*, rows, version) -> (grads, totals).
   supervise: Callable   # The same for supervised learning; ignores `reference`.
   apply: Callable       # (state*, grads, totals, one of ADVANCES) -> (state, ([len(METRICS)]
                         # float32, [L, E + 4] routing.sums or None without experts)).
@@ -128,14 +143,15 @@ def make_step(
 
 
 def _policy(run, config: LossConfig):
-  """Makes the loss of reinforcement learning, (params, reference, rows) -> loss, metrics."""
+  """Makes the loss of reinforcement learning, (params, reference, rows, version) -> loss, metrics.
+  """
 
-  def policy(params, reference, rows):
+  def policy(params, reference, rows, version):
     weight, mask = rows['weight'], rows['mask']
     logp, entropy, balance, routing_sums = run(params, rows)
     policy_loss, sums = losses.LOSSES[config.name](
         logp, rows['sampler_logp'], rows['advantage'], weight, mask, clip_low=config.clip_low,
-        clip_high=config.clip_high, importance_cap=config.importance_cap)
+        clip_high=config.clip_high_at(version), importance_cap=config.importance_cap)
     loss, kl_sum = policy_loss + balance, 0.0
     if reference is not None:
       kl, kl_sum = losses.reference_kl(logp, run(reference, rows)[0], weight, mask)
@@ -153,8 +169,8 @@ def _policy(run, config: LossConfig):
 def _supervised(run):
   """Makes the loss of supervised learning, with the arguments of `_policy`'s."""
 
-  def supervised(params, reference, rows):
-    del reference
+  def supervised(params, reference, rows, version):
+    del reference, version
     logp, entropy, balance, routing_sums = run(params, rows, temperature=1.0)
     loss = losses.supervised_loss(logp, rows['weight'], rows['mask']) + balance
     return loss, dict(loss=loss, **routing_sums, **_common(entropy, rows['mask']))
@@ -188,9 +204,9 @@ def _runner(forward, head, routed, router_aux_coef, temperature, vocab, whole_ro
 def _accumulator(loss, out_shardings, frozen):
   """Makes the function that adds gradients and metrics of one microbatch in place."""
 
-  def accumulate(params, reference, grads, totals, rows):
+  def accumulate(params, reference, grads, totals, rows, version):
     whole = lambda some: {**params, **some} if frozen else some
-    new, values = jax.grad(lambda some: loss(whole(some), reference, rows), has_aux=True)(
+    new, values = jax.grad(lambda some: loss(whole(some), reference, rows, version), has_aux=True)(
         trained(params, frozen))
     grads = jax.tree.map(lambda total, g: total + g.astype(jnp.float32), grads, new)
     # Supervised learning has no ratios: metrics that it lacks stay 0.

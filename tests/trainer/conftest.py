@@ -11,9 +11,9 @@ from magistral_jax.trainer import optimizer as optimizers
 from magistral_jax.trainer import role, state, step
 
 AXES = dict(embed=('vocab', 'embed'), mix=('embed', 'ffn'), out=('embed', 'vocab'))
-LOSS = dict(name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0, kl_coef=0.0,
-            kl_reference='none', kl_ema=0.99, entropy_coef=0.0,
-            router_aux_coef=0.0, vocab_chunk=0)
+LOSS = dict(name='clipped', clip_low=0.2, clip_high=0.28, clip_schedule='constant',
+            final_clip_high=0.0, importance_cap=0.0, kl_coef=0.0, kl_reference='none', kl_ema=0.99,
+            entropy_coef=0.0, router_aux_coef=0.0, vocab_chunk=0, steps=0)
 OPTIMIZER = dict(name='adamw', learning_rate=1e-2, warmup_steps=2,
                  schedule='constant', final_learning_rate=0.0, steps=0, beta1=0.9,
                  beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0)

@@ -125,6 +125,7 @@ def test_score_is_the_log_probability_at_the_sampler_temperature(toy):
     (dict(name='ppo'), "loss.name is 'ppo': choose one of clipped, truncated"),
     (dict(clip_low=1.5), 'loss.clip_low is 1.5'),
     (dict(clip_high=-0.1), 'loss.clip_high is -0.1'),
+    (dict(clip_schedule='step'), "loss.clip_schedule is 'step': choose one of constant, linear"),
     (dict(kl_coef=0.1), 'loss.kl_coef is 0.1 but loss.kl_reference is none'),
     (dict(kl_reference='old'), "loss.kl_reference is 'old'"),
     (dict(kl_reference='ema', kl_ema=1.0), 'loss.kl_ema is 1.0'),

@@ -102,6 +102,22 @@ def test_without_kept_weights_nothing_is_compared(toy):
   assert not [key for key in metrics if 'parity' in key or 'logprob_gap' in key]
 
 
+@pytest.mark.parametrize('schedule, clipped', [
+    ('constant', [1, 1, 1, 1]), ('linear', [1, 1, 0, 0])])
+def test_the_upper_clip_bound_follows_its_schedule(toy, schedule, clipped):
+  """All ratios are 1.5; bounds rise in a line from 1.1 at the first update to 1.9 at the last."""
+  trainer = toy.trainer(optimizer=dict(learning_rate=0.0), loss=dict(
+      clip_high=0.1, clip_schedule=schedule, final_clip_high=0.9, steps=4))
+  rows = toy.rows()
+  rows = dataclasses.replace(rows, advantage=np.float32(rows.mask), sampler_logp=np.float32(
+      np.where(rows.mask, trainer.score(rows) - np.log(1.5), 0.0)))
+  found = [trainer.train(toy.batch(rows)) for _ in clipped]
+  assert [metrics['clip_fraction_high'] for metrics in found] == clipped
+  bounds = [1.1] * 4 if schedule == 'constant' else [1.1, 1.1 + 0.8 / 3, 1.5, 1.5]
+  np.testing.assert_allclose([metrics['loss'] for metrics in found],
+                             -np.array(bounds) * rows.weight.sum(), rtol=1e-5)
+
+
 def test_loss_goes_down(toy):
   trainer, rows = toy.trainer(), toy.rows()
   losses = [trainer.supervised(rows)['loss'] for _ in range(20)]

@@ -20,9 +20,9 @@ from magistral_jax.weights.snapshot import Publisher
 CONFIG = ModelConfig(family='mistral', layers=1, dim=16, heads=2, kv_heads=2, head_dim=8,
                      ffn_dim=16, vocab=16, rope_theta=1e4, norm_eps=1e-5, tied=True,
                      dtype='float32')
-LOSS = LossConfig(name='clipped', clip_low=0.2, clip_high=0.28, importance_cap=0.0, kl_coef=0.0,
-                  kl_reference='none', kl_ema=0.99, entropy_coef=0.0, router_aux_coef=0.0,
-                  vocab_chunk=0)
+LOSS = LossConfig(name='clipped', clip_low=0.2, clip_high=0.28, clip_schedule='constant',
+                  final_clip_high=0.0, importance_cap=0.0, kl_coef=0.0, kl_reference='none',
+                  kl_ema=0.99, entropy_coef=0.0, router_aux_coef=0.0, vocab_chunk=0, steps=0)
 
 
 def lay_out(mesh):
