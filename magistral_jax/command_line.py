@@ -10,14 +10,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import errno
 import inspect
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from absl import app, flags
+
+from magistral_jax.durable import WriteError
 
 
 def run(main: Callable[[Any], Any], *, parse: Callable[[Sequence[str]], Any] | None = None) -> None:
@@ -50,6 +54,40 @@ def one_sentence():
   except ValueError as error:
     print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
     raise SystemExit(2) from None
+
+
+@contextlib.contextmanager
+def writing():
+  """Turns a file that cannot be written into a sentence and exit status 1; for resumable work."""
+  try:
+    yield
+  except WriteError as error:
+    print(f'error: {error.filename} cannot be written ({error.strerror}): repair that, or make '
+          f'room there; then the same command goes on.', file=sys.stderr)
+    raise SystemExit(1) from None
+
+
+def check_output(path: str, *inputs: str, new: bool = False) -> None:
+  """Checks the file of --output before the work that it is to hold.
+
+  Args:
+    inputs: files that are read.
+    new: whether it must not be there yet.
+  Raises:
+    ValueError: it is one of `inputs`, is there already, or cannot be written.
+  """
+  for other in inputs:
+    if os.path.realpath(path) == os.path.realpath(other):
+      raise ValueError(f'--output={path!r} is the file {other!r}, which is read: name another one.')
+  if new and os.path.exists(path):
+    raise ValueError(f'--output={path!r} is there already: take it away, or name another file.')
+  folder = os.path.dirname(path) or '.'
+  reason = (errno.EISDIR if os.path.isdir(path) else
+            errno.ENOENT if not os.path.isdir(folder) else
+            0 if os.access(path if os.path.exists(path) else folder, os.W_OK) else errno.EACCES)
+  if reason:
+    raise ValueError(f'--output={path!r} cannot be written ({os.strerror(reason)}): name another '
+                     f'file.')
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

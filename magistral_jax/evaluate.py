@@ -15,7 +15,7 @@ from absl import flags, logging
 from rich.console import Console
 from rich.progress import Progress
 
-from magistral_jax import metrics
+from magistral_jax import command_line, metrics
 from magistral_jax.data.jsonl import read_files
 from magistral_jax.data.stream import make_prompt
 from magistral_jax.evaluation import results
@@ -72,6 +72,8 @@ def evaluate(c, path: str, data: str, output: str, fields: str = '') -> Result:
     fields: names that `data` gives our keys, as in `data.fields.parse`.
   """
   with cli.one_sentence():
+    if output:
+      command_line.check_output(output, *filter(None, [data]))
     c.model.checkpoint = path
     parts = checks.prepare(c, problems=False, training=False)
     tok, config = parts.tokenizer, parts.config

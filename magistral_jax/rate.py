@@ -22,7 +22,7 @@ from magistral_jax.curation import rating
 from magistral_jax.curation.endpoint import EndpointError
 from magistral_jax.curation.rows import read_rows
 from magistral_jax.data.listed import ListedProblems
-from magistral_jax.evaluation import rates
+from magistral_jax.evaluation import growing, rates
 from magistral_jax.experiment import build, checks, cli
 from magistral_jax.orchestration.answering import answered
 
@@ -59,33 +59,38 @@ def parse(argv):
 
 def main(args) -> None:
   logging.set_verbosity(logging.WARNING)
-  c, console, long = args.config, Console(), []
+  c, console = args.config, Console()
+  done: set[str] = set()     # Ids of problems that have their line.
+  long: list[str] = []       # ... that have none, since their prompts are too long.
   with contextlib.ExitStack() as stack:
     with command_line.one_sentence():
+      command_line.check_output(args.output, new=True)
       model = rating.served(c, args) if args.endpoint else rating.loaded(c, args.checkpoint)
       problems = ListedProblems(args.input, fields=args.fields, key='--input',
                                 fields_key='--fields')
       checks.check_domains(c, problems.kinds.values(), f'--input={args.input!r}')
-      output = rates.RatesFile(args.output, rating.settings(c, args, model.step))
+      output = growing.GrowingFile(args.output, rating.settings(c, args, model.step),
+                                   lambda line: done.add(str(line['id'])))
       stack.enter_context(contextlib.closing(output))
       samplers = model.samplers()
-    if output.done:
-      console.print(f'Going on after {len(output.done)} of {len(problems)} problems.')
+    if done:
+      console.print(f'Going on after {len(done)} of {len(problems)} problems.')
     pool = stack.enter_context(build.pool(c))
     bar = stack.enter_context(Progress(
         *Progress.get_default_columns(), MofNCompleteColumn(), console=console))
-    task = bar.add_task('problems', total=len(problems), completed=len(output.done))
-    prompts = rating.prompts(problems, output.done, model.prompt, c.data.max_prompt_tokens, long)
+    task = bar.add_task('problems', total=len(problems), completed=len(done))
+    prompts = rating.prompts(problems, done, model.prompt, c.data.max_prompt_tokens, long)
     try:
-      for prompt, judged in answered(
-          prompts, rating.sampling(c, args.samples), samplers, build.verifier(c, pool),
-          deadline_s=c.runtime.deadline_s):
-        output.write(rates.rates_line(prompt.problem, [verdict for _, verdict in judged]))
-        bar.advance(task)
+      with command_line.writing():
+        for prompt, judged in answered(
+            prompts, rating.sampling(c, args.samples), samplers, build.verifier(c, pool),
+            deadline_s=c.runtime.deadline_s):
+          output.write(rates.rates_line(prompt.problem, [verdict for _, verdict in judged]))
+          bar.advance(task)
+        output.finish()
     except EndpointError as error:
       with command_line.one_sentence():
         raise error
-    output.finish()
   counts = rates.histogram(line for _, line in read_rows(args.output))
   console.print(rates.table(counts))
   if long:

@@ -43,6 +43,7 @@ def parse(argv: Sequence[str]):
 def main(args) -> None:
   logging.set_verbosity(logging.ERROR)     # Orbax logs every array.
   with command_line.one_sentence():
+    command_line.check_output(args.output, args.input)
     config = checkpoint.read_config(args.checkpoint, dtype=args.dtype)
     encoder = score_files.Encoder(args.checkpoint, args.template)
     sequences, images = score_files.read_sequences(args.input, encoder, config)

@@ -19,6 +19,7 @@ from rich.progress import DownloadColumn, Progress
 
 from magistral_jax import command_line
 from magistral_jax.curation import traces
+from magistral_jax.metrics import JsonlWriter
 
 # Meaning of each rule, and why its default is what it is.
 WORDS = dict(
@@ -55,17 +56,19 @@ def main(args) -> None:
   path, unfinished = run / 'rollouts.jsonl', f'{args.output}.unfinished'
   with command_line.one_sentence():
     rules.check()
+    command_line.check_output(args.output, str(path), *filter(None, args.problems.split(',')))
     with Progress(*Progress.get_default_columns(), DownloadColumn(), console=console) as bar:
       task = bar.add_task('rollouts.jsonl', total=None)
       completions = traces.Completions(
           path, lambda done, total: bar.update(task, completed=done, total=total))
+    find = traces.problems_of_run(run, args.problems)
     try:
-      with open(unfinished, 'wb') as out:
-        counts = traces.choose(path, completions, rules, out,
-                               traces.problems_of_run(run, args.problems))
-    except OSError as error:
-      raise ValueError(f'--output={args.output!r} cannot be written ({error.strerror}): name '
-                       f'another file.') from None
+      with command_line.writing(), JsonlWriter(unfinished) as out:
+        out.truncate(0)
+        counts = traces.choose(path, completions, rules, out, find)
+    except BaseException:
+      os.remove(unfinished)
+      raise
     if not counts['lines']:
       raise ValueError(f'{path} has no trace to take: {counts["wrong_or_cut"]} of '
                        f'{counts["completions"]} completions are wrong or did not end, and '

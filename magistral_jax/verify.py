@@ -19,7 +19,6 @@ from __future__ import annotations
 import collections
 import hashlib
 import itertools
-import json
 import os
 from collections.abc import Sequence
 
@@ -27,7 +26,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from magistral_jax import command_line
-from magistral_jax.evaluation import probe, verify_files
+from magistral_jax.evaluation import growing, probe, verify_files
 from magistral_jax.experiment import build, checks, cli, values
 from magistral_jax.verifiers.code import cpp
 
@@ -75,8 +74,7 @@ def main(args) -> None:
   if args.probe:
     raise SystemExit(0 if probe.run(console, checks.no_isolation) else 1)
   with command_line.one_sentence():
-    if os.path.realpath(args.input) == os.path.realpath(args.output):
-      raise ValueError(f'--output={args.output!r} is the file of --input: name another one.')
+    command_line.check_output(args.output, args.input)
     c = settings(args)
     v = values.filled(c, 'verifiers')
     read = lambda: verify_files.read_lines(
@@ -91,15 +89,19 @@ def main(args) -> None:
       digest = hashlib.file_digest(file, 'sha256').hexdigest()
     pool = build.pool(c)
   with pool:
+    before = collections.Counter()      # Statuses of the verdicts that are there.
     with command_line.one_sentence():
-      output = verify_files.open_output(
-          args.output, json.dumps(dict(input_sha256=digest, verifiers=v)))
-    if output.done:
-      console.print(f'Resuming after {output.done} completions of an interrupted run.')
-    lines = itertools.islice(read(), output.done, None)
+      output = growing.GrowingFile(
+          args.output, dict(input_sha256=digest, verifiers=v),
+          lambda line: before.update([line['status']]), restart=True)
+    done = before.total()
+    if done:
+      console.print(f'Resuming after {done} completions of an interrupted run.')
+    lines = itertools.islice(read(), done, None)
     scored = verify_files.score(lines, pool, AHEAD * c.runtime.verifier_workers)
     try:
-      tally = verify_files.write_all(scored, output, kinds.total(), console)
+      with command_line.writing():
+        tally = verify_files.write_all(scored, output, done, kinds.total(), console)
     except KeyboardInterrupt:
       console.print('Interrupted. The verdicts so far are kept; the same command resumes there.')
       raise SystemExit(130) from None

@@ -79,3 +79,13 @@ def test_texts_are_scored_under_the_policy_of_a_workdir(workdir, tmp_path, capsy
     assert first is None and len(rest) == len(line['tokens']) - 1
     assert all(-20 < logprob < 0 for logprob in rest)
   del capsys
+
+
+@pytest.mark.parametrize('output, words', [
+    ('sums.jsonl', 'which is read'), ('no/answers.jsonl', 'cannot be written')])
+def test_an_output_that_cannot_be_is_said_before_the_work(tmp_path, capsys, output, words):
+  data = tmp_path / 'sums.jsonl'
+  data.write_text('{"problem": "1+1=?", "answer": 2}\n')
+  with pytest.raises(SystemExit):
+    evaluate.evaluate(config(), 'nowhere', str(data), str(tmp_path / output))
+  assert words in capsys.readouterr().err and data.stat().st_size

@@ -4,9 +4,9 @@ import json
 import pytest
 
 from magistral_jax import curate, rate
-from magistral_jax.curation import served_sampler
+from magistral_jax.curation import rating, served_sampler
 from magistral_jax.data.listed import ListedProblems
-from magistral_jax.evaluation import rates
+from magistral_jax.evaluation import growing, rates
 from magistral_jax.experiment import build
 from magistral_jax.metrics import read_lines
 from magistral_jax.records import Problem, Verdict
@@ -66,14 +66,14 @@ def test_a_served_model_is_rated_by_its_answers_and_curate_reads_them(tmp_path, 
 @pytest.mark.parametrize('cut', [0, 1, 9])
 def test_a_killed_command_goes_on_after_any_byte_and_asks_nothing_twice(tmp_path, solver, cut):
   sums(tmp_path / 'in.jsonl')
-  written, write = [], rates.RatesFile.write
+  written, write = [], growing.GrowingFile.write
   def killed(self, line):
     if len(written) == 3:
       raise KeyboardInterrupt
     write(self, line)
     written.append(line['id'])
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(rates.RatesFile, 'write', killed)
+    patch.setattr(growing.GrowingFile, 'write', killed)
     with pytest.raises(KeyboardInterrupt):
       rate.main(command(tmp_path, *served(solver)))
   partial = tmp_path / 'rates.jsonl.partial'
@@ -113,10 +113,25 @@ def fails(args, capsys):
   return capsys.readouterr().err
 
 
+def begun(path, **settings):
+  return growing.GrowingFile(str(path), settings, lambda line: None)
+
+
+@pytest.mark.parametrize('key, value', [
+    ('sampler.top_p', 0.5), ('sampler.temperature', 0.5), ('sampler.max_new_tokens', 7),
+    ('seed', 5), ('data.system_prompt', 'magistral'), ('verifiers.format', 0.3)])
+def test_what_changes_the_answers_is_not_mixed(tmp_path, solver, capsys, key, value):
+  sums(tmp_path / 'in.jsonl')
+  args = command(tmp_path, *served(solver))
+  begun(args.output, **rating.settings(args.config, args, None)).close()
+  told = fails(command(tmp_path, *served(solver), **{key: value}), capsys)
+  assert 'was begun otherwise' in told and not solver.requests
+
+
 def test_what_cannot_go_on_is_one_sentence(tmp_path, solver, capsys):
   sums(tmp_path / 'in.jsonl')
   other = tmp_path / 'rates.jsonl'
-  rates.RatesFile(str(other), dict(samples=4, seed=0)).close()
+  begun(other, seed=0).close()
   assert 'was begun otherwise' in (said := fails(command(tmp_path, *served(solver)), capsys))
   assert "fields was None, is ''" in said
   (tmp_path / 'rates.jsonl.partial').unlink()
@@ -143,13 +158,6 @@ def test_flags_that_cannot_work(flags, words, capsys):
   with pytest.raises(SystemExit):
     rate.parse(['rate', f'--config={tiny.CONFIGS}/quickstart.py', *flags])
   assert words in capsys.readouterr().err
-
-
-def test_a_file_has_one_writer_at_a_time(tmp_path):
-  first = rates.RatesFile(str(tmp_path / 'r'), {})
-  with pytest.raises(ValueError, match='is being written by another command'):
-    rates.RatesFile(str(tmp_path / 'r'), {})
-  first.close()
 
 
 def verdict(status, answer=''):

@@ -48,6 +48,18 @@ def write_tokenizer(path, template=None):
   words.save(str(path / 'tokenizer.json'))
 
 
+@pytest.mark.parametrize('name, words', [
+    ('texts.jsonl', 'which is read'), ('no/scores.jsonl', 'cannot be written')])
+def test_an_output_that_cannot_be_is_said_before_the_work(folder, capsys, monkeypatch, name, words):
+  source = folder / 'texts.jsonl'
+  source.write_text('{"text": "one"}\n')
+  monkeypatch.setattr(scoring, 'load_scorer', None)
+  with pytest.raises(SystemExit):
+    score.main(score.parse(['score', f'--checkpoint={folder}', f'--input={source}',
+                            f'--output={folder / name}']))
+  assert words in capsys.readouterr().err and source.read_text() == '{"text": "one"}\n'
+
+
 def run(folder, lines, *arguments):
   """The output records of the command on `lines`."""
   source, target = folder / 'texts.jsonl', folder / 'scores.jsonl'

@@ -9,7 +9,7 @@ from math import fsum
 import pytest
 
 from magistral_jax import verify
-from magistral_jax.evaluation import verify_files
+from magistral_jax.evaluation import growing, verify_files
 from magistral_jax.experiment import values
 from magistral_jax.records import STATUSES
 from magistral_jax.verifiers.sandbox import sandbox
@@ -145,24 +145,24 @@ def test_files_and_settings_that_cannot_work(tmp_path, capsys):
   with pytest.raises(SystemExit):
     verify.main(verify.parse(
         ['verify', f'--input={tmp_path}/in.jsonl', f'--output={tmp_path}/./in.jsonl']))
-  assert 'is the file of --input' in capsys.readouterr().err
+  assert 'which is read' in capsys.readouterr().err
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
   rows = [line(id=i, response=str(i), answer=str(i), bare=True) for i in range(40)]
-  real, submitted = verify_files.VerdictFile.write, []
-  def write(self, one, verdict):
-    real(self, one, verdict)
-    if one.id == 24:
-      self._file.write(b'{"id": 25, "sta')       # Cut off in the middle of a line.
-      self._file.flush()
+  real, submitted = growing.GrowingFile.write, []
+  def write(self, one):
+    real(self, one)
+    if one['id'] == 24:
       raise KeyboardInterrupt
-  monkeypatch.setattr(verify_files.VerdictFile, 'write', write)
+  monkeypatch.setattr(growing.GrowingFile, 'write', write)
   with pytest.raises(SystemExit):
     run(tmp_path, rows)
+  with open(tmp_path / 'out.jsonl.partial', 'a') as file:
+    file.write('{"id": 25, "sta')       # Cut off in the middle of a line.
   assert not (tmp_path / 'out.jsonl').exists()
-  monkeypatch.setattr(verify_files.VerdictFile, 'write', lambda self, one, verdict: (
-      submitted.append(one.id), real(self, one, verdict)))
+  monkeypatch.setattr(growing.GrowingFile, 'write', lambda self, one: (
+      submitted.append(one['id']), real(self, one)))
   found = run(tmp_path, rows)
   assert [r['id'] for r in found] == list(range(40)) and submitted == list(range(25, 40))
   assert {r['status'] for r in found} == {'correct'}
@@ -179,15 +179,15 @@ def test_what_belongs_to_another_input_is_scored_anew(tmp_path):
 def test_killing_workers_changes_nothing(tmp_path, monkeypatch):
   root = lambda i: rf'\sqrt{{{i * i + 1}}}'
   rows = [line(id=i, response=root(i), answer=f'{root(i)}+0', bare=True) for i in range(60)]
-  pools, open_pool, write = [], verify.build.pool, verify_files.VerdictFile.write
+  pools, open_pool, write = [], verify.build.pool, growing.GrowingFile.write
   monkeypatch.setattr(verify.build, 'pool', lambda c: pools.append(open_pool(c)) or pools[0])
-  def kill_and_write(self, one, verdict):
-    if one.id % 5 == 0:            # While others are being scored.
+  def kill_and_write(self, one):
+    if one['id'] % 5 == 0:            # While others are being scored.
       for pid in pools[0].pids():
         with contextlib.suppress(ProcessLookupError):     # It may have been replaced just now.
           os.kill(pid, signal.SIGKILL)
-    write(self, one, verdict)
-  monkeypatch.setattr(verify_files.VerdictFile, 'write', kill_and_write)
+    write(self, one)
+  monkeypatch.setattr(growing.GrowingFile, 'write', kill_and_write)
   found = run(tmp_path, rows, '--workers=2')
   assert [(r['id'], r['status']) for r in found] == [(i, 'correct') for i in range(60)]
   assert pools[0].stats()['restarts'] > 0

@@ -62,8 +62,8 @@ def settings(c, args: argparse.Namespace, step: int | None) -> dict[str, Any]:
   """What makes a rates file what it is, as plain JSON."""
   return dict(
       input=[fingerprint(path) for path in files.expand(args.input)], fields=args.fields,
-      model=args.model or args.checkpoint, step=step, samples=args.samples, seed=c.seed,
-      temperature=c.sampler.temperature, max_new_tokens=c.sampler.max_new_tokens,
+      model=args.model or args.checkpoint, step=step, dtype=c.model.dtype, seed=c.seed,
+      sampling=dataclasses.asdict(sampling(c, args.samples)),
       template=c.data.template, system_prompt=c.data.system_prompt,
       verifiers=values.filled(c, 'verifiers'))
 

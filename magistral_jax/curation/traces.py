@@ -13,7 +13,6 @@ from __future__ import annotations
 import array
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +28,8 @@ from magistral_jax.data import jsonl, sources
 from magistral_jax.data.images import IMAGE
 from magistral_jax.data.jsonl import read_object
 from magistral_jax.experiment import build
-from magistral_jax.models.formats.workdir import read_experiment
+from magistral_jax.metrics import JsonlWriter
+from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment
 from magistral_jax.records import Problem
 
 # Versions whose lengths are averaged: this share of all there are.
@@ -70,6 +70,9 @@ def problems_of_run(run: Path, files: str) -> Callable[[str], Problem | None]:
   def problems() -> dict[str, Problem]:
     if files:
       found = jsonl.read_files(files)
+    elif not (run / EXPERIMENT).exists():
+      raise ValueError(f'{run} has no {EXPERIMENT}, which names the problem files of the run: name '
+                       f'them by --problems.')
     else:
       found = sources.samples(build.source(ConfigDict(read_experiment(str(run))['config'])))
     return {problem.id: problem for problem in found}
@@ -162,16 +165,17 @@ class Completions:
     return read_object(file.readline())
 
 
-def choose(path: Path, completions: Completions, rules: TraceRules, out,
+def choose(path: Path, completions: Completions, rules: TraceRules, out: JsonlWriter,
            find: Callable[[str], Problem | None]) -> dict[str, int]:
   """Writes the traces of a rollouts file, and returns what became of its completions.
 
   Args:
     path: the file that `completions` has read.
-    out: gets JSON lines; a file open for writing bytes.
+    out: gets the lines.
     find: a problem by its id: for programs, whose tests are not in the file, and for images.
   Raises:
     ValueError: a problem whose tests or images are needed is not found.
+    WriteError: `out` cannot be written.
   """
   first = rules.from_version
   if first < 0:
@@ -190,8 +194,7 @@ def choose(path: Path, completions: Completions, rules: TraceRules, out,
       counts['hard_problems'] += bool(taken) and hard
       for line in taken:
         for copy in range(rules.hard_copies if hard else 1):
-          row = trace_line(line, copy, find)
-          out.write(json.dumps(row, ensure_ascii=False).encode('utf-8', 'backslashreplace') + b'\n')
+          out.write(trace_line(line, copy, find))
           counts['lines'] += 1
   return counts
 

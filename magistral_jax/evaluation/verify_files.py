@@ -15,8 +15,6 @@ the keys beside it (`setup`, `entry_point`, `meta`) are as in code_tests.py. The
 program is the programming language asked for, that of mathematics the natural language of the task;
 the natural language of a programming task is identified from its `problem`. `n_tokens` is required
 where there is a length penalty. `seconds` does not include the time spent waiting for a worker.
-
-While it grows the output is OUTPUT.partial, so that an interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -37,6 +35,7 @@ from rich.table import Table
 
 from magistral_jax import code_tests
 from magistral_jax.data.jsonl import check_answer, number_text, read_object
+from magistral_jax.evaluation.growing import GrowingFile
 from magistral_jax.records import Verdict
 from magistral_jax.verifiers.code import judge
 from magistral_jax.verifiers.reward import VERIFIERS
@@ -141,65 +140,10 @@ def _tokens(row: Mapping, bare: bool, length_max: int) -> int:
   return value
 
 
-class VerdictFile:
-  """The output file while it grows: PATH.partial, with what it belongs to in PATH.progress.
-
-  Args:
-    path: name of the finished file.
-    belongs: text that is equal only for the same input and settings.
-  """
-
-  def __init__(self, path: str, belongs: str):
-    self._path, self._partial, self._progress = path, f'{path}.partial', f'{path}.progress'
-    self.done = 0               # Whole lines that an interrupted run left.
-    end = 0
-    if _content(self._progress) == belongs and os.path.isfile(self._partial):
-      with open(self._partial, 'rb') as file:
-        for line in file:
-          if line.endswith(b'\n'):
-            self.done, end = self.done + 1, end + len(line)
-    else:
-      # Emptied before the new PATH.progress: an old part must never pass for one of this input.
-      open(self._partial, 'wb').close()
-      with open(self._progress, 'w', encoding='utf-8') as file:
-        file.write(belongs)
-    self._file = open(self._partial, 'r+b')
-    self._file.truncate(end)
-    self._file.seek(end)
-
-  def write(self, line: VerifyLine, verdict: Verdict) -> None:
-    """Writes one line."""
-    self._file.write(json.dumps(dict(
-        id=line.id, status=verdict.status, reward=verdict.reward, parts=dict(verdict.parts),
-        detail=verdict.detail, seconds=verdict.seconds)).encode() + b'\n')
-    self._file.flush()
-
-  def finish(self) -> None:
-    """Gives the complete file its name."""
-    self._file.close()
-    os.replace(self._partial, self._path)
-    os.remove(self._progress)
-
-  def close(self) -> None:
-    """Closes the file; an incomplete one can be resumed."""
-    self._file.close()
-
-
-def open_output(path: str, belongs: str) -> VerdictFile:
-  """The VerdictFile of a path; ValueError if its files cannot be written."""
-  try:
-    return VerdictFile(path, belongs)
-  except OSError as error:
-    raise ValueError(f'--output={path!r} cannot be written ({error.strerror}): name another '
-                     f'file.') from None
-
-
-def _content(path: str) -> str:
-  """The text of a file, '' if there is none."""
-  if not os.path.isfile(path):
-    return ''
-  with open(path, encoding='utf-8', errors='replace') as file:
-    return file.read()
+def verdict_line(line: VerifyLine, verdict: Verdict) -> dict[str, Any]:
+  """The line of the output for one of the input."""
+  return dict(id=line.id, status=verdict.status, reward=verdict.reward, parts=dict(verdict.parts),
+              detail=verdict.detail, seconds=verdict.seconds)
 
 
 def score(lines: Iterator[VerifyLine], pool, most: int) -> Iterator[tuple[VerifyLine, Verdict]]:
@@ -250,16 +194,16 @@ class Tally:
         latency_p50_s=float(p50), latency_p99_s=float(p99))))
 
 
-def write_all(scored: Iterator[tuple[VerifyLine, Verdict]], output: VerdictFile, count: int,
-              console: Console) -> Tally:
-  """Writes verdicts as they come, with a progress bar of `count` lines, and returns their tally."""
+def write_all(scored: Iterator[tuple[VerifyLine, Verdict]], output: GrowingFile, done: int,
+              count: int, console: Console) -> Tally:
+  """Writes verdicts as they come, and returns their tally; of `count` lines `done` are there."""
   columns = (*progress.Progress.get_default_columns(), progress.MofNCompleteColumn(),
              progress.TextColumn('completions'))
   tally = Tally()
   with progress.Progress(*columns, console=console) as bar:
-    task = bar.add_task('Scoring', total=count, completed=output.done)
+    task = bar.add_task('Scoring', total=count, completed=done)
     for line, verdict in scored:
-      output.write(line, verdict)
+      output.write(verdict_line(line, verdict))
       tally.add(verdict)
       bar.advance(task)
   output.finish()

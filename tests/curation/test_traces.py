@@ -1,6 +1,5 @@
 """Traces out of a run's completions: which are taken, how often, and that they can be imitated."""
 import collections
-import io
 import json
 
 import numpy as np
@@ -10,7 +9,7 @@ from magistral_jax import traces as command
 from magistral_jax.curation import traces
 from magistral_jax.data.jsonl import read_files
 from magistral_jax.data.responses import response
-from magistral_jax.metrics import read_lines, rollout_line
+from magistral_jax.metrics import JsonlWriter, read_lines, rollout_line
 from magistral_jax.records import Completion, Problem, Prompt, Verdict
 
 WORDS = [chr(first) + chr(second) for first in range(97, 101) for second in range(97, 100)]
@@ -44,10 +43,12 @@ def group(name, ordinal, right, **more):
 def take(tmp_path):
   """take(lines, **rules) -> (lines of the traces file, counts)."""
   def one(lines, find=lambda name: None, **rules):
-    path, out = tmp_path / 'rollouts.jsonl', io.BytesIO()
+    path = tmp_path / 'rollouts.jsonl'
     path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
-    counts = traces.choose(path, traces.Completions(path), traces.TraceRules(**rules), out, find)
-    return [json.loads(row) for row in out.getvalue().splitlines()], counts
+    with JsonlWriter(tmp_path / 'taken.jsonl') as out:
+      out.truncate(0)
+      counts = traces.choose(path, traces.Completions(path), traces.TraceRules(**rules), out, find)
+    return read_lines(out.path), counts
   return one
 
 
@@ -140,6 +141,24 @@ def test_what_cannot_be_is_one_sentence(tmp_path, capsys, content, flags, words)
   said = capsys.readouterr().err
   assert words in said and said.count('\n') == 1
   assert not (tmp_path / 't.jsonl').exists()
+
+
+def test_the_run_keeps_its_files_whatever_output_is_named(tmp_path, capsys):
+  rollouts = tmp_path / 'rollouts.jsonl'
+  rollouts.write_text(''.join(json.dumps(row) + '\n' for row in group('a', 0, 8)))
+  before = rollouts.read_bytes()
+  with pytest.raises(SystemExit):
+    command.main(command.parse(['traces', f'--run={tmp_path}', f'--output={rollouts}']))
+  assert 'which is read' in capsys.readouterr().err and rollouts.read_bytes() == before
+
+
+def test_a_run_that_does_not_name_its_problems_is_not_taken_for_a_disk_that_fails(tmp_path, capsys):
+  code = problem('c', domain='code', answer='', tests=dict(kind='stdin'))
+  (tmp_path / 'rollouts.jsonl').write_text(json.dumps(line(code, 0, 0)) + '\n')
+  with pytest.raises(SystemExit):
+    run(tmp_path)
+  assert 'no experiment.json, which names the problem files' in capsys.readouterr().err
+  assert [path.name for path in tmp_path.iterdir()] == ['rollouts.jsonl']
 
 
 def test_problems_are_found_in_the_files_that_the_run_names(tmp_path):
