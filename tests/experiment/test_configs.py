@@ -8,6 +8,7 @@ from magistral_jax import metrics, sharding
 from magistral_jax.experiment import build, checks
 from magistral_jax.models import kernels
 from magistral_jax.orchestration import report
+from magistral_jax.trainer import role
 from tests import tiny
 
 NAMES = sorted(path.stem for path in tiny.CONFIGS.glob('*.py'))
@@ -19,13 +20,18 @@ def test_a_config_runs_from_start_to_report(name, tmp_path, capsys, monkeypatch)
   monkeypatch.setattr(checks.sandbox, 'probe', lambda: checks.sandbox.Isolation(True, ''))
   c = tiny.load(name)
   c = tiny.shrink(c, **tiny.needs(c, tmp_path))
-  workdir = tmp_path / 'run'
+  workdir, trained, train = tmp_path / 'run', [], role.MeshTrainer.train
+  monkeypatch.setattr(role.MeshTrainer, 'train',
+                      lambda self, batch: (trained.append(batch), train(self, batch))[1])
   run = tiny.run(c, workdir)
   assert run.trainer.version == 1
   line, = metrics.read_lines(workdir / 'metrics.jsonl')
   assert line['step'] == 1 and line['skipped'] == 0 and line['grad_norm'] > 0
   assert line['logprob_gap_max'] <= 1e-4 and line['parity_tokens'] > 0
   assert ('router_usage_max' in line) == (c.model.family == 'mixtral')
+  # Where there are experts, the trainer gets those that the sampler took.
+  rows = [*trained[0].minibatches, *(parity.rows for parity in trained[0].parity)]
+  assert {one.routes is not None for one in rows} == {c.model.family == 'mixtral'}
   summary = json.loads((workdir / 'summary.json').read_text())
   measured = set(report.SUMMARY_KEYS)
   assert {key for key in measured if summary[key] is None} == set()
