@@ -4,7 +4,8 @@ They do it without a word between them, so that none hangs when another fails:
 
     first process   makes the folder, with processes/N.writing for every other process N
     every process   writes its shards, then renames its file to N.written, or removes it on failure
-    first process   waits until none is writing, joins the shards if all are written, and commits
+    first process   waits until none is writing, joins the shards if all are written, and commits;
+                    otherwise it empties the folder, since a disk without room needs that room
 
 Whoever drives them calls `CheckpointFolder.wait` on all, then `begin` on the first, then `write` on
 all, and `give_up` where one of them could not begin.
@@ -79,7 +80,7 @@ class CheckpointWriter:
           epath.Path(folder) / STATE,
           args=ocp.args.StandardSave(state, save_args=_pieces(state))))
     except (OSError, ValueError) as error:
-      self._unmark(folder)
+      self._drop(folder)
       raise _of_disk(error) from error
     # A daemon: a disk that does not answer must not keep a failed run from ending.
     self._thread = threading.Thread(target=self._finish, args=(folder, futures, record, metric),
@@ -126,7 +127,8 @@ class CheckpointWriter:
       self._after_commit()
     except BaseException as error:   # The border of a thread: `wait` raises it.
       self._error = error
-      self._unmark(folder)
+      if isinstance(error, Exception):
+        self._drop(folder)
 
   def _await_others(self, folder: str) -> None:
     """Returns when the other processes have written their parts; OSError if one has not."""
@@ -139,11 +141,13 @@ class CheckpointWriter:
     if missing:
       raise OSError(f'trainer processes {sorted(missing)} have not written their part of {folder}')
 
-  def _unmark(self, folder: str) -> None:
-    """Tells the first process that this one has failed; that needs no room on a full disk."""
-    if self._process:
-      with contextlib.suppress(OSError):     # The first process waits a while, then gives up.
+  def _drop(self, folder: str) -> None:
+    """Frees a failed attempt; a process beside the first tells it of that, which needs no room."""
+    with contextlib.suppress(OSError):     # The first process waits a while, then gives up.
+      if self._process:
         os.remove(_mark(folder, self._process, 'writing'))
+      else:
+        committed.clear(folder)
 
 
 def _mark(folder: str, process: int, state: str) -> str:

@@ -1,5 +1,4 @@
 """Outputs that grow: whole lines only, one writer, and a full disk said in one sentence."""
-import errno
 import json
 import os
 
@@ -8,6 +7,7 @@ import pytest
 from magistral_jax import command_line, durable
 from magistral_jax.evaluation.growing import GrowingFile
 from magistral_jax.metrics import read_lines
+from tests.full_disk import FullFile
 
 
 def begun(path, **how):
@@ -27,19 +27,7 @@ def test_a_line_that_a_full_disk_cuts_leaves_nothing_and_the_file_goes_on(
     tmp_path, monkeypatch, capsys):
   one, _ = begun(tmp_path / 'r')
   one.write(dict(id=1))
-  room = [3]
-  class Full:
-    """A file for which the disk has room for a few bytes more."""
-    def __init__(self, file):
-      self._file = file
-    def write(self, data):
-      taken, room[0] = self._file.write(data[:room[0]]), 0
-      if not taken:
-        raise OSError(errno.ENOSPC, 'No space left on device')
-      return taken
-    def __getattr__(self, name):
-      return getattr(self._file, name)
-  monkeypatch.setattr(one._lines, '_file', Full(one._lines._file))
+  monkeypatch.setattr(one._lines, '_file', FullFile(one._lines._file, 3))
   with pytest.raises(SystemExit), command_line.writing():
     one.write(dict(id=2))
   one.close()

@@ -9,7 +9,7 @@
 A checkpoint counts from the moment that whole.json is there, which is written last and names all
 other files. No folder is ever renamed: on the mount of a bucket that is neither quick nor one step.
 A damaged checkpoint has damaged.json in its place and stays for people to look at; a folder with
-neither of them was never finished, and the next save removes it.
+neither of them was never finished: a save that fails empties it, and the next one removes it.
 """
 
 from __future__ import annotations
@@ -108,6 +108,21 @@ def remove(folder: str) -> None:
   shutil.rmtree(folder)
 
 
+def clear(folder: str) -> None:
+  """Frees the room of an attempt that has failed, unless its checkpoint counts after all.
+
+  The folder stays, since writers may still be at work in it: its name is not given again.
+  """
+  if _is_kept(folder):
+    return
+  for name in os.listdir(folder):
+    path = os.path.join(folder, name)
+    try:
+      shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+    except OSError as error:
+      logging.warning('%s cannot be removed yet (%s); the next save tries again.', path, error)
+
+
 def sweep(directory: str, *, besides: str) -> None:
   """Deletes what was never finished, as far as its writers have closed it.
 
@@ -115,13 +130,17 @@ def sweep(directory: str, *, besides: str) -> None:
     besides: the folder of the attempt that begins now.
   """
   for _, _, folder in _folders(directory):
-    kept = any(os.path.exists(os.path.join(folder, name)) for name in (_WHOLE, _DAMAGED))
-    if kept or os.path.basename(folder) == os.path.basename(besides):
+    if _is_kept(folder) or os.path.basename(folder) == os.path.basename(besides):
       continue
     try:
       shutil.rmtree(folder)
     except OSError as error:
       logging.warning('%s cannot be removed yet (%s); the next save tries again.', folder, error)
+
+
+def _is_kept(folder: str) -> bool:
+  """Whether a folder has a checkpoint that was finished, damaged or not."""
+  return any(os.path.exists(os.path.join(folder, name)) for name in (_WHOLE, _DAMAGED))
 
 
 def _folders(directory: str) -> list[tuple[int, int, str]]:
