@@ -50,6 +50,10 @@ def describe_shape(c, config: ModelConfig, console: Console) -> None:
   for part, taken in [*rows, ('together', sum(taken for _, taken in rows))]:
     table.add_row(part, f'{taken / 2**20:,.1f}')
   console.print(table)
+  if kept := c.trainer.parity_versions:
+    taken = kept * _width(config) * config.parameters
+    console.print(f'Besides, {taken / 2**20:,.1f} MiB of CPU memory keep the weights of {kept} '
+                  f'versions for parity (trainer.parity_versions).', highlight=False)
 
 
 def _trainer_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:

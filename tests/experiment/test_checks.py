@@ -318,7 +318,9 @@ def test_the_description_holds_config_memory_and_pace():
   c, out = config(), io.StringIO()
   memory.describe(c, checks.prepare(c), Console(file=out, width=120))
   for words in ('clip_high: 0.28', '1,231,680 parameters', 'together', 'endless training problems',
-                'sequences are in flight', 'versions behind'):
+                'sequences are in flight', 'versions behind',
+                # 8 versions of as many numbers of 4 bytes.
+                '37.6 MiB of CPU memory keep the weights of 8 versions'):
     assert words in ' '.join(out.getvalue().split()), words
 
 
