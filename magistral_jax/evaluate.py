@@ -3,7 +3,8 @@
     python -m magistral_jax.evaluate --config=configs/quickstart.py --checkpoint=runs/quickstart \\
         --data=problems.jsonl [--output=answers.jsonl]
 
---checkpoint is a run's workdir (its newest checkpoint), a GGUF file or a Hugging Face folder.
+--checkpoint is a run's workdir (its newest checkpoint, or that of --step), a GGUF file or a
+Hugging Face folder.
 Without --data it uses the held-out problems of the config; --fields names the keys of a file that
 calls them otherwise, as in --fields=problem=question. Config section `evaluation` says how
 completions are sampled.
@@ -22,11 +23,13 @@ from magistral_jax.evaluation import results
 from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, checks, cli
 from magistral_jax.models.config import ModelConfig
+from magistral_jax.models.formats import checkpoint
 from magistral_jax.orchestration import evaluations
 from magistral_jax.records import Prompt
 
 _CONFIG = cli.define_config()
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir, GGUF file or HF folder.')
+_STEP = flags.DEFINE_string('step', 'newest', 'Checkpoint of a workdir: newest, best or a number.')
 _DATA = flags.DEFINE_string('data', '', 'JSONL of problems; empty for the held-out ones.')
 _FIELDS = flags.DEFINE_string('fields', '', 'Names that --data gives our keys: problem=question.')
 _OUTPUT = flags.DEFINE_string('output', '', 'JSONL to write completions into; empty for none.')
@@ -59,10 +62,11 @@ def main(_) -> None:
   with cli.one_sentence():
     if not _CHECKPOINT.value:
       raise ValueError('--checkpoint is missing: name a workdir, a GGUF file or a folder.')
-  evaluate(c, _CHECKPOINT.value, _DATA.value, _OUTPUT.value, _FIELDS.value)
+  evaluate(c, _CHECKPOINT.value, _DATA.value, _OUTPUT.value, _FIELDS.value, _STEP.value)
 
 
-def evaluate(c, path: str, data: str, output: str, fields: str = '') -> Result:
+def evaluate(c, path: str, data: str, output: str, fields: str = '',
+             step: str = 'newest') -> Result:
   """Evaluates a checkpoint, prints the figures, and writes completions if `output` names a file.
 
   Args:
@@ -70,6 +74,7 @@ def evaluate(c, path: str, data: str, output: str, fields: str = '') -> Result:
     data: JSONL of problems; '' for the held-out problems of the config.
     output: JSONL of completions; '' for none.
     fields: names that `data` gives our keys, as in `data.fields.parse`.
+    step: checkpoint of a workdir: newest, best or a number.
   """
   with cli.one_sentence():
     if output:
@@ -80,7 +85,7 @@ def evaluate(c, path: str, data: str, output: str, fields: str = '') -> Result:
     prompts = read_prompts(c, tok, config, data, fields)
     checks.check_domains(c, [prompt.problem for prompt in prompts],
                          f'--data={data!r}' if data else f'data.source={c.data.source!r}')
-    samplers = build.loaded_samplers(c, parts)
+    samplers = build.loaded_samplers(c, parts, checkpoint.choose_step(path, step))
   sampling = build.samplings(c)[1]
   console = Console()
   with build.pool(c) as pool, Progress(console=console) as bar:

@@ -28,6 +28,7 @@ from magistral_jax.orchestration.answering import answered
 
 FLAGS = dict(
     checkpoint=('', 'workdir, GGUF file or published folder'),
+    step=('newest', 'checkpoint of a workdir: newest, best or a number'),
     input=('', 'JSON lines of problems; several files with commas between them'),
     output=('', 'JSON lines of solve rates'),
     fields=('', 'names that --input gives our keys: problem=question'),
@@ -65,7 +66,8 @@ def main(args) -> None:
   with contextlib.ExitStack() as stack:
     with command_line.one_sentence():
       command_line.check_output(args.output, new=True)
-      model = rating.served(c, args) if args.endpoint else rating.loaded(c, args.checkpoint)
+      model = rating.served(c, args) if args.endpoint else rating.loaded(
+          c, args.checkpoint, args.step)
       problems = ListedProblems(args.input, fields=args.fields, key='--input',
                                 fields_key='--fields')
       checks.check_domains(c, problems.kinds.values(), f'--input={args.input!r}')

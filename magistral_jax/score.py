@@ -26,6 +26,8 @@ def parse(argv: Sequence[str]):
   parser = command_line.ArgumentParser(description=__doc__)
   parser.add_argument('--checkpoint', required=True,
                       help='GGUF file, published folder or workdir')
+  parser.add_argument('--step', default='newest',
+                      help='checkpoint of a workdir: newest (default), best or a number')
   parser.add_argument('--input', required=True,
                       help='JSON lines with "text", "messages" or "tokens"')
   parser.add_argument('--output', required=True, help='JSON lines with "tokens" and "logprobs"')
@@ -49,7 +51,8 @@ def main(args) -> None:
     sequences, images = score_files.read_sequences(args.input, encoder, config)
     if not any(images):
       config = dataclasses.replace(config, vision=None)    # The tower need not be loaded.
-    scorer = scoring.load_scorer(args.checkpoint, config, fsdp=args.fsdp, tensor=args.tensor)
+    scorer = scoring.load_scorer(args.checkpoint, config, fsdp=args.fsdp, tensor=args.tensor,
+                                 step=checkpoint.choose_step(args.checkpoint, args.step))
   for name, count in encoder.spelled.items():
     print(f'warning: {count} texts hold {name}, a control token, which is read as letters: give '
           f'"messages" or "tokens" for what a model reads.', file=sys.stderr)

@@ -1,9 +1,11 @@
 """The policy of a workdir, evaluated and scored by the commands for it."""
 import json
+import shutil
 
 import pytest
 
 from magistral_jax import evaluate, metrics, score
+from magistral_jax.models.formats import workdir as runs
 from magistral_jax.tokens import load_tokenizer
 from tests import tiny
 
@@ -44,6 +46,27 @@ def test_a_file_of_problems_and_its_completions(workdir, tmp_path, capsys):
   assert all(line['status'] == 'bad_format' and line['n_tokens'] <= 8 for line in lines)
   assert 'fate' not in lines[0]
   assert 'pass@2' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('step, nth', [('newest', -1), ('0', 0)])
+def test_all_samplers_have_the_same_checkpoint_while_the_run_goes_on(
+    workdir, tmp_path, monkeypatch, step, nth):
+  run, loaded, load = tmp_path / 'run', [], runs.load
+  shutil.copytree(workdir, run)
+  newest = runs.steps(str(run))[-1]
+  shutil.copytree(run / f'checkpoints/{newest}', run / 'checkpoints/0', dirs_exist_ok=True)
+  chosen = [0, newest][nth]
+  def slow(path, config, shardings, dtype, step):
+    loaded.append(step)
+    # The run saves in the meantime.
+    shutil.copytree(run / f'checkpoints/{newest}', run / f'checkpoints/{newest + len(loaded)}')
+    return load(path, config, shardings, dtype, step)
+  monkeypatch.setattr(runs, 'load', slow)
+  c = config()
+  with c.unlocked():
+    c.runtime.samplers = 2
+  evaluate.evaluate(c, str(run), '', '', step=step)
+  assert loaded == [chosen, chosen]
 
 
 @pytest.mark.parametrize('lines, words', [

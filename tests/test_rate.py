@@ -123,9 +123,20 @@ def begun(path, **settings):
 def test_what_changes_the_answers_is_not_mixed(tmp_path, solver, capsys, key, value):
   sums(tmp_path / 'in.jsonl')
   args = command(tmp_path, *served(solver))
-  begun(args.output, **rating.settings(args.config, args, None)).close()
+  begun(args.output, **rating.settings(args.config, args, '')).close()
   told = fails(command(tmp_path, *served(solver), **{key: value}), capsys)
   assert 'was begun otherwise' in told and not solver.requests
+
+
+def test_programs_are_judged_by_as_many_tests_from_beginning_to_end(tmp_path):
+  args = command(tmp_path, '--checkpoint=x')
+  found = []
+  for count in (0, 3):
+    c = tiny.load('quickstart_code')
+    c.evaluation.code_tests = count
+    sums(tmp_path / 'in.jsonl')
+    found.append(rating.settings(c, args, '40'))
+  assert found[0] != found[1]
 
 
 def test_what_cannot_go_on_is_one_sentence(tmp_path, solver, capsys):

@@ -14,7 +14,7 @@ from magistral_jax.curation.served_sampler import ServedSampler, served_prompt
 from magistral_jax.data import files
 from magistral_jax.data.stream import make_prompt
 from magistral_jax.experiment import build, checks, values
-from magistral_jax.models.formats import checkpoint, workdir
+from magistral_jax.models.formats import checkpoint
 from magistral_jax.records import Problem, Prompt
 from magistral_jax.sampler.slots import Sampling
 
@@ -27,17 +27,21 @@ class RatedModel:
   """
   prompt: Callable[[int, Problem], Prompt]
   samplers: Callable[[], Sequence[Any]]    # Loads the weights; called once.
-  step: int | None = None                  # Of a run's checkpoint.
+  step: str = ''                           # Of a run's checkpoint.
 
 
-def loaded(c, path: str) -> RatedModel:
-  """The model of a checkpoint. Raises ValueError as `checks.prepare`."""
+def loaded(c, path: str, step: str) -> RatedModel:
+  """The model of a checkpoint; raises ValueError as `checks.prepare`.
+
+  Args:
+    step: checkpoint of a workdir: newest, best or a number.
+  """
   c.model.checkpoint = path
   parts = checks.prepare(c, problems=False, training=False)
-  step = workdir.steps(path)[-1] if checkpoint.kind(path) == 'workdir' else None
+  step = checkpoint.choose_step(path, step)
   prompt = functools.partial(make_prompt, tokenizer=parts.tokenizer, purpose='evaluation',
                              **build.rendering(c, parts.config))
-  return RatedModel(prompt, lambda: build.loaded_samplers(c, parts), step)
+  return RatedModel(prompt, lambda: build.loaded_samplers(c, parts, step), step)
 
 
 def served(c, args: argparse.Namespace) -> RatedModel:
@@ -58,14 +62,15 @@ def sampling(c, samples: int) -> Sampling:
   return Sampling(samples, c.sampler.temperature, c.sampler.top_p, c.sampler.max_new_tokens)
 
 
-def settings(c, args: argparse.Namespace, step: int | None) -> dict[str, Any]:
+def settings(c, args: argparse.Namespace, step: str) -> dict[str, Any]:
   """What makes a rates file what it is, as plain JSON."""
   return dict(
       input=[fingerprint(path) for path in files.expand(args.input)], fields=args.fields,
       model=args.model or args.checkpoint, step=step, dtype=c.model.dtype, seed=c.seed,
       sampling=dataclasses.asdict(sampling(c, args.samples)),
       template=c.data.template, system_prompt=c.data.system_prompt,
-      verifiers=values.filled(c, 'verifiers'))
+      verifiers=values.filled(c, 'verifiers'),
+      code_tests=values.filled(c, 'evaluation')['code_tests'])
 
 
 def prompts(problems: Sequence[Problem], done: Set[str], make: Callable[[int, Problem], Prompt],

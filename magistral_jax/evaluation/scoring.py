@@ -132,7 +132,8 @@ class Scorer:
     return self._logps._cache_size()
 
 
-def load_scorer(path: str, config: ModelConfig, *, fsdp: int, tensor: int) -> Scorer:
+def load_scorer(path: str, config: ModelConfig, *, fsdp: int, tensor: int,
+                step: str = 'newest') -> Scorer:
   """A Scorer of the checkpoint at `path` on the first fsdp * tensor devices.
 
   Raises:
@@ -144,5 +145,5 @@ def load_scorer(path: str, config: ModelConfig, *, fsdp: int, tensor: int) -> Sc
   mesh = sharding.make_mesh(jax.devices()[:fsdp * tensor], fsdp=fsdp, tensor=tensor)
   shardings = sharding.tree_named(mesh, sharding.TRAINER, decoder.definition(config)[1])
   sharding.check_divisible(decoder.abstract(config), shardings, 'Scoring')
-  params = checkpoint.load(path, config, shardings, param_dtype=config.dtype)
+  params = checkpoint.load(path, config, shardings, param_dtype=config.dtype, step=step)
   return Scorer(config, params, mesh)

@@ -37,8 +37,9 @@ from magistral_jax.verifiers.workers.pool import Pool
 # Keys of the config section `verifiers` that are not a reward.
 VERIFIER_LIMITS = ('language_model', 'queue', 'timeout_s', 'memory_mb', 'sandbox', 'code_tests',
                    'test_timeout_s', 'test_memory_mb')
-# Completion tokens that a row for parity has room for beside a prompt.
-PARITY_TOKENS = 1024
+# Completion tokens that a row for parity has room for beside a prompt: most completions as a whole,
+# since what goes wrong may do so at late positions only.
+PARITY_TOKENS = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,17 +168,18 @@ def frozen(c) -> tuple[str, ...]:
   return ('vision', 'adapter') if c.model.vision == 'frozen' else ()
 
 
-def params(c, config: ModelConfig, mesh, rules, *, dtype: str = 'float32'):
+def params(c, config: ModelConfig, mesh, rules, *, dtype: str = 'float32', step: str = 'newest'):
   """Parameters on `mesh`: read from the checkpoint, or freshly drawn.
 
   Args:
     dtype: float32 for training; for a sampler alone the dtype of its computation is enough.
+    step: checkpoint of a workdir.
   """
   _, axes = decoder.definition(config)
   shardings = sharding.tree_named(mesh, rules, axes)
   sharding.check_divisible(decoder.abstract(config), shardings, 'model')
   if c.model.checkpoint:
-    return checkpoint.load(c.model.checkpoint, config, shardings, param_dtype=dtype)
+    return checkpoint.load(c.model.checkpoint, config, shardings, param_dtype=dtype, step=step)
   draw = lambda: jax.tree.map(lambda x: x.astype(dtype), decoder.init(config, c.seed))
   return jax.jit(draw, out_shardings=shardings)()
 
@@ -282,11 +284,16 @@ def sampler(c, config: ModelConfig, mesh, tok, snapshot: WeightSnapshot) -> Engi
   return EngineSampler(engine(c, config, mesh, ids), snapshot, decode=tok.decode, end_ids=ids)
 
 
-def loaded_samplers(c, parts) -> list[EngineSampler]:
-  """A sampler on each of the meshes of `parts` (checks.Parts), with the checkpoint's weights."""
+def loaded_samplers(c, parts, step: str) -> list[EngineSampler]:
+  """A sampler on each of the meshes of `parts` (checks.Parts), with the checkpoint's weights.
+
+  Args:
+    step: of a workdir's checkpoint, a number: all samplers are to have the same one.
+  """
   config = parts.config
   return [sampler(c, config, mesh, parts.tokenizer, WeightSnapshot(0, params(
-      c, config, mesh, sharding.SAMPLER, dtype=config.dtype))) for mesh in parts.meshes.samplers]
+      c, config, mesh, sharding.SAMPLER, dtype=config.dtype, step=step)))
+          for mesh in parts.meshes.samplers]
 
 
 def pool(c) -> Pool:

@@ -56,6 +56,22 @@ def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
   return FORMATS[kind(path)].read_config(path, dtype=dtype, vision=vision)
 
 
+def choose_step(path: str, step: str = 'newest') -> str:
+  """The step as a number, so that a run that goes on does not change it; 'newest' elsewhere.
+
+  Args:
+    step: checkpoint of a workdir: newest, best or a number.
+  Raises:
+    ValueError: there is no such checkpoint, or no workdir.
+  """
+  if kind(path) == 'workdir':
+    return str(workdir.choose_step(path, step))
+  if step != 'newest':
+    raise ValueError(f'--step={step} chooses among the checkpoints of a workdir, and {path!r} is '
+                     f'none: leave it out.')
+  return step
+
+
 def open_weights(path: str, config: ModelConfig, *, step: str = 'newest') -> reading.Weights:
   """The parameters at `path`, compared with the config but not read yet.
 
@@ -67,7 +83,8 @@ def open_weights(path: str, config: ModelConfig, *, step: str = 'newest') -> rea
   return FORMATS[kind(path)].open_weights(path, config)
 
 
-def load(path: str, config: ModelConfig, shardings=None, *, param_dtype: str | None = 'float32'):
+def load(path: str, config: ModelConfig, shardings=None, *, param_dtype: str | None = 'float32',
+         step: str = 'newest'):
   """The parameters at `path`, each array read straight into its sharding.
 
   Args:
@@ -75,9 +92,10 @@ def load(path: str, config: ModelConfig, shardings=None, *, param_dtype: str | N
     shardings: tree of shardings like the parameters; None puts all on one device.
     param_dtype: type of the arrays, whatever the file holds: float32 for a trainer's master
       weights. None: the type in the file.
+    step: checkpoint of a workdir: newest, best or a number.
   Raises:
     ValueError: a tensor is missing, left over, or of another shape than the config says.
   """
   if kind(path) == 'workdir':
-    return workdir.load(path, config, shardings, param_dtype, workdir.choose_step(path))
+    return workdir.load(path, config, shardings, param_dtype, workdir.choose_step(path, step))
   return reading.load(open_weights(path, config), config, shardings, param_dtype)

@@ -28,7 +28,7 @@ def convert(source: str, target: str, form: str, *, dtype: str | None = None,
     ValueError: the source cannot be read, or the target exists.
   """
   config = checkpoint.read_config(source, dtype=dtype or 'float32')
-  step = _choose_step(source, step)
+  step = checkpoint.choose_step(source, step)
   weights = checkpoint.open_weights(source, config, step=step)
   return _write(weights, config, source, target, form, dtype) | dict(step=step)
 
@@ -57,23 +57,13 @@ def reunite(language_model: str, whole: str, target: str, form: str | None = Non
       raise ValueError(f'--language_model={language_model!r} has {field.name}={ours} and '
                        f'--into={whole!r} {field.name}={theirs}: a tower goes only with the '
                        f'language model it was trained with, or one trained from that.')
-  step = _choose_step(language_model, step)
+  step = checkpoint.choose_step(language_model, step)
   weights = reading.JoinedWeights(
       checkpoint.open_weights(language_model, inner, step=step), layout.leaf_shapes(inner),
       checkpoint.open_weights(whole, outer))
   named = {format: name for name, format in FORMATS.items()}
   form = form or named[checkpoint.kind(whole)]
   return _write(weights, outer, whole, target, form, dtype) | dict(step=step)
-
-
-def _choose_step(source: str, step: str) -> str:
-  """The step as a number, so that a run that goes on does not change it; 'newest' elsewhere."""
-  if checkpoint.kind(source) == 'workdir':
-    return str(workdir.choose_step(source, step))
-  if step != 'newest':
-    raise ValueError(f'--step={step} chooses among the checkpoints of a workdir, and {source!r} is '
-                     f'none: leave it out.')
-  return step
 
 
 def _write(weights: reading.Weights, config: ModelConfig, source: str, target: str, form: str,
