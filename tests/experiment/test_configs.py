@@ -57,4 +57,5 @@ def test_parity_is_measured_by_the_attention_that_trains(name):
   fits = lambda tokens: kernels.rows_fit(where, tokens, 128)
   room = build.parity_room(c)
   assert fits(room.row_tokens) == fits(c.batching.row_tokens)
-  assert room.row_tokens > c.data.max_prompt_tokens
+  # Late positions go wrong, too: a completion of usual length fits beside its prompt.
+  assert room.row_tokens >= min(c.batching.row_tokens, c.data.max_prompt_tokens + 6500)
