@@ -237,7 +237,7 @@ class Batch:
   groups: tuple[Group, ...]
   minibatches: tuple[Rows, ...]        # One optimizer step each.
   packing_efficiency: float            # Filled positions / positions.
-  parity: tuple[ParityRows, ...] = ()  # One for every version that began a completion.
+  parity: tuple[ParityRows, ...] = ()  # Of the newest versions that began a completion.
 
   @property
   def oldest_version(self) -> int:

@@ -7,8 +7,9 @@ version wrote, prompt included:
     versions ((0, 4), (96, 5))     tokens 0 .. 95 are version 4's alone; from token 96 on the cache
                                    holds keys of version 4, too, which no trainer has
 
-Per version of a batch, as many such beginnings as fit a few rows are packed, of different prompts
-first. The trainer scores those of one version whose weights it still has (trainer/role.py).
+For the newest versions of a batch, as many such beginnings as fit a few rows are packed, of
+different prompts first. The trainer scores those of one version whose weights it still has
+(trainer/role.py).
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from magistral_jax.records import Completion, Group, ParityRows, Prompt
 
 @dataclasses.dataclass(frozen=True)
 class ParityRoom:
-  """Room for the sequences of one version. ParityRoom(rows=1, row_tokens=128)"""
-  rows: int                 # The fewest that the trainer's mesh can be given.
+  """Room for the sequences of some versions. ParityRoom(rows=1, row_tokens=128, versions=4)"""
+  rows: int                 # Of one version: the fewest that the trainer's mesh can be given.
   row_tokens: int           # T of these rows; longer beginnings are cut.
+  versions: int             # That a trainer keeps: no older ones than so many are of use.
 
 
 def parity_rows(groups: Sequence[Group], room: ParityRoom,
                 patches: Patches | None = None) -> tuple[ParityRows, ...]:
-  """Rows for every version that began a completion of these groups, oldest version first."""
+  """Rows for the newest versions that began a completion of these groups, oldest version first."""
   members = [(group.prompt, completion) for group in groups
              for completion in judged(group).completions]
   members.sort(key=lambda pair: pair[1].sample)     # Stable: another prompt comes next.
@@ -39,7 +41,8 @@ def parity_rows(groups: Sequence[Group], room: ParityRoom,
     sequence = _beginning(prompt, completion, room.row_tokens)
     if sequence is not None:
       found.setdefault(completion.versions[0][1], []).append(sequence)
-  return tuple(_packed(version, found[version], room, patches) for version in sorted(found))
+  newest = sorted(found)[-room.versions:]
+  return tuple(_packed(version, found[version], room, patches) for version in newest)
 
 
 def _beginning(prompt: Prompt, completion: Completion, row_tokens: int) -> PackedSequence | None:

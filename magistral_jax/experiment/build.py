@@ -124,10 +124,11 @@ def route_numbers(c, config: ModelConfig) -> int:
 
 
 def parity_room(c) -> ParityRoom | None:
-  """Room for the sequences of one version by which parity is measured, if it is.
+  """Room for the sequences by which parity is measured, if it is.
 
-  As few rows as the trainer's mesh can be given, each with room for a prompt and PARITY_TOKENS, and
-  of a length that the attention kernel computes, since it is what trains that is to be compared.
+  Of a version as few rows as the trainer's mesh can be given, each with room for a prompt and
+  PARITY_TOKENS, and of a length that the attention kernel computes, since it is what trains that is
+  to be compared.
   """
   if not c.trainer.parity_versions:
     return None
@@ -135,7 +136,7 @@ def parity_room(c) -> ParityRoom | None:
   axes = lambda name: math.prod(mesh[axis] for axis in sharding.mesh_axes(sharding.TRAINER, name))
   multiple = kernels.row_multiple(axes('position'))
   wanted = -(-(c.data.max_prompt_tokens + PARITY_TOKENS) // multiple) * multiple
-  return ParityRoom(axes('row'), min(c.batching.row_tokens, wanted))
+  return ParityRoom(axes('row'), min(c.batching.row_tokens, wanted), c.trainer.parity_versions)
 
 
 def patches(c, config: ModelConfig) -> Patches | None:

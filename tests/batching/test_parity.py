@@ -8,7 +8,7 @@ from magistral_jax.batching.batch import make_batch
 from magistral_jax.batching.groups import make_group
 from magistral_jax.batching.parity import ParityRoom, parity_rows
 
-ROOM = ParityRoom(rows=2, row_tokens=12)
+ROOM = ParityRoom(rows=2, row_tokens=12, versions=2)
 
 
 def drawn(make, ordinal, *versions, length=8):
@@ -44,17 +44,25 @@ def test_only_the_tokens_before_the_first_change_of_weights_are_compared(make):
   assert old.rows.tokens.shape == new.rows.tokens.shape == (2, 12)
 
 
+def test_versions_that_no_trainer_keeps_any_more_take_no_room(make):
+  """A trainer has the newest ones up to its own, so of a batch's the newest are enough."""
+  groups = [drawn(make, i, ((0, version),), ((0, version),)) for i, version in enumerate((5, 3, 9))]
+  assert [one.version for one in parity_rows(groups, ROOM)] == [5, 9]
+  room = dataclasses.replace(ROOM, versions=8)
+  assert [one.version for one in parity_rows(groups, room)] == [3, 5, 9]
+
+
 def test_long_beginnings_are_cut_and_prompts_take_turns(make):
   groups = [drawn(make, i, *[((0, 0),)] * 3, length=40) for i in range(3)]
   parity, = parity_rows(groups, ROOM)
   assert compared(parity, groups) == {(0, 0): 10, (1, 0): 10}
-  parity, = parity_rows(groups, ParityRoom(rows=1, row_tokens=96))
+  parity, = parity_rows(groups, ParityRoom(rows=1, row_tokens=96, versions=2))
   assert compared(parity, groups) == {(0, 0): 40, (1, 0): 40}
 
 
 def test_a_prompt_without_room_and_a_failed_completion_are_left_out(make):
   groups = [drawn(make, 0, ((0, 1),), ((0, 1),))]
-  assert parity_rows(groups, ParityRoom(rows=1, row_tokens=2)) == ()
+  assert parity_rows(groups, ParityRoom(rows=1, row_tokens=2, versions=2)) == ()
   failed = dataclasses.replace(groups[0].verdicts[0], status='error')
   group = dataclasses.replace(groups[0], verdicts=(failed, groups[0].verdicts[1]))
   parity, = parity_rows([group], ROOM)
