@@ -3,7 +3,8 @@
     checkpoints/120/state/        arrays
     checkpoints/120/record.json   ledger, seed, counters; a workdir without a run has none
     checkpoints/120/score.json    {"value": 0.91}, once the weights have been measured
-    checkpoints/120/whole.json    {"files": {"state/_METADATA": 4711, ...}}: names and bytes
+    checkpoints/120/whole.json    {"files": {"state/_METADATA": 4711, ...},      names and bytes
+                                   "sha256": {"record.json": "9f86d0...", ...}}
     checkpoints/130.1/            step 130 at the second attempt, after one that failed
 
 A checkpoint counts from the moment that whole.json is there, which is written last and names all
@@ -15,6 +16,7 @@ neither of them was never finished: a save that fails empties it, and the next o
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -28,6 +30,8 @@ RECORD, SCORE = 'record.json', 'score.json'
 _WHOLE, _DAMAGED = 'whole.json', 'damaged.json'
 # In a folder that Orbax manages by itself, as versions of this program before 2026-12 let it.
 _FOREIGN = '_CHECKPOINT_METADATA'
+# Orbax has checksums of the files in folders of this name, which hold the arrays.
+_ARRAYS = 'd'
 _NAME = re.compile(r'(\d+)(?:\.(\d+))?')
 
 
@@ -62,17 +66,20 @@ def new_folder(directory: str, step: int) -> str:
 
 def commit(folder: str) -> None:
   """Declares the checkpoint in a folder whole, as it is now. Raises OSError, and then it is not."""
-  files = {}
+  files, hashes = {}, {}
   for at, _, names in os.walk(folder):
     for name in names:
       path = os.path.join(at, name)
-      files[os.path.relpath(path, folder)] = os.path.getsize(path)
+      short = os.path.relpath(path, folder)
+      files[short] = os.path.getsize(path)
+      if os.path.basename(at) != _ARRAYS and short != SCORE:
+        hashes[short] = _hash(path)
     # The files themselves were flushed by those who wrote them.
     durable.sync_folder(at)
   files.pop(SCORE, None)      # It may be replaced later.
   marker = os.path.join(folder, _WHOLE)
   try:
-    durable.write_json(marker, dict(files=files))
+    durable.write_json(marker, dict(files=files, sha256=hashes))
     durable.sync_folder(os.path.dirname(folder))
   except OSError:
     with contextlib.suppress(OSError):     # It was written and may not be on disk.
@@ -84,7 +91,9 @@ def fault(folder: str) -> str | None:
   """What is wrong with the files of a checkpoint that was finished; None if all are there."""
   try:
     with open(os.path.join(folder, _WHOLE), encoding='utf-8') as file:
-      files = json.load(file)['files'].items()
+      content = json.load(file)
+      # Until 2026-12 there were no hashes.
+      files, hashes = content['files'].items(), content.get('sha256', {})
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     return f'{_WHOLE} cannot be read: {error!r}'
   for name, size in files:
@@ -94,6 +103,13 @@ def fault(folder: str) -> str | None:
       return f'{name} cannot be found: {error.strerror}'
     if there != size:
       return f'{name} has {there} bytes and had {size}'
+  for name, before in hashes.items():
+    try:
+      same = _hash(os.path.join(folder, name)) == before
+    except OSError as error:
+      return f'{name} cannot be read: {error.strerror}'
+    if not same:
+      return f'{name} has other content than it had'
   return None
 
 
@@ -136,6 +152,11 @@ def sweep(directory: str, *, besides: str) -> None:
       shutil.rmtree(folder)
     except OSError as error:
       logging.warning('%s cannot be removed yet (%s); the next save tries again.', folder, error)
+
+
+def _hash(path: str) -> str:
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def _is_kept(folder: str) -> bool:
