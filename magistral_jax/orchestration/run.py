@@ -111,11 +111,13 @@ class Run:
     while True:
       try:
         MODES[self.c.runtime.mode](loop, self.c.total_steps)
-      finally:
-        # Also after a failure: what was trained is kept.
-        loop.save()
-        self.checkpoints.wait()
+      except KeyboardInterrupt:
+        raise                      # Asked to end at once.
+      except BaseException:
+        self._keep(loop)
+        raise
       try:
+        self._keep(loop)
         saved = self.checkpoints.latest()    # Raises Lost if the trainer was lost while saving.
         break
       except Lost as error:
@@ -129,6 +131,11 @@ class Run:
           f'the weights of step {self.trainer.version} could not be saved in {self.workdir}, whose '
           f'newest checkpoint is of step {saved}: make room there, then the same command goes on '
           f'from that one.')
+
+  def _keep(self, loop: Loop) -> None:
+    """Saves what was trained, also after a failure, and waits until it is on disk."""
+    loop.save()
+    self.checkpoints.wait()
 
   def close(self) -> None:
     """Closes the run's files."""

@@ -61,10 +61,13 @@ def run(loop: Loop, total_steps: int) -> None:
         # At the end the final evaluation follows.
         if step != before and loop.measurements.due(step) and step < total_steps:
           loop.measurements.begin(step, loop.save)
-  except BaseException as error:
+  except KeyboardInterrupt:
+    ended.set()                    # Asked to end at once: not even a save is begun.
+    raise
+  except BaseException:
     ended.set()
     with contextlib.suppress(TimeoutError):      # The failure itself says more.
-      _end(loop, threads, 0.0 if isinstance(error, KeyboardInterrupt) else STOP_S)
+      _end(loop, threads, STOP_S)
     raise
   ended.set()
   _end(loop, threads, STOP_S if loop.health.stopping.is_set() else loop.health.deadline_s)

@@ -3,6 +3,7 @@ import threading
 import time
 import types
 
+import jax
 import pytest
 
 from magistral_jax import metrics
@@ -81,6 +82,25 @@ def test_the_failure_of_a_run_is_not_hidden_by_a_thread_that_hangs(make_loop, mo
       threads.run(loop, total_steps=100)
   finally:
     loop.samplers[0].released.set()
+
+
+@pytest.mark.parametrize('mode', ['threads', 'lockstep'])
+def test_a_second_request_to_stop_ends_at_once_and_begins_no_save(make_loop, mode, monkeypatch):
+  loop = make_loop(paced=mode == 'threads')
+  def twice():
+    if loop.trainer.version == 2:
+      raise KeyboardInterrupt
+    return next_batch()
+  next_batch, loop.next_batch = loop.next_batch, twice
+  loop.checkpoints.save = lambda *args: pytest.fail('A save was begun.')
+  one = Run.__new__(Run)
+  one.c = types.SimpleNamespace(runtime=types.SimpleNamespace(mode=mode), total_steps=100)
+  one.display, one.runtime, one.checkpoints = loop.display, loop.runtime, loop.checkpoints
+  monkeypatch.setattr(one, '_begin', lambda: loop.trainer)
+  monkeypatch.setattr(one, '_loop', lambda: loop)
+  monkeypatch.setattr(jax.config, 'update', lambda *args: None)      # Of other tests, too.
+  with pytest.raises(KeyboardInterrupt):
+    one.train()
 
 
 def test_an_evaluation_heeds_the_request_to_stop():
