@@ -7,7 +7,7 @@ What a jailed program sees:
     /files               its source, harness or binary; read-only
     /box                 its working directory, a tmpfs of bounded size; /tmp is a link to it
 
-and no network, no /proc, no /etc, no other processes, an empty environment, user 65534. There is no
+and no network, no /proc, no /etc, no other processes, ENVIRONMENT alone, user 65534. There is no
 /dev/zero, since a shared mapping of it is memory that no limit counts.
 """
 
@@ -20,6 +20,8 @@ from collections.abc import Sequence
 
 NOBODY = '65534'
 FILES, BOX = '/files', '/box'
+# As judges of contests have it: programs open files of their own without it.
+ENVIRONMENT = {'ONLINE_JUDGE': '1'}
 _LINKS = ('/bin', '/lib', '/lib32', '/lib64', '/sbin')
 _DEVICES = ('/dev/null', '/dev/urandom')
 

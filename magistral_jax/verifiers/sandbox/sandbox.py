@@ -231,10 +231,10 @@ class Sandbox:
     """Starts a command as the sandbox's user, with the descriptors `passed` and no others."""
     identity = {} if self.uid is None else dict(
         user=self.uid, group=self.uid, extra_groups=[])
-    # bubblewrap's own environment is empty too: programs could read it in /proc/1/environ.
+    # bubblewrap has no more than its program: that could read it in /proc/1/environ.
     return subprocess.Popen(
-        command, env={}, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=passed,
-        start_new_session=True, **identity)
+        command, env=jail.ENVIRONMENT, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr,
+        pass_fds=passed, start_new_session=True, **identity)
 
 
 def probe() -> Isolation:

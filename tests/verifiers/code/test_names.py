@@ -60,6 +60,9 @@ def test_and_the_honest_are_paid_by_such_tests(jails, test):
      'runtime_error', 'the unknown one'),
     ('gcd = 1', ('assert gcd(4, 6) == 2',), {}, 'wrong', 'its own'),
     ('gcd', ('assert gcd(4, 6) == 2',), {}, 'runtime_error', 'not what starter code imports'),
+    ('from math import gcd', ('assert gcd(4, 6) == 2',), {}, 'correct', 'but what it imports'),
+    ('from math import *', ('assert gcd(4, 6) == 2',), {}, 'correct', 'or all of it'),
+    ('xor', ('assert xor(4, 6) == 2',), {}, 'runtime_error', 'given and not defined'),
     ('def sum(x): return 6', (dict(call='sum', args=[[]], expected=6),), {}, 'correct', 'a call'),
     ('x = sum', (dict(call='sum', args=[[6]], expected=6),), {}, 'runtime_error', 'none'),
     (NINE, ('import numpy as np\nassert np.isclose(f(1), 9)',), {}, 'error', 'not in the jail'),
@@ -80,6 +83,8 @@ def test_the_function_under_test_is_the_programs(jails, source, tests, row, expe
     'return defaultdict(lambda: 1)[5]', 'return re.sub("x", "", "x") == "" and 1',
     'return lru_cache(None)(lambda: 1)()', 'return len(string.digits) - 9',
     'return copy.deepcopy([1])[0]', 'return sys.maxsize and 1', 'return int(sqrt(1))',
+    'return reduce(xor, [3, 2])', 'return int(findall(r"\\d", "a1")[0])', 'return maxsize and 1',
+    'return choice([1]) * sample([1], 1)[0]', 'return int(field(default=1) is not None)',
     'return collections.Counter("a")["a"]', 'return len(OrderedDict(a=1))'])
 def test_starter_code_has_its_imports(jails, body):
   source = f'class Solution:\n  def f(self, x: Optional[Dict[str, List]]) -> int:\n    {body}'

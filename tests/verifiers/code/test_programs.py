@@ -43,6 +43,8 @@ def test_the_end_of_a_program_has_a_status(code, stderr, cpu_s, status, why):
     ('import sys\nsys.stderr.write("Error: x")\nsys.exit(97)', 'runtime_error', 'a feigned error'),
     ('def f(', 'compile_error', 'no program'), ('x = "\ud800"', 'compile_error', 'no UTF-8'),
     ('List[int]', 'runtime_error', 'no imports without starter code'),
+    ('import os\nif "ONLINE_JUDGE" not in os.environ: open("in.txt")\nprint("x y")', 'correct',
+     'a program that knows judges by their environment'),
     ('import time\ntime.sleep(60)', 'timeout', 'sleeps'), ('input()\nx = 0\nwhile 1: x += 1',
                                                          'timeout', 'never ends')])
 def test_what_a_program_finds(jails, source, status, why):
@@ -58,6 +60,7 @@ int main() {
 #ifndef ONLINE_JUDGE
   return 1;
 #endif
+  if (!getenv("ONLINE_JUDGE")) return 2;
   freopen("/dev/stdin", "r", stdin);
   freopen("/dev/stdout", "w", stdout);
   char word[9];

@@ -128,7 +128,8 @@ return True'''), HELD),
     ('reads environments', attempt('''
 import glob
 return [open(path).read() for path in glob.glob('/proc/*/environ')]'''), HELD),
-    ('has an environment', attempt("return set(os.environ) - {'PWD', 'LC_CTYPE'}"), HELD),
+    ('has an environment', attempt(
+        "return set(os.environ) - {'PWD', 'LC_CTYPE', 'ONLINE_JUDGE'}"), HELD),
     ('has open files', attempt('''
 found = []
 for fd in range(3, 64):

@@ -7,7 +7,7 @@ import marshal
 import sys
 from _json import encode_basestring_ascii
 
-from known import library
+from known import given
 from wire import MOST_BYTES, TooMuch, pack, read, unpack, write
 
 _TEXT_OF = {True: 'true', False: 'false', None: 'null'}
@@ -30,13 +30,8 @@ def _json(tree):
 class _Objects:
   """The program's names, the objects that the tests hold by number, and answers to requests."""
 
-  def __init__(self, names, given):
-    self.names, self.given, self.objects = names, given, []
-
-  def has(self, name):
-    """Whether the program defines a name; what was given to it does not count."""
-    return name in self.names and not (
-        name in self.given and self.names[name] is self.given[name])
+  def __init__(self, names):
+    self.names, self.objects = names, []
 
   def keep(self, value):
     """Keeps an object and returns its number."""
@@ -51,7 +46,7 @@ class _Objects:
     """The answer to one request, as a packed value."""
     action, *rest = marshal.loads(request)
     if action == 'has':
-      return ['t', *[self.has(name) for name in rest[0]]]
+      return ['t', *[name in self.names for name in rest[0]]]
     if action == 'get':
       return self.pack(self.names[rest[0]])
     target = self.objects[rest[0]]
@@ -71,17 +66,20 @@ class _Objects:
     return pack(value, self.keep)
 
 
-def given_names(code):
-  """{name: value} of the well-known names that a program reads, or may read; see known.py."""
-  found, codes = {}, [code]
+def give_names(code):
+  """Gives a program the well-known names that it reads, or may read; see known.py.
+
+  They become builtins, so that only what the program itself defines or imports is its own.
+  """
+  codes = [code]
   for code in codes:
     codes += [c for c in code.co_consts if type(c) is type(code)]
     for name in code.co_names:
       try:
-        found[name] = library(name, with_attributes=True)
+        if not hasattr(builtins, name):
+          setattr(builtins, name, given(name))
       except (KeyError, AttributeError):    # A library may be older than a name.
         continue
-  return found
 
 
 def serve(path, fd):
@@ -97,14 +95,13 @@ def serve(path, fd):
     _say(fd, 'syntax', error)
     return
   write(fd, b'["compiled"]')
-  given = given_names(code)
-  module.__dict__.update(given)
+  give_names(code)
   try:
     exec(code, module.__dict__)
   except BaseException as error:
     _say(fd, 'raised', error)
     raise
-  objects = _Objects(module.__dict__, given)
+  objects = _Objects(module.__dict__)
   write(fd, b'["ready"]')
   while True:
     try:
