@@ -24,7 +24,8 @@ _BOX = re.compile(r'\\(?:boxed|fbox)(?![A-Za-z])\s*')
 _PIECE = re.compile(r'\\(?:boxed|fbox)(?![A-Za-z])\s*\{?|\\.|[{}]', re.DOTALL)
 _SAID = re.compile(r'\S+')
 # What says nothing in a box.
-_BLANK = re.compile(r'(?:[\s{}$~]|\\[ ,;:!]|\\(?:boxed|fbox)(?![A-Za-z]))+')
+_BLANK = re.compile(
+    r'(?:[\s{}$~]|\\[ ,;:!\\]|\\(?:boxed|fbox|text|mathrm|q?quad)(?![A-Za-z]))+')
 
 
 @dataclasses.dataclass(frozen=True)

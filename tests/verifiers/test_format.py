@@ -53,6 +53,7 @@ def test_gate(response, passes, why):
     (r'\boxed{5} \boxed{ {} \, }', '5'),
     (r'\boxed{5} \boxed{\boxed{}}', '5'),
     (r'\boxed{4} \boxed{5} \fbox{} \boxed{}', '5'),
+    (r'\boxed{5} \boxed{\text{ }} \boxed{\quad} \boxed{\\}', '5'),
     (r'\boxed{5} \boxed{?}', '?'),
     (r'\boxed{5} \boxed{6 \boxed{}', None),
     (r'\boxed{5} \boxed{6', None),

@@ -106,7 +106,8 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'(?<![A-Za-z])C\s*\(\s*(\d+|[a-z])\s*,\s*(\d+|[a-z])\s*\)', r'\\binom{\1}{\2}'),
     (r'(?:\{\s*\})?[_^]\s*\{?(\d+)\}?\s*C\s*_\s*\{?(\d+)\}?', r'\\binom{\1}{\2}'),
     # Digits in groups, and the decimal comma where it can be nothing else.
-    (r'\\text\{\s*,\s*\}', ','),
+    (r'\\text\{\s*([,:])\s*\}', r'\1'),
+    (r'(?<=\d)\s*(?:\\text\{\s*to\s*\}|(?<= )to(?= ))\s*(?=\d)', ':'),
     (r"(?<=\d)'(?=\d{3}(?!\d))", ''),
     (r'(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?![\d.,])', r'\1{,}\2'),
     (r'(?<![\d.,])(\d{1,3}(?: \d{3})+),(\d{1,2})(?![\d.,])', r'\1{,}\2'),

@@ -97,7 +97,8 @@ def _term(node: tuple) -> tuple[Fraction, tuple] | None:
     return node[1], ()
   if kind == 'constant':
     return Fraction(1), (node[1],)
-  if kind == 'pow' and node[1][0] == 'constant' and node[2][0] == 'number':
+  if kind == 'pow' and node[1][0] == 'constant' and node[2][0] == 'number' and (
+      node[1] != ('constant', 'i')):
     return Fraction(1), (node[1][1], node[2][1])
   if kind == 'call' and node[1] == 'sqrt' and node[2][0] == 'number':
     return (Fraction(1), ('sqrt', node[2][1])) if _is_squarefree(node[2][1]) else None

@@ -9,7 +9,8 @@ An expression of the problem equals its value, so a comparison of values alone w
 it. What is taken for a copy, names, brackets, units and signs of percent aside:
 
     a value        that stands in the problem word for word, or in another order, or with something
-                   beside it that changes nothing: + 0, 2 E / 2, \sqrt{E^2}
+                   beside it that changes nothing: + 0, 2 E / 2, \sqrt{E^2}; and \gcd or \lcm of
+                   numbers, in whatever words the problem has it
     an equation, a ratio, a residue, a union of intervals, a matrix with a factor, a determinant
                    that stands in the problem word for word
 
@@ -46,6 +47,8 @@ _INFINITY = re.compile(r'[-+]?\\infty')
 _OPERATION = re.compile(
     r'[-+*/^!:=]|\\(?:cdot|times|div|[dt]?frac|sqrt|binom|log|ln|lg|exp|sin|cos|tan|cot|sec|csc|'
     r'lfloor|lceil|sum|prod|cup|cap|setminus|pmod|b?mod|begin|det|max|min|gcd|lcm)(?![A-Za-z])')
+# The reader works these out, but the answer has not.
+_DIVISORS = re.compile(r'\\(?:gcd|lcm)(?![A-Za-z])')
 _COMPOUND = frozenset(('equation', 'ratio', 'residue', 'relation'))
 _LABEL = re.compile(r'(?:(?<=\s)|^)\(?[a-z0-9]\)(?=\s)', re.MULTILINE)
 # Signs and words between things of which one is to be chosen, and a thing beside them.
@@ -79,7 +82,9 @@ def echoes(box: str, gold: str, problem: str) -> bool:
     return False                       # Words, dates, choices: what is no expression is no copy.
   spelled = _spelled(problem)
   if form.kind in intervals.COMBINED or matrices.is_unworked(box):
-    return _stands_in(answers.compact(box), spelled)
+    copied = _stands_in(answers.compact(box), spelled)
+    if copied or form.kind != 'value':
+      return copied
   if all(tree in known for tree in trees):
     return False
   unworked = [(v, t) for v, t in zip(values, trees, strict=True) if not copies.is_final(t)]
@@ -106,13 +111,14 @@ def _tree(value: str) -> tuple:
   if words.words(value):
     raise Unreadable('words')
   bare = answers.compact(units.quantity(_TEXT.sub(r'\1', value)).text)
-  return symbolic.read(answers.without_pairs(bare.removesuffix('%'), '(', ')'))
+  tree = symbolic.read(answers.without_pairs(bare.removesuffix('%'), '(', ')'))
+  return ('call', bare, tree) if _DIVISORS.search(bare) else tree
 
 
 def _is_copy(value: str, tree: tuple, problem: str) -> bool:
   """Whether a value is an expression of the problem, or one with something idle beside it."""
   bare = answers.compact(units.quantity(_TEXT.sub(r'\1', value)).text).removesuffix('%')
-  if _stands_in(answers.without_pairs(bare, '(', ')'), problem):
+  if _DIVISORS.search(bare) or _stands_in(answers.without_pairs(bare, '(', ')'), problem):
     return True
   for said, start, end in copies.expressions(problem):
     if not copies.is_final(said) and copies.contains(tree, said) and not (

@@ -44,9 +44,11 @@ swapped, except in the two rows about a gold decimal.
     Alice and Bob    Alice, Bob                    Alice or Bob        'or' names one of them
     \pm 2            2, -2                         2                   both
     x>3              (3,\infty), \{x: x>3\}        y>3, x\ge3          an inequality is an interval
+    |x|\ge 1         (-\infty,-1]\cup[1,\infty)   |x|>1               or two
+    x>0              \mathbb{R}^+, \mathbb{R}_{>0} \mathbb{R}_{\ge0}    and so are half lines
     [1,2]\cup[2,3]   [1,3]                         (1,3)               sets of numbers are compared
     \mathbb{R}\setminus[0,1]  (-\infty,0)\cup(1,\infty)                and not their spellings
-    3:4              6:8, \frac34, 3\colon 4       4:3, 0:0            a ratio is a quotient
+    3:4              6:8, \frac34, 3 to 4          4:3, 0:0            a ratio is a quotient
     3:30             3:30 PM                       3.5                 two digits: a time of day
     2 \pmod 5        7 \pmod 5, x\equiv2 (mod 5)   2 \pmod 6          a class of numbers
     2 \pmod 5        2                             7                   the modulus is known
@@ -61,6 +63,7 @@ swapped, except in the two rows about a gold decimal.
     \sqrt[3]{x-1}    (x-1)^{1/3}                   (x-1)^{2/3}         the same where both are real
     \begin{vmatrix}1&2\\3&4\end{vmatrix}  -2                           a determinant is a number
     2\begin{pmatrix}1\\3\end{pmatrix}  \begin{pmatrix}2\\6\end{pmatrix}   a factor goes inside
+    \begin{pmatrix}1\\3\end{pmatrix}^T  \begin{pmatrix}1&3\end{pmatrix}      its rows
 """
 
 from __future__ import annotations

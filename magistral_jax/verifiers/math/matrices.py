@@ -16,6 +16,8 @@ MAX_CELLS = 100
 _ENVIRONMENT = re.compile(
     r'\\begin\{([pbBvV]?matrix|smallmatrix|array)\}(?:\{[lcr|]*\})?(.*?)\\end\{\1\}', re.DOTALL)
 _FACTOR_SIGN = re.compile(r'(?:\\cdot|\\times)\s*$')
+_FACTOR_BEHIND = re.compile(r'(\\cdot(?![A-Za-z])|\\times(?![A-Za-z])|/)\s*(.+)')
+_TRANSPOSED = re.compile(r'\^\s*\{?\s*(?:\\text\{T\}|\\mathsf\{?T\}?|\\top|\\intercal|T)\s*\}?')
 _BRACKETS = {'(': ')', '[': ']', '|': '|', r'\lvert': r'\rvert', '': ''}
 
 
@@ -57,19 +59,28 @@ def _parts(text: str) -> tuple[str, bool, list[list[str]]] | None:
     return None
   before, after = text[:match.start()].strip(), text[match.end():].strip()
   opening = next(o for o, closing in _BRACKETS.items()
-                 if before.endswith(o) and after == closing or not o)
-  if after != _BRACKETS[opening]:
-    return None
+                 if before.endswith(o) and after.startswith(closing) or not o)
   before = before[:len(before) - len(opening)].strip()
+  after = after[len(_BRACKETS[opening]):].strip()
   bars = match.group(1) == 'vmatrix' or opening in ('|', r'\lvert')
   if before.endswith('\\det'):
     before, bars = before[:-len('\\det')].strip(), True
   factor = _FACTOR_SIGN.sub('', before).strip()
+  factor = {'-': '-1', '+': ''}.get(factor, factor)
   cells = [[cell.strip() for cell in row.split('&')]
            for row in match.group(2).split('\\\\') if row.strip()]
   if sum(map(len, cells)) > MAX_CELLS:
     raise Unreadable(f'a matrix of more than {MAX_CELLS} cells')
-  return {'-': '-1', '+': ''}.get(factor, factor), bars, cells
+  if _TRANSPOSED.fullmatch(after) and len(set(map(len, cells))) == 1 and not bars:
+    return factor or '1', bars, list(map(list, zip(*cells, strict=True)))
+  if behind := _FACTOR_BEHIND.fullmatch(after):
+    sign, other = behind.groups()
+    if '\\begin' in other:
+      return None
+    factor = f'({factor or 1}){"/" if sign == "/" else ""}({other})'
+  elif after:
+    return None
+  return factor, bars, cells
 
 
 def _expanded(cells: list[list[str]]) -> str:

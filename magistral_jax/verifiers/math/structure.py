@@ -35,6 +35,8 @@ _CASES = re.compile(r'\\begin\{(cases|aligned)\}(.*)\\end\{\1\}', re.DOTALL)
 _NAME = re.compile(
     r'(?:[A-Za-z]|\\[a-zA-Z]+)(?:_(?:\w|\{[\w, \\]+\}))?(?:\([A-Za-z](?:,[A-Za-z])*\))?')
 _ABSOLUTE = re.compile(r'\|\s*([A-Za-z])\s*\|')
+_HALF = re.compile(
+    r'\\mathbb\{R\}(?:[_^]\s*\{?\s*([-+]|(?:[<>]|\\[lg]eq(?![A-Za-z]))\s*\{?0\}?)\s*\}?)?')
 _SETS_OF_NUMBERS = ('union', 'difference', 'intersection')
 _REAL = re.compile(r'\s*\\in\s*\\mathbb\{R\}$')
 _EXCEPT = re.compile(r'\\mathbb\{R\}\s*(?:\\setminus(?![A-Za-z])|-)\s*\\\{(.*)\\\}')
@@ -99,7 +101,7 @@ def read(text: str) -> Form:
     lines = match.group(2).replace('&', ' ').split('\\\\')
     text = ' , '.join(line for line in lines if line.strip())
   if len(either := split(text.strip(), ('\\lor',))) > 1:
-    parts = [_read_list(p, 1) for p in either if p]
+    parts = [_read_list(p, 1) for p in _said(either)]
     if all(is_interval(p) or p.kind == 'union' for p in parts):
       return Form('union', tuple(_flat(parts, ('union',))))
     return Form('either', tuple(_flat(parts)))   # '1/2 or 0.5' is one answer.
@@ -118,6 +120,13 @@ def _items(parts: list[str]) -> list[str]:
   return parts
 
 
+def _said(parts: list[str]) -> list[str]:
+  """The parts that are not empty; Unreadable if all are: 'or' alone is no empty set."""
+  if not any(parts):
+    raise Unreadable('a list of nothing')
+  return [p for p in parts if p]
+
+
 def _read_list(text: str, depth: int) -> Form:
   """The form of a list, or of its only item."""
   if _GROUPED.fullmatch(text):
@@ -133,7 +142,7 @@ def _read_list(text: str, depth: int) -> Form:
   parts = _items(split(text, (',', ';', '\\land')))
   if len(parts) > 1:
     parts = _with_modulus(parts)
-    forms = _flat([_read_one(p, depth + 1) for p in parts if p])
+    forms = _flat([_read_one(p, depth + 1) for p in _said(parts)])
     return _excepted(forms) or Form('list', tuple(forms))
   return _read_one(text, depth + 1)
 
@@ -169,7 +178,8 @@ def _residue(text: str, deeper) -> Form | None:
   after = after[1:-1].strip() if after[:1] == '{' and after[-1:] == '}' else after
   if not before or not after or _MODULO.search(after):
     return None
-  return Form('residue', (deeper(before.replace('\\equiv', '=')), deeper(after)))
+  before = before.removeprefix('\\equiv').strip().replace('\\equiv', '=')
+  return Form('residue', (deeper(before), deeper(after)))
 
 
 def _intersection(a: Form, b: Form) -> Form | None:
@@ -204,8 +214,8 @@ def _read_one(text: str, depth: int) -> Form:
   belongs = split(text, ('\\in',))
   if len(belongs) == 2 and _is_subject(belongs[0]):
     return deeper(belongs[1])
-  if text == '\\mathbb{R}':
-    return REALS
+  if half := _HALF.fullmatch(text):
+    return _half_line(half.group(1))
   if match := _EXCEPT.fullmatch(text):
     return Form('all but', tuple(deeper(p) for p in _items(split(match.group(1), (',',)))))
   if (combined := _combined(text, deeper)) is not None:
@@ -217,6 +227,17 @@ def _read_one(text: str, depth: int) -> Form:
   if len(terms := _items(split(text, (':',)))) > 1 and all(terms):
     return Form('ratio', tuple(Form('value', text=t) for t in terms), text)
   return _bracketed(text, deeper) or _either_sign(text, deeper) or Form('value', text=text)
+
+
+def _half_line(sign: str | None) -> Form:
+  r"""The real numbers with a sign: '+' and '>0' are (0,\infty), '\geq0' is [0,\infty)."""
+  zero = Form('value', text='0')
+  low, high = REALS.items
+  if not sign:
+    return REALS
+  if sign[0] in '+>' or sign.startswith('\\geq'):
+    return Form('[)' if sign[0] == '\\' else '()', (zero, high))
+  return Form('(]' if sign[0] == '\\' else '()', (low, zero))
 
 
 def _combined(text: str, deeper) -> Form | None:
@@ -270,6 +291,12 @@ def _relation(text: str, deeper) -> Form | None:
     closing = _OPENERS[names[0]]
     return Form({')': '()', ']': '[]'}[closing],
                 (deeper(f'-({sides[1]})'), deeper(sides[1])), inside.group(1))
+  if len(sides) == 2 and (inside := _ABSOLUTE.fullmatch(sides[1])):
+    closing = _OPENERS[names[0]]
+    return Form('union', (
+        Form('(' + closing, (deeper('-\\infty'), deeper(f'-({sides[0]})')), inside.group(1)),
+        Form({')': '(', ']': '['}[closing] + ')', (deeper(sides[0]), deeper('\\infty')),
+             inside.group(1))))
   subjects = [bool(_NAME.fullmatch(s)) and s not in ('\\infty', '\\pi', 'e') for s in sides]
   closing = [_OPENERS[n] for n in names]
   opening = '[' if closing[0] == ']' else '('

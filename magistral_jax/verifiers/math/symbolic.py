@@ -31,7 +31,7 @@ _COMMAND = re.compile(r'\\([A-Za-z]+)')
 # polynomials.
 _POINTS = (1403, 2785, 631, 8019, -1325, -423, -5509)
 # More of them for functions that are hardly ever real there: near 0, and far out.
-_MORE_POINTS = (229, 14519, 47123, 314159, 2718281, -97, -877, -14519, -47123)
+_MORE_POINTS = (229, 14519, 47123, 314159, 2718281, 5400007, 27182819, -97, -877, -14519, -47123)
 _FEW_SYMBOLS = 3          # With more symbols the further points are not tried.
 _REAL_POINTS = 3          # So many points at which both sides are real decide.
 

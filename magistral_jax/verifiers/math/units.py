@@ -58,7 +58,7 @@ _BRACKETS = [(re.compile(pattern), new) for pattern, new in (
 _CURRENCY = re.compile(r'^([+-]?)\s*\\(dollar|euro|pound|yen|rupee)(?![A-Za-z])\s*')
 _COMPOUND = re.compile(
     r'(\d+)\s*' + (part := rf'(?:\\text\{{)?\s*({_LETTER}+)\s*\}}?') + r'\s*(\d+)\s*' + part)
-_ANGLE_FUNCTION = re.compile(r'\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])')
+_ANGLE_FUNCTION = re.compile(r'\\(?:sin|cos|tan|cot|sec|csc|cis)(?![A-Za-z])')
 _COUNT = re.compile(r'\d|\\(?:pi|sqrt|frac)(?![A-Za-z])')
 _PLAIN = re.compile(r'[+-]?[\d.,/ ]+|[+-]?\d*\\frac\{\d+\}\{\d+\}')
 # Words that are more than the name of what is counted.

@@ -17,7 +17,8 @@ REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_pen
     r'\$7+12-5', r'7+12-5\%', r'\text{7+12-5}', r'7+12-5 \approx 3', '7+12-5.', '12+7-5', '7-5+12',
     r'1\cdot(7+12-5)', r'\frac{7+12-5}{1}', '(7+12-5)^1', '-(-(7+12-5))', '|7+12-5|',
     r'\lfloor 7+12-5\rfloor', r'\sqrt{(7+12-5)^2}', '2(7+12-5)/2', '7+12-5+1-1', '7.0+12-5',
-    r'\max(7+12-5)', r'\mathbf{7+12-5}', r'7+12-5 \pmod{100}', '7+12-5:1'])
+    r'\max(7+12-5)', r'\gcd(7+12-5,0)', r'\text{lcm}(7+12-5)',
+    r'\begin{vmatrix}7+12-5\end{vmatrix}', r'\mathbf{7+12-5}', r'7+12-5 \pmod{100}', '7+12-5:1'])
 def test_a_copy_is_not_paid_whatever_it_wears(box):
   assert equivalence.check(box, '14')[0] != 'correct' or echoes(box, '14', PROBLEM)
   job = dict(response=rf'<think>a</think>\boxed{{{box}}}', answer='14', domain='math', n_tokens=1,
@@ -41,6 +42,10 @@ def test_a_copy_is_not_paid_whatever_it_wears(box):
     ('Factor x^2+3x+2.', '(x+1)(x+2)', '2+3x+x^2', 'terms in another order'),
     ('(a) 7+12-5 (b) 9', '14', r'0\cdot 3+7+12-5', 'an idle term'),
     (r'Evaluate $\log_2 8$.', '3', r'\log_2(8)', 'a function'),
+    (r'Find $\gcd(48,36)$.', '12', r'\gcd(48,36)', 'a divisor'),
+    (r'Find $\gcd(48,36)$.', '12', r'x=\gcd(36,48)', 'in another order'),
+    ('Find the least common multiple of 4 and 6.', '12', r'\operatorname{lcm}(4,6)', 'in words'),
+    (r'Simplify $i^{10}$.', '-1', 'i^{10}', 'a power of i'),
     ('Which number is 7+12-5 and even?', '14', '7+12-5', 'nothing is offered'),
     ('Which is equal to $7+12-5$: $14$, $15$ or $16$?', '14', '7+12-5', 'others are offered'),
     ('What is $7+12-5$, in simplest form?', '14', '7+12-5', 'a comma offers nothing'),
@@ -54,6 +59,8 @@ def test_other_copies(problem, gold, box, why):
     (r'Which is larger, $\sqrt2/2$ or $1/2$?', r'\frac{\sqrt2}{2}', r'\sqrt2/2', 'the same tree'),
     (r'Which is larger, $\frac{1}{\sqrt2}$ or $\frac12$?', r'\frac{\sqrt2}{2}',
      r'\frac{1}{\sqrt2}', 'it was offered'),
+    (r'Find $\gcd(48,36)$.', '12', r'\gcd(48,36)=12', 'with its value'),
+    ('Let $d=\\gcd(a,b)$.', r'\gcd(4,6)', r'\gcd(4, 6)', 'as the gold'),
     ('Which of 2/4 and 1/3 is larger?', '0.5', '2/4', 'offered with "and"'),
     ('Is 2/4 more than 1/3? Give the larger.', '0.5', '2/4', 'offered with "than"'),
     ('Which of 2^{10}, 3^5 or 5^4 is largest?', '1024', '2^{10}', 'offered with commas'),

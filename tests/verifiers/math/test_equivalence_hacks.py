@@ -74,7 +74,7 @@ HACKS = [
     (r'<think>a</think>\boxed{x}', FORMAT, 'a name'),
     (r'<think>a</think>\boxed{x = x}', FORMAT, 'a truth about everything'),
     (r'<think>a</think>\boxed{\text{the answer}}', FORMAT, 'words'),
-    (r'<think>a</think>\boxed{\text{}}', FORMAT, 'empty words'),
+    (r'<think>a</think>\boxed{\text{}}', 0.0, 'empty words'),
     (r'<think>a</think>\boxed{?}', FORMAT, 'a question'),
     (r'<think>a</think>\boxed{\ldots}', FORMAT, 'dots'),
     (r'<think>a</think>\boxed{answer}', FORMAT, 'the word for it'),
