@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from launch.job import Job, mounted
+from magistral_jax import command_line
 from magistral_jax.experiment import cli
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -107,7 +108,7 @@ def _path(line: CommandLine) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = cli.ArgumentParser(
+  parser = command_line.ArgumentParser(
       prog='launch/tpu.py', epilog='; '.join(f'{k}: {v}' for k, v in ACTIONS.items()))
   parser.add_argument('action', choices=list(ACTIONS))
   parser.add_argument('--project', default='', help='Google Cloud project')

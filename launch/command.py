@@ -22,7 +22,7 @@ from launch.job import Job, bucket_of
 from launch.launcher import Launcher
 from launch.shell import CommandError, DryShell, Shell
 from launch.slices import Slice
-from magistral_jax.experiment import cli
+from magistral_jax import command_line
 from magistral_jax.experiment.values import check_limits
 
 
@@ -149,7 +149,7 @@ def prepare(argv: Sequence[str]):
 
 
 def main(argv: Sequence[str]) -> int:
-  with cli.one_sentence():
+  with command_line.one_sentence():
     flags, wanted, job, cloud, named = prepare(argv)
   shell = DryShell() if flags.dry_run else Shell()
   launcher = Launcher(cloud, wanted, job, shell, poll_s=flags.poll_s,
