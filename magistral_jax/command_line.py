@@ -58,12 +58,12 @@ def one_sentence():
 
 @contextlib.contextmanager
 def writing():
-  """Turns a file that cannot be written into a sentence and exit status 1; for resumable work."""
+  """Turns a file that cannot be written into a sentence and exit status 1; other errors pass."""
   try:
     yield
   except WriteError as error:
     print(f'error: {error.filename} cannot be written ({error.strerror}): repair that, or make '
-          f'room there; then the same command goes on.', file=sys.stderr)
+          f'room there, and give the same command again.', file=sys.stderr)
     raise SystemExit(1) from None
 
 

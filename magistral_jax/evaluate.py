@@ -95,7 +95,8 @@ def evaluate(c, path: str, data: str, output: str, fields: str = '',
         progress=lambda done, total: bar.update(task, completed=done))
   console.print(results.table(result))
   if output:
-    results.write(evaluation, output)
+    with command_line.writing():
+      results.write(evaluation, output)
   # Of one problem there is no standard error: null, since JSON has no nan.
   print(json.dumps(metrics.plain(dict(
       accuracy=result.accuracy, accuracy_se=result.accuracy_se, pass_at=result.pass_at,

@@ -62,7 +62,8 @@ def main(args) -> None:
     total = sum(len(tokens) for tokens in sequences if len(tokens) > 1)
     task = bar.add_task('Scoring', total=total)
     logps = scorer(sequences, lambda tokens: bar.advance(task, tokens), images)
-  score_files.write_scores(args.output, sequences, logps)
+  with command_line.writing():
+    score_files.write_scores(args.output, sequences, logps)
 
 
 if __name__ == '__main__':

@@ -82,7 +82,9 @@ class PointWriter:
   def _open(self, step: int):
     self._folder.mkdir(parents=True, exist_ok=True)
     # TensorBoard reads files in the order of their names: the time may go back, a number does not.
-    numbers = [int(path.name.split('.')[3]) for path in self._folder.glob('events.out.tfevents.*')]
+    names = (re.match(r'events\.out\.tfevents\.(\d+)\.', name)
+             for name in os.listdir(self._folder))     # Profilers leave files without a number.
+    numbers = [int(match[1]) for match in names if match]
     name = f'events.out.tfevents.{max(numbers, default=0) + 1:010d}.{socket.gethostname()}'
     file = open(self._folder / name, 'xb', buffering=0)
     try:

@@ -220,6 +220,16 @@ def test_points_of_a_resumed_run_replace_later_ones_though_the_clock_went_back(
   assert event_steps(tmp_path) == [1, 2, 3]
 
 
+@pytest.mark.parametrize('name', [
+    'events.out.tfevents.profile-empty', 'events.out.tfevents.', 'events.out.tfevents.x.host'])
+def test_files_of_other_programs_among_the_points_do_not_end_a_run(tmp_path, name):
+  (tmp_path / name).touch()
+  points = tensorboard.PointWriter(tmp_path)
+  points.write(1, dict(loss=1.0))
+  points.close()
+  assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_tensorboard_itself_reads_the_points(tmp_path):
   accumulator = pytest.importorskip(
       'tensorboard.backend.event_processing.event_accumulator', reason='tensorboard is not there')

@@ -1,4 +1,5 @@
 """Scoring: the right numbers in the right order, whatever the lengths of the lines."""
+import errno
 import json
 import re
 
@@ -10,7 +11,7 @@ import tokenizers
 from jax.extend import core
 from tokenizers import models, pre_tokenizers, processors
 
-from magistral_jax import score, sharding
+from magistral_jax import durable, metrics, score, sharding
 from magistral_jax.evaluation import scoring
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
@@ -58,6 +59,15 @@ def test_an_output_that_cannot_be_is_said_before_the_work(folder, capsys, monkey
     score.main(score.parse(['score', f'--checkpoint={folder}', f'--input={source}',
                             f'--output={folder / name}']))
   assert words in capsys.readouterr().err and source.read_text() == '{"text": "one"}\n'
+
+
+def test_a_full_disk_at_the_end_is_one_sentence(folder, capsys, monkeypatch):
+  def full(*args):
+    raise durable.WriteError(errno.ENOSPC, 'No space left on device', 'scores.jsonl.partial')
+  monkeypatch.setattr(metrics.JsonlWriter, 'write', full)
+  with pytest.raises(SystemExit):
+    run(folder, ['{"text": "one two"}'])
+  assert 'error: scores.jsonl.partial cannot be written' in capsys.readouterr().err
 
 
 def run(folder, lines, *arguments):

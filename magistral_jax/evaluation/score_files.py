@@ -21,6 +21,7 @@ import numpy as np
 
 from magistral_jax.data import conversations, images, templates
 from magistral_jax.data.templates import IMAGE, Grid, Turn
+from magistral_jax.metrics import JsonlWriter
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import checkpoint, workdir
 from magistral_jax.tokens import load_tokenizer
@@ -131,11 +132,16 @@ def _tokenizer(path: str) -> tuple[str, str]:
 
 
 def write_scores(path: str, sequences, logps) -> None:
-  """Writes the output lines; an interrupted command leaves no incomplete file at `path`."""
+  """Writes the output lines; an interrupted command leaves no incomplete file at `path`.
+
+  Raises:
+    WriteError: that failed.
+  """
   partial = f'{path}.partial'
-  with open(partial, 'w', encoding='utf-8') as file:
+  with JsonlWriter(partial) as file:
+    file.truncate(0)
     for tokens, values in zip(sequences, logps, strict=True):
       # The first token has no condition. str of a float32 is its shortest exact form.
       logprobs = ([None] if tokens else []) + [float(str(value)) for value in values]
-      file.write(json.dumps(dict(tokens=list(tokens), logprobs=logprobs)) + '\n')
+      file.write(dict(tokens=list(tokens), logprobs=logprobs))
   os.replace(partial, path)
