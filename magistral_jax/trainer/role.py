@@ -24,7 +24,8 @@ _MEANS = tuple(key for key in SUMS
 class MeshTrainer:
   """Trainer on a mesh, one batch at a time; rows are those of this process, all if it is alone.
 
-  Reads:  Batch (or Rows, supervised). Owns: the train state, the version, the count of bad steps.
+  Reads:  Batch (or Rows, supervised).
+  Owns:   the train state, the version, the weights kept for parity, the bad steps in a row.
   A step donates the state: a caller that keeps `params` across a call copies them first.
 
   Args:
@@ -46,7 +47,6 @@ class MeshTrainer:
           f'devices: make it a multiple of {" x ".join(keys)}.')
     self.state = state
     self.version = int(jax.device_get(state.step))
-    self.bad_steps = 0       # Steps skipped for a gradient that was not finite.
     self._bad_in_a_row = 0
     self._step, self._mesh = step, mesh
     start, stop = sharding.local_span(mesh, microbatch_rows)
@@ -161,7 +161,6 @@ class MeshTrainer:
 
   def _count(self, bad: bool) -> None:
     self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
-    self.bad_steps += bad
     if bad:
       logging.warning('The gradient of version %d was not finite: the step is skipped (%d in a '
                       'row).', self.version, self._bad_in_a_row)

