@@ -86,7 +86,7 @@ def main(args) -> None:
       with command_line.writing():
         for prompt, judged in answered(
             prompts, rating.sampling(c, args.samples), samplers, build.verifier(c, pool),
-            deadline_s=c.runtime.deadline_s):
+            deadline_s=model.deadline_s):
           output.write(rates.rates_line(prompt.problem, [verdict for _, verdict in judged]))
           bar.advance(task)
         output.finish()

@@ -63,6 +63,24 @@ def test_a_served_model_is_rated_by_its_answers_and_curate_reads_them(tmp_path, 
       f'p{n}' for n in range(5)]
 
 
+def test_a_served_model_gets_the_sampling_of_the_config(tmp_path, solver):
+  sums(tmp_path / 'in.jsonl', 1)
+  rate.main(command(tmp_path, *served(solver), **{
+      'sampler.temperature': 0.7, 'sampler.top_p': 0.9, 'sampler.max_new_tokens': 5}))
+  assert {(r['temperature'], r['top_p'], r['max_tokens']) for r in solver.requests} == {
+      (0.7, 0.9, 5)}
+
+
+def test_a_served_model_may_take_as_long_as_its_requests_may(tmp_path, capsys):
+  sums(tmp_path / 'in.jsonl', 1)
+  server = Served(lambda text, number: dict(wait_s=0.8, body=json.dumps(
+      dict(choices=[dict(message=dict(content='It is \\boxed{1}.'))]))))
+  rate.main(command(tmp_path, f'--endpoint={server.url}', '--model=m', '--samples=2',
+                    **{'runtime.deadline_s': 0.3}))
+  server.close()
+  assert read_lines(tmp_path / 'rates.jsonl')[0]['correct'] == 2
+
+
 @pytest.mark.parametrize('cut', [0, 1, 9])
 def test_a_killed_command_goes_on_after_any_byte_and_asks_nothing_twice(tmp_path, solver, cut):
   sums(tmp_path / 'in.jsonl')

@@ -49,6 +49,7 @@ class EndpointSettings:
   attempts: int = 5
   max_tokens: int = 4096
   temperature: float = 0.3
+  top_p: float = 1.0
   pause_s: float = _FIRST_PAUSE_S
 
 
@@ -73,6 +74,12 @@ class Endpoint:
     self._url = f'{settings.url.rstrip("/")}/chat/completions'
     self._free = threading.BoundedSemaphore(settings.concurrency)
 
+  @property
+  def longest_s(self) -> float:
+    """Seconds that an answer may take, with all attempts and the pauses between them."""
+    s = self._settings
+    return s.attempts * (s.timeout_s + _LONGEST_PAUSE_S)
+
   def ask(self, text: str, *, seed: int = 0, system: str = '', may_be_empty: bool = False) -> str:
     """The model's answer to one message.
 
@@ -87,7 +94,7 @@ class Endpoint:
     messages = [dict(role='system', content=system)] if system else []
     body = json.dumps(dict(
         model=s.model, messages=[*messages, dict(role='user', content=text)], seed=seed,
-        temperature=s.temperature, max_tokens=s.max_tokens, stream=False)).encode()
+        temperature=s.temperature, top_p=s.top_p, max_tokens=s.max_tokens, stream=False)).encode()
     with self._free:
       for attempt in range(1, s.attempts + 1):
         try:

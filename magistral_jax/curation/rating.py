@@ -23,10 +23,11 @@ from magistral_jax.sampler.slots import Sampling
 class RatedModel:
   """How a model is asked.
 
-  RatedModel(prompt=make_prompt, samplers=lambda: [...], step=40)
+  RatedModel(prompt=make_prompt, samplers=lambda: [...], deadline_s=300.0, step='40')
   """
   prompt: Callable[[int, Problem], Prompt]
   samplers: Callable[[], Sequence[Any]]    # Loads the weights; called once.
+  deadline_s: float                        # So long nothing may come of it.
   step: str = ''                           # Of a run's checkpoint.
 
 
@@ -41,7 +42,8 @@ def loaded(c, path: str, step: str) -> RatedModel:
   step = checkpoint.choose_step(path, step)
   prompt = functools.partial(make_prompt, tokenizer=parts.tokenizer, purpose='evaluation',
                              **build.rendering(c, parts.config))
-  return RatedModel(prompt, lambda: build.loaded_samplers(c, parts, step), step)
+  return RatedModel(prompt, lambda: build.loaded_samplers(c, parts, step),
+                    c.runtime.deadline_s, step)
 
 
 def served(c, args: argparse.Namespace) -> RatedModel:
@@ -51,10 +53,11 @@ def served(c, args: argparse.Namespace) -> RatedModel:
   endpoint = Endpoint(EndpointSettings(
       args.endpoint, args.model, concurrency=args.endpoint_concurrency,
       timeout_s=args.endpoint_timeout_s, attempts=args.endpoint_attempts,
-      max_tokens=c.sampler.max_new_tokens, temperature=c.sampler.temperature))
+      max_tokens=c.sampler.max_new_tokens, temperature=c.sampler.temperature,
+      top_p=c.sampler.top_p))
   return RatedModel(served_prompt, lambda: [ServedSampler(
       endpoint, system_prompt=c.data.system_prompt, seed=c.seed,
-      slots=args.endpoint_concurrency)])
+      slots=args.endpoint_concurrency)], max(c.runtime.deadline_s, endpoint.longest_s))
 
 
 def sampling(c, samples: int) -> Sampling:
