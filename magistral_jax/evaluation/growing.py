@@ -17,6 +17,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from absl import logging
+
 from magistral_jax import durable
 from magistral_jax.data.jsonl import read_object
 from magistral_jax.metrics import JsonlWriter
@@ -40,7 +42,7 @@ class GrowingFile:
     with contextlib.ExitStack() as opened:
       try:
         lock = opened.enter_context(open(self._partial, 'ab'))
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._lock(lock)
         self._begin(json.loads(json.dumps(settings)), restart)
         end = self._read(note)
         self._lines = opened.enter_context(JsonlWriter(self._partial))
@@ -66,6 +68,15 @@ class GrowingFile:
   def close(self) -> None:
     """Closes the file; an incomplete one can be continued."""
     self._opened.close()
+
+  def _lock(self, file) -> None:
+    """Keeps other commands out. Raises BlockingIOError if one has the file."""
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise
+    except OSError as error:     # Some network disks have no locks.
+      logging.warning('%s cannot be kept from other commands (%s).', self._partial, error)
 
   def _begin(self, settings: Mapping[str, Any], restart: bool) -> None:
     """Compares what was begun with the settings, or begins anew."""

@@ -1,10 +1,12 @@
 """Outputs that grow: whole lines only, one writer, and a full disk said in one sentence."""
+import errno
 import json
 import os
 
 import pytest
 
 from magistral_jax import command_line, durable
+from magistral_jax.evaluation import growing
 from magistral_jax.evaluation.growing import GrowingFile
 from magistral_jax.metrics import read_lines
 from tests.full_disk import FullFile
@@ -21,6 +23,16 @@ def test_a_file_has_one_writer_at_a_time(tmp_path):
     begun(tmp_path / 'r', restart=True)
   first.close()
   begun(tmp_path / 'r')[0].close()
+
+
+def test_a_disk_without_locks_is_written_all_the_same(tmp_path, monkeypatch, caplog):
+  def none(*args):
+    raise OSError(errno.ENOLCK, 'No locks available')
+  monkeypatch.setattr(growing.fcntl, 'flock', none)
+  one, _ = begun(tmp_path / 'r')
+  one.write(dict(id=1))
+  one.close()
+  assert begun(tmp_path / 'r')[1] == [dict(id=1)] and 'No locks available' in caplog.text
 
 
 def test_a_line_that_a_full_disk_cuts_leaves_nothing_and_the_file_goes_on(
