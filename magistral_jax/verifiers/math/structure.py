@@ -39,6 +39,10 @@ _HALF = re.compile(
     r'\\mathbb\{R\}(?:[_^]\s*\{?\s*([-+]|(?:[<>]|\\[lg]eq(?![A-Za-z]))\s*\{?0\}?)\s*\}?)?')
 _SETS_OF_NUMBERS = ('union', 'difference', 'intersection')
 _REAL = re.compile(r'\s*\\in\s*\\mathbb\{R\}$')
+# 'k \in \mathbb{Z}', which says what k in the other parts stands for.
+_WHOLE = re.compile(
+    r'\(?\s*(?:\\text\{\s*(?:for|where|with)(?: all| any| every| each)?\s*\}\s*)?'
+    r'(\\?[A-Za-z]+)\s*\\in\s*(?:\\mathbb\{Z\}|\\text\{\s*Z\s*\}|\u2124|Z)\s*\)?')
 _EXCEPT = re.compile(r'\\mathbb\{R\}\s*(?:\\setminus(?![A-Za-z])|-)\s*\\\{(.*)\\\}')
 # 'mod 5', '(mod 5)', '\\pmod{5}', ...
 _MODULO = re.compile(
@@ -139,12 +143,21 @@ def _read_list(text: str, depth: int) -> Form:
   if ', ' in text or ';' in text:
     # '1,000, 2,000': where other commas have spaces, those without group digits.
     text = _GROUPING_COMMA.sub('', text)
-  parts = _items(split(text, (',', ';', '\\land')))
+  parts = _without_wholes(_items(split(text, (',', ';', '\\land'))))
   if len(parts) > 1:
     parts = _with_modulus(parts)
     forms = _flat([_read_one(p, depth + 1) for p in _said(parts)])
     return _excepted(forms) or Form('list', tuple(forms))
-  return _read_one(text, depth + 1)
+  return _read_one(parts[0], depth + 1)
+
+
+def _without_wholes(parts: list[str]) -> list[str]:
+  r"""The parts but 'k \in \mathbb{Z}' where another one contains k: 'k\pi, k \in \mathbb{Z}'."""
+  names = {m.group(1) for p in parts if (m := _WHOLE.fullmatch(p))}
+  rest = [p for p in parts if not _WHOLE.fullmatch(p)]
+  used = lambda name: any(
+      re.search(rf'(?<![A-Za-z\\]){re.escape(name)}(?![A-Za-z])', p) for p in rest)
+  return rest if names and all(map(used, names)) else parts
 
 
 def _excepted(forms: list[Form]) -> Form | None:
