@@ -53,6 +53,9 @@ def parse(argv):
       parser.error(f'the following arguments are required: --{name}')
   if bool(args.checkpoint) == bool(args.endpoint):
     parser.error('name either --checkpoint or --endpoint')
+  for name, other in (('step', 'checkpoint'), ('model', 'endpoint')):
+    if getattr(args, name) != FLAGS[name][0] and not getattr(args, other):
+      parser.error(f'--{name} goes with --{other} alone')
   if args.samples < 1:
     parser.error(f'--samples={args.samples} must be at least 1')
   return args

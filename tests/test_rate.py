@@ -182,6 +182,8 @@ def test_a_server_that_refuses_ends_the_command_with_a_sentence(tmp_path, capsys
 
 @pytest.mark.parametrize('flags, words', [
     ((), '--input'), (('--input=a', '--output=b'), 'either --checkpoint or --endpoint'),
+    (('--input=a', '--output=b', '--checkpoint=c', '--model=m'), '--model goes with --endpoint'),
+    (('--input=a', '--output=b', '--endpoint=c', '--step=best'), '--step goes with --checkpoint'),
     (('--input=a', '--output=b', '--checkpoint=c', '--samples=0'), 'must be at least 1')])
 def test_flags_that_cannot_work(flags, words, capsys):
   with pytest.raises(SystemExit):

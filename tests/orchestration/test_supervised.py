@@ -14,6 +14,7 @@ from magistral_jax.models import decoder
 from magistral_jax.models.formats import checkpoint, safetensors, workdir
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.roles import Lost
 from magistral_jax.orchestration.run import Run
 from magistral_jax.orchestration.supervised import SupervisedRun
 from magistral_jax.orchestration.unsaved import UnsavedError
@@ -44,7 +45,7 @@ class Killed(Exception):
 
 
 def run(c, workdir, *, judge=tiny.by_tokens, kill_at=None, stop_at=None, kind=SupervisedRun,
-        display=None):
+        display=None, make=LocalRuntime):
   """The ended run; None if it was killed. `*_at` are steps; a stop also comes in evaluations."""
   workdir.mkdir(exist_ok=True)
   parts = checks.prepare(c)
@@ -54,7 +55,7 @@ def run(c, workdir, *, judge=tiny.by_tokens, kill_at=None, stop_at=None, kind=Su
     if stop_at is not None and one.trainer.version == stop_at:
       health.stopping.set()
     return judge(completion)
-  one = kind(c, workdir, parts, LocalRuntime(c, parts), fakes.FakeVerifier(judged), health,
+  one = kind(c, workdir, parts, make(c, parts), fakes.FakeVerifier(judged), health,
              display or Display(1, False))
   note, weights = one._note_cold_start, {}
   def noted(step, metrics):
@@ -99,6 +100,45 @@ def test_a_stopped_and_killed_run_is_the_run_that_was_not(whole, tmp_path):
   stages = [[{k: v for k, v in line.items() if not k.endswith('_s')}
              for line in read_lines(where / 'stages.jsonl')] for where in (folder, other)]
   assert stages[0] == stages[1]
+
+
+class Restarting(LocalRuntime):
+  """Its trainer is lost at some steps, with what was being saved, and is back at once."""
+
+  def lose(self, *steps):
+    self.left, self.restarts = list(steps), 0
+    return self
+
+  def trainer(self, *args, **changed):
+    return self._losing(super().trainer(*args, **changed))
+
+  def restored(self, *args, **changed):
+    trainer, record = super().restored(*args, **changed)
+    return self._losing(trainer), record
+
+  def restart(self, error):
+    self.restarts += 1
+
+  def _losing(self, trainer):
+    supervised = trainer.supervised
+    def step(rows):
+      if trainer.version in self.left:
+        self.left.remove(trainer.version)
+        raise Lost('trainer-0 died')
+      return supervised(rows)
+    trainer.supervised = step
+    return trainer
+
+
+def test_a_trainer_that_is_lost_again_and_again_changes_nothing(whole, tmp_path):
+  one, c, folder = whole
+  made = []
+  lost = run(c, tmp_path / 'run', make=lambda *args: made.append(
+      Restarting(*args).lose(0, 1, 4, 5, 5)) or made[0])
+  assert made[0].restarts == 5 and not made[0].left
+  jax.tree.map(np.testing.assert_array_equal, state(one), state(lost))
+  steps = [line['step'] for line in read_lines(tmp_path / 'run/stages.jsonl') if 'loss' in line]
+  assert steps == list(range(1, one.trainer.version + 1))
 
 
 def test_evaluations_come_every_so_often_and_at_both_ends(whole):
