@@ -23,7 +23,7 @@ swapped, except in the two rows about a gold decimal.
     150 (days)       150, 150 days, 150 day(s)     150 hours           or stand in brackets
     12 apples        12                            12 pears            so may what is counted
     90^\circ         90, \frac\pi2                 90\text{ radians}   the same with degrees
-    k\pi             k\pi, k\in\mathbb{Z}         2k\pi               it says what k is
+    k\pi             k\pi, k\in\mathbb{Z}          2k\pi               it says what k is
     101_2            101                           5, 11_4             the base was asked for
     FF_{16}          ff_{16}, FF                   255                 digits have no case
     1,000            1000, 1{,}000, 1\,000, 1'000  1                   three digits: thousands
@@ -145,6 +145,10 @@ def _fault(gold: str) -> str:
       _require(_normal(read(gold)))
   except Unreadable as e:
     return str(e)
+  except MemoryError:
+    raise
+  except Exception as e:        # No completion of this problem can be judged, and each would retry.
+    return f'{FAILED} ({e!r})'
   return ''
 
 

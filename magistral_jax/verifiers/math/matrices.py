@@ -34,14 +34,14 @@ def determinant(text: str) -> str | None:
   """The determinant of a matrix in bars or behind \\det, written out; None for other texts.
 
   Raises:
-    Unreadable: the matrix is not square or has more than MAX_DETERMINANT rows.
+    Unreadable: the matrix is empty, not square, or has more than MAX_DETERMINANT rows.
   """
   found = _parts(text)
   if found is None or not found[1]:
     return None
   factor, _, cells = found
-  if len(cells) > MAX_DETERMINANT or any(len(row) != len(cells) for row in cells):
-    raise Unreadable(f'a determinant that is not square or has over {MAX_DETERMINANT} rows')
+  if not 1 <= len(cells) <= MAX_DETERMINANT or any(len(row) != len(cells) for row in cells):
+    raise Unreadable(f'a determinant of no rows or over {MAX_DETERMINANT}, or not square')
   value = _expanded(cells)
   return f'({factor})({value})' if factor else value
 

@@ -55,3 +55,21 @@ def test_both_sides_hostile_is_never_right_unless_it_is_the_same_text():
     for other, box in boxes:
       if name != other:
         assert equivalence.check(box, gold)[0] != 'correct', (name, other)
+
+
+@pytest.mark.parametrize('text', [
+    r'\begin{vmatrix}\end{vmatrix}', r'\det\begin{pmatrix}\end{pmatrix}',
+    r'\begin{pmatrix}\end{pmatrix}^T', r'2\begin{vmatrix}\\\end{vmatrix}/2',
+    r'\begin{pmatrix}1\\2&3\end{pmatrix}^T'])
+def test_an_empty_or_ragged_matrix_is_refused_by_a_rule(text):
+  for status, (box, gold) in (('unparsable', (text, '5')), ('gold_unparsable', ('5', text))):
+    found, detail = equivalence.check(box, gold)
+    assert found in ('wrong', status) and equivalence.FAILED not in detail, (box, gold, detail)
+
+
+def test_a_fault_of_the_reader_beside_a_gold_is_no_exception(monkeypatch):
+  def fails(text):
+    raise IndexError(text)
+  monkeypatch.setattr(equivalence, 'read', fails)
+  status, detail = equivalence.check('zeta', 'a gold of this test alone')
+  assert status == 'gold_unparsable' and detail.startswith(equivalence.FAILED)
