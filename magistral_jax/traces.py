@@ -66,14 +66,15 @@ def main(args) -> None:
       with command_line.writing(), JsonlWriter(unfinished) as out:
         out.truncate(0)
         counts = traces.choose(path, completions, rules, out, find)
+        out.sync()
+      if not counts['lines']:
+        raise ValueError(f'{path} has no trace to take: {counts["wrong_or_cut"]} of '
+                         f'{counts["completions"]} completions are wrong or did not end, and '
+                         f'{counts["early"]} are of versions before {counts["first_version"]}.')
+      os.replace(unfinished, args.output)
     except BaseException:
-      os.remove(unfinished)
+      Path(unfinished).unlink(missing_ok=True)
       raise
-    if not counts['lines']:
-      raise ValueError(f'{path} has no trace to take: {counts["wrong_or_cut"]} of '
-                       f'{counts["completions"]} completions are wrong or did not end, and '
-                       f'{counts["early"]} are of versions before {counts["first_version"]}.')
-    os.replace(unfinished, args.output)
   console.print(traces.table(counts))
   print(json.dumps(counts))
 
