@@ -30,6 +30,12 @@ from magistral_jax.models.tiles import LANES
 # The score of a pair that is not seen, and the least that a maximum can be: exp(HIDDEN - LEAST) is
 # 0, so that nothing hidden counts even where a query sees nothing at all.
 HIDDEN, LEAST = -2e38, -1e30
+# Bytes of the list of pairs that the scalar memory of a chip, 1 MiB, has room for.
+LIST_BYTES = 1_000_000
+# Query heads per kv head for whose tiles the compiler's usual share of VMEM, 16 MiB, is enough, and
+# the bytes for each where there are more. Seen by compiling: 16 heads need more than that on v5e;
+# v4, which has 16 MiB in all, cannot have them.
+USUAL_GROUPS, GROUP_BYTES = 8, 2 << 20
 
 
 def attend(q, k, v, starts, positions, *, most: int, tile: int, interpret: bool = False):
@@ -44,13 +50,20 @@ def attend(q, k, v, starts, positions, *, most: int, tile: int, interpret: bool 
     interpret: run the kernels on a CPU, slowly.
   Returns:
     [B, Q, N, H]; zeros for padding.
+  Raises:
+    ValueError: the list of pairs can be longer than a chip has room for.
   """
   rows, queries, heads, size = q.shape
   tokens, kv_heads = k.shape[1:3]
+  listed = rows * (most + tokens // tile)
+  if 8 * listed > LIST_BYTES:
+    raise ValueError(
+        f'Attention of {rows} row{"s" * (rows > 1)} of {tokens} tokens on one device may meet '
+        f'{listed} pairs of tiles, and its scalar memory has room for {LIST_BYTES // 8}: raise '
+        f'mesh.trainer.sequence, or lower trainer.microbatch_rows or the lengths of sequences.')
   first, last = tiles.spans_of(starts, positions, tokens, tile)
   by_queries = tiles.steps_of(first, last, rows * most)
-  by_keys = tiles.steps_of(*tiles.turned(first, last, rows * tokens // tile),
-                     rows * (most + tokens // tile))
+  by_keys = tiles.steps_of(*tiles.turned(first, last, rows * tokens // tile), listed)
   # Rows one after another, heads first: [K, G, B Q, H] and [K, B T, H].
   q = jnp.moveaxis(q.reshape(rows * queries, kv_heads, -1, size), 0, 2)
   k, v = (jnp.moveaxis(x.reshape(rows * tokens, kv_heads, size), 0, 1) for x in (k, v))
@@ -140,7 +153,9 @@ def _call(kernel, steps, last, starts, arrays, tile, kinds, outputs, scratch, in
           in_specs=[pl.BlockSpec((1, tile), lambda h, s, o, i, _: (0, query(s, o, i))),
                     *(specs[name] for name in inputs)],
           out_specs=[specs[name] for name in kinds], scratch_shapes=memories),
-      compiler_params=pltpu.CompilerParams(dimension_semantics=('parallel', 'arbitrary')),
+      compiler_params=pltpu.CompilerParams(
+          dimension_semantics=('parallel', 'arbitrary'),
+          vmem_limit_bytes=groups * GROUP_BYTES if groups > USUAL_GROUPS else None),
       name=f'packed{kernel.__name__}', interpret=interpret)(outer, inner, last, starts, *arrays)
 
 

@@ -129,6 +129,20 @@ def test_every_pair_that_is_seen_is_on_the_list_and_every_tile_is_written(seed):
     assert sorted(listed) == [tuple(pair) for pair in np.argwhere(wide)]
 
 
+@pytest.mark.parametrize('rows, tokens, fits', [
+    (1, 65536, True), (1, 131072, False), (2, 65536, True), (4, 65536, False)])
+def test_rows_whose_list_no_chip_holds_are_refused_in_words(rows, tokens, fits):
+  of = lambda heads: jax.ShapeDtypeStruct((rows, tokens, heads, HEAD), jnp.bfloat16)
+  run = lambda q, k, segments: kernels.rows(q, k, k, segments, layout(fsdp=1))
+  arguments = of(HEADS), of(KV_HEADS), jax.ShapeDtypeStruct((rows, tokens), jnp.int32)
+  if fits:
+    assert jax.eval_shape(run, *arguments).shape == (rows, tokens, HEADS, HEAD)
+  else:
+    words = f'{rows} rows? of {tokens} tokens .* raise mesh.trainer.sequence'
+    with pytest.raises(ValueError, match=words):
+      jax.eval_shape(run, *arguments)
+
+
 @pytest.mark.parametrize('sizes', [dict(expert=1, tensor=1), dict(expert=1, tensor=2)])
 def test_pages_read_by_the_kernel_are_pages_read_by_the_reference(sizes, monkeypatch):
   where = layout(sharding.SAMPLER, **sizes)
