@@ -97,7 +97,7 @@ def test_a_row_of_one_sequence_is_half_of_the_square():
   assert pairs.max() == kernels._tiles(45056, 4)[1] * 256 ** 2
 
 
-@pytest.mark.parametrize('seed', range(20))
+@pytest.mark.parametrize('seed', range(6))
 def test_every_pair_that_is_seen_is_on_the_list_and_every_tile_is_written(seed):
   """Against the mask itself, at tiles of 4 tokens, from the queries and from the keys."""
   rng, tile, rows, tokens = np.random.default_rng(seed), 4, 2, 32

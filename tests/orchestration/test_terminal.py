@@ -61,7 +61,9 @@ class Terminal:
   def __init__(self, width, height, command):
     self._tmux = ['tmux', '-L', f'test-{uuid.uuid4().hex}', '-f', os.devnull]
     self._run('new-session', '-d', '-x', str(width), '-y', str(height), '-c', str(ROOT),
-              f'{command}; echo ended; exec sleep 600')
+              # A pane is 80 columns wide for a moment, whatever it is asked to be.
+              f'until stty size | grep -q " {width}$"; do sleep 0.05; done; {command}; '
+              f'echo ended; exec sleep 600')
 
   def _run(self, *arguments):
     return subprocess.run([*self._tmux, *arguments], check=True, text=True, timeout=30,

@@ -171,6 +171,8 @@ def test_rows_go_to_the_process_that_holds_them(tmp_path):
   accounted(tmp_path, 3)
 
 
+# In one process: tests/runtime/test_verifier_proxy.py.
+@pytest.mark.long
 def test_a_completion_that_kills_every_verifier_is_dropped_alone(tmp_path):
   roles = fake_actors.Roles(VerifierActor=fake_actors.FragileVerifier)
   with Cluster(tmp_path, roles=roles, verifiers=2, restarts=3) as running:
