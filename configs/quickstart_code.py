@@ -7,8 +7,10 @@ Result: held-out accuracy of 200 problems, whose statements no training problem 
         jax 0.10.2, 2026-11-30, seed 0.
           as below (b81e5ce)   0.330 +- 0.033 after the cold start, 0.755 +- 0.030 after 20 updates,
                                0.915 +- 0.020 after 40
-        The machine was shared with some ten other programs (load 10 to 18): 790 s of CPU, 160 for
-        the cold start and 630 for the rest, which would be some 440 s of two idle cores.
+        The updates went on from the cold start of an earlier run of the same seed and data; the
+        code was b81e5ce with the builders of e061c92. The machine was shared with some ten other
+        programs (load 10 to 18): 790 s of CPU, 160 for the cold start and 630 for the rest, which
+        would be some 440 s of two idle cores; not measured on an idle machine.
         Half of the imitated traces slip in one step. With a learning rate of 1e-3, batches of 8
         prompts and verifiers.queue=1024 programs came apart: after 38 updates 0.42 of the
         completions were right and 0.12 had a bad format. The queue bounds how far the sampler runs

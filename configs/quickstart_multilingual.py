@@ -4,7 +4,12 @@ Run:    python -m magistral_jax.data.builders.multilingual --output=runs/multili
         python -m magistral_jax.train --config=configs/quickstart_multilingual.py \
             --workdir=runs/quickstart_multilingual
         the same with --config.verifiers.language=0.0 for comparison
-Result: not measured yet.
+Result: 128 held-out problems, seed 0, 2 CPU cores that other work shared, jax 0.10.2, 2026-11-30,
+        commit 7398266, 576 s: 0.156 +- 0.032 after the cold start, 0.336 +- 0.042 after 60 updates.
+        From the first to the last sixth of the completions: in the language asked for 0.39 -> 0.53
+        of those in mathematics, right 0.10 -> 0.21 in mathematics and 0.21 -> 0.45 in programs;
+        tokens 62 -> 50. All parts rise, and 60 updates are too few for a language share of 0.95.
+        The run without the language part was not made.
         Of the imitated traces 30 % slip, half are in another language than their problem, and 40 %
         check their work again and again; the length penalty begins at 88 tokens, which no trace
         without checks needs.
