@@ -40,8 +40,9 @@ def table(rows: list[dict]) -> str:
   """The figures as a Markdown table, with the formula that they are compared with."""
   lines = [f'Simulated: n_async = {N_ASYNC}, lengths {LENGTHS} tokens, groups of {GROUP}.\n',
            '| n_async / n_batch | ' + ' | '.join(KEYS) + ' |', '|---' * (len(KEYS) + 1) + '|']
-  lines += [f'| {N_ASYNC / row["n_batch"]:g} | ' + ' | '.join(f'{row[k]:.4g}' for k in KEYS) + ' |'
-            for row in rows]
+  # Rounded first: a share of time that is a difference of sums may miss 0 by 1e-16.
+  lines += [f'| {N_ASYNC / row["n_batch"]:g} | '
+            + ' | '.join(f'{round(row[k], 6) + 0.0:.4g}' for k in KEYS) + ' |' for row in rows]
   return '\n'.join([*lines, '']) + (
       '\nA completion is written by the version that began it and by those that overtake it: '
       '1 + n_async / n_batch.\n')
