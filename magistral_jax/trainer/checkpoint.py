@@ -130,7 +130,9 @@ class CheckpointFolder:
     """Makes damaged checkpoints count no longer, so that their steps can be saved again."""
     if self._process == 0:
       for step in steps:
-        committed.set_aside(committed.found(self._directory)[step])
+        # A save that failed takes its files away, perhaps since this one was found damaged.
+        if folder := committed.found(self._directory).get(step):
+          committed.set_aside(folder)
 
   def steps(self) -> list[int]:
     """The steps on disk, oldest first."""

@@ -30,9 +30,6 @@ class Served:
           server._reply(self, server._answer(body['messages'][-1]['content'], number))
         except (BrokenPipeError, ConnectionResetError):
           self.close_connection = True
-        finally:
-          with server._lock:
-            server._now -= 1
 
       def log_message(self, *_):
         pass
@@ -47,6 +44,9 @@ class Served:
     if isinstance(said, str):
       said = dict(body=json.dumps(dict(choices=[dict(message=dict(content=said))])))
     time.sleep(said.get('wait_s', 0))
+    # Before the answer goes: who has it may ask again at once.
+    with self._lock:
+      self._now -= 1
     if said.get('hang_up'):
       handler.connection.close()
       return

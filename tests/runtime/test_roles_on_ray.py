@@ -54,7 +54,8 @@ FAULTS = {
     'a trainer process is killed': ('trainer-1', signal.SIGKILL),
     'a trainer process freezes': ('trainer-0', signal.SIGSTOP)}
 
-SLOW = ('a verifier freezes', 'a trainer process freezes')
+# Of a lost verifier test_verifier_proxy.py tells in one process.
+SLOW = ('a verifier freezes', 'a trainer process freezes', 'a verifier is killed')
 
 
 # One that freezes stands for all by default: each costs its heartbeat's patience.
