@@ -1,4 +1,5 @@
 """Generated programs and tales are right where they say so, and wrong where they slip."""
+import itertools
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import pytest
 
 from magistral_jax.data import jsonl
 from magistral_jax.data.builders import folder, programs, tales
+from magistral_jax.data.builders.distinct import distinct
 from magistral_jax.data.builders.languages import LANGUAGES
 from magistral_jax.data.builders.steps import SUBJECTS
 from magistral_jax.metrics import plain
@@ -100,13 +102,14 @@ def test_problems_differ_and_depend_on_the_seed_alone(kind):
   assert MAKERS[kind](300, **RIGHT) == lines != MAKERS[kind](300, seed=1, **RIGHT)
 
 
-@pytest.mark.parametrize('module, make', [
-    (programs, lambda: programs.programs(10, 0, mistakes=0.0)),
-    (tales, lambda: tales.tales(10, 0, **RIGHT))])
-def test_more_than_there_are_is_refused(module, make, monkeypatch):
-  monkeypatch.setattr(module, 'MOST_DRAWS', 0)
-  with pytest.raises(ValueError, match='--problems=10 are more than there are: 0 were found'):
-    make()
+def test_draws_are_distinct_and_more_than_there_are_is_refused():
+  drawn = itertools.cycle('abca')
+  def draw(known):
+    text = next(drawn)
+    return None if text in known or text == 'b' else dict(problem=text)
+  assert distinct(2, draw) == [dict(problem='a'), dict(problem='c')]
+  with pytest.raises(ValueError, match='--problems=3 are more than there are: 2 were found'):
+    distinct(3, draw)
 
 
 @pytest.mark.parametrize('kind', MAKERS)

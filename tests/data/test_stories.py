@@ -1,9 +1,6 @@
 """Generated word problems differ and have right solutions."""
 import re
 
-import pytest
-
-from magistral_jax.data.builders import stories as builder
 from magistral_jax.data.builders.stories import stories
 from magistral_jax.data.jsonl import read_files
 from magistral_jax.metrics import plain
@@ -32,9 +29,3 @@ def test_problems_differ_and_depend_on_the_seed_alone():
 def test_the_lines_are_what_the_jsonl_source_reads(write):
   problem, = read_files(write('stories.jsonl', [plain(LINES[0])]))
   assert (problem.text, problem.solution) == (LINES[0]['problem'], LINES[0]['solution'])
-
-
-def test_more_than_there_are_is_refused(monkeypatch):
-  monkeypatch.setattr(builder, 'MOST_DRAWS', 0)
-  with pytest.raises(ValueError, match='--problems=10 are more than there are: 0 were found'):
-    stories(10, seed=0)

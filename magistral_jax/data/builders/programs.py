@@ -23,11 +23,11 @@ from absl import flags
 
 from magistral_jax import command_line
 from magistral_jax.data.builders import folder
+from magistral_jax.data.builders.distinct import distinct
 from magistral_jax.data.builders.languages import checks, draw_checks, say, stray
 from magistral_jax.data.builders.steps import NUMBERS, SUBJECTS, TEXT, ProgramStep, Subject
 
 TESTS = 3                 # Of a problem.
-MOST_DRAWS = 100          # Draws per problem wanted, after which there are too few different ones.
 _SHARES = (6, 3, 1)       # Of the SUBJECTS.
 _CHANGED = 0.6            # Share of the changes that a program makes, of those it could.
 _WORDS = ('sun', 'river', 'stone', 'bread', 'cloud', 'table', 'green', 'house', 'paper', 'night',
@@ -50,25 +50,24 @@ def programs(count: int, seed: int, *, mistakes: float, languages: Sequence[str]
   Raises:
     ValueError: there are fewer.
   """
-  rng, found = random.Random(f'programs {seed}'), {}
-  for _ in range(MOST_DRAWS * count):
-    if len(found) == count:
-      break
+  rng = random.Random(f'programs {seed}')
+
+  def draw(known):
     subject, = rng.choices(SUBJECTS, _SHARES)
     language = rng.choice(languages)
     steps, tests = _draw(subject, rng)
     text = '. '.join(map(_capital, _words(steps, language))) + '.'
-    if tests and text not in found:
-      written = _slip(subject, steps, tests, rng) if rng.random() < mistakes else steps
-      said = stray(language, languages, astray, rng)
-      found[text] = dict(
-          problem=text, tests=tests, language='python',
-          response=trace(written, said, again=draw_checks(checked, rng)),
-          meta=dict(language=language))
-  if len(found) < count:
-    raise ValueError(f'--problems={count} are more than there are: {len(found)} were found.')
+    if not tests or text in known:
+      return None
+    written = _slip(subject, steps, tests, rng) if rng.random() < mistakes else steps
+    said = stray(language, languages, astray, rng)
+    return dict(
+        problem=text, tests=tests, language='python',
+        response=trace(written, said, again=draw_checks(checked, rng)),
+        meta=dict(language=language))
+
   return [dict(id=f'program-{i}', source='programs', **line)
-          for i, line in enumerate(found.values())]
+          for i, line in enumerate(distinct(count, draw))]
 
 
 def trace(steps: Sequence[Chosen], language: str, *, again: int = 0) -> str:

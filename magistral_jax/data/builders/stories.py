@@ -15,13 +15,13 @@ import random
 from absl import flags
 
 from magistral_jax import command_line
+from magistral_jax.data.builders.distinct import distinct
 from magistral_jax.metrics import JsonlWriter
 
 NAMES = ('Tom', 'Mary', 'Sam', 'Lucy', 'Ben', 'Anna', 'Paul', 'Nina', 'Jack', 'Emma', 'Luke',
          'Rosa')
 THINGS = ('apples', 'marbles', 'books', 'pencils', 'cookies', 'stamps', 'shells', 'cards', 'coins',
           'oranges', 'toys', 'flowers')
-MOST_DRAWS = 100          # Draws per problem wanted, after which there are too few different ones.
 
 
 def _gain(name, other, things, n):
@@ -93,21 +93,18 @@ def stories(count: int, seed: int) -> list[dict]:
   Raises:
     ValueError: there are fewer.
   """
-  rng, found = random.Random(f'stories {seed}'), {}
-  for _ in range(MOST_DRAWS * count):
-    if len(found) == count:
-      break
+  rng = random.Random(f'stories {seed}')
+
+  def draw(_):
     name, other = rng.sample(NAMES, 2)
     story = STORIES[int(rng.random() * len(STORIES))]
     problem, steps = story(name, other, rng.choice(THINGS), rng.randint)
     lines = [f'{a} {operation} {b} = {RESULTS[operation](a, b)}' for a, operation, b in steps]
-    found[problem] = ('First, ' + lines[0] + '.\nThen, ' + lines[1] + '.' if len(lines) == 2
-                      else lines[0] + '.', lines[-1].split(' = ')[1])
-  if len(found) < count:
-    raise ValueError(f'--problems={count} are more than there are: {len(found)} were found.')
-  return [dict(id=f'story-{i}', problem=problem, answer=answer, solution=solution,
-               source='stories', meta=dict(language='en'))
-          for i, (problem, (solution, answer)) in enumerate(found.items())]
+    solution = (f'First, {lines[0]}.\nThen, {lines[1]}.' if len(lines) == 2 else f'{lines[0]}.')
+    return dict(problem=problem, answer=lines[-1].split(' = ')[1], solution=solution,
+                source='stories', meta=dict(language='en'))
+
+  return [dict(id=f'story-{i}', **line) for i, line in enumerate(distinct(count, draw))]
 
 
 def main(_) -> None:

@@ -16,6 +16,7 @@ import operator
 import random
 from collections.abc import Sequence
 
+from magistral_jax.data.builders.distinct import distinct
 from magistral_jax.data.builders.languages import LANGUAGES, checks, draw_checks, say, stray
 
 NAMES = ('Tom', 'Anna', 'Paul', 'Nina', 'Max', 'Emma', 'Leo', 'Clara', 'Hugo', 'Lea')
@@ -24,7 +25,6 @@ THINGS = (('coins', 'pièces', 'Münzen'), ('cards', 'cartes', 'Karten'),
           ('flowers', 'fleurs', 'Blumen'), ('pears', 'poires', 'Birnen'),
           ('pearls', 'perles', 'Perlen'), ('cups', 'tasses', 'Tassen'),
           ('bottles', 'bouteilles', 'Flaschen'), ('candles', 'bougies', 'Kerzen'))
-MOST_DRAWS = 100          # Draws per problem wanted, after which there are too few different ones.
 SLIPS = (-10, -2, -1, 1, 2, 10)
 OPERATIONS = {'+': operator.add, '-': operator.sub, '*': operator.mul}
 
@@ -78,24 +78,23 @@ def tales(count: int, seed: int, *, mistakes: float, astray: float, checked: flo
   Raises:
     ValueError: there are fewer.
   """
-  rng, found = random.Random(f'tales {seed}'), {}
-  for _ in range(MOST_DRAWS * count):
-    if len(found) == count:
-      break
+  rng = random.Random(f'tales {seed}')
+
+  def draw(known):
     tale, language = rng.choice(TALES), rng.choice(LANGUAGES)
     name, other = rng.sample(NAMES, 2)
     told = dict(name=name, other=other, things=rng.choice(THINGS), **_numbers(tale, rng))
     problem = f'{_tell(tale.events, told, language)}. {_tell(tale.questions, told, language)}'
-    if problem in found:
-      continue
+    if problem in known:
+      return None
     slip = rng.choice(SLIPS) if rng.random() < mistakes else 0
     said = stray(language, LANGUAGES, astray, rng)
-    found[problem] = dict(
+    return dict(
         problem=problem, answer=str(_work(tale, told)[-1][1]), meta=dict(language=language),
         response=trace(tale, told, said, slip=slip, again=draw_checks(checked, rng)))
-  if len(found) < count:
-    raise ValueError(f'--problems={count} are more than there are: {len(found)} were found.')
-  return [dict(id=f'tale-{i}', source='tales', **line) for i, line in enumerate(found.values())]
+
+  return [dict(id=f'tale-{i}', source='tales', **line)
+          for i, line in enumerate(distinct(count, draw))]
 
 
 def trace(tale: Tale, told: dict, language: str, *, slip: int, again: int) -> str:
