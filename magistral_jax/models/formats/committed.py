@@ -28,7 +28,7 @@ from magistral_jax import durable
 
 RECORD, SCORE = 'record.json', 'score.json'
 _WHOLE, _DAMAGED = 'whole.json', 'damaged.json'
-# In a folder that Orbax manages by itself, as versions of this program before 2026-12 let it.
+# In a folder that another program has let Orbax manage.
 _FOREIGN = '_CHECKPOINT_METADATA'
 # Orbax has checksums of the files in folders of this name, which hold the arrays.
 _ARRAYS = 'd'
@@ -92,8 +92,7 @@ def fault(folder: str) -> str | None:
   try:
     with open(os.path.join(folder, _WHOLE), encoding='utf-8') as file:
       content = json.load(file)
-      # Until 2026-12 there were no hashes.
-      files, hashes = content['files'].items(), content.get('sha256', {})
+      files, hashes = content['files'].items(), content['sha256']
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     return f'{_WHOLE} cannot be read: {error!r}'
   for name, size in files:
