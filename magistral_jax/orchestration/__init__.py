@@ -2,7 +2,9 @@
 
   roles.py        what each role promises: the first file to read
   loop.py         what happens at each arrow of the loop, one method each: the second
+  in_flight.py    training prompts on their way, and which sampler has them
   run.py          one run in one workdir, from its start or newest checkpoint to its report
+  base_run.py     what it has in common with a run that only imitates (supervised.py)
   threads.py      the roles on threads, no one waiting for another
   lockstep.py     the roles in turn, bit for bit reproducible
   ledger.py       the fate of every prompt; paces admission

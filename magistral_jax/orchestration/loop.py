@@ -6,74 +6,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from magistral_jax.batching.admission import Traffic
 from magistral_jax.batching.groups import settle
-from magistral_jax.batching.role import Batcher
 from magistral_jax.evaluation.evaluation import Result
-from magistral_jax.orchestration import answering, evaluations, parity
-from magistral_jax.orchestration.assignments import Assignments
-from magistral_jax.orchestration.display import Display
+from magistral_jax.orchestration import answering, evaluations, parity, role_status
 from magistral_jax.orchestration.exhaustion import Exhaustion
-from magistral_jax.orchestration.health import Health
-from magistral_jax.orchestration.journal import Journal
-from magistral_jax.orchestration.ledger import Ledger
+from magistral_jax.orchestration.in_flight import InFlight
+from magistral_jax.orchestration.loop_parts import Books, Roles, Settings
 from magistral_jax.orchestration.measurements import Measurements
-from magistral_jax.orchestration.occupancy import Occupancy
-from magistral_jax.orchestration.roles import (
-  Checkpoints,
-  Lost,
-  RoleStatus,
-  Runtime,
-  Sampler,
-  Trainer,
-  Verifier,
-)
+from magistral_jax.orchestration.roles import Lost, RoleStatus, Sampler
 from magistral_jax.records import Batch, Completion, Group, Prompt, Verdict
-from magistral_jax.sampler.slots import Sampling
-
-
-@dataclasses.dataclass(frozen=True)
-class Roles:
-  """The parts that the loop joins; roles.py says what each promises."""
-  stream: Any               # prompt(ordinal) -> Prompt; data/stream.py: PromptStream.
-  samplers: Sequence[Sampler]
-  verifier: Verifier
-  batcher: Batcher
-  trainer: Trainer
-  checkpoints: Checkpoints
-  runtime: Runtime
-
-
-@dataclasses.dataclass(frozen=True)
-class Books:
-  """What keeps account of a run: fates, files and totals, signs of life, the terminal."""
-  ledger: Ledger
-  journal: Journal
-  health: Health
-  display: Display
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-  """How a loop runs, from the config."""
-  slots: int                        # Sequences that one sampler decodes at once.
-  sampling: Sampling                # Of prompts that are trained on.
-  evaluation_sampling: Sampling
-  evaluation_prompts: Sequence[Prompt]
-  evaluation_every: int             # Updates between evaluations; 0: none in the loop.
-  checkpoint_every: int             # Updates between checkpoints; 0: none in the loop.
-  prompts_per_batch: int            # Groups of an update.
-  patience_batches: int             # Batches' worth of groups that may pass without an update.
-  parity_limit: float               # Mean gap above which an update warns, in nats.
-  # Whether nothing outlives a lost trainer, so that all is sampled again as it was (lockstep);
-  # otherwise open completions and groups that wait for a batch stay.
-  discard_in_flight: bool = False
 
 
 class Loop:
@@ -95,10 +41,8 @@ class Loop:
         self.evaluation, self.samplers, self.checkpoints, self.journal,
         every=settings.evaluation_every, say=self.display.note)
     self._evaluation_prompts = {prompt.ordinal: prompt for prompt in settings.evaluation_prompts}
-    self._prompts: dict[int, Prompt | None] = {}   # In flight; None: being made.
-    self._index = {id(sampler): i for i, sampler in enumerate(self.samplers)}
-    self._assigned = Assignments(len(self.samplers))
-    self._occupancy = Occupancy(len(self.samplers), settings.slots)
+    self.in_flight = InFlight(self.samplers, self.ledger, self.batcher, self.trainer,
+                              slots=settings.slots, samples=settings.sampling.samples)
     self._marks = (time.monotonic(), 0)       # Time and sampled tokens at the last update.
     self._whole = True                        # False in the middle of an update.
     self._forked = -1        # The last version of a lost trainer: others have those numbers now.
@@ -109,8 +53,7 @@ class Loop:
     What limits it stands in batching/admission.py; besides, nothing begins while so many
     completions wait for a verdict that the verifier is full.
     """
-    index = self._index[id(sampler)]
-    self._assigned.note(index, ready=sampler.has_capacity or sampler.open > 0)
+    self.in_flight.note(sampler)
     pace = self.ledger.pace
     if pace and pace.max_staleness and not sampler.open and sampler.version < self.trainer.version:
       # Only a step takes newer weights, without which it might get nothing for ever.
@@ -119,39 +62,26 @@ class Loop:
     while (not self.verifier.full
            and (sampler.has_capacity if most is None else given < most)):
       with self.arrived:     # A thread that restores the ledger sees both changes or neither.
-        ordinal = self._issue(sampler, index)
-        if ordinal is None:
-          break
-        self._prompts[ordinal] = None
+        ordinal = self.in_flight.issue(sampler)
+      if ordinal is None:
+        break
       # Outside the lock: images take their time, and verdicts must not wait for them.
-      self._prompts[ordinal] = prompt = self.stream.prompt(ordinal)
+      prompt = self.stream.prompt(ordinal)
+      self.in_flight.made(prompt)
       sampler.submit(prompt, self.settings.sampling)
       given += 1
-    self._occupancy.note(index, sampler.open)
+    self.in_flight.note(sampler)
     return given
-
-  def _issue(self, sampler: Sampler, index: int) -> int | None:
-    """The ordinal of the next prompt for a sampler, which counts as open there; None: not now."""
-    turn = self._assigned.turn(index, self.ledger.suspects)
-    if turn == 'none':
-      return None
-    own, total, ready = self._assigned.load(index)
-    ordinal = self.ledger.issue(
-        lambda: Traffic(own, total, ready, waiting=self.batcher.waiting,
-                     lag=self.trainer.version - sampler.version), suspect=turn == 'suspect')
-    if ordinal is not None:
-      self._assigned.give(index, ordinal, self.settings.sampling.samples, alone=turn == 'suspect')
-    return ordinal
 
   def sample(self, sampler: Sampler) -> None:
     """One dispatch of a sampler; what it finished goes to the verifier at once."""
-    index, before = self._index[id(sampler)], sampler.counts['tokens']
+    before = sampler.counts['tokens']
     finished = sampler.step()
-    self._occupancy.note(index, sampler.open)
+    self.in_flight.note(sampler)
     if sampler.counts['tokens'] > before:
       self.health.progress()
     for completion in finished:
-      self._assigned.finish(index, completion.ordinal, len(completion.tokens))
+      self.in_flight.finish(sampler, completion)
       prompt = self._prompt(completion.ordinal)
       # None: its group is complete already, from before its sampler was lost.
       if prompt is None:
@@ -175,8 +105,7 @@ class Loop:
         group = self.batcher.add(prompt, completion, verdict)
         if group is None:
           continue
-        del self._prompts[completion.ordinal]
-        self._assigned.close(completion.ordinal)
+        self.in_flight.close(completion.ordinal)
         fate = settle(group)
         self.exhaustion.note(group, fate)
         if fate == 'keep':
@@ -188,7 +117,7 @@ class Loop:
 
   def _prompt(self, ordinal: int) -> Prompt | None:
     """The prompt of a completion, if it is still waited for."""
-    return self._prompts.get(ordinal) or self._evaluation_prompts.get(ordinal)
+    return self.in_flight.prompt(ordinal) or self._evaluation_prompts.get(ordinal)
 
   def reissue(self, prompts: Sequence[Prompt]) -> None:
     """Hands out again the prompts that a sampler had open when it was lost, under their ordinals.
@@ -198,15 +127,11 @@ class Loop:
     """
     with self.arrived:
       for ordinal in [prompt.ordinal for prompt in prompts if prompt.purpose == 'training']:
-        # None: its group is complete, by completions that came before.
-        if self._prompts.pop(ordinal, None) is None:
+        lost = self.in_flight.lose(ordinal)
+        if lost is None:
           continue
-        holder, becomes = self._assigned.holder(ordinal), self._assigned.lose(ordinal)
-        lost = self.batcher.forget(ordinal)
-        if holder is not None:
-          drawn = self.samplers[holder].counts['tokens']
-          lost += self._assigned.unfinished_tokens(holder, drawn)
-        self.journal.discard(lost)
+        becomes, tokens = lost
+        self.journal.discard(tokens + self.batcher.forget(ordinal))
         if becomes == 'drop':
           self.journal.drop(ordinal)
         else:
@@ -220,18 +145,7 @@ class Loop:
         verifier=dict(queue=self.verifier.pending()))
     for i, sampler in enumerate(self.samplers):
       own[f'sampler-{i}'] = dict(queue=sampler.open, version=sampler.version)
-    found = {role: dataclasses.replace(status, **own.get(role, {}))
-             for role, status in self.health.role_status().items()}
-    remote = self.runtime.role_status()
-    for role, status in remote.items():
-      # The thread that drives a role from here says what the role is doing.
-      driver = found.get(role) or found.get(_kind(role)) or RoleStatus()
-      queue = driver.queue if status.queue is None else status.queue
-      found[role] = dataclasses.replace(status, doing=driver.doing, waiting=driver.waiting,
-                                        queue=queue)
-    for kind in {_kind(role) for role in remote} - remote.keys():
-      found.pop(kind, None)
-    return found
+    return role_status.joined(self.health.role_status(), self.runtime.role_status(), own)
 
   def held(self) -> str:
     """Says where the oldest prompt in flight is: the role that holds up a run that stands still."""
@@ -239,9 +153,7 @@ class Loop:
       oldest = self.ledger.oldest
       if oldest is None:
         return 'No prompt is on its way.'
-      index = self._assigned.holder(oldest)
-      holder = 'no sampler' if index is None else f'sampler-{index}'
-      return (f'Prompt {oldest} is the oldest on its way: {holder} has it, '
+      return (f'Prompt {oldest} is the oldest on its way: {self.in_flight.holder(oldest)} has it, '
               f'{self.batcher.members(oldest)} of its {self.settings.sampling.samples} completions '
               f'are scored, and {self.verifier.pending()} of all wait for a verdict.')
 
@@ -277,7 +189,7 @@ class Loop:
       trained = time.monotonic()
       self.publish()
       published = time.monotonic()
-      sampled = self._drawn()
+      sampled = self.in_flight.drawn()
       if evaluate:
         self.measurements.note_open()
       evaluated = evaluate() if evaluate else None
@@ -293,11 +205,9 @@ class Loop:
         train_s=trained - began, publish_s=published - trained,
         sampled_tokens_per_s=(sampled - before) / (published - then),
         trained_tokens_per_s=metrics['tokens'] / (trained - began),
-        verifier=self.verifier.stats(), open_sequences=sum(s.open for s in self.samplers),
-        slots_idle=self._occupancy.idle(), staleness_expected=self._expected_staleness(),
-        preemptions=sum(s.counts['preemptions'] for s in self.samplers),
-        failed_saves=self.checkpoints.failed_saves, **self.runtime.transfers(),
-        **self.measurements.figures(evaluated)))
+        verifier=self.verifier.stats(), staleness_expected=self._expected_staleness(),
+        failed_saves=self.checkpoints.failed_saves, **self.in_flight.figures(),
+        **self.runtime.transfers(), **self.measurements.figures(evaluated)))
     self._whole = True
     self.display.update(line)
     if warning := parity.warning(line, self.settings.parity_limit):
@@ -307,10 +217,6 @@ class Loop:
       self.save()
     if 'eval/version' in line:
       self.measurements.score()
-
-  def _drawn(self) -> int:
-    """Tokens that all samplers have drawn, without those of evaluations."""
-    return sum(s.counts['tokens'] - s.counts['evaluation_tokens'] for s in self.samplers)
 
   def _expected_staleness(self) -> float:
     """Versions that overtake a sequence by the number in flight: n_async / n_batch."""
@@ -347,7 +253,7 @@ class Loop:
     while True:
       record = self.runtime.recover(self.trainer, self.checkpoints, error)
       with self.arrived:
-        self.journal.restore(record, flying=set(self._prompts),
+        self.journal.restore(record, flying=set(self.in_flight),
                              complete=self.batcher.waiting_ordinals)
         self.exhaustion.reset()
       try:
@@ -366,8 +272,7 @@ class Loop:
       sampler.abandon()
     answering.discard(self.verifier, self.health.deadline_s)
     with self.arrived:
-      self._prompts = {}
-      self._assigned.clear()
+      self.in_flight.clear()
       self.batcher.clear()
 
   def publish(self) -> None:
@@ -380,9 +285,8 @@ class Loop:
 
   def start_clock(self) -> None:
     """Starts measuring the speed of sampling here: what came before does not count."""
-    self._marks = (time.monotonic(), self._drawn())
-    self._assigned.count_from([sampler.counts['tokens'] for sampler in self.samplers])
-    self._occupancy.idle()
+    self._marks = (time.monotonic(), self.in_flight.drawn())
+    self.in_flight.count_from_here()
 
   def save(self) -> None:
     """Saves the train state and everything the run has to remember, unless it is on disk.
@@ -393,8 +297,3 @@ class Loop:
     if self._whole:
       self.checkpoints.save(self.trainer, self.journal.record(),
                             self.measurements.metric(self.trainer.version))
-
-
-def _kind(role: str) -> str:
-  """'sampler' of 'sampler-2'."""
-  return role.rsplit('-', 1)[0]

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from rich.table import Table
 from rich.text import Text
 
+from magistral_jax.orchestration.role_status import kind
 from magistral_jax.orchestration.roles import RoleStatus
 
 # Up to this many roles have a line each.
@@ -84,11 +85,11 @@ def _lines(roles: Mapping[str, RoleStatus], most: int) -> list[tuple[str, RoleSt
   alike: dict[tuple, list[str]] = {}
   for name, status in roles.items():
     doing = re.sub(r'\d+', 'n', status.doing or '')
-    alike.setdefault((_kind(name), doing), []).append(name)
+    alike.setdefault((kind(name), doing), []).append(name)
   found = []
   for _, names in sorted(alike.items()):
     slowest = max(names, key=lambda name: roles[name].heard_s or 0.0)
-    title = slowest if len(names) == 1 else f'{len(names)} {_kind(slowest)}s, {slowest}'
+    title = slowest if len(names) == 1 else f'{len(names)} {kind(slowest)}s, {slowest}'
     found.append((title, roles[slowest]))
   if len(found) <= most:
     return found
@@ -99,15 +100,10 @@ def _name_width(roles: Mapping[str, RoleStatus], *, grouped: bool) -> int:
   """Columns of the longest name of a line, whatever the roles do."""
   longest = max(map(len, roles), default=0)
   if grouped:
-    kinds = collections.Counter(map(_kind, roles))
-    longest += max((len(f'{count} {kind}s, ') for kind, count in kinds.items() if count > 1),
+    kinds = collections.Counter(map(kind, roles))
+    longest += max((len(f'{count} {name}s, ') for name, count in kinds.items() if count > 1),
                    default=0)
   return max(11, longest)
-
-
-def _kind(name: str) -> str:
-  """'sampler' of 'sampler-2'."""
-  return name.rsplit('-', 1)[0]
 
 
 def _number_aware(name: str) -> tuple:

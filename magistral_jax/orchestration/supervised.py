@@ -18,16 +18,16 @@ from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, cli
 from magistral_jax.models.formats import conversion, workdir
 from magistral_jax.orchestration import cold_start
+from magistral_jax.orchestration.base_run import BaseRun
 from magistral_jax.orchestration.display import LOG_EVERY_S
 from magistral_jax.orchestration.roles import Lost, Trainer
-from magistral_jax.orchestration.run import Run
 from magistral_jax.orchestration.unsaved import UnsavedError
 
 BEST = 'best'               # Folder of the workdir that gets the exported weights.
 
 
-class SupervisedRun(Run):
-  """A run that only imitates; arguments as `Run`. All calls from the main thread."""
+class SupervisedRun(BaseRun):
+  """A run that only imitates; arguments as `BaseRun`. All calls from the main thread."""
   command = 'sft'
 
   def _train(self) -> None:

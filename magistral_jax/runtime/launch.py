@@ -6,18 +6,20 @@ import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from magistral_jax.experiment import checks, cli
 from magistral_jax.experiment.schema import ON_CLUSTER
+from magistral_jax.orchestration.base_run import BaseRun
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health, stop_on_signals
-from magistral_jax.orchestration.run import Run
 from magistral_jax.orchestration.unsaved import UnsavedError
 from magistral_jax.runtime.local import LocalRuntime
+
+R = TypeVar('R', bound=BaseRun)
 
 
 def leave_accelerators(c) -> None:
@@ -37,12 +39,12 @@ def claimed_folder(stack: contextlib.ExitStack, path: str | None) -> Path:
   return workdir
 
 
-def carry_out(c, workdir: Path, parts: checks.Parts, make_run: Callable[..., Run],
-              total: int) -> Run:
+def carry_out(c, workdir: Path, parts: checks.Parts, make_run: Callable[..., R],
+              total: int) -> R:
   """Runs a config in a workdir that no other run uses; returns the run, ended and closed.
 
   Args:
-    make_run: Run, or a class of runs with the same arguments.
+    make_run: a class of runs, whose arguments are those of `BaseRun`.
     total: steps, for the display.
   """
   keep_compiled(workdir)

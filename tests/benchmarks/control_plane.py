@@ -60,7 +60,8 @@ from magistral_jax.orchestration.display import Display  # noqa: E402
 from magistral_jax.orchestration.health import Health  # noqa: E402
 from magistral_jax.orchestration.journal import Journal  # noqa: E402
 from magistral_jax.orchestration.ledger import Ledger  # noqa: E402
-from magistral_jax.orchestration.loop import Books, Loop, Roles, Settings  # noqa: E402
+from magistral_jax.orchestration.loop import Loop  # noqa: E402
+from magistral_jax.orchestration.loop_parts import Books, Roles, Settings  # noqa: E402
 from magistral_jax.orchestration.roles import RoleStatus  # noqa: E402
 from magistral_jax.records import Completion, Problem, Prompt, Verdict  # noqa: E402
 from magistral_jax.runtime import ray_cluster  # noqa: E402

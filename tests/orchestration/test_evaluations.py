@@ -89,11 +89,11 @@ def test_tokens_of_an_evaluation_are_no_speed_of_training(make_loop, tmp_path):
   for _ in range(40):
     loop.evaluation.submit(0, sampler)
     loop.sample(sampler)
-  assert sampler.counts['tokens'] > 0 == loop._drawn()
+  assert sampler.counts['tokens'] > 0 == loop.in_flight.drawn()
   evaluate(loop)
   training = sum(len(c.tokens) for c in sampler.finished if c.ordinal >= 0)
   unfinished = sum(len(s.tokens) for s in sampler._active if s.prompt.ordinal >= 0)
-  assert loop._drawn() == training + unfinished
+  assert loop.in_flight.drawn() == training + unfinished
 
 
 def lose(loop, index):

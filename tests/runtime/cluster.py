@@ -11,7 +11,8 @@ from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
-from magistral_jax.orchestration.loop import Books, Loop, Roles, Settings
+from magistral_jax.orchestration.loop import Loop
+from magistral_jax.orchestration.loop_parts import Books, Roles, Settings
 from magistral_jax.runtime import ray_cluster
 from magistral_jax.sampler.slots import Sampling
 from tests import fakes, tiny

@@ -1,0 +1,165 @@
+"""What every run has in common: its files, its checkpoints, evaluations of a stage, imitation.
+
+run.py is a run of the loop, supervised.py one that only imitates.
+"""
+
+from __future__ import annotations
+
+import abc
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from magistral_jax.batching.admission import Pace
+from magistral_jax.data.examples import Examples
+from magistral_jax.evaluation import results
+from magistral_jax.evaluation.evaluation import Result
+from magistral_jax.experiment import build, checks, cli, values
+from magistral_jax.models.formats import committed
+from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment
+from magistral_jax.orchestration import cold_start, evaluations, unsaved
+from magistral_jax.orchestration.display import LOG_EVERY_S, Display
+from magistral_jax.orchestration.health import Health
+from magistral_jax.orchestration.journal import Journal
+from magistral_jax.orchestration.ledger import Ledger
+from magistral_jax.orchestration.roles import Checkpoints, Runtime, Sampler, Trainer, Verifier
+
+LOCKSTEP = ('lockstep', 'ray_lockstep')     # Values of runtime.mode.
+# Completions of the last evaluation that the report shows.
+SAMPLES = 3
+
+
+class BaseRun(abc.ABC):
+  """A run in one workdir; a subclass says what is trained. All calls from the main thread.
+
+  Args:
+    c: the config, checked; parts: what `checks.prepare` made of it.
+    workdir: the folder of the run's files, which no other run uses meanwhile.
+    runtime, verifier: where the roles run, and the verifier that it made.
+    health, display: of this run alone.
+  """
+  command: str              # Whose workdirs it goes on with.
+
+  def __init__(self, c, workdir: Path, parts: checks.Parts, runtime: Runtime, verifier: Verifier,
+               health: Health, display: Display):
+    self.c, self.workdir, self.display, self.health = c, workdir, display, health
+    assert parts.stream is not None     # Only commands without a run leave the problems out.
+    self.tok, self.config, self.stream = parts.tokenizer, parts.config, parts.stream
+    self.examples = parts.examples
+    self.runtime, self.verifier = runtime, verifier
+    self.evaluation_prompts = self.stream.held_out(c.evaluation.problems)
+    with cli.one_sentence():
+      committed.check_layout(str(workdir / 'checkpoints'))
+    self.checkpoints = runtime.checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
+    self.ledger = Ledger(None if c.runtime.mode in LOCKSTEP else Pace(
+        group_size=c.sampler.group_size, in_flight=c.sampler.in_flight,
+        **{k: c.batching[k] for k in ('prompts_per_batch', 'backlog_batches', 'max_staleness')}))
+    self.journal = Journal(workdir, self.ledger)
+    self.sampling, self.evaluation_sampling = build.samplings(c)
+    self.samples: list[tuple[str, str, float]] = []    # Problem, completion, reward.
+    self.samplers: Sequence[Sampler] = ()
+    self._cold_steps = 0
+
+  def train(self) -> None:
+    """Runs from the newest checkpoint, or from the start, to the report or to a request to stop.
+
+    Raises:
+      UnsavedError: its last weights could not be saved, or its files not be written.
+      RuntimeError, TimeoutError: a role failed or made no progress; what was trained is saved.
+    """
+    with unsaved.one_sentence():
+      self._train()
+
+  @abc.abstractmethod
+  def _train(self) -> None:
+    """Does what `train` promises."""
+
+  def close(self) -> None:
+    """Closes the run's files."""
+    self.journal.close()
+    self.checkpoints.close()
+
+  def _note_changes(self) -> None:
+    """Says which keys of the config differ from the run before this one in the same workdir."""
+    if self.checkpoints.latest() is None or not (self.workdir / EXPERIMENT).exists():
+      return
+    before = dict(values.flat(read_experiment(str(self.workdir))['config']))
+    now = dict(values.flat(json.loads(self.c.to_json_best_effort())))
+    for key in sorted(now.keys() & before.keys()):
+      if now[key] != before[key]:
+        self.display.note(f'Changed since the last time: {key} was {before[key]}, is {now[key]}.')
+
+  def _restored(self, checkpoints: Checkpoints, **changed) -> Trainer:
+    """A trainer as the newest of `checkpoints` has it, the journal set back to the same moment."""
+    trainer, record = self.runtime.restored(checkpoints, **changed)
+    # Prompts and draws are addressed by the seed: another one would not know what was trained.
+    # Refused before the journal cuts its files.
+    command = 'sft' if 'measured_step' in record['measured'] else 'train'    # Only sft notes it.
+    if command != self.command:
+      raise ValueError(f'{self.workdir} holds a run of {command}: take another --workdir.')
+    seed = record['measured'].get('seed')
+    if seed != self.c.seed:
+      raise ValueError(f'seed={self.c.seed}, but the run in {self.workdir} began with seed={seed}: '
+                       f'keep that one, or take another --workdir.')
+    self.journal.restore(record)
+    self.display.note(f'Resumed at step {trainer.version} of {self.workdir}.')
+    return trainer
+
+  def _imitation(self, trainer: Trainer) -> tuple[Examples, dict[str, Any]]:
+    """What a trainer is to imitate, and how, as `cold_start.run` takes it."""
+    assert self.examples is not None        # Checked with the problems.
+    how = cold_start.settings(self.c, self.examples, build.patches(self.c, self.config))
+    self._cold_steps = how['steps']
+    with cli.one_sentence():
+      if trainer.version > self._cold_steps:
+        raise ValueError(f'cold_start.steps={self.c.cold_start.steps} and cold_start.epochs='
+                         f'{self.c.cold_start.epochs} are {self._cold_steps} steps, fewer than the '
+                         f'{trainer.version} that the run in {self.workdir} has made: raise them, '
+                         f'or take another --workdir.')
+    return self.examples, how
+
+  def _note_cold_start(self, step: int, metrics: dict) -> None:
+    self.journal.stage('cold_start', step, metrics)
+    self.display.update(dict(step=step, loss=metrics['loss']))
+
+  def _offer_weights(self, trainer: Trainer, version: int) -> None:
+    """Makes the samplers, or offers the trainer's weights to those there are."""
+    snapshots = self.runtime.publisher.snapshots(trainer, version)
+    if not self.samplers:
+      self.samplers = self.runtime.samplers(snapshots)
+      return
+    for sampler, snapshot in zip(self.samplers, snapshots, strict=True):
+      sampler.offer(snapshot)
+
+  def _evaluate(self, stage: str) -> Result | None:
+    """Evaluates the samplers' newest weights, and keeps the result for the summary.
+
+    Returns:
+      None if asked to stop before it was there.
+    """
+    prompts, sampling = self.evaluation_prompts, self.evaluation_sampling
+    self.display.phase(f'evaluation: {stage}', len(prompts) * sampling.samples,
+                       log_every_s=LOG_EVERY_S)    # Its steps are completions.
+    held = evaluations.hold(
+        prompts, sampling, self.samplers, self.verifier, deadline_s=self.health.deadline_s,
+        check=self.runtime.check_trainer, stopping=self.health.stopping.is_set,
+        progress=lambda done, total: self.display.update(dict(step=done)))
+    if held is None:
+      return None
+    result, evaluation = held
+    self.journal.note(**{f'accuracy_{stage}': result.accuracy,
+                         f'accuracy_{stage}_se': result.accuracy_se})
+    self.journal.stage(stage, *self._position(stage, result))
+    self.display.note(f'Held-out accuracy ({stage}): {results.sentence(result)}')
+    pairs = list(evaluation.answers.values())
+    problems = {p.ordinal: p.problem.text for p in prompts}
+    shown = random.Random(0).sample(pairs, min(SAMPLES, len(pairs)))
+    self.samples = [(problems[completion.ordinal], completion.text, verdict.reward)
+                    for completion, verdict in shown]
+    return result
+
+  @abc.abstractmethod
+  def _position(self, stage: str, result: Result) -> tuple[int, dict[str, Any], int | None]:
+    """(step of the stage, figures, update of the loop) of an evaluation, for `Journal.stage`."""
