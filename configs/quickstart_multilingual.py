@@ -23,9 +23,9 @@ def get_config():
   c.tokenizer = dict(kind='huggingface', path='runs/multilingual')
   c.data = dict(
       source='mix', max_prompt_tokens=32, template='plain', system_prompt='', mix=dict(
-          math=dict(source='jsonl', weight=0.6, domain='math', jsonl=dict(
+          math=dict(source='jsonl', weight=0.6, domain='math', difficulty='none', jsonl=dict(
               path='runs/multilingual/math.jsonl', held_out_path='', held_out=400, fields='')),
-          code=dict(source='jsonl', weight=0.4, domain='code', jsonl=dict(
+          code=dict(source='jsonl', weight=0.4, domain='code', difficulty='none', jsonl=dict(
               path='runs/multilingual/code.jsonl', held_out_path='', held_out=400, fields=''))))
   c.model = dict(
       family='mistral', checkpoint='', layers=3, dim=192, heads=6, kv_heads=2, head_dim=32,

@@ -12,6 +12,7 @@ from magistral_jax.experiment.values import flat
 # Names of the schema: those of a mix stand for each of its sources.
 SOURCE_PATHS = ('jsonl.path', 'jsonl.held_out_path', 'tfds.path')
 PATHS = ('tokenizer.path', 'model.checkpoint', 'cold_start.path', 'cold_start.conversations',
+         'data.mix.*.rates_path',
          *(f'{data}.{path}' for data in ('data', 'data.mix.*') for path in SOURCE_PATHS))
 
 

@@ -42,6 +42,8 @@ class Problem:
   solution: str = ''        # Worked solution, where the source has one: cold start only.
   tests: Mapping[str, Any] | None = None   # Of a program, as `code_tests.read` gives them.
   images: tuple[str, ...] = ()   # Files, one for each <image> in the text, in order.
+  difficulty: float | None = None   # The larger the harder; None where nothing says it.
+  bare: bool = False         # Its completions are only the answer or program: there is no gate.
   # File and line that it was read from, for messages alone; '' for a generated problem.
   where: str = dataclasses.field(default='', compare=False)
 
@@ -84,7 +86,8 @@ class Completion:
   tokens: np.ndarray        # [n] int32, the end-of-sequence token included when there is one.
   sampler_logp: np.ndarray  # [n] float32, under exactly the distribution each was drawn from.
   versions: tuple[tuple[int, int], ...]  # ((first token, weight version), ...), run-length coded.
-  finish: str               # 'stop' (end of sequence) | 'length' (ran out of tokens).
+  # 'stop' (end of sequence) | 'length' (ran out of tokens) | 'failed' (a served model gave none).
+  finish: str
   text: str                 # Decoded, without the end-of-sequence token.
   seconds: float            # From its first prefill to its last token.
   purpose: str = 'training'  # That of its prompt.

@@ -11,6 +11,7 @@ import numpy as np
 
 from magistral_jax.batching.admission import Pace
 from magistral_jax.batching.role import Batcher
+from magistral_jax.data.role import Dealer
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
@@ -37,6 +38,9 @@ def every_other(completion):
 
 class FakeStream:
   """Prompts of one token."""
+
+  def __init__(self):
+    self.dealer = Dealer(self)
 
   def prompt(self, ordinal, purpose='training'):
     problem = Problem(f'p{ordinal}', f'problem {ordinal}', 'x', 'fake')
@@ -306,7 +310,8 @@ def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, runtime=No
   """
   ledger = Ledger(Pace(GROUP, prompts_per_batch, in_flight, backlog_batches, max_staleness)
                   if paced else None)
-  journal = Journal(workdir, ledger)
+  stream = FakeStream()
+  journal = Journal(workdir, ledger, stream.dealer)
   if record:
     journal.restore(record)
   batcher = Batcher(
@@ -315,7 +320,6 @@ def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, runtime=No
       normalizer='group')
   samplers = samplers or [FakeSampler()]
   slots = getattr(samplers[0], 'slots', 32)
-  stream = FakeStream()
   return Loop(
       Roles(stream, samplers, verifier or FakeVerifier(), batcher, trainer or FakeTrainer(),
             FakeCheckpoints(), runtime or FakeRuntime(len(samplers))),

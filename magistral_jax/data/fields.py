@@ -14,7 +14,7 @@ from typing import Any
 
 # The keys that are read from a line.
 NAMES = ('problem', 'answer', 'id', 'source', 'solution', 'response', 'domain', 'language', 'tests',
-         'images', 'meta', 'setup', 'entry_point', 'messages')
+         'images', 'meta', 'difficulty', 'setup', 'entry_point', 'messages')
 _ASKED = 'prompt.N.content'    # Of the first message of the user, where a prompt is a conversation.
 # What known data sets call them; the first one that a line has is offered.
 KNOWN = {

@@ -28,7 +28,7 @@ from typing import Any
 from absl import logging
 
 from magistral_jax import code_tests
-from magistral_jax.data import escapes, files, golds, images
+from magistral_jax.data import difficulty, escapes, files, golds, images
 from magistral_jax.data import fields as renaming
 from magistral_jax.data.finite import FiniteSource, permutation, split, without_texts
 from magistral_jax.records import Problem
@@ -196,7 +196,8 @@ def read_problem(row: dict, *, path: str, number: int, name: str, key: str) -> P
       id=_text(row, 'id', ''), text=text, answer=gold, source=_text(row, 'source', name),
       domain=_text(row, 'domain', domain_of(row)), language=_text(meta, 'language', 'en'),
       solution=solution, tests=tests, where=f'{path}, line {number}',
-      images=images.named(row, os.path.dirname(path), text=text))
+      images=images.named(row, os.path.dirname(path), text=text),
+      difficulty=difficulty.number(row.get('difficulty')))
 
 
 def read_object(line: bytes) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from magistral_jax.records import Problem
 # Text fields of a Problem that the builder writes and this module reads.
 FIELDS = ('id', 'text', 'answer', 'source', 'domain', 'language', 'solution')
 TESTS = 'tests'              # As JSON; '' for none.
+DIFFICULTY = 'difficulty'    # As text; '' for none.
 
 
 class TfdsSource(FiniteSource):
@@ -49,14 +50,16 @@ def read_prepared(path: str) -> list[Problem]:
 def to_row(problem: Problem) -> dict[str, str]:
   """Fields of a problem as they are written, all text."""
   tests = '' if problem.tests is None else json.dumps(problem.tests)
-  return {key: getattr(problem, key) for key in FIELDS} | {TESTS: tests}
+  difficulty = '' if problem.difficulty is None else repr(problem.difficulty)
+  return {key: getattr(problem, key) for key in FIELDS} | {TESTS: tests, DIFFICULTY: difficulty}
 
 
 def _problem(row) -> Problem:
   fields = {key: row[key].decode('utf-8') for key in FIELDS}
-  # Data sets prepared before tests existed lack the field.
-  tests = row.get(TESTS, b'')
-  return Problem(**fields, tests=json.loads(tests) if tests else None)
+  # Data sets prepared before these existed lack them.
+  tests, difficulty = row.get(TESTS, b''), row.get(DIFFICULTY, b'')
+  return Problem(**fields, tests=json.loads(tests) if tests else None,
+                 difficulty=float(difficulty) if difficulty else None)
 
 
 def find_prepared(path: str) -> pathlib.Path:

@@ -2,8 +2,8 @@
 
     ordinal  --source-->  Problem  --render-->  tokens  =  Prompt
 
-Only the source is stored, so a prompt can be made again from its ordinal: by a resumed run, in
-another process, in a test.
+Only the source is stored, and what the dealer remembers (role.py), so a prompt can be made again
+from its ordinal: by a resumed run, in another process, in a test.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from magistral_jax.data import images
 from magistral_jax.data.finite import FiniteSource
 from magistral_jax.data.mix import MixSource
 from magistral_jax.data.prompts import render, task, tokenize_response
+from magistral_jax.data.role import Dealer
 from magistral_jax.data.sources import Source
 from magistral_jax.data.templates import chat
 from magistral_jax.data.traces import Example
@@ -98,10 +99,11 @@ class PromptStream:
     self._most, self.dropped = max_prompt_tokens, 0
     self._had_held_out = bool(source.held_out(1))
     self.source = self._fitting(source, 'data')
+    self.dealer = Dealer(self.source)
 
   def prompt(self, ordinal: int) -> Prompt:
     """Training prompt of an ordinal; ordinals count from 0."""
-    return self._prompt(ordinal, self.source.problem(ordinal), 'training')
+    return self._prompt(ordinal, self.dealer.problem(ordinal), 'training')
 
   def held_out(self, n: int) -> list[Prompt]:
     """Held-out prompts, at most `n`, with ordinals -1, -2, ... that no training prompt has.

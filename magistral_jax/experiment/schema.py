@@ -19,6 +19,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from magistral_jax.batching.advantages import ADVANTAGE_NORMS, NORMALIZERS
+from magistral_jax.data.difficulty import ORIGINS
 from magistral_jax.data.sources import SINGLE_SOURCES, SOURCES
 from magistral_jax.data.templates import TEMPLATES
 from magistral_jax.experiment.keys import Key, Section, above_0, among
@@ -97,8 +98,19 @@ SECTIONS = (
         weight=Key(NOT_NEGATIVE, 'Share of the prompts, in proportion to the other weights; 0 only '
                    'holds problems out.', 1.0),
         domain=Key(TEXT, "Domain of the problems that are taken, such as 'math' or 'code'; '' "
-                   'takes all.', '')),
+                   'takes all.', ''),
+        difficulty=Key(choice(ORIGINS), "What says how hard a problem is: nothing, the "
+                       "'difficulty' of its row, or a file of `rate`, where it is 1 - solve rate.",
+                       'none')),
             among('data.source', ['mix'])),
+    Section('data.mix.*', 'How hard the problems are that are trained on.', dict(
+        difficulty_low=Key(ANY, 'Difficulty of the easiest.', 0.0),
+        difficulty_high=Key(ANY, 'Difficulty of the hardest; one whose difficulty is not known is '
+                            'left out.', 1.0)),
+            among('data.mix.*.difficulty', ORIGINS[1:])),
+    Section('data.mix.*', 'Solve rates of a model.', dict(
+        rates_path=Key(TEXT, 'Files that `rate` has written, with commas between them.', '')),
+            among('data.mix.*.difficulty', ['rates'])),
     *(dataclasses.replace(section, name=section.name.replace('data.', 'data.mix.*.'),
                           when=among('data.mix.*.source', [section.name.removeprefix('data.')]))
       for section in SOURCE_SECTIONS),

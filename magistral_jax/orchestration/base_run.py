@@ -56,7 +56,7 @@ class BaseRun(abc.ABC):
     self.ledger = Ledger(None if c.runtime.mode in LOCKSTEP else Pace(
         group_size=c.sampler.group_size, in_flight=c.sampler.in_flight,
         **{k: c.batching[k] for k in ('prompts_per_batch', 'backlog_batches', 'max_staleness')}))
-    self.journal = Journal(workdir, self.ledger)
+    self.journal = Journal(workdir, self.ledger, self.stream.dealer)
     self.sampling, self.evaluation_sampling = build.samplings(c)
     self.samples: list[tuple[str, str, float]] = []    # Problem, completion, reward.
     self.samplers: Sequence[Sampler] = ()

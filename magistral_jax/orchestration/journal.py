@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from magistral_jax.batching.groups import is_judged, judged
+from magistral_jax.data.role import Dealer
 from magistral_jax.metrics import JsonlWriter, MetricsWriter, rollout_line
 from magistral_jax.orchestration import figures
 from magistral_jax.orchestration.ledger import Ledger
@@ -31,10 +32,14 @@ DISCARDED = ('stale', 'failed')
 
 
 class Journal:
-  """Owns the run's files and totals, and books fates in the ledger."""
+  """Owns the run's files and totals, and books fates in the ledger.
 
-  def __init__(self, workdir, ledger: Ledger):
-    self._ledger = ledger
+  Args:
+    dealer: of the problems that the ledger's ordinals have, whose state is part of the record.
+  """
+
+  def __init__(self, workdir, ledger: Ledger, dealer: Dealer):
+    self._ledger, self._dealer = ledger, dealer
     self._metrics = MetricsWriter(workdir)
     self._rollouts = JsonlWriter(Path(workdir) / 'rollouts.jsonl')
     self._lock = threading.Lock()
@@ -109,7 +114,7 @@ class Journal:
     """Ledger, totals and file lengths at one moment, for a checkpoint. Raises WriteError."""
     with self._lock:
       found = dict(
-          ledger=self._ledger.record(), totals=dict(self._totals),
+          ledger=self._ledger.record(), dealer=self._dealer.record(), totals=dict(self._totals),
           rewards=list(self._rewards), recent=list(self._recent), measured=dict(self._measured),
           wall_s=self.wall_s, rollouts_bytes=self._rollouts.end, lines=self._metrics.ends())
     # Without the lock: verdicts must not wait for the disk.
@@ -136,6 +141,7 @@ class Journal:
       if record['wall_s'] > self.wall_s:       # Unless this process made it and has gone on since.
         self._wall_before, self._began = record['wall_s'], time.monotonic()
       self._ledger.restore(record['ledger'], flying=flying, complete=complete)
+      self._dealer.restore(record['dealer'])
       self._totals = collections.defaultdict(int, record['totals'])
       self._rewards, self._measured = list(record['rewards']), dict(record['measured'])
       self._recent = list(record['recent'])

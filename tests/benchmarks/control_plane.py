@@ -55,6 +55,7 @@ sys.path.insert(0, str(ROOT))
 
 from magistral_jax.batching.admission import Pace  # noqa: E402
 from magistral_jax.batching.role import Batcher  # noqa: E402
+from magistral_jax.data.role import Dealer  # noqa: E402
 from magistral_jax.orchestration import threads  # noqa: E402
 from magistral_jax.orchestration.display import Display  # noqa: E402
 from magistral_jax.orchestration.health import Health  # noqa: E402
@@ -191,7 +192,8 @@ def build(workdir, in_flight: int, actors: list, judges: list):
   return Loop(
       Roles(Stream(), samplers, RemoteVerifier(judges, most=4096, deadline_s=DEADLINE_S), batcher,
             Trainer(), FakeCheckpoints(), Runtime(actors, len(samplers))),
-      Books(ledger, Journal(workdir, ledger), Health(DEADLINE_S), Display(1, False)),
+      Books(ledger, Journal(workdir, ledger, Dealer(Stream())), Health(DEADLINE_S),
+            Display(1, False)),
       Settings(in_flight // len(actors), sampling, sampling, (), evaluation_every=0,
                checkpoint_every=0, prompts_per_batch=PROMPTS, patience_batches=10**6,
                parity_limit=0.1))

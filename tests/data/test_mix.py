@@ -59,6 +59,17 @@ def test_every_index_of_every_stream_comes_exactly_once(weights):
     assert sorted(indices) == list(range(len(indices)))
 
 
+@pytest.mark.parametrize('weights', [(1, 1), (0.1, 0.2, 0.7), (5, 0, 1, 2)])
+def test_what_was_given_out_before_an_ordinal_is_counted(weights):
+  schedule = mix.Schedule(3, weights)
+  before = [0] * len(weights)
+  for ordinal in range(3 * mix.BLOCK + 5):
+    assert schedule.counts(ordinal) == before
+    stream, index = schedule(ordinal)
+    assert index == before[stream]
+    before[stream] += 1
+
+
 def test_an_ordinal_alone_decides_far_out_too():
   weights, far = (0.1, 0.2, 0.7), 2**53
   ahead = [mix.Schedule(0, weights)(far + i) for i in range(mix.BLOCK)]
@@ -122,17 +133,18 @@ def test_a_config_names_sources_weights_and_domains(write, rows):
   programs = [dict(id=f'c{i}', problem=f'Program {i}.', tests=[dict(stdin='1', stdout='1')])
               for i in range(4)]
   path = write('both.jsonl', rows + programs)
-  part = lambda **keys: dict(source='jsonl', weight=1, domain='', jsonl=dict(
+  part = lambda **keys: dict(source='jsonl', weight=1, domain='', difficulty='none', jsonl=dict(
       path=path, held_out_path='', held_out=0)) | keys
+  sums = dict(source='arithmetic', weight=4, domain='', difficulty='none', arithmetic=SUMS)
   source = SOURCES['mix'](0, words=part(domain='math', weight=3), code=part(domain='code'),
-                          sums=dict(source='arithmetic', weight=4, domain='', arithmetic=SUMS))
+                          sums=sums)
   assert [part.name for part in source.parts] == ['code', 'sums', 'words']
   assert [part.source.size for part in source.parts] == [4, None, 30] and source.size is None
   drawn = collections.Counter(source.problem(i).source for i in range(10 * mix.BLOCK))
   assert [round(drawn[name] / mix.BLOCK / 10, 2) for name in ('both', 'arithmetic', 'doubles')] == [
       0.12, 0.5, 0.38]
   # Of the order of the names, not of the file: another program may sort them.
-  again = SOURCES['mix'](0, sums=dict(source='arithmetic', weight=4, domain='', arithmetic=SUMS),
+  again = SOURCES['mix'](0, sums=sums,
                          code=part(domain='code'), words=part(domain='math', weight=3))
   assert [source.problem(i) for i in range(99)] == [again.problem(i) for i in range(99)]
   assert {p.domain for p in samples(source)} == {'math', 'code'} and len(samples(source)) == 36

@@ -9,11 +9,12 @@ from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.orchestration.run import Run
 from magistral_jax.orchestration.unsaved import UnsavedError
+from tests import fakes
 
 
 @pytest.fixture
 def journal(tmp_path):
-  made = Journal(tmp_path, Ledger(None))
+  made = Journal(tmp_path, Ledger(None), fakes.FakeStream().dealer)
   yield made
   made.close()
 

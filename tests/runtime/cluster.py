@@ -50,13 +50,14 @@ class Cluster:
     trainer = runtime.trainer()
     samplers = runtime.samplers(runtime.publisher.snapshots(trainer, 0))
     ledger = Ledger(None if lockstep_mode else Pace(GROUP, PROMPTS, 0, 1, MAX_STALENESS))
-    journal = Journal(self.workdir, ledger)
+    stream = stream or fakes.FakeStream()
+    journal = Journal(self.workdir, ledger, stream.dealer)
     batcher = Batcher(
         group_size=GROUP, microbatch_rows=2, max_new_tokens=128, minibatches=1, row_tokens=128,
         prompts_per_batch=PROMPTS, max_staleness=MAX_STALENESS, advantage_norm='minibatch',
         normalizer='group')
     self.loop = Loop(
-        Roles(stream or fakes.FakeStream(), samplers, runtime.verifier(), batcher, trainer,
+        Roles(stream, samplers, runtime.verifier(), batcher, trainer,
               runtime.checkpoints(str(self.workdir / 'checkpoints'), keep=2), runtime),
         Books(ledger, journal, Health(self.stall_s), Display(1, False)),
         Settings(c.sampler.slots, Sampling(GROUP, 1.0, 1.0, 128), Sampling(2, 0.0, 1.0, 128),

@@ -20,7 +20,7 @@ from absl import flags, logging
 
 from magistral_jax import command_line
 from magistral_jax.data.jsonl import read_files
-from magistral_jax.data.prepared import FIELDS, TESTS, to_row
+from magistral_jax.data.prepared import DIFFICULTY, FIELDS, TESTS, to_row
 
 
 class Problems(tfds.core.GeneratorBasedBuilder):
@@ -35,7 +35,7 @@ class Problems(tfds.core.GeneratorBasedBuilder):
     return tfds.core.DatasetInfo(
         builder=self, description=self.__doc__,
         features=tfds.features.FeaturesDict(
-            {key: tfds.features.Text() for key in (*FIELDS, TESTS)}))
+            {key: tfds.features.Text() for key in (*FIELDS, TESTS, DIFFICULTY)}))
 
   def _split_generators(self, dl_manager):
     del dl_manager  # Nothing is downloaded.
