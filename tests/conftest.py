@@ -10,7 +10,11 @@ import pytest
 os.environ['XLA_FLAGS'] = (
     os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
     # Eight devices share two busy cores: one that does not arrive for 40 s is no deadlock.
-    ' --xla_cpu_collective_call_terminate_timeout_seconds=600').strip()
+    ' --xla_cpu_collective_call_terminate_timeout_seconds=600'
+    # Most of the time goes into compiling programs that run once or twice: the last, dear passes
+    # over machine code cost more than they save (test_configs and test_engine: 175 s of CPU with
+    # them, 100 s without; 2026-11-30). What XLA itself does to a program stays as users have it.
+    ' --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true').strip()
 os.environ['JAX_PLATFORMS'] = 'cpu'
 
 # Tests and the processes they start compile the same programs again and again, which is most of
