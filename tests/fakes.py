@@ -154,11 +154,39 @@ class FakeVerifier:
   def full(self):
     return self.behind
 
+  @property
+  def waiting(self):
+    return 0
+
   def pending(self):
     return self._judged.qsize()
 
   def stats(self):
     return dict(queue_depth=self.pending())
+
+
+class SlowVerifier(FakeVerifier):
+  """Judges so many completions between two calls of `drain`."""
+
+  def __init__(self, workers, judge=every_other):
+    super().__init__(judge)
+    self._workers, self._queue, self._at_work = workers, collections.deque(), []
+
+  def put(self, completion, problem):
+    self._queue.append((completion, problem))
+
+  def drain(self, wait_s=0.0):
+    for completion, problem in self._at_work:
+      super().put(completion, problem)
+    self._at_work = [self._queue.popleft() for _ in range(min(self._workers, len(self._queue)))]
+    return super().drain()
+
+  @property
+  def waiting(self):
+    return len(self._queue)
+
+  def pending(self):
+    return len(self._queue) + len(self._at_work)
 
 
 class FakeTrainer:

@@ -5,8 +5,11 @@ refuse:
 
   in flight   n_async sequences over all samplers (`sampler.in_flight`; 0: as many as the slots
               hold). It paces the samplers, and staleness follows: about n_async / n_batch versions.
-  backlog     complete groups that wait for the trainer (`batching.backlog_batches` * P). The only
-              thing by which the trainer holds samplers.
+  backlog     groups that are sampled and not trained: complete ones, and as many as the completions
+              make up that no verifier has begun to judge. At most `batching.backlog_batches` * P,
+              beside the P of the batch that the trainer works on or waits for. The only thing by
+              which trainer and verifiers hold samplers: never while both keep up, however long a
+              verdict takes, for what is being judged does not count.
   staleness   `batching.max_staleness`, S versions; 0: none. A guarantee, and a tight one costs
               idle slots.
 
@@ -52,7 +55,7 @@ class Pace:
   group_size: int
   prompts_per_batch: int
   in_flight: int            # Sequences over all samplers; 0: as many as their slots hold.
-  backlog_batches: int      # Batches' worth of complete groups that may wait for the trainer.
+  backlog_batches: int      # Batches' worth of sampled groups beside the trainer's own batch.
   max_staleness: int        # Versions; 0: no guarantee.
 
   def expected_staleness(self, slots: int) -> float:
@@ -64,12 +67,12 @@ class Pace:
 class Traffic:
   """What is on its way when a sampler asks for a group; sequences are of training prompts.
 
-  Traffic(own=112, total=1968, samplers=16, waiting=31, lag=1)
+  Traffic(own=112, total=1968, samplers=16, unjudged=0.5, lag=1)
   """
   own: int = 0              # Sequences open in the sampler that asks.
   total: int = 0            # Sequences open in all samplers.
   samplers: int = 1         # Samplers that are ready to sample.
-  waiting: int = 0          # Complete groups that wait for the trainer.
+  unjudged: float = 0.0     # Groups' worth of completions that no verifier has begun to judge.
   lag: int = 0              # Versions that its weights are behind the trainer's.
 
 
@@ -91,6 +94,7 @@ class Admission:
   def __init__(self, pace: Pace | None):
     self.pace = pace
     self.unsettled = 0        # Groups issued and neither trained nor dropped.
+    self._complete = 0        # Those of them that do not fly.
     self._issues = 0
     self._count = 0           # G: issues - drops.
     self._bounds: list[tuple[int, int, Issue]] = []   # A heap; what has landed is popped lazily.
@@ -100,7 +104,7 @@ class Admission:
     p = self.pace
     if p is None:
       return True
-    if traffic.waiting >= p.backlog_batches * p.prompts_per_batch:
+    if self._complete + traffic.unjudged >= (p.backlog_batches + 1) * p.prompts_per_batch:
       return False
     if p.in_flight:
       # A sampler that has its share begins nothing, or the first to ask would have everything.
@@ -130,18 +134,23 @@ class Admission:
 
   def land(self, issue: Issue) -> None:
     """Books a group as complete: what is issued from now on is trained after it."""
-    issue.flying = False
+    if issue.flying:
+      issue.flying = False
+      self._complete += 1
 
   def train(self, issue: Issue) -> None:
     """Books a group as trained."""
-    issue.flying = False
-    self.unsettled -= 1
+    self._settle(issue)
 
   def drop(self, issue: Issue) -> None:
     """Books a group as one that will not be trained under this issue."""
-    issue.flying = False
-    self.unsettled -= 1
+    self._settle(issue)
     self._count -= 1
+
+  def _settle(self, issue: Issue) -> None:
+    self.land(issue)
+    self._complete -= 1
+    self.unsettled -= 1
 
   @staticmethod
   def _allowed(pace: Pace, lag: int) -> int:

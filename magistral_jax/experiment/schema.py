@@ -192,8 +192,8 @@ SECTIONS = (
                        '0 for no penalty.'),
         language=Key(NOT_NEGATIVE, 'Reward where problem, thoughts and answer speak one language; '
                      '0 for none.'),
-        queue=Key(whole(1), 'Completions that may wait for a worker before samplers pause: where '
-                  'verdicts are slow, this bounds how stale they get.'),
+        queue=Key(whole(1), 'Completions that may wait for a worker before samplers pause: a bound '
+                  'of memory; `batching.backlog_batches` bounds how far samplers run ahead.'),
         timeout_s=Key(POSITIVE, 'Processor seconds for judging one completion, without its '
                       'programs.'),
         memory_mb=Key(whole(MIN_MEMORY_MB), 'MiB of address space of one worker.'),
@@ -217,8 +217,10 @@ SECTIONS = (
     Section('batching', 'Groups, advantages, rows.', dict(
         prompts_per_batch=Key(whole(1), 'Groups that one update trains on.'),
         minibatches=Key(whole(1), 'Optimizer steps of one update; divides `prompts_per_batch`.'),
-        backlog_batches=Key(whole(1), 'Batches\' worth of complete groups that may wait for the '
-                            'trainer before samplers start no more.'),
+        backlog_batches=Key(whole(1), 'Batches\' worth of sampled groups that may wait, beside the '
+                            'batch that the trainer works on or waits for, before samplers start '
+                            'no more: complete groups, and completions that no verifier has begun '
+                            'to judge.'),
         max_staleness=Key(whole(0), 'Versions that the weights which drew a token may be behind, '
                           'guaranteed by admission; 0 for no such limit.'),
         patience_batches=Key(whole(1), 'Batches\' worth of groups without one update after which '

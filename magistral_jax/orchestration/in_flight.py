@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from magistral_jax.batching.admission import Traffic
-from magistral_jax.batching.role import Batcher
 from magistral_jax.orchestration.assignments import Assignments
 from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.orchestration.occupancy import Occupancy
-from magistral_jax.orchestration.roles import Sampler, Trainer
+from magistral_jax.orchestration.roles import Sampler, Trainer, Verifier
 from magistral_jax.records import Completion, Prompt
 
 
@@ -23,10 +23,11 @@ class InFlight:
     samples: sequences of a prompt.
   """
 
-  def __init__(self, samplers: Sequence[Sampler], ledger: Ledger, batcher: Batcher,
-               trainer: Trainer, *, slots: int, samples: int):
+  def __init__(self, samplers: Sequence[Sampler], ledger: Ledger, trainer: Trainer,
+               verifier: Verifier, *, slots: int, samples: int):
     self._samplers, self._ledger, self._samples = samplers, ledger, samples
-    self._batcher, self._trainer = batcher, trainer
+    self._trainer, self._verifier = trainer, verifier
+    self._judging, self._lock = 0, threading.Lock()
     self._prompts: dict[int, Prompt | None] = {}    # None: being made.
     self._index = {id(sampler): i for i, sampler in enumerate(samplers)}
     self._assigned = Assignments(len(samplers))
@@ -50,7 +51,7 @@ class InFlight:
       return None
     own, total, ready = self._assigned.load(index)
     ordinal = self._ledger.issue(
-        lambda: Traffic(own, total, ready, waiting=self._batcher.waiting,
+        lambda: Traffic(own, total, ready, unjudged=self._unjudged(),
                         lag=self._trainer.version - sampler.version),
         suspect=turn == 'suspect')
     if ordinal is not None:
@@ -69,6 +70,18 @@ class InFlight:
   def finish(self, sampler: Sampler, completion: Completion) -> None:
     """Notes a completion that a sampler wrote; one of an evaluation only for its tokens."""
     self._assigned.finish(self._index[id(sampler)], completion.ordinal, len(completion.tokens))
+
+  def count_judging(self, change: int) -> None:
+    """Counts completions of training prompts that go to the verifier, or have come back."""
+    with self._lock:
+      self._judging += change
+
+  def _unjudged(self) -> float:
+    """Groups' worth of completions that no verifier has begun to judge.
+
+    Where an evaluation waits too, these are the last of the queue, which is the most they can be.
+    """
+    return min(self._verifier.waiting, self._judging) / self._samples
 
   def close(self, ordinal: int) -> None:
     """Forgets a prompt whose group is complete."""
@@ -97,8 +110,9 @@ class InFlight:
     return 'no sampler' if index is None else f'sampler-{index}'
 
   def clear(self) -> None:
-    """Forgets all prompts."""
+    """Forgets all prompts; nothing is judged any more."""
     self._prompts.clear()
+    self._judging = 0
     self._assigned.clear()
 
   def drawn(self) -> int:

@@ -41,7 +41,7 @@ class Loop:
         self.evaluation, self.samplers, self.checkpoints, self.journal,
         every=settings.evaluation_every, say=self.display.note)
     self._evaluation_prompts = {prompt.ordinal: prompt for prompt in settings.evaluation_prompts}
-    self.in_flight = InFlight(self.samplers, self.ledger, self.batcher, self.trainer,
+    self.in_flight = InFlight(self.samplers, self.ledger, self.trainer, self.verifier,
                               slots=settings.slots, samples=settings.sampling.samples)
     self._marks = (time.monotonic(), 0)       # Time and sampled tokens at the last update.
     self._whole = True                        # False in the middle of an update.
@@ -50,8 +50,8 @@ class Loop:
   def admit(self, sampler: Sampler, most: int | None = None) -> int:
     """Gives a sampler prompts while it has free slots (or `most`); returns how many it got.
 
-    What limits it stands in batching/admission.py; besides, nothing begins while so many
-    completions wait for a verdict that the verifier is full.
+    What limits it stands in batching/admission.py; besides, nothing begins while the verifier holds
+    as many completions as it may.
     """
     self.in_flight.note(sampler)
     pace = self.ledger.pace
@@ -88,12 +88,15 @@ class Loop:
         continue
       if prompt.purpose == 'evaluation':
         self.evaluation.sampled(completion)
+      else:
+        self.in_flight.count_judging(+1)
       self.verifier.put(completion, prompt.problem)
 
   def judge(self, scored: Sequence[tuple[Completion, Verdict]]) -> None:
     """Routes judged completions to their groups, and complete groups to their fates."""
     if scored:
       self.health.progress()
+    self.in_flight.count_judging(-sum(c.purpose == 'training' for c, _ in scored))
     for completion, verdict in scored:
       with self.arrived:
         prompt = self._prompt(completion.ordinal)

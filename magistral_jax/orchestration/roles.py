@@ -176,6 +176,11 @@ class Verifier(Protocol):
     """Whether so many completions wait that no new prompt should be started. Any thread."""
     ...
 
+  @property
+  def waiting(self) -> int:
+    """Completions that no worker has begun to judge: 0 as long as it keeps up. Any thread."""
+    ...
+
   def put(self, completion: Completion, problem: Problem) -> None:
     """Sends a completion to be judged. Never waits. Any thread."""
     ...

@@ -133,8 +133,9 @@ class ClusterRuntime:
   def verifier(self) -> RemoteVerifier:
     # An answer takes as long as it is waited for, not as long as judging does. A process that holds
     # it back is lost before the run, which waits for its verdicts, gives up by the same deadline.
-    self._verifier = RemoteVerifier(self._verifier_handles, most=self._c.verifiers.queue,
-                                    deadline_s=self._deadline_s / 2)
+    self._verifier = RemoteVerifier(
+        self._verifier_handles, workers=self._c.runtime.verifier_workers,
+        most=self._c.verifiers.queue, deadline_s=self._deadline_s / 2)
     return self._verifier
 
   def on_lost(self, reissue: Callable[[Sequence[Prompt]], None]) -> None:

@@ -30,12 +30,15 @@ class RemoteVerifier:
   """Several verifier processes; a completion goes to the one with the least to do.
 
   Args:
+    workers: completions that a process judges at once.
     most: completions per process that may wait before the role is `full`.
     deadline_s: a process that leaves a question unanswered for longer is lost.
   """
 
-  def __init__(self, handles: Sequence[ActorHandle], *, most: int, deadline_s: float):
+  def __init__(self, handles: Sequence[ActorHandle], *, workers: int, most: int,
+               deadline_s: float):
     self._handles, self._most, self._deadline_s = list(handles), most, deadline_s
+    self._workers = workers
     self._queued = {handle.name: [] for handle in handles}
     self._sent: dict[str, dict[int, tuple[Completion, Problem]]] = {
         handle.name: {} for handle in handles}
@@ -132,7 +135,12 @@ class RemoteVerifier:
 
   @property
   def full(self) -> bool:
-    return self.pending() > self._most * len(self._handles)
+    return self.waiting >= self._most * len(self._handles)
+
+  @property
+  def waiting(self) -> int:
+    at_work = sum(self._workers for handle in self._handles if handle.where)
+    return max(0, self.pending() - at_work)
 
   def pending(self) -> int:
     with self._lock:

@@ -95,11 +95,12 @@ class Simulation:
     if self._system.synchronous:
       return self._due > 0
     # As a pool says that it is full: by what waits for a worker.
-    if self._judging - self._system.verifier_workers >= self._system.verifier_queue:
+    waiting = max(0, self._judging - self._system.verifier_workers)
+    if waiting >= self._system.verifier_queue:
       return False
     return self._admission.may_issue(Traffic(
-        own=own, total=self._open, samplers=len(self._samplers), waiting=len(self._backlog),
-        lag=self._version - version))
+        own=own, total=self._open, samplers=len(self._samplers),
+        unjudged=waiting / self._system.group_size, lag=self._version - version))
 
   def _admit(self) -> None:
     """Gives prompts to the samplers with the most free slots, a group at a time."""

@@ -62,6 +62,11 @@ class PoolVerifier:
     """Whether so many completions wait for a worker that no new prompts should be started."""
     return self._pool.full
 
+  @property
+  def waiting(self) -> int:
+    """Number of completions that no worker has begun to judge."""
+    return self._pool.waiting
+
   def pending(self) -> int:
     """Number of completions put and not yet drained."""
     return self._put - self._drained

@@ -53,9 +53,29 @@ def test_shares_fill_everything_that_may_be_in_flight(in_flight, samplers):
 
 
 def test_a_backlog_of_so_many_batches_holds_the_samplers():
-  assert admission().may_issue(Traffic(waiting=1)) and not admission().may_issue(Traffic(waiting=2))
-  assert admission(backlog_batches=3).may_issue(Traffic(waiting=5))
-  assert not admission(backlog_batches=3).may_issue(Traffic(waiting=6))
+  for batches in (1, 3):
+    book = admission(backlog_batches=batches)
+    groups = issued(book, 2 * (batches + 1))         # The batch of the trainer, and those behind.
+    for group in groups[1:]:
+      book.land(group)
+      book.land(group)                               # Told twice, counted once.
+    assert book.may_issue(Traffic())
+    book.land(groups[0])
+    assert not book.may_issue(Traffic())
+    book.train(groups[0])
+    assert book.may_issue(Traffic())
+    book.issue()                                     # What flies is no backlog.
+    assert book.may_issue(Traffic())
+    book.drop(groups[1])
+    assert book.may_issue(Traffic(unjudged=0.9))
+    assert not book.may_issue(Traffic(unjudged=2))
+
+
+def test_what_no_verifier_has_begun_is_backlog_too():
+  book = admission()                                 # Two batches of 2 groups.
+  assert book.may_issue(Traffic(unjudged=3.75)) and not book.may_issue(Traffic(unjudged=4.0))
+  book.land(book.issue())
+  assert book.may_issue(Traffic(unjudged=2.75)) and not book.may_issue(Traffic(unjudged=3.0))
 
 
 def test_the_guarantee_by_hand():

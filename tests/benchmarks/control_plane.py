@@ -190,7 +190,7 @@ def build(workdir, in_flight: int, actors: list, judges: list):
   ledger = Ledger(Pace(GROUP, PROMPTS, in_flight=0, backlog_batches=8, max_staleness=0))
   sampling = Sampling(GROUP, 1.0, 1.0, TOKENS)
   return Loop(
-      Roles(Stream(), samplers, RemoteVerifier(judges, most=4096, deadline_s=DEADLINE_S), batcher,
+      Roles(Stream(), samplers, RemoteVerifier(judges, workers=64, most=4096, deadline_s=DEADLINE_S), batcher,
             Trainer(), FakeCheckpoints(), Runtime(actors, len(samplers))),
       Books(ledger, Journal(workdir, ledger, Dealer(Stream())), Health(DEADLINE_S),
             Display(1, False)),

@@ -50,7 +50,7 @@ def test_admission_hears_of_the_load_under_the_ledgers_lock():
     asked.append(ledger._lock.locked())
     return Traffic(lag=2)
   assert ledger.issue(load) is None and asked == [True]
-  assert ledger.issue(lambda: Traffic(waiting=2)) is None
+  assert ledger.issue(lambda: Traffic(unjudged=4.0)) is None
   assert ledger.issue() == 0
 
 
@@ -71,7 +71,7 @@ def test_a_suspect_waits_until_it_is_asked_for():
   ledger.reissue(0, suspect=True)
   assert ledger.suspects == 1 and ledger.issue() == 2
   # What is guaranteed stays so.
-  assert ledger.issue(lambda: Traffic(waiting=100, lag=2), suspect=True) is None
+  assert ledger.issue(lambda: Traffic(unjudged=100.0, lag=2), suspect=True) is None
   assert ledger.issue(lambda: Traffic(waiting=100), suspect=True) == 0
   assert ledger.issue(suspect=True) is None and not ledger.suspects
 

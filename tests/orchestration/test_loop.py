@@ -1,4 +1,6 @@
 """What happens at each arrow of the loop."""
+import collections
+
 import pytest
 
 from magistral_jax import metrics
@@ -35,16 +37,65 @@ def test_what_is_in_flight_is_shared_among_the_samplers_that_are_ready(make_loop
 def test_only_a_backlog_that_waits_for_the_trainer_holds_the_samplers(make_loop):
   loop = make_loop(backlog_batches=2)
   sampler, = loop.samplers
-  fakes.fill(loop, 8)                    # Twice 4 groups.
+  fakes.fill(loop, 12)                   # 4 groups for the trainer, and twice as many behind.
   while sampler.open:
     assert loop.admit(sampler) == 0
     loop.sample(sampler)
-  batch = loop.next_batch()
-  loop.judge(loop.verifier.drain())
+    loop.judge(loop.verifier.drain())
+  batches = []
   while loop.batcher.waiting >= 8:
-    batch = loop.next_batch()
-  assert loop.admit(sampler) > 0         # While the trainer is still at work.
-  assert batch is not None
+    batches.append(loop.next_batch())
+  assert loop.admit(sampler) == 0        # A batch that is being trained counts until it is over.
+  for batch in batches:
+    loop.update(batch)
+  assert loop.admit(sampler) > 0
+
+
+@pytest.mark.parametrize('workers', [1, 2, 6])
+def test_samplers_run_no_further_ahead_of_slow_verifiers_than_of_a_slow_trainer(make_loop, workers):
+  """Else a batch is trained by versions that were passed long ago: 17 of them, measured once."""
+  loop = make_loop(verifier=fakes.SlowVerifier(workers))
+  fakes.run_in_turn(loop, 25)
+  behind = [i - c.oldest_version for i, batch in enumerate(loop.trainer.batches)
+            for c in fakes.trained([batch])]
+  # Two batches of sampled groups, two in flight, and one that is judged and gathered.
+  assert max(behind) <= 5
+  assert loop.ledger.counts['stale'] == 0
+
+
+def test_verifiers_that_keep_up_hold_no_sampler_however_long_a_verdict_takes(make_loop):
+  """What is being judged is no backlog: with workers enough it never grows."""
+  class Latent(fakes.SlowVerifier):
+    """Has as many workers as there are completions; a verdict takes 100 calls."""
+    def __init__(self):
+      super().__init__(0)
+      self._late = collections.deque([[]] * 100)
+    def drain(self, wait_s=0.0):
+      self._late.append([*self._queue])
+      self._queue.clear()
+      self._at_work = self._late.popleft()
+      return super().drain()
+  loop = make_loop(verifier=Latent())
+  sampler, = loop.samplers
+  for _ in range(500):
+    loop.admit(sampler)
+    assert not sampler.has_capacity
+    loop.sample(sampler)
+    loop.judge(loop.verifier.drain())
+    while (batch := loop.next_batch()) is not None:
+      loop.update(batch)
+  assert loop.trainer.version > 10
+
+
+def test_an_evaluation_that_waits_for_verdicts_holds_no_sampler(make_loop):
+  loop = make_loop(verifier=fakes.SlowVerifier(0),
+                   evaluation_prompts=fakes.FakeStream().held_out(99))
+  sampler, = loop.samplers
+  loop.evaluation.begin(0, loop.samplers)
+  while loop.evaluation.open and loop.verifier.waiting < 2 * 8 * fakes.GROUP:
+    loop.evaluation.submit(0, sampler)
+    loop.sample(sampler)
+  assert loop.admit(sampler) > 0
 
 
 def test_a_guarantee_of_staleness_looks_at_the_weights_that_a_sampler_has(make_loop):

@@ -88,7 +88,7 @@ def clock(monkeypatch):
 def verifier(number, **given):
   handles = [ScriptedHandle(f'verifier-{i}') for i in range(number)]
   return handles, verifier_proxy.RemoteVerifier(
-      handles, **dict(most=10, deadline_s=DEADLINE_S) | given)
+      handles, **dict(workers=2, most=10, deadline_s=DEADLINE_S) | given)
 
 
 def completion(ordinal, sample=0):
@@ -227,15 +227,16 @@ def test_what_was_given_up_is_told_without_waiting(clock):
   assert ordinals(role.drain(1.0)) == [0] and clock[0] == 0.0 and role.pending() == 0
 
 
-def test_it_is_full_by_what_all_processes_have(clock):
-  (slow, other), role = verifier(2, most=2)
+def test_it_is_full_by_what_no_worker_of_any_process_has_begun(clock):
+  (slow, other), role = verifier(2, most=2, workers=1)
   put(role, *range(4))
   role.drain()
-  assert not role.full
-  put(role, 4)
-  assert role.full and role.pending() == 5 == sum(role.in_hand().values())
+  assert not role.full and role.waiting == 2
+  put(role, 4, 5)
+  assert role.full and role.waiting == 4
+  assert role.pending() == 6 == sum(role.in_hand().values())
   other.judge()
-  assert len(role.drain()) == 2 and not role.full
+  assert len(role.drain()) == 2 and not role.full and role.waiting == 2
   assert role.stats() == dict(judged=2, latency_p50=2.0, processes_lost=0)
   slow.judge(1)
   role.drain()

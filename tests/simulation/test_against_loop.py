@@ -24,11 +24,12 @@ def judge(completion):
   return Verdict('correct' if right else 'wrong', float(right), {}, 'x')
 
 
-def looped(make_loop, updates, *, samplers, slots, train_ticks, late=None, **pace):
+def looped(make_loop, updates, *, samplers, slots, train_ticks, workers=None, **pace):
   """(groups on their way at every tick, staleness of each completion) of the loop."""
   loop = make_loop(samplers=[fakes.FakeSampler(slots=slots, decode_steps=DECODE)
                              for _ in range(samplers)],
-                   verifier=fakes.FakeVerifier(judge), prompts_per_batch=PROMPTS, **pace)
+                   verifier=fakes.SlowVerifier(workers, judge) if workers
+                   else fakes.FakeVerifier(judge), prompts_per_batch=PROMPTS, **pace)
   loop.start_clock()
   tick, ends, batch, history = 0, None, None, []
   while loop.trainer.version < updates:
@@ -49,7 +50,7 @@ def looped(make_loop, updates, *, samplers, slots, train_ticks, late=None, **pac
   return np.array(history), np.array(staleness)
 
 
-def simulated(updates, *, samplers, slots, train_ticks, **pace):
+def simulated(updates, *, samplers, slots, train_ticks, workers=10**4, **pace):
   """The same of the simulation; a tick is a second."""
   count = iter(range(10**9))
   def lengths(rng, size):
@@ -57,9 +58,10 @@ def simulated(updates, *, samplers, slots, train_ticks, **pace):
     return np.array([fakes.spread_length(ordinal, i) for i in range(size)]), is_kept(ordinal)
   system = System(
       samplers=samplers, slots=slots, decode_steps=DECODE, token_s=1 / DECODE, sequence_s=0.0,
-      group_size=GROUP, prompts_per_batch=PROMPTS, verifier_workers=10**4, verifier_queue=10**4,
+      group_size=GROUP, prompts_per_batch=PROMPTS, verifier_workers=workers, verifier_queue=10**4,
       # A tick's dispatches begin after the updates that end in the tick before.
-      verdict_s=0.0, train_s=train_ticks - 0.25, train_token_s=0.0, publish_s=0.0,
+      verdict_s=1.0 if workers < 10**4 else 0.0, train_s=train_ticks - 0.25, train_token_s=0.0,
+      publish_s=0.0,
       **dict(in_flight=0, backlog_batches=1, max_staleness=0) | pace)
   when, groups = [], []
   simulation = Simulation(system, lengths, observe=lambda s, n: (when.append(s), groups.append(n)))
@@ -75,7 +77,8 @@ def simulated(updates, *, samplers, slots, train_ticks, **pace):
     dict(samplers=1, slots=32, train_ticks=3, max_staleness=2),
     dict(samplers=3, slots=32, train_ticks=3),
     dict(samplers=3, slots=32, train_ticks=3, in_flight=48),
-    dict(samplers=3, slots=32, train_ticks=2, max_staleness=4)],
+    dict(samplers=3, slots=32, train_ticks=2, max_staleness=4),
+    dict(samplers=1, slots=32, train_ticks=3, workers=1)],
     ids=lambda parts: '-'.join(f'{k}{v}' for k, v in parts.items()))
 def test_groups_in_flight_and_staleness_are_those_of_the_loop(make_loop, parts):
   """Within 5 %: what the order within a tick and the start of a run leave."""

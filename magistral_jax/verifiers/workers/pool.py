@@ -143,7 +143,12 @@ class Pool:
   @property
   def full(self) -> bool:
     """Whether at least `queue` jobs wait for a worker; new prompts should not be started then."""
-    return self._counts['submitted'] - self._counts['taken'] >= self._most_waiting
+    return self.waiting >= self._most_waiting
+
+  @property
+  def waiting(self) -> int:
+    """Number of jobs that no worker has begun."""
+    return self._counts['submitted'] - self._counts['taken']
 
   def pids(self) -> list[int]:
     """Process ids of the live workers."""
