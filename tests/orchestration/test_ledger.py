@@ -72,7 +72,7 @@ def test_a_suspect_waits_until_it_is_asked_for():
   assert ledger.suspects == 1 and ledger.issue() == 2
   # What is guaranteed stays so.
   assert ledger.issue(lambda: Traffic(unjudged=100.0, lag=2), suspect=True) is None
-  assert ledger.issue(lambda: Traffic(waiting=100), suspect=True) == 0
+  assert ledger.issue(lambda: Traffic(unjudged=100.0), suspect=True) == 0
   assert ledger.issue(suspect=True) is None and not ledger.suspects
 
 
