@@ -23,8 +23,10 @@ swapped, except in the two rows about a gold decimal.
     150 (days)       150, 150 days, 150 day(s)     150 hours           or stand in brackets
     12 apples        12                            12 pears            so may what is counted
     90^\circ         90, \frac\pi2                 90\text{ radians}   the same with degrees
-    k\pi             k\pi, k\in\mathbb{Z}          2k\pi               it says what k is
+    k\pi             k\pi, k\in\mathbb{Z}          2k\pi, n\pi         it says what k is ...
+    k\pi, k\in\mathbb{Z}  n\pi, (k+1)\pi           2k\pi               ... and then any letter may
     101_2            101                           5, 11_4             the base was asked for
+    102_2, 5_0                                     102, 5              digits are below the base
     FF_{16}          ff_{16}, FF                   255                 digits have no case
     1,000            1000, 1{,}000, 1\,000, 1'000  1                   three digits: thousands
     1,5              5, 1                          1.5                 a comma makes a list ...
@@ -48,11 +50,14 @@ swapped, except in the two rows about a gold decimal.
     |x|\ge 1         (-\infty,-1]\cup[1,\infty)   |x|>1               or two
     x>0              \mathbb{R}^+, \mathbb{R}_{>0} \mathbb{R}_{\ge0}    and so are half lines
     [1,2]\cup[2,3]   [1,3]                         (1,3)               sets of numbers are compared
+    \mathbb{Z}       all integers                  positive integers   a set with a name
+    \mathbb{N}       natural numbers               \mathbb{Z}^+        with 0 for some authors
     \mathbb{R}\setminus[0,1]  (-\infty,0)\cup(1,\infty)                and not their spellings
     3:4              6:8, \frac34, 3 to 4          4:3, 0:0            a ratio is a quotient
     3:30             3:30 PM                       3.5                 two digits: a time of day
     2 \pmod 5        7 \pmod 5, x\equiv2 (mod 5)   2 \pmod 6          a class of numbers
     2 \pmod 5        2                             7                   the modulus is known
+    2 \pmod 5        5k+2, 5k-3                    5k+3, 10k+2         all numbers of the class
     (A), \text{A}    A, (A) 12                     a, A and B          a choice with its text
     AD               A, D                          A, A or D           several right letters
     four             4                             5                   numbers in words
@@ -73,8 +78,16 @@ import functools
 import re
 
 from magistral_jax.verifiers import format
-from magistral_jax.verifiers.math import answers, dates, equations, intervals, values, words
-from magistral_jax.verifiers.math.structure import Form, is_interval, read
+from magistral_jax.verifiers.math import (
+  answers,
+  dates,
+  equations,
+  families,
+  intervals,
+  values,
+  words,
+)
+from magistral_jax.verifiers.math.structure import Form, as_matrix, as_tuple, is_interval, read
 from magistral_jax.verifiers.math.trees import Unreadable
 
 _SMALL = re.compile(r'-?[1-9]\d{0,17}|0')
@@ -83,11 +96,7 @@ _CONTROL = re.compile('[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2
 _LISTED_TEXT = re.compile(
     r'\\text\{(?=[^{}]*\})([^{}]*(?:[,;]|\b(?:and|or|mod)\b)[^{}]*)\}')
 _SETS = ('set', 'either')
-# Letters of several choices: each once, in alphabetical order.
-_LETTERS = re.compile(r'(?:\\text\{\s*)?(?=[A-J]{2}|[A-J] [A-J])' + '(' + ' ?'.join(
-    f'{letter}?' for letter in 'ABCDEFGHIJ') + r')\s*\}?')
 _NAME = re.compile(r'[^\W\d_]{2,}(?: [^\W\d_]+)*')
-_LETTER = re.compile(r'(?:\\text\{\s*)?\(?([A-J])\)?\s*\}?')
 MAX_LEAVES = 120          # Values of an answer, in sets of sets too.
 MAX_PAIRS = 400           # Comparisons of items, a millisecond each; plain numbers cost far less.
 _NUMBER = re.compile(r'[-+]?[\d.,]+')
@@ -187,12 +196,12 @@ def _same(gold: Form, answer: Form) -> bool:
 
 def _same_item(gold: Form, answer: Form) -> bool:
   """Whether two forms are the same, or two items of forms, where a set of one is a set."""
+  if 'residue' in (gold.kind, answer.kind):
+    return _same_residue(gold, answer)
   if gold.kind == answer.kind == 'equation':
     return _same_equations(gold, answer)
   if 'equation' in (gold.kind, answer.kind):
     return _gives(gold, answer) if gold.kind == 'equation' else _gives(answer, gold, swapped=True)
-  if 'residue' in (gold.kind, answer.kind):
-    return _same_residue(gold, answer)
   if intervals.COMBINED & {gold.kind, answer.kind}:
     sets = intervals.normal(gold), intervals.normal(answer)
     if None not in sets:
@@ -211,10 +220,11 @@ def _same_kind(gold: Form, answer: Form) -> bool:
     if not empty.items:
       return words.words(other.text) == 'no solution'
   if len(kinds) == 2 and kinds & {'list', 'set'} and 'value' in kinds:
-    letters = [_letters(f) for f in (gold, answer)]
+    letters = [words.letters(f.text if f.kind == 'value' else [i.text for i in f.items])
+               for f in (gold, answer)]
     return letters[0] is not None and letters[0] == letters[1]
   if kinds == {'()', 'list'}:
-    tuples = [_as_tuple(f) if f.kind == 'list' else f for f in (gold, answer)]
+    tuples = [as_tuple(f) if f.kind == 'list' else f for f in (gold, answer)]
     return None not in tuples and _same(*tuples)
   if kinds <= {'list', *_SETS}:
     # '1 or 2' has the values 1 and 2, but 'Alice or Bob' does not name both.
@@ -223,7 +233,7 @@ def _same_kind(gold: Form, answer: Form) -> bool:
     return not (named and len(kinds) > 1 and 'either' in kinds) and (
         _same_items(gold.items, answer.items))
   if kinds == {'matrix', '[]'}:
-    gold, answer = (_as_matrix(f) for f in (gold, answer))
+    gold, answer = (as_matrix(f) for f in (gold, answer))
   if gold.kind != answer.kind or len(gold.items) != len(answer.items):
     return False
   if gold.kind in ('union', 'intersection', 'all but'):
@@ -289,15 +299,6 @@ def _same_items(gold: tuple[Form, ...], answer: tuple[Form, ...]) -> bool:
   return True
 
 
-def _letters(form: Form) -> str | None:
-  """The choices 'AD' of 'AD' or 'A, D', in alphabetical order; None for other forms."""
-  if form.kind == 'value':
-    match = _LETTERS.fullmatch(form.text)
-    return match.group(1).replace(' ', '') if match else None
-  found = [_LETTER.fullmatch(i.text) for i in form.items]
-  return None if None in found else ''.join(sorted(m.group(1) for m in found))
-
-
 def _same_ratio(gold: Form, answer: Form) -> bool:
   """Whether two ratios, or a ratio and a value, are the same; a time of day has the form 3:30."""
   terms = [tuple(i.text for i in f.items) for f in (gold, answer)]
@@ -312,21 +313,15 @@ def _same_ratio(gold: Form, answer: Form) -> bool:
 
 
 def _same_residue(gold: Form, answer: Form) -> bool:
-  """Whether two residues are congruent to one modulus; a bare number has to be the residue."""
+  """Whether two residues, one of them perhaps a value, are congruent to one modulus."""
   if gold.kind != answer.kind:
-    value, modulus = (gold if gold.kind == 'residue' else answer).items
-    if value.kind not in ('value', 'equation'):
-      return False
-    _, (side, *_) = equations.given(value) if value.kind == 'equation' else ('', (value,))
-    if values.is_past(side.text, modulus.text):
-      return False
-    return _same(*(f.items[0] if f.kind == 'residue' else f for f in (gold, answer)))
+    return _is_residue(gold, answer) if gold.kind == 'residue' else _is_residue(answer, gold)
   (value, modulus), (other, other_modulus) = gold.items, answer.items
   if not _same(modulus, other_modulus):
     return False
   names, residues = [], []
   for form in (value, other):
-    name, sides = equations.given(form) if form.kind == 'equation' else ('', (form,))
+    name, sides = _named(form)
     names.append(name)
     residues.append(sides[0])
   if all(names) and names[0] != names[1]:
@@ -335,21 +330,23 @@ def _same_residue(gold: Form, answer: Form) -> bool:
       values.congruent(*(r.text for r in (*residues, modulus))))
 
 
-def _as_tuple(form: Form) -> Form | None:
-  """The tuple (3,4) of 'x=3, y=4', if the names are single letters in alphabetical order."""
-  if any(f.kind != 'equation' or len(f.items) != 2 for f in form.items):
-    return None
-  names = [f.items[0].text for f in form.items]
-  if sorted(set(names)) != names or any(len(n) != 1 or not n.isalpha() for n in names):
-    return None
-  return Form('()', tuple(f.items[1] for f in form.items))
+def _is_residue(residue: Form, other: Form) -> bool:
+  """Whether a value is the residue itself, or all numbers of its class: 5k + 2 of 2 mod 5."""
+  (value, modulus), (name, sides) = residue.items, _named(other)
+  own_name, (side, *_) = _named(value)
+  if value.kind not in ('value', 'equation') or name and own_name and name != own_name:
+    return False
+  if not values.is_past(side.text, modulus.text) and _same(value, other):
+    return True
+  whole = (*sides, modulus, side)
+  return all(f.kind == 'value' for f in whole) and len(sides) == 1 and families.may_be(
+      sides[0].text) and values.same_value(
+          families.of_residue(side.text, modulus.text), sides[0].text)
 
 
-def _as_matrix(form: Form) -> Form:
-  """The matrix of '[[1,2],[3,4]]'; other forms as they are."""
-  if form.kind == 'matrix' or any(f.kind != '[]' for f in form.items):
-    return form
-  return Form('matrix', tuple(Form('row', f.items) for f in form.items))
+def _named(form: Form) -> tuple[str, tuple[Form, ...]]:
+  """(name, values) of an equation or of a form that has no name."""
+  return equations.given(form) if form.kind == 'equation' else ('', (form,))
 
 
 def _gives(equation: Form, other: Form, swapped: bool = False) -> bool:

@@ -233,6 +233,10 @@ class _Reader:
     if name in notation.GREEK:
       subscript = self._subscript()
       return ('symbol', f'{name}_{subscript}' if subscript else name)
+    if name == 'mathbb' and self._tokens[self._at:self._at + 3] == ['{', 'Z', '}']:
+      for _ in range(3):
+        self._take()
+      return trees.ANY_INTEGER
     if name == 'text':
       self._take('{')
       letter = self._take()

@@ -15,7 +15,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
-from magistral_jax.verifiers.math import matrices
+from magistral_jax.verifiers.math import families, matrices, number_sets
 from magistral_jax.verifiers.math.trees import Unreadable
 
 MAX_DEPTH = 24            # Nesting of brackets.
@@ -39,10 +39,6 @@ _HALF = re.compile(
     r'\\mathbb\{R\}(?:[_^]\s*\{?\s*([-+]|(?:[<>]|\\[lg]eq(?![A-Za-z]))\s*\{?0\}?)\s*\}?)?')
 _SETS_OF_NUMBERS = ('union', 'difference', 'intersection')
 _REAL = re.compile(r'\s*\\in\s*\\mathbb\{R\}$')
-# 'k \in \mathbb{Z}', which says what k in the other parts stands for.
-_WHOLE = re.compile(
-    r'\(?\s*(?:\\text\{\s*(?:for|where|with)(?: all| any| every| each)?\s*\}\s*)?'
-    r'(\\?[A-Za-z]+)\s*\\in\s*(?:\\mathbb\{Z\}|\\text\{\s*Z\s*\}|\u2124|Z)\s*\)?')
 _EXCEPT = re.compile(r'\\mathbb\{R\}\s*(?:\\setminus(?![A-Za-z])|-)\s*\\\{(.*)\\\}')
 # 'mod 5', '(mod 5)', '\\pmod{5}', ...
 _MODULO = re.compile(
@@ -100,7 +96,8 @@ def split(text: str, separators: tuple[str, ...]) -> list[str]:
 def read(text: str) -> Form:
   """The form of a tidy answer (`answers.tidy`); Unreadable past the limits."""
   text = _CONNECTIVE.sub(
-      lambda m: ' ' + _SIGNS_OF_WORDS[next(filter(None, m.groups())).lower()], text)
+      lambda m: ' ' + _SIGNS_OF_WORDS[next(filter(None, m.groups())).lower()],
+      families.declared(text))
   if match := _CASES.fullmatch(text):
     lines = match.group(2).replace('&', ' ').split('\\\\')
     text = ' , '.join(line for line in lines if line.strip())
@@ -143,21 +140,12 @@ def _read_list(text: str, depth: int) -> Form:
   if ', ' in text or ';' in text:
     # '1,000, 2,000': where other commas have spaces, those without group digits.
     text = _GROUPING_COMMA.sub('', text)
-  parts = _without_wholes(_items(split(text, (',', ';', '\\land'))))
+  parts = _items(split(text, (',', ';', '\\land')))
   if len(parts) > 1:
     parts = _with_modulus(parts)
     forms = _flat([_read_one(p, depth + 1) for p in _said(parts)])
     return _excepted(forms) or Form('list', tuple(forms))
   return _read_one(parts[0], depth + 1)
-
-
-def _without_wholes(parts: list[str]) -> list[str]:
-  r"""The parts but 'k \in \mathbb{Z}' where another one contains k: 'k\pi, k \in \mathbb{Z}'."""
-  names = {m.group(1) for p in parts if (m := _WHOLE.fullmatch(p))}
-  rest = [p for p in parts if not _WHOLE.fullmatch(p)]
-  used = lambda name: any(
-      re.search(rf'(?<![A-Za-z\\]){re.escape(name)}(?![A-Za-z])', p) for p in rest)
-  return rest if names and all(map(used, names)) else parts
 
 
 def _excepted(forms: list[Form]) -> Form | None:
@@ -227,6 +215,7 @@ def _read_one(text: str, depth: int) -> Form:
   belongs = split(text, ('\\in',))
   if len(belongs) == 2 and _is_subject(belongs[0]):
     return deeper(belongs[1])
+  text = number_sets.spelled(text) or text
   if half := _HALF.fullmatch(text):
     return _half_line(half.group(1))
   if match := _EXCEPT.fullmatch(text):
@@ -363,3 +352,20 @@ def _either_sign(text: str, deeper) -> Form | None:
     return None
   choose = lambda sign: re.sub(pattern, lambda m: sign[m.group(1) == 'mp'], text)
   return Form('list', tuple(deeper(choose(s).lstrip('+ ')) for s in ('+-', '-+')))
+
+
+def as_tuple(form: Form) -> Form | None:
+  """The tuple (3,4) of 'x=3, y=4', if the names are single letters in alphabetical order."""
+  if any(f.kind != 'equation' or len(f.items) != 2 for f in form.items):
+    return None
+  names = [f.items[0].text for f in form.items]
+  if sorted(set(names)) != names or any(len(n) != 1 or not n.isalpha() for n in names):
+    return None
+  return Form('()', tuple(f.items[1] for f in form.items))
+
+
+def as_matrix(form: Form) -> Form:
+  """The matrix of '[[1,2],[3,4]]'; other forms as they are."""
+  if form.kind == 'matrix' or any(f.kind != '[]' for f in form.items):
+    return form
+  return Form('matrix', tuple(Form('row', f.items) for f in form.items))

@@ -17,6 +17,7 @@ MAX_ROOT_BITS = 3000      # SymPy looks for perfect powers and small factors in 
 MAX_FACTORIAL = 3000
 MAX_PRODUCT = 30
 MAX_FLOOR_BITS = 400
+ANY_INTEGER = ('symbol', '\\mathbb{Z}')     # What a family has for its letter.
 _SYMBOL_BITS = 4          # Symbols are tried at points below 16.
 _LOG2_OF_CONSTANTS = {'pi': 1.66, 'e': 1.45, 'i': 0.0}
 _LOG2_OF_SYMBOL = 1.6
@@ -62,6 +63,11 @@ def parts(node: tuple) -> tuple:
 def count(node: tuple) -> int:
   """The number of nodes of a tree."""
   return 1 + sum(count(n) for n in parts(node))
+
+
+def symbols(node: tuple) -> set[tuple]:
+  """The symbols of a tree, as nodes."""
+  return {node} if node[0] == 'symbol' else set().union(*map(symbols, parts(node)))
 
 
 def has_symbol(node: tuple) -> bool:

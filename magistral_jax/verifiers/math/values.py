@@ -9,7 +9,16 @@ import itertools
 import re
 from fractions import Fraction
 
-from magistral_jax.verifiers.math import answers, dates, symbolic, trees, units, words
+from magistral_jax.verifiers.math import (
+  answers,
+  dates,
+  families,
+  number_sets,
+  symbolic,
+  trees,
+  units,
+  words,
+)
 from magistral_jax.verifiers.math.trees import Unreadable
 
 _BASED = re.compile(
@@ -21,12 +30,16 @@ _DECIMAL = re.compile(r'[+-]?(\d*)\.(\d+)')
 _THOUSANDS = re.compile(r'[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?')
 _SCIENTIFIC = re.compile(r'([+-]?(?:\d+\.?\d*|\.\d+))[eE]([+-]?\d{1,4})')
 _DEGREE = ('div', ('constant', 'pi'), trees.number(180))
+_LARGEST_BASE = 36        # Its digits are 0 to 9 and the letters.
 # Digits of a printed double, of which the 16th and 17th are noise.
 _DOUBLE_DIGITS, _NOISY = 15, (16, 17)
 
 
 def same_value(gold: str, answer: str) -> bool:
   """Whether an answer is the gold value; Unreadable where that takes a parser and it fails."""
+  sets = number_sets.spelled(gold), number_sets.spelled(answer)
+  if any(sets):
+    return sets[0] == sets[1]
   gold, answer = words.spelled_number(gold), words.spelled_number(answer)
   said, heard = words.words(gold), words.words(answer)
   if said and heard:
@@ -47,7 +60,7 @@ def same_value(gold: str, answer: str) -> bool:
 def require(text: str) -> None:
   """Raises Unreadable unless a text is a value by itself: words, a time, a quantity, a number."""
   text = words.spelled_number(text)
-  if words.words(text) or dates.time(text):
+  if number_sets.spelled(text) or words.words(text) or dates.time(text):
     return
   bare = answers.compact(units.quantity(_TEXT.sub(r'\1', text)).text)
   if _INFINITY.fullmatch(bare) or (match := _BASED.fullmatch(bare)) and _is_based(match):
@@ -145,6 +158,8 @@ def _same_number(gold: tuple, answer: tuple, gold_text: str, answer_text: str) -
       tolerance *= abs(exact / plain) if plain else 0
       found = symbolic.approximation(answer) if found is None else found
       return found is not None and abs(exact - found) <= tolerance
+  if families.is_family(gold) or families.is_family(answer):
+    return families.same(gold, answer)
   return None in (exact, found) and symbolic.equal(gold, answer)
 
 
@@ -181,18 +196,21 @@ def _same_in_base(gold: str, answer: str) -> bool | None:
 
 def _is_based(match: re.Match) -> bool:
   """Whether a text that `_BASED` matches is a number with its base."""
-  return bool(match.group('base')) and _is_numeral(
-      match.group('digits'), words.spelled_number(match.group('base')))
+  base = match.group('base')
+  return bool(base) and _is_numeral(match.group('digits'), words.spelled_number(base))
 
 
 def _is_numeral(digits: str, base: str) -> bool:
-  """Whether a text is a number in a base; letters alone are one only where they are its digits."""
-  if re.search(r'\d', digits):
-    return True
-  # 'FF' in base 16; but x_1 and a_{16} are symbols.
-  plain = digits.lstrip('-').casefold()
-  return len(plain) > 1 and base.isdecimal() and plain.isascii() and plain.isalpha() and (
-      10 + ord(max(plain)) - ord('a') < int(base[:3]))
+  """Whether a text is a number in a base, all digits of which are below the base.
+
+  Letters alone are one if there are two: 'FF' in base 16; but x_1 and a_{16} are symbols. A base
+  that is a letter may be any.
+  """
+  plain = digits.lstrip('-').replace('.', '').casefold()
+  if not base.isdecimal():
+    return bool(re.search(r'\d', plain))
+  return plain.isascii() and plain.isalnum() and (len(plain) > 1 or plain.isdecimal()) and (
+      int(max(plain), 36) < int(base[:3]) <= _LARGEST_BASE)
 
 
 def proportional(gold: tuple[str, ...], answer: tuple[str, ...]) -> bool:

@@ -36,6 +36,11 @@ _CHOICE = re.compile(
     r'(?:\\text\{\s*\(?([A-J])[).:]*\s*\}|\(([A-J])\)|([A-J])[).:])\s*(\S.*)?')
 _SECOND_CHOICE = re.compile(r'\([A-J]\)|\\text\{\s*\(?[A-J]\)?\s*\}|(?<![A-Za-z])[A-J](?:[).:]|$)')
 
+# Letters of several choices: each once, in alphabetical order.
+_LETTERS = re.compile(r'(?:\\text\{\s*)?(?=[A-J]{2}|[A-J] [A-J])' + '(' + ' ?'.join(
+    f'{letter}?' for letter in 'ABCDEFGHIJ') + r')\s*\}?')
+_SINGLE_LETTER = re.compile(r'(?:\\text\{\s*)?\(?([A-J])\)?\s*\}?')
+
 
 def words(text: str) -> str | None:
   r"""A tidy answer in words ('Monday', '(A)', '\text{yes}') in one spelling; None for others.
@@ -71,3 +76,12 @@ def choice(text: str) -> tuple[str, str] | None:
   if not match or not match.group(4) or _SECOND_CHOICE.search(match.group(4)):
     return None
   return next(g for g in match.groups()[:3] if g), match.group(4)
+
+
+def letters(texts: str | list[str]) -> str | None:
+  """The letters 'AD' of the choices 'AD', or ['A', 'D'], in alphabetical order; None for others."""
+  if isinstance(texts, str):
+    match = _LETTERS.fullmatch(texts)
+    return match.group(1).replace(' ', '') if match else None
+  found = [_SINGLE_LETTER.fullmatch(text) for text in texts]
+  return None if None in found else ''.join(sorted(m.group(1) for m in found))

@@ -1,0 +1,114 @@
+r"""Families: values in which a letter stands for every integer, compared as the sets that they are.
+
+    'k\pi, k \in \mathbb{Z}'   and   'n\pi \text{ for any integer } n'   are   '\mathbb{Z}\pi'
+    '2 \pmod 5'                                                          is    '5\mathbb{Z}+2'
+
+Where a text says that a letter is any integer, the letter is replaced by \mathbb{Z}, as
+mathematicians write it too. A letter of which nothing is said may be meant so if the other side is
+a family.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from magistral_jax.verifiers.math import symbolic, trees
+from magistral_jax.verifiers.math.trees import Unreadable, number
+
+INTEGER = trees.ANY_INTEGER[1]
+_PARAMETERS = frozenset('jklmnpqrst')     # Letters that may be meant as any integer.
+_FREE = re.compile(rf'(?<![A-Za-z\\])[{"".join(sorted(_PARAMETERS))}](?![A-Za-z])')
+_MEMBERS = 5              # Of a family, which show whether it is a + bk.
+_PRECISE = 80             # Digits to which a quotient must be whole.
+
+_SAYS = re.compile(r'integer|\\in(?![A-Za-z])')
+_TEXT = re.compile(r'\\text\{((?:\s|for|where|with|is|an|any|all|every|each|some|integers?|'
+                   r'(?<![A-Za-z])[A-Za-z](?![A-Za-z]))*)\}')
+_CORE = (
+    r'(?:(?:for|where|with) +)?(?:(?:all|any|every|each|some) +)?(?:(?:an +)?integers? +{0}|{0}\s*'
+    r'(?:\\in\s*(?:\\mathbb\{{Z\}}|\\text\{{\s*Z\s*\}}|\u2124|Z)|(?:is +(?:an|any) +)?integer)'
+    r'(?![\w^{{]))').format(r'(?<![A-Za-z\\])([A-Za-z]|\\[A-Za-z]+)(?![A-Za-z])')
+_BOUND = r'(?=\s*(?:$|[,;]|\\lor(?![A-Za-z])|\\cup(?![A-Za-z])|\\\}))'
+_DECLARATION = re.compile(
+    rf'(?:\s|[,;:|]|\\mid(?![A-Za-z])){{0,9}}(?:\(\s*{_CORE}\s*\)|(?<![A-Za-z\\]){_CORE}){_BOUND}')
+
+
+def declared(text: str) -> str:
+  r"""A tidy answer without 'k \in \mathbb{Z}', which says that k is any integer.
+
+  k is replaced where it is one letter of a value; the answer is as it was where k is not in it, for
+  then it is an answer by itself.
+  """
+  if not _SAYS.search(text):
+    return text
+  said = _TEXT.sub(r' \1 ', text)
+  names = {next(filter(None, m.groups())) for m in _DECLARATION.finditer(said)}
+  rest = re.sub(r'\s+', ' ', _DECLARATION.sub('', said)).strip()
+  letters = {name: re.compile(rf'(?<![A-Za-z\\]){re.escape(name)}(?![A-Za-z])') for name in names}
+  if not names or not all(letter.search(rest) for letter in letters.values()):
+    return text
+  name, letter = next(iter(letters.items()))
+  alone = re.compile(rf'(?:^|[,=]|\\equiv)\s*{re.escape(name)}\s*(?:$|[,=]|\\equiv)')
+  # Of an integer n with n > 3, n is what is asked for.
+  asked = alone.search(rest) or re.search(r'[<>]|\\(?:leq|geq|neq|in)(?![A-Za-z])', rest)
+  return rest if len(names) > 1 or asked else letter.sub(lambda m: INTEGER, rest)
+
+
+def may_be(text: str) -> bool:
+  """Whether a tidy value has a symbol for any integer, or a letter that may be meant so."""
+  return INTEGER in text or bool(_FREE.search(text))
+
+
+def of_residue(residue: str, modulus: str) -> str:
+  """The family of the numbers with a remainder."""
+  return f'({modulus}){INTEGER}+({residue})'
+
+
+def is_family(tree: tuple) -> bool:
+  """Whether the symbol of any integer stands in a tree."""
+  return trees.ANY_INTEGER in trees.symbols(tree)
+
+
+def same(gold: tuple, answer: tuple) -> bool:
+  """Whether two trees, at least one of them a family, have the same members.
+
+  Families a + bk of real numbers are compared as sets, so \\pi/4 + k\\pi is 5\\pi/4 + k\\pi; others
+  member by member.
+  """
+  gold, answer = _in_step(gold, answer), _in_step(answer, gold)
+  lines = _line(gold), _line(answer)
+  if None in lines:
+    return symbolic.equal(gold, answer)
+  (start, step), (other_start, other_step) = lines
+  return _is_whole(step / other_step) and _is_whole(other_step / step) and (
+      _is_whole((other_start - start) / step))
+
+
+def _in_step(tree: tuple, other: tuple) -> tuple:
+  """The tree with its only symbol as any integer, if it is a letter that may be meant so."""
+  own = trees.symbols(tree) - trees.symbols(other)
+  if is_family(tree) or len(own) != 1 or not own <= {('symbol', c) for c in _PARAMETERS}:
+    return tree
+  return trees.replaced(tree, own.pop(), trees.ANY_INTEGER)
+
+
+@functools.lru_cache(maxsize=256)
+def _line(tree: tuple):
+  """(a, b) of a family a + bk of real numbers with b not 0; None for other trees."""
+  try:
+    members = [symbolic.approximation(trees.replaced(tree, trees.ANY_INTEGER, number(k)))
+               for k in range(1, _MEMBERS + 1)]
+  except Unreadable:
+    return None
+  if None in members:
+    return None
+  steps = [b - a for a, b in zip(members, members[1:], strict=False)]
+  straight = steps[0] and all(_is_whole(step / steps[0]) and round(step / steps[0]) == 1
+                              for step in steps)
+  return (members[0], steps[0]) if straight else None
+
+
+def _is_whole(value) -> bool:
+  """Whether a number is whole but for rounding."""
+  return abs(value - round(value)) * 10 ** _PRECISE < 1
