@@ -13,9 +13,10 @@ Result: held-out accuracy of 200 problems, whose statements no training problem 
         would be some 440 s of two idle cores; not measured on an idle machine.
         Half of the imitated traces slip in one step. With a learning rate of 1e-3, batches of 8
         prompts and verifiers.queue=1024 programs came apart: after 38 updates 0.42 of the
-        completions were right and 0.12 had a bad format. The queue bounds how far the sampler runs
-        ahead while the train step compiles and jails are slow (20 ms of CPU a test); there the
-        first 17 updates were trained on completions of version 0.
+        completions were right and 0.12 had a bad format. While the train step compiled and jails
+        were slow (20 ms of CPU a test) the sampler ran ahead by what the queue held, so that the
+        first 17 updates were trained on completions of version 0; batching.backlog_batches bounds
+        that since.
 """
 import ml_collections as mlc
 
