@@ -23,10 +23,12 @@ def get_config():
   c.tokenizer = dict(kind='huggingface', path='runs/multilingual')
   c.data = dict(
       source='mix', max_prompt_tokens=32, template='plain', system_prompt='', mix=dict(
-          math=dict(source='jsonl', weight=0.6, domain='math', difficulty='none', jsonl=dict(
-              path='runs/multilingual/math.jsonl', held_out_path='', held_out=400, fields='')),
-          code=dict(source='jsonl', weight=0.4, domain='code', difficulty='none', jsonl=dict(
-              path='runs/multilingual/code.jsonl', held_out_path='', held_out=400, fields=''))))
+          math=dict(source='jsonl', weight=0.6, domain='math', difficulty='none', pools=False,
+                    jsonl=dict(path='runs/multilingual/math.jsonl', held_out_path='',
+                               held_out=400, fields='')),
+          code=dict(source='jsonl', weight=0.4, domain='code', difficulty='none', pools=False,
+                    jsonl=dict(path='runs/multilingual/code.jsonl', held_out_path='',
+                               held_out=400, fields=''))))
   c.model = dict(
       family='mistral', checkpoint='', layers=3, dim=192, heads=6, kv_heads=2, head_dim=32,
       ffn_dim=512, rope_theta=1e4, norm_eps=1e-5, tied=True, dtype='float32', vocab=0,

@@ -327,7 +327,7 @@ def trained(batches):
 
 def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, runtime=None,
               prompts_per_batch=4, max_staleness=0, in_flight=0, backlog_batches=1,
-              deadline_s=60.0, paced=True, record=None,
+              deadline_s=60.0, paced=True, record=None, stream=None,
               **settings):
   """A Loop of fakes around the real ledger, journal, batcher and health.
 
@@ -338,7 +338,7 @@ def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, runtime=No
   """
   ledger = Ledger(Pace(GROUP, prompts_per_batch, in_flight, backlog_batches, max_staleness)
                   if paced else None)
-  stream = FakeStream()
+  stream = stream or FakeStream()
   journal = Journal(workdir, ledger, stream.dealer)
   if record:
     journal.restore(record)

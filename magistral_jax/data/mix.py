@@ -14,92 +14,22 @@ Weights and ranges of difficulty may change at an ordinal; what came before it s
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 from absl import logging
 
 from magistral_jax.data import difficulty
 from magistral_jax.data.difficulty import DifficultyRange
-from magistral_jax.data.finite import FiniteSource, permutation, without_texts
+from magistral_jax.data.finite import FiniteSource, without_texts
+from magistral_jax.data.pools import Pools
+from magistral_jax.data.schedule import Schedule
 from magistral_jax.records import Problem
 
-BLOCK = 64                # Ordinals whose order is shuffled together.
 # {name of a part: {key below data.mix.NAME: its value from an ordinal on}}; these keys may change.
 Changes = Mapping[str, Mapping[str, float]]
 CHANGEABLE = ('weight', 'difficulty_low', 'difficulty_high')
-
-
-class Schedule:
-  """Order in which several streams take turns: ordinal -> (stream, index in that stream).
-
-  Of any n ordinals from 0 on, each stream gets n times its share, to within one for each stream
-  and one block. Every index of a stream is given out exactly once, in the order of the ordinals.
-
-  Args:
-    seed: decides the order within a block of ordinals.
-    weights: of the streams, at least 0; what counts is their proportion. A stream of weight 0 never
-      gets a turn.
-  Raises:
-    ValueError: no weight is above 0.
-  """
-
-  def __init__(self, seed: int | str, weights: Sequence[float]):
-    if not any(weights):
-      raise ValueError('The weights of a mix are all 0: set one data.mix.NAME.weight above 0.')
-    self._seed, self._shares, self._streams = seed, [], len(weights)
-    self._turns = functools.lru_cache(maxsize=4)(self._block)
-    # Exact numbers: the same turns at any ordinal, on any machine.
-    rest = sum(map(Fraction, weights), Fraction(0))
-    for stream, weight in enumerate(weights):
-      if weight:
-        self._shares.append((stream, Fraction(weight) / rest))
-        rest -= Fraction(weight)
-
-  def __call__(self, ordinal: int) -> tuple[int, int]:
-    block, position = divmod(ordinal, BLOCK)
-    return self._turns(block)[position]
-
-  def counts(self, ordinal: int) -> list[int]:
-    """How many ordinals below this one each stream has."""
-    block, position = divmod(ordinal, BLOCK)
-    counts = self._counts(block * BLOCK)
-    for stream, _ in self._turns(block)[:position]:
-      counts[stream] += 1
-    return counts
-
-  def _counts(self, turns: int) -> list[int]:
-    """How many of the first turns each stream has."""
-    counts = [0] * self._streams
-    for stream, share in self._shares:
-      counts[stream] = turns * share.numerator // share.denominator
-      turns -= counts[stream]
-    return counts
-
-  def _block(self, block: int) -> list[tuple[int, int]]:
-    """(stream, index) of each ordinal of a block."""
-    counts, found = self._counts(block * BLOCK), []
-    for turn in permutation(BLOCK, f'{self._seed} mix {block}'):
-      stream, _ = self.unshuffled(block * BLOCK + int(turn))
-      found.append((stream, counts[stream]))
-      counts[stream] += 1
-    return found
-
-  def unshuffled(self, turn: int) -> tuple[int, int]:
-    """The same with turns as regular as they can be.
-
-    Of the first n turns the first stream takes floor(n s), where s is its share; the second takes
-    its share of the turns that are left, and so on.
-    """
-    for stream, share in self._shares:
-      before = turn * share.numerator // share.denominator
-      if (turn + 1) * share.numerator // share.denominator > before:
-        return stream, before
-      turn -= before
-    raise AssertionError('the last stream takes every turn that is left')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +38,9 @@ class Part:
   name: str
   source: Any               # A `sources.Source`.
   weight: float             # Share of the prompts, in proportion to the other parts; 0 for none.
-  # Of the training problems that are dealt; None for all. What is held out, any difficulty has.
+  # Of the training problems that are dealt; None for all. What is held out may have any.
   difficulty: DifficultyRange | None = None
+  pools: Pools | None = None    # None: every problem is dealt once an epoch.
 
   def changed(self, changes: Mapping[str, float]) -> Part:
     """This part with other values of its keys; ValueError for a key that cannot change."""
@@ -131,6 +62,15 @@ class Dealt:
   """What a part deals from an ordinal on: the problems of `source` from index `first` on."""
   source: Any
   first: int = 0
+  since: int = 0            # The ordinal from which on it deals those of this source.
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """Where a problem stands: `index` in the stream of what a part has dealt since an ordinal."""
+  part: Part
+  dealt: Dealt
+  index: int
 
 
 class MixSource:
@@ -162,11 +102,23 @@ class MixSource:
 
   def problem(self, ordinal: int) -> Problem:
     """Training problem of an ordinal, the same in every process."""
+    place = self.place(ordinal)
+    return place.dealt.source.problem(place.index)
+
+  def place(self, ordinal: int) -> Place:
+    """Where the problem of an ordinal stands; that of a part with pools is for a dealer to say."""
     if ordinal < self._begin:
-      return self._before.problem(ordinal)
+      return self._before.place(ordinal)
     part, index = self._schedule(ordinal - self._begin)
-    dealt = self._dealt[part]
-    return dealt.source.problem(dealt.first + index)
+    return Place(self.parts[part], self._dealt[part], self._dealt[part].first + index)
+
+  def places(self, ordinal: int) -> list[Place]:
+    """Where the next problem of every part stands, seen from an ordinal."""
+    if ordinal < self._begin:
+      return self._before.places(ordinal)
+    counts = self._schedule.counts(ordinal - self._begin)
+    return [Place(part, dealt, dealt.first + count)
+            for part, dealt, count in zip(self.parts, self._dealt, counts, strict=True)]
 
   def changed(self, ordinal: int, changes: Changes) -> MixSource:
     """The same mix up to an ordinal, and another one from there on.
@@ -188,12 +140,10 @@ class MixSource:
     after.parts = tuple(part.changed(changes.get(part.name, {})) for part in self.parts)
     after._schedule = Schedule(f'{self.seed} from {ordinal}',
                                [part.weight for part in after.parts])
-    counts = self._schedule.counts(ordinal - self._begin)
     after._dealt = [
-        Dealt(old.source, old.first + count) if new.difficulty == part.difficulty else
-        Dealt(_in_range(new, f'{part.source.seed} from {ordinal}'))
-        for part, new, old, count in zip(self.parts, after.parts, self._dealt, counts,
-                                         strict=True)]
+        dataclasses.replace(old.dealt, first=old.index) if new.difficulty == old.part.difficulty
+        else Dealt(_in_range(new, f'{new.source.seed} from {ordinal}'), since=ordinal)
+        for new, old in zip(after.parts, self.places(ordinal), strict=True)]
     return after
 
   def held_out(self, n: int) -> list[Problem]:
@@ -213,8 +163,8 @@ def read_mix(seed: int | str, parts: Mapping[str, Mapping[str, Any]],
 
   Args:
     parts: {name: {source, weight, domain, difficulty, with it difficulty_low, difficulty_high and
-      rates_path, and the keys of that source under its name}}; they take turns in the order of
-      their names.
+      rates_path, pools, with it the fields of `Pools`, and the keys of that source under its
+      name}}; they take turns in the order of their names.
     sources: {name of a source: what makes it out of a seed and its keys}.
   Raises:
     ValueError: a source that cannot be made, by the key of its part.
@@ -225,7 +175,7 @@ def read_mix(seed: int | str, parts: Mapping[str, Mapping[str, Any]],
     try:
       source = _of_domain(sources[kind](f'{seed} {name}', **keys[kind]), keys['domain'])
       source, within = _graded(source, keys)
-      made.append(Part(name, source, keys['weight'], within))
+      made.append(Part(name, source, keys['weight'], within, _pools(source, keys)))
     except ValueError as error:
       # A source knows its keys as they are without a mix.
       words = str(error).replace(f'data.{kind}.', f'data.mix.{name}.{kind}.')
@@ -249,6 +199,16 @@ def _graded(source, keys: Mapping[str, Any]) -> tuple[Any, DifficultyRange | Non
     logging.warning('%d of %d training problems are not dealt: their difficulty is not known (%s).',
                     unknown, source.size, keys.get('rates_path', 'field "difficulty"'))
   return source, DifficultyRange(keys['difficulty_low'], keys['difficulty_high'])
+
+
+def _pools(source, keys: Mapping[str, Any]) -> Pools | None:
+  if not keys['pools']:
+    return None
+  if not isinstance(source, FiniteSource):
+    raise ValueError(f'data.mix.NAME.pools=True is for problems of files, and those of '
+                     f"{keys['source']} are made on demand, so that none comes twice: set it to "
+                     f'False.')
+  return Pools(**{field.name: keys[field.name] for field in dataclasses.fields(Pools)})
 
 
 def _in_range(part: Part, seed: int | str):

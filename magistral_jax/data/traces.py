@@ -24,7 +24,8 @@ from magistral_jax.data import conversations, files, jsonl, responses
 from magistral_jax.data import fields as renaming
 from magistral_jax.data.finite import FiniteSource
 from magistral_jax.data.lines import Lines
-from magistral_jax.data.mix import MixSource, Schedule
+from magistral_jax.data.mix import MixSource
+from magistral_jax.data.schedule import Schedule
 from magistral_jax.data.sources import Source
 from magistral_jax.data.templates import Turn
 from magistral_jax.records import Problem

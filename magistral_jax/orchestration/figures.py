@@ -6,7 +6,7 @@ import numpy as np
 
 from magistral_jax.batching.groups import judged
 from magistral_jax.metrics import percentiles
-from magistral_jax.records import Batch, Completion, Verdict
+from magistral_jax.records import Batch, Completion, Group, Verdict
 
 
 def of_completion(completion: Completion, verdict: Verdict) -> dict:
@@ -37,6 +37,11 @@ def of_groups(groups: list[list[dict]]) -> dict:
       groups_none_correct=float(np.mean([s == 0 for s in solved])),
       **{f'part_{name}': share(lambda c: c['parts'].get(name, 0.0)) for name in sorted(parts)},
       **percentiles('completion_tokens', [c['tokens'] for c in judged]))
+
+
+def mean_reward(group: Group) -> float:
+  """Mean reward of the members of a group that were judged."""
+  return float(np.mean([verdict.reward for verdict in judged(group).verdicts]))
 
 
 def of_batch(batch: Batch, staleness: list[int]) -> dict:

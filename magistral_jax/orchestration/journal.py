@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,7 @@ class Journal:
     # Groups booked since the last update, a dict of plain figures for each of their completions.
     self._recent: list[list[dict]] = []
     self._cold_start_at: int | None = None      # Where its lines begin in stages.jsonl.
+    self._openings: list[dict] = []             # Lines of it, of the stages that are open.
 
   @property
   def wall_s(self) -> float:
@@ -88,6 +90,7 @@ class Journal:
       staleness = [max(0, step - 1 - c.oldest_version) for c in completions]
       self._book(batch.groups, 'trained', step)
       line = figures.of_groups(self._recent) | figures.of_batch(batch, staleness) | metrics
+      line |= self._dealer.figures()
       line['tokens_discarded'] = self._discarded()
       line['skipped_updates'] = self._totals['skipped_updates']
       self._recent = []
@@ -113,9 +116,11 @@ class Journal:
   def record(self) -> dict:
     """Ledger, totals and file lengths at one moment, for a checkpoint. Raises WriteError."""
     with self._lock:
+      ledger = self._ledger.record()
       found = dict(
-          ledger=self._ledger.record(), dealer=self._dealer.record(), totals=dict(self._totals),
+          ledger=ledger, dealer=self._dealer.record(ledger['frontier']), totals=dict(self._totals),
           rewards=list(self._rewards), recent=list(self._recent), measured=dict(self._measured),
+          stages=list(self._openings),
           wall_s=self.wall_s, rollouts_bytes=self._rollouts.end, lines=self._metrics.ends())
     # Without the lock: verdicts must not wait for the disk.
     self._rollouts.sync()
@@ -127,6 +132,18 @@ class Journal:
     """Writes what was measured outside the loop, see MetricsWriter.write_stage."""
     with self._lock:
       self._metrics.write_stage(name, step, measured, update)
+
+  def decide(self, line: Mapping[str, Any]) -> None:
+    """Writes a decision about a stage of the loop, see stages.py: Decision.line."""
+    with self._lock:
+      self._metrics.write_decision(line)
+      if line['opens']:
+        self._openings.append(dict(line))
+
+  @property
+  def openings(self) -> list[dict]:
+    """Lines of the stages that have opened, in their order."""
+    return list(self._openings)
 
   def begin_cold_start(self) -> None:
     """Takes back the lines of a cold start that was lost with its trainer, if there was one."""
@@ -141,10 +158,10 @@ class Journal:
       if record['wall_s'] > self.wall_s:       # Unless this process made it and has gone on since.
         self._wall_before, self._began = record['wall_s'], time.monotonic()
       self._ledger.restore(record['ledger'], flying=flying, complete=complete)
-      self._dealer.restore(record['dealer'])
+      self._dealer.restore(record['dealer'], keep=bool(flying or complete))
       self._totals = collections.defaultdict(int, record['totals'])
       self._rewards, self._measured = list(record['rewards']), dict(record['measured'])
-      self._recent = list(record['recent'])
+      self._recent, self._openings = list(record['recent']), list(record['stages'])
       self._rollouts.truncate(record['rollouts_bytes'])
       self._metrics.truncate(**record['lines'])
 
@@ -235,6 +252,8 @@ class Journal:
       raise
     for group in groups:
       self._ledger.settle(group.ordinal, fate)
+      if fate != 'failed':
+        self._dealer.note(group.ordinal, group.prompt.problem.id, figures.mean_reward(group))
 
   def _book(self, groups: Sequence[Group], fate: str, step: int | None) -> None:
     """Counts groups and writes their lines."""

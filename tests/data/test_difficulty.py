@@ -21,7 +21,7 @@ def test_a_field_is_a_number_or_says_nothing(value, found):
 
 def part(path, **keys):
   return dict(source='jsonl', weight=1.0, domain='', difficulty='field', difficulty_low=0.0,
-              difficulty_high=1.0, jsonl=dict(FILE, path=path)) | keys
+              difficulty_high=1.0, pools=False, jsonl=dict(FILE, path=path)) | keys
 
 
 @pytest.fixture
@@ -39,7 +39,8 @@ def others(write):
 
 def mixed(graded, others, **keys):
   return SOURCES['mix'](0, graded=part(graded, **keys), others=dict(
-      source='jsonl', weight=1.0, domain='', difficulty='none', jsonl=dict(FILE, path=others)))
+      source='jsonl', weight=1.0, domain='', difficulty='none', pools=False,
+      jsonl=dict(FILE, path=others)))
 
 
 def dealt(source, ordinals):
@@ -129,7 +130,7 @@ def test_a_part_whose_weight_changes_goes_on_in_its_epoch(graded, others):
 def test_resumed_is_uninterrupted(graded, others):
   whole = [changed(mixed(graded, others)).problem(i) for i in range(600)]
   for taken in range(len(CHANGES) + 1):
-    record = json.loads(json.dumps(changed(mixed(graded, others), CHANGES[:taken]).record()))
+    record = json.loads(json.dumps(changed(mixed(graded, others), CHANGES[:taken]).record(0)))
     again = changed(mixed(graded, others), CHANGES[:1])     # Has changes of its own: forgotten.
     again.restore(record)
     for ordinal, change in CHANGES[taken:]:
@@ -152,6 +153,6 @@ def test_a_change_that_cannot_be_is_refused_before_it_is_due(graded, others, cha
   assert words in str(error.value)
   with pytest.raises(ValueError):
     dealer.change(0, change)
-  assert dealer.record() == dict(changes=[])
+  assert dealer.record(0)['changes'] == []
   with pytest.raises(ValueError, match="set data.source='mix'"):
     Dealer(jsonl.JsonlSource(0, path=graded, **FILE)).check([change])

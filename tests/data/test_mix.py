@@ -7,6 +7,7 @@ import pytest
 from magistral_jax.data import mix
 from magistral_jax.data.arithmetic import ArithmeticSource
 from magistral_jax.data.finite import FiniteSource
+from magistral_jax.data.schedule import BLOCK, Schedule
 from magistral_jax.data.sources import SOURCES, samples
 from magistral_jax.data.stream import PromptStream
 from magistral_jax.data.traces import cold_start_examples
@@ -31,18 +32,18 @@ def mixed(*weights, seed=0):
 
 def test_turns_by_hand():
   """Weights 3 and 1: floor(3 n / 4) of the first n turns are the first stream's."""
-  turns = [mix.Schedule(0, [3, 1]).unshuffled(turn) for turn in range(8)]
+  turns = [Schedule(0, [3, 1]).unshuffled(turn) for turn in range(8)]
   assert turns == [(1, 0), (0, 0), (0, 1), (0, 2), (1, 1), (0, 3), (0, 4), (0, 5)]
 
 
 @pytest.mark.parametrize('weights', [
     (1,), (1, 1), (3, 1), (0.6, 0.4), (0.1, 0.2, 0.7), (1e-3, 1, 1), (0, 2, 0, 1), (1e6, 1, 1e-6)])
 def test_shares_are_kept_at_every_length(weights):
-  schedule, total = mix.Schedule(5, weights), sum(weights)
+  schedule, total = Schedule(5, weights), sum(weights)
   counts = collections.Counter()
-  for ordinal in range(6 * mix.BLOCK):
+  for ordinal in range(6 * BLOCK):
     counts[schedule(ordinal)[0]] += 1
-    slack = len(weights) + (0 if (ordinal + 1) % mix.BLOCK == 0 else mix.BLOCK)
+    slack = len(weights) + (0 if (ordinal + 1) % BLOCK == 0 else BLOCK)
     for stream, weight in enumerate(weights):
       assert abs(counts[stream] - (ordinal + 1) * weight / total) <= slack
   assert all(counts[stream] == 0 for stream, weight in enumerate(weights) if not weight)
@@ -50,9 +51,9 @@ def test_shares_are_kept_at_every_length(weights):
 
 @pytest.mark.parametrize('weights', [(1, 1), (0.1, 0.2, 0.7), (5, 0, 1, 2)])
 def test_every_index_of_every_stream_comes_exactly_once(weights):
-  schedule = mix.Schedule('text', weights)
+  schedule = Schedule('text', weights)
   found = collections.defaultdict(list)
-  for ordinal in range(10 * mix.BLOCK):
+  for ordinal in range(10 * BLOCK):
     stream, index = schedule(ordinal)
     found[stream].append(index)
   for indices in found.values():
@@ -61,9 +62,9 @@ def test_every_index_of_every_stream_comes_exactly_once(weights):
 
 @pytest.mark.parametrize('weights', [(1, 1), (0.1, 0.2, 0.7), (5, 0, 1, 2)])
 def test_what_was_given_out_before_an_ordinal_is_counted(weights):
-  schedule = mix.Schedule(3, weights)
+  schedule = Schedule(3, weights)
   before = [0] * len(weights)
-  for ordinal in range(3 * mix.BLOCK + 5):
+  for ordinal in range(3 * BLOCK + 5):
     assert schedule.counts(ordinal) == before
     stream, index = schedule(ordinal)
     assert index == before[stream]
@@ -72,12 +73,12 @@ def test_what_was_given_out_before_an_ordinal_is_counted(weights):
 
 def test_an_ordinal_alone_decides_far_out_too():
   weights, far = (0.1, 0.2, 0.7), 2**53
-  ahead = [mix.Schedule(0, weights)(far + i) for i in range(mix.BLOCK)]
-  assert ahead == [mix.Schedule(0, weights)(far + i) for i in range(mix.BLOCK)]
-  assert len(set(ahead)) == mix.BLOCK
-  assert ahead != [mix.Schedule(1, weights)(far + i) for i in range(mix.BLOCK)]
+  ahead = [Schedule(0, weights)(far + i) for i in range(BLOCK)]
+  assert ahead == [Schedule(0, weights)(far + i) for i in range(BLOCK)]
+  assert len(set(ahead)) == BLOCK
+  assert ahead != [Schedule(1, weights)(far + i) for i in range(BLOCK)]
   shares = collections.Counter(stream for stream, _ in ahead)
-  assert all(abs(shares[i] - mix.BLOCK * w) <= 3 for i, w in enumerate(weights))
+  assert all(abs(shares[i] - BLOCK * w) <= 3 for i, w in enumerate(weights))
 
 
 def test_a_resumed_stream_is_the_uninterrupted_one():
@@ -89,7 +90,7 @@ def test_a_resumed_stream_is_the_uninterrupted_one():
 def test_every_source_deals_out_its_epochs_to_the_end():
   source = mixed(3, 1)
   dealt = collections.defaultdict(dict)
-  for ordinal in range(7 * mix.BLOCK):
+  for ordinal in range(7 * BLOCK):
     part, index = source._schedule(ordinal)
     dealt[part][index] = source.problem(ordinal).id
   for part, size in ((0, 7), (1, 8)):
@@ -133,15 +134,17 @@ def test_a_config_names_sources_weights_and_domains(write, rows):
   programs = [dict(id=f'c{i}', problem=f'Program {i}.', tests=[dict(stdin='1', stdout='1')])
               for i in range(4)]
   path = write('both.jsonl', rows + programs)
-  part = lambda **keys: dict(source='jsonl', weight=1, domain='', difficulty='none', jsonl=dict(
+  part = lambda **keys: dict(source='jsonl', weight=1, domain='', difficulty='none',
+                             pools=False, jsonl=dict(
       path=path, held_out_path='', held_out=0)) | keys
-  sums = dict(source='arithmetic', weight=4, domain='', difficulty='none', arithmetic=SUMS)
+  sums = dict(source='arithmetic', weight=4, domain='', difficulty='none', pools=False,
+              arithmetic=SUMS)
   source = SOURCES['mix'](0, words=part(domain='math', weight=3), code=part(domain='code'),
                           sums=sums)
   assert [part.name for part in source.parts] == ['code', 'sums', 'words']
   assert [part.source.size for part in source.parts] == [4, None, 30] and source.size is None
-  drawn = collections.Counter(source.problem(i).source for i in range(10 * mix.BLOCK))
-  assert [round(drawn[name] / mix.BLOCK / 10, 2) for name in ('both', 'arithmetic', 'doubles')] == [
+  drawn = collections.Counter(source.problem(i).source for i in range(10 * BLOCK))
+  assert [round(drawn[name] / BLOCK / 10, 2) for name in ('both', 'arithmetic', 'doubles')] == [
       0.12, 0.5, 0.38]
   # Of the order of the names, not of the file: another program may sort them.
   again = SOURCES['mix'](0, sums=sums,
@@ -179,6 +182,6 @@ def test_a_cold_start_imitates_every_source_by_its_weight():
 
 def test_turns_are_mixed_within_a_block():
   """No period: samplers that take every second ordinal get both sources."""
-  schedule = mix.Schedule(0, [1, 1])
+  schedule = Schedule(0, [1, 1])
   even = [schedule(ordinal)[0] for ordinal in itertools.islice(itertools.count(0, 2), 320)]
   assert 0.4 < sum(even) / len(even) < 0.6

@@ -30,7 +30,8 @@ def test_every_key_stands_once_and_only_conditional_ones_have_a_starting_value()
     assert described.meaning.endswith('.'), key
   # What chooses a section is there in every config, and in every part of a mix.
   assert {section.when.key for section in schema.SECTIONS if section.when} <= {
-      *unconditional, 'data.mix.*.source', 'data.mix.*.difficulty'}
+      *unconditional, 'data.mix.*.source', 'data.mix.*.difficulty', 'data.mix.*.pools',
+      'stages.*.opens'}
 
 
 def test_another_source_brings_its_section_and_takes_the_old_one_away():
@@ -46,10 +47,11 @@ def test_a_mix_has_parts_of_any_name():
   c = read('data.source=mix', 'data.mix.sums.source=arithmetic', 'data.mix.sums.weight=3',
            'data.mix.code_2.jsonl.path=a.jsonl')
   assert c.data.mix.sums.to_dict() == dict(source='arithmetic', weight=3.0, domain='',
-                                           difficulty='none', arithmetic=ARITHMETIC)
+                                           difficulty='none', pools=False, arithmetic=ARITHMETIC)
   assert c.data.mix.code_2.to_dict() == dict(source='jsonl', weight=1.0, domain='', difficulty='none',
-                                             jsonl=dict(path='a.jsonl', held_out_path='',
-                                                        held_out=200, fields=''))
+                                             pools=False, jsonl=dict(
+                                                 path='a.jsonl', held_out_path='', held_out=200,
+                                                 fields=''))
   values.change(c, {'data.mix.sums.source': 'jsonl'})
   assert 'arithmetic' not in c.data.mix.sums and c.data.mix.sums.jsonl.held_out == 200
   values.change(c, {'data.source': 'arithmetic'})
