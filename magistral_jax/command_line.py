@@ -47,11 +47,11 @@ def run(main: Callable[[Any], Any], *, parse: Callable[[Sequence[str]], Any] | N
 
 
 @contextlib.contextmanager
-def one_sentence():
-  """Turns a ValueError into its sentence and exit status 2."""
+def one_sentence(mistake: type[ValueError] = ValueError):
+  """Turns a ValueError, or one of a kind, into its sentence and exit status 2."""
   try:
     yield
-  except ValueError as error:
+  except mistake as error:
     print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
     raise SystemExit(2) from None
 

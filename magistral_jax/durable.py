@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 # What file systems say that cannot flush a folder.
@@ -21,11 +22,16 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
   Raises:
     WriteError: it could not be written.
   """
+  write_lines(path, [content])
+
+
+def write_lines(path: str | os.PathLike, lines: Iterable[bytes]) -> None:
+  """Replaces a file by lines, which end as they are to; raises as `write_bytes`."""
   path = os.fspath(path)
   unfinished = f'{path}.unfinished'
   try:
     with open(unfinished, 'wb') as file:
-      file.write(content)
+      file.writelines(lines)
       file.flush()
       os.fsync(file.fileno())
     # After the content: a crash must not leave the name of a file that is empty.

@@ -1,108 +1,118 @@
-"""Command that measures the accuracy of a checkpoint with the run's own sampler and verifiers.
+"""Accuracy of a checkpoint, of a served model, or of stored responses.
 
     python -m magistral_jax.evaluate --config=configs/quickstart.py --checkpoint=runs/quickstart \\
-        --data=problems.jsonl [--output=answers.jsonl]
+        [--data=problems.jsonl] [--output=answers.jsonl]
+    python -m magistral_jax.evaluate --benchmark=aime24,math500 --data=DIR --output=DIR \\
+        --config=... --checkpoint=... | --endpoint=URL --model=NAME | --responses=FILE
+    python -m magistral_jax.evaluate --list
+    python -m magistral_jax.evaluate --compare DIR DIR
 
---checkpoint is a run's workdir (its newest checkpoint, or that of --step), a GGUF file or a
-Hugging Face folder.
-Without --data it uses the held-out problems of the config; --fields names the keys of a file that
-calls them otherwise, as in --fields=problem=question. Config section `evaluation` says how
-completions are sampled.
+The first answers the held-out problems of the config, or those of a file, as config section
+`evaluation` says, with the run's own sampler and verifiers. The second answers published benchmarks
+as their papers do; interrupted, the same command goes on. --checkpoint is a run's workdir, a GGUF
+file or a Hugging Face folder. docs/evaluation.md says more.
 """
 
+import contextlib
 import json
 
-from absl import flags, logging
+from absl import logging
+from ml_collections import ConfigDict
 from rich.console import Console
-from rich.progress import Progress
 
-from magistral_jax import command_line, metrics
-from magistral_jax.data.jsonl import read_files
-from magistral_jax.data.stream import make_prompt
-from magistral_jax.evaluation import results
-from magistral_jax.evaluation.evaluation import Result
-from magistral_jax.experiment import build, checks, cli
-from magistral_jax.models.config import ModelConfig
-from magistral_jax.models.formats import checkpoint
-from magistral_jax.orchestration import evaluations
-from magistral_jax.records import Prompt
+from magistral_jax import command_line
+from magistral_jax.curation import served_benchmarks
+from magistral_jax.curation.endpoint import EndpointError
+from magistral_jax.evaluation import benchmark, comparison, tables
+from magistral_jax.evaluation.cards import CARDS, SUITES, chosen
+from magistral_jax.evaluation.response_files import JudgedFile
+from magistral_jax.experiment import cli
+from magistral_jax.experiment.verification import DEFAULTS
+from magistral_jax.orchestration import benchmark_run
+from magistral_jax.orchestration.held_out import evaluate
 
-_CONFIG = cli.define_config()
-_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir, GGUF file or HF folder.')
-_STEP = flags.DEFINE_string('step', 'newest', 'Checkpoint of a workdir: newest, best or a number.')
-_DATA = flags.DEFINE_string('data', '', 'JSONL of problems; empty for the held-out ones.')
-_FIELDS = flags.DEFINE_string('fields', '', 'Names that --data gives our keys: problem=question.')
-_OUTPUT = flags.DEFINE_string('output', '', 'JSONL to write completions into; empty for none.')
-
-
-def read_prompts(c, tok, config: ModelConfig, path: str, fields: str) -> list[Prompt]:
-  """Reads prompts from a file, or from the config's held-out problems if `path` is empty.
-
-  Raises:
-    ValueError: there are none, or one is longer than data.max_prompt_tokens.
-  """
-  if not path:
-    if not c.evaluation.problems:
-      raise ValueError('evaluation.problems is 0 and --data is empty: set one of them.')
-    return build.stream(c, tok, config).held_out(c.evaluation.problems)
-  found = []
-  for i, problem in enumerate(read_files(path, fields=fields, key='--fields')):
-    prompt = make_prompt(
-        -1 - i, problem, tok, purpose='evaluation', **build.rendering(c, config))
-    if len(prompt.tokens) > c.data.max_prompt_tokens:
-      raise ValueError(f'{path}: problem {problem.id} takes {len(prompt.tokens)} tokens and '
-                       f'data.max_prompt_tokens={c.data.max_prompt_tokens}: raise it.')
-    found.append(prompt)
-  return found
+FLAGS = dict(
+    checkpoint=('', 'workdir, GGUF file or HF folder'),
+    step=('newest', 'checkpoint of a workdir: newest, best or a number'),
+    data=('', 'JSONL of problems, or data of benchmarks: a file or a folder'),
+    output=('', 'JSONL of completions; of benchmarks a folder'),
+    fields=('', 'names that a JSONL of problems gives our keys: problem=question'),
+    benchmark=('', 'names of benchmarks, with commas between them'),
+    suite=('', f'benchmarks of a paper: {", ".join(SUITES)}'),
+    endpoint=('', 'URL of an OpenAI-compatible server'),
+    model=('', 'name of the model that the endpoint serves'),
+    responses=('', 'JSONL of stored responses'),
+    system_prompt=('', "system prompt of a served model: a text, or 'magistral'"),
+    samples=(0, "responses to each item; 0: the card's number"),
+    limit=(0, 'items of each benchmark, the first; 0: all'),
+    temperature=(-1.0, "divides the logits; below 0: the card's"),
+    top_p=(-1.0, "probability of the nucleus; below 0: the card's"),
+    max_tokens=(0, "tokens of the longest response; 0: the card's"),
+    endpoint_concurrency=(64, 'requests at the same time'),
+    endpoint_timeout_s=(1200.0, "seconds of one request"),
+    endpoint_attempts=(5, 'attempts of one request'))
 
 
-def main(_) -> None:
+def parse(argv):
+  parser = command_line.ArgumentParser(
+      description=__doc__, allow_abbrev=False,
+      epilog='--config=FILE and --config.KEY=VALUE: the experiment.')
+  for name, (default, words) in FLAGS.items():
+    parser.add_argument(f'--{name}', type=type(default), default=default, help=words)
+  parser.add_argument('--list', action='store_true', help='print all benchmarks, and end')
+  parser.add_argument('--compare', nargs=2, metavar='DIR', help='compare two results, and end')
+  args = cli.parse_with_config(parser, argv, default=ConfigDict(DEFAULTS))
+  asked = [name for name in ('checkpoint', 'endpoint', 'responses') if getattr(args, name)]
+  if args.benchmark or args.suite:
+    if len(asked) != 1:
+      parser.error('name one of --checkpoint, --endpoint and --responses')
+    if not args.output:
+      parser.error('--output is missing: name a folder for the results')
+  elif not (args.list or args.compare) and asked != ['checkpoint']:
+    parser.error(f'--{asked[-1]} goes with --benchmark alone' if asked else
+                 '--checkpoint is missing: name a workdir, a GGUF file or a folder')
+  if args.checkpoint and 'seed' not in args.config:
+    parser.error('--config is missing: name an experiment, such as --config=configs/quickstart.py')
+  return args
+
+
+def main(args) -> None:
   logging.set_verbosity(logging.ERROR)     # Orbax warns of every array.
-  c = _CONFIG.value
-  with cli.one_sentence():
-    if not _CHECKPOINT.value:
-      raise ValueError('--checkpoint is missing: name a workdir, a GGUF file or a folder.')
-  evaluate(c, _CHECKPOINT.value, _DATA.value, _OUTPUT.value, _FIELDS.value, _STEP.value)
+  if args.list:
+    print(tables.listing(CARDS.values()))
+  elif args.compare:
+    with command_line.one_sentence():
+      comparison.show(*args.compare, console=Console())
+  elif args.benchmark or args.suite:
+    measure(args)
+  else:
+    evaluate(args.config, args.checkpoint, args.data, args.output, args.fields, args.step)
 
 
-def evaluate(c, path: str, data: str, output: str, fields: str = '',
-             step: str = 'newest') -> Result:
-  """Evaluates a checkpoint, prints the figures, and writes completions if `output` names a file.
-
-  Args:
-    path: the checkpoint.
-    data: JSONL of problems; '' for the held-out problems of the config.
-    output: JSONL of completions; '' for none.
-    fields: names that `data` gives our keys, as in `data.fields.parse`.
-    step: checkpoint of a workdir: newest, best or a number.
-  """
-  with cli.one_sentence():
-    if output:
-      command_line.check_output(output, *filter(None, [data]))
-    c.model.checkpoint = path
-    parts = checks.prepare(c, problems=False, training=False)
-    tok, config = parts.tokenizer, parts.config
-    prompts = read_prompts(c, tok, config, data, fields)
-    checks.check_domains(c, [prompt.problem for prompt in prompts],
-                         f'--data={data!r}' if data else f'data.source={c.data.source!r}')
-    samplers = build.loaded_samplers(c, parts, checkpoint.choose_step(path, step))
-  sampling = build.samplings(c)[1]
-  console = Console()
-  with build.pool(c) as pool, Progress(console=console) as bar:
-    task = bar.add_task('completions', total=len(prompts) * sampling.samples)
-    result, evaluation = evaluations.hold(
-        prompts, sampling, samplers, build.verifier(c, pool), deadline_s=c.runtime.deadline_s,
-        progress=lambda done, total: bar.update(task, completed=done))
-  console.print(results.table(result))
-  if output:
-    with command_line.writing():
-      results.write(evaluation, output)
-  # Of one problem there is no standard error: null, since JSON has no nan.
-  print(json.dumps(metrics.plain(dict(
-      accuracy=result.accuracy, accuracy_se=result.accuracy_se, pass_at=result.pass_at,
-      maj_at=result.maj_at, problems=result.problems))))
-  return result
+def measure(args) -> None:
+  """Answers benchmarks, or judges stored responses to them, and writes what comes of it."""
+  c, console, stored, model = args.config, Console(), (), None
+  with contextlib.ExitStack() as stack, command_line.writing():
+    with command_line.one_sentence():
+      folder = str(cli.folder('output', args.output))
+      found = benchmark.load_all(chosen(args.benchmark, args.suite), args, console.print)
+      benchmark_run.check_judges(c, found)
+      if args.responses:
+        found, stored = benchmark.with_responses(found, args.responses, args.samples)
+      elif args.endpoint:
+        model = served_benchmarks.served(args, args.system_prompt, c.get('seed', 0))
+      else:
+        model = benchmark_run.loaded(c, args.checkpoint, args.step, found)
+      settings = benchmark_run.settings(found, model, args.responses)
+      output = JudgedFile(folder, settings, restart=model is None)
+      stack.enter_context(contextlib.closing(output))
+    with command_line.one_sentence(EndpointError):     # A server may fail at any time.
+      benchmark_run.measure(c, found, model, stored, output, console)
+    output.finish({b.card.name: [item.id for item in b.items] for b in found})
+    results = benchmark_run.results(found, output, folder)
+  console.print(tables.results_table(results))
+  print(json.dumps({name: figures['pass@1'] for name, figures in results.items()}))
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  command_line.run(main, parse=parse)

@@ -61,6 +61,17 @@ class Image:
 
 
 @dataclasses.dataclass(frozen=True)
+class Terms:
+  """How a prompt is answered and paid: as the stage says that was open when it was issued.
+
+  Terms(max_new_tokens=24576, length_max=24576, length_cache=8192)
+  """
+  max_new_tokens: int
+  length_max: int           # This and the next are the length penalty's.
+  length_cache: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Prompt:
   """A problem of the endless stream, rendered and tokenized.
 
@@ -71,6 +82,7 @@ class Prompt:
   tokens: np.ndarray        # [n] int32.
   images: tuple[Image, ...] = ()
   purpose: str = 'training'  # One of PURPOSES; those of evaluations count down from ordinal -1.
+  terms: Terms | None = None   # None: those of the config.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,7 +102,8 @@ class Completion:
   finish: str
   text: str                 # Decoded, without the end-of-sequence token.
   seconds: float            # From its first prefill to its last token.
-  purpose: str = 'training'  # That of its prompt.
+  purpose: str = 'training'  # That of its prompt, and so are the terms.
+  terms: Terms | None = None
   # [prompt + n - 1, L k] uint8: the k experts that every token but the last took in each of the L
   # layers of the sampler, layer by layer; None where they are not replayed.
   routes: np.ndarray | None = None
@@ -241,6 +254,9 @@ class Batch:
   minibatches: tuple[Rows, ...]        # One optimizer step each.
   packing_efficiency: float            # Filled positions / positions.
   parity: tuple[ParityRows, ...] = ()  # Of the newest versions that began a completion.
+  # By what the stage multiplies the upper clip bound and the learning rate of the config.
+  clip_scale: float = 1.0
+  rate_scale: float = 1.0
 
   @property
   def oldest_version(self) -> int:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import collections
 import hashlib
 import itertools
-import os
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -28,15 +27,9 @@ from rich.console import Console
 from magistral_jax import command_line
 from magistral_jax.evaluation import growing, probe, verify_files
 from magistral_jax.experiment import build, checks, cli, values
+from magistral_jax.experiment.verification import DEFAULTS
 from magistral_jax.verifiers.code import cpp
 
-# The rewards and limits of the paper; those that it does not print are ours.
-DEFAULTS = dict(
-    verifiers=dict(
-        format=0.1, correct=0.9, length_max=0, language=0.1, language_model='', queue=1024,
-        timeout_s=1.5, memory_mb=1024, sandbox='bubblewrap', code_reward='all', code_tests=20,
-        test_timeout_s=4.0, test_memory_mb=300),
-    runtime=dict(verifier_workers=os.cpu_count() or 1))
 AHEAD = 16                # Jobs of each worker that are submitted before the first is written.
 
 

@@ -17,15 +17,27 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
+# Nobody is asked there, or not by us; other refusals (400) may be of one request alone.
+_FINAL = (401, 403, 404, 405)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _MOST_BYTES = 16 << 20
 _KEY = 'OPENAI_API_KEY'     # The environment variable that holds a key, where one is needed.
 
 
 class EndpointError(ValueError):
-  """The endpoint cannot be used; the message is one sentence for people."""
+  """The endpoint cannot be used; the message is one sentence for people.
+
+  Args:
+    final: whether no other request would be answered either.
+  """
+
+  def __init__(self, words: str, final: bool = False):
+    super().__init__(words)
+    self.final = final
 
 
 class _Again(Exception):
@@ -51,6 +63,17 @@ class EndpointSettings:
   temperature: float = 0.3
   top_p: float = 1.0
   pause_s: float = _FIRST_PAUSE_S
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """What a served model said, and what the server says of it.
+
+  Answer('So \\boxed{4}.', finish='stop', tokens=9)
+  """
+  text: str
+  finish: str               # As the server names it: 'stop', 'length', ...; '' if it does not.
+  tokens: int               # That it drew; 0 if the server does not say.
 
 
 class Endpoint:
@@ -81,7 +104,14 @@ class Endpoint:
     return s.attempts * (s.timeout_s + _LONGEST_PAUSE_S)
 
   def ask(self, text: str, *, seed: int = 0, system: str = '', may_be_empty: bool = False) -> str:
-    """The model's answer to one message.
+    """The text of the model's answer to one message; arguments and errors as `answer`."""
+    messages = [dict(role='system', content=system)] if system else []
+    return self.answer([*messages, dict(role='user', content=text)], seed=seed,
+                       may_be_empty=may_be_empty).text
+
+  def answer(self, messages: Sequence[Mapping[str, Any]], *, seed: int = 0,
+             may_be_empty: bool = False) -> Answer:
+    """The model's answer to a conversation.
 
     Args:
       seed: differs where another answer to the same text is wanted.
@@ -91,9 +121,8 @@ class Endpoint:
       EndpointError: no usable answer within the attempts, or a refusal that is final.
     """
     s = self._settings
-    messages = [dict(role='system', content=system)] if system else []
     body = json.dumps(dict(
-        model=s.model, messages=[*messages, dict(role='user', content=text)], seed=seed,
+        model=s.model, messages=list(messages), seed=seed,
         temperature=s.temperature, top_p=s.top_p, max_tokens=s.max_tokens, stream=False)).encode()
     with self._free:
       for attempt in range(1, s.attempts + 1):
@@ -110,8 +139,8 @@ class Endpoint:
           time.sleep(min(_LONGEST_PAUSE_S, max(error.after_s, pause * (0.5 + random.random()))))
     raise AssertionError('unreachable')
 
-  def _request(self, body: bytes, may_be_empty: bool) -> str:
-    """Content of the answer to one request; _Again or EndpointError."""
+  def _request(self, body: bytes, may_be_empty: bool) -> Answer:
+    """The answer to one request; _Again or EndpointError."""
     s, began = self._settings, time.monotonic()
     headers = {'Content-Type': 'application/json'}
     if key := os.environ.get(_KEY):
@@ -127,7 +156,7 @@ class Endpoint:
         raise _Again(f'HTTP {error.code}', _seconds(error.headers.get('Retry-After'))) from None
       raise EndpointError(f'--endpoint={s.url} refuses the request with HTTP {error.code} '
                           f'({" ".join(said.split())[:200]}): correct --endpoint, --model or the '
-                          f'key in {_KEY}.') from None
+                          f'key in {_KEY}.', final=error.code in _FINAL) from None
     except TimeoutError:
       raise _Again(f'no answer within {s.timeout_s:g} s') from None
     except (OSError, http.client.HTTPException) as error:
@@ -147,17 +176,22 @@ def _read(response, deadline: float) -> bytes:
   return b''.join(parts)
 
 
-def _content(body: bytes, may_be_empty: bool) -> str:
-  """The text of an answer; _Again if it has none, unless it may be empty."""
+def _content(body: bytes, may_be_empty: bool) -> Answer:
+  """The answer in a response; _Again if it has none, unless it may be empty."""
   try:
-    content = json.loads(body)['choices'][0]['message']['content']
+    said = json.loads(body)
+    choice = said['choices'][0]
+    content = choice['message']['content']
   except (ValueError, LookupError, TypeError):
     raise _Again(f'nonsense: {body[:80].decode(errors="replace")!r}') from None
   if may_be_empty and content is None:
-    return ''
+    content = ''
   if not isinstance(content, str) or not (content.strip() or may_be_empty):
     raise _Again('an empty answer')
-  return content
+  finish, usage = choice.get('finish_reason'), said.get('usage')
+  tokens = usage.get('completion_tokens') if isinstance(usage, dict) else None
+  return Answer(content, finish if isinstance(finish, str) else '',
+                tokens if type(tokens) is int and tokens >= 0 else 0)
 
 
 def _seconds(text: str | None) -> float:

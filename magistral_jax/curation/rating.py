@@ -10,7 +10,7 @@ from typing import Any
 
 from magistral_jax.curation.endpoint import Endpoint, EndpointSettings
 from magistral_jax.curation.ledger import fingerprint
-from magistral_jax.curation.served_sampler import ServedSampler, served_prompt
+from magistral_jax.curation.served_sampler import ServedSampler, problem_asker, served_prompt
 from magistral_jax.data import files
 from magistral_jax.data.stream import make_prompt
 from magistral_jax.experiment import build, checks, values
@@ -56,7 +56,7 @@ def served(c, args: argparse.Namespace) -> RatedModel:
       max_tokens=c.sampler.max_new_tokens, temperature=c.sampler.temperature,
       top_p=c.sampler.top_p))
   return RatedModel(served_prompt, lambda: [ServedSampler(
-      endpoint, system_prompt=c.data.system_prompt, seed=c.seed,
+      problem_asker(endpoint, c.data.system_prompt), seed=c.seed,
       slots=args.endpoint_concurrency)], max(c.runtime.deadline_s, endpoint.longest_s))
 
 

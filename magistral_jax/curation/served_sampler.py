@@ -1,8 +1,8 @@
 """A served model behind an OpenAI-compatible endpoint, as a sampler of problems.
 
-Each sample is a request of its own. What the model says is brought into the form of the gates: a
-model that was not trained to put thoughts between tags, or whose server takes the thoughts out, is
-measured by its answer, not by the tags.
+Each sample is a request of its own. For a rating, what the model says is brought into the form of
+the gates: a model that was not trained to put thoughts between tags, or whose server takes the
+thoughts out, is measured by its answer, not by the tags.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import collections
 import queue
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 
-from magistral_jax.curation.endpoint import Endpoint
+from magistral_jax.curation.endpoint import Answer, Endpoint, EndpointError
 from magistral_jax.data import responses
 from magistral_jax.data.prompts import SYSTEM_PROMPT, task
 from magistral_jax.records import Completion, Problem, Prompt
@@ -26,19 +27,22 @@ _WAIT_S = 0.2               # A step waits so long for the first answer.
 class ServedSampler:
   """Asks an endpoint for completions; `orchestration.roles.Sampler` says what each method promises.
 
-  The server does not say how many tokens it drew: every answer counts as one.
+  Not every server says how many tokens it drew: for progress every answer counts as one.
 
   Args:
-    endpoint: the served model, with temperature and longest answer.
-    system_prompt: as in config key `data.system_prompt`.
+    ask: the answer to a prompt with a seed; EndpointError if there is none.
     seed: decides the seeds that are sent, together with the prompt and the sample.
     slots: requests at the same time.
+    lenient: whether a request that gets no answer is a completion that has failed. `slots` of them
+      in a row are raised all the same, and a last one where all have failed: nobody serves.
   """
   pinned, pinned_version, version = True, 0, 0
   waits_for = 'the endpoint'
 
-  def __init__(self, endpoint: Endpoint, *, system_prompt: str, seed: int, slots: int):
-    self._endpoint, self._system, self._seed, self._slots = endpoint, system_prompt, seed, slots
+  def __init__(self, ask: Callable[[Prompt, int], Answer], *, seed: int, slots: int,
+               lenient: bool = False):
+    self._ask, self._seed, self._slots = ask, seed, slots
+    self._lenient, self._failed, self._answered = lenient, 0, False     # Failures in a row.
     self._jobs: queue.SimpleQueue[tuple[Prompt, int]] = queue.SimpleQueue()
     self._answers: queue.SimpleQueue[Completion | Exception] = queue.SimpleQueue()
     self.open, self.counts = 0, collections.Counter(tokens=0)
@@ -64,10 +68,14 @@ class ServedSampler:
         found.append(self._answers.get_nowait())
     except queue.Empty:
       pass
+    self.open -= len(found)
     for answer in found:
       if isinstance(answer, Exception):
         raise answer
-    self.open -= len(found)
+      self._answered |= answer.finish != 'failed'
+      self._failed = self._failed + 1 if answer.finish == 'failed' else 0
+      if self._failed >= self._slots or self._failed and not (self._answered or self.open):
+        raise EndpointError(answer.text)
     self.counts['tokens'] += len(found)
     return found
 
@@ -89,20 +97,39 @@ class ServedSampler:
       self._jobs.get_nowait()
 
   def _work(self) -> None:
-    system = SYSTEM_PROMPT if self._system == 'magistral' else self._system
     while True:
       prompt, sample = self._jobs.get()
       began = time.monotonic()
       seed = (self._seed * 1_000_003 + abs(prompt.ordinal) * 1_009 + sample) % 2**31
       try:
-        said = self._endpoint.ask(task(prompt.problem, self._system), seed=seed, system=system,
-                                  may_be_empty=True)
+        said = self._ask(prompt, seed)
+      except EndpointError as error:
+        if not self._lenient or error.final:
+          self._answers.put(error)
+          continue
+        said = Answer(str(error), 'failed', 0)
       except Exception as error:      # Raised in the thread that steps.
         self._answers.put(error)
         continue
+      finish = said.finish if said.finish in ('length', 'failed') else 'stop'
       self._answers.put(Completion(
-          prompt.ordinal, sample, np.zeros(0, np.int32), np.zeros(0, np.float32), ((0, 0),), 'stop',
-          in_form(said), time.monotonic() - began, prompt.purpose))
+          prompt.ordinal, sample, np.zeros(said.tokens, np.int32),
+          np.zeros(said.tokens, np.float32), ((0, 0),), finish, said.text,
+          time.monotonic() - began, prompt.purpose))
+
+
+def problem_asker(endpoint: Endpoint, system_prompt: str) -> Callable[[Prompt, int], Answer]:
+  """Asks for solutions of problems, and brings the answers into the form of the gates.
+
+  Args:
+    system_prompt: as in config key `data.system_prompt`.
+  """
+  system = SYSTEM_PROMPT if system_prompt == 'magistral' else system_prompt
+  def ask(prompt: Prompt, seed: int) -> Answer:
+    said = endpoint.ask(task(prompt.problem, system_prompt), seed=seed, system=system,
+                        may_be_empty=True)
+    return Answer(in_form(said), 'stop', 0)
+  return ask
 
 
 def served_prompt(ordinal: int, problem: Problem) -> Prompt:

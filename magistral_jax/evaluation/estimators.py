@@ -120,6 +120,29 @@ def clustered_mean(samples: Sequence[Sequence[float]]) -> Estimate:
   return Estimate(mean, math.sqrt(variance / len(means)))
 
 
+def interval(samples: Sequence[Sequence[float]], z: float = 1.96) -> tuple[float, float]:
+  """Interval of the mean over problems of values from 0 to 1; of 95 % with the usual z.
+
+  Wilson's, for as many independent draws as would have the variance of `clustered_mean`: at most
+  all samples. Where that variance is 0 the problems are the draws. Unlike mean +- z errors it stays
+  within 0 and 1, and does not shrink to a point where every answer is right. A single problem says
+  nothing about others: (0, 1).
+
+  Reference: E. B. Wilson, 1927, doi:10.1080/01621459.1927.10502953; the effective number of draws
+  is that of E. L. Korn and B. I. Graubard, 1998.
+  """
+  mean, error = clustered_mean(samples)
+  if len(samples) == 1:
+    return 0.0, 1.0
+  draws = float(len(samples))
+  if error > 0:
+    draws = min(max(mean * (1 - mean) / error ** 2, 1.0), float(sum(map(len, samples))))
+  centre = (mean + z * z / (2 * draws)) / (1 + z * z / draws)
+  half = z / (1 + z * z / draws) * math.sqrt(mean * (1 - mean) / draws + z * z / (4 * draws ** 2))
+  # Rounding must not put the mean outside.
+  return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
+
+
 def _won_subsets(wrong: list[int], silent: int, draws: int, votes: int) -> Fraction:
   """Counts subsets of `draws` samples in which no wrong answer gets more than `votes`.
 

@@ -18,11 +18,12 @@ from magistral_jax.data import images
 from magistral_jax.data.sources import SOURCES, Source
 from magistral_jax.data.stream import PromptStream
 from magistral_jax.data.templates import end_id
+from magistral_jax.experiment import stage_configs
 from magistral_jax.experiment.values import filled
 from magistral_jax.models import decoder, kernels
 from magistral_jax.models.config import ModelConfig, VisionConfig
 from magistral_jax.models.formats import checkpoint, companions, workdir
-from magistral_jax.records import WeightSnapshot
+from magistral_jax.records import Terms, WeightSnapshot
 from magistral_jax.sampler.engine import Engine
 from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
@@ -247,8 +248,9 @@ def trainer(c, config: ModelConfig, mesh, weights=None, *, restore=None, **chang
 
 
 def slot_pages(c) -> int:
-  """Pages that the longest sequence takes."""
-  longest = c.data.max_prompt_tokens + max(c.sampler.max_new_tokens, c.evaluation.max_new_tokens)
+  """Pages that the longest sequence takes, in any stage."""
+  longest = c.data.max_prompt_tokens + max(stage_configs.most(c, 'sampler.max_new_tokens'),
+                                           c.evaluation.max_new_tokens)
   return -(-longest // c.sampler.page_tokens)
 
 
@@ -297,9 +299,13 @@ def loaded_samplers(c, parts, step: str) -> list[EngineSampler]:
           for mesh in parts.meshes.samplers]
 
 
-def pool(c) -> Pool:
-  """The pool of verifier workers; a context manager."""
-  rewards = filled(c, 'verifiers')
+def pool(c, **changed) -> Pool:
+  """The pool of verifier workers; a context manager.
+
+  Args:
+    changed: keys of config section `verifiers` to replace.
+  """
+  rewards = filled(c, 'verifiers') | changed
   limits = {key: rewards.pop(key) for key in VERIFIER_LIMITS}
   del limits['code_tests']     # Read by the role.
   # Where no programs are judged none comes; one that came all the same would be isolated.
@@ -312,6 +318,12 @@ def verifier(c, pool: Pool) -> PoolVerifier:
   """The verifier as a role of the loop."""
   return PoolVerifier(pool, filled(c, 'verifiers')['code_tests'],
                       filled(c, 'evaluation')['code_tests'])
+
+
+def terms(c) -> Terms:
+  """The terms of prompts for training."""
+  v = filled(c, 'verifiers')
+  return Terms(c.sampler.max_new_tokens, v['length_max'], v['length_cache'])
 
 
 def samplings(c) -> tuple[Sampling, Sampling]:

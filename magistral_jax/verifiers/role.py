@@ -36,10 +36,13 @@ class PoolVerifier:
     if tests:
       # Drawn from the prompt's ordinal, so that all completions of a group get the same tests.
       tests = judge.draw(tests, completion.ordinal, count or len(tests['cases']))
+    terms = completion.terms
+    length = {} if terms is None else dict(
+        length_max=terms.length_max, length_cache=terms.length_cache)
     future = self._pool.submit(dict(
-        response=completion.text, answer=problem.answer, domain=problem.domain,
+        length, response=completion.text, answer=problem.answer, domain=problem.domain,
         n_tokens=len(completion.tokens), language=problem.language, problem=problem.text,
-        tests=tests))
+        tests=tests, bare=problem.bare))
     with self._lock:
       self._put += 1
     future.add_done_callback(

@@ -1,0 +1,90 @@
+"""Benchmarks asked of a served model, behind an OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import mimetypes
+from collections.abc import Sequence
+from typing import Any
+
+from magistral_jax.curation.endpoint import Answer, Endpoint, EndpointSettings
+from magistral_jax.curation.served_sampler import ServedSampler, served_prompt
+from magistral_jax.data.prompts import SYSTEM_PROMPT
+from magistral_jax.data.templates import IMAGE
+from magistral_jax.evaluation.benchmark import Benchmark, BenchmarkModel
+from magistral_jax.evaluation.card import Item
+from magistral_jax.records import Prompt
+
+
+def served(args: argparse.Namespace, system_prompt: str, seed: int) -> BenchmarkModel:
+  """The model behind --endpoint. Raises EndpointError for settings that cannot work.
+
+  Args:
+    args: endpoint, model, endpoint_concurrency, endpoint_timeout_s and endpoint_attempts.
+    system_prompt: as in config key `data.system_prompt`; '' for none.
+  """
+  system = SYSTEM_PROMPT if system_prompt == 'magistral' else system_prompt
+
+  def endpoint(benchmark: Benchmark) -> Endpoint:
+    s = benchmark.sampling
+    return Endpoint(EndpointSettings(
+        args.endpoint, args.model, concurrency=args.endpoint_concurrency,
+        timeout_s=args.endpoint_timeout_s, attempts=args.endpoint_attempts,
+        max_tokens=s.max_new_tokens, temperature=s.temperature, top_p=s.top_p))
+
+  def samplers(benchmark: Benchmark) -> list[ServedSampler]:
+    asked, items = endpoint(benchmark), {item.id: item for item in benchmark.items}
+    def ask(prompt: Prompt, seed: int) -> Answer:
+      return asked.answer(messages(items[prompt.problem.id], system), seed=seed, may_be_empty=True)
+    return [ServedSampler(ask, seed=seed, slots=args.endpoint_concurrency, lenient=True)]
+
+  longest_s = Endpoint(EndpointSettings(
+      args.endpoint, args.model, concurrency=args.endpoint_concurrency,
+      timeout_s=args.endpoint_timeout_s, attempts=args.endpoint_attempts)).longest_s
+  make = lambda benchmark: lambda ordinal, item: served_prompt(
+      ordinal, item.problem(benchmark.card.name))
+  return BenchmarkModel(make, samplers, longest_s, counted=False, settings=dict(
+      endpoint=args.endpoint, model=args.model, seed=seed, system_prompt=system))
+
+
+def messages(item: Item, system: str) -> list[dict[str, Any]]:
+  """The conversation that asks for an item.
+
+  Args:
+    system: the system prompt of items that have none of their own; '' for none.
+  Raises:
+    ValueError: an image cannot be read, or the text does not say where it stands.
+  """
+  system = system if item.system is None else item.system
+  asked = content(item.prompt, item.images)
+  return [*([dict(role='system', content=system)] if system else []),
+          dict(role='user', content=asked)]
+
+
+def content(text: str, images: Sequence[str]) -> str | list[dict[str, Any]]:
+  """A text with images as an endpoint takes it: parts, each image where its mark stands."""
+  if not images:
+    return text
+  texts = text.split(IMAGE)
+  if len(texts) != len(images) + 1:
+    raise ValueError(f'The text {text[:80]!r} has {IMAGE} {len(texts) - 1} times for '
+                     f'{len(images)} images: write it once for each.')
+  parts = [dict(type='text', text=texts[0])]
+  for path, after in zip(images, texts[1:], strict=True):
+    parts += [dict(type='image_url', image_url=dict(url=_data_url(path))),
+              dict(type='text', text=after)]
+  return [part for part in parts if part.get('text') != '']
+
+
+def _data_url(path: str) -> str:
+  """The content of an image file as an address."""
+  if path.startswith(('http://', 'https://', 'data:')):
+    return path
+  try:
+    with open(path, 'rb') as file:
+      data = file.read()
+  except OSError as error:
+    raise ValueError(f'The image {path!r} cannot be read ({error.strerror}).') from None
+  kind = mimetypes.guess_type(path)[0] or 'image/png'
+  return f'data:{kind};base64,{base64.b64encode(data).decode()}'

@@ -1,0 +1,1 @@
+"""One card in each file; evaluation/cards.py has the table of them."""

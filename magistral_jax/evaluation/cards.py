@@ -1,0 +1,28 @@
+"""The table of benchmarks, and the suites of the three papers."""
+
+from __future__ import annotations
+
+from magistral_jax.command_line import did_you_mean
+from magistral_jax.evaluation.benchmarks import aime24, aime25, gpqa_diamond, math500
+from magistral_jax.evaluation.card import Card
+
+CARDS: dict[str, Card] = {module.CARD.name: module.CARD for module in (
+    aime24, aime25, math500, gpqa_diamond)}
+
+# What tables 2 to 4 and 6 of arXiv:2506.10910 have, and those of the other two papers.
+SUITES: dict[str, tuple[str, ...]] = dict(
+    magistral=('aime24', 'aime25', 'math500', 'gpqa_diamond'))
+
+
+def chosen(names: str, suite: str) -> list[Card]:
+  """The cards that --benchmark and --suite name, each once; ValueError for an unknown one."""
+  if suite and suite not in SUITES:
+    raise ValueError(f'--suite={suite!r} is unknown{did_you_mean(suite, SUITES)}: it must be one '
+                     f'of {", ".join(SUITES)}.')
+  found: dict[str, Card] = {}
+  for name in [*filter(None, map(str.strip, names.split(','))), *SUITES.get(suite, ())]:
+    if name not in CARDS:
+      raise ValueError(f'--benchmark={name!r} is unknown{did_you_mean(name, CARDS)}: it must be '
+                       f'one of {", ".join(CARDS)}.')
+    found[name] = CARDS[name]
+  return list(found.values())

@@ -1,0 +1,76 @@
+"""Benchmarks for people: the cards, and results beside the figures of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from magistral_jax.evaluation.card import Card
+
+_PERCENT = 100.0
+
+
+def listing(cards: Iterable[Card]) -> str:
+  """Every card as a paragraph, for `evaluate --list`."""
+  return '\n\n'.join(map(_card, cards))
+
+
+def _card(card: Card) -> str:
+  s = card.sampling
+  lines = dict(
+      data=card.form, source=card.source, prompt=card.prompt,
+      sampling=f'temperature {s.temperature}, top_p {s.top_p}, {s.max_new_tokens} tokens, '
+               f'{s.samples} sample{"s" * (s.samples > 1)} of each item',
+      extraction=card.extraction, grading=card.grading, estimator=card.estimator,
+      paper=_paper(card) or 'no figure', checked=card.checked)
+  return '\n'.join([f'{card.name}: {card.task}',
+                    *(f'  {name:11}{words}' for name, words in lines.items())])
+
+
+def _paper(card: Card) -> str:
+  return '; '.join(f'{figure}: ' + ', '.join(f'{model} {value}' for model, value in values.items())
+                   for figure, values in card.paper.items())
+
+
+def results_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+  """The figures of every benchmark, with those of the paper beside them; percent."""
+  table = Table(title='Benchmarks')
+  for name in ('benchmark', 'figure', 'here', 'paper'):
+    table.add_column(name, justify='right' if name == 'here' else 'left')
+  for name, found in results.items():
+    for i, (figure, here) in enumerate(_figures(found)):
+      table.add_row(name if not i else '', figure, here, _models(found['paper'].get(figure, {})))
+    table.add_section()
+  return table
+
+
+def _figures(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+  """(name, value in words) of the figures that the table has."""
+  low, high = found['pass@1_interval']
+  shown = _percent(found['pass@1'])
+  if low is not None:
+    shown += f' [{_PERCENT * low:.1f}, {_PERCENT * high:.1f}]'
+  rows = [('pass@1', shown)]
+  most = max((int(key.partition('@')[2]) for key in found if key.startswith('pass@')
+              and key.partition('@')[2].isdigit()), default=1)
+  wanted = {f'{kind}@{k}' for kind in ('pass', 'maj') for k in (4, most)} | set(found['paper'])
+  rows += [(key, _percent(found[key])) for key in found
+           if key in wanted and key not in ('pass@1',)]
+  count, answers = found['items'] * found['samples'], found['responses']
+  rows.append(('items x samples', f'{found["items"]} x {found["samples"]}'))
+  if found['mean_tokens'] is not None:
+    rows.append(('mean tokens', f'{found["mean_tokens"]:.0f}'))
+  for key, total in (('truncated', answers), ('no_answer', answers), ('failed', count),
+                     ('missing', count)):
+    rows.append((key.replace('_', ' '), f'{found[key]} of {total}' if found[key] else '0'))
+  return rows
+
+
+def _percent(value: float | None) -> str:
+  return 'unknown' if value is None else f'{_PERCENT * value:.1f}'
+
+
+def _models(values: Mapping[str, float]) -> str:
+  return ', '.join(f'{model} {value}' for model, value in values.items())

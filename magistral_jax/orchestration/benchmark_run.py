@@ -1,0 +1,139 @@
+"""The command `evaluate --benchmark`: benchmarks answered and judged, and what they come to."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from magistral_jax import durable, metrics
+from magistral_jax.data.stream import make_prompt
+from magistral_jax.evaluation.benchmark import Benchmark, BenchmarkModel
+from magistral_jax.evaluation.card import Item
+from magistral_jax.evaluation.response_files import (
+    RESULTS,
+    JudgedFile,
+    Stored,
+    fingerprints,
+)
+from magistral_jax.evaluation.summary import summarize
+from magistral_jax.experiment import build, checks
+from magistral_jax.models.formats import checkpoint
+from magistral_jax.orchestration import benchmarking
+from magistral_jax.records import Prompt
+from magistral_jax.verifiers.code import cpp
+from magistral_jax.verifiers.role import PoolVerifier
+
+# A response pays only for a right answer; no card looks at the form that training pays.
+_REWARDS = dict(format=0.0, correct=1.0, length_max=0, length_cache=0, language=0.0,
+                code_reward='all')
+
+
+def loaded(c, path: str, step: str, benchmarks: Sequence[Benchmark]) -> BenchmarkModel:
+  """The model of a checkpoint; raises ValueError as `checks.prepare`.
+
+  Args:
+    c: the config; its sampler gets room for the longest prompt and response of the benchmarks.
+    step: checkpoint of a workdir: newest, best or a number.
+  """
+  c.model.checkpoint = path
+  parts = checks.prepare(c, problems=False, training=False)
+  step = checkpoint.choose_step(path, step)
+  how = build.rendering(c, parts.config)
+  system = how.pop('system_prompt')
+
+  def prompts(benchmark: Benchmark):
+    def make(ordinal: int, item: Item) -> Prompt:
+      return make_prompt(ordinal, item.problem(benchmark.card.name), parts.tokenizer,
+                         purpose='evaluation',
+                         system_prompt=system if item.system is None else item.system, **how)
+    return make
+
+  longest = max(len(prompts(benchmark)(-1, item).tokens)
+                for benchmark in benchmarks for item in benchmark.items)
+  c.data.max_prompt_tokens = longest
+  c.evaluation.max_new_tokens = max(b.sampling.max_new_tokens for b in benchmarks)
+  c.evaluation.top_p = min(b.sampling.top_p for b in benchmarks)
+  samplers = functools.cache(lambda: build.loaded_samplers(c, parts, step))
+  return BenchmarkModel(
+      prompts, lambda _: samplers(), c.runtime.deadline_s, counted=True,
+      settings=dict(checkpoint=path, step=step, dtype=c.model.dtype, seed=c.seed,
+                    template=c.data.template, system_prompt=system))
+
+
+def check_judges(c, benchmarks: Sequence[Benchmark]) -> None:
+  """Raises ValueError where programs of a benchmark cannot be judged here."""
+  for benchmark in benchmarks:
+    languages = {item.tests['language'] for item in benchmark.items if item.tests}
+    if languages:
+      checks.check_sandbox(c, f'{benchmark.card.name} judges programs')
+    if languages - {'python'}:
+      cpp.check_compiler()
+
+
+def measure(c, benchmarks: Sequence[Benchmark], model: BenchmarkModel | None,
+            stored: Sequence[Sequence[Stored]], output: JudgedFile, console: Console) -> None:
+  """Answers benchmarks with a model, or judges the responses that are stored to each."""
+  if model:
+    answer(c, benchmarks, model, output, console)
+  else:
+    judge(c, benchmarks, stored, output, console)
+
+
+def answer(c, benchmarks: Sequence[Benchmark], model: BenchmarkModel, output: JudgedFile,
+           console: Console) -> None:
+  """Has a model answer benchmarks, one after another, and writes every judged response down.
+
+  Raises:
+    TimeoutError, WriteError: as `benchmarking.ask`.
+  """
+  for benchmark in benchmarks:
+    name, total = benchmark.card.name, len(benchmark.items) * benchmark.sampling.samples
+    with _pool(c, benchmark) as pool, _bar(console) as bar:
+      task = bar.add_task(name, total=total)
+      benchmarking.ask(
+          benchmark, model.samplers(benchmark), PoolVerifier(pool), output,
+          make=model.prompts(benchmark), deadline_s=model.deadline_s, counted=model.counted,
+          progress=lambda done, bar=bar, task=task: bar.update(task, completed=done))
+
+
+def judge(c, benchmarks: Sequence[Benchmark], stored: Sequence[Sequence[Stored]],
+          output: JudgedFile, console: Console) -> None:
+  """Judges stored responses, those of each benchmark; raises WriteError."""
+  for benchmark, responses in zip(benchmarks, stored, strict=True):
+    with _pool(c, benchmark) as pool, _bar(console) as bar:
+      task = bar.add_task(benchmark.card.name, total=len(responses))
+      benchmarking.judge(
+          [benchmark], responses, PoolVerifier(pool), output,
+          progress=lambda done, bar=bar, task=task: bar.update(task, completed=done))
+
+
+def results(benchmarks: Sequence[Benchmark], output: JudgedFile, folder: str) -> dict[str, Any]:
+  """The figures of all benchmarks, written into results.json. Raises WriteError."""
+  found = {b.card.name: metrics.plain(summarize(
+      b.card, b.items, output.of(b.card.name), b.sampling)) for b in benchmarks}
+  durable.write_json(os.path.join(folder, RESULTS), found, indent=2)
+  return found
+
+
+def settings(benchmarks: Sequence[Benchmark], model: BenchmarkModel | None,
+             responses: str) -> dict[str, Any]:
+  """What makes responses.jsonl what it is, plain JSON: benchmarks and a model, or a file."""
+  made = dict(model.settings) if model else dict(responses=fingerprints([responses]))
+  return dict(benchmarks={b.card.name: b.settings for b in benchmarks}, model=made)
+
+
+def _pool(c, benchmark: Benchmark):
+  return build.pool(c, **{**_REWARDS, **benchmark.card.limits})
+
+
+@contextlib.contextmanager
+def _bar(console: Console):
+  columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+  with Progress(*columns, console=console) as bar:
+    yield bar

@@ -1,0 +1,101 @@
+"""Benchmarks answered by samplers, or by responses that are stored, and judged by their cards.
+
+    items x samples --one prompt each--> the samplers --> the cards --> lines of responses.jsonl
+
+Every sample is a prompt of its own, so that an interrupted command goes on with the samples that
+are missing, whichever they are, and draws for them what it would have drawn before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from magistral_jax.evaluation import judging
+from magistral_jax.evaluation.benchmark import Benchmark
+from magistral_jax.evaluation.card import Card, Grade, Item
+from magistral_jax.evaluation.judging import CardVerifier
+from magistral_jax.evaluation.response_files import MOST_SAMPLES, JudgedFile, Stored
+from magistral_jax.orchestration.answering import answered
+from magistral_jax.orchestration.roles import Sampler, Verifier
+from magistral_jax.records import Completion, Prompt
+
+_WAIT_S = 0.2
+
+
+def ordinal(index: int, sample: int) -> int:
+  """The ordinal of the prompt of a sample of an item: from -1 downwards, as of evaluations."""
+  return -1 - (index * MOST_SAMPLES + sample)
+
+
+def sample_of(ordinal: int) -> int:
+  """The sample that the prompt of an ordinal belongs to."""
+  return (-1 - ordinal) % MOST_SAMPLES
+
+
+def ask(benchmark: Benchmark, samplers: Sequence[Sampler], verifier: Verifier, output: JudgedFile,
+        *, make: Callable[[int, Item], Prompt], deadline_s: float, counted: bool,
+        progress: Callable[[int], None] = lambda done: None) -> None:
+  """Has all samples of a benchmark written that the output lacks, judged and written down.
+
+  Args:
+    verifier: judges what the card leaves to it.
+    make: the prompt of an ordinal and an item.
+    counted: whether the lengths of completions are known in tokens.
+    progress: called with the number of samples that are done.
+  Raises:
+    TimeoutError: as `answering.answered`.
+    WriteError: the disk fails.
+  """
+  done = output.done(benchmark.card.name)
+
+  def graded(card: Card, item: Item, completion: Completion, grade: Grade) -> None:
+    tokens = len(completion.tokens) if counted or len(completion.tokens) else None
+    output.write(judging.line(card, item, completion, sample_of(completion.ordinal), grade, tokens,
+                              completion.finish == 'length'))
+
+  prompts = (make(ordinal(index, sample), item) for index, item in enumerate(benchmark.items)
+             for sample in range(benchmark.sampling.samples) if (item.id, sample) not in done)
+  for _ in answered(prompts, dataclasses.replace(benchmark.sampling, samples=1), samplers,
+                    CardVerifier(verifier, benchmark.tasks, graded), deadline_s=deadline_s,
+                    progress=lambda new: progress(len(done) + new)):
+    pass
+
+
+def judge(benchmarks: Iterable[Benchmark], stored: Iterable[Stored], verifier: Verifier,
+          output: JudgedFile, progress: Callable[[int], None] = lambda done: None) -> None:
+  """Judges stored responses; the waits are bounded by the verifier, which gives all a verdict.
+
+  Args:
+    progress: called with the number of responses that are judged.
+  Raises:
+    WriteError: the disk fails.
+  """
+  known: dict[int, Stored] = {}
+
+  def graded(card: Card, item: Item, completion: Completion, grade: Grade) -> None:
+    one = known.pop(completion.ordinal)
+    output.write(judging.line(card, item, completion, one.sample, grade, one.tokens,
+                              one.truncated))
+
+  tasks = {key: task for benchmark in benchmarks for key, task in benchmark.tasks.items()}
+  cards = CardVerifier(verifier, tasks, graded)
+  judged = 0
+  for number, one in enumerate(stored):
+    _, item = tasks[one.benchmark, one.id]
+    known[-1 - number] = one
+    cards.put(_completion(-1 - number, one), item.problem(one.benchmark))
+    while cards.full:
+      judged += len(cards.drain(_WAIT_S))
+    progress(judged)
+  while known:
+    judged += len(cards.drain(_WAIT_S))
+    progress(judged)
+
+
+def _completion(ordinal: int, one: Stored) -> Completion:
+  return Completion(ordinal, one.sample, np.zeros(0, np.int32), np.zeros(0, np.float32), ((0, 0),),
+                    'length' if one.truncated else 'stop', one.response, 0.0, 'evaluation')
+

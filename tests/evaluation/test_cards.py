@@ -1,0 +1,154 @@
+"""Cards: what they read, what counts as an answer, and what is wrong, missing or failed."""
+import collections
+import dataclasses
+import json
+
+import pytest
+
+from magistral_jax.evaluation import extraction, tables
+from magistral_jax.evaluation.benchmarks import gpqa_diamond
+from magistral_jax.evaluation.card import Grade
+from magistral_jax.evaluation.cards import CARDS, SUITES, chosen
+from tests.evaluation import cards
+
+QUESTION = {'Question': 'Which?', 'Correct Answer': 'right', 'Incorrect Answer 1': 'a',
+            'Incorrect Answer 2': 'b', 'Incorrect Answer 3': 'c', 'Record ID': 'rec1'}
+SUM = dict(id='s', problem='1/2+1/2=?', answer='1')
+
+
+@pytest.mark.parametrize('name', CARDS)
+def test_a_card_says_everything(name):
+  card = CARDS[name]
+  assert card.name == name and card.files
+  for field in ('task', 'form', 'source', 'prompt', 'extraction', 'grading', 'estimator',
+                'checked'):
+    assert getattr(card, field), field
+  assert name in tables.listing([card]) and card.checked in tables.listing([card])
+
+
+def test_suites_name_cards_once_each():
+  for suite, names in SUITES.items():
+    assert len(set(names)) == len(names), suite
+    assert [card.name for card in chosen('', suite)] == list(names)
+
+
+@pytest.mark.parametrize('response, status', [
+    ('<think>So \\boxed{7}.</think>It is \\boxed{1}.', 'correct'),
+    ('\\boxed{2/2}', 'correct'),
+    ('[THINK]Hm.[/THINK]\\boxed{1}', 'correct'),
+    ('\\boxed{2}', 'wrong'),
+    ('The answer is 1.', 'no_answer'),
+    ('', 'no_answer'),
+    ('   ', 'no_answer'),
+    ('<think>It is \\boxed{1}', 'no_answer'),       # Cut off within its thoughts.
+    ('It is \\boxed{1', 'no_answer'),
+    ('<think>\\boxed{1}</think>', 'no_answer'),
+    ('\\boxed{1}' + 'x' * 600_000, 'no_answer'),    # Too long to be read.
+])
+def test_mathematics_counts_the_last_box_after_the_thoughts(response, status):
+  assert cards.statuses('math500', cards.item('math500', SUM), response) == [status]
+
+
+@pytest.mark.parametrize('response, letter', [
+    ('\\boxed{B}', 'B'), ('\\boxed{(B)}', 'B'), ('\\boxed{\\text{B}}', 'B'), ('\\boxed{B) 3}', 'B'),
+    ('Answer: B', 'B'), ('**Answer: (B)**', 'B'), ('The answer is B.', 'B'), ('B', 'B'),
+    ('answer: b', 'B'), ('Answer: A\nNo. Answer: B', 'B'), ('Answer: $B$', 'B'),
+    ('The answer is A dog.', ''), ('\\boxed{Basel}', ''), ('\\boxed{E}', ''), ('\\boxed{}', ''),
+    ('A or B', ''), ("I'd say so", ''), ('', ''), ('<think>Answer: B', '')])
+def test_a_letter_is_read_where_it_is_an_answer(response, letter):
+  assert extraction.letter(response, 'ABCD') == letter
+
+
+def test_the_letters_of_gpqa_are_even_and_belong_to_their_questions():
+  right = collections.Counter(gpqa_diamond.order(f'question {n}').index(0) for n in range(2000))
+  assert all(430 < right[place] < 570 for place in range(4))     # 500 each, 3.6 errors wide.
+  item = cards.item('gpqa_diamond', QUESTION)
+  shown = item.prompt.splitlines()
+  assert item.id == 'rec1' and f'{item.answer}) right' in shown
+  wrong = next(letter for letter in 'ABCD' if letter != item.answer)
+  assert cards.statuses('gpqa_diamond', item, f'\\boxed{{{item.answer}}}', f'\\boxed{{{wrong}}}',
+                        'No idea.') == ['correct', 'wrong', 'no_answer']
+  # Another order of the file, or fewer questions, change nothing.
+  assert cards.item('gpqa_diamond', QUESTION, number=9).answer == item.answer
+
+
+@pytest.mark.parametrize('response, block', [
+    ('```python\na\n```\nor\n```python\nb\n```', 'b'), ('```\nb\n```', 'b'), ('a', ''),
+    ('```python\na', ''), ('<think>```\na\n```</think>no', '')])
+def test_a_program_is_the_last_block(response, block):
+  assert extraction.block(response) == block
+
+
+@pytest.mark.parametrize('response, cut', [
+    ('<think>Hm', True), ('<think>Hm.</think>So', False), ('```python\nprint(', True),
+    ('```python\na\n```', False), ('\\boxed{1', True), ('\\boxed{1}', False), ('', False)])
+def test_what_a_text_shows_of_its_end(response, cut):
+  assert extraction.cut_off(response) == cut
+
+
+def test_a_grader_that_fails_is_an_error_and_no_wrong_answer():
+  card = CARDS['aime24']
+  def broken(item, response):
+    raise RecursionError('too deep')
+  item = cards.item('aime24', SUM)
+  CARDS['aime24'] = dataclasses.replace(card, grade=broken)
+  try:
+    line, = cards.judged('aime24', item, '\\boxed{1}')
+  finally:
+    CARDS['aime24'] = card
+  assert (line['status'], line['correct']) == ('error', None) and 'too deep' in line['detail']
+
+
+@pytest.mark.parametrize('name, content, words', [
+    ('a.jsonl', '{"id": "x", "problem": "1+1=?"}\n', 'a.jsonl, line 1: "answer" or'),
+    ('a.jsonl', '{"problem": "?", "answer": 1}\n[1]\n', 'a.jsonl, line 2: a JSON object'),
+    ('a.jsonl', '{"problem": ["?"], "answer": 1}\n', 'line 1: "problem" must be text, this is a'),
+    ('a.jsonl', '{"id": "x", "problem": "?", "answer": 1}\n' * 2, "'x' is taken by"),
+    ('a.jsonl', '\n', 'holds no item of aime24'),
+    ('a.json', '[{"problem": "?", "answer": 1}, 2]', 'item 2: an object is needed'),
+    ('a.csv', 'problem,answer\n1+1=?\n', 'row 1: it has more or fewer cells'),
+    ('a.parquet', 'PAR1 no', 'is no Parquet file'),
+])
+def test_bad_data_is_said_with_its_place(tmp_path, name, content, words):
+  (tmp_path / name).write_text(content)
+  with pytest.raises(ValueError, match='.') as error:
+    cards.read('aime24', tmp_path / name)
+  assert words in str(error.value) and '\n' not in str(error.value)
+
+
+def test_data_is_read_in_the_forms_it_is_published_in(tmp_path):
+  rows = [dict(problem='1+1=?', answer='2'), dict(problem='2+2=?', answer='4')]
+  (tmp_path / 'a.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  (tmp_path / 'b.json').write_text(json.dumps(rows))
+  (tmp_path / 'c.csv').write_text('problem,answer\n1+1=?,2\n"2+2=?",4\n')
+  parquet = pytest.importorskip('pyarrow.parquet')
+  table = pytest.importorskip('pyarrow').Table.from_pylist(rows)
+  parquet.write_table(table, tmp_path / 'd.parquet')
+  found = [cards.read('aime24', path) for path in sorted(tmp_path.iterdir())]
+  assert all(items == found[0] for items in found) and len(found[0]) == 2
+  assert [item.id for item in found[0]] == ['aime24-0', 'aime24-1']
+
+
+def test_a_folder_is_searched_for_the_names_of_a_card(tmp_path):
+  (tmp_path / 'math').mkdir()
+  (tmp_path / 'math/AIME2024.jsonl').write_text(json.dumps(SUM))
+  (tmp_path / 'other.jsonl').write_text('{}')
+  assert [item.id for item in cards.read('aime24', tmp_path)] == ['s']
+  with pytest.raises(ValueError, match='no file for aime25: it is searched for aime25'):
+    cards.read('aime25', tmp_path)
+  with pytest.raises(ValueError, match='does not exist'):
+    cards.read('aime24', tmp_path / 'no.jsonl')
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+  for names, suite, words in (('math50', '', 'did you mean math500?'), ('', 'magistrale', 'magistral'),
+                              ('x', '', 'it must be one of aime24')):
+    with pytest.raises(ValueError, match='unknown') as error:
+      chosen(names, suite)
+    assert words in str(error.value)
+  assert [card.name for card in chosen('math500, aime24', '')] == ['math500', 'aime24']
+
+
+def test_a_grade_with_partial_credit_counts_as_its_score():
+  assert Grade('correct').value == 1.0 and Grade('wrong').value == 0.0
+  assert Grade('wrong', score=0.25).value == 0.25 and Grade('error', score=0.25).value is None
