@@ -69,4 +69,5 @@ def get_config():
   c.runtime = dict(
       mode='ray', address='', trainers=16, samplers=1, verifiers=1,
       verifier_workers=32, deadline_s=3600.0, heartbeat_s=30.0, restarts=3, transport='device')
+  c.stages = dict(order='')
   return c

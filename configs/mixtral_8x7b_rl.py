@@ -59,4 +59,5 @@ def get_config():
   c.runtime = dict(
       mode='ray', address='', trainers=16, samplers=8, verifiers=1, verifier_workers=16,
       deadline_s=1800.0, heartbeat_s=30.0, restarts=3, transport='device')
+  c.stages = dict(order='')
   return c

@@ -54,4 +54,5 @@ def get_config():
   c.runtime = dict(
       mode='ray', address='', trainers=4, samplers=2, verifiers=1, verifier_workers=8,
       deadline_s=3600.0, heartbeat_s=30.0, restarts=3, transport='device')
+  c.stages = dict(order='')
   return c

@@ -53,4 +53,5 @@ def get_config():
       every=30, problems=128, samples=1, temperature=1.0, top_p=1.0, max_new_tokens=48)
   c.checkpoints = dict(every=20, keep=2)
   c.runtime = dict(mode='threads', samplers=1, verifier_workers=1, deadline_s=300.0)
+  c.stages = dict(order='')
   return c

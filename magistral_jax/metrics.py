@@ -4,7 +4,8 @@ A run directory holds
 
     metrics.jsonl    one line per update: step, version, wall_s and all other measured numbers
     stages.jsonl     one line per step of the cold start, and per evaluation before and after the
-                     loop: stage, step, loss or eval/accuracy, ...
+                     loop: stage, step, loss or eval/accuracy, ...; and one per decision about a
+                     stage of the loop: stage, step, opens, reason, ...
     rollouts.jsonl   one line per completion, see `rollout_line`
     tensorboard/     the numbers of the first two as TensorBoard scalars; cold_start/ has its own
 
@@ -181,6 +182,10 @@ class MetricsWriter:
       self._points['cold_start'].write(step, scalars(metrics), adds='loss' not in metrics)
     if update is not None:
       self._points['loop'].write(update, scalars(metrics), adds=True)
+
+  def write_decision(self, line: Mapping[str, Any]) -> None:
+    """Writes whether a stage of the loop opens, and why. Raises WriteError."""
+    self._stages.write(line)
 
   def ends(self) -> dict[str, int]:
     """What `truncate` takes, for a checkpoint."""

@@ -18,7 +18,9 @@ from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.orchestration.loop import Loop
 from magistral_jax.orchestration.loop_parts import Books, Roles, Settings
-from magistral_jax.records import Problem, Prompt, Verdict, WeightSnapshot
+from magistral_jax.orchestration.run_stages import RunStages, fixed
+from magistral_jax.orchestration.stages import Controller
+from magistral_jax.records import Problem, Prompt, Terms, Verdict, WeightSnapshot
 from magistral_jax.sampler.slots import Sampling, Sequence
 
 EOS = -1                  # No version is ever that.
@@ -327,13 +329,14 @@ def trained(batches):
 
 def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, runtime=None,
               prompts_per_batch=4, max_staleness=0, in_flight=0, backlog_batches=1,
-              deadline_s=60.0, paced=True, record=None, stream=None,
+              deadline_s=60.0, paced=True, record=None, stages=(), effects=None, stream=None,
               **settings):
   """A Loop of fakes around the real ledger, journal, batcher and health.
 
   Args:
     paced: whether admission has limits: `in_flight`, `backlog_batches`, `max_staleness`.
     record: of a checkpoint to go on from.
+    stages, effects: after the first, and what they do.
     settings: of `Settings`, in place of those here.
   """
   ledger = Ledger(Pace(GROUP, prompts_per_batch, in_flight, backlog_batches, max_staleness)
@@ -351,12 +354,15 @@ def make_loop(workdir, *, samplers=None, verifier=None, trainer=None, runtime=No
   return Loop(
       Roles(stream, samplers, verifier or FakeVerifier(), batcher, trainer or FakeTrainer(),
             FakeCheckpoints(), runtime or FakeRuntime(len(samplers))),
-      Books(ledger, journal, Health(deadline_s), Display(1, False)),
+      Books(ledger, journal, RunStages(
+          Controller(stages), effects or fixed(
+              Terms(128, 0, 0), prompts_per_batch=prompts_per_batch, in_flight=in_flight),
+          journal, ledger, stream.dealer, workdir), Health(deadline_s), Display(1, False)),
       Settings(**dict(
           slots=slots, sampling=Sampling(GROUP, 1.0, 1.0, 128),
           evaluation_sampling=Sampling(2, 0.0, 1.0, 128),
           evaluation_prompts=stream.held_out(3), evaluation_every=0, checkpoint_every=0,
-          prompts_per_batch=prompts_per_batch, patience_batches=20, parity_limit=0.1) | settings))
+          patience_batches=20, parity_limit=0.1) | settings))
 
 
 def fill(loop, groups):

@@ -69,6 +69,10 @@ class Batcher:
     first = self._waiting.take(self._prompts_per_batch)
     return first and make_batch(sorted(first, key=lambda g: g.ordinal), **self._make)
 
+  def resize(self, prompts_per_batch: int) -> None:
+    """Makes the batches from now on of so many groups."""
+    self._prompts_per_batch = prompts_per_batch
+
   def forget(self, ordinal: int) -> int:
     """Drops the members of a group that will not be completed; returns their tokens."""
     members = self._gathering.pop(ordinal, {})

@@ -17,7 +17,7 @@ from magistral_jax import sharding
 from magistral_jax.data import images, sources
 from magistral_jax.data.examples import Examples
 from magistral_jax.data.stream import PromptStream
-from magistral_jax.experiment import build, faults, golds, imitation
+from magistral_jax.experiment import build, faults, golds, imitation, stage_configs
 from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.experiment.values import change, check_limits, filled, flat
 from magistral_jax.models.config import ModelConfig
@@ -67,11 +67,13 @@ def check(c) -> None:
 def check_values(c) -> None:
   """Raises ValueError as `check`, but needs no files: for a plan, which reads none."""
   check_limits(c)
+  stage_configs.check_names(c)
   faults.gather(
       lambda: _check_sampling(c), lambda: _check_row(c), lambda: _check_training(c),
       lambda: _check_cold_start(c), lambda: check_verifiers(c),
       lambda: build.loss(c).check(c.sampler.temperature),
-      lambda: c.model.checkpoint or build.model_config(c, 1))
+      lambda: c.model.checkpoint or build.model_config(c, 1),
+      lambda: stage_configs.check(c, check_values))
 
 
 def prepare(c, *, problems: bool = True, training: bool = True) -> Parts:
@@ -277,7 +279,9 @@ def _check_problems(c, tok, config: ModelConfig, stream: PromptStream) -> Exampl
   """What to imitate; ValueError for problems that cannot be held out, judged or imitated."""
   examples: list[Examples] = []
   found = sources.samples(stream.source)
+  mixes = [stage_configs.mix_changes(c, name) for name in stage_configs.names(c)]
   faults.gather(
+      lambda: stream.dealer.check(mixes),
       lambda: stream.held_out(c.evaluation.problems),
       lambda: check_domains(c, found, f'data.source={c.data.source!r}'),
       lambda: golds.check(c, found),

@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from magistral_jax.batching.advantages import ADVANTAGE_NORMS, NORMALIZERS
-from magistral_jax.experiment import data_sections
-from magistral_jax.experiment.keys import Key, Section, above_0, among
+from magistral_jax.experiment import data_sections, stage
+from magistral_jax.experiment.keys import Condition, Key, Section, above_0, among
 from magistral_jax.experiment.limit_types import (
     ANY,
     DECAY,
@@ -31,6 +31,7 @@ from magistral_jax.experiment.limit_types import (
     TEXT,
     TOPOLOGY,
     choice,
+    number,
     whole,
 )
 from magistral_jax.models.config import DTYPES, FAMILIES, VISION
@@ -273,6 +274,27 @@ SECTIONS = (
         transport=Key(choice(TRANSPORTS), 'How weights reach the samplers: from device to device, '
                       'or through CPU memory.', 'host')),
             among('runtime.mode', ON_CLUSTER)),
+    Section('stages', 'What changes in the course of the loop; training.md says how.', dict(
+        order=Key(TEXT, 'Names of the stages that follow the first, which is the config itself, '
+                  "with commas between them; '' for none."))),
+    Section('stages.*', f'One stage. Under its name stand the keys that it changes, as in '
+            f'`--config.stages.longer.sampler.max_new_tokens=24576`; it may change '
+            f'{", ".join(f"`{key}`" for key in stage.CHANGEABLE)}.', dict(
+        opens=Key(choice(stage.REASONS), 'What opens it: reward, held-out accuracy or length has '
+                  'stopped rising, the pages are too few, an update, or a person.', 'update')),
+            Condition('stages.order', 'names stages', lambda v: v not in ('', None))),
+    Section('stages.*', 'A stage that an update opens.', dict(
+        update=Key(whole(1), 'Updates after which it opens.', 100)),
+            among('stages.*.opens', ['update'])),
+    Section('stages.*', 'A stage that opens when a curve has stopped rising.', dict(
+        window=Key(whole(8), 'Newest updates that a decision looks at.', 40),
+        rise=Key(POSITIVE, 'Least rise in so many updates that counts as rising: of the reward, of '
+                 'the accuracy, or as a share of the length.', 0.02),
+        risk=Key(number('above 0 and below 0.5', lambda v: 0 < v < 0.5), 'Chance in so many '
+                 'updates that it opens although the curve rises by that.', 0.05),
+        latest=Key(whole(0), 'Updates after which it opens whatever the curve does; 0 for none.',
+                   0)),
+            among('stages.*.opens', stage.CURVES)),
 )
 
 KEYS = {name: key for section in SECTIONS for name, key in section.names().items()}
@@ -287,8 +309,9 @@ def sections(names: Iterable[str]) -> list[Section]:
   found = []
   for section in SECTIONS:
     above, star, _ = section.name.partition('*')
+    # What stands in the section above by itself, such as `stages.order`, is no section.
     here = dict.fromkeys(name[len(above):].split('.')[0] for name in names
-                         if star and name.startswith(above))
+                         if star and name.startswith(above) and '.' in name[len(above):])
     found += [section.named(name) for name in here] if star else [section]
   return found
 
@@ -298,9 +321,26 @@ def find(name: str) -> Key | None:
   return KEYS.get(name) or KEYS.get(general(name))
 
 
+def changed_by_stage(name: str) -> str | None:
+  """The key that one below a stage changes: 'sampler.in_flight' for 'stages.a.sampler.in_flight'.
+
+  None for any other name, and for a key that no stage may change.
+  """
+  section, _, rest = name.partition('.')
+  changed = rest.partition('.')[2]
+  return changed if section == 'stages' and _general(changed) in stage.CHANGEABLE else None
+
+
 def general(name: str) -> str:
-  """A dotted key as the schema names it: 'data.mix.*.weight' for 'data.mix.code.weight'."""
-  for section in SECTIONS:
+  """A dotted key as the schema names it: 'data.mix.*.weight' for 'data.mix.code.weight'.
+
+  What a stage changes has the name of the key that it changes.
+  """
+  return _general(changed_by_stage(name) or name)
+
+
+def _general(name: str) -> str:
+  for section in SECTIONS if name not in KEYS else ():
     above, star, _ = section.name.partition('*')
     if star and name.startswith(above):
       _, dot, rest = name[len(above):].partition('.')

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from magistral_jax import command_line
 from magistral_jax.experiment.keys import Condition, Key, Section
-from magistral_jax.experiment.schema import KEYS, SECTIONS, find, sections
+from magistral_jax.experiment.schema import KEYS, SECTIONS, changed_by_stage, find, sections
+from magistral_jax.experiment.stage import CHANGEABLE
 
 
 def flat(tree: Mapping, path: str = '') -> Iterator[tuple[str, Any]]:
@@ -45,6 +46,9 @@ def check_limits(c: Mapping, name: str = '') -> None:
   for section in sorted(sections(values), key=lambda section: section.when is not None):
     if _within(section.name, name):
       _check_section(section, values)
+  for key, value in values.items():
+    if _within(key, name) and changed_by_stage(key):
+      _check_value(key, find(key), value)
   _check_named(values)
 
 
@@ -71,6 +75,8 @@ def change(c: ConfigDict, changes: Mapping[str, Any]) -> None:
         raise ValueError(_not_read(key, changes[key], when, now))
       elif not chosen and kept:
         now.pop(key, None)
+  if not now.get('stages.order'):
+    now = {key: value for key, value in now.items() if not changed_by_stage(key)}
   with c.unlocked(), c.ignore_type():
     for key in before.keys() - now.keys():
       _remove(c, key)
@@ -97,11 +103,21 @@ def _check_section(section: Section, values: Mapping[str, Any]) -> None:
         raise ValueError(_not_read(key, values[key], when, values))
     elif key not in values:
       raise ValueError(_missing(key, wanted, section, values))
-    elif not wanted.limit.allows(values[key]):
-      raise ValueError(f'{key}={values[key]!r} must be {wanted.limit.words}.')
+    else:
+      _check_value(key, wanted, values[key])
+
+
+def _check_value(key: str, described: Key, value) -> None:
+  if not described.limit.allows(value):
+    raise ValueError(f'{key}={value!r} must be {described.limit.words}.')
 
 
 def _unknown(key: str, value) -> str:
+  section, _, rest = key.partition('.')
+  changed = rest.partition('.')[2]
+  if section == 'stages' and find(changed):
+    return (f'{key}={value!r} cannot be: no stage changes {changed}, only '
+            f'{", ".join(CHANGEABLE)}.')
   if any(section.name == key for section in sections([f'{key}.'])):
     return f'{key}={value!r} must be {_section_words(key)}.'
   return (f'{key}={value!r} is unknown{command_line.did_you_mean(key, KEYS)}: no part of the '

@@ -8,6 +8,7 @@
   threads.py      the roles on threads, no one waiting for another
   lockstep.py     the roles in turn, bit for bit reproducible
   ledger.py       the fate of every prompt; paces admission
+  stages.py       when the stages of a run open, by plateaus.py; run_stages.py: what changes then
   journal.py      the run's files: metrics, rollouts, the totals of summary.json
   health.py       signs of life, the request to stop, the first failure
   cold_start.py   supervised learning on reasoning traces before the loop

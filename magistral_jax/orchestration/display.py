@@ -23,7 +23,7 @@ REFRESH_PER_S = 4
 # A phase of short steps writes a line of a log no more often than this.
 LOG_EVERY_S = 15.0
 # Figures that outlast a phase.
-_OF_THE_RUN = ('eval/accuracy', 'eval/version')
+_OF_THE_RUN = ('eval/accuracy', 'eval/version', 'stage')
 
 
 class Display:

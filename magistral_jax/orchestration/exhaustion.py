@@ -26,11 +26,10 @@ ADVICE = {
 class Exhaustion:
   """Counts the groups since the last batch. The caller sees to it that one thread calls at a time.
 
-  Args:
-    patience: groups without an update after which nothing is left to learn.
+  `patience` is the number of groups without an update after which nothing is left to learn.
   """
 
-  def __init__(self, patience: int):
+  def __init__(self, patience: int = 0):
     self.patience = patience
     self.reset()
 

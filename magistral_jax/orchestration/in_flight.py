@@ -32,6 +32,7 @@ class InFlight:
     self._index = {id(sampler): i for i, sampler in enumerate(samplers)}
     self._assigned = Assignments(len(samplers))
     self._occupancy = Occupancy(len(samplers), slots)
+    self._held = (0, 0)       # Pages, and sequences in slots, by dispatch, up to the last update.
 
   def __iter__(self):
     """The ordinals."""
@@ -126,6 +127,10 @@ class InFlight:
 
   def figures(self) -> dict[str, float]:
     """Figures of the samplers for a line of metrics.jsonl; idle slots are those since the last."""
+    total = lambda name: sum(s.counts[name] for s in self._samplers)
+    now = total('held_pages'), total('holders')
+    pages, holders = (after - before for after, before in zip(now, self._held, strict=True))
+    self._held = now
     return dict(open_sequences=sum(s.open for s in self._samplers),
-                slots_idle=self._occupancy.idle(),
-                preemptions=sum(s.counts['preemptions'] for s in self._samplers))
+                slots_idle=self._occupancy.idle(), preemptions=total('preemptions'),
+                sequence_pages=pages / holders if holders else 0.0)

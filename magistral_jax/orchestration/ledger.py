@@ -14,6 +14,7 @@ not the generation cursor, so that no prompt in flight is lost.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import threading
 from collections.abc import Callable
 
@@ -44,6 +45,23 @@ class Ledger:
   def pace(self) -> Pace | None:
     """The limits of admission."""
     return self._admission.pace
+
+  def repace(self, *, prompts_per_batch: int, in_flight: int) -> None:
+    """Changes limits of admission, if there are any.
+
+    With `max_staleness`, a group in flight may be dropped as stale if batches become smaller: more
+    updates than were counted on come before its own.
+    """
+    with self._lock:
+      if self._admission.pace is not None:
+        self._admission.pace = dataclasses.replace(
+            self._admission.pace, prompts_per_batch=prompts_per_batch, in_flight=in_flight)
+
+  @property
+  def issued(self) -> int:
+    """The first ordinal that was never issued."""
+    with self._lock:
+      return self._next
 
   def issue(self, traffic: Callable[[], Traffic] = Traffic, *, suspect: bool = False) -> int | None:
     """The next ordinal to sample, or None while admission refuses it.

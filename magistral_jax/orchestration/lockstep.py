@@ -38,9 +38,9 @@ def _gather(loop: Loop) -> Batch | None:
   """
   while (batch := loop.next_batch()) is None:
     loop.recover_if_lost()
-    if loop.health.stopping.is_set() or loop.exhausted:
+    if loop.health.stopping.is_set() or loop.nothing_left():
       return None
-    missing = loop.settings.prompts_per_batch - loop.batcher.waiting
+    missing = loop.prompts_per_batch - loop.batcher.waiting
     for i in range(missing):
       loop.admit(loop.samplers[i % len(loop.samplers)], most=1)
     last, scored = time.monotonic(), []

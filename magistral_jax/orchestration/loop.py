@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,8 +32,8 @@ class Loop:
     self.checkpoints, self.runtime = roles.checkpoints, roles.runtime
     self.ledger, self.journal = books.ledger, books.journal
     self.health, self.display = books.health, books.display
-    self.settings = settings
-    self.exhaustion = Exhaustion(settings.patience_batches * settings.prompts_per_batch)
+    self.settings, self.stages = settings, books.stages
+    self.exhaustion = Exhaustion()
     self.arrived = threading.Condition()      # Guards the batcher; notified at every group kept.
     self.evaluation = evaluations.ConcurrentEvaluation(
         settings.evaluation_prompts, settings.evaluation_sampling, slots=settings.slots,
@@ -46,6 +47,7 @@ class Loop:
     self._marks = (time.monotonic(), 0)       # Time and sampled tokens at the last update.
     self._whole = True                        # False in the middle of an update.
     self._forked = -1        # The last version of a lost trainer: others have those numbers now.
+    self._take_up_stages()
 
   def admit(self, sampler: Sampler, most: int | None = None) -> int:
     """Gives a sampler prompts while it has free slots (or `most`); returns how many it got.
@@ -63,12 +65,14 @@ class Loop:
            and (sampler.has_capacity if most is None else given < most)):
       with self.arrived:     # A thread that restores the ledger sees both changes or neither.
         ordinal = self.in_flight.issue(sampler)
-      if ordinal is None:
-        break
+        if ordinal is None:
+          break
+        terms = self.stages.terms(ordinal)
       # Outside the lock: images take their time, and verdicts must not wait for them.
-      prompt = self.stream.prompt(ordinal)
+      prompt = dataclasses.replace(self.stream.prompt(ordinal), terms=terms)
       self.in_flight.made(prompt)
-      sampler.submit(prompt, self.settings.sampling)
+      sampler.submit(prompt, dataclasses.replace(
+          self.settings.sampling, max_new_tokens=terms.max_new_tokens))
       given += 1
     self.in_flight.note(sampler)
     return given
@@ -165,12 +169,44 @@ class Loop:
     with self.arrived:
       for group in self.batcher.expire(self.trainer.version):
         self.journal.settle(group, 'stale')
-      return self.batcher.take()
+      batch, now = self.batcher.take(), self.stages.now
+    return batch and dataclasses.replace(
+        batch, clip_scale=now.clip_scale, rate_scale=now.rate_scale)
+
+  @property
+  def prompts_per_batch(self) -> int:
+    """Groups of an update."""
+    return self.stages.now.prompts_per_batch
 
   @property
   def exhausted(self) -> bool:
     """Whether groups keep coming and none has anything to teach."""
     return self.exhaustion.reached
+
+  def nothing_left(self) -> bool:
+    """Whether the loop is `exhausted` although the stages that wait for that are open."""
+    if self.exhausted:
+      self._decide(lambda: self.stages.after_last(self.trainer.version))
+    return self.exhausted
+
+  def _decide(self, decide: Callable[[], list[str]]) -> bool:
+    """Lets stages open; whether one did."""
+    with self.arrived:
+      said = decide()
+      if said:
+        self.exhaustion.reset()
+        self._take_up_stages()
+    for sentence in said:
+      self.display.note(sentence)
+    self.display.update(self.stages.status())
+    return bool(said)
+
+  def _take_up_stages(self) -> None:
+    """Makes batches and admission what the open stages say."""
+    now = self.stages.now
+    self.exhaustion.patience = self.settings.patience_batches * now.prompts_per_batch
+    self.batcher.resize(now.prompts_per_batch)
+    self.ledger.repace(prompts_per_batch=now.prompts_per_batch, in_flight=now.in_flight)
 
   def update(self, batch: Batch, evaluate: Callable[[], Result | None] | None = None) -> None:
     """Trains on a batch, publishes the weights, writes everything down.
@@ -210,13 +246,15 @@ class Loop:
         trained_tokens_per_s=metrics['tokens'] / (trained - began),
         verifier=self.verifier.stats(), staleness_expected=self._expected_staleness(),
         failed_saves=self.checkpoints.failed_saves, **self.in_flight.figures(),
-        **self.runtime.transfers(), **self.measurements.figures(evaluated)))
+        **self.runtime.transfers(), **self.stages.figures(),
+        **self.measurements.figures(evaluated)))
     self._whole = True
     self.display.update(line)
     if warning := parity.warning(line, self.settings.parity_limit):
       self.display.note(warning)
+    opened = self._decide(lambda: self.stages.after(line))
     every = self.settings.checkpoint_every
-    if evaluated or (every and step % every == 0):
+    if opened or evaluated or (every and step % every == 0):
       self.save()
     if 'eval/version' in line:
       self.measurements.score()
@@ -258,6 +296,8 @@ class Loop:
       with self.arrived:
         self.journal.restore(record, flying=set(self.in_flight),
                              complete=self.batcher.waiting_ordinals)
+        self.stages.restore()
+        self._take_up_stages()
         self.exhaustion.reset()
       try:
         self.publish()

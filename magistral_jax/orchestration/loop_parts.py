@@ -12,6 +12,7 @@ from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.orchestration.roles import Checkpoints, Runtime, Sampler, Trainer, Verifier
+from magistral_jax.orchestration.run_stages import RunStages
 from magistral_jax.records import Prompt
 from magistral_jax.sampler.slots import Sampling
 
@@ -30,9 +31,10 @@ class Roles:
 
 @dataclasses.dataclass(frozen=True)
 class Books:
-  """What keeps account of a run: fates, files and totals, signs of life, the terminal."""
+  """What keeps account of a run: fates, files and totals, stages, signs of life, the terminal."""
   ledger: Ledger
   journal: Journal
+  stages: RunStages
   health: Health
   display: Display
 
@@ -46,7 +48,6 @@ class Settings:
   evaluation_prompts: Sequence[Prompt]
   evaluation_every: int             # Updates between evaluations; 0: none in the loop.
   checkpoint_every: int             # Updates between checkpoints; 0: none in the loop.
-  prompts_per_batch: int            # Groups of an update.
   patience_batches: int             # Batches' worth of groups that may pass without an update.
   parity_limit: float               # Mean gap above which an update warns, in nats.
   # Whether nothing outlives a lost trainer, so that all is sampled again as it was (lockstep);

@@ -110,6 +110,8 @@ def metric_rows(
   rows = []
   row = lambda name, *parts: rows.append((name, Text.assemble(*parts)))
   get = shown.get
+  if get('stage') is not None:
+    row('stage', get('stage'))
   if get('reward') is not None:
     row('reward', (f'{get("reward"):.3f}  ', 'bold'),
         (sparkline(rewards, SPARKLINE_WIDTH, blocks), 'cyan'))

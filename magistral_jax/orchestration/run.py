@@ -19,6 +19,7 @@ from magistral_jax.orchestration import (
   cold_start,
   lockstep,
   report,
+  run_stages,
   threads,
   unsaved,
 )
@@ -27,6 +28,7 @@ from magistral_jax.orchestration.display import LOG_EVERY_S
 from magistral_jax.orchestration.loop import Loop
 from magistral_jax.orchestration.loop_parts import Books, Roles, Settings
 from magistral_jax.orchestration.roles import Checkpoints, Lost, Trainer
+from magistral_jax.orchestration.run_stages import RunStages
 
 # How the roles take their turns, by runtime.mode.
 MODES = dict(threads=threads.run, lockstep=lockstep.run, ray=threads.run,
@@ -212,14 +214,17 @@ class Run(BaseRun):
     loop = Loop(
         Roles(self.stream, self.samplers, self.verifier, batcher, self.trainer, self.checkpoints,
               self.runtime),
-        Books(self.ledger, self.journal, self.health, self.display),
+        Books(self.ledger, self.journal, self._stages(), self.health, self.display),
         Settings(c.sampler.slots, self.sampling, self.evaluation_sampling, self.evaluation_prompts,
                  evaluation_every=c.evaluation.every, checkpoint_every=c.checkpoints.every,
-                 parity_limit=c.trainer.parity_limit,
-                 prompts_per_batch=b.prompts_per_batch, patience_batches=b.patience_batches,
+                 parity_limit=c.trainer.parity_limit, patience_batches=b.patience_batches,
                  discard_in_flight=c.runtime.mode in LOCKSTEP))
     self.runtime.on_lost(loop.reissue)
     return loop
+
+  def _stages(self) -> RunStages:
+    return RunStages(run_stages.controller(self.c), run_stages.effects(self.c), self.journal,
+                     self.ledger, self.stream.dealer, self.workdir)
 
   def _end(self, loop: Loop) -> bool:
     """Holds the last evaluation and writes the report; False if asked to stop before.

@@ -30,6 +30,8 @@ from magistral_jax.orchestration import plateaus
 PAGES = 'sequence_pages'
 # Newest updates whose pages are looked at.
 PAGES_UPDATES = 4
+# Curves that are level where nothing is left to be learnt.
+LEARNT = ('reward', 'accuracy')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +58,16 @@ class Decision:
   evidence: Mapping[str, Any]
 
   def line(self) -> dict[str, Any]:
-    """What stages.jsonl has besides `stage` and `step`."""
-    return dict(opens=self.opens, reason=self.reason, **self.evidence)
+    """Its line of stages.jsonl."""
+    return dict(stage=self.stage, step=self.update, opens=self.opens, reason=self.reason,
+                **self.evidence)
+
+  @classmethod
+  def of_line(cls, line: Mapping[str, Any]) -> Decision:
+    """The decision of such a line."""
+    names = dict(stage='stage', update='step', opens='opens', reason='reason')
+    evidence = {key: value for key, value in line.items() if key not in names.values()}
+    return cls(**{name: line[key] for name, key in names.items()}, evidence=evidence)
 
   def sentence(self) -> str:
     """The decision with its evidence, for people."""
@@ -67,11 +77,19 @@ class Decision:
       return f'{start}, as was asked for.'
     if self.reason == 'update':
       return f'{start}, as the config says.'
+    if 'window' not in e and self.reason in CURVES:
+      return f'{start}, since nothing is left to be learnt before it.'
     if self.reason == 'memory':
       return (f'{start}: {e["sequences"]} sequences of {e["sequence_pages"]:.1f} pages would take '
               f'{e["needed"]:,.0f} of {e["pages"]:,}.')
     return (f'{start}: over {e["window"]} updates {self.reason} rises by {e["rise"]:.3g} '
             f'+- {e["error"]:.2g}, at most {e["limit"]:.3g}, where {e["least"]:.3g} counts.')
+
+  def short(self) -> str:
+    """The evidence of a curve, for a line of a panel."""
+    e = self.evidence
+    return (f'{self.stage} opens when {self.reason} rises less than {e["least"]:.2g}: '
+            f'{e["rise"]:.2g}, at most {e["limit"]:.2g}')
 
 
 class Controller:
@@ -84,7 +102,7 @@ class Controller:
   """
 
   def __init__(self, stages: Sequence[Stage],
-               room: Callable[[Sequence[str]], Room] | None = None):
+               room: Callable[[tuple[str, ...]], Room] | None = None):
     self.stages, self._room = {stage.name: stage for stage in stages}, room
     self.openings: list[Decision] = []
     self._curves: dict[str, list[tuple[int, float]]] = collections.defaultdict(list)
@@ -135,6 +153,13 @@ class Controller:
         if decision.opens:
           break
     return found
+
+  def exhausted(self, update: int) -> Decision | None:
+    """That a stage opens since nothing is left to be learnt, if one waits for what is learnt."""
+    for stage in self.waiting:
+      if stage.opens in LEARNT:
+        return Decision(stage.name, update, True, stage.opens, {})
+    return None
 
   def open(self, decision: Decision) -> None:
     """Opens a stage."""

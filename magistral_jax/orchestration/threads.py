@@ -104,11 +104,11 @@ def _next_batch(loop: Loop) -> Batch | None:
     if loop.health.stopping.is_set():
       return None
     batch = loop.next_batch()
-    if batch is not None or loop.exhausted:
+    if batch is not None or loop.nothing_left():
       return batch
     with loop.arrived:
       loop.health.waiting('trainer', f'a batch ({loop.batcher.waiting} of '
-                                     f'{loop.settings.prompts_per_batch} groups)')
+                                     f'{loop.prompts_per_batch} groups)')
       loop.arrived.wait(POLL_S)
     loop.health.overdue('batch', time.monotonic() - began, loop.held)
 

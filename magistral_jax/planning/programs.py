@@ -86,9 +86,10 @@ def trainer(c, config: ModelConfig, devices, note: Callable, sequence_tokens: in
   shardings = jax.tree.map(lambda x: x.sharding, state.params)
   sharding.check_divisible(state.params, shardings, 'model')
   grads, totals = step.zeros.lower(state.params).out_info
-  one = jax.ShapeDtypeStruct((), np.int32, sharding=state.step.sharding)
+  one, scale = (jax.ShapeDtypeStruct((), dtype, sharding=state.step.sharding)
+                for dtype in (np.int32, np.float32))
   rows = _rows(c, config, mesh)
-  learn = step.supervise if supervised(c) else step.accumulate
+  learn, how = (step.supervise, ()) if supervised(c) else (step.accumulate, (scale,))
   room = build.patches(c, config)
   sequences = packed_rows.lengths(c.batching.row_tokens, sequence_tokens)
   wanted = flops.training(config, len(rows['tokens']), sequences,
@@ -98,9 +99,10 @@ def trainer(c, config: ModelConfig, devices, note: Callable, sequence_tokens: in
                           load=_load(config, mesh, sharding.TRAINER, sequences))
   programs = [
       run('gradient of a microbatch',
-          lambda: learn.lower(state.params, state.reference, grads, totals, rows, state.step),
+          lambda: learn.lower(state.params, state.reference, grads, totals, rows, state.step,
+                              *how),
           wanted),
-      run('update', lambda: step.apply.lower(state, grads, totals, one), 0.0),
+      run('update', lambda: step.apply.lower(state, grads, totals, one, scale), 0.0),
       _publication(c, config, state.params, run)]
   return Side(dict(parameters=_bytes(state.params), reference=_bytes(state.reference),
                    optimizer=_bytes((state.opt_state, state.step)),

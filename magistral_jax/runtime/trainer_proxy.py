@@ -27,10 +27,12 @@ _WAIT_S = 1.0
 class Share:
   """What one trainer process needs of a batch: its own rows of every microbatch.
 
-  Share(minibatches=(Rows(...),), parity=(ParityRows(11, 93, ...),))
+  Share(minibatches=(Rows(...),), parity=(ParityRows(11, 93, ...),), clip_scale=1., rate_scale=1.)
   """
   minibatches: tuple[Rows, ...]
   parity: tuple[ParityRows, ...]
+  clip_scale: float
+  rate_scale: float
 
 
 class RemoteTrainer:
@@ -46,7 +48,8 @@ class RemoteTrainer:
 
   def train(self, batch: Batch) -> dict[str, float]:
     shares = [Share(tuple(self._gang.rows_of(i, rows) for rows in batch.minibatches),
-                    tuple(self._gang.parity_of(i, one) for one in batch.parity))
+                    tuple(self._gang.parity_of(i, one) for one in batch.parity),
+                    batch.clip_scale, batch.rate_scale)
               for i in range(len(self._gang))]
     metrics = self._gang.each('train', [(share,) for share in shares])[0]
     if metrics.get('skipped', 0) < len(batch.minibatches):

@@ -118,6 +118,9 @@ class EngineSampler:
     if not self._active:
       return []
     self._grow()
+    # By page 0, which belongs to nobody, there is one more than can be held.
+    self.counts['held_pages'] += self._engine.pages - 1 - len(self._pool)
+    self.counts['holders'] += len(self._active)
     table = np.zeros((self._engine.slots, self._engine.slot_pages), np.int32)
     for slot, sequence in self._active.items():
       table[slot, :len(sequence.pages)] = sequence.pages

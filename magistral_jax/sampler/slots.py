@@ -128,7 +128,7 @@ class Sequence:
         ordinal=self.prompt.ordinal, sample=self.sample, tokens=np.array(self.tokens, np.int32),
         sampler_logp=np.array(self.logps, np.float32), versions=tuple(self.versions),
         finish='stop' if stopped else 'length', text=text, seconds=now - self.began,
-        purpose=self.prompt.purpose, routes=self._all_routes())
+        purpose=self.prompt.purpose, terms=self.prompt.terms, routes=self._all_routes())
 
   def _all_routes(self) -> np.ndarray | None:
     """Routes [prompt + drawn - 1, L k] of all tokens but the last; None if none are recorded.

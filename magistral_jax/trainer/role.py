@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -87,7 +88,7 @@ class MeshTrainer:
     for rows in batch.minibatches:
       # The first finite gradient makes the version.
       advance = IF_FINITE if self.version == version else NEVER
-      reports.append(self._update(self._step.accumulate, rows, advance))
+      reports.append(self._update(self._step.accumulate, rows, advance, batch))
     return _summary(reports) | parity
 
   def supervised(self, rows: Rows) -> dict[str, float]:
@@ -133,13 +134,17 @@ class MeshTrainer:
     return dict(parity_tokens=tokens, parity_version=float(sample.version),
                 logprob_gap_mean=total / tokens, logprob_gap_max=largest)
 
-  def _update(self, accumulate, rows: Rows, advance: int) -> dict[str, float]:
+  def _update(self, accumulate, rows: Rows, advance: int,
+              batch: Batch | None = None) -> dict[str, float]:
+    put = functools.partial(jax.make_array_from_process_local_data, self._whole)
     grads, totals = self._step.zeros(self.state.params)
+    scale = () if batch is None else (put(np.float32(batch.clip_scale)),)
     for part in self._microbatches(rows):
       grads, totals = accumulate(self.state.params, self.state.reference, grads, totals, part,
-                                 self.state.step)
-    how = jax.make_array_from_process_local_data(self._whole, np.int32(advance))
-    self.state, values = self._step.apply(self.state, grads, totals, how)
+                                 self.state.step, *scale)
+    rate_scale = 1.0 if batch is None else batch.rate_scale
+    self.state, values = self._step.apply(self.state, grads, totals, put(np.int32(advance)),
+                                          put(np.float32(rate_scale)))
     values, routes = jax.device_get(values)
     report = dict(zip(METRICS, values.tolist(), strict=True)) | dict(routing=routes)
     bad = bool(report['bad_step'])

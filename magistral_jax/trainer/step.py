@@ -90,10 +90,12 @@ class Step:
   `params`.
   """
   zeros: Callable       # (params) -> (grads, totals): float32, sharded as the parameters.
-  accumulate: Callable  # (params, reference, grads*, totals*, rows, version) -> (grads, totals).
-  supervise: Callable   # The same for supervised learning; ignores `reference`.
-  apply: Callable       # (state*, grads, totals, one of ADVANCES) -> (state, ([len(METRICS)]
-                        # float32, [L, E + 4] routing.sums or None without experts)).
+  accumulate: Callable  # (params, reference, grads*, totals*, rows, version, clip_scale)
+                        # -> (grads, totals).
+  supervise: Callable   # The same for supervised learning, without `clip_scale`; ignores
+                        # `reference`.
+  apply: Callable       # (state*, grads, totals, one of ADVANCES, rate_scale) -> (state,
+                        # ([len(METRICS)] float32, [L, E + 4] routing.sums, None without experts)).
   score: Callable       # (params, rows) -> ([B, T] logp, [B, T] entropy).
   keep: Callable        # (params) -> a copy in CPU memory, in the dtype of the computation.
   parity: Callable      # (such a copy back on the devices, rows) -> [3] losses.gap.
@@ -143,15 +145,17 @@ def make_step(
 
 
 def _policy(run, config: LossConfig):
-  """Makes the loss of reinforcement learning, (params, reference, rows, version) -> loss, metrics.
+  """Makes the loss of reinforcement learning.
+
+  It takes (params, reference, rows, version, clip_scale) and returns a loss and metrics.
   """
 
-  def policy(params, reference, rows, version):
+  def policy(params, reference, rows, version, clip_scale):
     weight, mask = rows['weight'], rows['mask']
     logp, entropy, balance, routing_sums = run(params, rows)
     policy_loss, sums = losses.LOSSES[config.name](
         logp, rows['sampler_logp'], rows['advantage'], weight, mask, clip_low=config.clip_low,
-        clip_high=config.clip_high_at(version), importance_cap=config.importance_cap)
+        clip_high=config.clip_high_at(version) * clip_scale, importance_cap=config.importance_cap)
     loss, kl_sum = policy_loss + balance, 0.0
     if reference is not None:
       kl, kl_sum = losses.reference_kl(logp, run(reference, rows)[0], weight, mask)
@@ -167,7 +171,7 @@ def _policy(run, config: LossConfig):
 
 
 def _supervised(run):
-  """Makes the loss of supervised learning, with the arguments of `_policy`'s."""
+  """Makes the loss of supervised learning, with the arguments of `_policy`'s but the last."""
 
   def supervised(params, reference, rows, version):
     del reference, version
@@ -204,9 +208,9 @@ def _runner(forward, head, routed, router_aux_coef, temperature, vocab, whole_ro
 def _accumulator(loss, out_shardings, frozen):
   """Makes the function that adds gradients and metrics of one microbatch in place."""
 
-  def accumulate(params, reference, grads, totals, rows, version):
+  def accumulate(params, reference, grads, totals, rows, *how):
     whole = lambda some: {**params, **some} if frozen else some
-    new, values = jax.grad(lambda some: loss(whole(some), reference, rows, version), has_aux=True)(
+    new, values = jax.grad(lambda some: loss(whole(some), reference, rows, *how), has_aux=True)(
         trained(params, frozen))
     grads = jax.tree.map(lambda total, g: total + g.astype(jnp.float32), grads, new)
     # Supervised learning has no ratios: metrics that it lacks stay 0.
@@ -223,11 +227,13 @@ def _applier(optimizer, kl_ema, out_shardings, frozen):
   one bad batch must not poison the averages.
   """
 
-  def apply(state, grads, totals, advance):
+  def apply(state, grads, totals, advance, rate_scale):
     norm = optax.tree.norm(grads)
     good = jnp.isfinite(norm) & jnp.isfinite(totals['loss'])
     before = trained(state.params, frozen)
     updates, opt_state = optimizer.update(grads, state.opt_state, before)
+    # Every update rule ends with a product with its learning rate.
+    updates = jax.tree.map(lambda u: u * rate_scale, updates)
     keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
     params = keep(optax.apply_updates(before, updates), before)
     if frozen:

@@ -97,9 +97,9 @@ def score(job: Mapping, *, identify: languages.Identify | None = None,
 
   Args:
     job: response (text after the prompt), answer (the true one) or tests (in the form of
-      `code_tests.read`), domain, n_tokens (of the completion), language and problem (text). With
-      `bare` true the response is only the final answer or program: there is no gate, and only
-      correctness pays.
+      `code_tests.read`), domain, n_tokens (of the completion), language and problem (text);
+      length_max and length_cache where they are others than those of `rewards`. With `bare` true
+      the response is only the final answer or program: there is no gate, and only correctness pays.
     identify: function of `language.load`; needed where the language pays.
     sandbox: makes the sandbox; called when there is a program to judge.
     rewards: format, correct, length_max, length_cache, length_penalty, language, code_reward, as
@@ -159,9 +159,9 @@ def _verdict(status, share, gate, job, detail, identify, rewards) -> Verdict:
       parts['correct'] = rewards['correct'] * share
     if not job.get('bare'):
       parts['format'] = rewards['format']
+      limits = {key: job.get(key, rewards[key]) for key in ('length_max', 'length_cache')}
       parts['length'] = length.length_penalty(
-          job['n_tokens'], length_max=rewards['length_max'], length_cache=rewards['length_cache'],
-          length_penalty=rewards['length_penalty'])
+          job['n_tokens'], **limits, length_penalty=rewards['length_penalty'])
       if rewards['language']:
         agreed, why = languages.agree(
             identify, problem=job['problem'], thoughts=gate.thoughts, answer=gate.answer,

@@ -64,7 +64,9 @@ from magistral_jax.orchestration.ledger import Ledger  # noqa: E402
 from magistral_jax.orchestration.loop import Loop  # noqa: E402
 from magistral_jax.orchestration.loop_parts import Books, Roles, Settings  # noqa: E402
 from magistral_jax.orchestration.roles import RoleStatus  # noqa: E402
-from magistral_jax.records import Completion, Problem, Prompt, Verdict  # noqa: E402
+from magistral_jax.orchestration.run_stages import RunStages, fixed  # noqa: E402
+from magistral_jax.orchestration.stages import Controller  # noqa: E402
+from magistral_jax.records import Completion, Problem, Prompt, Terms, Verdict  # noqa: E402
 from magistral_jax.runtime import ray_cluster  # noqa: E402
 from magistral_jax.runtime.actor_handle import ActorHandle, Watchdog  # noqa: E402
 from magistral_jax.runtime.sampler_proxy import RemoteSampler  # noqa: E402
@@ -189,13 +191,16 @@ def build(workdir, in_flight: int, actors: list, judges: list):
   # Slots are the limit; a backlog is there only so that a stall shows.
   ledger = Ledger(Pace(GROUP, PROMPTS, in_flight=0, backlog_batches=8, max_staleness=0))
   sampling = Sampling(GROUP, 1.0, 1.0, TOKENS)
+  dealer = Dealer(Stream())
+  journal = Journal(workdir, ledger, dealer)
   return Loop(
       Roles(Stream(), samplers, RemoteVerifier(judges, workers=64, most=4096, deadline_s=DEADLINE_S), batcher,
             Trainer(), FakeCheckpoints(), Runtime(actors, len(samplers))),
-      Books(ledger, Journal(workdir, ledger, Dealer(Stream())), Health(DEADLINE_S),
-            Display(1, False)),
+      Books(ledger, journal, RunStages(
+          Controller(()), fixed(Terms(TOKENS, 0, 0), prompts_per_batch=PROMPTS), journal, ledger,
+          dealer, workdir), Health(DEADLINE_S), Display(1, False)),
       Settings(in_flight // len(actors), sampling, sampling, (), evaluation_every=0,
-               checkpoint_every=0, prompts_per_batch=PROMPTS, patience_batches=10**6,
+               checkpoint_every=0, patience_batches=10**6,
                parity_limit=0.1))
 
 

@@ -13,6 +13,9 @@ from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.orchestration.loop import Loop
 from magistral_jax.orchestration.loop_parts import Books, Roles, Settings
+from magistral_jax.orchestration.run_stages import RunStages, fixed
+from magistral_jax.orchestration.stages import Controller
+from magistral_jax.records import Terms
 from magistral_jax.runtime import ray_cluster
 from magistral_jax.sampler.slots import Sampling
 from tests import fakes, tiny
@@ -59,11 +62,13 @@ class Cluster:
     self.loop = Loop(
         Roles(stream, samplers, runtime.verifier(), batcher, trainer,
               runtime.checkpoints(str(self.workdir / 'checkpoints'), keep=2), runtime),
-        Books(ledger, journal, Health(self.stall_s), Display(1, False)),
+        Books(ledger, journal, RunStages(
+            Controller(()), fixed(Terms(128, 0, 0), prompts_per_batch=PROMPTS), journal, ledger,
+            stream.dealer, self.workdir), Health(self.stall_s), Display(1, False)),
         Settings(c.sampler.slots, Sampling(GROUP, 1.0, 1.0, 128), Sampling(2, 0.0, 1.0, 128),
                  fakes.FakeStream().held_out(3), evaluation_every=evaluation_every,
-                 checkpoint_every=c.checkpoints.every, prompts_per_batch=PROMPTS,
-                 patience_batches=20, parity_limit=0.1, discard_in_flight=lockstep_mode))
+                 checkpoint_every=c.checkpoints.every, patience_batches=20,
+                 parity_limit=0.1, discard_in_flight=lockstep_mode))
     runtime.on_lost(self.loop.reissue)
     self.loop.save()
     # From here on a call may take no longer than that; starting may.
