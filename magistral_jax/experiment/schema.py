@@ -274,7 +274,7 @@ SECTIONS = (
         transport=Key(choice(TRANSPORTS), 'How weights reach the samplers: from device to device, '
                       'or through CPU memory.', 'host')),
             among('runtime.mode', ON_CLUSTER)),
-    Section('stages', 'What changes in the course of the loop; training.md says how.', dict(
+    Section('stages', 'What changes in the course of the loop; stages.md says how.', dict(
         order=Key(TEXT, 'Names of the stages that follow the first, which is the config itself, '
                   "with commas between them; '' for none."))),
     Section('stages.*', f'One stage. Under its name stand the keys that it changes, as in '

@@ -9,7 +9,14 @@ from ml_collections import ConfigDict
 
 from magistral_jax import command_line
 from magistral_jax.experiment.keys import Condition, Key, Section
-from magistral_jax.experiment.schema import KEYS, SECTIONS, changed_by_stage, find, sections
+from magistral_jax.experiment.schema import (
+    KEYS,
+    SECTIONS,
+    changed_by_stage,
+    find,
+    general,
+    sections,
+)
 from magistral_jax.experiment.stage import CHANGEABLE
 
 
@@ -47,8 +54,9 @@ def check_limits(c: Mapping, name: str = '') -> None:
     if _within(section.name, name):
       _check_section(section, values)
   for key, value in values.items():
-    if _within(key, name) and changed_by_stage(key):
-      _check_value(key, find(key), value)
+    changed = changed_by_stage(key)
+    if changed and _within(key, name):
+      _check_value(key, KEYS[general(changed)], value)
   _check_named(values)
 
 

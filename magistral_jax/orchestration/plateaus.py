@@ -78,5 +78,5 @@ def trend(updates: Sequence[int], values: Sequence[float], *, window: int, risk:
   error = float(np.sqrt(squares / (n - 2) * inflation / spread)) * window
   freedom = max(2.0, n / inflation - 3)
   rise = float(slope) * window
-  return Trend(int(updates[0]), int(updates[-1]), n, float(y.mean()), rise, error, rho,
+  return Trend(updates[0], updates[-1], n, float(y.mean()), rise, error, rho,
                rise + float(stdtrit(freedom, 1 - risk)) * error)

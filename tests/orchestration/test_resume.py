@@ -20,7 +20,11 @@ STEPS = 5
 def config():
   return tiny.shrink(tiny.load(), **{
       'total_steps': STEPS, 'cold_start.steps': 0, 'evaluation.problems': 0,
-      'checkpoints.every': 2, 'runtime.mode': 'lockstep'})
+      'checkpoints.every': 2, 'runtime.mode': 'lockstep',
+      # It opens after the update in which runs are killed.
+      'stages.order': 'longer', 'stages.longer': dict(
+          opens='update', update=3, sampler=dict(max_new_tokens=12), loss=dict(clip_high=0.5),
+          verifiers=dict(length_max=12), optimizer=dict(learning_rate=1e-4))})
 
 
 def judge(completion):
@@ -67,7 +71,7 @@ def rollouts(workdir):
 
 def figures(workdir):
   """Lines of metrics.jsonl without what a clock says."""
-  timed = ('_s', '_per_s', 'verifier', 'slots_idle')
+  timed = ('_s', '_per_s', 'verifier', 'slots_idle', 'sequence_pages')
   return [{k: v for k, v in line.items() if not k.endswith(timed)}
           for line in metrics.read_lines(workdir / 'metrics.jsonl')]
 
@@ -95,6 +99,17 @@ def test_killed_and_resumed_is_uninterrupted(uninterrupted, tmp_path, capsys):
   assert rollouts(tmp_path) == rollouts(workdir)
   # Of update 4 a part of the groups was sampled before the checkpoint: they count all the same.
   assert figures(tmp_path) == figures(workdir)
+  opening, = metrics.read_lines(tmp_path / 'stages.jsonl')
+  assert [opening] == metrics.read_lines(workdir / 'stages.jsonl')
+  assert (opening['stage'], opening['step'], opening['opens']) == ('longer', 3, True)
+
+
+def test_a_stage_changes_what_its_prompts_may_take(uninterrupted):
+  workdir, _ = uninterrupted
+  opening, = metrics.read_lines(workdir / 'stages.jsonl')
+  longest = lambda later: max(line['n_tokens'] for line in rollouts(workdir)
+                              if (line['ordinal'] >= opening['ordinal']) == later)
+  assert (longest(False), longest(True)) == (8, 12)
 
 
 def test_lockstep_is_on_policy_and_the_log_probabilities_agree(uninterrupted):

@@ -140,3 +140,19 @@ def test_no_hidden_transfer_and_no_second_compilation(toy):
 def test_rows_must_divide_over_the_mesh(toy):
   with pytest.raises(ValueError, match='trainer.microbatch_rows is 3 .*mesh.trainer.fsdp'):
     toy.trainer(fsdp=2, microbatch_rows=3)
+
+
+def test_a_stage_multiplies_the_learning_rate_and_the_clip_bound(toy):
+  """As if the config had said so, without another compilation."""
+  batch = toy.batch(toy.rows())
+  expected = toy.trainer(loss=dict(clip_high=0.42), optimizer=dict(learning_rate=5e-3))
+  wanted = expected.train(batch)
+  trainer = toy.trainer()
+  found = trainer.train(dataclasses.replace(batch, clip_scale=1.5, rate_scale=0.5))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8),
+               on_cpu(trainer.params), on_cpu(expected.params))
+  np.testing.assert_allclose(found['clip_fraction_high'], wanted['clip_fraction_high'])
+  assert wanted['clip_fraction_high'] < toy.trainer().train(batch)['clip_fraction_high']
+  compiled = trainer._step.accumulate._cache_size(), trainer._step.apply._cache_size()
+  trainer.train(batch)
+  assert (trainer._step.accumulate._cache_size(), trainer._step.apply._cache_size()) == compiled
