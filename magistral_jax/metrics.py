@@ -1,4 +1,4 @@
-"""Metrics and rollouts on disk: JSON lines that a resumed run can cut back, TensorBoard events.
+"""Metrics on disk: JSON lines that a resumed run can cut back, TensorBoard events.
 
 A run directory holds
 
@@ -6,11 +6,11 @@ A run directory holds
     stages.jsonl     one line per step of the cold start, and per evaluation before and after the
                      loop: stage, step, loss or eval/accuracy, ...; and one per decision about a
                      stage of the loop: stage, step, opens, reason, ...
-    rollouts.jsonl   one line per completion, see `rollout_line`
-    tensorboard/     the numbers of the first two as TensorBoard scalars; cold_start/ has its own
+    tensorboard/     the numbers of both as TensorBoard scalars; cold_start/ has its own
 
-A checkpoint records the `end` of the three JSONL files. After a crash the lines past it belong to
-updates that were rolled back and are written again, so `truncate` cuts them off.
+A checkpoint records the `end` of both JSONL files; rollouts.py has the completions. After a crash
+the lines past it belong to updates that were rolled back and are written again, so `truncate` cuts
+them off.
 
 Names that the display and the report look for in a line of metrics.jsonl (all optional):
 reward, accuracy, loss, entropy, completion_tokens_{mean,p10,p90}, staleness_{mean,max},
@@ -33,7 +33,6 @@ from typing import Any
 
 import numpy as np
 
-from magistral_jax import records
 from magistral_jax.durable import WriteError
 from magistral_jax.tensorboard import PointWriter
 
@@ -221,33 +220,6 @@ def read_lines(path: str | os.PathLike) -> list[dict]:
   """Reads the lines of a JSONL file as dicts, without a last line that is cut off."""
   with open(path, 'rb') as file:
     return [json.loads(line) for line in file if line.endswith(b'\n')]
-
-
-def rollout_line(
-    prompt: records.Prompt, completion: records.Completion, verdict: records.Verdict,
-    advantage: float | None, fate: str, step: int | None) -> dict[str, Any]:
-  """Line of a completion in rollouts.jsonl: prompt, completion, verdict, reward and fate.
-
-  Args:
-    prompt, completion, verdict: records that belong together.
-    advantage: the one trained on; None if the completion has none.
-    fate: one of records.FATES.
-    step: the update that trained it; null unless the fate is 'trained'.
-  Raises:
-    ValueError: an unknown fate.
-  """
-  if fate not in records.FATES:
-    raise ValueError(f'The fate of a completion is {fate!r}: it must be one of {records.FATES}.')
-  problem = prompt.problem
-  return dict(
-      ordinal=completion.ordinal, sample=completion.sample, id=problem.id, domain=problem.domain,
-      language=problem.language, source=problem.source, gold=problem.answer, fate=fate,
-      step=step if fate == 'trained' else None,
-      versions=[list(run) for run in completion.versions],
-      status=verdict.status, reward=verdict.reward, parts=dict(verdict.parts),
-      advantage=advantage, n_prompt_tokens=len(prompt.tokens), n_tokens=len(completion.tokens),
-      finish=completion.finish, prompt=problem.text, completion=completion.text,
-      answer=verdict.answer, seconds=completion.seconds)
 
 
 def percentiles(name: str, values: Sequence[float]) -> dict[str, float]:

@@ -13,7 +13,7 @@ import contextlib
 
 from absl import logging
 
-from magistral_jax import command_line
+from magistral_jax import command_line, rollouts
 from magistral_jax.experiment import checks, cli
 from magistral_jax.orchestration.supervised import SupervisedRun
 from magistral_jax.runtime import launch
@@ -38,8 +38,7 @@ def main(args) -> None:
                          'longest run that you want, and cold_start.epochs.')
       parts = checks.prepare(c)
       workdir = launch.claimed_folder(stack, args.workdir)
-      rollouts = workdir / 'rollouts.jsonl'
-      if (workdir / 'cold_start').exists() or rollouts.exists() and rollouts.stat().st_size:
+      if (workdir / 'cold_start').exists() or any(rollouts.read(workdir)):
         raise ValueError(f'--workdir={args.workdir!r} holds a run of train: name another folder.')
     launch.carry_out(c, workdir, parts, SupervisedRun, c.cold_start.steps)
 

@@ -2,12 +2,13 @@
 
     python -m magistral_jax.traces --run=runs/magistral_medium --output=traces.jsonl
 
-Takes correct completions of the run's rollouts.jsonl: none of the early updates, whose thoughts are
+Takes correct completions of the run's rollouts: none of the early updates, whose thoughts are
 short; so many of a problem, none nearly another one; those of hard problems more than once. A line
 of the output: {"id", "problem", "response", "domain", "language", "source", "answer" or "tests"}.
 docs/curation.md says more.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,7 +18,7 @@ from absl import logging
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
-from magistral_jax import command_line
+from magistral_jax import command_line, rollouts
 from magistral_jax.curation import traces
 from magistral_jax.metrics import JsonlWriter
 
@@ -53,22 +54,24 @@ def main(args) -> None:
   console, run = Console(), Path(args.run)
   rules = traces.TraceRules(**{rule.name: getattr(args, rule.name)
                                for rule in dataclasses.fields(traces.TraceRules)})
-  path, unfinished = run / 'rollouts.jsonl', f'{args.output}.unfinished'
-  with command_line.one_sentence():
+  unfinished = f'{args.output}.unfinished'
+  with command_line.one_sentence(), contextlib.ExitStack() as stack:
     rules.check()
-    command_line.check_output(args.output, str(path), *filter(None, args.problems.split(',')))
+    command_line.check_output(args.output, *map(str, rollouts.parts(run)),
+                              *filter(None, args.problems.split(',')))
     with Progress(*Progress.get_default_columns(), DownloadColumn(), console=console) as bar:
       task = bar.add_task('rollouts.jsonl', total=None)
+      lines = stack.enter_context(rollouts.RolloutsReader(run))
       completions = traces.Completions(
-          path, lambda done, total: bar.update(task, completed=done, total=total))
+          lines, lambda done, total: bar.update(task, completed=done, total=total))
     find = traces.problems_of_run(run, args.problems)
     try:
       with command_line.writing(), JsonlWriter(unfinished) as out:
         out.truncate(0)
-        counts = traces.choose(path, completions, rules, out, find)
+        counts = traces.choose(lines, completions, rules, out, find)
         out.sync()
       if not counts['lines']:
-        raise ValueError(f'{path} has no trace to take: {counts["wrong_or_cut"]} of '
+        raise ValueError(f'{run} has no trace to take: {counts["wrong_or_cut"]} of '
                          f'{counts["completions"]} completions are wrong or did not end, and '
                          f'{counts["early"]} are of versions before {counts["first_version"]}.')
       os.replace(unfinished, args.output)

@@ -9,8 +9,9 @@ import pytest
 
 from magistral_jax import __main__, records
 from magistral_jax.experiment import schema
-from magistral_jax.metrics import read_lines, rollout_line
+from magistral_jax.metrics import read_lines
 from magistral_jax.orchestration import lockstep, report
+from magistral_jax.rollouts import rollout_line
 from magistral_jax.trainer import step
 from tests import fakes
 

@@ -1,30 +1,12 @@
 """Metric files: lines can be read, counted in bytes and cut back."""
-import json
 import threading
 
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from magistral_jax import durable, metrics, records, tensorboard
+from magistral_jax import durable, metrics, tensorboard
 from tests.full_disk import FullFile
-
-ROLLOUT_KEYS = [
-    'ordinal', 'sample', 'id', 'domain', 'language', 'source', 'gold', 'fate', 'step', 'versions',
-    'status', 'reward', 'parts', 'advantage', 'n_prompt_tokens', 'n_tokens', 'finish', 'prompt',
-    'completion', 'answer', 'seconds']
-
-
-def rollout(fate='trained', step=7, advantage=0.5):
-  problem = records.Problem('p1', '7+12=?', '19', 'arithmetic')
-  return metrics.rollout_line(
-      records.Prompt(12, problem, np.array([1, 52, 43], np.int32)),
-      records.Completion(
-          ordinal=12, sample=3, tokens=np.array([7, 9, 2], np.int32),
-          sampler_logp=np.zeros(3, np.float32), versions=((0, 4), (2, 5)), finish='stop',
-          text='<think></think>\\boxed{19}', seconds=1.5),
-      records.Verdict('correct', 1.0, {'format': 0.1, 'correct': 0.9}, answer='19', seconds=0.01),
-      advantage, fate, step)
 
 
 def event_steps(directory):
@@ -41,26 +23,6 @@ def event_steps(directory):
       if event.HasField('summary'):
         steps.append(event.step)
   return steps
-
-
-def test_a_rollout_line_has_exactly_the_fixed_keys_and_survives_json():
-  line = rollout()
-  assert list(line) == ROLLOUT_KEYS
-  assert json.loads(json.dumps(line)) == line
-  assert line['versions'] == [[0, 4], [2, 5]]
-  assert (line['prompt'], line['answer'], line['seconds']) == ('7+12=?', '19', 1.5)
-  assert (line['n_prompt_tokens'], line['n_tokens']) == (3, 3)
-
-
-def test_only_a_trained_rollout_names_its_step():
-  assert rollout('trained', 7)['step'] == 7
-  assert rollout('filtered', 7)['step'] is None
-  assert rollout('failed', None, advantage=None)['advantage'] is None
-
-
-def test_an_unknown_fate_is_an_error():
-  with pytest.raises(ValueError, match="'lost'.*trained"):
-    rollout('lost')
 
 
 def test_what_json_does_not_know_is_written_plainly(tmp_path):

@@ -7,7 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = 'magistral_jax'
-LEAVES = ('records', 'sharding', 'metrics', 'code_tests', 'command_line', 'durable', 'tensorboard')
+LEAVES = ('records', 'sharding', 'metrics', 'rollouts', 'code_tests', 'command_line', 'durable',
+          'tensorboard')
 STATIONS = ('data', 'sampler', 'verifiers', 'batching', 'trainer', 'weights')
 # They stand beside orchestration: the loop knows none of them.
 BESIDE = ('planning', 'simulation', 'curation', 'serving', 'analysis')
@@ -21,7 +22,7 @@ FLOORS = (LEAVES, ('tokens',), ('models',), STATIONS, ('evaluation',), ('experim
           ('runtime', 'analysis'), COMMANDS)
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 WITHOUT_JAX = ('data', 'verifiers', 'batching', 'tokens', 'records', 'code_tests', 'metrics',
-               'durable', 'tensorboard')
+               'rollouts', 'durable', 'tensorboard')
 # JAX, and what imports it.
 JAX = {'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'chex'}
 STATEFUL = {'threading', 'queue', 'time'}

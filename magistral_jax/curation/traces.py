@@ -1,9 +1,9 @@
 """Traces to imitate, chosen from the completions of a run's reinforcement learning.
 
-    rollouts.jsonl -> correct and complete -> not of the early updates
-                   -> distinct, so many a problem -> copies of the traces of hard problems
+    rollouts -> correct and complete -> not of the early updates
+             -> distinct, so many a problem -> copies of the traces of hard problems
 
-The file is read twice, and in between 48 bytes of every completion are in memory.
+The files are read twice, and in between 48 bytes of every completion are in memory.
 
 Reference: arXiv:2506.10910 section 5.3, which prints none of the numbers.
 """
@@ -31,6 +31,7 @@ from magistral_jax.experiment import build
 from magistral_jax.metrics import JsonlWriter
 from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment
 from magistral_jax.records import Problem
+from magistral_jax.rollouts import RolloutsReader
 
 # Versions whose lengths are averaged: this share of all there are.
 WINDOW = 0.1
@@ -80,35 +81,27 @@ def problems_of_run(run: Path, files: str) -> Callable[[str], Problem | None]:
 
 
 class Completions:
-  """What must be known of every completion in a rollouts file to choose among them.
+  """What must be known of every completion of a run to choose among them.
 
   Args:
-    path: the file; a last line that is cut off is left out.
     progress: called with (bytes read, bytes in all).
   Raises:
-    ValueError: there is no such file, or a line that cannot be read, by its number.
+    ValueError: a line cannot be read; names its file and number.
   """
 
-  def __init__(self, path: Path, progress: Callable[[int, int], None] = lambda done, total: None):
-    if not path.is_file():
-      raise ValueError(f'{path} does not exist: --run must name the workdir of a run.')
-    total = os.path.getsize(path)
+  def __init__(self, lines: RolloutsReader,
+               progress: Callable[[int, int], None] = lambda done, total: None):
     self._problems: dict[str, int] = {}
     self._rows = array.array('q')
-    start = 0
-    with open(path, 'rb') as file:
-      for number, line in enumerate(file, 1):
-        if not line.endswith(b'\n'):
-          break
-        try:
-          self._add(start, read_object(line))
-        except ValueError as error:
-          raise ValueError(f'{path}, line {number}: {error}') from None
-        except KeyError as error:
-          raise ValueError(f'{path}, line {number}: it has no {error}; the run was made by a '
-                           f'version that did not write it.') from None
-        start += len(line)
-        progress(start, total)
+    for start, where, line in lines:
+      try:
+        self._add(start, read_object(line))
+      except ValueError as error:
+        raise ValueError(f'{where}: {error}') from None
+      except KeyError as error:
+        raise ValueError(f'{where}: it has no {error}; the run was made by a version that did not '
+                         f'write it.') from None
+      progress(start + len(line), lines.size)
     # [n, 6]: problem, start, version of the oldest token, tokens, judged, usable.
     self._found = np.array(self._rows, np.int64).reshape(-1, 6)
     self._rows = array.array('q')
@@ -159,18 +152,13 @@ class Completions:
       correct, judged = (rows[:, 5] > 0).sum(), max(1, rows[:, 4].sum())
       yield correct / judged, rows[(rows[:, 5] > 0) & (rows[:, 2] >= first_version), 1]
 
-  def line(self, file, start: int) -> dict[str, Any]:
-    """A line again; `file` is the file, open for reading bytes."""
-    file.seek(start)
-    return read_object(file.readline())
 
-
-def choose(path: Path, completions: Completions, rules: TraceRules, out: JsonlWriter,
+def choose(lines: RolloutsReader, completions: Completions, rules: TraceRules, out: JsonlWriter,
            find: Callable[[str], Problem | None]) -> dict[str, int]:
-  """Writes the traces of a rollouts file, and returns what became of its completions.
+  """Writes the traces of a run, and returns what became of its completions.
 
   Args:
-    path: the file that `completions` has read.
+    lines: those that `completions` has read.
     out: gets the lines.
     find: a problem by its id: for programs, whose tests are not in the file, and for images.
   Raises:
@@ -185,28 +173,27 @@ def choose(path: Path, completions: Completions, rules: TraceRules, out: JsonlWr
                 early=int((usable & (completions.versions < first)).sum()),
                 near_duplicates=0, beyond_the_limit=0, traces=0, problems=0, hard_problems=0,
                 lines=0, first_version=first)
-  with open(path, 'rb') as file:
-    for rate, starts in completions.problems(first):
-      taken = _distinct(completions, file, starts, rules, counts)
-      hard = bool(rate <= rules.hard_rate)
-      counts['traces'] += len(taken)
-      counts['problems'] += bool(taken)
-      counts['hard_problems'] += bool(taken) and hard
-      for line in taken:
-        for copy in range(rules.hard_copies if hard else 1):
-          out.write(trace_line(line, copy, find))
-          counts['lines'] += 1
+  for rate, starts in completions.problems(first):
+    taken = _distinct(lines, starts, rules, counts)
+    hard = bool(rate <= rules.hard_rate)
+    counts['traces'] += len(taken)
+    counts['problems'] += bool(taken)
+    counts['hard_problems'] += bool(taken) and hard
+    for line in taken:
+      for copy in range(rules.hard_copies if hard else 1):
+        out.write(trace_line(line, copy, find))
+        counts['lines'] += 1
   return counts
 
 
-def _distinct(completions: Completions, file, starts, rules: TraceRules,
+def _distinct(lines: RolloutsReader, starts, rules: TraceRules,
               counts: dict[str, int]) -> list[dict[str, Any]]:
   """Lines of one problem, drawn by the seed, none nearly another one, as many as are allowed."""
   taken, texts, near = [], [], 0
   for start in sorted(map(int, starts), key=lambda start: hashed(f'{rules.seed} {start}')):
     if len(taken) == rules.per_problem:
       break
-    line = completions.line(file, start)
+    line = read_object(lines.line(start))
     text = shingles(line['completion'])
     if any(similarity(text, other) >= rules.near for other in texts):
       near += 1
@@ -235,7 +222,7 @@ def table(counts: dict[str, int]) -> Table:
 
 def trace_line(line: dict[str, Any], copy: int, find: Callable[[str], Problem | None],
                ) -> dict[str, Any]:
-  """The line of a traces file for a line of a rollouts file; raises as `choose`."""
+  """The line of a traces file for a line of the rollouts; raises as `choose`."""
   name = f'{line["id"]}-{line["ordinal"]}-{line["sample"]}'
   row = dict(id=f'{name}-{copy + 1}' if copy else name, problem=line['prompt'],
              response=line['completion'], domain=line['domain'], language=line['language'],

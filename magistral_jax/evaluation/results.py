@@ -8,7 +8,8 @@ import os
 from rich.table import Table
 
 from magistral_jax.evaluation.evaluation import Evaluation, Result
-from magistral_jax.metrics import JsonlWriter, rollout_line
+from magistral_jax.metrics import JsonlWriter
+from magistral_jax.rollouts import rollout_line
 
 # Keys of a line in rollouts.jsonl that only training fills.
 _OF_TRAINING = ('fate', 'step', 'advantage')

@@ -2,7 +2,7 @@
 
 Lines, totals and ledger change together under one lock, when a prompt's fate is booked, so that a
 checkpoint sees all of them at one moment and they always agree: the totals count what stands in
-rollouts.jsonl. Where the disk refuses a line, none of them changes. The checkpoint keeps the files'
+the rollouts. Where the disk refuses a line, none of them changes. The checkpoint keeps the files'
 lengths; a resumed run cuts them there, because the lines after that belong to updates that will be
 made again.
 """
@@ -14,17 +14,17 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from magistral_jax.batching.groups import is_judged, judged
 from magistral_jax.data.role import Dealer
-from magistral_jax.metrics import JsonlWriter, MetricsWriter, rollout_line
+from magistral_jax.metrics import MetricsWriter
 from magistral_jax.orchestration import figures
 from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.records import FATES, Batch, Group
+from magistral_jax.rollouts import RolloutsWriter, rollout_line
 
 # Rewards at either end of a run are means over this many updates: one batch alone is noise.
 ENDS = 5
@@ -42,7 +42,7 @@ class Journal:
   def __init__(self, workdir, ledger: Ledger, dealer: Dealer):
     self._ledger, self._dealer = ledger, dealer
     self._metrics = MetricsWriter(workdir)
-    self._rollouts = JsonlWriter(Path(workdir) / 'rollouts.jsonl')
+    self._rollouts = RolloutsWriter(workdir)
     self._lock = threading.Lock()
     self._totals: dict[str, float] = collections.defaultdict(int)
     self._rewards: list[float] = []
@@ -116,12 +116,13 @@ class Journal:
   def record(self) -> dict:
     """Ledger, totals and file lengths at one moment, for a checkpoint. Raises WriteError."""
     with self._lock:
+      self._rollouts.turn()
       ledger = self._ledger.record()
       found = dict(
           ledger=ledger, dealer=self._dealer.record(ledger['frontier']), totals=dict(self._totals),
           rewards=list(self._rewards), recent=list(self._recent), measured=dict(self._measured),
           stages=list(self._openings),
-          wall_s=self.wall_s, rollouts_bytes=self._rollouts.end, lines=self._metrics.ends())
+          wall_s=self.wall_s, rollouts_end=self._rollouts.end, lines=self._metrics.ends())
     # Without the lock: verdicts must not wait for the disk.
     self._rollouts.sync()
     self._metrics.sync()
@@ -162,7 +163,7 @@ class Journal:
       self._totals = collections.defaultdict(int, record['totals'])
       self._rewards, self._measured = list(record['rewards']), dict(record['measured'])
       self._recent, self._openings = list(record['recent']), list(record['stages'])
-      self._rollouts.truncate(record['rollouts_bytes'])
+      self._rollouts.truncate(record['rollouts_end'])
       self._metrics.truncate(**record['lines'])
 
   def discard(self, tokens: int) -> None:
@@ -177,7 +178,7 @@ class Journal:
 
   def start_over(self) -> None:
     """Empties the files of the loop: no line in them belongs to a checkpoint."""
-    self._rollouts.truncate(0)
+    self._rollouts.truncate((1, 0))
     self._metrics.truncate(**self._metrics.ends() | dict(metrics_bytes=0))
 
   def start_stages(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from magistral_jax import rollouts
 from magistral_jax.experiment.values import filled
 from magistral_jax.simulation.system import LengthDistribution, System, lengths_of_groups
 
@@ -48,17 +49,17 @@ def from_run(workdir: Path, *, last: int) -> tuple[System, LengthDistribution, f
            if 'eval/accuracy' not in b]
   step_s = float(np.median([b['wall_s'] - a['wall_s'] for a, b in pairs]))
   median = lambda key: float(np.median([b[key] for _, b in pairs]))
-  rollouts = _since(_lines(workdir / 'rollouts.jsonl'), lines[0]['step'])
-  groups = _whole_groups(rollouts, config['sampler']['group_size'])
+  completions = _since(workdir, lines[0]['step'])
+  groups = _whole_groups(completions, config['sampler']['group_size'])
   if not groups:
-    raise ValueError(f'{workdir / "rollouts.jsonl"} holds no whole group of '
+    raise ValueError(f'The rollouts in {workdir} hold no whole group of '
                      f'{config["sampler"]["group_size"]} since update {lines[0]["step"]}.')
   dispatch = config['sampler']['decode_steps']
-  steps = sum(math.ceil(line['n_tokens'] / dispatch) * dispatch for line in rollouts)
+  steps = sum(math.ceil(line['n_tokens'] / dispatch) * dispatch for line in completions)
   v = [line['verifier_s'] for line in lines if 'verifier_s' in line]
   system = System(
-      **_sizes(config), token_s=sum(line['seconds'] for line in rollouts) / steps, sequence_s=0.0,
-      verdict_s=float(np.median(v)), train_s=median('train_s'), train_token_s=0.0,
+      **_sizes(config), token_s=sum(line['seconds'] for line in completions) / steps,
+      sequence_s=0.0, verdict_s=float(np.median(v)), train_s=median('train_s'), train_token_s=0.0,
       publish_s=median('publish_s'))
   return system, lengths_of_groups(groups), step_s
 
@@ -82,17 +83,23 @@ def _lines(path: Path) -> list[dict]:
   return [json.loads(line) for line in path.read_text('utf-8').splitlines()]
 
 
-def _since(rollouts: list[dict], step: int) -> list[dict]:
-  """The lines after the last completion that was trained in `step`."""
-  trained = [i for i, line in enumerate(rollouts) if line['step'] == step]
-  return rollouts[trained[-1] + 1:] if trained else rollouts
+def _since(workdir: Path, step: int) -> list[dict]:
+  """What is needed of the lines after the last completion that was trained in `step`."""
+  keys, found = ('ordinal', 'step', 'fate', 'n_tokens', 'seconds'), []
+  for path in reversed(rollouts.parts(workdir)):
+    part = [{key: line[key] for key in keys} for line in rollouts.read_part(path)]
+    trained = [i for i, line in enumerate(part) if line['step'] == step]
+    if trained:
+      return part[trained[-1] + 1:] + found
+    found = part + found
+  return found
 
 
-def _whole_groups(rollouts: list[dict], size: int) -> list[tuple[np.ndarray, bool]]:
+def _whole_groups(completions: list[dict], size: int) -> list[tuple[np.ndarray, bool]]:
   """([G] lengths in tokens, whether it was trained on) of every group of which no line is missing.
   """
   groups = collections.defaultdict(list)
-  for line in rollouts:
+  for line in completions:
     groups[line['ordinal']].append(line)
   return [(np.array([line['n_tokens'] for line in group]), group[0]['fate'] == 'trained')
           for group in groups.values() if len(group) == size]

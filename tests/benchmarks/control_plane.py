@@ -194,7 +194,8 @@ def build(workdir, in_flight: int, actors: list, judges: list):
   dealer = Dealer(Stream())
   journal = Journal(workdir, ledger, dealer)
   return Loop(
-      Roles(Stream(), samplers, RemoteVerifier(judges, workers=64, most=4096, deadline_s=DEADLINE_S), batcher,
+      Roles(Stream(), samplers,
+            RemoteVerifier(judges, workers=64, most=4096, deadline_s=DEADLINE_S), batcher,
             Trainer(), FakeCheckpoints(), Runtime(actors, len(samplers))),
       Books(ledger, journal, RunStages(
           Controller(()), fixed(Terms(TOKENS, 0, 0), prompts_per_batch=PROMPTS), journal, ledger,

@@ -9,8 +9,9 @@ from magistral_jax import traces as command
 from magistral_jax.curation import traces
 from magistral_jax.data.jsonl import read_files
 from magistral_jax.data.responses import response
-from magistral_jax.metrics import JsonlWriter, read_lines, rollout_line
+from magistral_jax.metrics import JsonlWriter, read_lines
 from magistral_jax.records import Completion, Problem, Prompt, Verdict
+from magistral_jax.rollouts import RolloutsReader, rollout_line
 
 WORDS = [chr(first) + chr(second) for first in range(97, 101) for second in range(97, 100)]
 
@@ -43,11 +44,13 @@ def group(name, ordinal, right, **more):
 def take(tmp_path):
   """take(lines, **rules) -> (lines of the traces file, counts)."""
   def one(lines, find=lambda name: None, **rules):
-    path = tmp_path / 'rollouts.jsonl'
-    path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
-    with JsonlWriter(tmp_path / 'taken.jsonl') as out:
+    # In two parts, as those of a long run.
+    for name, part in (('rollouts.jsonl', lines[::2]), ('rollouts-000002.jsonl', lines[1::2])):
+      (tmp_path / name).write_text(''.join(json.dumps(line) + '\n' for line in part))
+    with JsonlWriter(tmp_path / 'taken.jsonl') as out, RolloutsReader(tmp_path) as reader:
       out.truncate(0)
-      counts = traces.choose(path, traces.Completions(path), traces.TraceRules(**rules), out, find)
+      counts = traces.choose(reader, traces.Completions(reader), traces.TraceRules(**rules), out,
+                             find)
     return read_lines(out.path), counts
   return one
 

@@ -33,6 +33,7 @@ import psutil
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from magistral_jax import rollouts  # noqa: E402
 from magistral_jax.experiment import checks, cli, values  # noqa: E402
 from magistral_jax.orchestration import run as runs  # noqa: E402
 from magistral_jax.orchestration.display import Display  # noqa: E402
@@ -256,7 +257,7 @@ def left_behind(processes, patience_s: float = 30.0) -> list[int]:
 
 def accounts(workdir: pathlib.Path, steps: int) -> list[str]:
   """Faults in the run's files: completions that stand twice, updates that lack some."""
-  lines = [json.loads(line) for line in (workdir / 'rollouts.jsonl').read_text().splitlines()]
+  lines = list(rollouts.read(workdir))
   twice = [key for key, n in collections.Counter(
       (line['ordinal'], line['sample']) for line in lines).items() if n > 1]
   trained = collections.Counter(line['step'] for line in lines if line['fate'] == 'trained')

@@ -213,12 +213,12 @@ def test_a_full_disk_within_the_lines_of_a_group_leaves_books_that_agree(
       fakes.FakeSampler(length=lambda ordinal, sample: 4 + 4 * ordinal)])
   sampler, = first.samplers
   with monkeypatch.context() as patch:
-    refuse(patch, first.journal._rollouts, room)
+    refuse(patch, first.journal._rollouts._lines, room)
     with pytest.raises(WriteError, match='rollouts.jsonl'):
       fakes.fill(first, 4)
   first.save()
   record, = first.checkpoints.saved.values()
-  assert record['ledger']['counts']['filtered'] == 0 and record['rollouts_bytes'] == 0
+  assert record['ledger']['counts']['filtered'] == 0 and record['rollouts_end'] == [1, 0]
   first.journal.close()
   again = make_loop(record=record, verifier=fakes.FakeVerifier(wrong))
   fakes.fill(again, 4)

@@ -61,7 +61,8 @@ def test_a_disk_without_room_for_a_line_ends_the_run_with_a_sentence_and_the_boo
   settle, judge = Journal.settle, tiny.by_tokens
   def full_at_the_second(self, group, fate):
     if self._ledger.counts['filtered']:
-      monkeypatch.setattr(self._rollouts, '_file', FullFile(self._rollouts._file, 300))
+      lines = self._rollouts._lines
+      monkeypatch.setattr(lines, '_file', FullFile(lines._file, 300))
     return settle(self, group, fate)
   with monkeypatch.context() as patch:
     patch.setattr(Journal, 'settle', full_at_the_second)

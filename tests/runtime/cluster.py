@@ -1,9 +1,9 @@
 """A cluster of fake actors, the loop that drives it, and what its files must say."""
 import collections
-import json
 import threading
 import time
 
+from magistral_jax import rollouts
 from magistral_jax.batching.admission import Pace
 from magistral_jax.batching.role import Batcher
 from magistral_jax.orchestration import lockstep, threads
@@ -101,7 +101,7 @@ def once_something_is_trained(running, fault):
 
 def accounted_lines(workdir):
   """What became of all completions; each has one fate."""
-  lines = [json.loads(line) for line in (workdir / 'rollouts.jsonl').read_text().splitlines()]
+  lines = list(rollouts.read(workdir))
   seen = collections.Counter((line['ordinal'], line['sample']) for line in lines)
   assert set(seen.values()) == {1}
   return lines
