@@ -64,11 +64,12 @@ class Image:
 class Terms:
   """How a prompt is answered and paid: as the stage says that was open when it was issued.
 
-  Terms(max_new_tokens=24576, length_max=24576, length_cache=8192)
+  Terms(max_new_tokens=24576, length_max=24576, length_cache=8192, temperature=None)
   """
   max_new_tokens: int
   length_max: int           # This and the next are the length penalty's.
   length_cache: int
+  temperature: float | None = None   # None: the config's, which no stage changes.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +112,11 @@ class Completion:
   @property
   def oldest_version(self) -> int:
     return min(version for _, version in self.versions)
+
+  @property
+  def temperature(self) -> float | None:
+    """Of its terms."""
+    return None if self.terms is None else self.terms.temperature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +209,8 @@ class Rows:
   sampler_logp: np.ndarray  # float32, of the target; 0 where mask is False.
   images: RowImages | None = None   # None where no row may have any.
   routes: np.ndarray | None = None  # [R, T, L k] uint8, experts that each input takes; or None.
+  # float32, that of the sampler for the target; None where all have the config's.
+  temperature: np.ndarray | None = None
 
   def __len__(self) -> int:
     return self.tokens.shape[0]

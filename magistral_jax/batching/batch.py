@@ -70,7 +70,8 @@ def _pack_groups(
     microbatch_rows: int, patches: Patches | None) -> Rows:
   sequences = [
       PackedSequence(group.prompt.tokens, completion.tokens, weight, advantage,
-                     completion.sampler_logp, group.prompt.images, completion.routes)
+                     completion.sampler_logp, group.prompt.images, completion.routes,
+                     completion.temperature)
       for group, group_weights in zip(groups, weights, strict=True)
       for completion, weight, advantage in zip(
           group.completions, group_weights, group.advantages, strict=True)]

@@ -33,6 +33,7 @@ class PackedSequence:
   sampler_logp: np.ndarray | None = None  # [m] float32; none in supervised training.
   images: tuple[Image, ...] = ()          # Images of the prompt.
   routes: np.ndarray | None = None        # [n + m - 1, L k] uint8; see Completion.
+  temperature: float | None = None        # See Terms.
 
   @property
   def length(self) -> int:
@@ -124,7 +125,8 @@ def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple:
         [s.length for s in sequences], row_tokens, [s.patches for s in sequences],
         patches.row_patches if patches else 0)
   size = -(-len(layout) // rows_multiple) * rows_multiple
-  rows = _empty(size, row_tokens, patches, widths.pop())
+  rows = _empty(size, row_tokens, patches, widths.pop(),
+                tempered=any(s.temperature is not None for s in sequences))
   for r, members in enumerate(layout):
     start = 0
     for segment, index in enumerate(members, 1):
@@ -168,13 +170,15 @@ def efficiency(segments: np.ndarray) -> float:
   return float((segments[held] > 0).mean()) if held.any() else 0.0
 
 
-def _empty(size: int, row_tokens: int, patches: Patches | None, route_numbers: int) -> Rows:
+def _empty(size: int, row_tokens: int, patches: Patches | None, route_numbers: int,
+           tempered: bool) -> Rows:
   """Rows of padding alone, with room for so many numbers of a token's route."""
   dtypes = dict(tokens=np.int32, targets=np.int32, segments=np.int32, positions=np.int32,
                 mask=bool, weight=np.float32, advantage=np.float32, sampler_logp=np.float32)
   images = patches and RowImages.empty(size, row_tokens, patches.row_patches, patches.pixels)
   routes = np.zeros((size, row_tokens, route_numbers), np.uint8) if route_numbers else None
-  return Rows(images=images, routes=routes, **{
+  temperature = np.zeros((size, row_tokens), np.float32) if tempered else None
+  return Rows(images=images, routes=routes, temperature=temperature, **{
       name: np.zeros((size, row_tokens), dtype) for name, dtype in dtypes.items()})
 
 
@@ -193,6 +197,8 @@ def _place(rows: Rows, r: int, start: int, segment: int, sequence: PackedSequenc
   rows.advantage[r, chosen] = sequence.advantage
   if sequence.sampler_logp is not None:
     rows.sampler_logp[r, chosen] = sequence.sampler_logp
+  if sequence.temperature is not None:
+    rows.temperature[r, chosen] = sequence.temperature
   if sequence.routes is not None:
     rows.routes[r, here] = sequence.routes
   if sequence.images:

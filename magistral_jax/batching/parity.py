@@ -55,7 +55,8 @@ def _beginning(prompt: Prompt, completion: Completion, row_tokens: int) -> Packe
   return PackedSequence(
       prompt.tokens, completion.tokens[:end], weight=0.0,
       sampler_logp=completion.sampler_logp[:end], images=prompt.images,
-      routes=None if routes is None else routes[:len(prompt.tokens) + end - 1])
+      routes=None if routes is None else routes[:len(prompt.tokens) + end - 1],
+      temperature=completion.temperature)
 
 
 def _packed(version: int, sequences: Sequence[PackedSequence], room: ParityRoom,

@@ -9,12 +9,12 @@ import dataclasses
 CURVES = dict(reward='reward', accuracy='eval/accuracy', length='completion_tokens_mean')
 # What may open a stage besides: a number of updates, too few pages, and nothing but a person.
 REASONS = (*CURVES, 'memory', 'update', 'hand')
-# Keys that a stage may change. Those of `data` and `verifiers`, and the length after them,
-# hold for prompts that are issued from its opening on; the others for updates.
+# Keys that a stage may change. Those of `data` and `verifiers`, and the two of `sampler` after
+# them, hold for prompts that are issued from its opening on; the others for updates.
 CHANGEABLE = (
     'data.mix.*.weight', 'data.mix.*.difficulty_low', 'data.mix.*.difficulty_high',
     'verifiers.length_max', 'verifiers.length_cache',
-    'sampler.max_new_tokens',
+    'sampler.max_new_tokens', 'sampler.temperature',
     'sampler.in_flight', 'batching.prompts_per_batch', 'loss.clip_high', 'optimizer.learning_rate')
 
 

@@ -20,7 +20,8 @@ from magistral_jax.orchestration.in_flight import InFlight
 from magistral_jax.orchestration.loop_parts import Books, Roles, Settings
 from magistral_jax.orchestration.measurements import Measurements
 from magistral_jax.orchestration.roles import Lost, RoleStatus, Sampler
-from magistral_jax.records import Batch, Completion, Group, Prompt, Verdict
+from magistral_jax.records import Batch, Completion, Group, Prompt, Terms, Verdict
+from magistral_jax.sampler.slots import Sampling
 
 
 class Loop:
@@ -71,11 +72,16 @@ class Loop:
       # Outside the lock: images take their time, and verdicts must not wait for them.
       prompt = dataclasses.replace(self.stream.prompt(ordinal), terms=terms)
       self.in_flight.made(prompt)
-      sampler.submit(prompt, dataclasses.replace(
-          self.settings.sampling, max_new_tokens=terms.max_new_tokens))
+      sampler.submit(prompt, self._sampling(terms))
       given += 1
     self.in_flight.note(sampler)
     return given
+
+  def _sampling(self, terms: Terms) -> Sampling:
+    config = self.settings.sampling
+    return dataclasses.replace(
+        config, max_new_tokens=terms.max_new_tokens,
+        temperature=config.temperature if terms.temperature is None else terms.temperature)
 
   def sample(self, sampler: Sampler) -> None:
     """One dispatch of a sampler; what it finished goes to the verifier at once."""

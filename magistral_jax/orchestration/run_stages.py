@@ -156,9 +156,12 @@ def effects(c) -> Effects:
   @functools.cache
   def in_force(opened: tuple[str, ...]) -> InForce:
     now = stage_configs.staged(c, opened)
+    terms = build.terms(now)
+    if stage_configs.differ(c, 'sampler.temperature'):
+      terms = dataclasses.replace(terms, temperature=now.sampler.temperature)
     scale = lambda after, before: after / before if before else 1.0
     return InForce(
-        build.terms(now), now.batching.prompts_per_batch, now.sampler.in_flight,
+        terms, now.batching.prompts_per_batch, now.sampler.in_flight,
         clip_scale=scale(now.loss.clip_high, c.loss.clip_high),
         rate_scale=scale(now.optimizer.learning_rate, c.optimizer.learning_rate))
   return Effects(in_force, lambda name: stage_configs.mix_changes(c, name))

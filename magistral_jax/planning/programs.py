@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from magistral_jax import sharding
-from magistral_jax.experiment import build
+from magistral_jax.experiment import build, stage_configs
 from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
@@ -206,7 +206,8 @@ def _rows(c, config, mesh) -> dict:
   routes = np.zeros((*shape, numbers), np.uint8) if numbers else None
   rows = Rows(images=images, routes=routes, **{
       f.name: np.zeros(shape, dtype(f.name)) for f in dataclasses.fields(Rows)
-      if f.name not in ('images', 'routes')})
+      if f.name not in ('images', 'routes') and (
+          f.name != 'temperature' or stage_configs.differ(c, 'sampler.temperature'))})
   spread = sharding.named(mesh, sharding.TRAINER, ('row',))
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread),
                       rows.arrays())

@@ -38,7 +38,8 @@ def token_logps(hidden, head, targets, *, temperature, vocab_chunk, vocab_shards
     hidden: [B, T, D] after the final norm.
     head: [D, V] output matrix, used in the dtype of hidden, as the sampler does.
     targets: [B, T] int32 in 0 .. V-1.
-    temperature: the sampler's, by which logits are divided; above 0.
+    temperature: the sampler's, by which logits are divided; above 0: a number, or [B, T] float32,
+      one for each position, which is a constant.
     vocab_chunk: ids of one turn over all devices; 0 takes the vocabulary whole.
     vocab_shards: S, number of devices that the vocabulary is cut over; divides V.
   Returns:
@@ -50,10 +51,11 @@ def token_logps(hidden, head, targets, *, temperature, vocab_chunk, vocab_shards
   chex.assert_equal_shape_prefix([hidden, targets], 2)
   chex.assert_axis_dimension(head, 0, hidden.shape[-1])
   if vocab_chunk and vocab_chunk < head.shape[1]:
-    return _chunked(hidden, head, targets, temperature, vocab_chunk, vocab_shards)
+    return _chunked(hidden, head, targets, jnp.asarray(temperature, jnp.float32), vocab_chunk,
+                    vocab_shards)
   logits = jnp.einsum('btd,dv->btv', hidden, head.astype(hidden.dtype),
                       preferred_element_type=jnp.float32)
-  logits = logits / temperature
+  logits = logits / _column(temperature)
   norm = jax.nn.logsumexp(logits, axis=-1)
   # A sum over a comparison instead of a gather: a cut vocabulary stays where it is.
   chosen = jnp.arange(head.shape[1]) == targets[..., None]
@@ -75,9 +77,15 @@ def trained_logps(hidden, head, targets, mask, *, temperature, vocab_chunk):
   flat = lambda x: x.reshape(-1, *x.shape[2:])
   size = _block_positions(mask.size, head.shape[1], vocab_chunk)
   # Ids first, the layout of a tied head, so that products with it need no copy.
-  found = _blocked(*map(flat, (hidden, targets, mask)), head.astype(hidden.dtype).T, temperature,
+  temperature = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), mask.shape)
+  found = _blocked(*map(flat, (hidden, targets, mask, temperature)), head.astype(hidden.dtype).T,
                    size)
   return tuple(x.reshape(mask.shape) for x in found)
+
+
+def _column(temperature, axes=1):
+  """A temperature of every position beside so many axes of the vocabulary; a number as it is."""
+  return temperature if jnp.ndim(temperature) == 0 else temperature[(..., *[None] * axes)]
 
 
 def _block_positions(positions, vocab, vocab_chunk):
@@ -85,18 +93,20 @@ def _block_positions(positions, vocab, vocab_chunk):
   return min(positions, max(_LEAST_POSITIONS, math.ceil(share * positions)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _blocked(hidden, targets, mask, head, temperature, size):
-  return _blocked_forward(hidden, targets, mask, head, temperature, size)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _blocked(hidden, targets, mask, temperature, head, size):
+  return _blocked_forward(hidden, targets, mask, temperature, head, size)[0]
 
 
-def _blocked_forward(hidden, targets, mask, head, temperature, size):
+def _blocked_forward(hidden, targets, mask, temperature, head, size):
   order, blocks = _order(mask, size)
+  # Positions beyond the last are computed too, where a temperature of 0 would make nan.
+  temperature = temperature.at[order].get(mode='fill', fill_value=1.0)
   hidden, targets = _take(hidden, order), _take(targets, order)
 
   def block(i, out):
-    h, t = _cut_block((hidden, targets), i, size)
-    z = jnp.einsum('nd,vd->nv', h, head, preferred_element_type=jnp.float32) / temperature
+    h, t, divisor = _cut_block((hidden, targets, temperature), i, size)
+    z = jnp.einsum('nd,vd->nv', h, head, preferred_element_type=jnp.float32) / divisor[:, None]
     norm = jax.nn.logsumexp(z, axis=-1)
     logp = jnp.take_along_axis(z, t[:, None], axis=1)[:, 0] - norm
     return _put_block(out, (logp, norm - jnp.sum(jnp.exp(z - norm[:, None]) * z, -1), norm), i)
@@ -105,24 +115,24 @@ def _blocked_forward(hidden, targets, mask, head, temperature, size):
   logp, entropy, norm = jax.lax.fori_loop(0, blocks, block, (zeros, zeros, zeros))
   # The last block may contain positions that are not trained.
   found = tuple(jnp.where(mask, _take(x, _back(order, mask)), 0.0) for x in (logp, entropy))
-  return found, (hidden, targets, mask, head, norm, entropy)
+  return found, (hidden, targets, temperature, mask, head, norm, entropy)
 
 
-def _blocked_backward(temperature, size, saved, gradients):
+def _blocked_backward(size, saved, gradients):
   """Derivatives of `_backward`, block by block of positions."""
-  hidden, targets, mask, head, norm, entropy = saved
+  hidden, targets, temperature, mask, head, norm, entropy = saved
   order, blocks = _order(mask, size)
   gradients = (_take(jnp.where(mask, g, 0.0), order) for g in gradients)
-  arrays = hidden, targets, norm, entropy, *gradients
+  arrays = hidden, targets, temperature, norm, entropy, *gradients
 
   def block(i, carry):
     d_hidden, d_head = carry
     h, t, *columns = _cut_block(arrays, i, size)
-    n, e, d_logp, d_entropy = (x[:, None] for x in columns)
-    z = jnp.einsum('nd,vd->nv', h, head, preferred_element_type=jnp.float32) / temperature
+    divisor, n, e, d_logp, d_entropy = (x[:, None] for x in columns)
+    z = jnp.einsum('nd,vd->nv', h, head, preferred_element_type=jnp.float32) / divisor
     p = jnp.exp(z - n)
     hit = jnp.arange(len(head)) == t[:, None]
-    d_z = (d_logp * (hit - p) - d_entropy * p * (z - n + e)) / temperature
+    d_z = (d_logp * (hit - p) - d_entropy * p * (z - n + e)) / divisor
     d_h = jnp.matmul(d_z, head, preferred_element_type=jnp.float32)
     d_head += jnp.einsum('nv,nd->vd', d_z, h, preferred_element_type=jnp.float32)
     return _put_block((d_hidden,), (d_h,), i)[0], d_head
@@ -130,7 +140,7 @@ def _blocked_backward(temperature, size, saved, gradients):
   zeros = lambda x: jnp.zeros(x.shape, jnp.float32)
   d_hidden, d_head = jax.lax.fori_loop(0, blocks, block, (zeros(hidden), zeros(head)))
   d_hidden = _take(d_hidden, _back(order, mask)).astype(hidden.dtype)
-  return d_hidden, None, None, d_head.astype(head.dtype)
+  return d_hidden, None, None, None, d_head.astype(head.dtype)
 
 
 _blocked.defvjp(_blocked_forward, _blocked_backward)
@@ -161,7 +171,7 @@ def _put_block(arrays, parts, i):
                for x, part in zip(arrays, parts, strict=True))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _chunked(hidden, head, targets, temperature, chunk, shards):
   return _forward(hidden, head, targets, temperature, chunk, shards)[0]
 
@@ -186,12 +196,12 @@ def _forward(hidden, head, targets, temperature, chunk, shards):
       turn, (zeros + _NEVER, zeros, zeros, zeros), jnp.arange(turns))
   norm = m + jnp.log(total)
   entropy = norm - weighted / total
-  return (chosen - norm, entropy), (hidden, head, targets, norm, entropy)
+  return (chosen - norm, entropy), (hidden, head, targets, temperature, norm, entropy)
 
 
-def _backward(temperature, chunk, shards, saved, gradients):
+def _backward(chunk, shards, saved, gradients):
   """d logp / dz = [target] - p and d entropy / dz = -p (z - logsumexp + entropy), turn by turn."""
-  hidden, head, targets, norm, entropy = saved
+  hidden, head, targets, temperature, norm, entropy = saved
   d_logp, d_entropy = (g[..., None, None] for g in gradients)
   pieces, width, turns = _cut(head.astype(hidden.dtype), chunk, shards)
   column = lambda a: a[..., None, None]
@@ -204,7 +214,7 @@ def _backward(temperature, chunk, shards, saved, gradients):
     hit = ids == column(targets)
     # A padding column has p = 0 but a huge log_p: masked before the product.
     spread = p * (jnp.where(p > 0, log_p, 0.0) + column(entropy))
-    d_z = (d_logp * (hit - p) - d_entropy * spread) / temperature
+    d_z = (d_logp * (hit - p) - d_entropy * spread) / _column(temperature, 2)
     columns = jax.lax.dynamic_slice_in_dim(pieces, i * width, width, axis=2)
     d_hidden += jnp.einsum('btsc,dsc->btd', d_z, columns, preferred_element_type=jnp.float32)
     d_columns = jnp.einsum('btd,btsc->dsc', hidden, d_z, preferred_element_type=jnp.float32)
@@ -214,7 +224,7 @@ def _backward(temperature, chunk, shards, saved, gradients):
   start = jnp.zeros(hidden.shape, jnp.float32), jnp.zeros(pieces.shape, jnp.float32)
   (d_hidden, d_pieces), _ = jax.lax.scan(turn, start, jnp.arange(turns))
   d_head = d_pieces[:, :, :head.shape[1] // shards].reshape(head.shape)
-  return d_hidden.astype(hidden.dtype), d_head.astype(head.dtype), None
+  return d_hidden.astype(hidden.dtype), d_head.astype(head.dtype), None, None
 
 
 _chunked.defvjp(_forward, _backward)
@@ -239,4 +249,4 @@ def _logits(hidden, pieces, vocab, start, width, temperature):
   ids = jnp.arange(shards)[:, None] * (vocab // shards) + inside
   # Padding columns have no id and must not be taken for the first ids of the next piece.
   real = jnp.broadcast_to(inside < vocab // shards, ids.shape)
-  return jnp.where(real, z / temperature, _NEVER), jnp.where(real, ids, -1)
+  return jnp.where(real, z / _column(temperature, 2), _NEVER), jnp.where(real, ids, -1)

@@ -85,8 +85,9 @@ class LossConfig:
 class Step:
   """Compiled functions of one trainer; arguments marked * are donated.
 
-  `rows` is a dict of [B, T] arrays, with those of images under `images` if rows have any, and
-  `routes` [B, T, L k] if the sampler's experts are replayed. `grads` covers the trained part of
+  `rows` is a dict of [B, T] arrays, with those of images under `images` if rows have any,
+  `routes` [B, T, L k] if the sampler's experts are replayed, and `temperature` if stages change it.
+  `grads` covers the trained part of
   `params`.
   """
   zeros: Callable       # (params) -> (grads, totals): float32, sharded as the parameters.
@@ -193,6 +194,9 @@ def _runner(forward, head, routed, router_aux_coef, temperature, vocab, whole_ro
     hidden = forward(params, rows['tokens'], rows['positions'], rows['segments'],
                      **{name: rows[name] for name in ('images', 'routes') if name in rows})
     balance = 0.0, {}
+    if 'temperature' in rows:
+      # Of padding it is 0, which would make nan.
+      temperature = jnp.where(rows['mask'], rows['temperature'], 1.0)
     if routed:
       hidden, routers = hidden
       balance = routing.balanced(routers, rows, routed.experts_per_token, router_aux_coef)

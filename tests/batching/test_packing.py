@@ -191,3 +191,14 @@ def test_rows_are_filled_and_cut_with_their_images():
   without = packing.pack([packing.PackedSequence(np.array([3]), np.array([5]), 1.0)],
                          row_tokens=4, rows_multiple=1)
   assert 'images' not in without.filled(2).arrays() and without[:1].images is None
+
+
+def test_every_trained_token_has_the_temperature_of_its_sampler():
+  """A batch may have completions of two stages."""
+  sequences = [packing.PackedSequence(np.array([1, 2]), np.array([3] * n), 0.1, temperature=t)
+               for n, t in ((4, 1.0), (2, 0.7))]
+  rows = packing.pack(sequences, row_tokens=8, rows_multiple=2)
+  np.testing.assert_allclose(rows.temperature[0], [0, 1, 1, 1, 1, 0, 0.7, 0.7])
+  assert not rows.temperature[1].any() and set(rows.arrays()) > {'temperature'}
+  plain = [dataclasses.replace(sequence, temperature=None) for sequence in sequences]
+  assert packing.pack(plain, row_tokens=8, rows_multiple=1).temperature is None

@@ -20,19 +20,27 @@ def arrays(seed=0, scale=1.0):
 
 
 def plain(hidden, head, targets, temperature):
-  logits = jnp.einsum('btd,dv->btv', hidden, head) / temperature
+  logits = jnp.einsum('btd,dv->btv', hidden, head) / jnp.broadcast_to(
+      temperature, targets.shape)[..., None]
   logp = jax.nn.log_softmax(logits)
   entropy = -jnp.sum(jnp.exp(logp) * logp, axis=-1)
   return jnp.take_along_axis(logp, targets[..., None], axis=-1)[..., 0], entropy
+
+
+def temperatures(shape, chunk):
+  """One number, or in every other case one for each position."""
+  several = np.random.default_rng(3).uniform(0.5, 1.5, shape).astype(np.float32)
+  return jnp.array(several) if chunk % 3 else 0.7
 
 
 @pytest.mark.parametrize('chunk, shards', CASES)
 def test_values_and_gradients_are_those_of_log_softmax(chunk, shards):
   hidden, head, targets = arrays()
   a, b = (jnp.array(np.random.default_rng(s).normal(size=(B, T)), jnp.float32) for s in (1, 2))
+  temperature = temperatures((B, T), chunk + shards)
   ours = lambda h, w: token_logps(
-      h, w, targets, temperature=0.7, vocab_chunk=chunk, vocab_shards=shards)
-  reference = lambda h, w: plain(h, w, targets, 0.7)
+      h, w, targets, temperature=temperature, vocab_chunk=chunk, vocab_shards=shards)
+  reference = lambda h, w: plain(h, w, targets, temperature)
   for got, want in zip(ours(hidden, head), reference(hidden, head), strict=True):
     assert got.dtype == jnp.float32
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
@@ -59,8 +67,10 @@ def test_trained_positions_alone_are_the_same(monkeypatch, name, chunk, size, bl
   assert logprobs._block_positions(mask.size, V, chunk) == size
   order, count = logprobs._order(mask.reshape(-1), size)
   assert len(order) % size == 0 and int(count) == blocks
-  ours = lambda h, w: trained_logps(h, w, targets, mask, temperature=0.7, vocab_chunk=chunk)
-  reference = lambda h, w: [jnp.where(mask, x, 0) for x in plain(h, w, targets, 0.7)]
+  temperature = temperatures((B, 11), chunk)
+  ours = lambda h, w: trained_logps(h, w, targets, mask, temperature=temperature,
+                                    vocab_chunk=chunk)
+  reference = lambda h, w: [jnp.where(mask, x, 0) for x in plain(h, w, targets, temperature)]
   mixed = lambda f: lambda h, w: jnp.sum(a * f(h, w)[0] + b * f(h, w)[1])
   close = lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-5)
   jax.tree.map(close, list(ours(hidden, head)), reference(hidden, head))
