@@ -21,7 +21,7 @@ from magistral_jax.models import decoder
 from magistral_jax.records import WeightSnapshot
 from magistral_jax.runtime.checkpoint_proxy import Reading
 from magistral_jax.runtime.local import LocalCheckpoints, LocalRuntime
-from magistral_jax.trainer.checkpoint import DamagedError, DifferentError
+from magistral_jax.trainer.checkpoint import DamagedError, DifferentError, UnreadableError
 from magistral_jax.weights import cpu, device
 from magistral_jax.weights.manifest import Manifest, WeightError, WeightsGone
 from magistral_jax.weights.role import TRANSPORTS, Taken, WeightReceiver, WeightSender
@@ -89,7 +89,7 @@ class TrainerActor:
       self._trainer, record = self._runtime.restored_at(checkpoints, step, **changed)
     except DamagedError as error:
       return Reading(damage=str(error))
-    except DifferentError as error:
+    except (DifferentError, UnreadableError) as error:
       return Reading(refusal=str(error))
     return Reading(self._trainer.version, record)
 

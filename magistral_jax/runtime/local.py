@@ -48,7 +48,7 @@ class LocalRuntime:
 
   def restored_at(self, checkpoints: LocalCheckpoints, step: int,
                   **changed) -> tuple[MeshTrainer, dict]:
-    """As `restored`, of one step. Raises DamagedError, DifferentError (trainer/checkpoint.py)."""
+    """As `restored`, of one step; raises as trainer/checkpoint.py: CheckpointFolder.restore."""
     found = {}
     def restore(abstract):
       state, found['record'] = checkpoints.restore(step, abstract)

@@ -8,8 +8,10 @@ file uses Orbax to save or restore a run.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
@@ -23,6 +25,7 @@ from magistral_jax.trainer.checkpoint_writer import STATE, CheckpointWriter
 from magistral_jax.trainer.state import TrainState
 
 _T = TypeVar('_T')
+_OF_THE_DISK = re.compile(r'\[OS error (\d+): ([^\]]*)\]')
 
 
 class DamagedError(ValueError):
@@ -31,6 +34,10 @@ class DamagedError(ValueError):
 
 class DifferentError(ValueError):
   """A checkpoint is intact and of another model or optimizer; no older one would fit better."""
+
+
+class UnreadableError(ValueError):
+  """The disk fails where a checkpoint is, so that nobody knows whether it is damaged."""
 
 
 class CheckpointFolder:
@@ -105,10 +112,29 @@ class CheckpointFolder:
   def restore(self, step: int, abstract_state: TrainState) -> tuple[TrainState, dict]:
     """The state and the record of a checkpoint, the state laid out as `abstract_state`.
 
+    Whatever fails is tried once more: a disk may fail for a moment, and what is found damaged is
+    set aside for good.
+
     Raises:
-      DamagedError: it cannot be read.
+      DamagedError: its files are not what was written.
       DifferentError: it holds another model or optimizer.
+      UnreadableError: the disk fails twice. An older checkpoint would be no safer.
     """
+    try:
+      return self._restore(step, abstract_state)
+    except (DamagedError, OSError) as error:
+      logging.warning('Checkpoint %d in %s cannot be read (%s): trying once more.', step,
+                      self._directory, error)
+    try:
+      return self._restore(step, abstract_state)
+    except OSError as error:
+      raise UnreadableError(
+          f'Checkpoint {step} in {self._directory} cannot be read ({error}): repair the disk, then '
+          f'the same command goes on from there; or delete its folder to go on from the one '
+          f'before.') from error
+
+  def _restore(self, step: int, abstract_state: TrainState) -> tuple[TrainState, dict]:
+    """As `restore`, tried once; raises OSError where the disk fails."""
     folder = committed.found(self._directory).get(step)
     fault = 'it is not there' if folder is None else committed.fault(folder)
     if folder is None or fault:
@@ -124,6 +150,11 @@ class CheckpointFolder:
     except Exception as error:     # The kind of damage decides which of many is raised.
       if 'RESOURCE_EXHAUSTED' in str(error) and isinstance(error, jax.errors.JaxRuntimeError):
         raise
+      if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        raise
+      # Of arrays, TensorStore tells it in words.
+      if (said := _OF_THE_DISK.search(str(error))) and int(said[1]) != errno.ENOENT:
+        raise OSError(int(said[1]), said[2]) from error
       raise DamagedError(str(error).strip().split('\n')[0] or repr(error)) from error
 
   def set_aside(self, steps: Collection[int]) -> None:

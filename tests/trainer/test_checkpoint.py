@@ -1,5 +1,6 @@
 """Runs resume from their newest readable checkpoint, on any mesh."""
 import dataclasses
+import errno
 import gc
 import os
 import resource
@@ -176,6 +177,44 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(saved, how, ca
   store.wait()
   assert restore(store, described(state))[1] == {'step': 4}
   store.close()
+
+
+class FailingDisk:
+  """Reads of some files fail, the first so many times."""
+
+  def __init__(self, monkeypatch, name, times):
+    self.name, self.left, self._open = name, times, open
+    monkeypatch.setattr('builtins.open', self)
+
+  def __call__(self, path, *args, **kwargs):
+    if os.path.basename(str(path)) == self.name and self.left:
+      self.left -= 1
+      raise OSError(errno.EIO, 'Input/output error', str(path))
+    return self._open(path, *args, **kwargs)
+
+
+@pytest.mark.parametrize('name', ['whole.json', 'record.json', 'manifest.ocdbt'])
+def test_a_disk_that_fails_for_a_moment_costs_no_checkpoint(saved, monkeypatch, name):
+  store, state, folder = saved
+  disk = FailingDisk(monkeypatch, name, 1)
+  assert restore(store, described(state))[1]['step'] == 4 and not disk.left
+  assert not list(folder.glob('*/damaged.json'))
+
+
+@pytest.mark.parametrize('of_arrays', [False, True])
+def test_a_disk_that_goes_on_failing_ends_the_run_and_sets_nothing_aside(
+    saved, monkeypatch, of_arrays):
+  store, state, folder = saved
+  if of_arrays:
+    def broken(*unused, **also_unused):
+      raise ValueError('UNKNOWN: Error reading "d/1" [OS error 5: EIO Input/output error]')
+    monkeypatch.setattr(store._handler, 'restore', broken)
+  else:
+    FailingDisk(monkeypatch, 'record.json', 9)
+  with pytest.raises(checkpoint.UnreadableError,
+                     match='Checkpoint 4 .*Input/output error.*: repair the disk, then the same'):
+    restore(store, described(state))
+  assert not list(folder.glob('*/damaged.json'))
 
 
 def test_all_damaged_is_an_error_and_not_a_fresh_start(saved):

@@ -33,6 +33,8 @@ _FOREIGN = '_CHECKPOINT_METADATA'
 # Orbax has checksums of the files in folders of this name, which hold the arrays.
 _ARRAYS = 'd'
 _NAME = re.compile(r'(\d+)(?:\.(\d+))?')
+# Errors of a disk that works, where files are missing.
+_GONE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 def found(directory: str) -> dict[int, str]:
@@ -88,24 +90,28 @@ def commit(folder: str) -> None:
 
 
 def fault(folder: str) -> str | None:
-  """What is wrong with the files of a checkpoint that was finished; None if all are there."""
+  """What is wrong with the files of a checkpoint that was finished; None if all are there.
+
+  Raises:
+    OSError: the disk fails, which says nothing about the files.
+  """
   try:
     with open(os.path.join(folder, _WHOLE), encoding='utf-8') as file:
       content = json.load(file)
       files, hashes = content['files'].items(), content['sha256']
-  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+  except (*_GONE, ValueError, KeyError, TypeError, AttributeError) as error:
     return f'{_WHOLE} cannot be read: {error!r}'
   for name, size in files:
     try:
       there = os.path.getsize(os.path.join(folder, name))
-    except OSError as error:
+    except _GONE as error:
       return f'{name} cannot be found: {error.strerror}'
     if there != size:
       return f'{name} has {there} bytes and had {size}'
   for name, before in hashes.items():
     try:
       same = _hash(os.path.join(folder, name)) == before
-    except OSError as error:
+    except _GONE as error:
       return f'{name} cannot be read: {error.strerror}'
     if not same:
       return f'{name} has other content than it had'
