@@ -99,6 +99,8 @@ class Card:
   paper: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
   votes: bool = False        # Whether answers of several samples can vote.
   domain: str = 'math'       # By whose rules answers are one in a vote.
+  # Of an item and a response, whatever becomes of it: further keys of its line.
+  measure: Callable[[Item, str], Mapping[str, Any]] | None = None
   # Lines of judged responses -> further figures; see `summary`.
   figures: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]] | None = None
   limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)   # Keys of `verifiers`.

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from magistral_jax.command_line import did_you_mean
-from magistral_jax.evaluation.benchmarks import aime24, aime25, gpqa_diamond, math500
+from magistral_jax.evaluation.benchmarks import (
+    aime24,
+    aime24_multilingual,
+    aime25,
+    gpqa_diamond,
+    humaneval,
+    humaneval_plus,
+    math500,
+    mbpp,
+    mbpp_plus,
+    mgsm,
+)
 from magistral_jax.evaluation.card import Card
 
 CARDS: dict[str, Card] = {module.CARD.name: module.CARD for module in (
-    aime24, aime25, math500, gpqa_diamond)}
+    aime24, aime25, math500, gpqa_diamond, humaneval, humaneval_plus, mbpp, mbpp_plus, mgsm,
+    aime24_multilingual)}
 
 # What tables 2 to 4 and 6 of arXiv:2506.10910 have, and those of the other two papers.
 SUITES: dict[str, tuple[str, ...]] = dict(
-    magistral=('aime24', 'aime25', 'math500', 'gpqa_diamond'))
+    magistral=('aime24', 'aime25', 'math500', 'gpqa_diamond', 'aime24_multilingual'),
+    mixtral=('humaneval', 'mbpp'))
 
 
 def chosen(names: str, suite: str) -> list[Card]:

@@ -116,6 +116,17 @@ def line(card: Card, item: Item, completion: Completion, sample: int, found: Gra
       detail=found.detail[:_WORDS], tokens=tokens, truncated=truncated)
   if found.score is not None:
     shown['score'] = found.score
+  if card.measure and completion.finish != 'failed':
+    shown |= _measured(card, item, completion.text)
   if item.group:
     shown['group'] = item.group
   return shown | dict(found.more)
+
+
+def _measured(card: Card, item: Item, response: str) -> Mapping[str, Any]:
+  """What a card measures of a response beside its grade; nothing where that fails."""
+  assert card.measure is not None
+  try:
+    return card.measure(item, response)
+  except Exception as error:     # As in `grade`.
+    return dict(not_measured=repr(error)[:_WORDS])

@@ -58,6 +58,8 @@ def _figures(found: Mapping[str, Any]) -> list[tuple[str, str]]:
   wanted = {f'{kind}@{k}' for kind in ('pass', 'maj') for k in (4, most)} | set(found['paper'])
   rows += [(key, _percent(found[key])) for key in found
            if key in wanted and key not in ('pass@1',)]
+  rows += [(f'pass@1 {name}', _percent(group['pass@1']))
+           for name, group in found.get('groups', {}).items()]
   count, answers = found['items'] * found['samples'], found['responses']
   rows.append(('items x samples', f'{found["items"]} x {found["samples"]}'))
   if found['mean_tokens'] is not None:
