@@ -13,7 +13,7 @@ STATIONS = ('data', 'sampler', 'verifiers', 'batching', 'trainer', 'weights')
 # They stand beside orchestration: the loop knows none of them.
 BESIDE = ('planning', 'simulation', 'curation', 'serving', 'analysis')
 COMMANDS = ('train', 'sft', 'evaluate', 'rate', 'curate', 'traces', 'serve', 'report', 'score',
-            'verify', 'plan', 'simulate', 'convert', 'sweep', '__main__')
+            'verify', 'plan', 'simulate', 'stages', 'convert', 'sweep', '__main__')
 # Rooms and commands that have their floor and are still to be built; docs/architecture.md says so.
 PLANNED = {'serve', 'report', 'sweep', 'serving'}
 # From the ground: a module may import what stands on lower floors, and its own room.
