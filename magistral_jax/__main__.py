@@ -18,6 +18,7 @@ COMMANDS = {
     'traces': ('curation', 'correct completions of a run, chosen as traces to imitate'),
     'convert': ('checkpoints', 'checkpoints from one format to another; export for vLLM'),
     'plan': ('cluster', 'does a config fit its TPU pod, and how fast can it be; needs no TPU'),
+    'stages': ('stages', 'what a run decided about its stages, and would have'),
     'simulate': ('cluster', 'speed, idle shares and staleness of the loop on so many machines'),
     'data.builders.stories': ('data', 'a JSONL of generated word problems with solutions'),
     'data.builders.programs': ('data', 'generated programming problems, and a tokenizer for them'),

@@ -15,17 +15,17 @@ from typing import Any
 
 from magistral_jax.experiment.stage import CURVES
 from magistral_jax.metrics import read_lines
-from magistral_jax.orchestration.stages import Controller, Decision
+from magistral_jax.orchestration.stages import Controller, StageDecision
 
 
 @dataclasses.dataclass(frozen=True)
 class Replay:
   """What a run has decided and what other settings would have."""
-  recorded: tuple[Decision, ...]     # Openings of the run.
-  looks: tuple[Decision, ...]        # All decisions of the replay, openings included.
+  recorded: tuple[StageDecision, ...]     # Openings of the run.
+  looks: tuple[StageDecision, ...]        # All decisions of the replay, openings included.
 
   @property
-  def openings(self) -> tuple[Decision, ...]:
+  def openings(self) -> tuple[StageDecision, ...]:
     """Those of the replay."""
     return tuple(decision for decision in self.looks if decision.opens)
 
@@ -65,13 +65,13 @@ def of_run(workdir: Path, controller: Controller) -> Replay:
   lines = read_lines(metrics) if metrics.exists() else []
   if not lines:
     raise ValueError(f'{metrics} holds no update: --run names the workdir of a run.')
-  recorded = tuple(map(Decision.of_line, filter(
+  recorded = tuple(map(StageDecision.of_line, filter(
       lambda line: line.get('opens'), read_lines(stages) if stages.exists() else ())))
   return Replay(recorded, tuple(decide(controller, lines, filter(_given, recorded))))
 
 
 def decide(controller: Controller, lines: Iterable[Mapping[str, Any]],
-           given: Iterable[Decision] = ()) -> Iterable[Decision]:
+           given: Iterable[StageDecision] = ()) -> Iterable[StageDecision]:
   """Yields the decisions of a run with these lines of metrics.jsonl.
 
   Args:
@@ -89,17 +89,17 @@ def decide(controller: Controller, lines: Iterable[Mapping[str, Any]],
       controller.open(decisions[-1])
 
 
-def rows(decisions: Sequence[Decision]) -> list[list[str]]:
+def rows(decisions: Sequence[StageDecision]) -> list[list[str]]:
   """[stage, update, reason, evidence] of each decision, for a table."""
   return [[d.stage, str(d.update), d.reason if d.opens else f'{d.reason}: not yet', _evidence(d)]
           for d in decisions]
 
 
-def _given(decision: Decision) -> bool:
+def _given(decision: StageDecision) -> bool:
   return decision.reason == 'hand' or decision.reason in CURVES and 'limit' not in decision.evidence
 
 
-def _evidence(decision: Decision) -> str:
+def _evidence(decision: StageDecision) -> str:
   e = decision.evidence
   if 'limit' in e:
     # Lengths are compared by their logarithms.

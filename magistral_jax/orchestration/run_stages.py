@@ -25,7 +25,7 @@ from magistral_jax.experiment import build, stage_configs
 from magistral_jax.metrics import read_lines
 from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
-from magistral_jax.orchestration.stages import Controller, Decision, Room
+from magistral_jax.orchestration.stages import Controller, Room, StageDecision
 from magistral_jax.records import Terms
 
 # A person opens a stage by making the file with this name and that of the stage in the workdir.
@@ -69,7 +69,7 @@ class RunStages:
     self._controller, self._effects = controller, effects
     self._journal, self._ledger, self._dealer = journal, ledger, dealer
     self._workdir = Path(workdir)
-    self._looks: dict[str, Decision] = {}      # The newest that opened nothing, by stage.
+    self._looks: dict[str, StageDecision] = {}      # The newest that opened nothing, by stage.
     self.restore()
 
   def restore(self) -> None:
@@ -77,7 +77,7 @@ class RunStages:
     lines = self._journal.openings
     metrics = self._workdir / 'metrics.jsonl'
     self._controller.restore(
-        map(Decision.of_line, lines),
+        map(StageDecision.of_line, lines),
         read_lines(metrics) if self._controller.stages and metrics.exists() else ())
     opened = self._controller.opened
     self._terms = [(0, self._effects.in_force(()).terms)]
@@ -116,7 +116,7 @@ class RunStages:
         return said
       said += self._open(decisions[-1])
 
-  def _open(self, decision: Decision) -> list[str]:
+  def _open(self, decision: StageDecision) -> list[str]:
     ordinal = self._ledger.issued
     self._controller.open(decision)
     self._looks.clear()

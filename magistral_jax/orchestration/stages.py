@@ -46,10 +46,10 @@ class Room:
 
 
 @dataclasses.dataclass(frozen=True)
-class Decision:
+class StageDecision:
   """That a stage opens after an update, or that it does not yet, and why.
 
-  Decision('longer', 120, True, 'length', {'first': 81, 'last': 120, 'rise': .004, ...})
+  StageDecision('longer', 120, True, 'length', {'first': 81, 'last': 120, 'rise': .004, ...})
   """
   stage: str
   update: int
@@ -63,7 +63,7 @@ class Decision:
                 **self.evidence)
 
   @classmethod
-  def of_line(cls, line: Mapping[str, Any]) -> Decision:
+  def of_line(cls, line: Mapping[str, Any]) -> StageDecision:
     """The decision of such a line."""
     names = dict(stage='stage', update='step', opens='opens', reason='reason')
     evidence = {key: value for key, value in line.items() if key not in names.values()}
@@ -104,7 +104,7 @@ class Controller:
   def __init__(self, stages: Sequence[Stage],
                room: Callable[[tuple[str, ...]], Room] | None = None):
     self.stages, self._room = {stage.name: stage for stage in stages}, room
-    self.openings: list[Decision] = []
+    self.openings: list[StageDecision] = []
     self._curves: dict[str, list[tuple[int, float]]] = collections.defaultdict(list)
     self._pages: collections.deque[tuple[float, int]] = collections.deque(maxlen=PAGES_UPDATES)
     self._fresh: set[str] = set()           # Curves with a point of the newest update.
@@ -136,7 +136,7 @@ class Controller:
     if self._room and line.get(PAGES):
       self._pages.append((float(line[PAGES]), self._room(self.opened).max_new_tokens))
 
-  def decide(self, update: int, by_hand: Collection[str] = ()) -> list[Decision]:
+  def decide(self, update: int, by_hand: Collection[str] = ()) -> list[StageDecision]:
     """Looks at each stage that may open next; the last decision may be that one opens.
 
     The caller then calls `open`, and this again: what opens may fill the pages.
@@ -154,19 +154,19 @@ class Controller:
           break
     return found
 
-  def exhausted(self, update: int) -> Decision | None:
+  def exhausted(self, update: int) -> StageDecision | None:
     """That a stage opens since nothing is left to be learnt, if one waits for what is learnt."""
     for stage in self.waiting:
       if stage.opens in LEARNT:
-        return Decision(stage.name, update, True, stage.opens, {})
+        return StageDecision(stage.name, update, True, stage.opens, {})
     return None
 
-  def open(self, decision: Decision) -> None:
+  def open(self, decision: StageDecision) -> None:
     """Opens a stage."""
     self.openings.append(decision)
     self._fresh = set()
 
-  def restore(self, openings: Iterable[Decision], lines: Iterable[Mapping[str, Any]]) -> None:
+  def restore(self, openings: Iterable[StageDecision], lines: Iterable[Mapping[str, Any]]) -> None:
     """Takes up a run: the stages that it has opened, and the lines of its metrics.jsonl."""
     opened = list(openings)
     self.openings = []
@@ -179,8 +179,9 @@ class Controller:
     for decision in opened:
       self.open(decision)
 
-  def _decide(self, stage: Stage, update: int, by_hand: Collection[str]) -> Decision | None:
-    made = lambda opens, reason, **evidence: Decision(stage.name, update, opens, reason, evidence)
+  def _decide(self, stage: Stage, update: int, by_hand: Collection[str]) -> StageDecision | None:
+    made = lambda opens, reason, **evidence: StageDecision(
+        stage.name, update, opens, reason, evidence)
     if stage.name in by_hand:
       return made(True, 'hand')
     if stage.opens == 'update':

@@ -6,7 +6,7 @@ import pytest
 
 from magistral_jax.experiment.stage import Stage
 from magistral_jax.orchestration import replay
-from magistral_jax.orchestration.stages import Controller, Decision
+from magistral_jax.orchestration.stages import Controller, StageDecision
 
 LONGER = Stage('longer', 'length', window=24, rise=0.1, risk=0.05)
 
@@ -31,7 +31,7 @@ def test_a_run_replayed_with_its_own_settings_decides_the_same(tmp_path):
   decisions = decided([LONGER])
   opening, = (d for d in decisions if d.opens)
   assert 50 < opening.update <= 50 + 24 + 6
-  cold_start = Decision.of_line(dict(stage='cold_start', step=1, opens=False, reason=''))
+  cold_start = StageDecision.of_line(dict(stage='cold_start', step=1, opens=False, reason=''))
   write(tmp_path, figures(), [cold_start, *decisions])
   found = replay.of_run(tmp_path, Controller([LONGER]))
   assert [d.line() for d in found.looks] == [d.line() for d in decisions]
@@ -53,8 +53,8 @@ def test_other_settings_part_where_they_first_decide_otherwise(tmp_path):
 
 
 def test_what_a_person_asked_for_is_asked_for_again(tmp_path):
-  asked = Decision('longer', 7, True, 'hand', {})
-  exhausted = Decision('harder', 9, True, 'reward', {})
+  asked = StageDecision('longer', 7, True, 'hand', {})
+  exhausted = StageDecision('harder', 9, True, 'reward', {})
   write(tmp_path, figures(30), [asked, exhausted])
   harder = Stage('harder', 'reward', window=24, rise=0.1, risk=0.05)
   found = replay.of_run(tmp_path, Controller([LONGER, harder]))

@@ -24,7 +24,8 @@ def config():
       # It opens after the update in which runs are killed.
       'stages.order': 'longer', 'stages.longer': dict(
           opens='update', update=3, sampler=dict(max_new_tokens=12, temperature=0.7),
-          loss=dict(clip_high=0.5), verifiers=dict(length_max=12), optimizer=dict(learning_rate=1e-4))})
+          loss=dict(clip_high=0.5), verifiers=dict(length_max=12),
+          optimizer=dict(learning_rate=1e-4))})
 
 
 def judge(completion):
