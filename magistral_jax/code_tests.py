@@ -19,7 +19,7 @@ from typing import Any
 
 LANGUAGES = ('python', 'cpp', 'any')
 _TOKENS, _ANY_CASE, _FLOAT = 'tokens', 'case_insensitive_tokens', 'float'
-CHECKERS = (_TOKENS, _ANY_CASE, _FLOAT)
+CHECKERS = (_TOKENS, _ANY_CASE, _FLOAT, 'lines')
 DEFAULT_TOLERANCE = 1e-6
 # Keys of the one form, by its kind.
 _FORMS = {

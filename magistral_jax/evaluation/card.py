@@ -87,7 +87,8 @@ class Card:
   task: str                  # What is asked, in a sentence.
   form: str                  # Keys of a row, ours and those of the published file.
   source: str                # Where the data can be had.
-  files: tuple[str, ...]     # Patterns of names that a folder is searched for; the first that fits.
+  # Patterns of names that a folder is searched for: the first that fits, or with + its parts.
+  files: tuple[str, ...]
   prompt: str                # How the task is put.
   extraction: str            # What of a response counts as its answer.
   grading: str               # How that is compared.
@@ -103,5 +104,7 @@ class Card:
   measure: Callable[[Item, str], Mapping[str, Any]] | None = None
   # Lines of judged responses -> further figures; see `summary`.
   figures: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]] | None = None
+  # Items -> further keys of the result: which of the data they are.
+  about: Callable[[Sequence[Item]], Mapping[str, Any]] | None = None
   limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)   # Keys of `verifiers`.
   checked: str = 'hand-made items'               # What the grading was compared with.

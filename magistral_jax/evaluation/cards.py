@@ -10,6 +10,9 @@ from magistral_jax.evaluation.benchmarks import (
     gpqa_diamond,
     humaneval,
     humaneval_plus,
+    ifeval,
+    livecodebench_v5,
+    livecodebench_v6,
     math500,
     mbpp,
     mbpp_plus,
@@ -19,11 +22,12 @@ from magistral_jax.evaluation.card import Card
 
 CARDS: dict[str, Card] = {module.CARD.name: module.CARD for module in (
     aime24, aime25, math500, gpqa_diamond, humaneval, humaneval_plus, mbpp, mbpp_plus, mgsm,
-    aime24_multilingual)}
+    aime24_multilingual, ifeval, livecodebench_v5, livecodebench_v6)}
 
 # What tables 2 to 4 and 6 of arXiv:2506.10910 have, and those of the other two papers.
 SUITES: dict[str, tuple[str, ...]] = dict(
-    magistral=('aime24', 'aime25', 'math500', 'gpqa_diamond', 'aime24_multilingual'),
+    magistral=('aime24', 'aime25', 'math500', 'gpqa_diamond', 'livecodebench_v5',
+               'livecodebench_v6', 'aime24_multilingual', 'ifeval'),
     mixtral=('humaneval', 'mbpp'))
 
 

@@ -65,7 +65,8 @@ def _in_folder(card: Card, folder: str) -> list[str]:
   """The files of a folder that fit the first of the card's patterns that any of them fits."""
   held = sorted(os.path.join(path, name) for path, _, names in os.walk(folder) for name in names)
   for pattern in card.files:
-    fit = [path for path in held if _fits(os.path.relpath(path, folder), pattern)]
+    fit = [path for path in held if any(
+        _fits(os.path.relpath(path, folder), part) for part in pattern.split('+'))]
     if fit:
       return fit
   raise NoData(f'--data={folder!r} has no file for {card.name}: it is searched for '

@@ -29,6 +29,14 @@ class Row:
   values: Mapping[str, Any]
   path: str
   number: int                # From 1: the line, or the place in a list.
+  start: int = -1            # Byte at which its line begins, where it can be read again from there.
+
+  @classmethod
+  def again(cls, path: str, start: int) -> Row:
+    """The row whose line begins at a byte of a file of JSON lines."""
+    with open(path, 'rb') as file:
+      file.seek(start)
+      return cls(read_object(file.readline()), path, 0, start)
 
   @property
   def where(self) -> str:
@@ -135,11 +143,20 @@ def read_rows(path: str) -> Iterator[Row]:
   elif name.endswith('.json'):
     yield from _listed(path)
   else:
-    for number, line in files.lines(path):
-      try:
-        yield Row(read_object(line), path, number)
-      except ValueError as error:
-        raise ValueError(f'{path}, line {number}: {error}') from None
+    yield from _lines(path)
+
+
+def _lines(path: str) -> Iterator[Row]:
+  """The rows of a file of JSON lines."""
+  with files.opened(path) as file:
+    packed, start = files.is_packed(path), 0
+    for number, line in enumerate(file, 1):
+      if line.strip():
+        try:
+          yield Row(read_object(line), path, number, -1 if packed else start)
+        except ValueError as error:
+          raise ValueError(f'{path}, line {number}: {error}') from None
+      start += len(line)
 
 
 def _whole(path: str) -> str:
@@ -182,11 +199,7 @@ def _listed(path: str) -> Iterator[Row]:
         raise ValueError(f'{path}, item {number}: an object is needed, this is {_kind(item)}.')
       yield Row(item, path, number)
     return
-  for number, line in files.lines(path):
-    try:
-      yield Row(read_object(line), path, number)
-    except ValueError as error:
-      raise ValueError(f'{path}, line {number}: {error}') from None
+  yield from _lines(path)
 
 
 def _parquet(path: str) -> Iterator[Row]:

@@ -49,6 +49,7 @@ def summarize(card: Card, items: Sequence[Item], lines: Iterable[Line],
       mean_tokens=sum(tokens) / len(tokens) if tokens else None,
       statuses=dict(sorted(collections.Counter(line['status'] for line in there).items())),
       **_groups(items, judged), **(card.figures(counted) if card.figures and counted else {}),
+      **(card.about(items) if card.about else {}),
       missing_named=[f'{id_} sample {sample}' for id_, sample in missing[:MOST_NAMED]],
       failed_named=[f'{line["id"]} sample {line["sample"]}: {line["detail"]}'[:200]
                     for line in failed[:MOST_NAMED]],

@@ -141,7 +141,7 @@ def test_a_folder_is_searched_for_the_names_of_a_card(tmp_path):
 
 
 def test_unknown_names_are_refused_with_the_nearest():
-  for names, suite, words in (('math50', '', 'did you mean math500?'), ('', 'magistrale', 'magistral'),
+  for names, suite, words in (('math50', '', 'did you mean math500?'), ('', 'magistrale', 'mean'),
                               ('x', '', 'it must be one of aime24')):
     with pytest.raises(ValueError, match='unknown') as error:
       chosen(names, suite)

@@ -1,4 +1,4 @@
-"""Cards of programs and of other languages: published formats, extraction, and what is no answer."""
+"""Cards of programs and of other languages: published formats, and what is an answer there."""
 import dataclasses
 
 import pytest

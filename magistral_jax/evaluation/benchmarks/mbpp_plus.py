@@ -12,5 +12,6 @@ CARD = dataclasses.replace(
            'solutions; EvalPlus\'s own rows hold inputs alone and comparisons of their own for 30 '
            'tasks.',
     files=('mbpp_plus*', 'mbppplus*'), paper={},
-    limits=mbpp.CARD.limits | dict(test_timeout_s=30.0), grading='all assertions hold, within 30 s of CPU time',
+    limits=mbpp.CARD.limits | dict(test_timeout_s=30.0),
+    grading='all assertions hold, within 30 s of CPU time',
     checked='canonical solutions of 398 tasks')

@@ -4,10 +4,14 @@ White space only separates tokens. Upper and lower case differ unless the proble
 not. Numbers must be written as expected unless the problem gives a tolerance. Even then whole
 numbers are exact: where one is expected, no other is accepted, but the same one may be written with
 decimals (within the absolute tolerance).
+
+The checker 'lines' is that of LiveCodeBench: lines are compared one by one, without white space at
+their ends, as text or else as lists of numbers, by their exact values.
 """
 
 from __future__ import annotations
 
+import decimal
 import math
 import re
 
@@ -25,6 +29,8 @@ def same_output(found: bytes, expected: str, *, checker: str, tolerance: float) 
     checker: one of code_tests.CHECKERS.
     tolerance: absolute or relative, of decimal numbers, for the checker 'float'.
   """
+  if checker == 'lines':
+    return _same_lines(found.decode('utf-8', 'surrogateescape'), expected)
   ours, theirs = expected.split(), found.decode('utf-8', 'surrogateescape').split()
   for position, (want, have) in enumerate(zip(ours, theirs, strict=False), 1):
     if want == have:
@@ -37,6 +43,29 @@ def same_output(found: bytes, expected: str, *, checker: str, tolerance: float) 
   if len(ours) != len(theirs):
     return False, f'{len(theirs)} tokens instead of {len(ours)}'
   return True, ''
+
+
+def _same_lines(found: str, expected: str) -> tuple[bool, str]:
+  """(whether two outputs are the same line by line, the first difference or '')."""
+  ours, theirs = ([line.strip() for line in text.strip().split('\n')] for text in (expected, found))
+  if len(ours) != len(theirs):
+    return False, f'{len(theirs)} lines instead of {len(ours)}'
+  for position, (want, have) in enumerate(zip(ours, theirs, strict=True), 1):
+    if want != have:
+      numbers = _numbers(want), _numbers(have)
+      if None in numbers or numbers[0] != numbers[1]:
+        return False, f'line {position} is {_shown(have)}'
+  return True, ''
+
+
+def _numbers(line: str) -> list[decimal.Decimal] | None:
+  """The numbers that a line consists of; None if it has anything else."""
+  try:
+    found = [decimal.Decimal(word) for word in line.split()]
+  except decimal.InvalidOperation:
+    return None
+  # A signaling one cannot be compared, and no NaN is equal to anything.
+  return None if any(number.is_nan() for number in found) else found
 
 
 def _close(want: str, have: str, tolerance: float) -> bool:
