@@ -223,7 +223,8 @@ class Trainer(Protocol):
       nats, compare it with the samplers under the weights of that version.
     Raises:
       Lost: one of its processes was lost; no part of the update counts.
-      RuntimeError: optimizer.max_bad_steps steps in a row had gradients that are not finite.
+      RuntimeError: optimizer.max_bad_steps steps in a row had gradients that are not finite
+        (trainer/role.py: DivergedError).
     """
     ...
 

@@ -74,11 +74,14 @@ class ActorHandle:
     options: Ray's for the actor: resources, runtime_env.
     restarts: how often in a row it may be lost without a call of `mark_healthy` in between.
     start_s: seconds after its process's first answer within which the role must be built.
+    final: exceptions of the role that another process would only raise again: calls raise them as
+      they are.
   """
 
   def __init__(self, name: str, make: Callable, args: tuple, *, options: Mapping[str, Any],
-               restarts: int, start_s: float = math.inf):
-    self.name, self._make, self._args = name, make, args
+               restarts: int, start_s: float = math.inf,
+               final: tuple[type[Exception], ...] = ()):
+    self.name, self._make, self._args, self._final = name, make, args, final
     self._options, self._restarts, self._start_s = dict(options), restarts, start_s
     self.lost_in_a_row = self.lost = 0
     self.where: dict[str, Any] = {}
@@ -155,6 +158,7 @@ class ActorHandle:
 
     Raises:
       Lost: the process died or was killed, the method raised, or took longer than `timeout_s`.
+      Exception: the method raised one of `final`.
     """
     return self.get(self.ask(method, *args), timeout_s)
 
@@ -188,6 +192,8 @@ class ActorHandle:
     except exceptions.GetTimeoutError as error:
       raise Lost(f'{self.name} gave no answer within {timeout_s:.0f} s') from error
     except exceptions.RayTaskError as error:
+      if isinstance(error.cause, self._final):
+        raise error.cause from error
       # The process may live on, but the state of its role after a failure is unknown.
       raise Lost(f'{self.name} failed: {error.cause!r}\n{error}') from error
     except exceptions.RayError as error:

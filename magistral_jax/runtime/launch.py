@@ -18,6 +18,7 @@ from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health, stop_on_signals
 from magistral_jax.orchestration.unsaved import UnsavedError
 from magistral_jax.runtime.local import LocalRuntime
+from magistral_jax.trainer.role import DivergedError
 
 R = TypeVar('R', bound=BaseRun)
 
@@ -59,7 +60,7 @@ def carry_out(c, workdir: Path, parts: checks.Parts, make_run: Callable[..., R],
     try:
       run.train()
       return run
-    except UnsavedError as error:
+    except (UnsavedError, DivergedError) as error:
       print(f'error: {error}', file=sys.stderr)
       raise SystemExit(1) from None
     finally:

@@ -34,6 +34,7 @@ from magistral_jax.runtime.sampler_proxy import RemoteSampler
 from magistral_jax.runtime.trainer_proxy import RemoteTrainer, TrainerGang
 from magistral_jax.runtime.verifier_proxy import RemoteVerifier
 from magistral_jax.runtime.weight_proxy import RemotePublisher, Staged
+from magistral_jax.trainer.role import DivergedError
 
 # Of shared memory beside the weights; a cluster's nodes are given theirs where they are started.
 STORE_BYTES = 256 << 20
@@ -209,7 +210,7 @@ class ClusterRuntime:
                    runtime_env=dict(env_vars=self._environment(kind)))
     return self._watchdog.add(ActorHandle(
         f'{kind}-{number}', make, (self._text,), options=options,
-        restarts=self._c.runtime.restarts, start_s=self._deadline_s))
+        restarts=self._c.runtime.restarts, start_s=self._deadline_s, final=(DivergedError,)))
 
   def _environment(self, kind: str) -> dict[str, str]:
     """Variables of an actor's process. On one machine every process plays one of its own."""

@@ -22,6 +22,10 @@ _MEANS = tuple(key for key in SUMS
                if key not in ('loss', 'policy_loss', 'tokens', 'ratio_squared'))
 
 
+class DivergedError(RuntimeError):
+  """Training cannot go on: gradients are not finite, and would not be if it began again."""
+
+
 class MeshTrainer:
   """Trainer on a mesh, one batch at a time; rows are those of this process, all if it is alone.
 
@@ -81,7 +85,7 @@ class MeshTrainer:
       Metrics: means over the trained tokens of the batch, losses as means over its minibatches,
       maxima, `skipped`, the minibatches without effect, and the figures of `_measure_parity`.
     Raises:
-      RuntimeError: max_bad_steps minibatches in a row had no finite gradient.
+      DivergedError: max_bad_steps minibatches in a row had no finite gradient.
     """
     parity = self._measure_parity(batch.parity)
     reports, version = [], self.version
@@ -95,7 +99,7 @@ class MeshTrainer:
     """Takes one optimizer step of supervised learning on the trained tokens of `rows`.
 
     Raises:
-      RuntimeError: as `train`.
+      DivergedError: as `train`.
     """
     metrics = _summary([self._update(self._step.supervise, rows, ALWAYS)])
     return {key: value for key, value in metrics.items()
@@ -170,7 +174,7 @@ class MeshTrainer:
       logging.warning('The gradient of version %d was not finite: the step is skipped (%d in a '
                       'row).', self.version, self._bad_in_a_row)
     if self._bad_in_a_row >= self._max_bad_steps:
-      raise RuntimeError(
+      raise DivergedError(
           f'{self._bad_in_a_row} steps in a row had gradients that are not finite '
           f'(optimizer.max_bad_steps): lower optimizer.learning_rate or optimizer.clip_norm, and '
           f'look at the batch of version {self.version}.')

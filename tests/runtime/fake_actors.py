@@ -11,6 +11,7 @@ import ray
 
 from magistral_jax.records import Verdict
 from magistral_jax.runtime.checkpoint_proxy import Reading
+from magistral_jax.trainer.role import DivergedError
 from magistral_jax.weights.manifest import Manifest
 from magistral_jax.weights.role import Taken
 from tests import fakes
@@ -185,6 +186,15 @@ class MortalTrainer(TrainerActor):
 
 # (lineage, version) of weights that their trainer takes with it.
 UNFETCHED = {(0, -1), (2, 2)}
+
+
+class DivergingTrainer(TrainerActor):
+  """Its gradients are not finite from the third update on."""
+
+  def train(self, share):
+    if self._version == 2:
+      raise DivergedError('3 steps in a row had gradients that are not finite')
+    return super().train(share)
 
 
 class DyingTrainer(TrainerActor):

@@ -17,6 +17,7 @@ from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.run import Run
 from magistral_jax.records import Problem, Prompt
+from magistral_jax.trainer.role import DivergedError
 from tests import fakes, tiny
 
 ray = pytest.importorskip('ray', reason='the extra [cluster] is not installed')
@@ -204,6 +205,15 @@ def test_a_role_that_fails_whatever_is_done_stops_the_run_with_its_name_and_last
       running.run(6)
     cause = caught.value.__cause__ if 'failed: ' in str(caught.value) else None
     assert re.search(words, f'{caught.value} {cause}', re.DOTALL)
+
+
+@pytest.mark.long
+def test_gradients_that_are_not_finite_end_the_run_and_restart_no_process(tmp_path):
+  roles = fake_actors.Roles(TrainerActor=fake_actors.DivergingTrainer)
+  with Cluster(tmp_path, roles=roles, trainers=2) as running:
+    with pytest.raises(DivergedError, match='^3 steps in a row had gradients'):
+      running.run(6)
+    assert not any(handle.lost for handle in running.runtime.handles)
 
 
 @pytest.mark.parametrize('role, kind, words', [

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from magistral_jax import records
+from magistral_jax.trainer.role import DivergedError
 
 
 def on_cpu(tree):
@@ -56,7 +57,7 @@ def test_bad_steps_in_a_row_stop_the_run_and_a_good_one_resets_the_count(toy):
   good, bad = toy.batch(toy.rows()), toy.batch(poisoned(toy.rows()))
   for batch in (bad, good, bad):
     trainer.train(batch)
-  with pytest.raises(RuntimeError, match='2 steps in a row .*optimizer.max_bad_steps'):
+  with pytest.raises(DivergedError, match='2 steps in a row .*optimizer.max_bad_steps'):
     trainer.train(bad)
 
 
