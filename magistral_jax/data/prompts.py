@@ -42,8 +42,11 @@ def task(problem: Problem, system_prompt: str) -> str:
   """Text of the user's turn: the problem, and for a program the form that its judge demands.
 
   The language and what the tests call are told, unless the problem itself says what the program's
-  block begins with. Without a system prompt the text is the problem's alone.
+  block begins with; of a task with a scorer of its own, where the answer belongs. Without a system
+  prompt the text is the problem's alone.
   """
+  if system_prompt and problem.scorer:
+    return f'{problem.text}\n\nPut the final answer, and nothing else, into \\boxed{{}}.'
   if not system_prompt or not problem.tests or re.search(r'[Bb]egins? with ```\w', problem.text):
     return problem.text
   return f'{problem.text}\n\n{_request(problem)}'

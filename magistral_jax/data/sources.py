@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from magistral_jax.data.arithmetic import ArithmeticSource
 from magistral_jax.data.finite import FiniteSource
+from magistral_jax.data.gym import ReasoningGymSource
 from magistral_jax.data.jsonl import JsonlSource
 from magistral_jax.data.mix import MixSource, read_mix
 from magistral_jax.data.prepared import TfdsSource
@@ -42,6 +43,7 @@ SINGLE_SOURCES: dict[str, Callable[..., Source]] = {
     'arithmetic': ArithmeticSource,
     'jsonl': JsonlSource,
     'tfds': TfdsSource,
+    'reasoning_gym': ReasoningGymSource,
 }
 
 

@@ -38,7 +38,7 @@ from magistral_jax.data.jsonl import check_answer, number_text, read_object
 from magistral_jax.evaluation.growing import GrowingFile
 from magistral_jax.records import Verdict
 from magistral_jax.verifiers.code import judge
-from magistral_jax.verifiers.reward import VERIFIERS
+from magistral_jax.verifiers.reward import FILE_DOMAINS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +76,8 @@ def parse_line(line: bytes, number: int, *, length_max: int, code_tests: int) ->
   """The line of a number, checked; ValueError without file and number."""
   row = read_object(line)
   domain = row.get('domain', 'code' if 'tests' in row else 'math')
-  if domain not in VERIFIERS:
-    raise ValueError(f'"domain" is {domain!r}; it must be one of {", ".join(sorted(VERIFIERS))}.')
+  if domain not in FILE_DOMAINS:
+    raise ValueError(f'"domain" is {domain!r}; it must be one of {", ".join(FILE_DOMAINS)}.')
   id_ = row.get('id', number)
   if type(id_) not in (str, int):
     raise ValueError(f'"id" must be text or a whole number, not {id_!r}.')

@@ -17,7 +17,7 @@ from magistral_jax import sharding
 from magistral_jax.data import images, sources
 from magistral_jax.data.examples import Examples
 from magistral_jax.data.stream import PromptStream
-from magistral_jax.experiment import build, faults, golds, imitation, stage_configs
+from magistral_jax.experiment import benchmarks, build, faults, golds, imitation, stage_configs
 from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.experiment.values import change, check_limits, filled, flat
 from magistral_jax.models.config import ModelConfig
@@ -25,7 +25,7 @@ from magistral_jax.models.formats import checkpoint, workdir
 from magistral_jax.tokens import Tokenizer, kinds_at
 from magistral_jax.verifiers import language
 from magistral_jax.verifiers.code import cpp
-from magistral_jax.verifiers.reward import VERIFIERS, check_rewards
+from magistral_jax.verifiers.reward import FILE_DOMAINS, VERIFIERS, check_rewards
 from magistral_jax.verifiers.sandbox import sandbox
 
 # Sizes of a model by the axis name that cuts them, with the key to change.
@@ -133,7 +133,7 @@ def _check_sampling(c) -> None:
   if build.pages(c) < least:
     raise ValueError(f'sampler.pages={s.pages} must be at least {least}, so that one sequence of '
                      f'full length and one more prompt fit; or 0 for as many as the slots need.')
-  if e.every and not e.problems:
+  if e.every and not e.problems and 'benchmarks' not in e:
     raise ValueError(f'evaluation.every={e.every} asks for evaluations and evaluation.problems=0 '
                      f'for none: set evaluation.every to 0, or evaluation.problems above 0.')
 
@@ -283,6 +283,7 @@ def _check_problems(c, tok, config: ModelConfig, stream: PromptStream) -> Exampl
   faults.gather(
       lambda: stream.dealer.check(mixes),
       lambda: stream.held_out(c.evaluation.problems),
+      lambda: _check_benchmarks(c, tok, config),
       lambda: check_domains(c, found, f'data.source={c.data.source!r}'),
       lambda: golds.check(c, found),
       lambda: c.cold_start.steps and examples.append(
@@ -290,13 +291,20 @@ def _check_problems(c, tok, config: ModelConfig, stream: PromptStream) -> Exampl
   return examples[0] if examples else None
 
 
+def _check_benchmarks(c, tok, config: ModelConfig) -> None:
+  benchmarks.prompts(c, tok, config, first=-1)
+  for benchmark in benchmarks.benchmarks(c):
+    if benchmark.card.domain == 'code':
+      check_sandbox(c, f'evaluation.benchmarks.{benchmark.card.name} judges programs')
+
+
 def check_domains(c, problems, where: str) -> None:
   """Raises ValueError for a problem that no verifier judges, or that cannot be judged here."""
   for problem in problems:
-    if problem.domain not in VERIFIERS:
+    if problem.domain not in (VERIFIERS if problem.scorer else FILE_DOMAINS):
       raise ValueError(f'{problem.where or where}: problem {problem.id} is of domain '
                        f'{problem.domain!r}, which no verifier judges: keep those of '
-                       f'{", ".join(VERIFIERS)}, or ignore a key that means something else with '
+                       f'{", ".join(FILE_DOMAINS)}, or ignore a key that means something else with '
                        f"data.jsonl.fields='domain='.")
   programs = [problem for problem in problems if problem.domain == 'code']
   if programs:

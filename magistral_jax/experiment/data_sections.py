@@ -38,6 +38,13 @@ SOURCE_SECTIONS = (
         path=Key(TEXT, 'Folder of the prepared data set.', ''),
         held_out=Key(whole(0), 'Problems that are held out.', 200)),
             among('data.source', ['tfds'])),
+    Section('data.reasoning_gym', 'Problems of a task of the package reasoning-gym.', dict(
+        task=Key(TEXT, 'Name of the task.', 'chain_sum'),
+        settings=Key(TEXT, 'Its settings, a JSON object such as {"min_terms": 2}; "" for its own.',
+                     ''),
+        problems=Key(whole(1), 'Problems that are made to be trained on.', 10_000),
+        held_out=Key(whole(0), 'Others that are held out.', 200)),
+            among('data.source', ['reasoning_gym'])),
 )
 
 SECTIONS = (

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from math import fsum
 
 from magistral_jax.records import Verdict
-from magistral_jax.verifiers import format, length
+from magistral_jax.verifiers import format, gym, length
 from magistral_jax.verifiers import language as languages
 from magistral_jax.verifiers.code import judge
 from magistral_jax.verifiers.math import echo, equivalence
@@ -49,9 +49,19 @@ def _code(gate: format.Gate, job: Mapping, sandbox, every: bool) -> tuple[str, f
   return found.status, found.passed / found.total, found.detail
 
 
+def _gym(gate: format.Gate, job: Mapping, sandbox, every: bool) -> tuple[str, float, str]:
+  """(status, share, detail) of an answer to a task that has a scorer of its own."""
+  del sandbox, every
+  status, detail = gym.check(gate.box, job['scorer'])
+  return status, 0.0, detail
+
+
 # Problem.domain -> (gate, check of an answer that passed it). A check returns a status of
 # records.STATUSES, the share that a wrong answer got right, and a detail in words.
-VERIFIERS = dict(math=(format.gate, _math), code=(format.code_gate, _code))
+VERIFIERS = dict(math=(format.gate, _math), code=(format.code_gate, _code),
+                 gym=(format.gate, _gym))
+# Those whose problems a file can hold: a scorer of its own comes with a source alone.
+FILE_DOMAINS = ('math', 'code')
 
 
 def same_answer(domain: str, one: str, other: str) -> bool:
@@ -96,10 +106,11 @@ def score(job: Mapping, *, identify: languages.Identify | None = None,
   """The verdict on one completion; its `seconds` are left 0, for the worker to fill in.
 
   Args:
-    job: response (text after the prompt), answer (the true one) or tests (in the form of
-      `code_tests.read`), domain, n_tokens (of the completion), language and problem (text);
-      length_max and length_cache where they are others than those of `rewards`. With `bare` true
-      the response is only the final answer or program: there is no gate, and only correctness pays.
+    job: response (text after the prompt), answer (the true one), tests (in the form of
+      `code_tests.read`) or scorer (as `gym.check` takes it), domain, n_tokens (of the completion),
+      language and problem (text); length_max and length_cache where they are others than those of
+      `rewards`. With `bare` true the response is only the final answer or program: there is no
+      gate, and only correctness pays.
     identify: function of `language.load`; needed where the language pays.
     sandbox: makes the sandbox; called when there is a program to judge.
     rewards: format, correct, length_max, length_cache, length_penalty, language, code_reward, as

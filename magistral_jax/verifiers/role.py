@@ -42,7 +42,7 @@ class PoolVerifier:
     future = self._pool.submit(dict(
         length, response=completion.text, answer=problem.answer, domain=problem.domain,
         n_tokens=len(completion.tokens), language=problem.language, problem=problem.text,
-        tests=tests, bare=problem.bare))
+        tests=tests, scorer=problem.scorer, bare=problem.bare))
     with self._lock:
       self._put += 1
     future.add_done_callback(

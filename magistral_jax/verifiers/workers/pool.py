@@ -77,13 +77,14 @@ class Pool:
     language_model: path, as `language.load` takes it; read only where the language pays.
     sandbox: one of `sandbox.MODES`; a worker makes its sandbox at its first program.
     test_timeout_s, test_memory_mb: CPU time and memory of one test of a program.
+    gym: whether workers have the scorers of Reasoning Gym loaded when they begin.
   Raises:
     ValueError: a value that cannot work, by its key.
   """
 
   def __init__(self, workers: int, *, timeout_s: float, memory_mb: int, queue: int,
                rewards: Mapping, language_model: str, sandbox: str, test_timeout_s: float,
-               test_memory_mb: int):
+               test_memory_mb: int, gym: bool = False):
     if workers < 1:
       raise ValueError(f'runtime.verifier_workers is {workers}; it must be at least 1.')
     if not 0 < timeout_s < float('inf'):
@@ -102,7 +103,7 @@ class Pool:
     self._test_limits = Limits(**test_limits)
     self._fork_servers = ForkServers(json.dumps(dict(
         memory_mb=int(memory_mb), parent=os.getpid(), rewards=dict(rewards),
-        language_model=language_model, sandbox=sandbox, test_limits=test_limits)))
+        language_model=language_model, sandbox=sandbox, test_limits=test_limits, gym=gym)))
     self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
     self._lock = threading.Lock()
     self._counts = collections.Counter()

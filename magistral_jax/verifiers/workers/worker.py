@@ -74,7 +74,7 @@ def _die_with(parent: int) -> None:
 def fork_server(channel: socket.socket, settings: dict) -> None:
   """Runs a fork server: loads everything, then serves orders until the channel closes."""
   _die_with(settings['parent'])
-  from magistral_jax.verifiers import language, reward
+  from magistral_jax.verifiers import gym, language, reward
   from magistral_jax.verifiers.math import symbolic
   from magistral_jax.verifiers.sandbox import supervise
   from magistral_jax.verifiers.sandbox.sandbox import Sandbox
@@ -83,6 +83,8 @@ def fork_server(channel: socket.socket, settings: dict) -> None:
     # that, this process becomes the jail's parent and kills it.
     supervise.adopt_orphans()
   symbolic.preload()
+  if settings['gym']:
+    gym.preload()
   # Each worker makes its sandbox at its first program, since each takes a user id of its own.
   sandbox = functools.cache(
       lambda: Sandbox(supervise.Limits(**settings['test_limits']), mode=settings['sandbox']))
