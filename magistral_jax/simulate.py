@@ -20,20 +20,14 @@ from pathlib import Path
 from rich.console import Console
 
 from magistral_jax import command_line
-from magistral_jax.experiment import cli
+from magistral_jax.experiment import cli, stage_configs
 from magistral_jax.experiment.values import check_limits
-from magistral_jax.simulation import inputs, plots, report
+from magistral_jax.orchestration import run_stages
+from magistral_jax.simulation import inputs, plots, report, staged
 from magistral_jax.simulation.events import Simulation
+from magistral_jax.simulation.inputs import TIMES
 from magistral_jax.simulation.sweep import recommend, sweep, synchronous
 from magistral_jax.simulation.system import lengths_of
-
-# The times of a system, in seconds, with what --help says of them.
-TIMES = dict(
-    token_s='a decode step, whatever its occupancy', sequence_s='more for every active sequence',
-    prefill_token_s='prefilling a token of a sequence that was preempted',
-    train_s='an update', train_token_s='more for every token of it',
-    publish_s='publishing new weights, for which the trainer waits',
-    verdict_s='judging one completion')
 
 
 def parse(argv):
@@ -45,10 +39,14 @@ def parse(argv):
   parser.add_argument('--filtered', type=float, default=0.0, help='share of groups dropped')
   for name, words in TIMES.items():
     parser.add_argument(f'--{name}', type=float, help=f'seconds: {words}')
-  parser.add_argument('--late_s', type=late, metavar='A[,B]', help='seconds until the first and '
-                      'the last sampler have published weights')
+  parser.add_argument('--late_s', type=inputs.late, metavar='A[,B]', help='seconds until the first '
+                      'and the last sampler have published weights')
   parser.add_argument('--updates', type=int, default=40, help='updates to simulate')
   parser.add_argument('--seed', type=int, default=0, help='of the lengths that are drawn')
+  parser.add_argument('--growth', type=float, default=0.0, help='of a config with stages: share by '
+                      'which lengths grow with an update')
+  parser.add_argument('--open', default='', metavar='STAGE:UPDATE,...', help='stages that open by '
+                      'then, such as those of reward, which is not simulated')
   parser.add_argument('--sweep', action='store_true', help='also try 27 other systems')
   parser.add_argument('--json', action='store_true', help='one JSON object instead of tables')
   parser.add_argument('--output', type=Path, help='a folder for table.json and simulation.png')
@@ -57,12 +55,6 @@ def parse(argv):
   args = parser.parse_args(cli.split_config(argv[1:])[1])
   args.config = config
   return args
-
-
-def late(text):
-  """The times of --late_s: 'A,B', or 'A' for all samplers."""
-  first, _, last = text.partition(',')
-  return float(first), float(last or first)
 
 
 def describe(args):
@@ -86,6 +78,7 @@ def describe(args):
   if not args.config or not lengths or args.token_s is None or args.train_s is None:
     raise ValueError('Without --run give --config, --lengths, --token_s and --train_s.')
   check_limits(args.config)
+  stage_configs.check_names(args.config)
   return inputs.from_config(args.config, **dict.fromkeys(TIMES, 0.0) | given), lengths, None
 
 
@@ -97,6 +90,11 @@ def main(args) -> None:
     if args.sweep:
       found['sweep'] = sweep(system, run)
       found['recommended'] = recommend(found['sweep'])
+    if args.config and stage_configs.names(args.config):
+      unlimited = lengths_of(args.lengths, filtered=args.filtered)
+      found['stages'] = staged.simulate(
+          args.config, run_stages.controller(args.config), system, unlimited, growth=args.growth,
+          given=args.open, updates=args.updates, seed=args.seed)
     if step_s is not None:
       mode = 'synchronous' if system.synchronous else 'asynchronous'
       found['measured_step_s'] = step_s

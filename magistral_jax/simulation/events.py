@@ -60,6 +60,7 @@ class Simulation:
     self._trained_s = 0.0
     self._depth_s = self._deepest = 0
     self._depth_since = 0.0
+    self._held = [0.0, 0.0]               # Seconds of pages and of slots up to the newest figures.
 
   def run(self, updates: int, *, warmup: int | None = None) -> dict[str, float]:
     """Simulates until enough updates are over; the figures of the newest `updates` of them.
@@ -73,19 +74,47 @@ class Simulation:
       RuntimeError: no event is left, which no system that passes its checks should reach.
     """
     warmup = max(2, updates // 4) if warmup is None else warmup
+    self.begin()
+    self.until(warmup)
+    mark = self.mark()
+    self.until(warmup + updates)
+    return self.figures(mark)
+
+  def begin(self) -> None:
+    """Starts the first sequences."""
+    self._admit()
+
+  def until(self, updates: int) -> None:
+    """Simulates until so many updates are over in all. Raises RuntimeError as `run`."""
     handlers = dict(end=self._end, judged=self._judged, trained=self._trained,
                     published=self._published, weights=self._weights)
-    self._admit()
-    marked = None
-    while len(self._updates) < updates + warmup:
+    while len(self._updates) < updates:
       if not self._events:
         raise RuntimeError('The simulated system has stopped: no event is left.')
       self._now, _, kind, what = heapq.heappop(self._events)
       handlers[kind](what)
       self._observe(self._now, self._admission.unsettled)
-      if marked is None and len(self._updates) == warmup:
-        marked = self._mark()
-    return self._figures(marked, warmup)
+
+  @property
+  def updates(self) -> int:
+    """Updates that are over."""
+    return len(self._updates)
+
+  def newest(self) -> dict[str, float]:
+    """Figures of the newest update by their names in metrics.jsonl; pages since the last call."""
+    now = [sum(getattr(sampler, name) for sampler in self._samplers)
+           for name in ('page_s', 'slot_s')]
+    pages, slots = (b - a for a, b in zip(self._held, now, strict=True))
+    self._held = now
+    return dict(completion_tokens_mean=self._updates[-1]['tokens'] / self._system.n_batch,
+                sequence_pages=pages / slots if slots else 0.0)
+
+  def change(self, system: System) -> None:
+    """Goes on as a system of the same samplers with another batch or pace."""
+    self._system, self._admission.pace = system, system.pace
+    self._due = system.prompts_per_batch
+    self._train()
+    self._admit()
 
   def _push(self, when: float, kind: str, what) -> None:
     heapq.heappush(self._events, (when, next(self._numbers), kind, what))
@@ -217,19 +246,23 @@ class Simulation:
     self._judging += change
     self._deepest = max(self._deepest, self._judging)
 
-  def _mark(self) -> tuple:
+  def mark(self) -> tuple:
+    """Where `figures` are to begin."""
     for sampler in self._samplers:
       sampler.advance(self._now)
     self._count_depth(0)
-    return (self._now, sum(s.busy_s for s in self._samplers),
+    return (len(self._updates), self._now, sum(s.busy_s for s in self._samplers),
             sum(s.slot_s for s in self._samplers), self._trained_s, self._depth_s,
             sum(s.preemptions for s in self._samplers), sum(s.prefill_s for s in self._samplers))
 
-  def _figures(self, marked: tuple, warmup: int) -> dict[str, float]:
-    seconds, busy, slots, trained, depth, preemptions, prefill = (
-        b - a for a, b in zip(marked, self._mark(), strict=True))
+  def figures(self, marked: tuple) -> dict[str, float]:
+    """The figures of `run` since `mark` gave `marked`; at least one update must be over since."""
+    warmup = marked[0]
+    _, seconds, busy, slots, trained, depth, preemptions, prefill = (
+        b - a for a, b in zip(marked, self.mark(), strict=True))
     counted = self._updates[warmup:]
-    whens = [update['when'] for update in self._updates[warmup - 1:]]
+    before = self._updates[warmup - 1]['when'] if warmup else 0.0
+    whens = [before, *(update['when'] for update in counted)]
     spans = np.concatenate([update['spans'] for update in counted])
     staleness = np.concatenate([update['staleness'] for update in counted])
     stale = counted[-1]['stale'] - (self._updates[warmup - 1]['stale'] if warmup else 0)
@@ -238,6 +271,7 @@ class Simulation:
         step_s=seconds / len(counted), step_s_median=float(np.median(np.diff(whens))),
         completions_per_s=len(counted) * s.n_batch / seconds,
         tokens_per_s=sum(update['tokens'] for update in counted) / seconds,
+        tokens_mean=sum(update['tokens'] for update in counted) / len(counted) / s.n_batch,
         samplers_idle=1 - busy / (seconds * s.samplers),
         slots_idle=max(0.0, 1 - slots / (seconds * s.all_slots)),
         trainer_idle=1 - trained / seconds,

@@ -14,6 +14,20 @@ from magistral_jax import rollouts
 from magistral_jax.experiment.values import filled
 from magistral_jax.simulation.system import LengthDistribution, System, lengths_of_groups
 
+# The times of a system, in seconds, with what --help says of them.
+TIMES = dict(
+    token_s='a decode step, whatever its occupancy', sequence_s='more for every active sequence',
+    prefill_token_s='prefilling a token of a sequence that was preempted',
+    train_s='an update', train_token_s='more for every token of it',
+    publish_s='publishing new weights, for which the trainer waits',
+    verdict_s='judging one completion')
+
+
+def late(text: str) -> tuple[float, float]:
+  """The times of --late_s: 'A,B', or 'A' for all samplers."""
+  first, _, last = text.partition(',')
+  return float(first), float(last or first)
+
 
 def from_config(c, **times) -> System:
   """The system of a config, with the times that no config knows.

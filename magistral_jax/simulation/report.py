@@ -17,6 +17,12 @@ ROWS = dict(
 # Those of each system in a sweep.
 COLUMNS = dict(step_s='s per update', completions_per_s='compl./s', slots_idle='slots idle',
                trainer_idle='trainer idle', staleness_mean='staleness')
+# Those of a stage.
+STAGE_ROWS = dict(
+    update='after update', reason='opened by', max_new_tokens='longest completion',
+    n_batch='completions of a batch', n_async='in flight', tokens_mean='mean length',
+    **{key: ROWS[key] for key in ('step_s', 'completions_per_s', 'slots_idle', 'trainer_idle',
+                                  'preemptions', 'staleness_mean', 'staleness_most')})
 MODES = ('asynchronous', 'synchronous')
 
 
@@ -35,6 +41,15 @@ def show(found: dict, console: Console) -> None:
   console.print(table)
   ratio = found['asynchronous']['completions_per_s'] / found['synchronous']['completions_per_s']
   console.print(f'Asynchronous over synchronous on the same chips: {ratio:.2f}x.', highlight=False)
+  if 'stages' in found:
+    table = Table(title='Stages, one after the other')
+    table.add_column('')
+    for t in found['stages']:
+      table.add_column(t['stage'], justify='right')
+    for key, name in STAGE_ROWS.items():
+      table.add_row(name, *(t[key] if isinstance(t[key], str) else f'{t[key]:,.4g}'
+                            for t in found['stages']))
+    console.print(table)
   if 'measured_step_s' in found:
     console.print(f'The run took {found["measured_step_s"]:.3g} s per update; simulated over '
                   f'measured: {found["predicted_over_measured"]:.2f}.', highlight=False)

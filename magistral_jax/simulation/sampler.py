@@ -32,7 +32,7 @@ class SimulatedSampler:
     self._system = system
     self.active: list[tuple[float, int, SimulatedSequence]] = []   # A heap by the clock at the end.
     self.waiting: collections.deque[SimulatedSequence] = collections.deque()
-    self.clock = self.since = self.busy_s = self.slot_s = self.prefill_s = 0.0
+    self.clock = self.since = self.busy_s = self.slot_s = self.page_s = self.prefill_s = 0.0
     self.stamp = 0                                          # Of its newest event; others are void.
     self.version = 0                                        # Of its weights.
     self.preemptions = 0
@@ -47,9 +47,14 @@ class SimulatedSampler:
     if now <= self.since:     # It is still prefilling.
       return
     if self.active:
-      self.clock += (now - self.since) / self._step_s()
-      self.busy_s += now - self.since
-      self.slot_s += (now - self.since) * len(self.active)
+      seconds, steps = now - self.since, (now - self.since) / self._step_s()
+      n = len(self.active)
+      tokens = self._base + n * (self.clock + steps / 2)
+      self.clock += steps
+      self.busy_s += seconds
+      self.slot_s += seconds * n
+      # The last page of each is half full.
+      self.page_s += seconds * (tokens / self._system.page_tokens + n / 2)
     self.since = now
 
   def finish(self) -> list[SimulatedSequence]:
