@@ -41,7 +41,7 @@ def load(name='quickstart', **overrides):
 
 
 def shrink(c, **overrides):
-  """The same experiment with one layer, short sequences, small batches and one update.
+  """The first stage of an experiment with one layer, short sequences, small batches, one update.
 
   Every mesh axis that cuts something cuts it in two, as far as eight devices go.
   """
@@ -55,7 +55,7 @@ def shrink(c, **overrides):
       'trainer': dict(microbatch_rows=4, unroll=1), 'loss.vocab_chunk': min(c.loss.vocab_chunk, 4),
       'mesh': dict(trainer=_halves(c.mesh.trainer, devices=4), trainer_topology='',
                    sampler=_halves(c.mesh.sampler, devices=2), sampler_topology=''),
-      'evaluation': dict(every=0, problems=4, max_new_tokens=8),
+      'evaluation': dict(every=0, problems=4, max_new_tokens=8), 'stages.order': '',
       'runtime': dict(mode='lockstep', samplers=1, verifier_workers=1, deadline_s=300.0)}
   if c.model.family == 'mixtral':
     small['model'] |= EXPERTS
@@ -127,10 +127,16 @@ def write_generated(c, path, count=40):
   code = programs.programs(count, 0, languages=LANGUAGES, **right)
   folder.write(str(path), lambda: dict(
       problems=code, code=code, math=tales.tales(count, 0, **right)))
-  found = {'tokenizer.path': str(path), 'batching.row_tokens': 128}
+  found = {'tokenizer.path': str(path), 'batching.row_tokens': 128, 'model.checkpoint': ''}
   for key, value in values.flat(c.data):
     if key.endswith('jsonl.path'):
-      found[f'data.{key}'] = str(path / Path(value).name)
+      part = key.split('.')[1]
+      name = part if part in ('math', 'code') else Path(value).stem
+      found[f'data.{key}'] = str(path / f'{name}.jsonl')
+    elif key.endswith('.held_out_path'):
+      found[f'data.{key}'] = ''
+    elif key.endswith('.difficulty'):
+      found[f'data.{key}'] = 'none'
     elif key.endswith('.held_out'):
       found[f'data.{key}'] = 4
   return found

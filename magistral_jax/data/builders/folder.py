@@ -39,7 +39,7 @@ def write(path: str, make: Callable[[], Mapping[str, Sequence[dict]]]) -> None:
       for line in lines:
         out.write(line)
   train_tokenizer(line[key] for lines in files.values() for line in lines
-                  for key in ('problem', 'response')).save(path)
+                  for key in ('problem', 'response') if key in line).save(path)
 
 
 def train_tokenizer(texts: Iterable[str]) -> SubwordTokenizer:

@@ -38,8 +38,8 @@ _PLAN = ('Plan: {}.', 'Plan : {}.', 'Plan: {}.')
 Chosen = tuple[ProgramStep, Any]        # A step and its k.
 
 
-def programs(count: int, seed: int, *, mistakes: float, languages: Sequence[str] = ('en',),
-             astray: float = 0.0, checked: float = 0.0) -> list[dict]:
+def programs(count: int, seed: int | str, *, mistakes: float, languages: Sequence[str] = ('en',),
+             astray: float = 0.0, checked: float = 0.0, solved: bool = False) -> list[dict]:
   """Generates `count` different problems as lines of a JSONL.
 
   Args:
@@ -47,6 +47,8 @@ def programs(count: int, seed: int, *, mistakes: float, languages: Sequence[str]
     languages: of the statements, some of languages.LANGUAGES.
     astray: share of the plans that are in another of these languages than the statement.
     checked: share of the plans that go over the program again and again.
+    solved: whether the lines get `solutions`, as contests publish them: the right program, the same
+      as a function, and one that slips.
   Raises:
     ValueError: there are fewer.
   """
@@ -61,10 +63,15 @@ def programs(count: int, seed: int, *, mistakes: float, languages: Sequence[str]
       return None
     written = _slip(subject, steps, tests, rng) if rng.random() < mistakes else steps
     said = stray(language, languages, astray, rng)
-    return dict(
+    found = dict(
         problem=text, tests=tests, language='python',
         response=trace(written, said, again=draw_checks(checked, rng)),
         meta=dict(language=language))
+    if solved:
+      right, wrong = source(steps), source(_slip(subject, steps, tests, rng))
+      body = right.replace('\n', '\n  ')
+      found['solutions'] = [right, f'def main():\n  {body}\nmain()', wrong]
+    return found
 
   return [dict(id=f'program-{i}', source='programs', **line)
           for i, line in enumerate(distinct(count, draw))]
@@ -74,8 +81,12 @@ def trace(steps: Sequence[Chosen], language: str, *, again: int = 0) -> str:
   """A plan in a language, checks of its last step `again` times, and the program itself."""
   words = _words(steps, language)
   plan = say(_PLAN, language).format('; '.join(words)) + checks(words[-1], language, again)
-  code = '\n'.join(step.code.replace('{k}', str(k)) for step, k in steps)
-  return f'<think>{plan}</think>\n```python\n{code}\n```'
+  return f'<think>{plan}</think>\n```python\n{source(steps)}\n```'
+
+
+def source(steps: Sequence[Chosen]) -> str:
+  """The Python of the steps."""
+  return '\n'.join(step.code.replace('{k}', str(k)) for step, k in steps)
 
 
 def _words(steps: Sequence[Chosen], language: str) -> list[str]:
