@@ -18,7 +18,7 @@ from magistral_jax.data import images
 from magistral_jax.data.sources import SOURCES, Source
 from magistral_jax.data.stream import PromptStream
 from magistral_jax.data.templates import end_id
-from magistral_jax.experiment import stage_configs
+from magistral_jax.experiment import named_files, stage_configs
 from magistral_jax.experiment.values import filled
 from magistral_jax.models import decoder, kernels
 from magistral_jax.models.config import ModelConfig, VisionConfig
@@ -269,7 +269,7 @@ def end_ids(c, tok) -> tuple[int, ...]:
 def describe(c, tok, config: ModelConfig, path: str) -> None:
   """Writes experiment.json into a workdir: how its checkpoints are read."""
   workdir.write_experiment(path, config, tokenizer_file(c), json.loads(c.to_json_best_effort()),
-                           end_ids=list(end_ids(c, tok)))
+                           end_ids=list(end_ids(c, tok)), files=named_files.digests(c))
 
 
 def engine(c, config: ModelConfig, mesh, end_ids: tuple[int, ...]) -> Engine:

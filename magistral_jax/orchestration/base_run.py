@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from magistral_jax.batching.admission import Pace
 from magistral_jax.data.examples import Examples
 from magistral_jax.evaluation import results
 from magistral_jax.evaluation.evaluation import Result
-from magistral_jax.experiment import build, checks, cli, values
+from magistral_jax.experiment import build, checks, cli, named_files, values
 from magistral_jax.models.formats import committed
 from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment
 from magistral_jax.orchestration import cold_start, evaluations, unsaved
@@ -82,14 +82,21 @@ class BaseRun(abc.ABC):
     self.checkpoints.close()
 
   def _note_changes(self) -> None:
-    """Says which keys of the config differ from the run before this one in the same workdir."""
-    if self.checkpoints.latest() is None or not (self.workdir / EXPERIMENT).exists():
+    """Says what differs from the run before this one in the same workdir: keys, and files."""
+    begun = self.checkpoints.latest() is not None or (self.workdir / 'cold_start').exists()
+    if not begun or not (self.workdir / EXPERIMENT).exists():
       return
-    before = dict(values.flat(read_experiment(str(self.workdir))['config']))
+    experiment = read_experiment(str(self.workdir))
+    before = dict(values.flat(experiment['config']))
     now = dict(values.flat(json.loads(self.c.to_json_best_effort())))
     for key in sorted(now.keys() & before.keys()):
       if now[key] != before[key]:
         self.display.note(f'Changed since the last time: {key} was {before[key]}, is {now[key]}.')
+    digests = experiment.get('files', {})
+    for key, digest in named_files.digests(self.c).items():
+      if digests.get(key, digest) != digest:
+        self.display.note(f'Changed since the last time: what stands in the files of {key}. What '
+                          f'follows is not what an uninterrupted run would do.')
 
   def _restored(self, checkpoints: Checkpoints, **changed) -> Trainer:
     """A trainer as the newest of `checkpoints` has it, the journal set back to the same moment."""
@@ -120,6 +127,18 @@ class BaseRun(abc.ABC):
                          f'or take another --workdir.')
     return self.examples, how
 
+  def _take_steps(self, trainer: Trainer, examples: Examples, how: Mapping[str, Any],
+                  save: Callable[[], object], progress: Callable[[int, dict], None]) -> None:
+    """Imitates as `cold_start.run` does; says so while no step ends within the deadline."""
+    def after_step(step: int, metrics: dict) -> None:
+      self.health.busy('trainer', f'imitating, step {step + 1} of {self._cold_steps}')
+      progress(step, metrics)
+
+    self.health.busy('trainer', f'imitating, step {trainer.version + 1} of {self._cold_steps}')
+    with self.health.reporting_silence(self.display.note, 'trainer'):
+      cold_start.run(trainer, examples, **how, stopping=self.health.stopping,
+                     save_every=self.c.checkpoints.every, save=save, progress=after_step)
+
   def _note_cold_start(self, step: int, metrics: dict) -> None:
     self.journal.stage('cold_start', step, metrics)
     self.display.update(dict(step=step, loss=metrics['loss']))
@@ -142,10 +161,15 @@ class BaseRun(abc.ABC):
     prompts, sampling = self.evaluation_prompts, self.evaluation_sampling
     self.display.phase(f'evaluation: {stage}', len(prompts) * sampling.samples,
                        log_every_s=LOG_EVERY_S)    # Its steps are completions.
+
+    def progress(done: int, total: int) -> None:
+      self.health.waiting('trainer', f'the evaluation ({done} of {total} scored)')
+      self.display.update(dict(step=done))
+
     held = evaluations.hold(
         prompts, sampling, self.samplers, self.verifier, deadline_s=self.health.deadline_s,
         check=self.runtime.check_trainer, stopping=self.health.stopping.is_set,
-        progress=lambda done, total: self.display.update(dict(step=done)))
+        progress=progress)
     if held is None:
       return None
     result, evaluation = held

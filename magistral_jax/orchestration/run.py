@@ -182,11 +182,8 @@ class Run(BaseRun):
     if trainer.version == 0:
       self.journal.begin_cold_start()
     self.display.note(f'Cold start: {len(examples)} examples of a row or less.')
-    cold_start.run(
-        trainer, examples, **how, stopping=self.health.stopping,
-        save_every=self.c.checkpoints.every,
-        save=lambda: saved.save(trainer, self.journal.record(), None),
-        progress=self._note_cold_start)
+    self._take_steps(trainer, examples, how, progress=self._note_cold_start,
+                     save=lambda: saved.save(trainer, self.journal.record(), None))
 
   def _evaluated(self, stage: str) -> bool:
     """Holds an evaluation of a stage, unless it has been held; False if asked to stop before."""

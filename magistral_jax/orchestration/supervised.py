@@ -72,8 +72,7 @@ class SupervisedRun(BaseRun):
     # The evaluation of a resumed checkpoint may have been broken off.
     if not self._due(trainer.version) or self._measured():
       self.display.phase('imitation', self._cold_steps, log_every_s=LOG_EVERY_S)
-      cold_start.run(trainer, examples, **how, stopping=self.health.stopping,
-                     save_every=self.c.checkpoints.every, save=self._save, progress=after_step)
+      self._take_steps(trainer, examples, how, save=self._save, progress=after_step)
     self._save()
     return trainer.version >= self._cold_steps and not self.health.stopping.is_set()
 

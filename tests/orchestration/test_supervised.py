@@ -2,10 +2,12 @@
 import collections
 import errno
 import json
+import threading
 
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from magistral_jax import sharding
 from magistral_jax.experiment import checks
@@ -203,8 +205,30 @@ def test_a_resumed_run_says_what_has_changed(whole):
   with c.unlocked():
     other = c.copy_and_resolve_references()
     other.checkpoints.keep = 2
+  file = folder.parent / 'b.jsonl'
+  before = file.read_text()
+  file.write_text(before.replace('b 3', 'b three'))
   run(other, folder, display=Noting(1, False))
+  file.write_text(before)
   assert 'Changed since the last time: checkpoints.keep was 1, is 2.' in said
+  changed, = [note for note in said if 'stands in the files' in note]
+  assert changed.startswith(
+      'Changed since the last time: what stands in the files of cold_start.path.')
+
+
+def test_a_step_of_imitation_that_never_ends_is_told(monkeypatch):
+  told, health = threading.Event(), Health(0.2)
+  one = SupervisedRun.__new__(SupervisedRun)
+  one.health, one.display, one._cold_steps = health, Display(1, False), 9
+  one.c = ConfigDict(dict(checkpoints=dict(every=1)))
+  said = []
+  one.display.note = lambda sentence: (said.append(sentence), told.set())
+  def step_that_hangs(trainer, examples, *, progress, **how):
+    progress(4, {})
+    assert told.wait(60.0)
+  monkeypatch.setattr('magistral_jax.orchestration.cold_start.run', step_that_hangs)
+  one._take_steps(fakes.FakeTrainer(3), [], {}, save=lambda: None, progress=lambda *step: None)
+  assert 'Nothing is heard of trainer' in said[0] and 'imitating, step 5 of 9' in said[0]
 
 
 def test_a_disk_without_room_for_the_export_is_one_sentence(whole, monkeypatch):
