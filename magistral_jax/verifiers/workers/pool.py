@@ -5,8 +5,9 @@ and kills it when the job's time is up (with SIGKILL, the only signal that a bus
 on). The outcome of the job:
 
   its CPU time is used up    -> 'timeout', never retried: it would only take as long again
-  the wall time passed       -> as it used little CPU time: retried once, then 'error', for then it
-                                is the machine that is busy, or the worker that hangs
+  the wall time passed       -> as it used little CPU time: retried once, and nothing of this pool
+                                beside it, then 'error', for then it is the machine that is busy,
+                                or the worker that hangs
   out of memory              -> 'memory'
   crashed twice by itself    -> 'memory': SymPy at its limits dies of signals too
   killed from outside        -> retried on a new process, up to KILLED_ATTEMPTS times, then 'error'
@@ -38,6 +39,7 @@ from magistral_jax.verifiers.code import judge
 from magistral_jax.verifiers.sandbox.supervise import Limits
 from magistral_jax.verifiers.workers import replies
 from magistral_jax.verifiers.workers.fork_server import START_ATTEMPTS, ForkServers
+from magistral_jax.verifiers.workers.gate import Gate
 from magistral_jax.verifiers.workers.process import Process, WorkerDied
 from magistral_jax.verifiers.workers.worker import pack
 
@@ -61,6 +63,7 @@ class _Task:
   future: concurrent.futures.Future
   submitted: float
   attempts: int = 0
+  starved: bool = False     # A check whose wall time passed before it had its CPU time.
 
 
 class Pool:
@@ -105,7 +108,7 @@ class Pool:
         memory_mb=int(memory_mb), parent=os.getpid(), rewards=dict(rewards),
         language_model=language_model, sandbox=sandbox, test_limits=test_limits, gym=gym)))
     self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
-    self._lock = threading.Lock()
+    self._lock, self._gate = threading.Lock(), Gate()
     self._counts = collections.Counter()
     self._times_s = collections.defaultdict(lambda: collections.deque(maxlen=2048))
     self._processes: dict[int, Process] = {}
@@ -225,8 +228,11 @@ class Pool:
 
   def _attempt_safely(self, worker_id: int, task: _Task) -> Verdict | None:
     """Attempts a task; whatever fails on this side of the border becomes an 'error' verdict."""
+    # Programs in jails may take minutes: no check waits longer for them than it may take itself.
+    gate = self._gate.alone(self._budget_s(task.job)) if task.starved else self._gate.beside()
     try:
-      return self._attempt(worker_id, task)
+      with gate:
+        return self._attempt(worker_id, task)
     except Exception as e:
       self._drop(worker_id)
       return Verdict('error', 0.0, dict.fromkeys(reward.PARTS, 0.0), detail=repr(e)[:1000])
@@ -249,6 +255,7 @@ class Pool:
     except TimeoutError:
       self._drop(worker_id)
       if task.attempts < ATTEMPTS:
+        task.starved = task.job['domain'] != 'code'
         return None
       return unjudged('error', f'not judged within {self._budget_s(task.job)} s')
     except WorkerDied:

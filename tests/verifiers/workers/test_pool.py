@@ -1,22 +1,34 @@
 """The pool loses no job and judges none twice, whatever happens to its processes."""
 import collections
 import contextlib
+import dataclasses
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
 import pytest
 
+from magistral_jax.records import Verdict
 from magistral_jax.verifiers import reward
 from magistral_jax.verifiers.workers import fork_server, process
 from magistral_jax.verifiers.workers.pool import Pool
 from magistral_jax.verifiers.workers.worker import pack
 from tests.verifiers.workers import pools
-from tests.verifiers.workers.pools import LIMITS, REWARDS, WAIT_S, alive, eventually, job, started
+from tests.verifiers.workers.pools import (
+  LIMITS,
+  REWARDS,
+  WAIT_S,
+  alive,
+  eventually,
+  job,
+  program,
+  started,
+)
 
 
 @pytest.fixture(scope='module')
@@ -147,6 +159,33 @@ def test_the_language_bonus_comes_through_the_worker_and_through_a_timeout(monke
     cut_short = pool.submit(one).result(WAIT_S)
   assert (cut_short.status, cut_short.parts['language']) == ('timeout', 0.1)
   assert cut_short.seconds >= 1.5
+
+
+def test_a_check_that_got_no_processor_is_tried_again_with_nothing_beside_it(monkeypatch):
+  """The first attempts all pass their wall time, as on a machine with too many workers."""
+  lock, inside, seen, tried = threading.Lock(), [0], [], collections.Counter()
+  verdict = Verdict('correct', 0.0, dict.fromkeys(reward.PARTS, 0.0))
+  def exchange(self, process, task):
+    box, code = task['response'], task['domain'] == 'code'
+    with lock:
+      tried[box] += 1
+      inside[0] += 1
+      again = tried[box] > 1
+    time.sleep(0.005)
+    with lock:
+      seen.append((again, inside[0]))
+      inside[0] -= 1
+    if not again and not code:
+      raise TimeoutError
+    return dict(verdict=dataclasses.asdict(verdict))
+  monkeypatch.setattr(Pool, '_exchange', exchange)
+  monkeypatch.setattr(Pool, '_ready', lambda self, worker_id: None)
+  with Pool(4, **LIMITS) as pool:
+    futures = [pool.submit(job(str(i))) for i in range(12)]
+    futures += [pool.submit(program(str(i))) for i in range(12)]
+    assert all(future.result(WAIT_S).status == 'correct' for future in futures)
+  assert [number for again, number in seen if again] == [1] * 12
+  assert max(number for again, number in seen if not again) > 1
 
 
 def test_times_are_kept_by_domain(pool):
