@@ -49,8 +49,8 @@ def shrink(c, **overrides):
       'total_steps': 1, 'data.max_prompt_tokens': min(c.data.max_prompt_tokens, 32),
       'data.system_prompt': '', 'model': SHAPE | dict(dtype='float32', vocab=0),
       'cold_start': dict(steps=2, examples=8, rows=4),
-      'sampler': dict(slots=8, group_size=4, max_new_tokens=8, page_tokens=8, decode_steps=4,
-                      pages=0),
+      'sampler': dict(slots=8, in_flight=0, group_size=4, max_new_tokens=8, page_tokens=8,
+                      decode_steps=4, pages=0),
       'batching': dict(prompts_per_batch=2, row_tokens=64),
       'trainer': dict(microbatch_rows=4, unroll=1), 'loss.vocab_chunk': min(c.loss.vocab_chunk, 4),
       'mesh': dict(trainer=_halves(c.mesh.trainer, devices=4), trainer_topology='',
@@ -89,6 +89,11 @@ def needs(c, path):
   if c.data.source == 'jsonl':
     brought |= {'data.jsonl.path': write_problems(path / 'problems.jsonl'),
                 'data.jsonl.held_out': 4}
+  if c.data.source == 'mix':
+    problems = write_problems(path / 'problems.jsonl')
+    for part in c.data.mix:
+      brought |= {f'data.mix.{part}.{key}': value for key, value in {
+          'jsonl.path': problems, 'jsonl.held_out': 4, 'domain': '', 'difficulty': 'none'}.items()}
   if c.cold_start.get('conversation_share'):
     (path / 'chat.jsonl').write_text(json.dumps(dict(messages=[
         dict(role='user', content='one'), dict(role='assistant', content='two')])))

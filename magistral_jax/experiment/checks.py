@@ -73,7 +73,14 @@ def check_values(c) -> None:
       lambda: _check_cold_start(c), lambda: check_verifiers(c),
       lambda: build.loss(c).check(c.sampler.temperature),
       lambda: c.model.checkpoint or build.model_config(c, 1),
-      lambda: stage_configs.check(c, check_values))
+      lambda: stage_configs.check(c, _check_stage))
+
+
+def _check_stage(c) -> None:
+  """Raises ValueError as `check_values`, for what a stage may change."""
+  check_limits(c)
+  faults.gather(lambda: _check_sampling(c), lambda: _check_row(c), lambda: _check_training(c),
+                lambda: _check_rewards(c))
 
 
 def prepare(c, *, problems: bool = True, training: bool = True) -> Parts:
@@ -183,13 +190,17 @@ def _check_processes(c) -> None:
 
 def check_verifiers(c) -> None:
   """Raises ValueError as `check`, for what the section `verifiers` says of itself."""
+  _check_rewards(c)
+  if c.verifiers.language:
+    language.load(c.verifiers.language_model)
+
+
+def _check_rewards(c) -> None:
   v = filled(c, 'verifiers')
   check_rewards(**{k: v[k] for k in v if k not in build.VERIFIER_LIMITS})
   if not v['correct']:
     raise ValueError(f'verifiers.correct={v["correct"]} must be above 0: right and wrong answers '
                      f'would be paid the same.')
-  if v['language']:
-    language.load(v['language_model'])
 
 
 def _check_checkpoint(c) -> None:

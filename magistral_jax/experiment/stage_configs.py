@@ -66,11 +66,7 @@ def staged(c, opened: Sequence[str]):
     ValueError: a stage changes a key that the config does not read.
   """
   result = copy.deepcopy(c)
-  for name in opened:
-    try:
-      values.change(result, changes(c, name))
-    except ValueError as error:
-      raise ValueError(f'stages.{name}: {error}') from None
+  values.change(result, {key: value for name in opened for key, value in changes(c, name).items()})
   with result.unlocked():
     result.stages = ConfigDict(dict(order=''))
   return result

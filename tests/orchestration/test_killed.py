@@ -41,16 +41,16 @@ def flags(overrides, prefix='--config'):
 
 
 class Killable:
-  """One start of the command, in a process of its own."""
+  """One start of the command, in a process of its own; `more` overrides its config, too."""
 
-  def __init__(self, workdir):
+  def __init__(self, workdir, more=()):
     self.workdir = workdir
     self.output = open(workdir.parent / 'output.txt', 'ab')
     # One device, as on a user's machine: trainer and sampler share it.
     env = os.environ | dict(XLA_FLAGS='', JAX_PLATFORMS='cpu', PYTHONPATH=str(ROOT))
     self.process = subprocess.Popen(
         [sys.executable, '-m', 'magistral_jax.train', f'--config={ROOT}/configs/quickstart.py',
-         f'--workdir={workdir}', *flags(OVERRIDES)],
+         f'--workdir={workdir}', *flags(OVERRIDES), *more],
         cwd=ROOT, env=env, stdout=self.output, stderr=subprocess.STDOUT)
 
   def __enter__(self):
@@ -167,6 +167,57 @@ def check_everything_is_accounted_for(workdir):
   assert summary['max_staleness'] == max(staleness)
   for key in ('accuracy_start', 'accuracy_cold_start', 'accuracy_final', 'reward_last'):
     assert summary[key] is not None, key
+
+
+STAGES = list(flags(dict(stages=dict(
+    order='longer,wider,slower',
+    longer=dict(opens='update', update=10, sampler=dict(max_new_tokens=40),
+                verifiers=dict(length_max=40, length_cache=8)),
+    wider=dict(opens='hand', loss=dict(clip_high=0.4)),
+    slower=dict(opens='reward', window=24, rise=0.5, latest=50,
+                optimizer=dict(learning_rate=5e-4))))))
+
+
+def openings(workdir):
+  path = workdir / 'stages.jsonl'
+  lines = metrics.read_lines(path) if path.exists() else []
+  return {line['stage']: line for line in lines if line.get('opens')}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('seed', [0, 1])
+def test_killed_as_stages_open_and_resumed(tmp_path, seed):
+  """Before the checkpoint that an opening saves, and after it: every stage opens once."""
+  workdir, rng = tmp_path / 'run', random.Random(seed)
+  workdir.mkdir()
+  for number, latest in enumerate((0.02, 0.5, 0.02, 0.5, 0.1), 1):
+    with Killable(workdir, STAGES) as run:
+      before = len(openings(workdir))
+      if number == 3:
+        (workdir / 'open-wider').touch()
+      run.until(lambda before=before: len(openings(workdir)) > before)
+      end = time.monotonic() + rng.uniform(0, latest)
+      run.until(lambda end=end: time.monotonic() > end)
+      run.process.send_signal(signal.SIGKILL)
+      run.process.wait()
+  (workdir / 'open-wider').touch()
+  with Killable(workdir, STAGES) as run:
+    run.finish()
+  check_everything_is_accounted_for(workdir)
+  lines = [line for line in metrics.read_lines(workdir / 'stages.jsonl') if line.get('opens')]
+  assert sorted(line['stage'] for line in lines) == ['longer', 'slower', 'wider']
+  opened = openings(workdir)
+  assert opened['longer']['step'] == 10 and opened['wider']['reason'] == 'hand'
+  assert newest_record(workdir)[1]['stages'] == lines
+  first = opened['longer']['ordinal']
+  longest = collections.defaultdict(int)
+  for line in metrics.read_lines(workdir / 'rollouts.jsonl'):
+    later = line['ordinal'] >= first
+    longest[later] = max(longest[later], line['n_tokens'])
+    assert later or line['parts']['length'] == 0
+  assert longest[False] <= 32 < longest[True] <= 40
+  for line in metrics.read_lines(workdir / 'metrics.jsonl'):
+    assert line['stages_open'] == sum(one['step'] < line['step'] for one in lines)
 
 
 def test_killed_twice_stopped_once_and_resumed(tmp_path):
