@@ -7,6 +7,7 @@ from magistral_jax.evaluation.benchmarks import (
     aime24,
     aime24_multilingual,
     aime25,
+    bfcl,
     gpqa_diamond,
     humaneval,
     humaneval_plus,
@@ -22,12 +23,12 @@ from magistral_jax.evaluation.card import Card
 
 CARDS: dict[str, Card] = {module.CARD.name: module.CARD for module in (
     aime24, aime25, math500, gpqa_diamond, humaneval, humaneval_plus, mbpp, mbpp_plus, mgsm,
-    aime24_multilingual, ifeval, livecodebench_v5, livecodebench_v6)}
+    aime24_multilingual, ifeval, bfcl, livecodebench_v5, livecodebench_v6)}
 
 # What tables 2 to 4 and 6 of arXiv:2506.10910 have, and those of the other two papers.
 SUITES: dict[str, tuple[str, ...]] = dict(
     magistral=('aime24', 'aime25', 'math500', 'gpqa_diamond', 'livecodebench_v5',
-               'livecodebench_v6', 'aime24_multilingual', 'ifeval'),
+               'livecodebench_v6', 'aime24_multilingual', 'ifeval', 'bfcl'),
     mixtral=('humaneval', 'mbpp'))
 
 
