@@ -19,6 +19,8 @@ from magistral_jax.sampler.slots import Sampling
 
 # Statuses that say nothing about a response: its verifier failed, or the item's own answer.
 FAILED = ('error', 'gold_unparsable')
+# Of the problems that stand for items: their cards judge them, no verifier does.
+DOMAIN = 'benchmark'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Item:
 
   def problem(self, benchmark: str) -> Problem:
     """The problem that a sampler is given: it knows no answer and no tests."""
-    return Problem(self.id, self.prompt, '', benchmark, images=self.images)
+    return Problem(self.id, self.prompt, '', benchmark, domain=DOMAIN, images=self.images)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,11 +9,13 @@ from magistral_jax.evaluation.benchmarks import (
     aime25,
     bfcl,
     gpqa_diamond,
+    gsm8k,
     humaneval,
     humaneval_plus,
     ifeval,
     livecodebench_v5,
     livecodebench_v6,
+    math,
     math500,
     mbpp,
     mbpp_plus,
@@ -23,13 +25,13 @@ from magistral_jax.evaluation.card import Card
 
 CARDS: dict[str, Card] = {module.CARD.name: module.CARD for module in (
     aime24, aime25, math500, gpqa_diamond, humaneval, humaneval_plus, mbpp, mbpp_plus, mgsm,
-    aime24_multilingual, ifeval, bfcl, livecodebench_v5, livecodebench_v6)}
+    aime24_multilingual, ifeval, bfcl, livecodebench_v5, livecodebench_v6, gsm8k, math)}
 
 # What tables 2 to 4 and 6 of arXiv:2506.10910 have, and those of the other two papers.
 SUITES: dict[str, tuple[str, ...]] = dict(
     magistral=('aime24', 'aime25', 'math500', 'gpqa_diamond', 'livecodebench_v5',
                'livecodebench_v6', 'aime24_multilingual', 'ifeval', 'bfcl'),
-    mixtral=('humaneval', 'mbpp'))
+    mixtral=('humaneval', 'mbpp', 'gsm8k', 'math'))
 
 
 def chosen(names: str, suite: str) -> list[Card]:

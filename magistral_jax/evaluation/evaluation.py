@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 
+from magistral_jax.evaluation.card import DOMAIN, FAILED
 from magistral_jax.evaluation.estimators import classes, clustered_mean, maj_at_k, pass_at_k
 from magistral_jax.records import Completion, Prompt, Verdict
 from magistral_jax.verifiers.reward import same_answer
@@ -26,11 +28,14 @@ class Result:
   maj_at: dict[int, float]
   mean_tokens: float
   statuses: dict[str, int]
+  # Accuracy of every benchmark, whose items are not among the problems above.
+  benchmarks: dict[str, float] = dataclasses.field(default_factory=dict)
 
   def figures(self) -> dict[str, float]:
     """Those of a line of metrics.jsonl or stages.jsonl."""
     return {'eval/accuracy': self.accuracy, 'eval/accuracy_se': self.accuracy_se,
-            'eval/version': self.version, 'eval/tokens_mean': self.mean_tokens}
+            'eval/version': self.version, 'eval/tokens_mean': self.mean_tokens,
+            **{f'eval/{name}/accuracy': value for name, value in self.benchmarks.items()}}
 
 
 class Evaluation:
@@ -56,30 +61,45 @@ class Evaluation:
   def result(self) -> Result:
     """The figures. A verifier's failure counts as not solved and is one of the statuses.
 
+    Those of the problems are over benchmarks' items where there are no others; the figure of a
+    benchmark leaves out what could not be judged.
+
     Raises:
       RuntimeError: the completions were not all sampled by one version of the weights.
     """
-    per_problem = [[self.answers[p.ordinal, i] for i in range(self.samples)]
-                   for p in self.prompts]
+    answers = lambda p: [self.answers[p.ordinal, i] for i in range(self.samples)]
+    prompts = [p for p in self.prompts if p.problem.domain != DOMAIN] or self.prompts
+    per_problem = list(map(answers, prompts))
     correct = [[v.status == 'correct' for _, v in pairs] for pairs in per_problem]
-    versions = {version for pairs in per_problem for c, _ in pairs for _, version in c.versions}
+    versions = {version for c, _ in self.answers.values() for _, version in c.versions}
     if len(versions) != 1:
       raise RuntimeError(f'An evaluation must see one version of the weights and saw {versions}.')
     accuracy = clustered_mean(correct)
     ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= self.samples]
     mean = lambda values: sum(values) / len(values)
     votes = [_votes(prompt, [v for _, v in pairs])
-             for prompt, pairs in zip(self.prompts, per_problem, strict=True)]
+             for prompt, pairs in zip(prompts, per_problem, strict=True)]
     majority = lambda k: mean([
         maj_at_k(answers, right, k) for answers, right in zip(votes, correct, strict=True)])
-    statuses = [v.status for _, v in self.answers.values()]
+    statuses = [v.status for pairs in per_problem for _, v in pairs]
     return Result(
-        version=versions.pop(), problems=len(self.prompts), samples=self.samples,
+        version=versions.pop(), problems=len(prompts), samples=self.samples,
         accuracy=accuracy.mean, accuracy_se=accuracy.standard_error,
         pass_at={k: mean([pass_at_k(self.samples, sum(c), k) for c in correct]) for k in ks},
         maj_at={k: majority(k) for k in ks},
-        mean_tokens=mean([len(c.tokens) for c, _ in self.answers.values()]),
-        statuses={s: statuses.count(s) for s in sorted(set(statuses))})
+        mean_tokens=mean([len(c.tokens) for pairs in per_problem for c, _ in pairs]),
+        statuses={s: statuses.count(s) for s in sorted(set(statuses))},
+        benchmarks=self._benchmarks())
+
+  def _benchmarks(self) -> dict[str, float]:
+    """The accuracy of every benchmark that has a response which could be judged."""
+    values = collections.defaultdict(list)
+    for prompt in self.prompts:
+      if prompt.problem.domain == DOMAIN:
+        verdicts = [self.answers[prompt.ordinal, i][1] for i in range(self.samples)]
+        judged = [v.reward for v in verdicts if v.status not in FAILED]
+        values[prompt.problem.source] += [judged] if judged else []
+    return {name: clustered_mean(found).mean for name, found in values.items() if found}
 
 
 def _votes(prompt: Prompt, verdicts: Sequence[Verdict]) -> list[str]:

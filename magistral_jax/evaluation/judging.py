@@ -14,7 +14,7 @@ import queue
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from magistral_jax.evaluation.card import Card, Check, Grade, Item
+from magistral_jax.evaluation.card import DOMAIN, Card, Check, Grade, Item
 from magistral_jax.records import Completion, Problem, Verdict
 
 Tasks = Mapping[tuple[str, str], tuple[Card, Item]]
@@ -39,11 +39,10 @@ class CardVerifier:
 
   def put(self, completion: Completion, problem: Problem) -> None:
     """Sends a completion to be judged; never blocks."""
-    task = self._tasks.get((problem.source, problem.id))
-    if task is None:
+    if problem.domain != DOMAIN:
       self._verifier.put(completion, problem)
       return
-    card, item = task
+    card, item = self._tasks[problem.source, problem.id]
     found = grade(card, item, completion)
     if isinstance(found, Grade):
       self._ready.put((completion, card, item, found))

@@ -255,6 +255,11 @@ SECTIONS = (
         code_tests=Key(whole(0), 'Tests that a program is judged by, drawn for every problem; '
                        '0: all of them.', 0)),
             among('verifiers.sandbox', SANDBOXES)),
+    Section('evaluation.benchmarks.*', 'A published benchmark in every evaluation, by its name in '
+            '`evaluate --list`, as in `evaluation.benchmarks.aime24.data`.', dict(
+        data=Key(TEXT, 'Its data: a file, or a folder that is searched.', ''),
+        limit=Key(whole(0), 'Items that are asked, the first; 0: all.', 0)),
+            Condition('evaluation.problems', 'is there', lambda v: v is not None)),
     Section('checkpoints', 'What is kept in the workdir.', dict(
         every=Key(whole(0), 'Updates between two checkpoints; 0 for none before the end.'),
         keep=Key(whole(1), 'Newest checkpoints that are kept, beside the best one.'))),

@@ -16,7 +16,7 @@ from magistral_jax.batching.admission import Pace
 from magistral_jax.data.examples import Examples
 from magistral_jax.evaluation import results
 from magistral_jax.evaluation.evaluation import Result
-from magistral_jax.experiment import build, checks, cli, named_files, values
+from magistral_jax.experiment import benchmarks, build, checks, cli, named_files, values
 from magistral_jax.models.formats import committed
 from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment
 from magistral_jax.orchestration import cold_start, evaluations, unsaved
@@ -48,8 +48,10 @@ class BaseRun(abc.ABC):
     assert parts.stream is not None     # Only commands without a run leave the problems out.
     self.tok, self.config, self.stream = parts.tokenizer, parts.config, parts.stream
     self.examples = parts.examples
-    self.runtime, self.verifier = runtime, verifier
-    self.evaluation_prompts = self.stream.held_out(c.evaluation.problems)
+    self.runtime, self.verifier = runtime, benchmarks.judged(c, verifier)
+    problems = self.stream.held_out(c.evaluation.problems)
+    self.evaluation_prompts = problems + benchmarks.prompts(
+        c, self.tok, self.config, first=-1 - len(problems))
     with cli.one_sentence():
       committed.check_layout(str(workdir / 'checkpoints'))
     self.checkpoints = runtime.checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
