@@ -53,6 +53,7 @@ class Section:
   meaning: str
   keys: dict[str, Key]
   when: Condition | None = None
+  optional: bool = False    # Of any name: whether a config that may name some may name none.
 
   def names(self) -> dict[str, Key]:
     """{dotted key: its Key}."""

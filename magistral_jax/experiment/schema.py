@@ -259,7 +259,7 @@ SECTIONS = (
             '`evaluate --list`, as in `evaluation.benchmarks.aime24.data`.', dict(
         data=Key(TEXT, 'Its data: a file, or a folder that is searched.', ''),
         limit=Key(whole(0), 'Items that are asked, the first; 0: all.', 0)),
-            Condition('evaluation.problems', 'is there', lambda v: v is not None)),
+            Condition('evaluation.problems', 'is there', lambda v: v is not None), optional=True),
     Section('checkpoints', 'What is kept in the workdir.', dict(
         every=Key(whole(0), 'Updates between two checkpoints; 0 for none before the end.'),
         keep=Key(whole(1), 'Newest checkpoints that are kept, beside the best one.'))),

@@ -97,8 +97,9 @@ def _check_named(values: Mapping[str, Any]) -> None:
   """Raises ValueError where a config chooses sections of any name and has none."""
   for section in SECTIONS:
     above, star, below = section.name.partition('.*')
-    if star and not below and section.when and section.when.holds(values) and not any(
-        _within(key, above) for key in values):
+    if not star or below or section.optional or not section.when:
+      continue
+    if section.when.holds(values) and not any(_within(key, above) for key in values):
       raise ValueError(f'{section.when} and {above} names nothing: add {above}.NAME, with '
                        f'{", ".join(section.keys)}, for each.')
 
