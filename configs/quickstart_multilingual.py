@@ -18,15 +18,15 @@ import ml_collections as mlc
 
 
 def get_config():
-  c = mlc.ConfigDict(dict(seed=0, total_steps=60))
+  c = mlc.ConfigDict(dict(seed=0, total_steps=120))
   # One section per station of the loop, in the order the data flows.
   c.tokenizer = dict(kind='huggingface', path='runs/multilingual')
   c.data = dict(
       source='mix', max_prompt_tokens=32, template='plain', system_prompt='', mix=dict(
-          math=dict(source='jsonl', weight=0.6, domain='math', difficulty='none', pools=False,
+          math=dict(source='jsonl', weight=0.7, domain='math', difficulty='none', pools=False,
                     jsonl=dict(path='runs/multilingual/math.jsonl', held_out_path='',
                                held_out=400, fields='')),
-          code=dict(source='jsonl', weight=0.4, domain='code', difficulty='none', pools=False,
+          code=dict(source='jsonl', weight=0.3, domain='code', difficulty='none', pools=False,
                     jsonl=dict(path='runs/multilingual/code.jsonl', held_out_path='',
                                held_out=400, fields=''))))
   c.model = dict(
@@ -34,7 +34,7 @@ def get_config():
       ffn_dim=512, rope_theta=1e4, norm_eps=1e-5, tied=True, dtype='float32', vocab=0,
       vision='off')
   c.cold_start = dict(
-      steps=300, path='', fields='', weights='', epochs=0, examples=6000, mistakes=0.0,
+      steps=500, path='', fields='', weights='', epochs=0, examples=7200, mistakes=0.0,
       conversations='', conversation_share=0.0, rows=16, learning_rate=2e-3, warmup_steps=10)
   c.sampler = dict(
       slots=128, in_flight=0, group_size=8, max_new_tokens=144, temperature=1.0, top_p=1.0,
@@ -44,21 +44,21 @@ def get_config():
       language_model='', code_reward='all', code_tests=2, test_timeout_s=2.0, test_memory_mb=128,
       queue=128, timeout_s=1.5, memory_mb=1024, sandbox='bubblewrap')
   c.batching = dict(
-      prompts_per_batch=16, minibatches=1, backlog_batches=1, max_staleness=0, patience_batches=20,
+      prompts_per_batch=16, minibatches=1, backlog_batches=1, max_staleness=1, patience_batches=20,
       row_tokens=192, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, clip_schedule='constant', importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, vocab_chunk=0)
   c.optimizer = dict(
-      name='adamw', learning_rate=4e-4, warmup_steps=5, schedule='constant', beta1=0.9,
-      beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
+      name='adamw', learning_rate=6e-4, warmup_steps=5, schedule='linear', final_learning_rate=1e-4,
+      beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(
       microbatch_rows=16, remat='none', unroll=3, parity_versions=8, parity_limit=0.001)
   c.mesh = dict(
       trainer=dict(fsdp=1, expert=1, sequence=1, tensor=1), sampler=dict(expert=1, tensor=1),
       trainer_topology='', sampler_topology='')
   c.evaluation = dict(
-      every=30, problems=128, samples=1, temperature=1.0, top_p=1.0, max_new_tokens=144,
+      every=60, problems=128, samples=1, temperature=1.0, top_p=1.0, max_new_tokens=144,
       code_tests=0)
   c.checkpoints = dict(every=20, keep=2)
   c.runtime = dict(mode='threads', samplers=1, verifier_workers=2, deadline_s=300.0)

@@ -29,8 +29,8 @@ if __name__ == '__main__':
   flags.DEFINE_string('output', None, 'The folder to write.', required=True)
   flags.DEFINE_integer('problems', 4000, 'How many different problems of each kind.', lower_bound=1)
   flags.DEFINE_integer('seed', 0, 'Seed of the problems and their traces.')
-  flags.DEFINE_float('mistakes', 0.3, 'Share of the traces that slip.', 0.0, 1.0)
-  flags.DEFINE_float('astray', 0.5, "Share of the traces in another language than their problem's.",
+  flags.DEFINE_float('mistakes', 0.2, 'Share of the traces that slip.', 0.0, 1.0)
+  flags.DEFINE_float('astray', 0.4, "Share of the traces in another language than their problem's.",
                      0.0, 1.0)
   flags.DEFINE_float('checked', 0.4, 'Share of the traces that check their work again and again.',
                      0.0, 1.0)

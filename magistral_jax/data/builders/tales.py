@@ -107,10 +107,12 @@ def trace(tale: Tale, told: dict, language: str, *, slip: int, again: int) -> st
 
 def _numbers(tale: Tale, rng: random.Random) -> dict[str, int]:
   """Numbers small enough that a model learns their sums within minutes; no result is below 0."""
-  b, c = rng.randint(2, 9), rng.randint(2, 9)
+  a, b, c = rng.randint(1, 9), rng.randint(2, 5), rng.randint(2, 5)
   if tale.operations[0] == '*':
     return dict(a=rng.randint(2, 3), b=b, c=c)
-  return dict(a=rng.randint(1, 9) + (b if tale.operations == '-' else c), b=b, c=c)
+  if tale.operations == '-':
+    return dict(a=a + b, b=b, c=c)
+  return dict(a=a, b=b, c=min(c, a + b))
 
 
 def _work(tale: Tale, told: dict, slip: int = 0) -> list[tuple[str, int]]:
