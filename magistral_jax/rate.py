@@ -90,7 +90,9 @@ def main(args) -> None:
         for prompt, judged in answered(
             prompts, rating.sampling(c, args.samples), samplers, build.verifier(c, pool),
             deadline_s=model.deadline_s):
-          output.write(rates.rates_line(prompt.problem, [verdict for _, verdict in judged]))
+          # One that a server would not answer is no sample.
+          output.write(rates.rates_line(prompt.problem, [
+              verdict for completion, verdict in judged if completion.finish != 'failed']))
           bar.advance(task)
         output.finish()
     except EndpointError as error:

@@ -63,6 +63,17 @@ def test_a_served_model_is_rated_by_its_answers_and_curate_reads_them(tmp_path, 
       f'p{n}' for n in range(5)]
 
 
+def test_a_problem_that_a_server_refuses_has_no_samples(tmp_path):
+  """Else the command would end at this problem whenever it is repeated."""
+  sums(tmp_path / 'in.jsonl', 3)
+  server = Served(lambda text, number: dict(status=400) if text == '1+1=?' else '\\boxed{1}')
+  rate.main(command(tmp_path, *served(server)))
+  server.close()
+  assert [(line['id'], line['samples'], line['correct'])
+          for line in read_lines(tmp_path / 'rates.jsonl')] == [
+              ('p0', 4, 4), ('p1', 0, 0), ('p2', 4, 0)]
+
+
 def test_a_served_model_gets_the_sampling_of_the_config(tmp_path, solver):
   sums(tmp_path / 'in.jsonl', 1)
   rate.main(command(tmp_path, *served(solver), **{

@@ -3,6 +3,8 @@
 A request that times out, loses its connection, is refused for now (429, 408, 5xx) or is answered
 with nonsense is tried again, after a pause that doubles; the server's Retry-After is obeyed within
 limits. After `attempts` of them the command ends with one sentence, and what was done is kept.
+A request that is refused while others are answered, say because it is too long for the server, is
+told apart from a server that refuses all of them.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
 _FINAL = (401, 403, 404, 405)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _MOST_BYTES = 16 << 20
+_OTHER = 'Say yes.'         # What no server refuses that answers at all.
 _KEY = 'OPENAI_API_KEY'     # The environment variable that holds a key, where one is needed.
 
 
@@ -33,11 +36,16 @@ class EndpointError(ValueError):
 
   Args:
     final: whether no other request would be answered either.
+    refused: whether the server was asked and would not answer.
   """
 
-  def __init__(self, words: str, final: bool = False):
+  def __init__(self, words: str, final: bool = False, refused: bool = False):
     super().__init__(words)
-    self.final = final
+    self.final, self.refused = final, refused
+
+
+class RequestRefused(EndpointError):
+  """The server refuses this request alone: it has answered another one since."""
 
 
 class _Again(Exception):
@@ -104,10 +112,20 @@ class Endpoint:
     return s.attempts * (s.timeout_s + _LONGEST_PAUSE_S)
 
   def ask(self, text: str, *, seed: int = 0, system: str = '', may_be_empty: bool = False) -> str:
-    """The text of the model's answer to one message; arguments and errors as `answer`."""
+    """The text of the model's answer to one message; arguments and errors as `answer`.
+
+    Raises:
+      RequestRefused: this text is refused, and others are not.
+    """
     messages = [dict(role='system', content=system)] if system else []
-    return self.answer([*messages, dict(role='user', content=text)], seed=seed,
-                       may_be_empty=may_be_empty).text
+    try:
+      return self.answer([*messages, dict(role='user', content=text)], seed=seed,
+                         may_be_empty=may_be_empty).text
+    except EndpointError as error:
+      if not error.refused or error.final:
+        raise
+      self.answer([dict(role='user', content=_OTHER)], may_be_empty=True)
+      raise RequestRefused(str(error), refused=True) from None
 
   def answer(self, messages: Sequence[Mapping[str, Any]], *, seed: int = 0,
              may_be_empty: bool = False) -> Answer:
@@ -156,7 +174,7 @@ class Endpoint:
         raise _Again(f'HTTP {error.code}', _seconds(error.headers.get('Retry-After'))) from None
       raise EndpointError(f'--endpoint={s.url} refuses the request with HTTP {error.code} '
                           f'({" ".join(said.split())[:200]}): correct --endpoint, --model or the '
-                          f'key in {_KEY}.', final=error.code in _FINAL) from None
+                          f'key in {_KEY}.', final=error.code in _FINAL, refused=True) from None
     except TimeoutError:
       raise _Again(f'no answer within {s.timeout_s:g} s') from None
     except (OSError, http.client.HTTPException) as error:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from magistral_jax.curation import choices, golds, statements
-from magistral_jax.curation.endpoint import Endpoint
+from magistral_jax.curation.endpoint import Endpoint, RequestRefused
 from magistral_jax.curation.rows import Decide, Decision, Row, answer_of, language_of, statement_of
 
 _REWRITE = (
@@ -73,7 +73,10 @@ def decide(row: Row, comparer: golds.Comparer, endpoint: Endpoint | None = None)
 def _served(row: Row, answer: str, endpoint: Endpoint) -> str:
   """The open question as a served model writes it; '' if what it writes cannot be used."""
   for attempt in range(_TRIES):
-    said = endpoint.ask(_REWRITE.format(problem=statement_of(row), answer=answer), seed=attempt)
+    try:
+      said = endpoint.ask(_REWRITE.format(problem=statement_of(row), answer=answer), seed=attempt)
+    except RequestRefused:
+      return ''
     start, end = said.find('{'), said.rfind('}')
     try:
       problem = json.loads(said[start:end + 1], strict=False)['problem']

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from magistral_jax.curation.endpoint import Answer, Endpoint, EndpointError
+from magistral_jax.curation.endpoint import Answer, Endpoint, EndpointError, RequestRefused
 from magistral_jax.data import responses
 from magistral_jax.data.prompts import SYSTEM_PROMPT, task
 from magistral_jax.records import Completion, Problem, Prompt
@@ -74,7 +74,8 @@ class ServedSampler:
         raise answer
       self._answered |= answer.finish != 'failed'
       self._failed = self._failed + 1 if answer.finish == 'failed' else 0
-      if self._failed >= self._slots or self._failed and not (self._answered or self.open):
+      if self._lenient and (self._failed >= self._slots or self._failed and not (
+          self._answered or self.open)):
         raise EndpointError(answer.text)
     self.counts['tokens'] += len(found)
     return found
@@ -121,13 +122,18 @@ class ServedSampler:
 def problem_asker(endpoint: Endpoint, system_prompt: str) -> Callable[[Prompt, int], Answer]:
   """Asks for solutions of problems, and brings the answers into the form of the gates.
 
+  A completion of a problem that the server refuses while it answers others has failed.
+
   Args:
     system_prompt: as in config key `data.system_prompt`.
   """
   system = SYSTEM_PROMPT if system_prompt == 'magistral' else system_prompt
   def ask(prompt: Prompt, seed: int) -> Answer:
-    said = endpoint.ask(task(prompt.problem, system_prompt), seed=seed, system=system,
-                        may_be_empty=True)
+    try:
+      said = endpoint.ask(task(prompt.problem, system_prompt), seed=seed, system=system,
+                          may_be_empty=True)
+    except RequestRefused as error:
+      return Answer(str(error), 'failed', 0)
     return Answer(in_form(said), 'stop', 0)
   return ask
 

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from magistral_jax.curation.endpoint import Endpoint
+from magistral_jax.curation.endpoint import Endpoint, RequestRefused
 from magistral_jax.curation.rows import (
   Decide,
   Decision,
@@ -82,7 +82,11 @@ def decide(row: Row, endpoint: Endpoint, identify: languages.Identify, share: fl
   code = into[drawn // 10**6 % len(into)]
   problem, faults = statement_of(row), []
   for attempt in range(_TRIES):
-    text = endpoint.ask(_ASK.format(language=NAMES[code], problem=problem), seed=attempt).strip()
+    try:
+      text = endpoint.ask(_ASK.format(language=NAMES[code], problem=problem), seed=attempt).strip()
+    except RequestRefused as error:
+      faults.append(str(error))
+      break
     if not (why := fault(problem, text, code, identify)):
       meta = row.get('meta') if isinstance(row.get('meta'), dict) else {}
       return Decision((row | dict(problem=text, meta=meta | dict(language=code)),),

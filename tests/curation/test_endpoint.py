@@ -6,7 +6,12 @@ import time
 
 import pytest
 
-from magistral_jax.curation.endpoint import Endpoint, EndpointError, EndpointSettings
+from magistral_jax.curation.endpoint import (
+  Endpoint,
+  EndpointError,
+  EndpointSettings,
+  RequestRefused,
+)
 
 
 def endpoint(url, **settings):
@@ -49,9 +54,19 @@ def test_attempts_are_bounded(served, answer):
 @pytest.mark.parametrize('status', [400, 401, 404])
 def test_a_refusal_is_final(served, status):
   server = served(lambda text, n: dict(status=status, body='{"error": "no such\\nmodel"}'))
-  with pytest.raises(EndpointError, match=f'HTTP {status}'):
+  with pytest.raises(EndpointError, match=f'HTTP {status}') as error:
     endpoint(server.url).ask('x')
-  assert len(server.requests) == 1
+  # Of one that may be of the request alone, another request tells.
+  assert len(server.requests) == (2 if status == 400 else 1)
+  assert not isinstance(error.value, RequestRefused) and '\n' not in str(error.value)
+
+
+def test_a_text_that_is_refused_while_others_are_answered_is_told_apart(served):
+  server = served(lambda text, n: dict(status=413) if text == 'long' else 'fine')
+  client = endpoint(server.url)
+  with pytest.raises(RequestRefused, match='HTTP 413'):
+    client.ask('long')
+  assert client.ask('short') == 'fine'
 
 
 @pytest.mark.parametrize('slow', [dict(wait_s=5.0, body='{}'), dict(drip_s=0.05, body='x' * 900)],

@@ -131,3 +131,9 @@ def test_what_a_served_model_writes_is_checked(comparer, served, said):
   found = format.decide(COMPARING, comparer, Endpoint(EndpointSettings(server.url, 'm')))
   assert found.rows == () and found.reason == 'multiple_choice'
   assert len(server.requests) == 2
+
+
+def test_a_problem_that_the_server_refuses_is_dropped_as_without_one(comparer, served):
+  server = served(lambda text, n: dict(status=400) if '11 and 7' in text else 'yes')
+  found = format.decide(COMPARING, comparer, Endpoint(EndpointSettings(server.url, 'm')))
+  assert found.rows == () and found.reason == 'multiple_choice'

@@ -72,3 +72,10 @@ def test_settings_that_cannot_work():
     translate.opened(None, share=1.5)
   with pytest.raises(ValueError, match='xx cannot be translated'):
     translate.opened(None, into=['fr', 'xx'])
+
+
+def test_a_problem_that_the_server_refuses_stays_in_the_original(served, identify):
+  """Else the command would end at this row whenever it is repeated."""
+  server = served(lambda text, n: dict(status=400, body='too long') if PROBLEM in text else 'yes')
+  found = decide(server, ROW, identify)
+  assert found.rows == (ROW,) and 'HTTP 400' in found.notes['untranslated']['faults'][0]

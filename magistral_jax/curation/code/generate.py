@@ -22,7 +22,7 @@ from magistral_jax import code_tests
 from magistral_jax.curation.code import agreement as votes
 from magistral_jax.curation.code import inputs
 from magistral_jax.curation.code.programs import Runner, Solution, solutions_of
-from magistral_jax.curation.endpoint import Endpoint
+from magistral_jax.curation.endpoint import Endpoint, RequestRefused
 from magistral_jax.curation.rows import Decide, Decision, Row, statement_of
 from magistral_jax.verifiers import format
 
@@ -91,7 +91,10 @@ def _tests(found: Iterator[str], right: list[Solution], runner: Runner, tests: d
 
 def _served(row: Row, runner: Runner, endpoint: Endpoint, given: list[str]) -> Iterator[str]:
   """Yields what a served model's generator prints for some seeds."""
-  said = endpoint.ask(_PROGRAM.format(problem=statement_of(row)))
+  try:
+    said = endpoint.ask(_PROGRAM.format(problem=statement_of(row)))
+  except RequestRefused:
+    return
   program = format.first_program(said)
   if program is None:
     return
