@@ -8,6 +8,8 @@ from magistral_jax.evaluation.benchmarks import (
     aime24_multilingual,
     aime25,
     bfcl,
+    chartqa,
+    docvqa,
     gpqa_diamond,
     gsm8k,
     humaneval,
@@ -17,20 +19,27 @@ from magistral_jax.evaluation.benchmarks import (
     livecodebench_v6,
     math,
     math500,
+    mathvista,
     mbpp,
     mbpp_plus,
     mgsm,
+    mmmu,
+    mmmu_pro,
+    vqav2,
 )
 from magistral_jax.evaluation.card import Card
 
 CARDS: dict[str, Card] = {module.CARD.name: module.CARD for module in (
     aime24, aime25, math500, gpqa_diamond, humaneval, humaneval_plus, mbpp, mbpp_plus, mgsm,
-    aime24_multilingual, ifeval, bfcl, livecodebench_v5, livecodebench_v6, gsm8k, math)}
+    aime24_multilingual, ifeval, bfcl, livecodebench_v5, livecodebench_v6, gsm8k, math, mmmu,
+    mmmu_pro, mathvista, chartqa, docvqa, vqav2)}
 
 # What tables 2 to 4 and 6 of arXiv:2506.10910 have, and those of the other two papers.
 SUITES: dict[str, tuple[str, ...]] = dict(
     magistral=('aime24', 'aime25', 'math500', 'gpqa_diamond', 'livecodebench_v5',
-               'livecodebench_v6', 'aime24_multilingual', 'ifeval', 'bfcl'),
+               'livecodebench_v6', 'aime24_multilingual', 'ifeval', 'bfcl', 'mmmu',
+               'mmmu_pro', 'mathvista'),
+    pixtral=('mathvista', 'mmmu', 'chartqa', 'docvqa', 'vqav2'),
     mixtral=('humaneval', 'mbpp', 'gsm8k', 'math'))
 
 
