@@ -32,7 +32,8 @@ from magistral_jax.verifiers.sandbox.sandbox import MODES
 
 # Flag -> (default, meaning), by the kinds of problems that have it.
 _ALL = dict(
-    input=('', 'JSONL files, with commas between them'),
+    input=('', 'JSONL files, folders or patterns, with commas between them'),
+    fields=('', 'names that --input gives our keys: problem=question'),
     output=('', 'folder for what is made'),
     steps=('', 'steps in their order, with commas; default: all that have their files'),
     workers=(0, 'processes or jails at once; 0: one for each processor'),
@@ -95,8 +96,9 @@ def main(args) -> None:
                     TimeRemainingColumn(), console=console) as bars:
         tasks = {step.name: bars.add_task(step.name, total=None) for step in steps}
         counts, said = pipeline.run(
-            steps, args.input.split(','), output,
-            lambda name, done, rows: bars.update(tasks[name], completed=done, total=rows))
+            steps, args.input, output,
+            lambda name, done, rows: bars.update(tasks[name], completed=done, total=rows),
+            fields=args.fields)
   console.print(funnel.table(counts))
   for sentence in said:
     console.print(sentence)

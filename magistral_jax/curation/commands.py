@@ -11,6 +11,7 @@ from magistral_jax.curation.code import agreement, generate, languages, statemen
 from magistral_jax.curation.code.programs import Runner
 from magistral_jax.curation.endpoint import Endpoint, EndpointSettings
 from magistral_jax.curation.rows import CurationStep
+from magistral_jax.data import files
 
 # The steps of each kind in their order, and what each of them needs a flag for.
 STEPS = dict(
@@ -64,7 +65,7 @@ def _shared(args, workers: int) -> dict[str, Callable[[], Callable]]:
   return dict(
       dedup=lambda: dedup.opened(args.near, workers),
       decontaminate=lambda: decontaminate.opened(
-          args.against.split(','), n=args.ngram, common=args.common, overlap=args.overlap),
+          args.against, n=args.ngram, common=args.common, overlap=args.overlap),
       difficulty=lambda: rates.difficulty(
           rates.read(args.rates), min_rate=args.min_rate, max_rate=args.max_rate))
 
@@ -111,5 +112,6 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
   found['steps'] = list(chosen(args))
   for key in ('input', 'against', 'rates'):
     if paths := getattr(args, key, None):
-      found[f'{key}_content'] = [ledger.fingerprint(path) for path in paths.split(',')]
+      found[f'{key}_content'] = [ledger.fingerprint(path)
+                                 for path in files.expand(paths, f'--{key}')]
   return found

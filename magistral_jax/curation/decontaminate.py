@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -28,11 +27,13 @@ from magistral_jax.curation.rows import (
   Decide,
   Decision,
   Row,
+  input_rows,
   read_rows,
   statement_of,
   text_of,
 )
 from magistral_jax.curation.text import grams, hashed, normal, words
+from magistral_jax.data import files
 
 N = 13
 COMMON = 3
@@ -43,26 +44,24 @@ class Evaluations:
   """The statements of evaluation files, by their n-grams. Memory grows with these files alone.
 
   Args:
-    paths: JSONL files with `problem`, `question` or `prompt`.
+    paths: JSONL files with one of STATEMENTS, as `files.expand` takes them.
     n: words of an n-gram.
   Raises:
     ValueError: a file that is missing, or a line without a statement.
   """
 
-  def __init__(self, paths: Sequence[str], n: int = N):
+  def __init__(self, paths: str | Sequence[str], n: int = N):
     if n < 1:
       raise ValueError(f'--ngram={n} must be at least 1.')
     self.n, self.names, self._sizes = n, [], []
     self._whole: dict[int, int] = {}
     self._grams: dict[int, list[int]] = {}
     self._counts: collections.Counter[int] = collections.Counter()
-    for path in paths:
-      if not os.path.isfile(path):
-        raise ValueError(f'--against: the file {path!r} does not exist; correct its path.')
-      for number, (_, row) in enumerate(read_rows(path), 1):
+    for path in files.expand(paths, '--against'):
+      for number, row in input_rows(path):
         text = next(filter(None, (text_of(row, key) for key in STATEMENTS)), '')
         if not text:
-          raise ValueError(f'{path}, problem {number}: --against needs files with one of '
+          raise ValueError(f'{path}, line {number}: --against needs files with one of '
                            f'{", ".join(STATEMENTS)} in each line.')
         self._add(f'{Path(path).stem}: {row.get("id", number)}', text)
 

@@ -32,12 +32,13 @@ _AHEAD = 4                  # Rows per thread that are read before the first is 
 Progress = Callable[[str, int, int], None]
 
 
-def run(steps: Sequence[CurationStep], inputs: Sequence[str], output: Path, progress: Progress,
-        ) -> tuple[list[dict], list[str]]:
+def run(steps: Sequence[CurationStep], inputs: str, output: Path, progress: Progress, *,
+        fields: str = '') -> tuple[list[dict], list[str]]:
   """Runs a curation, or what is left of it, to its final files.
 
   Args:
-    steps: in order. inputs: JSONL files. output: the folder, claimed by this process.
+    steps: in order. output: the folder, claimed by this process.
+    inputs, fields: JSONL files and the names of their fields, as `rows.gather` takes them.
   Returns:
     Entries of the funnel, and sentences about what could not be written.
   """
@@ -45,7 +46,7 @@ def run(steps: Sequence[CurationStep], inputs: Sequence[str], output: Path, prog
   work.mkdir(exist_ok=True)
   source, counted = work / '00-read.jsonl', work / 'rows.json'
   if not counted.exists():
-    ledger.write_json(counted, gather(inputs, source))
+    ledger.write_json(counted, gather(inputs, source, fields=fields))
   rows = json.loads(counted.read_text())
   counts, folders = [], []
   for number, step in enumerate(steps, 1):

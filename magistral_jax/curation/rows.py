@@ -8,17 +8,21 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from magistral_jax.data import fields as renaming
+from magistral_jax.data import files, golds
 from magistral_jax.data.jsonl import domain_of, read_object
 from magistral_jax.metrics import JsonlWriter
 
 Row = dict[str, Any]
-STATEMENTS = ('problem', 'question', 'prompt')   # Keys that evaluation files give a statement.
+# Keys that evaluation files give a statement, the first that a row has.
+STATEMENTS = ('problem', 'question', 'prompt', 'Problem', 'Question', 'question_content',
+              'statement')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,23 +103,29 @@ def read_rows(path: str | os.PathLike, offset: int = 0) -> Iterator[tuple[int, R
           raise ValueError(f'{path}, line {number}: {error}') from None
 
 
-def gather(paths: Sequence[str], out: Path) -> int:
+def gather(paths: str, out: Path, *, fields: str = '') -> int:
   """Joins input files to one file of rows with unique ids, and returns their number.
 
-  A row without an id gets `<file>-<line>`, as in `data.jsonl`.
+  A row without an id gets `<file>-<line>`, as in `data.jsonl`. An answer that is a solution, with
+  the answer behind hashes or in a box, is read as `data.jsonl` reads it.
 
+  Args:
+    paths: as `files.expand` takes them.
+    fields: names that the files give our keys, as in `fields.parse`.
   Raises:
     ValueError: a file without rows, a line that is no JSON object, an id that occurs twice.
   """
+  found, names = files.expand(paths, '--input'), renaming.parse(fields)
+  labels = files.labels(found)
   hashes = array.array('Q')      # 8 bytes a row, where a list of numbers takes 40.
   with JsonlWriter(out) as writer:
     writer.truncate(0)
-    for path in paths:
+    for path in found:
       before = len(hashes)
-      for number, row in _numbered(path):
-        row = _identified(row, path, number)
+      for number, row in input_rows(path):
+        row = _identified(renaming.rename(row, names), path, f'{labels[path]}-{number}', number)
         hashes.append(_hash(row['id']))
-        writer.write(row)
+        writer.write(_with_gold(row))
       if len(hashes) == before:
         raise ValueError(f'{path} holds no problem: it needs a JSON object on each line.')
     writer.position()
@@ -123,25 +133,35 @@ def gather(paths: Sequence[str], out: Path) -> int:
   return len(hashes)
 
 
-def _numbered(path: str) -> Iterator[tuple[int, Row]]:
-  """Yields (line number, row); blank lines count."""
-  if not os.path.isfile(path):
-    raise ValueError(f'--input: the file {path!r} does not exist; correct its path.')
-  with open(path, 'rb') as file:
-    for number, line in enumerate(file, 1):
-      if line.strip():
-        try:
-          yield number, read_object(line)
-        except ValueError as error:
-          raise ValueError(f'{path}, line {number}: {error}') from None
+def input_rows(path: str) -> Iterator[tuple[int, Row]]:
+  """Yields (line number, row) of a file that may be packed; blank lines count.
+
+  Raises:
+    ValueError: the file cannot be read, or a line holds no JSON object.
+  """
+  for number, line in files.lines(path):
+    try:
+      yield number, read_object(line)
+    except ValueError as error:
+      raise ValueError(f'{path}, line {number}: {error}') from None
 
 
-def _identified(row: Row, path: str, number: int) -> Row:
-  """The row with its id as text."""
+def _with_gold(row: Row) -> Row:
+  """The row with the gold alone as its answer."""
+  if is_code(row) or not isinstance(row.get('answer'), str):
+    return row
+  gold, worked = golds.split(row['answer'])
+  if gold == row['answer']:
+    return row
+  return row | dict(answer=gold) | (
+      {} if row.get('solution') or not worked else dict(solution=worked))
+
+
+def _identified(row: Row, path: str, name: str, number: int) -> Row:
+  """The row with its id as text: `name` if it has none."""
   found = row.get('id')
   if found is None or found == '':
-    name = os.path.splitext(os.path.basename(path))[0]
-    return row | dict(id=f'{name}-{number}')
+    return row | dict(id=name)
   if type(found) not in (str, int):
     raise ValueError(f'{path}, line {number}: "id" must be text or a whole number, not '
                      f'{json.dumps(found)[:40]}.')

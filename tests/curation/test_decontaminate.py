@@ -81,7 +81,7 @@ def test_settings_that_cannot_work(write, settings, words_said):
 
 
 def test_evaluations_must_have_statements(write):
-  with pytest.raises(ValueError, match='problem 1: --against needs'):
+  with pytest.raises(ValueError, match='line 1: --against needs'):
     decontaminate.opened([write('e.jsonl', [dict(text='x')])])
   with pytest.raises(ValueError, match='does not exist'):
     decontaminate.opened(['nowhere.jsonl'])

@@ -1,14 +1,17 @@
 """Rows come from files as they are, with ids of their own."""
+import gzip
 import json
 
 import pytest
 
 from magistral_jax.curation import rows
+from magistral_jax.data import jsonl
 
 
-def gathered(tmp_path, *paths):
-  out = tmp_path / 'gathered.jsonl'
-  count = rows.gather(paths, out)
+def gathered(tmp_path, paths, **how):
+  out = tmp_path / 'out' / 'gathered.jsonl'
+  out.parent.mkdir(exist_ok=True)
+  count = rows.gather(paths, out, **how)
   found = [row for _, row in rows.read_rows(out)]
   assert len(found) == count
   return found
@@ -37,12 +40,37 @@ def test_input_that_cannot_be_used_is_told_in_one_sentence(tmp_path, lines, word
   path = tmp_path / 'x.jsonl'
   path.write_text(''.join(f'{line}\n' for line in lines))
   with pytest.raises(ValueError, match=words):
-    rows.gather([str(path)], tmp_path / 'out.jsonl')
+    rows.gather(str(path), tmp_path / 'out.jsonl')
+
+
+def test_files_are_those_that_train_reads(tmp_path):
+  """Folders, packed files and files of one name, with the ids and names of fields of train."""
+  for folder in 'ab':
+    (tmp_path / 'raw' / folder).mkdir(parents=True)
+    with gzip.open(tmp_path / 'raw' / folder / 'part.jsonl.gz', 'wt') as file:
+      file.write(json.dumps(dict(question=f'{folder}?', answer='3')) + '\n')
+  found = gathered(tmp_path, str(tmp_path / 'raw'), fields='problem=question')
+  read = jsonl.read_files(str(tmp_path / 'raw'), fields='problem=question')
+  assert [(row['id'], row['problem']) for row in found] == [(p.id, p.text) for p in read]
+  assert [row['id'] for row in found] == ['a/part-1', 'b/part-1']
+
+
+@pytest.mark.parametrize('answer, gold, solution', [
+    ('Half: 48/2 = <<48/2=24>>24.\n#### 24', '24', 'Half: 48/2 = 24.'),
+    ('It is $3+4$, so \\boxed{7}.', '7', 'It is $3+4$, so \\boxed{7}.'),
+    ('\\boxed{7}', '7', None), ('7', '7', None)])
+def test_an_answer_that_is_a_solution_is_read_as_train_reads_it(
+    tmp_path, write, answer, gold, solution):
+  row, = gathered(tmp_path, write('x.jsonl', [dict(problem='a', answer=answer)]))
+  assert (row['answer'], row.get('solution')) == (gold, solution)
+  assert jsonl.read_files(str(tmp_path / 'x.jsonl'))[0].answer == gold
+  row, = gathered(tmp_path, write('x.jsonl', [dict(problem='a', answer=answer, solution='mine')]))
+  assert row['solution'] == 'mine'
 
 
 def test_a_missing_file_is_named(tmp_path):
   with pytest.raises(ValueError, match='nowhere.jsonl'):
-    rows.gather([str(tmp_path / 'nowhere.jsonl')], tmp_path / 'out.jsonl')
+    rows.gather(str(tmp_path / 'nowhere.jsonl'), tmp_path / 'out.jsonl')
 
 
 def test_rows_are_read_from_any_of_their_ends(write):
