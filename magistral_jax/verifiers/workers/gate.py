@@ -6,7 +6,7 @@ import contextlib
 import threading
 
 
-class Gate:
+class SharedGate:
   """Lets any number in together, or one alone. Any thread."""
 
   def __init__(self):

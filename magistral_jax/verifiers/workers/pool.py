@@ -39,7 +39,7 @@ from magistral_jax.verifiers.code import judge
 from magistral_jax.verifiers.sandbox.supervise import Limits
 from magistral_jax.verifiers.workers import replies
 from magistral_jax.verifiers.workers.fork_server import START_ATTEMPTS, ForkServers
-from magistral_jax.verifiers.workers.gate import Gate
+from magistral_jax.verifiers.workers.gate import SharedGate
 from magistral_jax.verifiers.workers.process import Process, WorkerDied
 from magistral_jax.verifiers.workers.worker import pack
 
@@ -108,7 +108,7 @@ class Pool:
         memory_mb=int(memory_mb), parent=os.getpid(), rewards=dict(rewards),
         language_model=language_model, sandbox=sandbox, test_limits=test_limits, gym=gym)))
     self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
-    self._lock, self._gate = threading.Lock(), Gate()
+    self._lock, self._gate = threading.Lock(), SharedGate()
     self._counts = collections.Counter()
     self._times_s = collections.defaultdict(lambda: collections.deque(maxlen=2048))
     self._processes: dict[int, Process] = {}

@@ -1,7 +1,7 @@
 """Jobs beside each other, and one alone."""
 import threading
 
-from magistral_jax.verifiers.workers.gate import Gate
+from magistral_jax.verifiers.workers.gate import SharedGate
 
 WAIT_S = 60.0
 
@@ -30,7 +30,7 @@ def entered(job):
 
 
 def test_one_that_is_alone_waits_for_those_inside_and_keeps_out_those_that_come_later():
-  gate = Gate()
+  gate = SharedGate()
   first, second = Job(gate.beside), Job(gate.beside)
   assert entered(first) and entered(second)
   alone = Job(lambda: gate.alone(WAIT_S))
@@ -49,7 +49,7 @@ def test_one_that_is_alone_waits_for_those_inside_and_keeps_out_those_that_come_
 
 
 def test_what_takes_long_is_waited_for_no_longer_than_that():
-  gate = Gate()
+  gate = SharedGate()
   long = Job(gate.beside)
   assert entered(long)
   alone = Job(lambda: gate.alone(0.01))
@@ -59,7 +59,7 @@ def test_what_takes_long_is_waited_for_no_longer_than_that():
 
 
 def test_a_job_that_fails_leaves_the_gate_open():
-  gate = Gate()
+  gate = SharedGate()
   for enter in (gate.beside, lambda: gate.alone(1.0)):
     try:
       with enter():
