@@ -41,6 +41,8 @@ def parse(argv):
     parser.add_argument(f'--{name}', type=float, help=f'seconds: {words}')
   parser.add_argument('--late_s', type=inputs.late, metavar='A[,B]', help='seconds until the first '
                       'and the last sampler have published weights')
+  parser.add_argument('--prompt_tokens', type=int, help='tokens of a prompt, which take pages '
+                      '(default: data.max_prompt_tokens of --config, none of a run)')
   parser.add_argument('--updates', type=int, default=40, help='updates to simulate')
   parser.add_argument('--seed', type=int, default=0, help='of the lengths that are drawn')
   parser.add_argument('--growth', type=float, default=0.0, help='of a config with stages: share by '
@@ -63,9 +65,8 @@ def describe(args):
   Raises:
     ValueError: a flag is missing, or the run or the config cannot be simulated.
   """
-  times = {name: getattr(args, name) for name in TIMES}
-  given = {name: value for name, value in (times | {'late_s': args.late_s}).items()
-           if value is not None}
+  given = {name: value for name in (*TIMES, 'late_s', 'prompt_tokens')
+           if (value := getattr(args, name)) is not None}
   most = args.config.sampler.max_new_tokens if args.config else None
   lengths = lengths_of(args.lengths, filtered=args.filtered, most=most) if args.lengths else None
   if args.run:

@@ -57,7 +57,10 @@ def test_a_small_plan_is_compiled_for_tpus():
   assert done.returncode == 0, done.stderr[-3000:]
   found = json.loads(done.stdout)
   assert found['fits'] and found['trainer']['fits'] and found['sampler']['fits']
-  learn, *_ = found['trainer']['programs']
+  learn, *_, parity = found['trainer']['programs']
+  # Forwards alone, with the kernel of training.
+  assert parity['name'] == 'parity' and set(parity['kernels']) == {'packed_softmax'}
+  assert parity['flops_over_model'] < 2 and parity['hbm_in_use'] > 0
   # With the attention kept, only the feed-forward and the projections are computed again; in rows
   # of two tiles a device, attention computes half more than it needs.
   assert 1.1 < learn['flops_over_model'] < 1.7

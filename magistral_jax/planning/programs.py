@@ -43,6 +43,8 @@ class Program:
   model_flops: float        # FLOPs that the mathematics asks for, of all devices together.
   compile_s: float
   refused: str = ''         # The compiler's message if the program does not fit at all.
+  brought: int = 0          # Bytes of the arguments that no resident part has.
+  without: str = ''         # The resident part that is not there while it runs.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +73,7 @@ def model_config(c) -> ModelConfig:
 
 
 def trainer(c, config: ModelConfig, devices, note: Callable, sequence_tokens: int = 0) -> Side:
-  """The trainer, compiled: gradient of a microbatch, update, publication of the weights.
+  """The trainer, compiled: gradient of a microbatch, update, publication of the weights, parity.
 
   Args:
     devices: of the trainer's topology.
@@ -88,7 +90,7 @@ def trainer(c, config: ModelConfig, devices, note: Callable, sequence_tokens: in
   grads, totals = step.zeros.lower(state.params).out_info
   one, scale = (jax.ShapeDtypeStruct((), dtype, sharding=state.step.sharding)
                 for dtype in (np.int32, np.float32))
-  rows = _rows(c, config, mesh)
+  rows = _rows(c, config, mesh, (c.trainer.microbatch_rows, c.batching.row_tokens))
   learn, how = (step.supervise, ()) if supervised(c) else (step.accumulate, (scale,))
   room = build.patches(c, config)
   sequences = packed_rows.lengths(c.batching.row_tokens, sequence_tokens)
@@ -103,13 +105,34 @@ def trainer(c, config: ModelConfig, devices, note: Callable, sequence_tokens: in
                               *how),
           wanted),
       run('update', lambda: step.apply.lower(state, grads, totals, one, scale), 0.0),
-      _publication(c, config, state.params, run)]
+      _publication(c, config, state.params, run),
+      *_parity(c, config, mesh, step, state.params, run)]
   return Side(dict(parameters=_bytes(state.params), reference=_bytes(state.reference),
                    optimizer=_bytes((state.opt_state, state.step)),
                    gradients=_bytes((grads, totals)),
                    **_in_transit(c, config, state.params, mesh, 'trainer')), programs,
               packed_rows.computed(sequences, sharding.Layout(mesh, sharding.TRAINER),
                                    config.head_dim) / packed_rows.needed(sequences))
+
+
+def _parity(c, config: ModelConfig, mesh, step, params, run: Callable) -> list[Program]:
+  """The program that compares sampler and trainer, with kept weights beside those of now.
+
+  It runs before an update, when there are no gradients (trainer/role.py).
+  """
+  room = None if supervised(c) else build.parity_room(c)
+  if room is None:
+    return []
+  kept = jax.tree.map(lambda x: jax.ShapeDtypeStruct(
+      x.shape, jnp.dtype(config.dtype), sharding=x.sharding), params)
+  rows = _rows(c, config, mesh, (room.rows, room.row_tokens))
+  patches = build.patches(c, config)
+  # A third of a gradient: forwards alone.
+  wanted = flops.training(config, room.rows, [room.row_tokens],
+                          patches=patches.row_patches if patches else 0, tower_trained=True) / 3
+  program = run('parity', lambda: step.parity.lower(kept, rows), wanted,
+                load=_load(config, mesh, sharding.TRAINER, [room.row_tokens]))
+  return [dataclasses.replace(program, brought=_bytes(kept), without='gradients')]
 
 
 def check_machines(c, side: str, mesh) -> None:
@@ -195,9 +218,8 @@ def supervised(c) -> bool:
   return c.total_steps == 0 and c.cold_start.steps > 0
 
 
-def _rows(c, config, mesh) -> dict:
-  """Shapes and shardings of one microbatch, as trainer/role.py puts it on the mesh."""
-  shape = c.trainer.microbatch_rows, c.batching.row_tokens
+def _rows(c, config, mesh, shape: tuple[int, int]) -> dict:
+  """Shapes and shardings of [B, T] rows, as trainer/role.py puts them on the mesh."""
   dtype = lambda name: np.int32 if name in _INTEGERS else bool if name == 'mask' else np.float32
   room = build.patches(c, config)
   images = RowImages.empty(*shape, room.row_patches, room.pixels) if room else None

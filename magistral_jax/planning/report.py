@@ -68,7 +68,7 @@ def as_dict(plan: SidePlan, c) -> dict:
 
 def update(plan: SidePlan, c) -> dict[str, float]:
   """The least seconds of one update in which every sequence is as long as planned."""
-  learn, apply, publish = plan.programs
+  learn, apply, publish, *parity = plan.programs
   if programs.supervised(c):
     rows, steps = c.cold_start.rows, 1
   else:
@@ -81,15 +81,17 @@ def update(plan: SidePlan, c) -> dict[str, float]:
       sequence_tokens=plan.sequence_tokens or c.batching.row_tokens,
       attention_over_needed=plan.attention,
       microbatches=microbatches, update_seconds=microbatches * plan.bound(learn)[1]
-      + steps * plan.bound(apply)[1] + plan.bound(publish)[1])
+      + steps * plan.bound(apply)[1] + sum(plan.bound(one)[1] for one in (publish, *parity)))
 
 
 def memory(plan: SidePlan) -> dict[str, int]:
   """{part: bytes per device} while the largest program runs."""
   largest = max(plan.programs, key=plan.in_use)
   rest = 'activations' if plan.side == 'trainer' else 'temporaries'
-  return {**{part: size for part, size in plan.resident.items() if size},
-          f'{rest} ({largest.name})': largest.results + largest.temporary}
+  found = {part: size for part, size in plan.resident.items() if size and part != largest.without}
+  if largest.brought:
+    found[f'weights ({largest.name})'] = largest.brought
+  return {**found, f'{rest} ({largest.name})': largest.results + largest.temporary}
 
 
 def sequences(plan: SidePlan, c) -> dict[str, int]:

@@ -48,8 +48,9 @@ class SidePlan:
     return not self.refused and self.left >= self.margin
 
   def in_use(self, program: Program) -> int:
-    """HBM in use while a program runs: all resident parts, and the memory that it adds."""
-    return sum(self.resident.values()) + program.results + program.temporary
+    """HBM in use while a program runs: the parts that are resident then, and what it adds."""
+    return (sum(self.resident.values()) - self.resident.get(program.without, 0)
+            + program.brought + program.results + program.temporary)
 
   def times(self, program: Program) -> dict[str, float]:
     """Least seconds of one run by each limit; the slowest limit binds."""

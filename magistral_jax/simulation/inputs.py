@@ -34,11 +34,11 @@ def from_config(c, **times) -> System:
 
   Args:
     times: token_s, sequence_s, prefill_token_s, verdict_s, train_s, train_token_s, publish_s,
-      late_s; see System.
+      late_s, and prompt_tokens, without which prompts are as long as they may be; see System.
   Raises:
     ValueError: such a system cannot be.
   """
-  return System(**_sizes(c), **times)
+  return System(**_sizes(c) | dict(prompt_tokens=c.data.max_prompt_tokens) | times)
 
 
 def from_run(workdir: Path, *, last: int) -> tuple[System, LengthDistribution, float]:

@@ -2,8 +2,8 @@
 
 It has a clock of decode steps that runs as fast as its occupancy allows, so that a sequence needs
 one event, its end, however long it is. Another kind of event is that the pages are full: then the
-youngest sequences are preempted as in sampler/role.py, and prefilled again later. Prompts take no
-pages here.
+youngest sequences are preempted as in sampler/role.py, and prefilled again later. The active
+sequences of a group share the full pages of their prompt; one that was preempted has its own.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from magistral_jax.simulation.system import System
 
 class SimulatedSequence:
   """A sequence of a group, which has drawn some of its `tokens` when it is preempted."""
-  __slots__ = ('age', 'base', 'began', 'drawn', 'group', 'tokens')
+  __slots__ = ('age', 'base', 'began', 'drawn', 'group', 'prompt', 'shares', 'tokens')
 
   def __init__(self, group, tokens):
     self.group, self.tokens, self.began, self.drawn, self.age = group, tokens, 0, 0, -1
-    self.base = 0.0         # While it is active, the tokens that it has drawn minus the clock.
+    # While it is active: tokens of the prompt in its own pages; these and the tokens that it has
+    # drawn, minus the clock; whether it reads the prompt pages of its group.
+    self.prompt, self.base, self.shares = 0, 0.0, False
 
 
 class SimulatedSampler:
@@ -37,6 +39,9 @@ class SimulatedSampler:
     self.version = 0                                        # Of its weights.
     self.preemptions = 0
     self._base = 0.0                                        # That of all active sequences.
+    self._sharing = collections.Counter()                   # Active sequences by their group.
+    # Of a prompt without its last token, which is the first input.
+    self._shared, self._rest = divmod(max(0, system.prompt_tokens - 1), system.page_tokens)
     self._short_of_pages = False
 
   def _step_s(self) -> float:
@@ -54,7 +59,8 @@ class SimulatedSampler:
       self.busy_s += seconds
       self.slot_s += seconds * n
       # The last page of each is half full.
-      self.page_s += seconds * (tokens / self._system.page_tokens + n / 2)
+      self.page_s += seconds * (tokens / self._system.page_tokens + n / 2
+                                + self._shared * len(self._sharing))
     self.since = now
 
   def finish(self) -> list[SimulatedSequence]:
@@ -62,7 +68,7 @@ class SimulatedSampler:
     found = []
     while self.active and self.active[0][0] <= self.clock + 1e-6:
       _, _, sequence = heapq.heappop(self.active)
-      self._base -= sequence.base
+      self._leave(sequence)
       found.append(sequence)
     return found
 
@@ -74,17 +80,25 @@ class SimulatedSampler:
     self._short_of_pages = False
     while self.waiting and len(self.active) < self._system.slots:
       sequence = self.waiting[0]
+      shares = not sequence.drawn
+      prompt = self._rest if shares else max(0, self._system.prompt_tokens - 1)
+      new = self._shared * self._system.page_tokens * (
+          shares and sequence.group not in self._sharing)
       reserved = RESERVED_DISPATCHES * k * (len(self.active) + 1)
       if self.active and (self._free_tokens(len(self.active) + 1)
-                          < sequence.drawn + reserved):
+                          < sequence.drawn + prompt + new + reserved):
         self._short_of_pages = True
         break
       self.waiting.popleft()
       if sequence.age < 0:
         sequence.age, sequence.began = next(numbers), self.version
-      self._prefill(sequence.drawn)
-      sequence.base = sequence.drawn - self.clock
+      if sequence.drawn:
+        self._prefill(sequence.drawn + prompt)
+      sequence.prompt, sequence.shares = prompt, shares
+      sequence.base = sequence.drawn + prompt - self.clock
       self._base += sequence.base
+      if shares:
+        self._sharing[sequence.group] += 1
       steps = -(-(sequence.tokens - sequence.drawn) // k) * k
       heapq.heappush(self.active, (self.clock + steps, next(numbers), sequence))
 
@@ -112,17 +126,26 @@ class SimulatedSampler:
     if not self._system.pages:
       return math.inf
     used = self._base + len(self.active) * self.clock
-    return (self._system.pages - 1 - sequences / 2) * self._system.page_tokens - used
+    shared = self._shared * len(self._sharing)
+    return (self._system.pages - 1 - sequences / 2 - shared) * self._system.page_tokens - used
 
   def _preempt(self) -> None:
     entry = max(self.active, key=lambda entry: entry[2].age)
     self.active.remove(entry)
     heapq.heapify(self.active)
     sequence = entry[2]
-    self._base -= sequence.base
-    sequence.drawn = int(sequence.base + self.clock)
+    self._leave(sequence)
+    sequence.drawn = int(sequence.base + self.clock) - sequence.prompt
     self.waiting.appendleft(sequence)
     self.preemptions += 1
+
+  def _leave(self, sequence: SimulatedSequence) -> None:
+    """Books a sequence that is active no more."""
+    self._base -= sequence.base
+    if sequence.shares:
+      self._sharing[sequence.group] -= 1
+      if not self._sharing[sequence.group]:
+        del self._sharing[sequence.group]
 
   def _prefill(self, tokens: int) -> None:
     """Prefills the tokens of a sequence that was preempted; all others wait meanwhile."""

@@ -47,6 +47,7 @@ class System:
   synchronous: bool = False  # Sample a batch, then train on it, in turn.
   pages: int = 0            # Of each sampler; 0 for as many as the slots need.
   page_tokens: int = 1
+  prompt_tokens: int = 0    # Of every prompt.
   prefill_token_s: float = 0.0   # Of sequences that were preempted.
 
   def __post_init__(self):
@@ -62,7 +63,7 @@ class System:
       raise ValueError('token_s and sequence_s are both 0: decoding must take some time.')
     if not 0 <= self.late_s[0] <= self.late_s[1] < math.inf:
       raise ValueError(f'late_s is {self.late_s}; it must be two times, the lesser first.')
-    for name in ('max_staleness', 'pages'):
+    for name in ('max_staleness', 'pages', 'prompt_tokens'):
       if getattr(self, name) < 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 0.')
     if self.in_flight and not self.group_size <= self.in_flight <= self.all_slots:

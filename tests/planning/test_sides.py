@@ -47,6 +47,20 @@ def test_it_fits_while_the_margin_is_left():
   assert not fake('trainer', gib=20, program=refused).fits
 
 
+def test_a_program_that_brings_weights_of_its_own_runs_where_the_gradients_are_not():
+  learn = programs.Program('gradient', 0, 0, 5 * report.GIB, cost.Cost(), 0.0, 1.0)
+  parity = programs.Program('parity', 0, 0, report.GIB, cost.Cost(), 0.0, 1.0,
+                            brought=30 * report.GIB, without='gradients')
+  resident = dict(parameters=10 * report.GIB, gradients=20 * report.GIB)
+  plan = sides.SidePlan('trainer', 'v5p:2x2x1', chips.CHIPS['v5p'], 4, resident, [learn, parity],
+                        0.1)
+  assert plan.in_use(learn) == 35 * report.GIB and plan.in_use(parity) == 41 * report.GIB
+  assert report.memory(plan) == {
+      'parameters': 10 * report.GIB, 'weights (parity)': 30 * report.GIB,
+      'activations (parity)': report.GIB}
+  assert plan.peak == sum(report.memory(plan).values())
+
+
 def test_the_advice_for_a_sampler_is_a_number_of_pages_that_fits():
   c = tiny.load(**{'sampler.pages': 1000})
   over = fake('sampler', gib=110)   # 100 GiB of pages beside 10 and 1 of temporaries.

@@ -1,11 +1,13 @@
 """The simulated loop against figures worked out by hand."""
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
 from magistral_jax.simulation import inputs
 from magistral_jax.simulation.events import Simulation
+from magistral_jax.simulation.sampler import SimulatedSampler, SimulatedSequence
 from magistral_jax.simulation.system import System, lengths_of
 from tests import tiny
 
@@ -104,6 +106,47 @@ def test_lengths_end_at_the_longest_that_may_be():
   assert lengths.max() == 120 and lengths.min() >= 1
 
 
+def sampling(**changed):
+  return SimulatedSampler(dataclasses.replace(
+      SYSTEM, samplers=1, slots=8, decode_steps=1, pages=1 + 100, page_tokens=10, **changed))
+
+
+def start(sampler, *groups, tokens=1000, drawn=0):
+  for group in groups:
+    one = SimulatedSequence(group, tokens)
+    one.drawn = drawn
+    sampler.waiting.append(one)
+  sampler.fill(itertools.count())
+
+
+def test_a_group_holds_the_pages_of_its_prompt_once_and_each_sequence_the_rest():
+  """Of 35 tokens 34 are cached: three pages for all, and 4 tokens in pages of its own."""
+  sampler = sampling(prompt_tokens=35)
+  start(sampler, 'a', 'a', 'b')
+  assert len(sampler.active) == 3
+  # The last page of each sequence is half full.
+  assert sampler._free_tokens(3) == 1000 - 2 * 30 - 3 * 4 - 3 * 5
+  for number in (2, 1):
+    sampler._preempt()
+    assert len(sampler.active) == number and len(sampler._sharing) == 1
+  sampler._preempt()
+  assert sampler._free_tokens(0) == 1000 and not sampler._sharing
+
+
+def test_a_sequence_that_was_preempted_has_its_prompt_for_itself_and_its_tokens_again():
+  sampler = sampling(prompt_tokens=35, prefill_token_s=1.0)
+  start(sampler, 'a', drawn=50)
+  assert sampler._free_tokens(1) == 1000 - 34 - 50 - 5 and sampler.prefill_s == 84.0
+  sampler._preempt()
+  assert sampler.waiting[0].drawn == 50
+
+
+def test_prompts_take_room_that_sequences_had():
+  of = lambda tokens: run(samplers=1, slots=32, group_size=8, prompts_per_batch=4, pages=100,
+                          page_tokens=16, prompt_tokens=tokens)
+  assert of(0)['slots_idle'] < of(200)['slots_idle'] < of(600)['slots_idle']
+
+
 @pytest.mark.parametrize('changed, words', [
     (dict(slots=0), 'slots is 0'), (dict(train_s=-1.0), 'train_s is -1.0'),
     (dict(in_flight=4), 'at least a group of 8 and at most the 128 slots'),
@@ -150,6 +193,6 @@ def test_pages_for_one_sequence_at_a_time_are_enough():
 def test_a_system_takes_its_pages_from_the_config():
   system = inputs.from_config(tiny.load('magistral_small_rl'), token_s=0.03, sequence_s=0.0,
                               verdict_s=0.0, train_s=60.0, train_token_s=0.0, publish_s=0.0)
-  assert (system.pages, system.page_tokens) == (10240, 128)
+  assert (system.pages, system.page_tokens, system.prompt_tokens) == (10240, 128, 4096)
   with pytest.raises(ValueError, match='pages is -1; it must be at least 0'):
     dataclasses.replace(system, pages=-1)
