@@ -13,6 +13,7 @@ COMMANDS = {
     'evaluate': ('evaluation', 'accuracy of a checkpoint on a file of problems'),
     'score': ('evaluation', 'log-probabilities of given texts under a checkpoint'),
     'verify': ('verifiers', 'rewards of given completions, by the verifiers'),
+    'serve': ('serving', 'a checkpoint behind HTTP, for clients of OpenAI and vLLM'),
     'rate': ('curation', 'how often a model solves each problem of a file; resumes by itself'),
     'curate': ('curation', 'raw problems to a training set, with the fate of every row'),
     'traces': ('curation', 'correct completions of a run, chosen as traces to imitate'),

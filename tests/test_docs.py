@@ -21,7 +21,8 @@ PAGES = {path.relative_to(ROOT).as_posix(): path.read_text('utf-8') for path in 
     *ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md'), ROOT / 'configs/README.md',
     ROOT / 'launch/README.md']}
 HELP_OF_CONFIG = '--config', 'KEY=VALUE'
-TAKE_CONFIG = ('train', 'sft', 'evaluate', 'verify', 'rate', 'plan', 'simulate')
+TAKE_CONFIG = (
+    'train', 'sft', 'evaluate', 'verify', 'rate', 'serve', 'plan', 'simulate')
 # The table of words: what each thing is called, and nothing else.
 WORDS = (
     'prompt', 'completion', 'group', 'row', 'slot', 'page', 'version', 'staleness', 'advantage',

@@ -16,6 +16,7 @@ import functools
 import math
 import os
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image as Pillow
@@ -88,9 +89,11 @@ def grid(width: int, height: int, cutting: Cutting) -> tuple[int, int]:
   return -(-max(1, height) // token), -(-max(1, width) // token)
 
 
-def load(path: str, cutting: Cutting) -> tuple[np.ndarray, np.ndarray]:
+def load(path: str | BinaryIO, cutting: Cutting) -> tuple[np.ndarray, np.ndarray]:
   """Loads an image as patches.
 
+  Args:
+    path: a file's path, or its content.
   Returns:
     [n, 3 patch patch] uint8, colours first, and [n, 2] int32, row and column of each patch. Patches
     are ordered row by row; where patches are merged, those of one token are neighbours.
@@ -122,12 +125,18 @@ def cut(paths: Sequence[str], tokens: np.ndarray, image_token: int,
   Raises:
     ValueError: a file cannot be read, or the tokens have more or fewer such positions than needed.
   """
-  loaded = [load(path, cutting) for path in paths]
+  return place([load(path, cutting) for path in paths], tokens, image_token, cutting,
+               f'the images {", ".join(paths)}')
+
+
+def place(loaded: Sequence[tuple[np.ndarray, np.ndarray]], tokens: np.ndarray, image_token: int,
+          cutting: Cutting, called: str = 'the images') -> tuple[Image, ...]:
+  """As `cut`, of images as `load` returns them; an error says `called`."""
   needed = [len(pixels) // cutting.merge ** 2 for pixels, _ in loaded]
   positions = np.flatnonzero(tokens == image_token).astype(np.int32)
   if len(positions) != sum(needed):
     raise ValueError(f'the tokens have {len(positions)} positions for images (token '
-                     f'{image_token}) and the images {", ".join(paths)} need {sum(needed)}.')
+                     f'{image_token}) and {called} need {sum(needed)}.')
   parts = np.split(positions, np.cumsum(needed))[:-1]
   return tuple(Image(pixels, coordinates, part)
                for (pixels, coordinates), part in zip(loaded, parts, strict=True))
@@ -151,7 +160,7 @@ def _on_white(image: Pillow.Image) -> Pillow.Image:
 _ORIENTATION = 0x0112     # EXIF tag by which cameras say that an image lies on its side.
 
 
-def _fault(path: str, error: Exception) -> str:
+def _fault(path: str | BinaryIO, error: Exception) -> str:
   if isinstance(error, FileNotFoundError):
     return f'the image {path!r} does not exist: correct its path.'
   if isinstance(error, IsADirectoryError):

@@ -7,6 +7,7 @@ a power of two.
 Axes: B rows, T tokens, D width, V vocabulary, C tokens whose logits are held at once.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -22,6 +23,8 @@ from magistral_jax.records import RowImages
 SHORTEST_ROW = 32        # Tokens; a shorter row costs about the same.
 BATCH_TOKENS = 4096      # Positions of one batch; a longer sequence is a batch by itself.
 CHUNK_TOKENS = 256       # C.
+
+Tokens = Sequence[Sequence[int] | np.ndarray]    # Of several sequences.
 
 
 def row_tokens(positions: int) -> int:
@@ -49,13 +52,25 @@ def make_batches(
       yield batch, -(-rows // rows_multiple) * rows_multiple, width
 
 
+@dataclasses.dataclass(frozen=True)
+class Alternatives:
+  """The likeliest tokens at each of n positions, the likeliest first.
+
+  Alternatives(tokens=[[314, 28]], logps=[[-.52, -1.3]])
+  """
+  tokens: np.ndarray        # [n, k] int32.
+  logps: np.ndarray         # [n, k] float32, nats.
+
+
 def target_logps(config: ModelConfig, params, tokens, targets, segments, images=None, *,
-                 layout=None):
+                 layout=None, alternatives: int = 0):
   """Log-probability [B, T] float32 of each target, given the tokens up to its position; not masked.
 
   Args:
     tokens, targets, segments: [B, T] int32; one sequence a row, segment 0 is padding.
     images, layout: as in `Decoder.routed`.
+    alternatives: k; above 0 the likeliest tokens [B, T, k] and their log-probabilities are returned
+      too.
   """
   positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
   hidden = decoder.forward_rows(config, params, tokens, positions, segments, images,
@@ -65,33 +80,41 @@ def target_logps(config: ModelConfig, params, tokens, targets, segments, images=
     hidden, targets = hidden_targets            # [B, C, D], [B, C]
     logits = decoder.logits(params, hidden)     # [B, C, V]
     chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return chosen - jax.nn.logsumexp(logits, axis=-1)
+    whole = jax.nn.logsumexp(logits, axis=-1)
+    if not alternatives:
+      return chosen - whole
+    likeliest, ids = jax.lax.top_k(logits, alternatives)
+    return chosen - whole, ids, likeliest - whole[..., None]
 
   rows, width = tokens.shape
   # The chunks are cut along T, so that the rows stay on their devices.
   chunks = max(1, rows * width // CHUNK_TOKENS)
   chunks = min(width, 1 << (chunks - 1).bit_length())
   split = lambda x: jnp.moveaxis(x.reshape(rows, chunks, width // chunks, *x.shape[2:]), 1, 0)
-  logps = jax.lax.map(chunk, (split(hidden), split(targets)))
-  return jnp.moveaxis(logps, 0, 1).reshape(rows, width)
+  joined = lambda x: jnp.moveaxis(x, 0, 1).reshape(rows, width, *x.shape[3:])
+  return jax.tree.map(joined, jax.lax.map(chunk, (split(hidden), split(targets))))
 
 
 class Scorer:
   """Log-probabilities of sequences of any lengths, with few compilations per power of two.
 
   Args:
-    params: parameter tree, cut over `mesh` by the table sharding.TRAINER.
+    params: parameter tree, cut over `mesh` by the table of `rules`; may be replaced by others of
+      the same shapes between two calls.
+    rules: a table of sharding.py.
   """
 
-  def __init__(self, config: ModelConfig, params, mesh):
-    self._params, self._vision = params, config.vision
-    self._rows = sharding.named(mesh, sharding.TRAINER, ('row', None))
-    self._rows_over = sharding.pieces(mesh, sharding.TRAINER, 'row')
-    layout = sharding.Layout(mesh, sharding.TRAINER)
-    self._logps = jax.jit(lambda *arguments: target_logps(config, *arguments, layout=layout),
-                          out_shardings=self._rows)
+  def __init__(self, config: ModelConfig, params, mesh, rules=sharding.TRAINER):
+    self.params, self._vision = params, config.vision
+    self._rows = sharding.named(mesh, rules, ('row', None))
+    self._rows_over = sharding.pieces(mesh, rules, 'row')
+    layout = sharding.Layout(mesh, rules)
+    self._logps = jax.jit(
+        lambda alternatives, *arguments: target_logps(
+            config, *arguments, layout=layout, alternatives=alternatives),
+        static_argnums=0, out_shardings=self._rows)
 
-  def __call__(self, sequences: Sequence[Sequence[int]], scored=lambda tokens: None, images=None):
+  def __call__(self, sequences: Tokens, scored=lambda tokens: None, images=None):
     """A list of float32 arrays: n - 1 log-probabilities (nats) of a sequence of n tokens.
 
     Args:
@@ -99,6 +122,25 @@ class Scorer:
       images: a tuple of images for each sequence; None where no sequence has any.
     """
     out = [np.zeros(0, np.float32) for _ in sequences]
+    for members, logps in self._batches(sequences, images, 0):
+      for row, i in enumerate(members):
+        out[i] = logps[row, :len(sequences[i]) - 1]
+      scored(sum(len(sequences[i]) for i in members))
+    return out
+
+  def with_alternatives(self, sequences: Tokens, alternatives: int, images=None):
+    """As a call, but pairs of log-probabilities and of the `Alternatives` at their positions."""
+    none = np.zeros((0, alternatives))
+    out = [(np.zeros(0, np.float32), Alternatives(none.astype(np.int32), none.astype(np.float32)))
+           for _ in sequences]
+    for members, (logps, ids, likeliest) in self._batches(sequences, images, alternatives):
+      for row, i in enumerate(members):
+        n = len(sequences[i]) - 1
+        out[i] = logps[row, :n], Alternatives(ids[row, :n], likeliest[row, :n])
+    return out
+
+  def _batches(self, sequences, images, alternatives: int):
+    """Yields (sequences of a batch, what `target_logps` returns for its rows)."""
     images = images or [()] * len(sequences)
     for with_images in (False, True):
       lengths = [len(tokens) if bool(own) == with_images else 0
@@ -111,11 +153,8 @@ class Scorer:
         given = list(arrays)
         if with_images:
           given.append(vars(self._images([images[i] for i in members], rows, width)))
-        logps = jax.device_get(self._logps(self._params, *jax.device_put(given, self._rows)))
-        for row, i in enumerate(members):
-          out[i] = logps[row, :lengths[i] - 1]
-        scored(sum(lengths[i] for i in members))
-    return out
+        yield members, jax.device_get(
+            self._logps(alternatives, self.params, *jax.device_put(given, self._rows)))
 
   def _images(self, members, rows: int, width: int) -> RowImages:
     """The images of the rows, with room for a power of two of embeddings in each."""

@@ -272,13 +272,18 @@ def describe(c, tok, config: ModelConfig, path: str) -> None:
                            end_ids=list(end_ids(c, tok)), files=named_files.digests(c))
 
 
-def engine(c, config: ModelConfig, mesh, end_ids: tuple[int, ...]) -> Engine:
-  """The decode engine of one sampler."""
-  return Engine(
-      config, mesh, slots=c.sampler.slots, pages=pages(c), page_tokens=c.sampler.page_tokens,
+def engine(c, config: ModelConfig, mesh, end_ids: tuple[int, ...], **changed) -> Engine:
+  """The decode engine of one sampler.
+
+  Args:
+    changed: arguments of `Engine` to replace.
+  """
+  values: dict[str, Any] = dict(
+      slots=c.sampler.slots, pages=pages(c), page_tokens=c.sampler.page_tokens,
       slot_pages=slot_pages(c), decode_steps=c.sampler.decode_steps,
       nucleus=min(c.sampler.top_p, c.evaluation.top_p) < 1, end_ids=end_ids, seed=c.seed,
       routes=route_numbers(c, config) > 0)
+  return Engine(config, mesh, **{**values, **changed})
 
 
 def sampler(c, config: ModelConfig, mesh, tok, snapshot: WeightSnapshot) -> EngineSampler:

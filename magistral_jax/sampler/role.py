@@ -55,9 +55,29 @@ class EngineSampler:
     return self._snapshot.version
 
   @property
+  def snapshot(self) -> WeightSnapshot:
+    """The weights in use."""
+    return self._snapshot
+
+  @property
   def open(self) -> int:
     """Number of sequences submitted and not finished."""
     return len(self._active) + len(self._waiting)
+
+  @property
+  def active(self) -> list[slots.Sequence]:
+    """The unfinished sequences that are in slots."""
+    return list(self._active.values())
+
+  @property
+  def sequences(self) -> list[slots.Sequence]:
+    """All unfinished sequences."""
+    return [*self._active.values(), *self._waiting]
+
+  @property
+  def free_pages(self) -> int:
+    """Number of pages that nothing holds."""
+    return len(self._pool)
 
   @property
   def has_capacity(self) -> bool:
@@ -113,7 +133,7 @@ class EngineSampler:
 
   def step(self) -> list[Completion]:
     """Takes newer weights if any are offered, refills slots and decodes one dispatch."""
-    self._take_offer()
+    self.take_offer()
     self._admit()
     if not self._active:
       return []
@@ -129,13 +149,25 @@ class EngineSampler:
 
   def abandon(self) -> None:
     """Drops all open sequences and unpins; their ordinals stay unsettled and are issued again."""
-    for slot in list(self._active):
-      self._preempt(slot)
+    self._vacate(list(self._active))
     self._waiting.clear()
     self._pinned, self.short_of_pages = None, False
     self._forget_prompts()
 
-  def _take_offer(self) -> None:
+  def cancel(self, names: Collection[tuple[int, int]]) -> None:
+    """Drops the open ones of these sequences, each named by its ordinal and sample."""
+    self._vacate([slot for slot, sequence in self._active.items() if sequence.name in names])
+    self._waiting = collections.deque(s for s in self._waiting if s.name not in names)
+    self._forget_unread_prompts()
+
+  def evict(self) -> None:
+    """Takes all sequences out of their slots, so that the weights then in use write their keys."""
+    youngest_first = sorted(self._active, key=lambda slot: -self._active[slot].age)
+    self._waiting.extendleft(self._vacate(youngest_first))
+    self._forget_prompts()
+
+  def take_offer(self) -> None:
+    """Takes newer weights if any are offered, as the next dispatch would."""
     # Read once, since another thread may replace either at any moment.
     pinned, offered = self._pinned, self._offered
     offered = offered if pinned is None else pinned
@@ -167,17 +199,16 @@ class EngineSampler:
       self._active[slot] = sequence
       s = sequence.sampling
       values = dict(slot=slot, lengths=sequence.cached, token=sequence.context[-1],
-                    ordinal=sequence.prompt.ordinal, sample=sequence.sample,
-                    drawn=len(sequence.tokens), limit=s.max_new_tokens,
-                    temperature=s.temperature, top_p=s.top_p,
+                    ordinal=sequence.prompt.ordinal if s.seed is None else s.seed,
+                    sample=sequence.sample, drawn=len(sequence.tokens),
+                    limit=s.max_new_tokens, temperature=s.temperature, top_p=s.top_p,
                     copy_from=copy_from, copy_to=copy_to)
       for name, value in values.items():
         getattr(new, name)[row] = value
       row += 1
     if row:
       self._state = engine.insert(self._state, new)
-      # Only waiting sequences that have drawn nothing will read prompt pages.
-      self._forget_prompts(but={s.prompt.ordinal for s in self._waiting if not s.tokens})
+      self._forget_unread_prompts()
 
   def _pages_to_start(self, sequence) -> int:
     """Number of free pages that a sequence needs in order to start and go on for a while."""
@@ -243,6 +274,10 @@ class EngineSampler:
     for ordinal in [o for o in self._prompts if o not in but]:
       self._release_prompt(ordinal)
 
+  def _forget_unread_prompts(self) -> None:
+    # Only waiting sequences that have drawn nothing will read prompt pages.
+    self._forget_prompts(but={s.prompt.ordinal for s in self._waiting if not s.tokens})
+
   def _grow(self) -> None:
     """Gives active sequences the pages of this dispatch; preempts some if there are too few.
 
@@ -266,14 +301,19 @@ class EngineSampler:
 
   def _preempt(self, slot: int) -> None:
     """Takes a sequence out of its slot. It keeps its tokens and is the next to get pages."""
-    sequence = self._active.pop(slot)
-    self._pool.drop(sequence.pages)
-    sequence.pages = []
-    heapq.heappush(self._free, slot)
-    self._waiting.appendleft(sequence)
-    off = np.zeros(self._engine.slots, bool)
-    off[slot] = True
-    self._state = self._engine.release(self._state, off)
+    self._waiting.extendleft(self._vacate([slot]))
+
+  def _vacate(self, chosen: list[int]) -> list[slots.Sequence]:
+    """Frees slots whose sequences have not ended; returns these, which keep their tokens."""
+    taken, off = [self._active.pop(slot) for slot in chosen], np.zeros(self._engine.slots, bool)
+    for slot, sequence in zip(chosen, taken, strict=True):
+      self._pool.drop(sequence.pages)
+      sequence.pages = []
+      heapq.heappush(self._free, slot)
+    if chosen:
+      off[chosen] = True
+      self._state = self._engine.release(self._state, off)
+    return taken
 
   def _collect(self, tokens, logps, active, routes) -> list[Completion]:
     """Books the drawn tokens, frees slots that ended, and returns their completions."""

@@ -59,6 +59,8 @@ class Sampling:
   temperature: float
   top_p: float
   max_new_tokens: int
+  # The first number of the address of the randomness, int32; None: the prompt's ordinal.
+  seed: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +93,11 @@ class Sequence:
   # its group shares, and [drawn, L k] uint8 of every dispatch.
   prompt_routes: Any = None
   routes: list[np.ndarray] = dataclasses.field(default_factory=list)
+
+  @property
+  def name(self) -> tuple[int, int]:
+    """Ordinal of its prompt and number of the sample."""
+    return self.prompt.ordinal, self.sample
 
   @property
   def cached(self) -> int:
