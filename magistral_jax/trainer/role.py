@@ -106,12 +106,6 @@ class MeshTrainer:
             if key in ('loss', 'entropy', 'tokens', 'grad_norm', 'skipped')
             or key.startswith('router_')}
 
-  def score(self, rows: Rows) -> np.ndarray:
-    """Log-probabilities [R, T] of the targets under the current weights."""
-    parts = [jax.device_get(self._step.score(self.state.params, part)[0])
-             for part in self._microbatches(rows)]
-    return np.concatenate(parts)[:len(rows)]
-
   def _measure_parity(self, samples: Sequence[ParityRows]) -> dict[str, float]:
     """Compares sampler and trainer under the same weights, on tokens of one version of a batch.
 

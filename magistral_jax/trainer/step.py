@@ -97,7 +97,6 @@ class Step:
                         # `reference`.
   apply: Callable       # (state*, grads, totals, one of ADVANCES, rate_scale) -> (state,
                         # ([len(METRICS)] float32, [L, E + 4] routing.sums, None without experts)).
-  score: Callable       # (params, rows) -> ([B, T] logp, [B, T] entropy).
   keep: Callable        # (params) -> a copy in CPU memory, in the dtype of the computation.
   parity: Callable      # (such a copy back on the devices, rows) -> [3] losses.gap.
 
@@ -136,7 +135,6 @@ def make_step(
       supervise=_accumulator(_supervised(run), grads, frozen),
       apply=_applier(optimizer, loss.kl_ema if loss.kl_reference == 'ema' else None,
                      (shardings, shardings.step), frozen),
-      score=jax.jit(lambda params, rows: run(params, rows, everywhere=True)[:2]),
       keep=jax.jit(lambda params: jax.tree.map(lambda x: jnp.copy(x.astype(dtype)), params),
                    out_shardings=jax.tree.map(lambda s: s.with_memory_kind('pinned_host'),
                                               shardings.params)),
@@ -186,10 +184,10 @@ def _supervised(run):
 def _runner(forward, head, routed, router_aux_coef, temperature, vocab, whole_rows):
   """Makes the forward pass that all steps begin with."""
 
-  def run(params, rows, temperature=temperature, everywhere=False):
+  def run(params, rows, temperature=temperature):
     """Log-probabilities and entropies [B, T]; [] balance loss; dict of routing sums.
 
-    At positions that are not trained they are undefined unless `everywhere` is True.
+    At positions that are not trained they are undefined.
     """
     hidden = forward(params, rows['tokens'], rows['positions'], rows['segments'],
                      **{name: rows[name] for name in ('images', 'routes') if name in rows})
@@ -200,7 +198,7 @@ def _runner(forward, head, routed, router_aux_coef, temperature, vocab, whole_ro
     if routed:
       hidden, routers = hidden
       balance = routing.balanced(routers, rows, routed.experts_per_token, router_aux_coef)
-    if whole_rows and not everywhere:
+    if whole_rows:
       return *trained_logps(hidden, head(params), rows['targets'], rows['mask'],
                             temperature=temperature, vocab_chunk=vocab['vocab_chunk']), *balance
     return *token_logps(hidden, head(params), rows['targets'], temperature=temperature,

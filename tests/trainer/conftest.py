@@ -79,6 +79,14 @@ def rows(number=8, length=12, seed=0):
       sampler_logp=rng.normal(-3.5, 0.5, shape).astype(np.float32) * mask)
 
 
+def scores(params, rows, temperature=1.0):
+  """Log-probabilities [R, T] of the targets, by the toy's forward pass alone."""
+  with jax.transfer_guard('allow'):
+    hidden = forward(jax.device_get(params), rows.tokens, rows.positions, rows.segments)
+    logp = jax.nn.log_softmax(hidden @ jax.device_get(params['out']) / temperature)
+    return np.take_along_axis(np.array(logp), rows.targets[..., None], axis=-1)[..., 0]
+
+
 def batch(*minibatches, parity=()):
   """Batch around rows; of its one group nothing is trained."""
   completion = records.Completion(0, 0, np.array([1]), np.zeros(1), ((0, 0),), 'stop', '', 0.)
@@ -91,4 +99,5 @@ def batch(*minibatches, parity=()):
 def toy():
   return types.SimpleNamespace(
       forward=forward, head=head, params=params, mesh=mesh, build=build, trainer=trainer,
-      rows=rows, batch=batch, LOSS=LOSS, OPTIMIZER=OPTIMIZER, VOCAB=VOCAB, WIDTH=WIDTH)
+      rows=rows, scores=scores, batch=batch, LOSS=LOSS, OPTIMIZER=OPTIMIZER, VOCAB=VOCAB,
+      WIDTH=WIDTH)

@@ -69,7 +69,8 @@ def test_a_bad_minibatch_does_not_hide_the_metrics_of_the_good_ones(toy):
 def compared(trainer, toy, *, off=0.0, version=None):
   """Rows for parity that the trainer's own weights drew, with log-probabilities that are `off`."""
   rows = toy.rows(number=2)
-  rows = dataclasses.replace(rows, sampler_logp=(trainer.score(rows) + off) * rows.mask)
+  rows = dataclasses.replace(rows, sampler_logp=(
+      toy.scores(trainer.params, rows) + off) * rows.mask)
   version = trainer.version if version is None else version
   return records.ParityRows(version, int(rows.mask.sum()), rows)
 
@@ -111,7 +112,7 @@ def test_the_upper_clip_bound_follows_its_schedule(toy, schedule, clipped):
       clip_high=0.1, clip_schedule=schedule, final_clip_high=0.9, steps=4))
   rows = toy.rows()
   rows = dataclasses.replace(rows, advantage=np.float32(rows.mask), sampler_logp=np.float32(
-      np.where(rows.mask, trainer.score(rows) - np.log(1.5), 0.0)))
+      np.where(rows.mask, toy.scores(trainer.params, rows) - np.log(1.5), 0.0)))
   found = [trainer.train(toy.batch(rows)) for _ in clipped]
   assert [metrics['clip_fraction_high'] for metrics in found] == clipped
   bounds = [1.1] * 4 if schedule == 'constant' else [1.1, 1.1 + 0.8 / 3, 1.5, 1.5]
@@ -132,7 +133,6 @@ def test_no_hidden_transfer_and_no_second_compilation(toy):
       batch = toy.batch(toy.rows(8), toy.rows(4), parity=(compared(trainer, toy),))
       trainer.train(batch)
       trainer.supervised(toy.rows())
-      trainer.score(toy.rows())
   sizes = {f.name: getattr(trainer._step, f.name)._cache_size()
            for f in dataclasses.fields(trainer._step)}
   assert set(sizes.values()) == {1}, sizes
