@@ -20,7 +20,7 @@ from absl import logging
 
 from magistral_jax import command_line
 from magistral_jax.models.config import DTYPES
-from magistral_jax.models.formats import conversion
+from magistral_jax.models.formats import checkpoint, conversion, workdir
 
 
 def parse(argv: Sequence[str]):
@@ -38,7 +38,7 @@ def parse(argv: Sequence[str]):
 
 
 def check(args) -> None:
-  """Raises ValueError for flags that do not go together."""
+  """Raises ValueError for flags that do not go together, or name no checkpoint."""
   if args.into or args.language_model:
     for flag in ('language_model', 'into'):
       if not getattr(args, flag):
@@ -49,6 +49,10 @@ def check(args) -> None:
     for flag, value in (('from', args.source), ('format', args.format)):
       if not value:
         raise ValueError(f'--{flag} is missing; --help lists the arguments.')
+  for flag, path in (('from', args.source), ('language_model', args.language_model),
+                     ('into', args.into)):
+    if path and checkpoint.kind(path, f'--{flag}') == 'workdir':
+      workdir.steps(path, f'--{flag}')
 
 
 def main(args) -> None:

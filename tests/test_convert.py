@@ -257,7 +257,8 @@ def test_a_killed_convert_leaves_no_folder_under_the_name(tmp_path):
     (['--format=hf'], 'required: --to'),
     (['--to=x', '--format=hf'], '--from is missing'),
     (['--to=x', '--from=here'], '--format is missing'),
-    (['--to=x', '--from=here', '--format=hf'], "'here' does not exist"),
+    (['--to=x', '--from=here', '--format=hf'], "error: --from='here' does not exist"),
+    (['--to=x', '--language_model=a', '--into=b'], "error: --language_model='a' does not exist"),
     (['--to=x', '--into=here'], '--language_model is missing'),
     (['--to=x', '--language_model=a', '--into=b', '--from=c'], '--from'),
 ])

@@ -20,12 +20,14 @@ FORMATS = {
 }
 
 
-def kind(path: str) -> str:
+def kind(path: str, key: str = 'model.checkpoint') -> str:
   """The key of FORMATS that describes the checkpoint at `path`.
 
   Many published folders hold the same model in two layouts. The layout whose description and
   weights are both present is chosen; where both layouts are complete, Hugging Face's.
 
+  Args:
+    key: key or flag that names the path, for messages.
   Raises:
     ValueError: the path does not exist, or holds no known format.
   """
@@ -33,8 +35,8 @@ def kind(path: str) -> str:
     with open(path, 'rb') as file:
       if file.read(4) == b'GGUF':
         return 'gguf'
-    raise ValueError(f'model.checkpoint={path!r} is a file but no GGUF file: for safetensors give '
-                     f'the folder that also holds config.json or params.json.')
+    raise ValueError(f'{key}={path!r} is a file but no GGUF file: for safetensors give the '
+                     f'folder that also holds config.json or params.json.')
   has = lambda name: os.path.isfile(os.path.join(path, name))
   if has(workdir.EXPERIMENT):
     return 'workdir'
@@ -42,7 +44,7 @@ def kind(path: str) -> str:
                if hasattr(module, 'DESCRIPTION') and has(module.DESCRIPTION)]
   if not described:
     found = 'is a folder without' if os.path.isdir(path) else 'does not exist: there is no'
-    raise ValueError(f'model.checkpoint={path!r} {found} config.json or params.json: give a GGUF '
+    raise ValueError(f'{key}={path!r} {found} config.json or params.json: give a GGUF '
                      f'file, a folder as published, or the workdir of a run.')
   return next((name for name in described if FORMATS[name].has_weights(path)), described[0])
 

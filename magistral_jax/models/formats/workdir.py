@@ -46,15 +46,17 @@ def read_experiment(path: str) -> dict:
     return json.load(file)
 
 
-def steps(path: str) -> list[int]:
+def steps(path: str, key: str = 'model.checkpoint') -> list[int]:
   """The steps of the checkpoints in a workdir, oldest first.
 
+  Args:
+    key: key or flag that names the workdir, for messages.
   Raises:
     ValueError: there are none.
   """
   found = list(committed.found(_checkpoints(path)))
   if not found:
-    raise ValueError(f'model.checkpoint={path!r} is a workdir without a checkpoint: let the run '
+    raise ValueError(f'{key}={path!r} is a workdir without a checkpoint: let the run '
                      f'reach its first one, checkpoints.every updates.')
   return found
 
