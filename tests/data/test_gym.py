@@ -169,15 +169,20 @@ def test_the_same_problems_are_made_again(real):
   assert again.training == real.training and again.evaluation == real.evaluation
 
 
-@pytest.mark.long
-def test_a_worker_judges_by_the_scorer(real):
-  with Pool(1, timeout_s=5.0, memory_mb=2048, queue=10, rewards=REWARDS, language_model='',
+@pytest.fixture(scope='module')
+def judged():
+  """Status of an answer to a problem, by a worker that has the scorers loaded."""
+  with Pool(1, timeout_s=10.0, memory_mb=2048, queue=10, rewards=REWARDS, language_model='',
             sandbox='bubblewrap', test_timeout_s=1.0, test_memory_mb=64, gym=True) as pool:
-    job = lambda problem, answer: dict(
-        response=f'<think>.</think>\\boxed{{{answer}}}', answer=problem.answer, domain='gym',
-        n_tokens=5, language='en', problem=problem.text, tests=None, scorer=problem.scorer)
-    found = [pool.submit(job(p, answer)) for p in real.training for answer in (p.answer, 'no')]
-    assert [f.result().status for f in found] == ['correct', 'wrong'] * 6
+    yield lambda problem, answer: pool.submit(dict(
+        response=answer, bare=True, answer=problem.answer, domain='gym', n_tokens=5, language='en',
+        problem=problem.text, tests=None, scorer=problem.scorer)).result().status
+
+
+@pytest.mark.long
+def test_a_worker_judges_by_the_scorer(real, judged):
+  for problem in real.training:
+    assert (judged(problem, problem.answer), judged(problem, 'no')) == ('correct', 'wrong')
 
 
 # Their scorers call nonsense right.
@@ -188,7 +193,7 @@ COMPOSED = {'composite'}
 
 @pytest.mark.long
 @pytest.mark.skipif(not INSTALLED, reason='reasoning-gym is not installed')
-def test_every_task_is_made_and_judged():
+def test_every_task_is_made_and_judged(judged):
   from reasoning_gym.factory import DATASETS
   refused, few, misjudged = {}, [], []
   for name in sorted(DATASETS):
@@ -200,9 +205,9 @@ def test_every_task_is_made_and_judged():
     problems = [*source.training, *source.evaluation]
     if len(problems) < 3:
       few.append(name)
-    judged = [judge.check(p.answer, p.scorer)[0] for p in problems if p.answer]
-    nonsense = [judge.check('no such answer', p.scorer)[0] for p in problems]
-    if set(judged) - {'correct'} or set(nonsense) - {'wrong', 'unparsable'}:
-      misjudged.append((name, judged, nonsense))
+    own = [judged(p, p.answer) for p in problems if p.answer]
+    nonsense = [judged(p, 'no such answer') for p in problems]
+    if set(own) - {'correct'} or set(nonsense) - {'wrong', 'unparsable'}:
+      misjudged.append((name, own, nonsense))
   assert set(refused) == FOOLED | COMPOSED, refused
   assert (few, misjudged) == ([], [])
