@@ -20,10 +20,10 @@ class TrainerActor(actors.TrainerActor):
             for path, leaf in jax.tree.leaves_with_path(state)}
 
   def cannot_read(self, process, step):
-    """Lets one process fail at reading the checkpoint of a step."""
+    """Lets one process find the checkpoint of a step damaged."""
     fault, unlucky = committed.fault, jax.process_index() == process
     committed.fault = lambda folder: (
-        'Input/output error' if unlucky and os.path.basename(folder).split('.')[0] == str(step)
+        'record.json has other content than it had' if unlucky and os.path.basename(folder).split('.')[0] == str(step)
         else fault(folder))
 
   def write_at_most(self, process, file_bytes):

@@ -125,7 +125,7 @@ def test_a_disk_that_fails_one_process_stops_none_and_mixes_no_checkpoints(tmp_p
       assert save(trainer.version)[1:] == (2, process + 1)
       gang.all('write_at_most', process, -1)
     assert save(trainer.version) == (True, 4, 2)
-    # An error of reading that passes, at one process.
+    # Damage that one process alone finds.
     for unreadable in (4, 2):
       gang.all('cannot_read', 1, unreadable)
     version, record = checkpoints.restore({})
