@@ -90,7 +90,7 @@ def memory(plan: SidePlan) -> dict[str, int]:
   rest = 'activations' if plan.side == 'trainer' else 'temporaries'
   found = {part: size for part, size in plan.resident.items() if size and part != largest.without}
   if largest.brought:
-    found[f'weights ({largest.name})'] = largest.brought
+    found['weights of an older version'] = largest.brought
   return {**found, f'{rest} ({largest.name})': largest.results + largest.temporary}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from magistral_jax.planning import chips, cost, flops, programs, report, rows, sides
+from magistral_jax.planning import chips, cost, flops, programs, report, rows, sides, table
 from tests import tiny
 
 
@@ -56,9 +56,10 @@ def test_a_program_that_brings_weights_of_its_own_runs_where_the_gradients_are_n
                         0.1)
   assert plan.in_use(learn) == 35 * report.GIB and plan.in_use(parity) == 41 * report.GIB
   assert report.memory(plan) == {
-      'parameters': 10 * report.GIB, 'weights (parity)': 30 * report.GIB,
+      'parameters': 10 * report.GIB, 'weights of an older version': 30 * report.GIB,
       'activations (parity)': report.GIB}
   assert plan.peak == sum(report.memory(plan).values())
+  assert table._rest(report.memory(plan)) == '1.0 (parity)'
 
 
 def test_the_advice_for_a_sampler_is_a_number_of_pages_that_fits():
