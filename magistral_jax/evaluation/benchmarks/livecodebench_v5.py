@@ -67,4 +67,4 @@ CARD = Card(
     sampling=Sampling(16, 0.7, 0.95, 40960), domain='code',
     paper={'pass@1': {'Magistral Medium': 59.4, 'Magistral Small': 55.8, 'Mistral Medium 3': 29.1}},
     limits=dict(test_timeout_s=6.0, test_memory_mb=programs.MEMORY_MB),
-    checked='hand-made rows in the published format; the rules of its grader')
+    checked='its grader (nvidia-livecodebench 26.3) on 86 programs, and on 600 pairs of outputs')
