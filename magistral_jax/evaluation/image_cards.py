@@ -55,9 +55,18 @@ def leveled(right: Callable[[str, Sequence[str]], bool]) -> Callable[[Item, str]
 
 def exactly(answer: str, targets: Sequence[str]) -> bool:
   """Whether an answer is a target: the letter, the text without case, or the number."""
-  return any(relaxed.relaxed_match(answer, [target]) if len(target) == 1 and target.isalpha() else
-             answer.lower() == target.lower() or _number(answer) == _number(target) is not None
-             for target in targets)
+  def same(target: str) -> bool:
+    if len(target) == 1 and target.isalpha():
+      return relaxed.relaxed_match(answer, [target])
+    number = _number(target)
+    return answer.lower() == _read(target).lower() or (
+        number is not None and number == _number(answer))
+  return any(map(same, targets))
+
+
+def _read(target: str) -> str:
+  """A true answer as it is found in a response that ends with it: lists lose their brackets."""
+  return relaxed.final_answer(f'Final Answer: {target}', relaxed.STRICT).strip()
 
 
 def _number(text: str) -> float | None:

@@ -27,4 +27,5 @@ CARD = Card(
     grading='relaxed: within 5 % of a number, else the text without case', read=read,
     grade=image_cards.leveled(relaxed.relaxed_match), figures=image_cards.figures,
     sampling=image_cards.LONG,
-    paper={'pass@1': {'Pixtral 12B': 81.8}})
+    paper={'pass@1': {'Pixtral 12B': 81.8}},
+    checked='mistral-evals d61811f')

@@ -26,4 +26,5 @@ CARD = Card(
     extraction='the whole response',
     grading='a third for each of ten people who said so, at most 1', read=read,
     grade=image_cards.credited(vqa.match), sampling=image_cards.BRIEF,
-    estimator='mean VQA accuracy, as pass@1', paper={'pass@1': {'Pixtral 12B': 78.6}})
+    estimator='mean VQA accuracy, as pass@1', paper={'pass@1': {'Pixtral 12B': 78.6}},
+    checked='mistral-evals d61811f')
