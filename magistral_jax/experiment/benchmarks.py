@@ -42,9 +42,9 @@ def prompts(c, tok, config, first: int) -> list[Prompt]:
   found: list[Prompt] = []
   for benchmark in benchmarks(c):
     for item in benchmark.items:
-      own = {} if item.system is None else dict(system_prompt=item.system)
+      own: dict[str, Any] = {} if item.system is None else dict(system_prompt=item.system)
       prompt = make_prompt(first - len(found), item.problem(benchmark.card.name), tok,
-                           purpose='evaluation', **how | own)
+                           purpose='evaluation', **{**how, **own})
       if len(prompt.tokens) > c.data.max_prompt_tokens:
         raise ValueError(
             f'evaluation.benchmarks.{benchmark.card.name}: the prompt of item {item.id} takes '
