@@ -28,8 +28,9 @@ from magistral_jax.orchestration import plateaus
 
 # Figure of metrics.jsonl: mean number of pages that a sequence in a slot holds.
 PAGES = 'sequence_pages'
-# Newest updates whose pages are looked at.
-PAGES_UPDATES = 4
+# Newest updates whose pages are looked at, and updates after an opening whose pages are not: while
+# fewer sequences than before are let in, those that are left are the long ones.
+PAGES_UPDATES, PAGES_SETTLE = 4, 4
 # Curves that are level where nothing is left to be learnt.
 LEARNT = ('reward', 'accuracy')
 
@@ -133,7 +134,10 @@ class Controller:
         continue
       self._curves[curve].append((update, math.log(value) if curve == 'length' else float(value)))
       self._fresh.add(curve)
-    if self._room and line.get(PAGES):
+    since = self.openings[-1].update if self.openings else -PAGES_SETTLE
+    if line['step'] <= since + PAGES_SETTLE:
+      self._pages.clear()
+    elif self._room and line.get(PAGES):
       self._pages.append((float(line[PAGES]), self._room(self.opened).max_new_tokens))
 
   def decide(self, update: int, by_hand: Collection[str] = ()) -> list[StageDecision]:

@@ -117,6 +117,17 @@ def test_memory_opens_a_stage_when_sequences_have_grown():
   assert np.mean([update - 4, update - 3, update - 2, update - 1]) * 8 <= 100
 
 
+def test_sequences_that_are_left_when_fewer_are_let_in_open_nothing():
+  stages = [Stage('smaller', 'memory'), Stage('smallest', 'memory')]
+  # Too few pages at update 10; then only the long sequences are left for three updates.
+  pages = lambda i: 13.0 if i in (7, 8, 9, 10) else 30.0 if i in (11, 12, 13) else 12.0
+  lines = [line(i, pages=pages(i)) for i in range(1, 40)]
+  assert follow(Controller(stages, room), lines) == [(10, 'smaller', 'memory')]
+  grown = [line(i, pages=pages(i) if i < 20 else 30.0) for i in range(1, 40)]
+  (_, *_), (update, name, _) = follow(Controller(stages, room), grown)
+  assert name == 'smallest' and 20 <= update <= 24
+
+
 @pytest.mark.parametrize('cut', [5, 23, 24, 40, 47])
 def test_a_run_that_goes_on_decides_as_the_uninterrupted_one(cut):
   stages = [LONGER, HARDER, Stage('later', 'update', update=24), Stage('smaller', 'memory')]
