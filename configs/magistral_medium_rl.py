@@ -18,12 +18,36 @@ Run:    python -m magistral_jax.train --config=configs/magistral_medium_rl.py \
         `python -m magistral_jax.rate` makes the rates. To open a stage by hand, for example when
         the entropy falls: touch runs/medium/open-wider
 Plan:   python -m magistral_jax.plan --config=configs/magistral_medium_rl.py
-Result: planned, not measured on hardware: see configs/README.md for what the plan says of it.
+Result: not measured on hardware. Its train step is that of magistral_small_rl, which configs/README.md
+        has planned; samplers of 256 slots are not planned yet.
+        Simulated with --lengths=lognormal:2500,0.6 --growth=0.015 --token_s=0.03 --train_s=5
+        --train_token_s=6.2e-6 --prefill_token_s=5e-5 --publish_s=5 --verdict_s=0.5 --filtered=0.3
+        --updates=17 --open=harder:60: 235 s an update in the first stage; `smaller` opens after
+        update 53, at a mean length of about 7,000 tokens, and `smallest` after update 118
+        (29664cb, 2026-11-30).
 
 Trainer: 64 chips (v5p:4x4x4), as for magistral_small_rl. Samplers: 32 machines of 4 chips
 (v5p:2x2x1); 32 x 256 slots hold one batch of the first stage.
 """
 import ml_collections as mlc
+
+
+def stages():
+  level = dict(window=60, risk=0.05, latest=0)
+  reaching = lambda tokens: dict(
+      sampler=dict(max_new_tokens=tokens), verifiers=dict(length_max=tokens))
+  return dict(
+      order='harder,longer,longest,smaller,smallest,wider',
+      # What the model of the rates solved most often is left out, what it never solved comes in.
+      harder=level | dict(opens='reward', rise=0.06, data=dict(mix=dict(
+          math=dict(difficulty_low=0.4, difficulty_high=1.0)))),
+      longer=level | dict(opens='length', rise=0.1, **reaching(32768)),
+      longest=level | dict(opens='length', rise=0.1, **reaching(40960)),
+      smaller=dict(opens='memory', sampler=dict(in_flight=4096),
+                   batching=dict(prompts_per_batch=256)),
+      smallest=dict(opens='memory', sampler=dict(in_flight=2048),
+                    batching=dict(prompts_per_batch=128)),
+      wider=dict(opens='hand', loss=dict(clip_high=0.28)))
 
 
 def get_config():
@@ -73,19 +97,5 @@ def get_config():
   c.runtime = dict(
       mode='ray', address='', trainers=16, samplers=32, verifiers=8,
       verifier_workers=32, deadline_s=3600.0, heartbeat_s=30.0, restarts=3, transport='device')
-  level = dict(window=60, risk=0.05, latest=0)
-  reaching = lambda tokens: dict(
-      sampler=dict(max_new_tokens=tokens), verifiers=dict(length_max=tokens))
-  c.stages = dict(
-      order='harder,longer,longest,smaller,smallest,wider',
-      # What the model of the rates solved most often is left out, what it never solved comes in.
-      harder=level | dict(opens='reward', rise=0.06, data=dict(mix=dict(
-          math=dict(difficulty_low=0.4, difficulty_high=1.0)))),
-      longer=level | dict(opens='length', rise=0.1, **reaching(32768)),
-      longest=level | dict(opens='length', rise=0.1, **reaching(40960)),
-      smaller=dict(opens='memory', sampler=dict(in_flight=4096),
-                   batching=dict(prompts_per_batch=256)),
-      smallest=dict(opens='memory', sampler=dict(in_flight=2048),
-                    batching=dict(prompts_per_batch=128)),
-      wider=dict(opens='hand', loss=dict(clip_high=0.28)))
+  c.stages = stages()
   return c

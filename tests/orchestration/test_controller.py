@@ -119,10 +119,10 @@ def test_memory_opens_a_stage_when_sequences_have_grown():
 
 def test_sequences_that_are_left_when_fewer_are_let_in_open_nothing():
   stages = [Stage('smaller', 'memory'), Stage('smallest', 'memory')]
-  # Too few pages at update 10; then only the long sequences are left for three updates.
-  pages = lambda i: 13.0 if i in (7, 8, 9, 10) else 30.0 if i in (11, 12, 13) else 12.0
+  # Too few pages at update 9; then only the long sequences are left for four updates.
+  pages = lambda i: 13.0 if i in (7, 8, 9) else 30.0 if i in (10, 11, 12, 13) else 12.0
   lines = [line(i, pages=pages(i)) for i in range(1, 40)]
-  assert follow(Controller(stages, room), lines) == [(10, 'smaller', 'memory')]
+  assert follow(Controller(stages, room), lines) == [(9, 'smaller', 'memory')]
   grown = [line(i, pages=pages(i) if i < 20 else 30.0) for i in range(1, 40)]
   (_, *_), (update, name, _) = follow(Controller(stages, room), grown)
   assert name == 'smallest' and 20 <= update <= 24
