@@ -5,21 +5,22 @@ plan, in place of Mistral Medium 3, whose size is not public. From the paper (ar
 sections 2 and 5.2): three stages, in which l_max - l_cache is 16k, 24k and 32k tokens and a batch
 8k, 4k and 2k sequences; no KL; clip_high of 0.26 to 0.28, by hand. It changed them when performance
 or length no longer rose, and for the memory of the key-value cache. It does not print group size,
-clip_low, learning rate, l_cache, n_async, what counts as a plateau, or how the stages pair: here 16,
-0.2, 1e-6 after 20 steps of warm-up, 8k, one batch in flight, and three rows of stages (docs/stages.md)
-in which lengths and batches do not wait for each other. A batch of 512 groups has a reward of +-0.016
-and a mean length of +-2 %, one of 128 twice that: hence windows of 60 updates, and rises of 0.06 of
-the reward and 10 % of the length.
+clip_low, learning rate, l_cache, n_async, what counts as a plateau, or how the stages pair: here
+16, 0.2, 1e-6 after 20 steps of warm-up, 8k, one batch in flight, and three rows of stages
+(docs/stages.md) in which lengths and batches do not wait for each other. By its size, a batch of
+512 groups should have a reward of +-0.016 and a mean length of +-2 %, one of 128 twice that: hence
+windows of 60 updates, and rises of 0.06 of the reward and 10 % of the length.
 
 Run:    python -m magistral_jax.train --config=configs/magistral_medium_rl.py \
             --workdir=runs/medium --config.model.checkpoint=Mistral-Small-3.1-24B-Instruct-2503 \
-            --config.data.mix.math.jsonl.path=math.jsonl --config.data.mix.math.rates_path=rates.jsonl \
+            --config.data.mix.math.jsonl.path=math.jsonl \
+            --config.data.mix.math.rates_path=rates.jsonl \
             --config.data.mix.code.jsonl.path=code.jsonl
         `python -m magistral_jax.rate` makes the rates. To open a stage by hand, for example when
         the entropy falls: touch runs/medium/open-wider
 Plan:   python -m magistral_jax.plan --config=configs/magistral_medium_rl.py
-Result: not measured on hardware. Its train step is that of magistral_small_rl, which configs/README.md
-        has planned; samplers of 256 slots are not planned yet.
+Result: not measured on hardware. Its train step is that of magistral_small_rl, which
+        configs/README.md has planned; samplers of 256 slots are not planned yet.
         Simulated with --lengths=lognormal:2500,0.6 --growth=0.015 --token_s=0.03 --train_s=5
         --train_token_s=6.2e-6 --prefill_token_s=5e-5 --publish_s=5 --verdict_s=0.5 --filtered=0.3
         --updates=17 --open=harder:60: 235 s an update in the first stage; `smaller` opens after
