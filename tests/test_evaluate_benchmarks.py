@@ -165,7 +165,8 @@ def test_two_results_are_compared(tmp_path, capsys):
   assert (found['first'], found['second'], found['better']) == (0.25, 0.5, ['p1'])
   assert found['mcnemar'] == 1.0 and found['interval'][0] <= 0.25 <= found['interval'][1]
   with pytest.raises(SystemExit):
-    evaluate.main(evaluate.parse(['evaluate', '--compare', str(tmp_path / 'c'), str(tmp_path / 'b')]))
+    evaluate.main(evaluate.parse(
+        ['evaluate', '--compare', str(tmp_path / 'c'), str(tmp_path / 'b')]))
   assert 'has no responses.jsonl' in capsys.readouterr().err
 
 

@@ -29,7 +29,8 @@ STATEFUL = {'threading', 'queue', 'time'}
 # These own processes, and the device transport watches its pulls.
 MAY_BE_STATEFUL = {
     'verifiers.workers.pool', 'verifiers.workers.process', 'verifiers.workers.fork_server',
-    'verifiers.workers.worker', 'verifiers.workers.gate', 'verifiers.sandbox.supervise', 'weights.device',
+    'verifiers.workers.worker', 'verifiers.workers.gate',
+    'verifiers.sandbox.supervise', 'weights.device',
     'trainer.checkpoint_writer'}
 MOST_FUNCTION_LINES, MOST_MODULE_LINES, MOST_COMMAND_LINES, MOST_PARAMETERS = 60, 400, 119, 12
 

@@ -48,8 +48,8 @@ def test_a_mix_has_parts_of_any_name():
            'data.mix.code_2.jsonl.path=a.jsonl')
   assert c.data.mix.sums.to_dict() == dict(source='arithmetic', weight=3.0, domain='',
                                            difficulty='none', pools=False, arithmetic=ARITHMETIC)
-  assert c.data.mix.code_2.to_dict() == dict(source='jsonl', weight=1.0, domain='', difficulty='none',
-                                             pools=False, jsonl=dict(
+  assert c.data.mix.code_2.to_dict() == dict(source='jsonl', weight=1.0, domain='',
+                                             difficulty='none', pools=False, jsonl=dict(
                                                  path='a.jsonl', held_out_path='', held_out=200,
                                                  fields=''))
   values.change(c, {'data.mix.sums.source': 'jsonl'})

@@ -23,7 +23,8 @@ class TrainerActor(actors.TrainerActor):
     """Lets one process find the checkpoint of a step damaged."""
     fault, unlucky = committed.fault, jax.process_index() == process
     committed.fault = lambda folder: (
-        'record.json has other content than it had' if unlucky and os.path.basename(folder).split('.')[0] == str(step)
+        'record.json has other content than it had'
+        if unlucky and os.path.basename(folder).split('.')[0] == str(step)
         else fault(folder))
 
   def write_at_most(self, process, file_bytes):
