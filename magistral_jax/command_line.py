@@ -97,14 +97,11 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     try:
       left = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
-      raise ValueError(
-          f'--{error.flagname} is no flag of this command'
-          f'{did_you_mean(error.flagname, flags.FLAGS)}; --help lists them.') from None
+      raise ValueError(no_flag(error.flagname, flags.FLAGS)) from None
     except flags.Error as error:
       raise ValueError(f'{error}.') from None
     if len(left) > 1:
-      raise ValueError(f'{left[1]!r} stands alone on the command line: write --flag=value, '
-                       f'without spaces around the equals sign.')
+      raise ValueError(stands_alone(left[1]))
   return left
 
 
@@ -126,9 +123,33 @@ class ArgumentParser(argparse.ArgumentParser):
     named = dict(prog=f'python -m {spec.name}') if spec else {}
     super().__init__(**named | dict(formatter_class=argparse.RawDescriptionHelpFormatter) | how)
 
+  def parse_args(self, args=None, namespace=None):
+    parsed, left = self.parse_known_args(args, namespace)
+    if left:
+      self.refuse(left[0])
+    return parsed
+
   def error(self, message: str):
     with one_sentence():
       raise ValueError(f'{message}; --help lists the arguments.')
+
+  def refuse(self, argument: str):
+    """Ends the program with what is wrong with an argument that no flag takes."""
+    name, dashed = argument.partition('=')[0].lstrip('-'), argument.startswith('-')
+    known = [flag.lstrip('-') for action in self._actions for flag in action.option_strings]
+    with one_sentence():
+      raise ValueError(no_flag(name, known) if dashed else stands_alone(argument))
+
+
+def no_flag(name: str, known: Iterable[str]) -> str:
+  """What is wrong with a flag that is none of the known ones."""
+  return f'--{name} is no flag of this command{did_you_mean(name, known)}; --help lists them.'
+
+
+def stands_alone(argument: str) -> str:
+  """What is wrong with an argument without a flag."""
+  return (f'{argument!r} stands alone on the command line: write --flag=value, without spaces '
+          f'around the equals sign.')
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

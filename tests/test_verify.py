@@ -119,7 +119,7 @@ def test_a_bad_line_is_named_before_anything_is_scored(tmp_path, capsys, changed
 @pytest.mark.parametrize('arguments, words', [
     (['--output=out.jsonl'], 'required: --input'),
     (['--input=in.jsonl'], 'required: --output'),
-    (['--input=a', '--output=b', '--worker=2'], 'unrecognized arguments: --worker=2'),
+    (['--input=a', '--output=b', '--worker=2'], 'did you mean workers?'),
     (['--input=a', '--output=b', '--config=nowhere.py'], "--config='nowhere.py' does not exist"),
 ])
 def test_a_command_line_that_cannot_work(capsys, arguments, words):

@@ -84,8 +84,7 @@ def _make(wanted: dict[str, Any]) -> list[tuple[bool, Problem]]:
   """(whether it is held out, problem) of each, made in another process."""
   if importlib.util.find_spec(PACKAGE) is None:
     raise ValueError("data.source='reasoning_gym' needs the package reasoning-gym, which is not "
-                     "installed: run pip install 'magistral_jax[gym]', or pip install "
-                     "reasoning-gym.")
+                     "installed: run pip install reasoning-gym.")
   within_s = START_S + ITEM_S * TRIES * (wanted['problems'] + wanted['held_out'])
   logging.info('Making %d problems of %s.', wanted['problems'] + wanted['held_out'], wanted['task'])
   try:

@@ -52,7 +52,7 @@ def run(main, *, parse=None) -> None:
   """Runs `main` as `command_line.run`, with the flag --config among absl's flags."""
   command_line.run(main, parse=parse or parse_flags)
 
-def parse_with_config(parser: argparse.ArgumentParser, argv: Sequence[str], *,
+def parse_with_config(parser: command_line.ArgumentParser, argv: Sequence[str], *,
                       default: ConfigDict | None = None) -> argparse.Namespace:
   """A parser's arguments, with the config that --config and its overrides name as `config`.
 
@@ -62,7 +62,7 @@ def parse_with_config(parser: argparse.ArgumentParser, argv: Sequence[str], *,
   args, rest = parser.parse_known_args(argv[1:])
   others = [a for a in rest if a.startswith('-') and not re.match(r'--?(no)?config\b', a)]
   if others:
-    parser.error(f'unrecognized arguments: {" ".join(others)}')
+    parser.refuse(others[0])
   with command_line.one_sentence():
     args.config = read_config(argv, default=default)
   return args

@@ -11,11 +11,11 @@ prompts are at temperature 1. Where asked for, `weight_versions` says which weig
 from __future__ import annotations
 
 import itertools
-import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from magistral_jax.serving import dates
 from magistral_jax.serving.choices import Growth
 from magistral_jax.serving.queries import GivenPrompt, Query, ServedModel
 from magistral_jax.serving.scores import Scores
@@ -32,7 +32,7 @@ class AnswerForm:
   def __init__(self, query: Query, model: ServedModel, scores: Sequence[Scores] | None = None):
     self._query, self._model, self._scores = query, model, scores
     self.id = f'{self.prefix}-{uuid.uuid4().hex}'
-    self._created = int(time.time())
+    self._created = int(dates.now())
     self._begun: set[int] = set()       # Choices of which a chunk was made.
 
   def whole(self, pieces: Sequence[Growth]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from magistral_jax.records import Problem
 from magistral_jax.sampler.slots import Sampling
-from magistral_jax.serving import bodies, queries
+from magistral_jax.serving import bodies, dates, queries
 from magistral_jax.serving.answers import AnswerForm, ChatAnswer, CompletionAnswer, GenerationAnswer
 from magistral_jax.serving.bodies import Body, Refused
 from magistral_jax.serving.control import ServedWeights
@@ -68,7 +68,7 @@ class Api:
   def __init__(self, model: ServedModel, host: SamplerHost, scoring: ScoringThread,
                weights: ServedWeights, measures: Measures, limits: RequestLimits, *, key: str):
     self._model, self._host, self._scoring, self._weights = model, host, scoring, weights
-    self._measures, self._limits, self._created = measures, limits, int(time.time())
+    self._measures, self._limits, self._created = measures, limits, int(dates.now())
     routes = [Route(path, functools.partial(self._answer, read=read, form=form), methods=['POST'])
               for path, (read, form) in FORMS.items()]
     routes += [Route(path, answer, methods=['GET']) for path, answer in {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import checkpoint
 from magistral_jax.records import WeightSnapshot
+from magistral_jax.serving import dates
 from magistral_jax.serving.bodies import Refused
 from magistral_jax.serving.host import SamplerHost
 
@@ -69,7 +69,7 @@ class ServedWeights:
       except (ValueError, OSError) as error:
         raise Refused(f'The weights at {path!r} cannot be taken: {error}', param='path') from None
       await self._host.take(WeightSnapshot(wanted, params))
-      self.loaded = Loaded(wanted, path, step, time.time())
+      self.loaded = Loaded(wanted, path, step, dates.now())
       return self.loaded
 
   async def sha256(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,7 @@ from magistral_jax.records import Problem, Prompt, WeightSnapshot
 from magistral_jax.sampler.engine import Engine
 from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
-from magistral_jax.serving import server
+from magistral_jax.serving import dates, server
 from magistral_jax.serving.api import Api, RequestLimits
 from magistral_jax.serving.control import Loaded, ServedWeights, loader
 from magistral_jax.serving.host import SamplerHost
@@ -59,7 +58,7 @@ def load(c, path: str, step: str, name: str) -> Opened:
       name or os.path.basename(os.path.normpath(path)), parts.tokenizer, c.data.template, config,
       longest=engine.slot_pages * engine.page_tokens, end_ids=ids)
   scorer = Scorer(config, params, mesh, sharding.SAMPLER)
-  return Opened(model, engine, sampler, scorer, Loaded(0, path, step, time.time()),
+  return Opened(model, engine, sampler, scorer, Loaded(0, path, step, dates.now()),
                 loader(config, mesh))
 
 

@@ -44,7 +44,7 @@ def one_a_row():
       name: join(lambda r: getattr(r.images, name)) for name in vars(rows[0].images)})
   return type(rows[0])(images=images, **{
       name: join(lambda r: getattr(r, name)) for name in vars(rows[0])
-      if name not in ('images', 'routes')})
+      if name != 'images' and getattr(rows[0], name) is not None})
 
 
 @functools.cache
