@@ -16,7 +16,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags
@@ -121,7 +121,14 @@ class ArgumentParser(argparse.ArgumentParser):
   def __init__(self, **how):
     spec = sys.modules['__main__'].__spec__
     named = dict(prog=f'python -m {spec.name}') if spec else {}
-    super().__init__(**named | dict(formatter_class=argparse.RawDescriptionHelpFormatter) | how)
+    super().__init__(**named | dict(formatter_class=argparse.RawDescriptionHelpFormatter,
+                                    allow_abbrev=False) | how)
+
+  def add_flags(self, known: Mapping[str, tuple[Any, str]]) -> None:
+    """Adds flags: {name: (default, what it is)}; the default also says the type."""
+    for name, (default, words) in known.items():
+      shown = '' if default == '' else ' (default: %(default)s)'
+      self.add_argument(f'--{name}', type=type(default), default=default, help=words + shown)
 
   def parse_args(self, args=None, namespace=None):
     parsed, left = self.parse_known_args(args, namespace)

@@ -70,14 +70,11 @@ FLAGS = dict(
 
 
 def parse(argv):
-  parser = command_line.ArgumentParser(description=__doc__, allow_abbrev=False)
+  parser = command_line.ArgumentParser(description=__doc__)
   kinds = parser.add_subparsers(dest='kind', required=True,
                                 parser_class=command_line.ArgumentParser)
   for kind, flags in FLAGS.items():
-    sub = kinds.add_parser(kind, allow_abbrev=False, help=', '.join(commands.STEPS[kind]))
-    for name, (default, words) in flags.items():
-      shown = '' if default == '' else ' (default: %(default)s)'
-      sub.add_argument(f'--{name}', type=type(default), default=default, help=words + shown)
+    kinds.add_parser(kind, help=', '.join(commands.STEPS[kind])).add_flags(flags)
   return parser.parse_args(argv[1:])
 
 

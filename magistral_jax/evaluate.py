@@ -54,11 +54,8 @@ FLAGS = dict(
 
 
 def parse(argv):
-  parser = command_line.ArgumentParser(
-      description=__doc__, allow_abbrev=False,
-      epilog='--config=FILE and --config.KEY=VALUE: the experiment.')
-  for name, (default, words) in FLAGS.items():
-    parser.add_argument(f'--{name}', type=type(default), default=default, help=words)
+  parser = command_line.ArgumentParser(description=__doc__, epilog=cli.EXPERIMENT)
+  parser.add_flags(FLAGS)
   parser.add_argument('--list', action='store_true', help='print all benchmarks, and end')
   parser.add_argument('--compare', nargs=2, metavar='DIR', help='compare two results, and end')
   args = cli.parse_with_config(parser, argv, default=ConfigDict(DEFAULTS))

@@ -26,10 +26,8 @@ FLAGS = dict(
 
 
 def parse(argv):
-  parser = command_line.ArgumentParser(description=__doc__, allow_abbrev=False)
-  for name, (default, words) in FLAGS.items():
-    shown = '' if default == '' else ' (default: %(default)s)'
-    parser.add_argument(f'--{name}', type=type(default), default=default, help=words + shown)
+  parser = command_line.ArgumentParser(description=__doc__)
+  parser.add_flags(FLAGS)
   parser.add_argument('--dry_run', action='store_true', help='print the commands, and end')
   return parser.parse_args(argv[1:])
 

@@ -41,12 +41,8 @@ FLAGS = dict(
 
 
 def parse(argv):
-  parser = command_line.ArgumentParser(
-      description=__doc__, allow_abbrev=False,
-      epilog='--config=FILE and --config.KEY=VALUE: the experiment.')
-  for name, (default, words) in FLAGS.items():
-    shown = '' if default == '' else ' (default: %(default)s)'
-    parser.add_argument(f'--{name}', type=type(default), default=default, help=words + shown)
+  parser = command_line.ArgumentParser(description=__doc__, epilog=cli.EXPERIMENT)
+  parser.add_flags(FLAGS)
   args = cli.parse_with_config(parser, argv)
   for name in ('input', 'output'):
     if not getattr(args, name):

@@ -20,9 +20,7 @@ from magistral_jax.runtime import launch
 
 
 def parse(argv):
-  parser = command_line.ArgumentParser(
-      description=__doc__, allow_abbrev=False,
-      epilog='--config=FILE and --config.KEY=VALUE: the experiment.')
+  parser = command_line.ArgumentParser(description=__doc__, epilog=cli.EXPERIMENT)
   parser.add_argument('--workdir', required=True, help='where the run keeps its files')
   return cli.parse_with_config(parser, argv)
 

@@ -31,7 +31,7 @@ from magistral_jax.simulation.system import lengths_of
 
 
 def parse(argv):
-  parser = command_line.ArgumentParser(description=__doc__, allow_abbrev=False)
+  parser = command_line.ArgumentParser(description=__doc__)
   parser.add_argument('--config', help='the experiment; --config.KEY=VALUE changes one of its keys')
   parser.add_argument('--run', type=Path, help='the workdir of a run to measure by')
   parser.add_argument('--last', type=int, default=40, help='updates of that run to look at')

@@ -25,7 +25,7 @@ from magistral_jax.orchestration import replay, run_stages
 
 
 def parse(argv):
-  parser = command_line.ArgumentParser(description=__doc__, allow_abbrev=False)
+  parser = command_line.ArgumentParser(description=__doc__)
   parser.add_argument('--run', type=Path, required=True, help='the workdir of a run')
   parser.add_argument('--config', help='an experiment whose stages are taken instead; '
                       '--config.KEY=VALUE changes a key')

@@ -38,7 +38,7 @@ WORDS = dict(
 
 
 def parse(argv):
-  parser = command_line.ArgumentParser(description=__doc__, allow_abbrev=False)
+  parser = command_line.ArgumentParser(description=__doc__)
   parser.add_argument('--run', required=True, help='workdir of the run')
   parser.add_argument('--output', required=True, help='JSON lines of traces')
   parser.add_argument('--problems', default='', help='problem files, where programs or images are '

@@ -36,7 +36,7 @@ AHEAD = 16                # Jobs of each worker that are submitted before the fi
 def parse(argv: Sequence[str]):
   """The command line; arguments that begin with --config are the config's."""
   parser = command_line.ArgumentParser(
-      description=__doc__, allow_abbrev=False,
+      description=__doc__,
       epilog='--config=FILE and --config.verifiers.KEY=VALUE: rewards and limits.')
   parser.add_argument('--input', help='JSON lines to score')
   parser.add_argument('--output', help='JSON lines with status, reward and parts')

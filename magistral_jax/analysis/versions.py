@@ -58,7 +58,7 @@ def main(args) -> None:
 
 
 def parse(argv):
-  parser = command_line.ArgumentParser(description=__doc__, allow_abbrev=False)
+  parser = command_line.ArgumentParser(description=__doc__)
   parser.add_argument('--output', required=True, help='a folder')
   return parser.parse_args(argv[1:])
 

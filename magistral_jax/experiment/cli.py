@@ -35,6 +35,8 @@ flags.disclaim_key_flags()
 PARSERS: dict[type, Callable[[str], Any]] = {
     int: flags.IntegerParser().parse, float: flags.FloatParser().parse,
     bool: flags.BooleanParser().parse, str: str}
+# Last line of the help of a command that takes a config.
+EXPERIMENT = '--config=FILE and --config.KEY=VALUE: the experiment.'
 
 
 @functools.cache
@@ -51,6 +53,7 @@ def define_config():
 def run(main, *, parse=None) -> None:
   """Runs `main` as `command_line.run`, with the flag --config among absl's flags."""
   command_line.run(main, parse=parse or parse_flags)
+
 
 def parse_with_config(parser: command_line.ArgumentParser, argv: Sequence[str], *,
                       default: ConfigDict | None = None) -> argparse.Namespace:
