@@ -14,8 +14,6 @@ from absl import logging
 
 from magistral_jax import command_line
 from magistral_jax.experiment import cli
-from magistral_jax.serving import opening, server
-from magistral_jax.serving.api import RequestLimits
 
 FLAGS = dict(
     checkpoint=('', 'workdir, GGUF file or published folder'),
@@ -50,6 +48,12 @@ def parse(argv):
 def main(args) -> None:
   logging.set_verbosity(logging.WARNING)
   with command_line.one_sentence():
+    try:
+      from magistral_jax.serving import opening, server
+      from magistral_jax.serving.api import RequestLimits
+    except ModuleNotFoundError as error:
+      raise ValueError(f'serving needs {error.name}, which is not installed: pip install -e '
+                       f'".[serve]" in the clone.') from None
     key = read_key(args.key_file)
     listening = server.bind(args.host, args.port)
     opened = opening.load(args.config, args.checkpoint, args.step, args.model)

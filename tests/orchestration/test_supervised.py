@@ -105,7 +105,7 @@ def test_a_stopped_and_killed_run_is_the_run_that_was_not(whole, tmp_path):
 
 
 class Restarting(LocalRuntime):
-  """Its trainer is lost at some steps, with what was being saved, and is back at once."""
+  """Its trainer is lost at some steps, and is back at once."""
 
   def lose(self, *steps):
     self.left, self.restarts = list(steps), 0
@@ -114,8 +114,10 @@ class Restarting(LocalRuntime):
   def trainer(self, *args, **changed):
     return self._losing(super().trainer(*args, **changed))
 
-  def restored(self, *args, **changed):
-    trainer, record = super().restored(*args, **changed)
+  def restored(self, checkpoints, **changed):
+    # A process that died writes nothing more, and takes no checkpoint away that is being read.
+    checkpoints.wait()
+    trainer, record = super().restored(checkpoints, **changed)
     return self._losing(trainer), record
 
   def restart(self, error):
