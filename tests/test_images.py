@@ -19,7 +19,9 @@ def config(folder, **overrides):
                      **tiny.write_images(folder) | {'model.vision': 'trained'} | overrides)
 
 
-@pytest.mark.parametrize('mode', ['frozen', pytest.param('trained', marks=pytest.mark.long)])
+# By default the config of Pixtral is run, and tests/trainer/test_images.py looks at frozen towers.
+@pytest.mark.long
+@pytest.mark.parametrize('mode', ['frozen', 'trained'])
 def test_a_run_with_images(mode, tmp_path, capsys):
   """A frozen published tower stays the same bit for bit; of a new one every part is trained."""
   published = str(golden.FOLDER / 'pixtral') if mode == 'frozen' else ''

@@ -1,4 +1,4 @@
-"""A short campaign against fakes; one against a real model is marked long."""
+"""Campaigns against fakes and against a real model; tests/runtime strikes each role by default."""
 import pytest
 
 pytest.importorskip('ray', reason='the extra [cluster] is not installed')
@@ -7,6 +7,7 @@ from tests.faults import campaign  # noqa: E402
 from tests.runtime import fake_actors  # noqa: E402
 
 
+@pytest.mark.long
 def test_the_loop_survives_kills_freezes_and_delays(tmp_path):
   found = campaign.campaign(
       tmp_path, faults=4, seed=1, roles=fake_actors, most_s=180.0,

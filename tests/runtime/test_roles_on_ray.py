@@ -55,8 +55,10 @@ FAULTS = {
     'a trainer process is killed': ('trainer-1', signal.SIGKILL),
     'a trainer process freezes': ('trainer-0', signal.SIGSTOP)}
 
-# Of a lost verifier test_verifier_proxy.py tells in one process.
-SLOW = ('a verifier freezes', 'a trainer process freezes', 'a verifier is killed')
+# Of a lost verifier test_verifier_proxy.py tells in one process; of samplers that die, the test of
+# prompts that kill them.
+SLOW = ('a verifier freezes', 'a trainer process freezes', 'a verifier is killed',
+        'a sampler is killed')
 
 
 # One that freezes stands for all by default: each costs its heartbeat's patience.
