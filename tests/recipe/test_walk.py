@@ -20,6 +20,11 @@ ran.write_text((ran.read_text() if ran.exists() else '') + 'x')
 print('this is what it says')
 if waits == 'once' and len(ran.read_text()) == 1:
   time.sleep(60)
+deadline = time.monotonic() + 60
+while waits.endswith('.ran') and not pathlib.Path(waits).exists():
+  if time.monotonic() > deadline:
+    sys.exit(9)
+  time.sleep(0.05)
 if product.endswith('.json'):
   pathlib.Path(product).write_text('{}')
 sys.exit(int(status))
@@ -75,6 +80,26 @@ def test_a_leg_that_fails_ends_the_walk_with_its_log(package, how, words):
 def test_a_run_that_has_learnt_all_is_done(package):
   walk.walk([leg(package, command='train', status=2)], package, print)
   assert set(walk.read_marks(package)) == {'one'}
+
+
+def test_chains_run_beside_each_other_and_each_in_its_order(package):
+  """The first leg of either chain waits for that of the other, and so they need each other."""
+  name = lambda other: str(package / f'{other}.json.ran')
+  chains = [[leg(package, 'one', waits=name('two')), leg(package, 'after', waits=name('one'))],
+            [leg(package, 'two', waits=name('one'))]]
+  walk.beside(chains, package, print, parallel=2)
+  assert set(walk.read_marks(package)) == {'one', 'two', 'after'}
+
+
+def test_what_runs_beside_a_failure_is_stopped_and_goes_on_later(package):
+  chains = [[leg(package, 'bad', status=3, waits=str(package / 'good.json.ran'))],
+            [leg(package, 'good', waits='once'), leg(package, 'never')]]
+  with pytest.raises(walk.LegError, match='bad ended with status 3'):
+    walk.beside(chains, package, print, parallel=2)
+  assert walk.read_marks(package) == {} and not (package / 'never.json').exists()
+  walk.beside(chains[1:], package, print, parallel=2)
+  assert set(walk.read_marks(package)) == {'good', 'never'}
+  assert (package / 'good.json.ran').read_text() == 'xx'
 
 
 WALK = """
