@@ -205,4 +205,4 @@ def rollout_line(
       status=verdict.status, reward=verdict.reward, parts=dict(verdict.parts),
       advantage=advantage, n_prompt_tokens=len(prompt.tokens), n_tokens=len(completion.tokens),
       finish=completion.finish, prompt=problem.text, completion=completion.text,
-      answer=verdict.answer, seconds=completion.seconds)
+      answer=verdict.answer, detail=verdict.detail, seconds=completion.seconds)

@@ -12,7 +12,7 @@ from magistral_jax.rollouts import RolloutsReader, RolloutsWriter
 ROLLOUT_KEYS = [
     'ordinal', 'sample', 'id', 'domain', 'language', 'source', 'gold', 'fate', 'step', 'versions',
     'status', 'reward', 'parts', 'advantage', 'n_prompt_tokens', 'n_tokens', 'finish', 'prompt',
-    'completion', 'answer', 'seconds']
+    'completion', 'answer', 'detail', 'seconds']
 
 
 def rollout(fate='trained', step=7, advantage=0.5):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from magistral_jax.evaluation.card import DOMAIN, FAILED
 from magistral_jax.evaluation.estimators import classes, clustered_mean, maj_at_k, pass_at_k
@@ -30,11 +31,14 @@ class Result:
   statuses: dict[str, int]
   # Accuracy of every benchmark, whose items are not among the problems above.
   benchmarks: dict[str, float] = dataclasses.field(default_factory=dict)
+  # (id, share of its samples that are correct) of every problem, to compare runs in pairs.
+  per_problem: tuple[tuple[str, float], ...] = ()
 
-  def figures(self) -> dict[str, float]:
+  def figures(self) -> dict[str, Any]:
     """Those of a line of metrics.jsonl or stages.jsonl."""
     return {'eval/accuracy': self.accuracy, 'eval/accuracy_se': self.accuracy_se,
             'eval/version': self.version, 'eval/tokens_mean': self.mean_tokens,
+            'eval/per_problem': [list(pair) for pair in self.per_problem],
             **{f'eval/{name}/accuracy': value for name, value in self.benchmarks.items()}}
 
 
@@ -89,7 +93,9 @@ class Evaluation:
         maj_at={k: majority(k) for k in ks},
         mean_tokens=mean([len(c.tokens) for pairs in per_problem for c, _ in pairs]),
         statuses={s: statuses.count(s) for s in sorted(set(statuses))},
-        benchmarks=self._benchmarks())
+        benchmarks=self._benchmarks(),
+        per_problem=tuple((prompt.problem.id, mean(right))
+                          for prompt, right in zip(prompts, correct, strict=True)))
 
   def _benchmarks(self) -> dict[str, float]:
     """The accuracy of every benchmark that has a response which could be judged."""

@@ -10,6 +10,7 @@ overtakes, leaves its checkpoint without one. A resumed run measures again where
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.orchestration.evaluations import ConcurrentEvaluation
@@ -81,7 +82,7 @@ class Measurements:
     if self._evaluation.running and measured is not None and measured > version:
       self._evaluation.give_up('its weights were lost with the trainer')
 
-  def figures(self, held: Result | None) -> dict[str, float]:
+  def figures(self, held: Result | None) -> dict[str, Any]:
     """Figures for metrics.jsonl of an evaluation that was held, or has ended since; else {}."""
     result = held or self._evaluation.take_result()
     if result is None:

@@ -44,6 +44,7 @@ def test_figures_by_hand():
   assert result.maj_at == {1: 0.75, 2: 1.0}      # A completion without an answer does not vote.
   assert result.mean_tokens == 20.0
   assert result.statuses == dict(bad_format=1, correct=3)
+  assert result.figures()['eval/per_problem'] == [['p-1', 1.0], ['p-2', 0.5]]
 
 
 def test_wrong_votes_are_counted_by_value_and_programs_by_spelling():
