@@ -49,7 +49,9 @@ environment() {
     "$python" -m venv --clear "$venv" || return 1
   fi
   echo "Installing magistral_jax${extra:+ with [$extra]} (a few minutes the first time)" >&2
-  "$PYTHON_BIN" -m pip install --quiet --quiet --disable-pip-version-check \
+  # Modules are compiled when they are first imported: most of them never are, and it would take as
+  # long as all else of the installation.
+  "$PYTHON_BIN" -m pip install --quiet --quiet --no-compile --disable-pip-version-check \
     -e "$ROOT${extra:+[$extra]}" >&2 || return 1
   echo "$wanted $ROOT" > "$stamp-$extra"
 }
