@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
@@ -28,7 +28,7 @@ _FINAL = (401, 403, 404, 405)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _MOST_BYTES = 16 << 20
 _OTHER = 'Say yes.'         # What no server refuses that answers at all.
-_KEY = 'OPENAI_API_KEY'     # The environment variable that holds a key, where one is needed.
+KEY = 'OPENAI_API_KEY'      # The environment variable that holds a key, where one is needed.
 
 
 class EndpointError(ValueError):
@@ -71,6 +71,13 @@ class EndpointSettings:
   temperature: float = 0.3
   top_p: float = 1.0
   pause_s: float = _FIRST_PAUSE_S
+  flag: str = 'endpoint'    # By which it is named in messages; that of the model has its end.
+  key: str = KEY            # Environment variable with its key; KEY where that one is not set.
+
+  @property
+  def model_flag(self) -> str:
+    """The flag that names the model."""
+    return self.flag.replace('endpoint', 'model')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,15 +101,16 @@ class Endpoint:
   def __init__(self, settings: EndpointSettings):
     parts = urllib.parse.urlsplit(settings.url)
     if parts.scheme not in ('http', 'https') or not parts.netloc:
-      raise EndpointError(f'--endpoint={settings.url!r} is no URL: write it as '
+      raise EndpointError(f'--{settings.flag}={settings.url!r} is no URL: write it as '
                           f'http://host:port/v1.')
     if not settings.model:
-      raise EndpointError('--endpoint needs --model: the name of the model that it serves.')
+      raise EndpointError(f'--{settings.flag} needs --{settings.model_flag}: the name of the model '
+                          f'that it serves.')
     for name in ('concurrency', 'timeout_s', 'attempts'):
       if not getattr(settings, name) > 0:
         raise EndpointError(f'--endpoint_{name}={getattr(settings, name)} must be above 0.')
     self._settings = settings
-    self._url = f'{settings.url.rstrip("/")}/chat/completions'
+    self._url = settings.url.rstrip('/')
     self._free = threading.BoundedSemaphore(settings.concurrency)
 
   @property
@@ -128,28 +136,46 @@ class Endpoint:
       raise RequestRefused(str(error), refused=True) from None
 
   def answer(self, messages: Sequence[Mapping[str, Any]], *, seed: int = 0,
-             may_be_empty: bool = False) -> Answer:
+             may_be_empty: bool = False, temperature: float | None = None) -> Answer:
     """The model's answer to a conversation.
 
     Args:
       seed: differs where another answer to the same text is wanted.
       may_be_empty: take an empty answer for one: thoughts that a server leaves out may take all
         the room.
+      temperature: in the place of that of the settings.
     Raises:
       EndpointError: no usable answer within the attempts, or a refusal that is final.
     """
     s = self._settings
-    body = json.dumps(dict(
-        model=s.model, messages=list(messages), seed=seed,
-        temperature=s.temperature, top_p=s.top_p, max_tokens=s.max_tokens, stream=False)).encode()
+    fields = dict(
+        messages=list(messages), seed=seed, top_p=s.top_p, max_tokens=s.max_tokens,
+        temperature=s.temperature if temperature is None else temperature)
+    return self._post('chat/completions', fields, lambda body: _content(body, may_be_empty))
+
+  def prompt_logps(self, prompts: Sequence[str]) -> list[list[float]]:
+    """Log-probabilities (nats) of the tokens of texts, each given those before it; nothing drawn.
+
+    The server cuts the texts into tokens. The first token of each has none and is left out.
+
+    Raises:
+      EndpointError: as `answer`; the server does not give log-probabilities of prompts.
+    """
+    fields = dict(prompt=list(prompts), max_tokens=0, temperature=0.0, echo=True, logprobs=1)
+    return self._post('completions', fields, lambda body: _logps(body, len(prompts)))
+
+  def _post(self, path: str, fields: Mapping[str, Any], read: Callable[[bytes], Any]) -> Any:
+    """What `read` makes of an answer; it raises _Again for one that is nonsense."""
+    s = self._settings
+    body = json.dumps(dict(model=s.model, stream=False) | dict(fields)).encode()
     with self._free:
       for attempt in range(1, s.attempts + 1):
         try:
-          return self._request(body, may_be_empty)
+          return read(self._request(path, body))
         except _Again as error:
           if attempt == s.attempts:
             raise EndpointError(
-                f'--endpoint={s.url} gave no usable answer in {s.attempts} attempts (last: '
+                f'--{s.flag}={s.url} gave no usable answer in {s.attempts} attempts (last: '
                 f'{error}): see that it serves, then repeat the command, which continues from '
                 f'here.') from None
           pause = min(_LONGEST_PAUSE_S, s.pause_s * 2 ** (attempt - 1))
@@ -157,24 +183,25 @@ class Endpoint:
           time.sleep(min(_LONGEST_PAUSE_S, max(error.after_s, pause * (0.5 + random.random()))))
     raise AssertionError('unreachable')
 
-  def _request(self, body: bytes, may_be_empty: bool) -> Answer:
-    """The answer to one request; _Again or EndpointError."""
+  def _request(self, path: str, body: bytes) -> bytes:
+    """The body of the answer to one request; _Again or EndpointError."""
     s, began = self._settings, time.monotonic()
     headers = {'Content-Type': 'application/json'}
-    if key := os.environ.get(_KEY):
+    if key := os.environ.get(s.key) or os.environ.get(KEY):
       headers['Authorization'] = f'Bearer {key}'
-    request = urllib.request.Request(self._url, body, headers)
+    request = urllib.request.Request(f'{self._url}/{path}', body, headers)
     try:
       with urllib.request.urlopen(request, timeout=s.timeout_s) as response:
-        return _content(_read(response, began + s.timeout_s), may_be_empty)
+        return _read(response, began + s.timeout_s)
     except urllib.error.HTTPError as error:
       with error:
         said = error.read(300).decode(errors='replace').strip()
       if error.code in _AGAIN:
         raise _Again(f'HTTP {error.code}', _seconds(error.headers.get('Retry-After'))) from None
-      raise EndpointError(f'--endpoint={s.url} refuses the request with HTTP {error.code} '
-                          f'({" ".join(said.split())[:200]}): correct --endpoint, --model or the '
-                          f'key in {_KEY}.', final=error.code in _FINAL, refused=True) from None
+      raise EndpointError(
+          f'--{s.flag}={s.url} refuses the request with HTTP {error.code} '
+          f'({" ".join(said.split())[:200]}): correct --{s.flag}, --{s.model_flag} or the '
+          f'key in {s.key}.', final=error.code in _FINAL, refused=True) from None
     except TimeoutError:
       raise _Again(f'no answer within {s.timeout_s:g} s') from None
     except (OSError, http.client.HTTPException) as error:
@@ -210,6 +237,21 @@ def _content(body: bytes, may_be_empty: bool) -> Answer:
   tokens = usage.get('completion_tokens') if isinstance(usage, dict) else None
   return Answer(content, finish if isinstance(finish, str) else '',
                 tokens if type(tokens) is int and tokens >= 0 else 0)
+
+
+def _logps(body: bytes, count: int) -> list[list[float]]:
+  """The log-probabilities of `count` prompts in a response; _Again if it has none."""
+  try:
+    choices = sorted(json.loads(body)['choices'], key=lambda choice: choice['index'])
+    found = [choice['logprobs']['token_logprobs'] for choice in choices]
+  except (ValueError, LookupError, TypeError):
+    raise _Again(f'no log-probabilities of the prompt: {body[:80].decode(errors="replace")!r}'
+                 ) from None
+  if len(found) != count or not all(
+      isinstance(own, list) and own and all(type(logp) in (int, float) for logp in own[1:])
+      for own in found):
+    raise _Again(f'log-probabilities of {len(found)} prompts, not of all tokens of {count}')
+  return [list(map(float, own[1:])) for own in found]
 
 
 def _seconds(text: str | None) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import itertools
 import mimetypes
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from magistral_jax.data.prompts import SYSTEM_PROMPT
 from magistral_jax.data.templates import IMAGE
 from magistral_jax.evaluation.benchmark import Benchmark, BenchmarkModel
 from magistral_jax.evaluation.card import Item
+from magistral_jax.evaluation.likelihood_sampler import answer
 from magistral_jax.records import Prompt
 
 
@@ -36,6 +38,8 @@ def served(args: argparse.Namespace, system_prompt: str, seed: int) -> Benchmark
   def samplers(benchmark: Benchmark) -> list[ServedSampler]:
     asked, items = endpoint(benchmark), {item.id: item for item in benchmark.items}
     def ask(prompt: Prompt, seed: int) -> Answer:
+      if benchmark.card.likelihoods:
+        return likelihoods(asked, items[prompt.problem.id])
       return asked.answer(messages(items[prompt.problem.id], system), seed=seed, may_be_empty=True)
     return [ServedSampler(ask, seed=seed, slots=args.endpoint_concurrency, lenient=True)]
 
@@ -46,6 +50,24 @@ def served(args: argparse.Namespace, system_prompt: str, seed: int) -> Benchmark
       ordinal, item.problem(benchmark.card.name))
   return BenchmarkModel(make, samplers, longest_s, counted=False, settings=dict(
       endpoint=args.endpoint, model=args.model, seed=seed, system_prompt=system))
+
+
+def likelihoods(endpoint: Endpoint, item: Item) -> Answer:
+  """The log-probabilities of an item's continuations, in one request.
+
+  The tokens of a continuation are those that a text has beyond its context alone, so the contexts
+  are sent, too: only the server knows its tokenizer.
+
+  Raises:
+    EndpointError: as `Endpoint.prompt_logps`.
+  """
+  pairs = [(context.rstrip(), context + text) for context, text in item.continuations]
+  texts = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))
+  logps = dict(zip(texts, endpoint.prompt_logps(texts), strict=True))
+  # Without its first token each: of both texts the same one is left out.
+  ends = [logps[whole][min(len(logps[context]), len(logps[whole]) - 1):]
+          for context, whole in pairs]
+  return Answer(answer([sum(own) for own in ends]), 'stop', sum(map(len, ends)))
 
 
 def messages(item: Item, system: str) -> list[dict[str, Any]]:

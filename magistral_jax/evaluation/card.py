@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from magistral_jax.evaluation.rows import Row
 from magistral_jax.records import Problem
@@ -21,6 +21,15 @@ from magistral_jax.sampler.slots import Sampling
 FAILED = ('error', 'gold_unparsable')
 # Of the problems that stand for items: their cards judge them, no verifier does.
 DOMAIN = 'benchmark'
+
+
+class Continuation(NamedTuple):
+  """A text whose probability after another one is asked for.
+
+  Continuation('Question: Which is a planet?\nAnswer:', ' Mars')
+  """
+  context: str
+  text: str                  # With the space before it.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +44,8 @@ class Item:
   system: str | None = None  # A system prompt in the place of the config's.
   tests: Mapping[str, Any] | None = None   # Of a program, as `code_tests.read` gives them.
   images: tuple[str, ...] = ()             # Files, one for each <image> in the prompt.
+  # Of a question that is answered by which of them is likeliest, one for each choice.
+  continuations: tuple[Continuation, ...] = ()
   group: str = ''            # Category or language; results are also given for each.
   data: Mapping[str, Any] = dataclasses.field(default_factory=dict)   # What its grader needs.
 
@@ -100,6 +111,8 @@ class Card:
   estimator: str = 'pass@1'  # The figure that is the paper's, first of `paper`.
   # Figure -> model -> value, as the paper prints it (percent, but for ratings).
   paper: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+  # Whether responses are log-probabilities of an item's continuations; see likelihoods.py.
+  likelihoods: bool = False
   votes: bool = False        # Whether answers of several samples can vote.
   domain: str = 'math'       # By whose rules answers are one in a vote.
   # Of an item and a response, whatever becomes of it: further keys of its line.

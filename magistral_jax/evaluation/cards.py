@@ -7,11 +7,14 @@ from magistral_jax.evaluation.benchmarks import (
     aime24,
     aime24_multilingual,
     aime25,
+    arc_challenge,
+    arc_easy,
     bfcl,
     chartqa,
     docvqa,
     gpqa_diamond,
     gsm8k,
+    hellaswag,
     humaneval,
     humaneval_plus,
     ifeval,
@@ -23,16 +26,20 @@ from magistral_jax.evaluation.benchmarks import (
     mbpp,
     mbpp_plus,
     mgsm,
+    mmlu,
     mmmu,
     mmmu_pro,
+    piqa,
     vqav2,
+    winogrande,
 )
 from magistral_jax.evaluation.card import Card
 
 CARDS: dict[str, Card] = {module.CARD.name: module.CARD for module in (
     aime24, aime25, math500, gpqa_diamond, humaneval, humaneval_plus, mbpp, mbpp_plus, mgsm,
     aime24_multilingual, ifeval, bfcl, livecodebench_v5, livecodebench_v6, gsm8k, math, mmmu,
-    mmmu_pro, mathvista, chartqa, docvqa, vqav2)}
+    mmmu_pro, mathvista, chartqa, docvqa, vqav2, mmlu, hellaswag, winogrande, piqa, arc_easy,
+    arc_challenge)}
 
 # What tables 2 to 4 and 6 of arXiv:2506.10910 have, and those of the other two papers.
 SUITES: dict[str, tuple[str, ...]] = dict(
@@ -40,7 +47,8 @@ SUITES: dict[str, tuple[str, ...]] = dict(
                'livecodebench_v6', 'aime24_multilingual', 'ifeval', 'bfcl', 'mmmu',
                'mmmu_pro', 'mathvista'),
     pixtral=('mathvista', 'mmmu', 'chartqa', 'docvqa', 'vqav2'),
-    mixtral=('humaneval', 'mbpp', 'gsm8k', 'math'))
+    mixtral=('mmlu', 'hellaswag', 'winogrande', 'piqa', 'arc_easy', 'arc_challenge', 'humaneval',
+             'mbpp', 'gsm8k', 'math'))
 
 
 def chosen(names: str, suite: str) -> list[Card]:

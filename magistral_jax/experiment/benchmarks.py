@@ -25,6 +25,10 @@ def benchmarks(c) -> list[Benchmark]:
     if name not in CARDS:
       raise ValueError(f'evaluation.benchmarks.{name}: there is no such benchmark'
                        f'{did_you_mean(name, CARDS)}; it must be one of {", ".join(CARDS)}.')
+    if CARDS[name].likelihoods:
+      raise ValueError(f'evaluation.benchmarks.{name}: its answers are not written but scored by '
+                       f'log-probabilities, which no sampler does beside training: measure it with '
+                       f'the command evaluate.')
     try:
       found.append(load(CARDS[name], wanted.data, wanted.limit, {}))
     except ValueError as error:

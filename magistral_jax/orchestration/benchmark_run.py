@@ -11,16 +11,18 @@ from typing import Any
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from magistral_jax import durable, metrics
+from magistral_jax import durable, metrics, sharding
 from magistral_jax.data.stream import make_prompt
 from magistral_jax.evaluation.benchmark import Benchmark, BenchmarkModel
 from magistral_jax.evaluation.card import Item
+from magistral_jax.evaluation.likelihood_sampler import LikelihoodSampler, likelihood_prompt
 from magistral_jax.evaluation.response_files import (
     RESULTS,
     JudgedFile,
     Stored,
     fingerprints,
 )
+from magistral_jax.evaluation.scoring import Scorer
 from magistral_jax.evaluation.summary import summarize
 from magistral_jax.experiment import build, checks
 from magistral_jax.models.formats import checkpoint
@@ -49,21 +51,40 @@ def loaded(c, path: str, step: str, benchmarks: Sequence[Benchmark]) -> Benchmar
 
   def prompts(benchmark: Benchmark):
     def make(ordinal: int, item: Item) -> Prompt:
+      if benchmark.card.likelihoods:
+        return likelihood_prompt(ordinal, item, benchmark.card.name)
       return make_prompt(ordinal, item.problem(benchmark.card.name), parts.tokenizer,
                          purpose='evaluation',
                          system_prompt=system if item.system is None else item.system, **how)
     return make
 
-  longest = max(len(prompts(benchmark)(-1, item).tokens)
-                for benchmark in benchmarks for item in benchmark.items)
-  c.data.max_prompt_tokens = longest
-  c.evaluation.max_new_tokens = max(b.sampling.max_new_tokens for b in benchmarks)
-  c.evaluation.top_p = min(b.sampling.top_p for b in benchmarks)
-  samplers = functools.cache(lambda: build.loaded_samplers(c, parts, step))
+  written = [benchmark for benchmark in benchmarks if not benchmark.card.likelihoods]
+  if written:
+    c.data.max_prompt_tokens = max(len(prompts(benchmark)(-1, item).tokens)
+                                   for benchmark in written for item in benchmark.items)
+    c.evaluation.max_new_tokens = max(b.sampling.max_new_tokens for b in written)
+    c.evaluation.top_p = min(b.sampling.top_p for b in written)
+  engines = functools.cache(lambda: build.loaded_samplers(c, parts, step))
+  scorer = functools.cache(lambda: _scorer(c, parts, step, engines()[0] if written else None))
+
+  def samplers(benchmark: Benchmark):
+    if not benchmark.card.likelihoods:
+      return engines()
+    items = {item.id: item for item in benchmark.items}
+    return [LikelihoodSampler(scorer(), parts.tokenizer, items)]
+
   return BenchmarkModel(
-      prompts, lambda _: samplers(), c.runtime.deadline_s, counted=True,
+      prompts, samplers, c.runtime.deadline_s, counted=True,
       settings=dict(checkpoint=path, step=step, dtype=c.model.dtype, seed=c.seed,
                     template=c.data.template, system_prompt=system))
+
+
+def _scorer(c, parts, step: str, sampler: Any) -> Scorer:
+  """Scores texts, by the weights of a sampler where one is loaded."""
+  mesh = parts.meshes.samplers[0]
+  params = sampler.snapshot.params if sampler else build.params(
+      c, parts.config, mesh, sharding.SAMPLER, dtype=parts.config.dtype, step=step)
+  return Scorer(parts.config, params, mesh, sharding.SAMPLER)
 
 
 def check_judges(c, benchmarks: Sequence[Benchmark]) -> None:

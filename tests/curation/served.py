@@ -6,11 +6,11 @@ import time
 
 
 class Served:
-  """Answers POST /v1/chat/completions with what a function says.
+  """Answers POST /v1/chat/completions, or /v1/completions, with what a function says.
 
   Args:
-    answer: text of the last message, number of the request -> the content as text; or a dict with
-      status, body, headers, wait_s, drip_s (between bytes) or hang_up.
+    answer: text of the last message, or the prompts; number of the request -> the content as text;
+      or a dict with status, body, headers, wait_s, drip_s (between bytes) or hang_up.
   """
 
   def __init__(self, answer):
@@ -27,7 +27,8 @@ class Served:
           number = len(server.requests)
           server.requests.append(body | dict(path=self.path))
         try:
-          server._reply(self, server._answer(body['messages'][-1]['content'], number))
+          asked = body['messages'][-1]['content'] if 'messages' in body else body['prompt']
+          server._reply(self, server._answer(asked, number))
         except (BrokenPipeError, ConnectionResetError):
           self.close_connection = True
 
