@@ -41,6 +41,7 @@ class BaseRun(abc.ABC):
     health, display: of this run alone.
   """
   command: str              # Whose workdirs it goes on with.
+  finished = False          # Whether it has come to its report.
 
   def __init__(self, c, workdir: Path, parts: checks.Parts, runtime: Runtime, verifier: Verifier,
                health: Health, display: Display):
@@ -137,7 +138,8 @@ class BaseRun(abc.ABC):
       progress(step, metrics)
 
     self.health.busy('trainer', f'imitating, step {trainer.version + 1} of {self._cold_steps}')
-    with self.health.reporting_silence(self.display.note, 'trainer'):
+    with (self.journal.time.doing('cold_start'),
+          self.health.reporting_silence(self.display.note, 'trainer')):
       cold_start.run(trainer, examples, **how, stopping=self.health.stopping,
                      save_every=self.c.checkpoints.every, save=save, progress=after_step)
 
@@ -168,10 +170,11 @@ class BaseRun(abc.ABC):
       self.health.waiting('trainer', f'the evaluation ({done} of {total} scored)')
       self.display.update(dict(step=done))
 
-    held = evaluations.hold(
-        prompts, sampling, self.samplers, self.verifier, deadline_s=self.health.deadline_s,
-        check=self.runtime.check_trainer, stopping=self.health.stopping.is_set,
-        progress=progress)
+    with self.journal.time.doing('evaluating'):
+      held = evaluations.hold(
+          prompts, sampling, self.samplers, self.verifier, deadline_s=self.health.deadline_s,
+          check=self.runtime.check_trainer, stopping=self.health.stopping.is_set,
+          progress=progress)
     if held is None:
       return None
     result, evaluation = held

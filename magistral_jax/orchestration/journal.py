@@ -23,6 +23,7 @@ from magistral_jax.data.role import Dealer
 from magistral_jax.metrics import MetricsWriter
 from magistral_jax.orchestration import figures
 from magistral_jax.orchestration.ledger import Ledger
+from magistral_jax.orchestration.time_spent import TimeSpent
 from magistral_jax.records import FATES, Batch, Group
 from magistral_jax.rollouts import RolloutsWriter, rollout_line
 
@@ -48,6 +49,7 @@ class Journal:
     self._rewards: list[float] = []
     self._measured: dict[str, float | None] = {}
     self._wall_before, self._began = 0.0, time.monotonic()
+    self.time = TimeSpent()
     # Groups booked since the last update, a dict of plain figures for each of their completions.
     self._recent: list[list[dict]] = []
     self._cold_start_at: int | None = None      # Where its lines begin in stages.jsonl.
@@ -108,7 +110,8 @@ class Journal:
         t['logprob_gap_max'] = float(np.maximum(t['logprob_gap_max'], metrics['logprob_gap_max']))
       self._rewards.append(line['reward'])
       settled = self._ledger.counts + collections.Counter(trained=len(batch.groups))
-      line |= dict(step=step, version=step, wall_s=self.wall_s,
+      wall_s = self.wall_s
+      line |= dict(step=step, version=step, wall_s=wall_s, time_s=self.time.seconds(wall_s),
                    **{f'groups_{fate}': settled[fate] for fate in FATES})
       self._metrics.write(step, line)
       return line
@@ -122,7 +125,8 @@ class Journal:
           ledger=ledger, dealer=self._dealer.record(ledger['frontier']), totals=dict(self._totals),
           rewards=list(self._rewards), recent=list(self._recent), measured=dict(self._measured),
           stages=list(self._openings),
-          wall_s=self.wall_s, rollouts_end=self._rollouts.end, lines=self._metrics.ends())
+          wall_s=self.wall_s, time_s=self.time.seconds(self.wall_s),
+          rollouts_end=self._rollouts.end, lines=self._metrics.ends())
     # Without the lock: verdicts must not wait for the disk.
     self._rollouts.sync()
     self._metrics.sync()
@@ -158,6 +162,7 @@ class Journal:
     with self._lock:
       if record['wall_s'] > self.wall_s:       # Unless this process made it and has gone on since.
         self._wall_before, self._began = record['wall_s'], time.monotonic()
+        self.time.restore(record.get('time_s', {}))     # Older checkpoints have none.
       self._ledger.restore(record['ledger'], flying=flying, complete=complete)
       self._dealer.restore(record['dealer'], keep=bool(flying or complete))
       self._totals = collections.defaultdict(int, record['totals'])
@@ -190,11 +195,12 @@ class Journal:
     with self._lock:
       t, mean = self._totals, lambda values: float(np.mean(values)) if values else None
       per = lambda total, count: total / count if count else None
+      wall_s = self.wall_s
       return dict(
-          self._measured,
+          self._measured, time_s=self.time.seconds(wall_s),
           skipped_updates=t['skipped_updates'],
           reward_first=mean(self._rewards[:ENDS]), reward_last=mean(self._rewards[-ENDS:]),
-          steps=t['steps'], wall_s=self.wall_s, prompts_trained=self._ledger.counts['trained'],
+          steps=t['steps'], wall_s=wall_s, prompts_trained=self._ledger.counts['trained'],
           groups_filtered=self._ledger.counts['filtered'], completions=t['completions'],
           completions_spanning_versions=t['completions_spanning_versions'],
           max_staleness=t['max_staleness'], mean_staleness=per(t['staleness'], t['trained']),

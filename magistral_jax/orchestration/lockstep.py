@@ -53,9 +53,11 @@ def _gather(loop: Loop) -> Batch | None:
           loop.health.busy(f'sampler-{i}', f'decoding {sampler.open} sequences')
         else:
           loop.health.waiting(f'sampler-{i}', 'the others')
-        loop.sample(sampler)
+        with loop.journal.time.doing('sampling'):
+          loop.sample(sampler)
       busy = any(sampler.open for sampler in loop.samplers)
-      found = loop.verifier.drain() if busy else loop.verifier.drain(1.0)
+      with loop.journal.time.doing('verifying'):
+        found = loop.verifier.drain() if busy else loop.verifier.drain(1.0)
       scored += found
       # While tokens are drawn nothing is overdue; a sampler that draws none is.
       last = time.monotonic() if found else last

@@ -175,7 +175,8 @@ class Loop:
     with self.arrived:
       for group in self.batcher.expire(self.trainer.version):
         self.journal.settle(group, 'stale')
-      batch, now = self.batcher.take(), self.stages.now
+      with self.journal.time.doing('packing'):
+        batch, now = self.batcher.take(), self.stages.now
     return batch and dataclasses.replace(
         batch, clip_scale=now.clip_scale, rate_scale=now.rate_scale)
 
@@ -224,7 +225,8 @@ class Loop:
     self._whole = False
     began, version = time.monotonic(), self.trainer.version
     try:
-      metrics = self.trainer.train(batch)
+      with self.journal.time.doing('training'):
+        metrics = self.trainer.train(batch)
       self.exhaustion.reset()  # There was a batch, whatever its gradient.
       step = self.trainer.version
       if step == version:      # No gradient was finite, so that there are no new weights.
@@ -237,7 +239,8 @@ class Loop:
       sampled = self.in_flight.drawn()
       if evaluate:
         self.measurements.note_open()
-      evaluated = evaluate() if evaluate else None
+      with self.journal.time.doing('evaluating'):
+        evaluated = evaluate() if evaluate else None
     except Lost as error:
       self.recover(error, batch.groups)
       return
@@ -328,9 +331,10 @@ class Loop:
     """Offers a copy of the trainer's weights to every sampler. Raises Lost."""
     for sampler in self.samplers:
       sampler.withdraw()
-    snapshots = self.runtime.publisher.snapshots(self.trainer, self.trainer.version)
-    for sampler, snapshot in zip(self.samplers, snapshots, strict=True):
-      sampler.offer(snapshot)
+    with self.journal.time.doing('publishing'):
+      snapshots = self.runtime.publisher.snapshots(self.trainer, self.trainer.version)
+      for sampler, snapshot in zip(self.samplers, snapshots, strict=True):
+        sampler.offer(snapshot)
 
   def start_clock(self) -> None:
     """Starts measuring the speed of sampling here: what came before does not count."""
@@ -344,5 +348,6 @@ class Loop:
     weights and ledger would disagree.
     """
     if self._whole:
-      self.checkpoints.save(self.trainer, self.journal.record(),
-                            self.measurements.metric(self.trainer.version))
+      with self.journal.time.doing('saving'):
+        self.checkpoints.save(self.trainer, self.journal.record(),
+                              self.measurements.metric(self.trainer.version))

@@ -42,7 +42,8 @@ class Run(BaseRun):
 
   def _train(self) -> None:
     self.display.watch(self.runtime.role_status)
-    trainer = self._begin()
+    with self.journal.time.doing('starting'):
+      trainer = self._begin()
     if trainer is None:
       self.display.note('Stopped before reinforcement learning; the same command goes on from '
                         'there.')
@@ -79,7 +80,8 @@ class Run(BaseRun):
   def _keep(self, loop: Loop) -> None:
     """Saves what was trained, also after a failure, and waits until it is on disk."""
     loop.save()
-    self.checkpoints.wait()
+    with self.journal.time.doing('saving'):
+      self.checkpoints.wait()
 
   def _begin(self) -> Trainer | None:
     """The trainer that the loop begins with; None if asked to stop before it.
@@ -123,8 +125,9 @@ class Run(BaseRun):
     score = self.journal.measured('accuracy_cold_start')
     if not self.c.cold_start.steps:
       score = self.journal.measured('accuracy_start')
-    self.checkpoints.save(trainer, self.journal.record(), score if trainer.version == 0 else None)
-    self.checkpoints.wait()
+    with self.journal.time.doing('saving'):
+      self.checkpoints.save(trainer, self.journal.record(), score if trainer.version == 0 else None)
+      self.checkpoints.wait()
     # Raises Lost if the trainer was lost meanwhile; None if the disk is full.
     if self.checkpoints.latest() is not None:
       shutil.rmtree(self.workdir / 'cold_start', ignore_errors=True)
@@ -254,4 +257,5 @@ class Run(BaseRun):
       self.display.note('No accuracy was measured: evaluation.problems is 0.')
     self.journal.note(failed_saves=self.checkpoints.failed_saves)
     report.finish(self.workdir, self.journal.summary(), self.samples, self.display.show)
+    self.finished = True
     return True

@@ -49,6 +49,7 @@ class SupervisedRun(BaseRun):
                          f'step {saved}.')
     if finished:
       self._finish()
+      self.finished = True
     else:
       self.display.note(f'Stopped at step {self.trainer.version}, and saved; the same command goes '
                         f'on from there.')
@@ -58,7 +59,8 @@ class SupervisedRun(BaseRun):
 
     Either way what was trained is saved.
     """
-    self.trainer = trainer = self._newest_trainer()
+    with self.journal.time.doing('starting'):
+      self.trainer = trainer = self._newest_trainer()
     examples, how = self._imitation(trainer)
     self._note_changes()
     build.describe(self.c, self.tok, self.config, str(self.workdir))

@@ -51,7 +51,8 @@ def run(loop: Loop, total_steps: int) -> None:
   try:
     with loop.health.reporting_silence(loop.display.note, 'trainer'):
       while loop.trainer.version < total_steps:
-        batch = _next_batch(loop)
+        with loop.journal.time.doing('waiting'):
+          batch = _next_batch(loop)
         if batch is None:
           break
         loop.health.busy('trainer', f'training on {len(batch.groups)} groups')

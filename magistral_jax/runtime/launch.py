@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 
 from magistral_jax.experiment import checks, cli
 from magistral_jax.experiment.schema import ON_CLUSTER
+from magistral_jax.orchestration import starts
 from magistral_jax.orchestration.base_run import BaseRun
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health, stop_on_signals
@@ -40,7 +40,7 @@ def claimed_folder(stack: contextlib.ExitStack, path: str | None) -> Path:
   return workdir
 
 
-def carry_out(c, workdir: Path, parts: checks.Parts, make_run: Callable[..., R],
+def carry_out(c, workdir: Path, parts: checks.Parts, make_run: type[R],
               total: int) -> R:
   """Runs a config in a workdir that no other run uses; returns the run, ended and closed.
 
@@ -52,13 +52,17 @@ def carry_out(c, workdir: Path, parts: checks.Parts, make_run: Callable[..., R],
   health = Health(c.runtime.deadline_s)
   display = Display(total, True)
   stop_on_signals(health, display.ending)
+  on = c.runtime.mode if c.runtime.mode in ON_CLUSTER else (
+      f'{jax.device_count()} {jax.devices()[0].device_kind}')
   # The panel is opened last: what cannot run says so on a terminal that holds nothing else.
-  with make_runtime(c, parts, workdir) as runtime, display:
+  with (starts.noted(workdir, make_run.command, sys.argv[1:], on) as ended,
+        make_runtime(c, parts, workdir) as runtime, display):
     # Once more: ray.init puts a handler of its own in place of ours.
     stop_on_signals(health, display.ending)
     run = make_run(c, workdir, parts, runtime, runtime.verifier(), health, display)
     try:
       run.train()
+      ended('finished' if run.finished else 'stopped')
       return run
     except (UnsavedError, DivergedError) as error:
       print(f'error: {error}', file=sys.stderr)

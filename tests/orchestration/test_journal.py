@@ -94,6 +94,8 @@ def test_a_restored_journal_cuts_the_files_to_its_moment(make_loop, tmp_path):
   assert before == {name: (tmp_path / name).read_bytes() for name in before}
   now = again.journal.summary()
   assert now.pop('wall_s') >= totals.pop('wall_s')
+  spent, before = now.pop('time_s'), totals.pop('time_s')
+  assert spent.pop('other') > 0 and before.pop('other') > 0 and spent == before
   assert now == totals and now['accuracy_start'] == 0.25
 
 
@@ -180,7 +182,7 @@ def books(loop):
   """What a checkpoint would hold, without what a clock says."""
   record = loop.journal.record()
   totals = {name: n for name, n in record.pop('totals').items() if n and name != 'rl_s'}
-  return record | dict(wall_s=0.0), totals
+  return record | dict(wall_s=0.0, time_s={}), totals
 
 
 def refuse(monkeypatch, writer, room):
