@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from magistral_jax import command_line
-from magistral_jax.curation import served_benchmarks
+from magistral_jax.curation import served_benchmarks, served_judge
 from magistral_jax.curation.endpoint import EndpointError
 from magistral_jax.evaluation import benchmark, comparison, tables
 from magistral_jax.evaluation.cards import CARDS, SUITES, chosen
@@ -41,6 +41,8 @@ FLAGS = dict(
     suite=('', f'benchmarks of a paper: {", ".join(SUITES)}'),
     endpoint=('', 'URL of an OpenAI-compatible server'),
     model=('', 'name of the model that the endpoint serves'),
+    judge_endpoint=('', 'URL of a server whose model judges (hle_text, mm_mt_bench)'),
+    judge_model=('', 'name of that model'),
     responses=('', 'JSONL of stored responses'),
     system_prompt=('', "system prompt of a served model: a text, or 'magistral'"),
     samples=(0, "responses to each item; 0: the card's number"),
@@ -93,18 +95,19 @@ def measure(args) -> None:
     with command_line.one_sentence():
       folder = str(cli.folder('output', args.output))
       found = benchmark.load_all(chosen(args.benchmark, args.suite), args, console.print)
-      benchmark_run.check_judges(c, found)
+      judge = served_judge.served(args)
+      benchmark_run.check_judges(c, found, judge)
       if args.responses:
         found, stored = benchmark.with_responses(found, args.responses, args.samples)
       elif args.endpoint:
         model = served_benchmarks.served(args, args.system_prompt, c.get('seed', 0))
       else:
         model = benchmark_run.loaded(c, args.checkpoint, args.step, found)
-      settings = benchmark_run.settings(found, model, args.responses)
+      settings = benchmark_run.settings(found, model, args.responses, judge)
       output = JudgedFile(folder, settings, restart=model is None)
       stack.enter_context(contextlib.closing(output))
     with command_line.one_sentence(EndpointError):     # A server may fail at any time.
-      benchmark_run.measure(c, found, model, stored, output, console)
+      benchmark_run.measure(c, found, model, stored, output, console, judge)
     output.finish({b.card.name: [item.id for item in b.items] for b in found})
     results = benchmark_run.results(found, output, folder)
   console.print(tables.results_table(results))

@@ -71,7 +71,7 @@ def likelihoods(endpoint: Endpoint, item: Item) -> Answer:
 
 
 def messages(item: Item, system: str) -> list[dict[str, Any]]:
-  """The conversation that asks for an item.
+  """The conversation that asks for an item, its history before the question.
 
   Args:
     system: the system prompt of items that have none of their own; '' for none.
@@ -79,9 +79,14 @@ def messages(item: Item, system: str) -> list[dict[str, Any]]:
     ValueError: an image cannot be read, or the text does not say where it stands.
   """
   system = system if item.system is None else item.system
-  asked = content(item.prompt, item.images)
-  return [*([dict(role='system', content=system)] if system else []),
-          dict(role='user', content=asked)]
+  turns = [dict(role='system', content=system)] if system else []
+  images = item.images
+  for asked, said in item.history:
+    own = asked.count(IMAGE) if images else 0
+    turns += [dict(role='user', content=content(asked, images[:own])),
+              dict(role='assistant', content=said)]
+    images = images[own:]
+  return [*turns, dict(role='user', content=content(item.prompt, images))]
 
 
 def content(text: str, images: Sequence[str]) -> str | list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from magistral_jax import code_tests
-from magistral_jax.data.templates import Turn, chat, encode, end_id, named, written
+from magistral_jax.data.templates import IMAGE, Turn, chat, encode, end_id, named, written
 from magistral_jax.records import Problem
 from magistral_jax.tokens import Tokenizer
 
@@ -68,19 +68,21 @@ def _request(problem: Problem) -> str:
 
 def render(
     tokenizer: Tokenizer, problem_text: str, *, template: str, system_prompt: str,
-    grids: Grids = ()) -> list[int]:
+    grids: Grids = (), history: Sequence[tuple[str, str]] = ()) -> list[int]:
   """Token ids of a prompt.
 
   Args:
     template: a key of TEMPLATES.
     system_prompt: '' for none, 'magistral' for SYSTEM_PROMPT, else the text itself.
     grids: (rows, columns) of the tokens of each image, in the order of the `<image>` marks in the
-      text; () for a problem without images, in which `<image>` is text.
+      text, those of the history first; () for a problem without images, in which `<image>` is text.
+    history: turns before the problem: what the user and the model said.
   Raises:
     ValueError: an unknown template, or one whose control tokens the tokenizer lacks; more or fewer
       `<image>` marks than grids.
   """
-  return chat(tokenizer, _asked(problem_text, system_prompt, grids), template=template)
+  asked = _asked(problem_text, system_prompt, grids, history)
+  return chat(tokenizer, asked, template=template)
 
 
 def tokenize_response(tokenizer: Tokenizer, response: str, *, template: str) -> list[int]:
@@ -89,6 +91,12 @@ def tokenize_response(tokenizer: Tokenizer, response: str, *, template: str) -> 
   return [*encode(tokenizer, pieces), end_id(tokenizer, template)]
 
 
-def _asked(problem_text: str, system_prompt: str, grids: Grids) -> list[Turn]:
+def _asked(problem_text: str, system_prompt: str, grids: Grids,
+           history: Sequence[tuple[str, str]]) -> list[Turn]:
   system = SYSTEM_PROMPT if system_prompt == 'magistral' else system_prompt
-  return [*([Turn('system', system)] if system else []), Turn('user', problem_text, tuple(grids))]
+  turns = [Turn('system', system)] if system else []
+  for asked, said in history:
+    own = asked.count(IMAGE) if grids else 0
+    turns += [Turn('user', asked, tuple(grids[:own])), Turn('assistant', said)]
+    grids = grids[own:]
+  return [*turns, Turn('user', problem_text, tuple(grids))]

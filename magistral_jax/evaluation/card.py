@@ -1,10 +1,12 @@
 """What a benchmark is: a card says how its items are read, asked, sampled, graded and reported.
 
-    row of a file --read--> Item --asked--> response --grade--> Grade, or a Check for the pool
+    row of a file --read--> Item --asked--> response --grade--> Grade, Check for the pool,
+                                                                or Question to a judge
 
 A card is a frozen record of facts and pure functions; cards.py has the table of them. What takes
 long or runs programs is a `Check`, which the pool of verifiers does in processes that can be
-killed; a grader that returns a `Grade` itself must take bounded time, whatever the response is.
+killed; what a model has to judge is a `Question` to it. A grader that returns a `Grade` itself must
+take bounded time, whatever the response is.
 """
 
 from __future__ import annotations
@@ -42,8 +44,10 @@ class Item:
   prompt: str                # The user's turn, the request for the form of the answer included.
   answer: str = ''           # The true answer, where a text says it.
   system: str | None = None  # A system prompt in the place of the config's.
+  history: tuple[tuple[str, str], ...] = ()   # Turns before: what the user and the model said.
   tests: Mapping[str, Any] | None = None   # Of a program, as `code_tests.read` gives them.
-  images: tuple[str, ...] = ()             # Files, one for each <image> in the prompt.
+  # Files, one for each <image> in what the user says, in the history first.
+  images: tuple[str, ...] = ()
   # Of a question that is answered by which of them is likeliest, one for each choice.
   continuations: tuple[Continuation, ...] = ()
   group: str = ''            # Category or language; results are also given for each.
@@ -91,6 +95,18 @@ class Check:
 
 
 @dataclasses.dataclass(frozen=True)
+class Question:
+  """What a judging model is asked about a response, and how its answer is read.
+
+  Question('You compare answers.', 'Is 4 the same as four? ...', read=lambda said: Grade('correct'))
+  """
+  system: str
+  text: str
+  read: Callable[[str], Grade | None]      # None: the answer says nothing; it is asked again.
+  images: tuple[str, ...] = ()             # As of an Item, at the marks in the text.
+
+
+@dataclasses.dataclass(frozen=True)
 class Card:
   """A benchmark and its protocol.
 
@@ -105,14 +121,16 @@ class Card:
   prompt: str                # How the task is put.
   extraction: str            # What of a response counts as its answer.
   grading: str               # How that is compared.
-  read: Callable[[Row], Item | None]             # None: the row is no item of this benchmark.
-  grade: Callable[[Item, str], Grade | Check]    # Of an item and a response.
+  # None: the row is no item of this benchmark.
+  read: Callable[[Row], Item | list[Item] | None]
+  grade: Callable[[Item, str], Grade | Check | Question]    # Of an item and a response.
   sampling: Sampling         # That of the paper.
   estimator: str = 'pass@1'  # The figure that is the paper's, first of `paper`.
   # Figure -> model -> value, as the paper prints it (percent, but for ratings).
   paper: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
   # Whether responses are log-probabilities of an item's continuations; see likelihoods.py.
   likelihoods: bool = False
+  judged: bool = False       # Whether a model judges responses.
   votes: bool = False        # Whether answers of several samples can vote.
   domain: str = 'math'       # By whose rules answers are one in a vote.
   # Of an item and a response, whatever becomes of it: further keys of its line.

@@ -15,6 +15,7 @@ from magistral_jax.evaluation.benchmarks import (
     gpqa_diamond,
     gsm8k,
     hellaswag,
+    hle_text,
     humaneval,
     humaneval_plus,
     ifeval,
@@ -26,6 +27,7 @@ from magistral_jax.evaluation.benchmarks import (
     mbpp,
     mbpp_plus,
     mgsm,
+    mm_mt_bench,
     mmlu,
     mmmu,
     mmmu_pro,
@@ -39,14 +41,14 @@ CARDS: dict[str, Card] = {module.CARD.name: module.CARD for module in (
     aime24, aime25, math500, gpqa_diamond, humaneval, humaneval_plus, mbpp, mbpp_plus, mgsm,
     aime24_multilingual, ifeval, bfcl, livecodebench_v5, livecodebench_v6, gsm8k, math, mmmu,
     mmmu_pro, mathvista, chartqa, docvqa, vqav2, mmlu, hellaswag, winogrande, piqa, arc_easy,
-    arc_challenge)}
+    arc_challenge, hle_text, mm_mt_bench)}
 
 # What tables 2 to 4 and 6 of arXiv:2506.10910 have, and those of the other two papers.
 SUITES: dict[str, tuple[str, ...]] = dict(
     magistral=('aime24', 'aime25', 'math500', 'gpqa_diamond', 'livecodebench_v5',
-               'livecodebench_v6', 'aime24_multilingual', 'ifeval', 'bfcl', 'mmmu',
+               'livecodebench_v6', 'hle_text', 'aime24_multilingual', 'ifeval', 'bfcl', 'mmmu',
                'mmmu_pro', 'mathvista'),
-    pixtral=('mathvista', 'mmmu', 'chartqa', 'docvqa', 'vqav2'),
+    pixtral=('mathvista', 'mmmu', 'chartqa', 'docvqa', 'vqav2', 'mm_mt_bench'),
     mixtral=('mmlu', 'hellaswag', 'winogrande', 'piqa', 'arc_easy', 'arc_challenge', 'humaneval',
              'mbpp', 'gsm8k', 'math'))
 

@@ -6,7 +6,7 @@ import fnmatch
 import os
 
 from magistral_jax.evaluation.card import Card, Item
-from magistral_jax.evaluation.rows import read_rows
+from magistral_jax.evaluation.rows import Row, read_rows
 
 
 class NoData(ValueError):
@@ -26,22 +26,26 @@ def read_items(card: Card, data: str) -> list[Item]:
   where: dict[str, str] = {}
   for path in find_files(card, data):
     for row in read_rows(path):
-      try:
-        item = card.read(row)
-      except ValueError as error:       # Readers of other rooms know no file and line.
-        raise error if str(error).startswith(row.path) else row.fault(str(error)) from None
-      if item is None:
-        continue
-      if not item.id:
-        raise row.fault('"id" is empty.')
-      if item.id in items:
-        raise row.fault(f'the id {item.id!r} is taken by {where[item.id]}: give each item an id of '
-                        f'its own.')
-      items[item.id], where[item.id] = item, row.where
+      for item in _items(card, row):
+        if not item.id:
+          raise row.fault('"id" is empty.')
+        if item.id in items:
+          raise row.fault(f'the id {item.id!r} is taken by {where[item.id]}: give each item an id '
+                          f'of its own.')
+        items[item.id], where[item.id] = item, row.where
   if not items:
     raise ValueError(f'--data={data!r} holds no item of {card.name}, which needs rows with '
                      f'{card.form}')
   return list(items.values())
+
+
+def _items(card: Card, row: Row) -> list[Item]:
+  """The items on a row: none, one, or the turns of a conversation."""
+  try:
+    found = card.read(row)
+  except ValueError as error:       # Readers of other rooms know no file and line.
+    raise error if str(error).startswith(row.path) else row.fault(str(error)) from None
+  return [found] if isinstance(found, Item) else found or []
 
 
 def find_files(card: Card, data: str) -> list[str]:

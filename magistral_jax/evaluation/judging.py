@@ -2,6 +2,7 @@
 
     completion --card.grade--> Grade ------------------------------> (completion, verdict)
                         \\---> Check --the verifier within--> verdict --/
+                         \\--> Question --the judging model--> Grade --/
 
 A completion of any other problem goes to the verifier within as it is, so that the evaluations of a
 training run may hold both.
@@ -12,13 +13,38 @@ from __future__ import annotations
 import dataclasses
 import queue
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from magistral_jax.evaluation.card import DOMAIN, Card, Check, Grade, Item
+from magistral_jax.evaluation.card import DOMAIN, Card, Check, Grade, Item, Question
 from magistral_jax.records import Completion, Problem, Verdict
 
 Tasks = Mapping[tuple[str, str], tuple[Card, Item]]
 _WORDS = 1000              # Characters of an answer and of a detail.
+_MOST_ASKED = 1024         # Questions to the judge that may wait.
+
+
+class ModelJudge(Protocol):
+  """A model that judges responses, few at once, each within a bounded time."""
+  model: str                 # Its name.
+  longest_s: float           # Seconds that a question may take.
+
+  def put(self, key: int, question: Question) -> None:
+    """Sends a question under a key of its own; never blocks."""
+    ...
+
+  def drain(self, wait_s: float = 0.0) -> list[tuple[int, Grade]]:
+    """All answers since the last call; waits up to `wait_s` for the first of them.
+
+    What the model does not say is an 'error'.
+
+    Raises:
+      ValueError: the model cannot be asked at all.
+    """
+    ...
+
+  def pending(self) -> int:
+    """Number of questions put and not yet drained."""
+    ...
 
 
 class CardVerifier:
@@ -28,14 +54,17 @@ class CardVerifier:
     verifier: judges what a card leaves to it, and problems of no card.
     tasks: (name of a card, id of an item) -> both. The name is the `source` of the problem.
     graded: called with every completion of an item and its grade, by the thread that drains.
+    judge: asked where a card has a question; needed for such cards alone.
   """
 
   def __init__(self, verifier: Any, tasks: Tasks,
-               graded: Callable[[Card, Item, Completion, Grade], None] = lambda *_: None):
-    self._verifier, self._tasks, self._graded = verifier, tasks, graded
+               graded: Callable[[Card, Item, Completion, Grade], None] = lambda *_: None,
+               judge: ModelJudge | None = None):
+    self._verifier, self._tasks, self._graded, self._judge = verifier, tasks, graded, judge
     self._ready: queue.SimpleQueue[tuple[Completion, Card, Item, Grade]] = queue.SimpleQueue()
     # What the verifier within has: the id of its completion -> both completions and the item.
     self._sent: dict[int, tuple[Completion, Completion, Card, Item]] = {}
+    self._asked: dict[int, tuple[Completion, Card, Item]] = {}     # What the judge has.
 
   def put(self, completion: Completion, problem: Problem) -> None:
     """Sends a completion to be judged; never blocks."""
@@ -47,6 +76,11 @@ class CardVerifier:
     if isinstance(found, Grade):
       self._ready.put((completion, card, item, found))
       return
+    if isinstance(found, Question):
+      assert self._judge is not None, card.name
+      self._asked[id(completion)] = completion, card, item
+      self._judge.put(id(completion), found)
+      return
     only = dataclasses.replace(completion, text=found.text, purpose='evaluation')
     self._sent[id(only)] = only, completion, card, item
     self._verifier.put(only, found.problem(item.id))
@@ -56,6 +90,11 @@ class CardVerifier:
     found = []
     while not self._ready.empty():
       found.append(self._note(*self._ready.get_nowait()))
+    if self._asked:
+      assert self._judge is not None
+      waits = wait_s if not found and not self._verifier.pending() else 0.0
+      for key, grade in self._judge.drain(waits):
+        found.append(self._note(*self._asked.pop(key), grade))
     for completion, verdict in self._verifier.drain(0.0 if found else wait_s):
       task = self._sent.pop(id(completion), None)
       found.append((completion, verdict) if task is None else self._note(
@@ -72,7 +111,7 @@ class CardVerifier:
   @property
   def full(self) -> bool:
     """Whether so many completions wait that no new prompts should be started."""
-    return self._verifier.full
+    return self._verifier.full or len(self._asked) >= _MOST_ASKED
 
   @property
   def waiting(self) -> int:
@@ -81,14 +120,14 @@ class CardVerifier:
 
   def pending(self) -> int:
     """Number of completions put and not yet drained."""
-    return self._verifier.pending() + self._ready.qsize()
+    return self._verifier.pending() + self._ready.qsize() + len(self._asked)
 
   def stats(self) -> dict[str, float]:
     """Counts and times of the verifier within."""
     return self._verifier.stats()
 
 
-def grade(card: Card, item: Item, completion: Completion) -> Grade | Check:
+def grade(card: Card, item: Item, completion: Completion) -> Grade | Check | Question:
   """What a card says of a completion; where the card itself fails, that is an 'error'."""
   if completion.finish == 'failed':
     return Grade('error', detail=completion.text)

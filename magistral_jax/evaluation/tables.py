@@ -56,7 +56,7 @@ def _figures(found: Mapping[str, Any]) -> list[tuple[str, str]]:
   most = max((int(key.partition('@')[2]) for key in found if key.startswith('pass@')
               and key.partition('@')[2].isdigit()), default=1)
   wanted = {f'{kind}@{k}' for kind in ('pass', 'maj') for k in (4, most)} | set(found['paper'])
-  rows += [(key, _percent(found[key])) for key in found
+  rows += [(key, _shown(key, found[key])) for key in found
            if key in wanted and key not in ('pass@1',)]
   rows += [(f'pass@1 {name}', _percent(group['pass@1']))
            for name, group in found.get('groups', {}).items()]
@@ -68,6 +68,11 @@ def _figures(found: Mapping[str, Any]) -> list[tuple[str, str]]:
                      ('missing', count)):
     rows.append((key.replace('_', ' '), f'{found[key]} of {total}' if found[key] else '0'))
   return rows
+
+
+def _shown(figure: str, value: float | None) -> str:
+  """A figure as the papers print it: percent, but for ratings."""
+  return f'{value:.2f}' if figure == 'rating' and value is not None else _percent(value)
 
 
 def _percent(value: float | None) -> str:

@@ -25,10 +25,10 @@ def benchmarks(c) -> list[Benchmark]:
     if name not in CARDS:
       raise ValueError(f'evaluation.benchmarks.{name}: there is no such benchmark'
                        f'{did_you_mean(name, CARDS)}; it must be one of {", ".join(CARDS)}.')
-    if CARDS[name].likelihoods:
-      raise ValueError(f'evaluation.benchmarks.{name}: its answers are not written but scored by '
-                       f'log-probabilities, which no sampler does beside training: measure it with '
-                       f'the command evaluate.')
+    if CARDS[name].likelihoods or CARDS[name].judged:
+      how = 'are judged by a model' if CARDS[name].judged else 'are scored by log-probabilities'
+      raise ValueError(f'evaluation.benchmarks.{name}: its answers {how}, which is not done beside '
+                       f'training: measure it with the command evaluate.')
     try:
       found.append(load(CARDS[name], wanted.data, wanted.limit, {}))
     except ValueError as error:

@@ -15,6 +15,7 @@ from magistral_jax import durable, metrics, sharding
 from magistral_jax.data.stream import make_prompt
 from magistral_jax.evaluation.benchmark import Benchmark, BenchmarkModel
 from magistral_jax.evaluation.card import Item
+from magistral_jax.evaluation.judging import ModelJudge
 from magistral_jax.evaluation.likelihood_sampler import LikelihoodSampler, likelihood_prompt
 from magistral_jax.evaluation.response_files import (
     RESULTS,
@@ -54,7 +55,7 @@ def loaded(c, path: str, step: str, benchmarks: Sequence[Benchmark]) -> Benchmar
       if benchmark.card.likelihoods:
         return likelihood_prompt(ordinal, item, benchmark.card.name)
       return make_prompt(ordinal, item.problem(benchmark.card.name), parts.tokenizer,
-                         purpose='evaluation',
+                         purpose='evaluation', history=item.history,
                          system_prompt=system if item.system is None else item.system, **how)
     return make
 
@@ -87,9 +88,12 @@ def _scorer(c, parts, step: str, sampler: Any) -> Scorer:
   return Scorer(parts.config, params, mesh, sharding.SAMPLER)
 
 
-def check_judges(c, benchmarks: Sequence[Benchmark]) -> None:
-  """Raises ValueError where programs of a benchmark cannot be judged here."""
+def check_judges(c, benchmarks: Sequence[Benchmark], model_judge: ModelJudge | None) -> None:
+  """Raises ValueError where the responses of a benchmark cannot be judged here."""
   for benchmark in benchmarks:
+    if benchmark.card.judged and model_judge is None:
+      raise ValueError(f'{benchmark.card.name} is judged by a model: name it with --judge_endpoint '
+                       f'and --judge_model.')
     languages = {item.tests['language'] for item in benchmark.items if item.tests}
     if benchmark.card.domain == 'code':
       checks.check_sandbox(c, f'{benchmark.card.name} judges programs')
@@ -98,16 +102,21 @@ def check_judges(c, benchmarks: Sequence[Benchmark]) -> None:
 
 
 def measure(c, benchmarks: Sequence[Benchmark], model: BenchmarkModel | None,
-            stored: Sequence[Sequence[Stored]], output: JudgedFile, console: Console) -> None:
-  """Answers benchmarks with a model, or judges the responses that are stored to each."""
+            stored: Sequence[Sequence[Stored]], output: JudgedFile, console: Console,
+            model_judge: ModelJudge | None = None) -> None:
+  """Answers benchmarks with a model, or judges the responses that are stored to each.
+
+  Args:
+    model_judge: judges the responses of those cards that ask a model.
+  """
   if model:
-    answer(c, benchmarks, model, output, console)
+    answer(c, benchmarks, model, output, console, model_judge)
   else:
-    judge(c, benchmarks, stored, output, console)
+    judge(c, benchmarks, stored, output, console, model_judge)
 
 
 def answer(c, benchmarks: Sequence[Benchmark], model: BenchmarkModel, output: JudgedFile,
-           console: Console) -> None:
+           console: Console, model_judge: ModelJudge | None = None) -> None:
   """Has a model answer benchmarks, one after another, and writes every judged response down.
 
   Raises:
@@ -119,18 +128,19 @@ def answer(c, benchmarks: Sequence[Benchmark], model: BenchmarkModel, output: Ju
       task = bar.add_task(name, total=total)
       benchmarking.ask(
           benchmark, model.samplers(benchmark), PoolVerifier(pool), output,
-          make=model.prompts(benchmark), deadline_s=model.deadline_s, counted=model.counted,
+          make=model.prompts(benchmark), counted=model.counted, model_judge=model_judge,
+          deadline_s=max(model.deadline_s, model_judge.longest_s if model_judge else 0),
           progress=lambda done, bar=bar, task=task: bar.update(task, completed=done))
 
 
 def judge(c, benchmarks: Sequence[Benchmark], stored: Sequence[Sequence[Stored]],
-          output: JudgedFile, console: Console) -> None:
+          output: JudgedFile, console: Console, model_judge: ModelJudge | None = None) -> None:
   """Judges stored responses, those of each benchmark; raises WriteError."""
   for benchmark, responses in zip(benchmarks, stored, strict=True):
     with _pool(c, benchmark) as pool, _bar(console) as bar:
       task = bar.add_task(benchmark.card.name, total=len(responses))
       benchmarking.judge(
-          [benchmark], responses, PoolVerifier(pool), output,
+          [benchmark], responses, PoolVerifier(pool), output, model_judge=model_judge,
           progress=lambda done, bar=bar, task=task: bar.update(task, completed=done))
 
 
@@ -143,9 +153,11 @@ def results(benchmarks: Sequence[Benchmark], output: JudgedFile, folder: str) ->
 
 
 def settings(benchmarks: Sequence[Benchmark], model: BenchmarkModel | None,
-             responses: str) -> dict[str, Any]:
+             responses: str, model_judge: ModelJudge | None = None) -> dict[str, Any]:
   """What makes responses.jsonl what it is, plain JSON: benchmarks and a model, or a file."""
   made = dict(model.settings) if model else dict(responses=fingerprints([responses]))
+  if model_judge and any(b.card.judged for b in benchmarks):
+    made |= dict(judge=model_judge.model)
   return dict(benchmarks={b.card.name: b.settings for b in benchmarks}, model=made)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from magistral_jax.evaluation import judging
 from magistral_jax.evaluation.benchmark import Benchmark
 from magistral_jax.evaluation.card import Card, Grade, Item
-from magistral_jax.evaluation.judging import CardVerifier
+from magistral_jax.evaluation.judging import CardVerifier, ModelJudge
 from magistral_jax.evaluation.response_files import MOST_SAMPLES, JudgedFile, Stored
 from magistral_jax.orchestration.answering import answered
 from magistral_jax.orchestration.roles import Sampler, Verifier
@@ -37,6 +37,7 @@ def sample_of(ordinal: int) -> int:
 
 def ask(benchmark: Benchmark, samplers: Sequence[Sampler], verifier: Verifier, output: JudgedFile,
         *, make: Callable[[int, Item], Prompt], deadline_s: float, counted: bool,
+        model_judge: ModelJudge | None = None,
         progress: Callable[[int], None] = lambda done: None) -> None:
   """Has all samples of a benchmark written that the output lacks, judged and written down.
 
@@ -44,6 +45,7 @@ def ask(benchmark: Benchmark, samplers: Sequence[Sampler], verifier: Verifier, o
     verifier: judges what the card leaves to it.
     make: the prompt of an ordinal and an item.
     counted: whether the lengths of completions are known in tokens.
+    model_judge: judges what the card asks a model about.
     progress: called with the number of samples that are done.
   Raises:
     TimeoutError: as `answering.answered`.
@@ -59,16 +61,18 @@ def ask(benchmark: Benchmark, samplers: Sequence[Sampler], verifier: Verifier, o
   prompts = (make(ordinal(index, sample), item) for index, item in enumerate(benchmark.items)
              for sample in range(benchmark.sampling.samples) if (item.id, sample) not in done)
   for _ in answered(prompts, dataclasses.replace(benchmark.sampling, samples=1), samplers,
-                    CardVerifier(verifier, benchmark.tasks, graded), deadline_s=deadline_s,
-                    progress=lambda new: progress(len(done) + new)):
+                    CardVerifier(verifier, benchmark.tasks, graded, model_judge),
+                    deadline_s=deadline_s, progress=lambda new: progress(len(done) + new)):
     pass
 
 
 def judge(benchmarks: Iterable[Benchmark], stored: Iterable[Stored], verifier: Verifier,
-          output: JudgedFile, progress: Callable[[int], None] = lambda done: None) -> None:
+          output: JudgedFile, progress: Callable[[int], None] = lambda done: None,
+          model_judge: ModelJudge | None = None) -> None:
   """Judges stored responses; the waits are bounded by the verifier, which gives all a verdict.
 
   Args:
+    model_judge: as in `ask`.
     progress: called with the number of responses that are judged.
   Raises:
     WriteError: the disk fails.
@@ -81,7 +85,7 @@ def judge(benchmarks: Iterable[Benchmark], stored: Iterable[Stored], verifier: V
                               one.truncated))
 
   tasks = {key: task for benchmark in benchmarks for key, task in benchmark.tasks.items()}
-  cards = CardVerifier(verifier, tasks, graded)
+  cards = CardVerifier(verifier, tasks, graded, model_judge)
   judged = 0
   for number, one in enumerate(stored):
     _, item = tasks[one.benchmark, one.id]
