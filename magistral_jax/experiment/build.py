@@ -197,9 +197,8 @@ def abstract_params(config: ModelConfig, mesh):
 
 def optimizer(c, config: ModelConfig, **changed):
   """The optimizer; weight decay leaves norms alone."""
-  o = filled(c, 'optimizer') | changed
+  o = filled(c, 'optimizer') | dict(steps=c.total_steps * c.batching.minibatches) | changed
   o.pop('max_bad_steps')
-  o['steps'] = c.total_steps * c.batching.minibatches
   decayed = jax.tree_util.tree_map_with_path(
       lambda path, _: 'norm' not in jax.tree_util.keystr(path),
       trained(decoder.abstract(config), frozen(c)))

@@ -116,7 +116,9 @@ SECTIONS = (
                      'taken as they are.', 0.0),
         rows=Key(whole(1), 'Rows of a step; a multiple of trainer.microbatch_rows.', 16),
         learning_rate=Key(NOT_NEGATIVE, 'Learning rate after the warm-up.', 1e-5),
-        warmup_steps=Key(whole(0), 'Steps until the learning rate is reached.', 10)),
+        warmup_steps=Key(whole(0), 'Steps until the learning rate is reached.', 10),
+        schedule=Key(choice(SCHEDULES), 'How the learning rate falls after the warm-up, to 0 '
+                     'in the last step.', 'constant')),
             above_0('cold_start.steps')),
     Section('sampler', 'How completions are written.', dict(
         slots=Key(whole(1), 'Sequences that one sampler decodes at a time.'),

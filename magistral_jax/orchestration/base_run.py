@@ -6,6 +6,7 @@ run.py is a run of the loop, supervised.py one that only imitates.
 from __future__ import annotations
 
 import abc
+import functools
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -117,10 +118,15 @@ class BaseRun(abc.ABC):
     self.display.note(f'Resumed at step {trainer.version} of {self.workdir}.')
     return trainer
 
+  @functools.cached_property
+  def _imitated(self) -> dict[str, Any]:
+    """How this run imitates its examples, see `cold_start.settings`."""
+    assert self.examples is not None        # Checked with the problems.
+    return cold_start.settings(self.c, self.examples, build.patches(self.c, self.config))
+
   def _imitation(self, trainer: Trainer) -> tuple[Examples, dict[str, Any]]:
     """What a trainer is to imitate, and how, as `cold_start.run` takes it."""
-    assert self.examples is not None        # Checked with the problems.
-    how = cold_start.settings(self.c, self.examples, build.patches(self.c, self.config))
+    how = self._imitated
     self._cold_steps = how['steps']
     with cli.one_sentence():
       if trainer.version > self._cold_steps:
@@ -128,6 +134,7 @@ class BaseRun(abc.ABC):
                          f'{self.c.cold_start.epochs} are {self._cold_steps} steps, fewer than the '
                          f'{trainer.version} that the run in {self.workdir} has made: raise them, '
                          f'or take another --workdir.')
+    assert self.examples is not None
     return self.examples, how
 
   def _take_steps(self, trainer: Trainer, examples: Examples, how: Mapping[str, Any],

@@ -50,10 +50,10 @@ def run(trainer: Trainer, examples: Examples, *, steps: int, rows: int, row_toke
     save()
 
 
-def optimizer(c) -> dict[str, Any]:
-  """The keys of config section `optimizer` that are otherwise in the cold start."""
-  return dict(schedule='constant', learning_rate=c.cold_start.learning_rate,
-              warmup_steps=c.cold_start.warmup_steps)
+def optimizer(c, steps: int) -> dict[str, Any]:
+  """What `build.optimizer` is to have otherwise in a cold start of so many steps."""
+  return dict(schedule=c.cold_start.schedule, learning_rate=c.cold_start.learning_rate,
+              warmup_steps=c.cold_start.warmup_steps, final_learning_rate=0.0, steps=steps)
 
 
 def settings(c, examples: Examples, patches: Patches | None) -> dict[str, Any]:

@@ -167,7 +167,7 @@ class Run(BaseRun):
 
   def _cold_trainer(self, saved: Checkpoints) -> Trainer:
     """The trainer of the cold start, from where an earlier run of it was stopped, if one was."""
-    changed = cold_start.optimizer(self.c)
+    changed = cold_start.optimizer(self.c, self._imitated['steps'])
     with cli.one_sentence():       # The files of a checkpoint are read only here.
       if saved.latest() is None:
         self._start_stages()

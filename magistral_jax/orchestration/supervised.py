@@ -80,7 +80,7 @@ class SupervisedRun(BaseRun):
 
   def _newest_trainer(self) -> Trainer:
     """The trainer of the newest checkpoint, the journal set back to it; a new one without any."""
-    changed = cold_start.optimizer(self.c)
+    changed = cold_start.optimizer(self.c, self._imitated['steps'])
     with cli.one_sentence():           # The files of a checkpoint are read only here.
       if self.checkpoints.latest() is not None:
         return self._restored(self.checkpoints, **changed)

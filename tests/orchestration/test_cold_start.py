@@ -3,13 +3,18 @@ import collections
 import itertools
 import threading
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from magistral_jax.batching.packing import evenly_weighted, pack_examples
 from magistral_jax.data.examples import Examples
 from magistral_jax.data.traces import Example
+from magistral_jax.experiment import build
+from magistral_jax.models import decoder
 from magistral_jax.orchestration import cold_start
+from tests import tiny
 
 ROWS, ROW_TOKENS = 4, 16
 
@@ -106,3 +111,21 @@ def test_a_stopped_cold_start_goes_on_where_it_was():
   second = FakeTrainer(version=7)
   train(second, 20)
   np.testing.assert_array_equal(whole.seen, first.seen + second.seen)
+
+
+@pytest.mark.parametrize('schedule, last', [('constant', 0.5), ('linear', 0.0), ('cosine', 0.0)])
+def test_the_rate_falls_over_the_steps_of_the_cold_start(schedule, last):
+  """Whatever the loop's own schedule and number of updates."""
+  c = tiny.load(**{
+      'optimizer.name': 'sgd', 'optimizer.clip_norm': 0.0, 'optimizer.beta1': 0.0,
+      'cold_start.learning_rate': 0.5, 'cold_start.warmup_steps': 0,
+      'cold_start.schedule': schedule})
+  config = build.model_config(c, vocab=16)
+  chain = build.optimizer(c, config, **cold_start.optimizer(c, steps=4))
+  params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), decoder.abstract(config))
+  ones = jax.tree.map(jnp.ones_like, params)
+  state, changes = chain.init(params), []
+  for _ in range(4):
+    update, state = chain.update(ones, state, params)
+    changes.append(-float(jax.tree.leaves(update)[-1].ravel()[0]))
+  assert changes[-1] == pytest.approx(last, abs=1e-7) and changes[0] > 0.3
