@@ -18,7 +18,7 @@ def test_rows_as_published_and_their_images(tmp_path):
     assert file.read() == png
   assert cards.statuses('mmmu', item, 'Final Answer: B', 'Final Answer: (B)', 'Final Answer: A',
                         'B', '') == ['correct', 'correct', 'wrong', 'no_answer', 'no_answer']
-  lines = cards.judged('mmmu', item, 'Final Answer: B', '**Answer**: B', 'It is b.', 'Answer: A')
+  lines = cards.judged('mmmu', item, 'Final Answer: B', '**Answer**: B', 'It is B.', 'Answer: A')
   found = cards.figures('mmmu', [item], lines, 4)
   assert [found[f'level_{level}'] for level in range(4)] == [0.25, 0.25, 0.5, 0.75]
   opened = cards.item('mmmu', dict(id='o', question='?', options='[]', answer="['3.5', '7/2']"))

@@ -9,7 +9,9 @@ Levels of reading; each also takes what those before it take (arXiv:2410.07073 a
     2  the same with asterisks around these words, as Markdown writes them
     3  the reference anywhere in the response, for an upper bound only
 
-Levels 2 and 3 and the comparison are those of the published code, mistralai/mistral-evals.
+Level 2 and the comparison are those of the published code, mistralai/mistral-evals (70eecd8). At
+level 3 that code writes the reference in lower case and not the response, so that of the choice A
+every 'is a' is one and no 'is A': here letters are looked for as they are, other texts in any case.
 """
 
 from __future__ import annotations
@@ -120,5 +122,8 @@ def _anywhere(response: str, references: Sequence[str]) -> bool:
       continue
     if f'{written:,}' in response or str(written) in response:
       return True
-  return texts and any(around.format(reference).lower() in response
-                       for reference in references for around in _AROUND)
+  lower = response.lower() if texts else ''
+  return texts and any(
+      around.format(reference) in response if len(reference) == 1 and reference.isalpha() else
+      around.format(reference).lower() in lower
+      for reference in references for around in _AROUND)
