@@ -42,7 +42,7 @@ def get_config():
       test_memory_mb=300)
   c.batching = dict(
       prompts_per_batch=128, minibatches=1, backlog_batches=1, max_staleness=0, patience_batches=20,
-      row_tokens=45056, advantage_norm='minibatch', normalizer='group')
+      row_tokens=45056, share_prompts=False, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.3, clip_schedule='constant', importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, vocab_chunk=8192)

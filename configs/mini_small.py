@@ -40,7 +40,7 @@ def get_config():
       timeout_s=1.5, memory_mb=1024, sandbox='bubblewrap')
   c.batching = dict(
       prompts_per_batch=16, minibatches=1, backlog_batches=1, max_staleness=0, patience_batches=20,
-      row_tokens=192, advantage_norm='minibatch', normalizer='group')
+      row_tokens=192, share_prompts=True, advantage_norm='minibatch', normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.3, clip_schedule='constant', importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, vocab_chunk=0)

@@ -36,7 +36,8 @@ def get_config():
       language=0.0, queue=1024, timeout_s=1.5, memory_mb=1024, sandbox='none')
   c.batching = dict(
       prompts_per_batch=64, minibatches=1, backlog_batches=1, max_staleness=0, patience_batches=20,
-      row_tokens=16384, row_patches=6144, advantage_norm='minibatch', normalizer='group')
+      row_tokens=16384, row_patches=6144, share_prompts=False, advantage_norm='minibatch',
+      normalizer='group')
   c.loss = dict(
       name='clipped', clip_low=0.2, clip_high=0.28, clip_schedule='constant', importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, vocab_chunk=16384)

@@ -200,6 +200,13 @@ class Rows:
 
     sequence a b c | d e        tokens   a b d _      segments  1 1 2 0
     (c and e are only targets)  targets  b c e _      positions 0 1 0 0
+
+  Sequences of one prompt can share it. It is then a segment of its own, without its last token;
+  with that token every segment begins that continues it:
+
+    prompt p q r, completions   tokens    p q | r a | r c d     segments  1 1 2 2 3 3 3
+    a b and c d e               targets   q r | a b | c d e     positions 0 1 2 3 2 3 4
+                                continues 0 0 | 1 1 | 1 1 1
   """
   tokens: np.ndarray        # int32, input.
   targets: np.ndarray       # int32, the next token.
@@ -213,6 +220,8 @@ class Rows:
   routes: np.ndarray | None = None  # [R, T, L k] uint8, experts that each input takes; or None.
   # float32, that of the sampler for the target; None where all have the config's.
   temperature: np.ndarray | None = None
+  # int32, the segment that this one continues, and so sees whole; 0 for none. None: none does.
+  continues: np.ndarray | None = None
 
   def __len__(self) -> int:
     return self.tokens.shape[0]
@@ -264,6 +273,8 @@ class Batch:
   minibatches: tuple[Rows, ...]        # One optimizer step each.
   packing_efficiency: float            # Filled positions / positions.
   parity: tuple[ParityRows, ...] = ()  # Of the newest versions that began a completion.
+  # 1 - filled positions / positions that the sequences would fill without sharing prompts.
+  positions_shared: float = 0.0
   # By what the stage multiplies the upper clip bound and the learning rate of the config.
   clip_scale: float = 1.0
   rate_scale: float = 1.0

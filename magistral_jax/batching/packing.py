@@ -6,7 +6,8 @@ A sequence of n tokens takes n - 1 positions: position t reads token t and predi
   prompt x,  completion yz        targets  b c d | y z | _     positions 0 1 2 0 1 0
                                   mask     . 1 1 | 1 1 | .
 
-First fit decreasing: the longest sequence first, each into the first row with room for it.
+First fit decreasing: the longest sequence first, each into the first row with room for it. Where
+sequences of one prompt share it, other rules compete with this one (sharing.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from magistral_jax.batching import sharing
 from magistral_jax.records import Image, RowImages, Rows
 
 
@@ -92,8 +94,9 @@ def first_fit_decreasing(
 
 
 def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple: int,
-         patches: Patches | None = None, layout: Sequence[Sequence[int]] | None = None) -> Rows:
-  """Packs sequences first-fit-decreasing; empty rows fill up to a multiple of `rows_multiple`.
+         patches: Patches | None = None, layout: Sequence[Sequence[int]] | None = None,
+         share_prompts: bool = False) -> Rows:
+  """Packs sequences; empty rows fill up to a multiple of `rows_multiple`.
 
   Args:
     sequences: each takes at most `row_tokens` positions.
@@ -102,10 +105,36 @@ def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple:
     patches: room for images in every row; None where no sequence has any.
     layout: indices of the sequences of every row, as `first_fit_decreasing` gives them; None
       packs them here.
+    share_prompts: a prompt stands once in a row for all its sequences there.
   Raises:
     ValueError: there is no sequence; one is too long, has too many patches, or has no prompt or no
       completion.
   """
+  _check(sequences)
+  row_patches = patches.row_patches if patches else 0
+  pieces = sharing.pieces(sequences) if share_prompts else None
+  if layout is None:
+    layout = first_fit_decreasing([s.length for s in sequences], row_tokens,
+                                  [s.patches for s in sequences], row_patches)
+    if pieces:
+      layout = sharing.fewest_rows(pieces, row_tokens, row_patches, layout)
+  size = -(-len(layout) // rows_multiple) * rows_multiple
+  routes = sequences[0].routes
+  rows = _empty(size, row_tokens, patches, 0 if routes is None else routes.shape[1],
+                tempered=any(s.temperature is not None for s in sequences),
+                continued=share_prompts)
+  for r, members in enumerate(layout):
+    together: dict[int, list[PackedSequence]] = {}
+    for index in members:
+      together.setdefault(pieces[index].prompt if pieces else index, []).append(sequences[index])
+    start, segment = 0, 1
+    for those in together.values():
+      start, segment = _place_together(rows, r, start, segment, those)
+  return rows
+
+
+def _check(sequences: Sequence[PackedSequence]) -> None:
+  """Raises ValueError for sequences that cannot be packed, alone or together."""
   if not sequences:
     raise ValueError('There is no sequence to pack.')
   for s in sequences:
@@ -115,24 +144,10 @@ def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple:
     if s.routes is not None and len(s.routes) != s.length:
       raise ValueError(f'A sequence of {s.length} positions has the recorded experts of '
                        f'{len(s.routes)}: the sampler records those of all tokens but the last.')
-  widths = {0 if s.routes is None else s.routes.shape[1] for s in sequences}
-  if len(widths) > 1:
+  if len({0 if s.routes is None else s.routes.shape[1] for s in sequences}) > 1:
     raise ValueError('Some sequences come with the experts that their sampler chose and some '
                      'without, or with those of another model: all samplers need the same '
                      'trainer.routing_replay and the same model.')
-  if layout is None:
-    layout = first_fit_decreasing(
-        [s.length for s in sequences], row_tokens, [s.patches for s in sequences],
-        patches.row_patches if patches else 0)
-  size = -(-len(layout) // rows_multiple) * rows_multiple
-  rows = _empty(size, row_tokens, patches, widths.pop(),
-                tempered=any(s.temperature is not None for s in sequences))
-  for r, members in enumerate(layout):
-    start = 0
-    for segment, index in enumerate(members, 1):
-      _place(rows, r, start, segment, sequences[index])
-      start += sequences[index].length
-  return rows
 
 
 def pack_examples(
@@ -171,27 +186,61 @@ def efficiency(segments: np.ndarray) -> float:
 
 
 def _empty(size: int, row_tokens: int, patches: Patches | None, route_numbers: int,
-           tempered: bool) -> Rows:
+           tempered: bool, continued: bool) -> Rows:
   """Rows of padding alone, with room for so many numbers of a token's route."""
   dtypes = dict(tokens=np.int32, targets=np.int32, segments=np.int32, positions=np.int32,
                 mask=bool, weight=np.float32, advantage=np.float32, sampler_logp=np.float32)
+  dtypes |= dict(temperature=np.float32) if tempered else {}
+  dtypes |= dict(continues=np.int32) if continued else {}
   images = patches and RowImages.empty(size, row_tokens, patches.row_patches, patches.pixels)
   routes = np.zeros((size, row_tokens, route_numbers), np.uint8) if route_numbers else None
-  temperature = np.zeros((size, row_tokens), np.float32) if tempered else None
-  return Rows(images=images, routes=routes, temperature=temperature, **{
+  return Rows(images=images, routes=routes, **{
       name: np.zeros((size, row_tokens), dtype) for name, dtype in dtypes.items()})
 
 
-def _place(rows: Rows, r: int, start: int, segment: int, sequence: PackedSequence) -> None:
-  """Writes a sequence into row `r` from position `start` on."""
+def _place_together(rows: Rows, r: int, start: int, segment: int,
+                    sequences: Sequence[PackedSequence]) -> tuple[int, int]:
+  """Writes sequences of one prompt into row `r`, from position `start` and segment `segment` on.
+
+  Returns:
+    The next position and segment that are free.
+  """
+  first, shared = sequences[0], len(sequences[0].prompt) - 1
+  if first.images:
+    rows.images.put(r, start, first.images)
+  if len(sequences) == 1:
+    _place(rows, r, start, segment, first, range(first.length))
+    return start + first.length, segment + 1
+  _place(rows, r, start, segment, first, range(shared))
+  prompt, start = segment, start + shared
+  # The prompt's last token, with which each of them begins, may stand for a part of an image.
+  embedding = rows.images.index[r, start] if first.images else 0
+  for segment, sequence in enumerate(sequences, prompt + 1):
+    own = range(shared, sequence.length)
+    _place(rows, r, start, segment, sequence, own)
+    rows.continues[r, start:start + len(own)] = prompt
+    if embedding:
+      rows.images.index[r, start] = embedding
+    start += len(own)
+  return start, segment + 1
+
+
+def _place(rows: Rows, r: int, start: int, segment: int, sequence: PackedSequence,
+           part: range) -> None:
+  """Writes a part of a sequence's positions into row `r` from position `start` on."""
   tokens = np.concatenate([sequence.prompt, sequence.completion])
-  here = slice(start, start + sequence.length)
-  # The last prompt token already predicts the first completion token.
-  chosen = slice(start + len(sequence.prompt) - 1, start + sequence.length)
-  rows.tokens[r, here] = tokens[:-1]
-  rows.targets[r, here] = tokens[1:]
+  here, taken = slice(start, start + len(part)), slice(part.start, part.stop)
+  rows.tokens[r, here] = tokens[:-1][taken]
+  rows.targets[r, here] = tokens[1:][taken]
   rows.segments[r, here] = segment
-  rows.positions[r, here] = np.arange(sequence.length)
+  rows.positions[r, here] = part
+  if sequence.routes is not None:
+    rows.routes[r, here] = sequence.routes[taken]
+  # The last prompt token already predicts the first completion token.
+  trained = max(0, len(sequence.prompt) - 1 - part.start)
+  if trained == len(part):
+    return
+  chosen = slice(start + trained, start + len(part))
   rows.mask[r, chosen] = True
   rows.weight[r, chosen] = sequence.weight
   rows.advantage[r, chosen] = sequence.advantage
@@ -199,7 +248,3 @@ def _place(rows: Rows, r: int, start: int, segment: int, sequence: PackedSequenc
     rows.sampler_logp[r, chosen] = sequence.sampler_logp
   if sequence.temperature is not None:
     rows.temperature[r, chosen] = sequence.temperature
-  if sequence.routes is not None:
-    rows.routes[r, here] = sequence.routes
-  if sequence.images:
-    rows.images.put(r, start, sequence.images)

@@ -22,13 +22,14 @@ class Batcher:
   def __init__(
       self, *, group_size: int, prompts_per_batch: int, minibatches: int, max_staleness: int,
       row_tokens: int, microbatch_rows: int, advantage_norm: str, normalizer: str,
-      max_new_tokens: int, patches: Patches | None = None, parity: ParityRoom | None = None):
+      max_new_tokens: int, patches: Patches | None = None, parity: ParityRoom | None = None,
+      share_prompts: bool = False):
     self._group_size, self._prompts_per_batch = group_size, prompts_per_batch
     self._max_staleness = max_staleness
     self._make = dict(
         minibatches=minibatches, row_tokens=row_tokens, microbatch_rows=microbatch_rows,
         advantage_norm=advantage_norm, normalizer=normalizer, max_new_tokens=max_new_tokens,
-        patches=patches, parity=parity)
+        patches=patches, parity=parity, share_prompts=share_prompts)
     self._gathering: dict[int, dict[int, tuple[Completion, Verdict]]] = {}
     self._waiting: Backlog[Group] = Backlog()
     self.duplicates = 0

@@ -168,6 +168,10 @@ def _check_training(c) -> None:
   if b.row_tokens % pieces:
     raise ValueError(f'batching.row_tokens={b.row_tokens} must be a multiple of {keys}: the '
                      f'positions of a row are cut over those devices.')
+  if b.share_prompts and c.mesh.trainer_topology:
+    raise ValueError(f'batching.share_prompts is true and mesh.trainer_topology is '
+                     f'{c.mesh.trainer_topology}: the attention kernel of TPUs reads no prompts '
+                     f'that completions share, so set it to false.')
 
 
 def _check_cold_start(c) -> None:

@@ -174,6 +174,8 @@ SECTIONS = (
         patience_batches=Key(whole(1), 'Batches\' worth of groups without one update after which '
                              'the run ends.'),
         row_tokens=Key(whole(1), 'Tokens of a row of packed sequences.'),
+        share_prompts=Key(FLAG, 'Whether a prompt stands once in a row for all its completions '
+                          'there; not for the attention kernel of TPUs.'),
         advantage_norm=Key(choice(ADVANTAGE_NORMS), 'Completions over which advantages are '
                            "standardised; 'none' leaves them."),
         normalizer=Key(choice(NORMALIZERS), 'What weighs the same in the loss: a group, a token of '

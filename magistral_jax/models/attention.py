@@ -4,7 +4,7 @@ Axes: B rows or slots, T tokens, N query heads, K kv heads, G query heads per kv
 S tokens of a block of pages.
 
 A layer calls `attend(layer, q, k, v, cache) -> (output, cache)` and does not know which form it is:
-  rows(segments)            training: packed rows, no cache
+  rows(segments, continues) training: packed rows, no cache
   images(segments)          the vision tower: patches of packed images, no cache
   prefill(page_ids)         a prompt: as rows, and its keys and values go to pages
   decode(table, lengths)    one token a slot: its keys go to a page, and it reads all pages
@@ -57,10 +57,16 @@ def masked_attention(q, k, v, mask):
   return out.transpose(0, 3, 1, 2, 4).reshape(b, t, n, h)
 
 
-def causal_mask(segments):
-  """The mask [B, T, T] bool: true within a segment, not later, and not for padding (segment 0)."""
-  same = (segments[:, :, None] == segments[:, None, :]) & (segments > 0)[:, :, None]
-  return same & jnp.tril(jnp.ones((segments.shape[1],) * 2, bool))
+def causal_mask(segments, continues=None):
+  """The mask [B, T, T] bool: true within a segment, not later, and not for padding (segment 0).
+
+  A segment that continues another sees that one, too; continues: as `records.Rows` has it, or None.
+  """
+  same = segments[:, :, None] == segments[:, None, :]
+  if continues is not None:
+    same |= continues[:, :, None] == segments[:, None, :]
+  real = (segments > 0)[:, :, None] & (segments > 0)[:, None, :]
+  return same & real & jnp.tril(jnp.ones((segments.shape[1],) * 2, bool))
 
 
 def takes_kernels(layout: Layout | None, head_dim: int, *, tokens: int | None = None,
@@ -79,18 +85,24 @@ def takes_kernels(layout: Layout | None, head_dim: int, *, tokens: int | None = 
   return kernels.rows_fit(layout, tokens, head_dim)
 
 
-def rows(segments, layout: Layout | None = None):
-  """Attention of packed rows; segments: [B, T], 0 is padding.
+def rows(segments, layout: Layout | None = None, continues=None):
+  """Attention of packed rows; segments: [B, T], 0 is padding; continues: as for `causal_mask`.
 
   Without a kernel, queries are taken in parts, each over the keys up to its own end, so that keys
   later than a whole part are never computed only to be masked. A row whose positions are cut over
   devices is taken whole, because each device has a part of its own.
+
+  Raises:
+    ValueError: while it is traced, if a kernel would have to read shared prompts.
   """
-  mask, t = causal_mask(segments), segments.shape[1]
+  mask, t = causal_mask(segments, continues), segments.shape[1]
   size = t if layout and layout.cuts('position') else max(BLOCK_QUERIES, -(-t // MOST_BLOCKS))
   def attend(layer, q, k, v, cache):
     del layer
     if takes_kernels(layout, q.shape[-1], tokens=t):
+      if continues is not None:
+        raise ValueError('batching.share_prompts is true, and the attention kernel of TPUs reads '
+                         'no prompts that completions share: set it to false.')
       return kernels.rows(q, k, v, segments, layout), cache
     ends = [(start, min(start + size, t)) for start in range(0, t, size)]
     parts = [masked_attention(q[:, start:end], k[:, :end], v[:, :end], mask[:, start:end, :end])

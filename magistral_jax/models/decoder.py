@@ -164,17 +164,17 @@ def forward_rows(config: ModelConfig, params, tokens, positions, segments, image
 
   Args:
     images: images of the rows, as in `Decoder.routed`.
-    how: layout, remat, unroll and routes of `Decoder.routed`.
+    how: layout, remat, unroll and routes of `Decoder.routed`; continues as for `attention.rows`.
   """
   return routed_rows(config, params, tokens, positions, segments, images, **how)[0]
 
 
 def routed_rows(config: ModelConfig, params, tokens, positions, segments, images=None, *,
-                layout: Layout | None = None, **how):
+                layout: Layout | None = None, continues=None, **how):
   """Hidden states of `forward_rows`, and router logits [L, B, T, E] float32 or None without any."""
   hidden, _, routing = bind(config, params).routed(
-      tokens, positions, attention.rows(segments, layout), images=images, real=segments > 0,
-      layout=layout, **how)
+      tokens, positions, attention.rows(segments, layout, continues), images=images,
+      real=segments > 0, layout=layout, **how)
   return hidden, routing
 
 

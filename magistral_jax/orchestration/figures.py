@@ -53,5 +53,6 @@ def of_batch(batch: Batch, staleness: list[int]) -> dict:
       trained_reward=float(np.mean([v.reward for v in verdicts])),
       trained_accuracy=float(np.mean([v.status == 'correct' for v in verdicts])),
       trained_tokens_mean=float(np.mean(lengths)), packing_efficiency=batch.packing_efficiency,
+      positions_shared=batch.positions_shared,
       versions_mean=float(np.mean([len(c.versions) for g in groups for c in g.completions])),
       **percentiles('staleness', staleness))

@@ -210,7 +210,7 @@ class Run(BaseRun):
         parity=build.parity_room(c),
         max_new_tokens=c.sampler.max_new_tokens, patches=build.patches(c, self.config),
         **{k: b[k] for k in ('prompts_per_batch', 'minibatches', 'max_staleness', 'row_tokens',
-                             'advantage_norm', 'normalizer')})
+                             'share_prompts', 'advantage_norm', 'normalizer')})
     loop = Loop(
         Roles(self.stream, self.samplers, self.verifier, batcher, self.trainer, self.checkpoints,
               self.runtime),

@@ -29,7 +29,7 @@ from magistral_jax.records import RowImages, Rows
 from magistral_jax.weights import device, manifest, snapshot, staging
 
 # Token ids and the like; `mask` is bool, all other arrays of Rows are float32.
-_INTEGERS = ('tokens', 'targets', 'segments', 'positions')
+_INTEGERS = ('tokens', 'targets', 'segments', 'positions', 'continues')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,8 @@ def trainer(c, config: ModelConfig, devices, note: Callable, sequence_tokens: in
   grads, totals = step.zeros.lower(state.params).out_info
   one, scale = (jax.ShapeDtypeStruct((), dtype, sharding=state.step.sharding)
                 for dtype in (np.int32, np.float32))
-  rows = _rows(c, config, mesh, (c.trainer.microbatch_rows, c.batching.row_tokens))
+  rows = _rows(c, config, mesh, (c.trainer.microbatch_rows, c.batching.row_tokens),
+               shared=c.batching.share_prompts and not supervised(c))
   learn, how = (step.supervise, ()) if supervised(c) else (step.accumulate, (scale,))
   room = build.patches(c, config)
   sequences = packed_rows.lengths(c.batching.row_tokens, sequence_tokens)
@@ -218,18 +219,22 @@ def supervised(c) -> bool:
   return c.total_steps == 0 and c.cold_start.steps > 0
 
 
-def _rows(c, config, mesh, shape: tuple[int, int]) -> dict:
-  """Shapes and shardings of [B, T] rows, as trainer/role.py puts them on the mesh."""
+def _rows(c, config, mesh, shape: tuple[int, int], *, shared: bool = False) -> dict:
+  """Shapes and shardings of [B, T] rows, as trainer/role.py puts them on the mesh.
+
+  Args:
+    shared: completions may share their prompt.
+  """
   dtype = lambda name: np.int32 if name in _INTEGERS else bool if name == 'mask' else np.float32
   room = build.patches(c, config)
   images = RowImages.empty(*shape, room.row_patches, room.pixels) if room else None
   # The cold start has no sampler whose experts could be replayed.
   numbers = 0 if supervised(c) else build.route_numbers(c, config)
   routes = np.zeros((*shape, numbers), np.uint8) if numbers else None
+  there = dict(temperature=stage_configs.differ(c, 'sampler.temperature'), continues=shared)
   rows = Rows(images=images, routes=routes, **{
       f.name: np.zeros(shape, dtype(f.name)) for f in dataclasses.fields(Rows)
-      if f.name not in ('images', 'routes') and (
-          f.name != 'temperature' or stage_configs.differ(c, 'sampler.temperature'))})
+      if f.name not in ('images', 'routes') and there.get(f.name, True)})
   spread = sharding.named(mesh, sharding.TRAINER, ('row',))
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread),
                       rows.arrays())

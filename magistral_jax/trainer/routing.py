@@ -16,7 +16,24 @@ from magistral_jax.models import decoder, moe
 COLUMNS = ('pairs', 'repeat_first', 'repeat_any', 'aux', 'flips')
 
 
-def balance_loss(logits, segments, chosen):
+def counted(segments, continues=None):
+  """How many sequences each token [B, T] is a part of, float32: 1, and 0 for padding.
+
+  A token of a prompt that several segments continue counts for each of them, as if it stood there.
+
+  Args:
+    segments: [B, T], 0 for padding.
+    continues: [B, T] as `records.Rows` has it, or None.
+  """
+  real = (segments > 0).astype(jnp.float32)
+  if continues is None:
+    return real
+  opens = jnp.pad(segments[:, 1:] != segments[:, :-1], ((0, 0), (1, 0)), constant_values=True)
+  parts = jnp.sum((continues * opens)[:, :, None] == segments[:, None, :], axis=1)
+  return real * jnp.maximum(1, parts)
+
+
+def balance_loss(logits, segments, chosen, continues=None):
   """Balance loss [L] of each layer: E sum over experts of f_e P_e.
 
   f_e is the share of tokens that chose expert e (of k choices, so they sum to k; a constant), P_e
@@ -24,13 +41,14 @@ def balance_loss(logits, segments, chosen):
 
   Args:
     logits: [L, B, T, E] of the routers.
-    segments: [B, T], 0 for padding.
+    segments, continues: as for `counted`.
     chosen: [L, B, T, k], experts that tokens take.
   Reference: arXiv:2101.03961 eq. 4-6, there for k = 1. Each layer is balanced by itself, as there;
     transformers computes f and P over the tokens of all layers together.
   """
-  real = (segments > 0)[None, ..., None]
-  mean = lambda x: jnp.sum(jnp.where(real, x, 0.0), axis=(1, 2)) / jnp.maximum(1.0, jnp.sum(real))
+  count = counted(segments, continues)[None, ..., None]
+  mean = lambda x: (jnp.sum(jnp.where(count > 0, count * x, 0.0), axis=(1, 2))
+                    / jnp.maximum(1.0, jnp.sum(count)))
   often = jax.lax.stop_gradient(mean(_picked(chosen, logits.shape[-1])))
   return logits.shape[-1] * jnp.sum(often * mean(jax.nn.softmax(logits, axis=-1)), axis=-1)
 
@@ -42,33 +60,36 @@ def balanced(logits, rows, k, coef):
   """
   own = moe.route(logits, k)[0]
   chosen = decoder.by_layer(rows['routes'], len(logits)) if 'routes' in rows else own
-  aux = jnp.sum(rows['weight']) * balance_loss(logits, rows['segments'], chosen)
-  found = sums(chosen, own, rows['segments'], logits.shape[-1], aux)
+  segments, continues = rows['segments'], rows.get('continues')
+  aux = jnp.sum(rows['weight']) * balance_loss(logits, segments, chosen, continues)
+  found = sums(chosen, own, segments, logits.shape[-1], aux, continues)
   return coef * jnp.mean(aux), dict(routing=found)
 
 
-def sums(chosen, own, segments, experts, aux):
+def sums(chosen, own, segments, experts, aux, continues=None):
   """Sums [L, E + 5] that add up over microbatches: counts of each expert, then COLUMNS.
 
   Pairs are neighbouring tokens of one sequence. They are counted if their first choices are equal,
-  and if they share any choice (arXiv:2401.04088 section 5, table 5).
+  and if they share any choice (arXiv:2401.04088 section 5, table 5). The last two tokens of a
+  prompt that is shared are in two segments and no pair.
 
   Args:
     chosen, own: [L, B, T, k], experts that tokens take, and that the routers choose; each with the
       router's first choice first. Flips are choices in `chosen` that are not in `own`.
+    segments, continues: as for `counted`.
     experts: E.
     aux: [L] this microbatch's part of the balance loss.
   """
   picked, first = _picked(chosen, experts), chosen[..., 0]
-  real = segments > 0
-  pair = real[:, 1:] & (segments[:, 1:] == segments[:, :-1])
+  tokens = counted(segments, continues)
+  pair = tokens[:, 1:] * (segments[:, 1:] == segments[:, :-1])
   count = lambda x: jnp.sum(x, axis=(1, 2), dtype=jnp.float32)
   shared = jnp.any((picked[:, :, 1:] > 0) & (picked[:, :, :-1] > 0), axis=-1)
   columns = [count(jnp.broadcast_to(pair, shared.shape)),
-             count(pair & (first[:, :, 1:] == first[:, :, :-1])), count(pair & shared),
+             count(pair * (first[:, :, 1:] == first[:, :, :-1])), count(pair * shared),
              jax.lax.stop_gradient(aux),
-             count(real * jnp.sum(picked > _picked(own, experts), axis=-1))]
-  return jnp.concatenate([count(picked * real[..., None]), jnp.stack(columns, axis=-1)], axis=-1)
+             count(tokens * jnp.sum(picked > _picked(own, experts), axis=-1))]
+  return jnp.concatenate([count(picked * tokens[..., None]), jnp.stack(columns, axis=-1)], axis=-1)
 
 
 def report(total, *, minibatches: int) -> dict[str, float]:

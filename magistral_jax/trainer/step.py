@@ -86,9 +86,8 @@ class Step:
   """Compiled functions of one trainer; arguments marked * are donated.
 
   `rows` is a dict of [B, T] arrays, with those of images under `images` if rows have any,
-  `routes` [B, T, L k] if the sampler's experts are replayed, and `temperature` if stages change it.
-  `grads` covers the trained part of
-  `params`.
+  `routes` [B, T, L k] if the sampler's experts are replayed, `temperature` if stages change it, and
+  `continues` if prompts are shared. `grads` covers the trained part of `params`.
   """
   zeros: Callable       # (params) -> (grads, totals): float32, sharded as the parameters.
   accumulate: Callable  # (params, reference, grads*, totals*, rows, version, clip_scale)
@@ -109,8 +108,8 @@ def make_step(
   """Builds the jitted functions of one trainer.
 
   Args:
-    forward: (params, tokens, positions, segments, [images=, routes=]) -> [B, T, D] hidden, each
-      [B, T]; with `routed` also the router logits [L, B, T, E].
+    forward: (params, tokens, positions, segments, [images=, routes=, continues=]) -> [B, T, D]
+      hidden, each [B, T]; with `routed` also the router logits [L, B, T, E].
     head: (params) -> [D, V].
     state: the state to be trained, or its `abstract_state`. Only its shardings are read: each step
       returns the state with the same shardings, so that a second call does not compile again.
@@ -190,7 +189,8 @@ def _runner(forward, head, routed, router_aux_coef, temperature, vocab, whole_ro
     At positions that are not trained they are undefined.
     """
     hidden = forward(params, rows['tokens'], rows['positions'], rows['segments'],
-                     **{name: rows[name] for name in ('images', 'routes') if name in rows})
+                     **{name: rows[name] for name in ('images', 'routes', 'continues')
+                        if name in rows})
     balance = 0.0, {}
     if 'temperature' in rows:
       # Of padding it is 0, which would make nan.
