@@ -9,8 +9,9 @@ r"""Mathematical answers: judged by comparing them with the problem's own, the g
     structure     the outer form: list, set, tuple, interval, matrix, equation
     matrices      the cells of a matrix, a determinant written out
     equations     the sides of an equation: names and values
+    limits        what a comparison of forms may cost
     intervals     unions, differences and intersections of intervals in one form
-    words dates units   answers in words, dates and times, quantities with units
+    words spoken dates units   answers and numbers in words, dates, times, quantities with units
     values        single values: which rule compares them
     notation expression   the grammar of LaTeX expressions, and its parser
     trees         the parsed trees, their size limits and exact values

@@ -23,20 +23,28 @@ _SIGNS = {
     'β': r'\beta ', '∖': r'\setminus ', '⟨': r'\langle ', '⟩': r'\rangle ', '⌊': r'\lfloor ',
     '⌋': r'\rfloor ', '⌈': r'\lceil ', '⌉': r'\rceil ', '、': ', ', '،': ', ', '؛': ';', '。': '.',
     '٫': '.', '٬': '{,}', '％': '%', '٪': '%', '€': r'\euro ', '£': r'\pound ', '¥': r'\yen ',
-    '₹': r'\rupee ', '⁄': '/', '∕': '/', '“': '"', '”': '"', '’': "'",
+    '₹': r'\rupee ', '￥': r'\yen ', '⁄': '/', '∕': '/', '∶': ':', '∣': '|', '“': '"', '”': '"',
+    '’': "'", '′': "'", '≡': r'\equiv ', '≦': r'\leq ', '≧': r'\geq ', '∧': r'\land ',
+    '∨': r'\lor ', '∴': r'\therefore ', '→': r'\to ', '⇒': r'\implies ', '⟹': r'\implies ',
+    '∠': r'\angle ', '△': r'\triangle ', '✓': r'\checkmark ', '✔': r'\checkmark ',
+    'ℤ': r'\mathbb{Z}', 'ℕ': r'\mathbb{N}', 'ℚ': r'\mathbb{Q}', 'ℂ': r'\mathbb{C}',
     # Marks without a glyph.
     '\u200b': '', '\u200c': '', '\u200d': '', '\u200e': '', '\u200f': '', '\u2060': '',
     '\ufeff': ''}
 _SUPERSCRIPTS = str.maketrans('⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ', '0123456789-n')
 _RAISED = re.compile('[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+')
 
+_ANNOUNCED = '(?:[Tt]he )?(?:[Ff]inal )?[Aa]nswer(?::| is:?)'
 # Applied in this order; each pattern is linear.
 _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     # Wrapping.
-    (r'\\\$', r'\\dollar '),
+    (r'\\\$|\\(?:text|math)dollar(?![A-Za-z])', r'\\dollar '),
+    (r'\\text\{\s*(?:US)?\s*\\dollar\s*\}|\\text\{\s*US\s*\}\s*\\dollar', r'\\dollar '),
+    (r'^([-+]?[\d.,]+)\s*\\dollar\s*$', r'\\dollar \1'),
     (r'^(?:USD|US\\dollar)\s*(?=\d)', r'\\dollar '),
     (r'^EUR\s*(?=\d)', r'\\euro '),
-    (r'^\\(?:text|mathrm)\{\s*(?:[Tt]he )?(?:[Ff]inal )?[Aa]nswer(?: is)?:?\s*\}(?=.)', ''),
+    (rf'^\\(?:text|mathrm)\{{\s*{_ANNOUNCED}\s*\}}(?=.)|^{_ANNOUNCED}(?=[\s$\\])|'
+     r'^答案(?:[是为：:]\s*)+', ''),
     (r'^\$(?=-?[\d.,]+$)', r'\\dollar '),
     (r'\$', ''),
     (r'(?<!\\)\\[()\[\]]', ' '),
@@ -52,10 +60,18 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\\(?:hspace|vspace|hphantom)\*?\{[^{}]*\}|\\phantom(?=\s*-)', ''),
     (r'\\(?:text)?color\s*\{[^{}]*\}', ''),
     (r'\\(?:tiny|small|normalsize|[lL]arge|LARGE|[hH]uge|(?:math)?strut)(?![A-Za-z])\s*', ''),
+    (r'(?<=\S)\s*\\(?:checkmark|blacksquare|square|Box|qed)(?![A-Za-z])\s*$', ''),
+    (r'^(?:\s*(?:\\(?:therefore|to|implies|(?:long)?rightarrow|(?:Long)?[Rr]ightarrow)(?![A-Za-z])|'
+     r'[=:](?=[^=:])))+', ''),
     (r'\\underline\s*(?=\{)', ''),
     (r'\\overline\s*\{([A-Za-z]+)\}', r'\1'),
     (r'\\colon(?![A-Za-z])', ':'),
     # One name per command.
+    (r'\\(?:mathds|Bbb)(?![A-Za-z])', r'\\mathbb'),
+    (r'\\mathbb\s+([NZQRC])(?![A-Za-z])', r'\\mathbb{\1}'),
+    # The bold C of a choice is no set.
+    (r'\\mathbf(?:\s*\{\s*([NZQR])\s*\}|\s+([NZQR])(?![A-Za-z]))', r'\\mathbb{\1\2}'),
+    (r'\\(?:mathbf|mathrm|mathit|mathsf|boldsymbol|bm|bold)\s+(?=[^\s{])', ''),
     (r'\\(?:[dtcs]|nice)frac(?![A-Za-z])', r'\\frac'),
     (r'\\(?:operatorname\*?|text|mathrm)\s*\{((?:arc)?(?:sin|cos|tan|cot)|sec|csc|cis|ln|log|gcd|lcm|'
      r'min|max)\}(?!\s*(?:$|\^))', r'\\\1 '),
@@ -64,11 +80,19 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}', r'\\frac{\1}{\2}'),
     (r'\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}', r'\\binom{\1}{\2}'),
     (r'\\(?:mathrm|mathit|operatorname)\s*\{([eid])\}', r'\1'),
-    (r'\\(?:mathrm|mbox|textrm|textnormal|textbf|textit|textsf|texttt|mathbf|mathit|mathsf|emph'
-     r'|boldsymbol|operatorname\*?|text)\s*(?=\{)', r'\\text'),
+    (r'\\(?:mathrm|[mh]box|textrm|textnormal|textbf|textit|textsf|texttt|mathbf|mathit|mathsf|emph'
+     r'|bold(?:symbol)?|bm|operatorname\*?|text)\s*(?=\{)', r'\\text'),
+    (r'\\(?:boxed|fbox)\s*(?=\{)', ''),
+    (r'_\{\s*\\text\{(\d+)\}\s*\}', r'_{\1}'),
+    (r'\\&', r'\\text{ and }'),
     (r'\\text\{\s*\\text\{([^{}]*)\}\s*\}', r'\\text{\1}'),
     (r'\\text\{([^{}\\^_]*)\^\{?(\d)\}?\s*\}', r'\\text{\1}^{\2}'),
+    (r'^(?:\\text\{\s*)?(?:[Aa]ll )?(?:[Tt]he )?[Rr]eal(?: numbers|s) '
+     r'(?:except|other than|excluding)(?: for)?(?:\s*\})?\s*'
+     r'(?:[a-z]\s*=)?([^{}=]*)\}?$', r'\\mathbb{R}\\setminus\\{\1\\}'),
     (r'(?:\\text\{\s*|^)(?:[Aa]ll )?(?:[Tt]he )?[Rr]eal(?: numbers|s)(?:\s*\}|$)', r'\\mathbb{R}'),
+    (r'\\mathbb\{R\}\s*-\s*(?=[\[(])', r'\\mathbb{R}\\setminus '),
+    (r'^(?:\\text\{\s*)?(?:[Tt]he )?[Ee]mpty set\s*\}?$|\\O(?![A-Za-z])', r'\\emptyset '),
     (r'\\(?:le|leqslant|leqq)(?![A-Za-z])|<=', r'\\leq '),
     (r'\\(?:ge|geqslant|geqq)(?![A-Za-z])|>=', r'\\geq '),
     (r'\\lt(?![A-Za-z])', '<'),
@@ -95,9 +119,12 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'(?<![\d.])(?:(\d+\.\d*?)(\d)\2\2+\.\.\.|(\d+\.\d*)\\dot\s*\{(\d)\})$',
      r'\1\3\\overline{\2\4}'),
     (r'(?<!\d)(\d+\.)\((\d+)\)$', r'\1\\overline{\2}'),
-    (r'(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])|(?<=\d)\s*\^\{\s*\\text\{(?:st|nd|rd|th)\}\s*\}', ''),
+    (r'(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])|'
+     r'(?<=\d)\s*\^\{\s*(?:\\text\{)?(?:st|nd|rd|th)\}?\s*\}', ''),
     (r'_\s*\{\s*\((\d+)\)\s*\}', r'_{\1}'),
     (r'(?<=[\dA-F])\s*(?:\\text\{\s*base\s*\}|base)\s*(\d+)$', r'_{\1}'),
+    (r'^([(\[][^()\[\],]*,[^()\[\]]*[)\]])\s*\^\s*\{?\s*'
+     r'(?:T|\\top|\\intercal|\\text\{T\})\s*\}?$', r'\1'),
     # Brackets and binomials of other schools.
     (r'\]([^][(){},;]+[,;][^][(){},;]+)\[', r'(\1)'),
     (r'\]([^][(){},;]+[,;][^][(){},;]+)\]', r'(\1]'),
@@ -107,6 +134,8 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'(?:\{\s*\})?[_^]\s*\{?(\d+)\}?\s*C\s*_\s*\{?(\d+)\}?', r'\\binom{\1}{\2}'),
     # Digits in groups, and the decimal comma where it can be nothing else.
     (r'\\text\{\s*([,:])\s*\}', r'\1'),
+    (r'(?<=\d)\{:\}(?=\d)', ':'),
+    (r'(?<![\w.}])(\d{1,3})_(\d{3})(?:_(\d{3}))?(?:_(\d{3}))?(?![\w.{])', r'\1\2\3\4'),
     (r'(?<=\d)\s*(?:\\text\{\s*to\s*\}|(?<= )to(?= ))\s*(?=\d)', ':'),
     (r"(?<=\d)'(?=\d{3}(?!\d))", ''),
     (r'(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?![\d.,])', r'\1{,}\2'),
@@ -153,8 +182,8 @@ def _one_character(c: str) -> str:
   """The ASCII spelling of a digit or letter of another script or width, a sign or a fraction."""
   if c in _SIGNS:
     return _SIGNS[c]
-  if c.isdecimal():
-    return str(unicodedata.decimal(c))
+  if c.isdigit():
+    return str(unicodedata.digit(c))
   if '\uff01' <= c <= '\uff5e':
     return chr(ord(c) - 0xfee0)
   if unicodedata.decomposition(c).startswith('<fraction>'):

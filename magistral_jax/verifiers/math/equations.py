@@ -14,12 +14,12 @@ from magistral_jax.verifiers.math import answers, notation
 from magistral_jax.verifiers.math.structure import Form, split
 
 _NUMBER_COMMAND = re.compile(r'\\(?:frac|sqrt|pi|cdot|times|infty|binom)(?![A-Za-z])')
-_NAMES = re.compile(r'(?!-)(?:\\?[A-Za-z]|[-+(),|\s{}\']|\\[ ,])+')
+_NAMES = re.compile(r'(?!-)(?:\\?[A-Za-z]|[-+()\[\],|\s{}\']|\\[ ,])+')
 _SEGMENT_SQUARED = re.compile(r'([A-Z]{2})\^\{2\}')
 _SUBSCRIPT = re.compile(r'_(?:\w|\{[^{}]*\})')
 _HEAD = re.compile(
     r"(?:[A-Za-df-hj-z]|\\(?P<command>[A-Za-z]+)|\\text\{[A-Za-z ]+\})"
-    r"(?:'|\^\{(?:-1|\\prime)\}|\^\\prime)*\s*(?=\()")
+    r"(?:'|\^\{(?:-1|\\prime)\}|\^\\prime)*\s*(?=[(\[])")
 _DEEPEST = 4              # Brackets of the arguments of a name.
 
 
@@ -43,14 +43,14 @@ def is_applied(form: Form) -> bool:
 def _is_application(text: str) -> bool:
   """Whether a text is one function at a point."""
   head = _HEAD.match(text)
-  if not head or not text.endswith(')') or len(text) - head.end() < 3:
+  if not head or text[-1] not in ')]' or len(text) - head.end() < 3:
     return False
   if head['command'] and head['command'] not in notation.GREEK:
     return False
   arguments = text[head.end():]
   depth = deepest = 0
   for i, c in enumerate(arguments):
-    depth += (c == '(') - (c == ')')
+    depth += (c in '([') - (c in ')]')
     deepest = max(deepest, depth)
     if depth == 0 and i < len(arguments) - 1:
       return False                     # 'f(1)(2)'
@@ -70,6 +70,13 @@ def given(form: Form) -> tuple[str, tuple[Form, ...]]:
   if is_name(sides[-1]):
     return spelling(sides[-1]), sides[:-1]
   return '', sides
+
+
+def is_line(form: Form) -> bool:
+  """Whether a side of an equation is a sum of two or more of the coordinates x, y and z."""
+  sides = [s.text for s in form.items if s.kind == 'value']
+  return any(len(split(s, ('+', '-'))) > 1 and len(set('xyz') & set(
+      re.sub(r'\\[A-Za-z]+', '', s))) > 1 for s in sides)
 
 
 def names_point(form: Form) -> bool:

@@ -41,6 +41,21 @@ def normal(form: Form) -> Form | None:
   return _form(has, [end for _, end in ends], ''.join(names))
 
 
+def listed(form: Form) -> Form:
+  """The set of 'x>1, x<5', two opposite rays about one name in a list; other forms as they are.
+
+  Both hold if both can: the comma is 'and' in 'x>1, x<5', but 'or' in 'x<1, x>5'.
+  """
+  rays = form.items if form.kind == 'list' else ()
+  if len(rays) != 2 or not all(is_interval(r) and r.text == rays[0].text != '' for r in rays):
+    return form
+  if sorted((r.items[0] == _LOWEST, r.items[1] == _HIGHEST) for r in rays) != [
+      (False, True), (True, False)]:
+    return form
+  both = normal(Form('intersection', rays))
+  return both if both is not None and both.items else Form('union', rays)
+
+
 def _collect(form: Form, ends: list) -> bool:
   """Adds the finite ends and points of a set; False where it is none, or has other ends."""
   if form.kind in COMBINED - {'all but'}:

@@ -102,7 +102,7 @@ def read(text: str) -> Form:
     lines = match.group(2).replace('&', ' ').split('\\\\')
     text = ' , '.join(line for line in lines if line.strip())
   if len(either := split(text.strip(), ('\\lor',))) > 1:
-    parts = [_read_list(p, 1) for p in _said(either)]
+    parts = [_read_list(p, 1) for p in _with_modulus(_said(either))]
     if all(is_interval(p) or p.kind == 'union' for p in parts):
       return Form('union', tuple(_flat(parts, ('union',))))
     return Form('either', tuple(_flat(parts)))   # '1/2 or 0.5' is one answer.
@@ -180,7 +180,12 @@ def _residue(text: str, deeper) -> Form | None:
   if not before or not after or _MODULO.search(after):
     return None
   before = before.removeprefix('\\equiv').strip().replace('\\equiv', '=')
-  return Form('residue', (deeper(before), deeper(after)))
+  value, modulus = deeper(before), deeper(after)
+  name, last = ((*value.items[:-1],), value.items[-1]) if value.kind == 'equation' else ((), value)
+  if last.kind != 'list':
+    return Form('residue', (value, modulus))
+  each = (Form('equation', (*name, v), value.text) if name else v for v in last.items)
+  return Form('list', tuple(Form('residue', (v, modulus)) for v in each))    # 'x = \\pm 1 mod 4'
 
 
 def _intersection(a: Form, b: Form) -> Form | None:
@@ -369,3 +374,10 @@ def as_matrix(form: Form) -> Form:
   if form.kind == 'matrix' or any(f.kind != '[]' for f in form.items):
     return form
   return Form('matrix', tuple(Form('row', f.items) for f in form.items))
+
+
+def as_vector(form: Form) -> Form:
+  """The tuple of the cells of a matrix with one row or column; other forms as they are."""
+  if form.kind != 'matrix' or len(form.items) > 1 and any(len(r.items) > 1 for r in form.items):
+    return form
+  return Form('()', tuple(cell for row in form.items for cell in row.items))

@@ -12,7 +12,7 @@ import dataclasses
 import re
 from fractions import Fraction
 
-from magistral_jax.verifiers.math.words import NUMBERS
+from magistral_jax.verifiers.math import spoken
 
 # Dimension -> names of a unit -> its size in units of the dimension's first one.
 _TABLE = {
@@ -149,7 +149,7 @@ def _may_be_bare(words: str, found: tuple, before: str) -> bool:
 
 def _scaled_unit(words: str, power: str) -> tuple[int, Unit | None] | None:
   """(scale, unit) of the words behind a number; None where the words are more than that."""
-  if _NOT_UNITS.search(words) or any(w in NUMBERS for w in words.split()):
+  if _NOT_UNITS.search(words) or any(w != 'a' and spoken.digits(w) for w in words.split()):
     return None
   first, _, rest = words.partition(' ')
   if first in SCALES:

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import re
 
+from magistral_jax.verifiers.math import spoken
+
 # Several wordings of one answer -> the first of them.
 _SYNONYMS = {name: names[0] for names in (
     ('no solution', 'no solutions', 'no real solution', 'no real solutions', 'none'),
     ('does not exist', 'dne', 'doesnt exist'), ('infinity', 'inf', 'positive infinity'),
     ('infinitely many', 'infinitely many solutions', 'infinite'), ('true', 't'), ('false', 'f'),
     ('yes', 'y'), ('no', 'n')) for name in names if len(name) > 1}
-NUMBERS = {word: str(i) for i, word in enumerate((
-    'zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten',
-    'eleven', 'twelve', 'thirteen', 'fourteen', 'fifteen', 'sixteen', 'seventeen', 'eighteen',
-    'nineteen', 'twenty'))} | {
-    f'{ten}-{one}': str(10 * i + j)
-    for i, ten in enumerate(('twenty', 'thirty', 'forty', 'fifty', 'sixty', 'seventy', 'eighty',
-                             'ninety'), start=2)
-    for j, one in enumerate(('one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight',
-                             'nine'), start=1)} | {
-    'thirty': '30', 'forty': '40', 'fifty': '50', 'sixty': '60', 'seventy': '70', 'eighty': '80',
-    'ninety': '90', 'one hundred': '100', 'a hundred': '100', 'one thousand': '1000',
-    'a dozen': '12', 'one half': '1/2', 'half': '1/2', 'one third': '1/3', 'one quarter': '1/4'}
-
 _LETTER = r'[^\W\d_]'
 # Text with a digit in it is a value that happens to stand in \text. Outside \text, up to three
 # letters are symbols: 'ad'.
@@ -67,7 +56,10 @@ def plain(text: str) -> str:
 
 def spelled_number(text: str) -> str:
   """The digits of a number in words, '4' for 'four'; any other tidy text as it is."""
-  return NUMBERS.get(plain(text), text)
+  said = plain(text)
+  share = said.removesuffix(' percent').removesuffix(' per cent')
+  found = spoken.digits(share) if share.isascii() else None
+  return text if found is None else found + '%' * (share != said)
 
 
 def choice(text: str) -> tuple[str, str] | None:

@@ -100,7 +100,7 @@ ANSWERS = [
     ('a list of towers for a list', LIST, ','.join(['9^{9^{9}}'] * 10)),
     ('signs that branch', ROOT, r'\pm 1' * 40),
     ('many equations', ROOT, '=' * 3000),
-    ('a chain of equations', ROOT, '=\\sqrt{7}' * 80),
+    ('a chain of equations', ROOT, '2' + '=\\sqrt{7}' * 80),
     ('unions', '(1,2)', r'\cup'.join(['(1,2)'] * 300)),
     ('a huge matrix', MATRIX, r'\begin{pmatrix}' + r'\\'.join(['1&' * 60 + '1'] * 30)
      + r'\end{pmatrix}'),

@@ -73,6 +73,12 @@ def test_a_gold_answer_that_cannot_be_read_is_told_apart(gold):
   assert status == 'gold_unparsable' and detail
 
 
+@pytest.mark.parametrize('line, value', [('x+y=3', '3'), ('x-y+z=0', '0'), ('3=x+y', '3')])
+def test_a_line_is_given_by_no_value_but_names_one(line, value):
+  assert equivalence.check(value, line)[0] == 'wrong'
+  assert equivalence.check(line, value)[0] == 'correct'
+
+
 def test_a_gold_answer_may_stand_in_a_box():
   assert equivalence.check('5', r'It is \boxed{5}.')[0] == 'correct'
 
