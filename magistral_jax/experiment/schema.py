@@ -226,7 +226,8 @@ SECTIONS = (
     Section('trainer', 'How the trainer computes.', dict(
         microbatch_rows=Key(whole(1), 'Rows of one forward and backward pass.'),
         remat=Key(choice(REMAT), "What the backward pass computes again: nothing, all, all but "
-                  'matrix products, or all but attention.'),
+                  'matrix products, all but attention, or all but attention and the first '
+                  'products of a feed-forward.'),
         unroll=Key(whole(1), 'Layers compiled one after another in one turn of the scan.'),
         parity_versions=Key(whole(0), 'Newest versions whose weights are kept in CPU memory, to '
                             'compare sampler and trainer under the same weights; 0 compares '

@@ -10,6 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.moe import Experts
@@ -83,7 +84,8 @@ class FeedForward(nnx.Module):
 
   def __call__(self, x):
     """The output [B, T, D] for x [B, T, D]; the weights are one layer's slices."""
-    gate, up = project(x, self.w1[...]), project(x, self.w3[...])
+    # Named, so that rematerialisation can keep them (decoder.py).
+    gate, up = (checkpoint_name(project(x, w[...]), 'ffn') for w in (self.w1, self.w3))
     return project(jax.nn.silu(gate) * up, self.w2[...])
 
 

@@ -179,7 +179,7 @@ def test_remat_changes_no_gradient(params):
     return jnp.sum(logps_of(params, hidden)[0, jnp.arange(11), tokens[0, 1:]])
   gradient = jax.jit(jax.grad(loss), static_argnums=1)
   expected = gradient(params, 'none')
-  for remat in ('full', 'dots'):
+  for remat in ('full', 'dots', 'ffn'):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
                  gradient(params, remat), expected)
 
