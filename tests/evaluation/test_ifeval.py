@@ -122,6 +122,15 @@ def test_a_megabyte_takes_seconds(piece):
     assert time.process_time() - start < 60, kind
 
 
+def test_a_response_that_no_model_writes_is_not_read():
+  row = dict(key=1, prompt='?', instruction_id_list=['punctuation:no_comma'], kwargs=[{}])
+  item = cards.item('ifeval', row)
+  lines = cards.judged('ifeval', item, 'a' * 200_000, 'a' * 200_001)
+  assert [line['status'] for line in lines] == ['correct', 'no_answer']
+  assert [line['followed_loose'] for line in lines] == [[True], [False]]
+  assert 'longer than 200,000' in lines[1]['detail']
+
+
 @pytest.mark.parametrize('kinds, given, words', [
     (['a:b'], [{}], "'a:b' is none of the 25"), (['punctuation:no_comma'], [], '0'),
     (['keywords:existence'], [{}], "needs the argument 'keywords'"),

@@ -111,6 +111,7 @@ def _contexts(text: str) -> Iterator[tuple[regex.Match[str], str]]:
     yield last, text[start:end] + last.group() + last['after']
 
 
+@functools.lru_cache(maxsize=4096)      # A text that repeats itself is the one that takes long.
 def _has_ending(context: str) -> bool:
   """Whether a token of the context, its last one aside, ends a sentence."""
   tokens = [_first_pass(found.group()) for line in context.split('\n') if line.strip()

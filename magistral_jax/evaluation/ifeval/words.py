@@ -11,6 +11,7 @@ those of Unicode (UTS 18), by which the marks of Indian scripts are parts of wor
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import regex
@@ -41,7 +42,12 @@ def split(text: str) -> Iterator[str]:
 def capitals(text: str) -> Iterator[str]:
   """Yields the tokens that have letters, all of them capital."""
   return (token for sentence in sentences.split(text) if sentence != sentence.lower()
-          for token in _tokens(sentence) if token.isupper())
+          for token in _capitals(sentence))
+
+
+@functools.lru_cache(maxsize=1024)
+def _capitals(sentence: str) -> tuple[str, ...]:
+  return tuple(filter(str.isupper, _tokens(sentence)))
 
 
 def _tokens(sentence: str) -> list[str]:
