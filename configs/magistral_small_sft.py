@@ -38,7 +38,8 @@ def get_config():
       vision='off')
   c.cold_start = dict(
       steps=100000, path='', fields='', weights='', epochs=4, examples=1000000, mistakes=0.0,
-      conversations='', conversation_share=0.1, rows=64, learning_rate=1e-5, warmup_steps=50)
+      conversations='', conversation_share=0.1, rows=64, learning_rate=1e-5, warmup_steps=50,
+      schedule='constant')
   c.sampler = dict(
       slots=128, in_flight=0, group_size=16, max_new_tokens=40960, temperature=1.0, top_p=1.0,
       page_tokens=128, pages=10240, decode_steps=16)

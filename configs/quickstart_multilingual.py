@@ -44,7 +44,8 @@ def get_config():
       vision='off')
   c.cold_start = dict(
       steps=500, path='', fields='', weights='', epochs=0, examples=7200, mistakes=0.0,
-      conversations='', conversation_share=0.0, rows=16, learning_rate=2e-3, warmup_steps=10)
+      conversations='', conversation_share=0.0, rows=16, learning_rate=2e-3, warmup_steps=10,
+      schedule='constant')
   c.sampler = dict(
       slots=128, in_flight=0, group_size=8, max_new_tokens=144, temperature=1.0, top_p=1.0,
       page_tokens=16, pages=0, decode_steps=8)

@@ -37,7 +37,8 @@ def get_config():
       vision='off')
   c.cold_start = dict(
       steps=25, path='', fields='', weights='', epochs=0, examples=2000, mistakes=0.0,
-      conversations='', conversation_share=0.0, rows=8, learning_rate=1e-4, warmup_steps=5)
+      conversations='', conversation_share=0.0, rows=8, learning_rate=1e-4, warmup_steps=5,
+      schedule='constant')
   c.sampler = dict(
       slots=64, in_flight=0, group_size=8, max_new_tokens=64, temperature=1.0, top_p=1.0,
       page_tokens=16, pages=0, decode_steps=4)
