@@ -1,6 +1,7 @@
 r"""Expressions of a problem, and whether a tree repeats one of them: the algebra of echo.py.
 
     normal       a tree with its terms and factors in one order, without + 0 and * 1
+    alike        a normal tree in which 0.5 is 1/2 and 2^{1/2} is \sqrt{2}
     is_final     nothing is left to be worked out: 14, 2/3, (1+\sqrt5)/2, 3\pi/4
     contains     a tree that has another one in it: 7+12-5+0, 2(7+12-5)/2
     expressions  the expressions of a text
@@ -22,7 +23,8 @@ MAX_EXPRESSION = 400      # Characters.
 _ZERO, _ONE = number(0), number(1)
 _RUN = re.compile(
     r'(?:\\(?!text|lor|land|in(?![A-Za-z])|leq|geq|neq|approx|cup|cap)[A-Za-z]+|\d[\d,]*\.?\d*|'
-    r'(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[-+*/^_!(){}\[\]|.]|[^\S\n])+')
+    r'(?<![A-Za-z])[A-Za-z](?![A-Za-z])|_\s?\{\s?[A-Za-z]\s?=[^{}=\n]*\}|'
+    r'[-+*/^_!(){}\[\]|.]|[^\S\n])+')
 _OPERATED = re.compile(r'[-+*/^!]|\\[A-Za-z]')
 # A list's number, an article or 'I' before an expression; signs without operand behind it.
 _AROUND = re.compile(r'^(?:[^()]*\)\s*(?=[^()]*$)|[aAI] |[.\s*/)}\]]+)+|[-+*/^_.\s({\[]+$')
@@ -67,6 +69,25 @@ def contains(node: tuple, part: tuple) -> bool:
       collections.Counter(part[1:]) - collections.Counter(node[1:])):
     return True
   return any(contains(n, part) for n in trees.parts(node))
+
+
+def alike(node: tuple) -> tuple:
+  r"""The normal tree with one spelling for what other signs write: 0.5 and 1/2, \\sqrt and ^1/2."""
+  kind = node[0]
+  if kind in ('number', 'symbol', 'constant'):
+    return node
+  parts = [alike(n) for n in trees.parts(node)]
+  numbers = [n[1] for n in parts if n[0] == 'number']
+  if kind == 'div' and len(numbers) == 2 and numbers[1]:
+    return number(numbers[0] / numbers[1])
+  if node[:2] == ('call', 'root') and parts[1] == number(2) or (
+      kind == 'pow' and parts[1] == number(Fraction(1, 2))):
+    return ('call', 'sqrt', parts[0])
+  if node[:2] == ('call', 'binomial') and len(numbers) == 2 and 0 <= numbers[1] <= numbers[0]:
+    parts[1] = number(min(numbers[1], numbers[0] - numbers[1]))
+  if kind in ('add', 'mul'):
+    parts.sort(key=repr)
+  return (kind, node[1], *parts) if kind == 'call' else (kind, *parts)
 
 
 def is_final(node: tuple) -> bool:

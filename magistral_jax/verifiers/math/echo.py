@@ -22,6 +22,7 @@ larger, A or B'). Steps on the way, 19-5 for 7+12-5, are answers: only values ar
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -50,6 +51,9 @@ _OPERATION = re.compile(
 # The reader works these out, but the answer has not.
 _DIVISORS = re.compile(r'\\(?:gcd|lcm)(?![A-Za-z])')
 _COMPOUND = frozenset(('equation', 'ratio', 'residue', 'relation'))
+_MATRIX = re.compile(r'\\(?:begin|end)\{[a-zA-Z]*(?:matrix|array)\}(?:\{[lcr|]*\})?')
+_QUOTIENT = re.compile(r'\\frac\{(\d+)\}\{(\d+)\}')
+_MOST_REORDERED = 4
 _LABEL = re.compile(r'(?:(?<=\s)|^)\(?[a-z0-9]\)(?=\s)', re.MULTILINE)
 # Signs and words between things of which one is to be chosen, and a thing beside them.
 _THING = r'[\s$(]*(?:\\(?!text|lor|land)|[\d(|+-]|[A-Za-z](?![A-Za-z]))'
@@ -82,7 +86,7 @@ def echoes(box: str, gold: str, problem: str) -> bool:
     return False                       # Words, dates, choices: what is no expression is no copy.
   spelled = _spelled(problem)
   if form.kind in intervals.COMBINED or matrices.is_unworked(box):
-    copied = _stands_in(answers.compact(box), spelled)
+    copied = any(_stands_in(said, spelled) for said in _reordered(answers.compact(box)))
     if copied or form.kind != 'value':
       return copied
   if all(tree in known for tree in trees):
@@ -120,8 +124,9 @@ def _is_copy(value: str, tree: tuple, problem: str) -> bool:
   bare = answers.compact(units.quantity(_TEXT.sub(r'\1', value)).text).removesuffix('%')
   if _DIVISORS.search(bare) or _stands_in(answers.without_pairs(bare, '(', ')'), problem):
     return True
+  tree = copies.alike(tree)
   for said, start, end in copies.expressions(problem):
-    if not copies.is_final(said) and copies.contains(tree, said) and not (
+    if not copies.is_final(said) and copies.contains(tree, copies.alike(said)) and not (
         _is_offered(problem, start, end)):
       try:
         if said == tree or symbolic.equal(said, tree):
@@ -135,9 +140,24 @@ def _stands_in(said: str, problem: str) -> bool:
   """Whether a compact expression stands in the problem word for word, and is not offered."""
   if not _OPERATION.search(said):
     return False
+  if _MATRIX.search(said):
+    # A determinant copies its matrix, whatever the brackets are.
+    said, problem = (_MATRIX.sub('', text).replace('\\det', '') for text in (said, problem))
   spaced = r'[\s{}]*'.join(re.escape(c) for c in said if c not in ' {}')
+  if ratio := _QUOTIENT.fullmatch(said):
+    spaced = rf'(?:{spaced}|{ratio.group(1)}\s*:\s*{ratio.group(2)})'
   found = list(re.finditer(rf'(?<![\w.^\\]){spaced}(?! ?[\^!]|[\w.])', problem))
   return bool(found) and not any(_is_offered(problem, *m.span()) for m in found)
+
+
+def _reordered(said: str) -> Iterator[str]:
+  """Yields a union or intersection of a few sets in every order; any other text as it is."""
+  for sign in ('\\cup', '\\cap'):
+    parts = structure.split(said, (sign,))
+    if 1 < len(parts) <= _MOST_REORDERED:
+      yield from map(sign.join, itertools.permutations(parts))
+      return
+  yield said
 
 
 def _is_offered(problem: str, start: int, end: int) -> bool:
