@@ -97,18 +97,18 @@ class Runner:
 
   def outputs(self, solution: Solution, inputs: Sequence[str]) -> list[ProgramRun]:
     """What a solution writes for each input. After MOST_HANGS timeouts the rest is skipped."""
-    program = programs.prepare(solution.source, solution.language, self.sandbox)
-    if program.fault:
-      return [ProgramRun(program.fault[0])] * len(inputs)
-    found, hangs = [], 0
-    for text in inputs:
-      if hangs >= MOST_HANGS:
-        found.append(ProgramRun('skipped'))
-        continue
-      outcome = program.run(text.encode())
-      found.append(_run(outcome, program.fault_of(outcome)[0]))
-      hangs += found[-1].status == 'timeout'
-    return found
+    with programs.prepare(solution.source, solution.language, self.sandbox) as program:
+      if program.fault:
+        return [ProgramRun(program.fault[0])] * len(inputs)
+      found, hangs = [], 0
+      for text in inputs:
+        if hangs >= MOST_HANGS:
+          found.append(ProgramRun('skipped'))
+          continue
+        outcome = program.run(text.encode())
+        found.append(_run(outcome, program.fault_of(outcome)[0]))
+        hangs += found[-1].status == 'timeout'
+      return found
 
   def _asserted(self, solution: Solution, tests: Mapping) -> list[ProgramRun]:
     """One judge for each test, since the first failure ends a check."""

@@ -4,7 +4,7 @@ A test of stdin and stdout: the program reads stdin in its jail (programs.py) an
 compared here, so the expected output never enters the jail. An assertion or a call: the test runs
 in a jail of its own and only exchanges plain data with the program's (calls.py).
 
-Every test is run by a fresh process in a fresh jail.
+Every test is run by a fresh process, in a jail where nothing is left of any other test.
 """
 
 from __future__ import annotations
@@ -118,15 +118,15 @@ def _settle(results, total: int, every: bool) -> CodeResult:
 
 def _pairs(source, language, tests, sandbox):
   """Yields (status, detail) of every stdin-stdout test."""
-  program = programs.prepare(source, language, sandbox)
-  if program.fault:
-    yield program.fault
-    return
-  for case in tests['cases']:
-    outcome = program.run(case['stdin'].encode())
-    status, detail = program.fault_of(outcome)
-    if not status:
-      same, detail = compare.same_output(
-          outcome.stdout, case['stdout'], checker=tests['checker'], tolerance=tests['tolerance'])
-      status = 'correct' if same else 'wrong'
-    yield status, detail
+  with programs.prepare(source, language, sandbox) as program:
+    if program.fault:
+      yield program.fault
+      return
+    for case in tests['cases']:
+      outcome = program.run(case['stdin'].encode())
+      status, detail = program.fault_of(outcome)
+      if not status:
+        same, detail = compare.same_output(
+            outcome.stdout, case['stdout'], checker=tests['checker'], tolerance=tests['tolerance'])
+        status = 'correct' if same else 'wrong'
+      yield status, detail

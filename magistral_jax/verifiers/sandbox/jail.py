@@ -44,22 +44,22 @@ def outermost(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def jail_argv(
-    bwrap: str, view: View, *, files: Sequence[tuple[str, int]], stdin_fd: int,
-    outputs: tuple[str, str], box_mb: int, seccomp_fd: int, status_fd: int) -> list[str]:
+    bwrap: str, view: View, *, files: Sequence[tuple[str, int]], streams: tuple[str, str, str],
+    box_mb: int, seccomp_fd: int, status_fd: int, first: bool) -> list[str]:
   """The arguments of bubblewrap, up to but without those of the program.
 
   Args:
     files: (name, file descriptor with the content); each becomes /files/<name>.
-    stdin_fd: descriptor with what the program reads, for its path /dev/stdin.
-    outputs: paths of the named pipes that are its stdout and stderr.
+    streams: paths of the file that it reads and of the named pipes that are its stdout and stderr.
     box_mb: size of the working directory.
     seccomp_fd: descriptor with the filter, or -1 for none.
     status_fd: descriptor to which bubblewrap reports its child's process id and exit code.
+    first: whether the program is the first process of the jail; otherwise bubblewrap is.
   """
   argv = [bwrap, '--unshare-user', '--unshare-ipc', '--unshare-pid', '--unshare-net',
           '--unshare-uts', '--unshare-cgroup-try', '--uid', NOBODY, '--gid', NOBODY,
           '--hostname', 'box', '--cap-drop', 'ALL', '--die-with-parent', '--new-session',
-          '--json-status-fd', str(status_fd)]
+          '--json-status-fd', str(status_fd), *(['--as-pid-1'] if first else [])]
   for path, inside in (*((p, p) for p in view.paths), *view.renamed):
     argv += ['--ro-bind', path, inside]
   for path in view.hidden:
@@ -69,9 +69,8 @@ def jail_argv(
       argv += ['--symlink', os.readlink(link), link]
   for device in _DEVICES:
     argv += ['--dev-bind', device, device]
-  argv += ['--perms', '0444', '--file', str(stdin_fd), '/dev/fd/0']
-  for number, path in enumerate(outputs, 1):
-    argv += ['--bind', path, f'/dev/fd/{number}']
+  for number, path in enumerate(streams):
+    argv += ['--bind' if number else '--ro-bind', path, f'/dev/fd/{number}']
   for number, name in enumerate(('stdin', 'stdout', 'stderr')):
     argv += ['--symlink', f'fd/{number}', f'/dev/{name}']
   for name, fd in files:

@@ -51,8 +51,8 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from magistral_jax.verifiers.sandbox import jail, seccomp, toolchain
-from magistral_jax.verifiers.sandbox.supervise import Limits, Outcome, Running, adopt_orphans
+from magistral_jax.verifiers.sandbox import jail, processes, seccomp, toolchain
+from magistral_jax.verifiers.sandbox.supervise import Limits, Outcome, Running, write_file
 
 MODES = ('bubblewrap', 'unsafe')
 _FIRST_UID, _UIDS = 59000, 500
@@ -117,7 +117,7 @@ class Sandbox:
       raise ValueError('Programs can only be judged on Linux: take the code problems out of the '
                        'data, or run the verifiers on a Linux machine.')
     self.limits, self.mode = limits, mode
-    adopt_orphans()
+    processes.adopt_orphans()
     self._bwrap = toolchain.bwrap() if mode == 'bubblewrap' else None
     self._prlimit = toolchain.tool('prlimit', 'Install util-linux, which brings it.')
     self._tool_paths = (self._prlimit, *toolchain.library_folders(self._prlimit))
@@ -151,7 +151,7 @@ class Sandbox:
 
   def start(self, argv: Callable[[str], Sequence[str]], view: jail.View, *,
             files: Mapping[str, bytes], stdin: bytes = b'', keep: Sequence[int] = (),
-            limits: Limits | None = None) -> Running:
+            limits: Limits | None = None, first: bool = False) -> Running:
     """Starts a program; the result is a context manager that ends it.
 
     Args:
@@ -161,6 +161,8 @@ class Sandbox:
       stdin: what the program reads from descriptor 0, a regular file.
       keep: descriptors that the program inherits under the same numbers.
       limits: what it may use; the sandbox's own by default.
+      first: whether it is the first process of its jail, which no other one there can stop or kill,
+        and which has to reap all others; it can then have turns (`Running.begin_turn`).
     """
     limits = limits or self.limits
     prefix = jail.limit_argv(
@@ -171,47 +173,50 @@ class Sandbox:
       own = lambda fd: stack.callback(os.close, fd) and fd
       # Closed only if the start fails: afterwards Running owns them.
       later = stack.enter_context(contextlib.ExitStack())
-      source = own(_memory_file(stdin))
       if self.mode == 'unsafe':
+        source = own(_memory_file(stdin))
         folder = self._unpack(files)
         cleanup = functools.partial(shutil.rmtree, folder, ignore_errors=True)
         later.callback(cleanup)
         (stdout, stdout_into), (stderr, stderr_into) = _pipe(later, stack), _pipe(later, stack)
         command, passed, cwd = argv(f'{folder}/files'), (), f'{folder}/box'
-        status = status_into = None
+        status = status_into = stdin_path = None
       else:
         status, status_into = _pipe(later, stack)
-        outputs = self._name_pipes()
-        cleanup = functools.partial(_unlink, outputs)
+        stdin_path, *outputs = streams = self._name_streams()
+        cleanup = functools.partial(_unlink, streams)
         later.callback(cleanup)
+        write_file(stdin_path, stdin)
+        source = own(os.open(stdin_path, os.O_RDONLY | os.O_CLOEXEC))
         (stdout, stdout_into), (stderr, stderr_into) = (
             _open_pipe(path, later, stack) for path in outputs)
-        # Opened anew: a descriptor of its own has a position of its own.
-        again = own(os.open(f'/proc/self/fd/{source}', os.O_RDONLY))
         given = [(name, own(_memory_file(content))) for name, content in files.items()]
         filter_fd = own(_memory_file(self._filter)) if self._filter else -1
         shown = dataclasses.replace(
             view, paths=jail.outermost((*view.paths, *self._tool_paths)))
         command = [*jail.jail_argv(
-            self._bwrap, shown, files=given, stdin_fd=again, outputs=outputs,
-            box_mb=limits.box_mb, seccomp_fd=filter_fd, status_fd=status_into),
+            self._bwrap, shown, files=given, streams=streams, box_mb=limits.box_mb,
+            seccomp_fd=filter_fd, status_fd=status_into, first=first),
             '--', *prefix, *argv(jail.FILES)]
-        passed, cwd = (status_into, filter_fd, again, *(fd for _, fd in given)), '/'
+        passed, cwd = (status_into, filter_fd, *(fd for _, fd in given)), '/'
       popen = self._popen(
           command if self.mode == 'bubblewrap' else [*prefix, *command],
           (*keep, *(fd for fd in passed if fd >= 0)), cwd, source, stdout_into, stderr_into)
       later.pop_all()
-    return Running(popen, stdout, stderr, status, limits, cleanup)
+    return Running(popen, stdout, stderr, status, limits, cleanup,
+                   stdin_path if first else None)
 
-  def _name_pipes(self) -> tuple[str, str]:
-    """Paths of two new named pipes, which only the programs of this sandbox can open."""
+  def _name_streams(self) -> tuple[str, str, str]:
+    """Paths of a new file and two named pipes, which only the programs of this sandbox can open."""
     number = next(self._started)
-    paths = (f'{self._pipes}/{number}-stdout', f'{self._pipes}/{number}-stderr')
-    for path in paths:
+    stdin, *outputs = (f'{self._pipes}/{number}-{name}' for name in ('stdin', 'stdout', 'stderr'))
+    os.close(os.open(stdin, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    for path in outputs:
       os.mkfifo(path, 0o600)
+    for path in (stdin, *outputs):
       if self.uid is not None:
         os.chown(path, self.uid, self.uid)
-    return paths
+    return stdin, *outputs
 
   def _unpack(self, files: Mapping[str, bytes]) -> str:
     """Path of a new folder on disk with the files of a program without a jail."""

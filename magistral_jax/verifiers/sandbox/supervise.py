@@ -12,7 +12,6 @@ Wall time is a backstop far above both.
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import json
 import os
@@ -22,14 +21,13 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from magistral_jax.verifiers.sandbox import jail, usage
+from magistral_jax.verifiers.sandbox import jail, processes, usage
 
 _POLL_S = 0.01
 # A look that comes late, on a loaded machine, says little of the time before it.
 _MOST_IDLE_S = 5 * _POLL_S
 _KEPT_STDERR = 2048         # Bytes of the beginning, and of the end.
 _REAP_S = 10.0
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +72,14 @@ class Running:
     status: read end of bubblewrap's --json-status-fd; None without a jail.
     limits: what the whole tree may use.
     cleanup: called once the tree is dead.
+    stdin_path: the file that is the program's stdin, if it can have turns: then it is the first
+      process of its jail, and waits for the next turn when it is done with one.
   """
 
   def __init__(self, popen: subprocess.Popen, stdout: int, stderr: int, status: int | None,
-               limits: Limits, cleanup: Callable[[], None]):
+               limits: Limits, cleanup: Callable[[], None], stdin_path: str | None = None):
     self._popen, self._limits, self._cleanup = popen, limits, cleanup
+    self._stdin_path = stdin_path
     self._stdout_fd, self._stderr_fd, self._status_fd = stdout, stderr, status
     self._began = time.monotonic()
     self._stdout, self._stderr, self._stderr_end = bytearray(), bytearray(), b''
@@ -86,8 +87,9 @@ class Running:
     self._meter = usage.Meter(popen.pid)
     self._cpu_s = self._cpu_before_s = self._idle_s = self._peak = 0.0
     self._pidfd = os.pidfd_open(popen.pid)
-    _kill_first(popen.pid)
-    self._init_pid = self._init_pidfd = self._box_fd = self._exit_code = None
+    processes.kill_first(popen.pid)
+    self._init_pid = self._init_pidfd = self._exit_code = None
+    self._box = usage.Folder(jail.BOX, limits.box_mb << 20)
     self._reports = bytearray()
     self._poll = select.poll()
     self._polled = {fd for fd in (stdout, stderr, status, self._pidfd) if fd is not None}
@@ -138,6 +140,40 @@ class Running:
     self._cpu_s = max(self._cpu_s, self._meter.cpu_s)
     self._cpu_before_s, self._idle_s, self._began = self._cpu_s, 0.0, time.monotonic()
 
+  def end_turn(self, exit_code: int, peak: int) -> Outcome:
+    """What came of a turn; the tree is dead afterwards if the turn has exceeded a limit.
+
+    Args:
+      exit_code, peak: how the process of the turn ended, and its largest memory in bytes.
+    """
+    self._read_reports()
+    self._drain()
+    self._exit_code, self._peak = exit_code, max(self._peak, peak)
+    fault = ('output_limit', self._output_words()) if self._flooded() else self._exceeded()
+    if not fault and self._peak > self._limits.memory_mb << 20:
+      fault = 'memory', f'more than {self._limits.memory_mb} MB'
+    if fault:
+      self.kill()
+    return self._outcome(*fault or ('exited', ''))
+
+  def begin_turn(self, stdin: bytes) -> bool:
+    """Begins time, memory and output anew with another stdin, if nothing is left of the last turn.
+
+    That is the case if the program's first process is the only one, with one thread, and there is
+    no file in its working directory.
+    """
+    if self._stdin_path is None or self._pidfd is None:
+      return False
+    self.renew()
+    files, written = self._box.look(self._init_pid)
+    # bubblewrap is the other process, outside of the jail; the folder itself counts as a file.
+    if len(self._meter.pids) > 2 or self._meter.threads > 2 or files != 1 or written:
+      return False
+    self._stdout, self._stderr, self._stderr_end = bytearray(), bytearray(), b''
+    self._output_bytes, self._peak, self._exit_code = 0, 0.0, None
+    write_file(self._stdin_path, stdin)
+    return True
+
   def last_words(self) -> str:
     """The last 1000 bytes that the program wrote to stderr."""
     return (self._stderr + self._stderr_end)[-1000:].decode(errors='replace').strip()
@@ -150,7 +186,7 @@ class Running:
     # When the first process of a PID namespace is killed, the kernel kills all others before it.
     for pidfd in (self._init_pidfd, self._pidfd):
       if pidfd is not None:
-        _signal(pidfd)
+        processes.kill(pidfd)
     if self._status_fd is None:
       self._kill_unjailed()
     # The largest memory of this one is what it had of ours before it became bubblewrap.
@@ -166,7 +202,8 @@ class Running:
     self._cpu_s = max(self._cpu_s, exact_s)
     self._read_reports()
     self._drain()
-    for fd in (self._pidfd, self._init_pidfd, self._box_fd, self._stdout_fd, self._stderr_fd,
+    self._box.close()
+    for fd in (self._pidfd, self._init_pidfd, self._stdout_fd, self._stderr_fd,
                self._status_fd):
       if fd is not None:
         os.close(fd)
@@ -178,7 +215,7 @@ class Running:
 
     All are 0 if another process has reaped it. Children count if they were reaped.
     """
-    if not _readable(pidfd, _REAP_S):
+    if not processes.readable(pidfd, _REAP_S):
       raise RuntimeError(f'A jailed program is still there {_REAP_S} s after SIGKILL.')
     try:
       _, status, used = os.wait4(pid, os.WNOHANG)
@@ -226,7 +263,7 @@ class Running:
       return 'timeout', f'idle for more than {most.idle_s:g} s'
     if time.monotonic() - self._began > most.wall_s:
       return 'timeout', f'still running after {most.wall_s:g} s'
-    files, written = self._box()
+    files, written = self._box.look(self._init_pid)
     if self._init_pid and (held := usage.sockets(self._init_pid)):
       written += held * usage.socket_bytes()
     memory = meter.memory
@@ -248,22 +285,6 @@ class Running:
 
   def _time_words(self) -> str:
     return f'more than {self._limits.time_s:g} s of CPU time'
-
-  def _box(self) -> tuple[int, int]:
-    """(number of files, bytes) in the working directory."""
-    if self._box_fd is None and self._init_pid:
-      try:
-        fd = os.open(f'/proc/{self._init_pid}/root{jail.BOX}', os.O_PATH)
-      except OSError:
-        return 0, 0                # The jail is still being built.
-      if os.fstatvfs(fd).f_blocks * os.fstatvfs(fd).f_frsize != self._limits.box_mb << 20:
-        os.close(fd)               # Still a folder outside: the jail has not changed its root yet.
-        return 0, 0
-      self._box_fd = fd
-    if self._box_fd is None:
-      return 0, 0
-    found = os.fstatvfs(self._box_fd)
-    return found.f_files - found.f_ffree, (found.f_blocks - found.f_bfree) * found.f_frsize
 
   def _read(self, fd: int) -> bool:
     """Reads a part of what a pipe holds; False if the pipe is empty or at its end."""
@@ -294,7 +315,7 @@ class Running:
 
   def _read_reports(self) -> None:
     """Reads bubblewrap's reports: the PID of the jail's first process, later the exit code."""
-    while self._status_fd is not None and _readable(self._status_fd, 0):
+    while self._status_fd is not None and processes.readable(self._status_fd, 0):
       data = os.read(self._status_fd, 4096)
       if not data:
         self._forget(self._status_fd)
@@ -306,7 +327,7 @@ class Running:
       self._exit_code = report.get('exit-code', self._exit_code)
       if 'child-pid' in report:
         self._init_pid = report['child-pid']
-        _kill_first(self._init_pid)
+        processes.kill_first(self._init_pid)
         try:
           self._init_pidfd = os.pidfd_open(self._init_pid)
         except ProcessLookupError:
@@ -340,37 +361,11 @@ class Running:
     """The Outcome with the output and the use measured so far."""
     return Outcome(
         status, self._exit_code, bytes(self._stdout), bytes(self._stderr + self._stderr_end),
-        self._cpu_s, time.monotonic() - self._began, self._peak / 2**20, detail)
+        self._used_s(), time.monotonic() - self._began, self._peak / 2**20, detail)
 
 
-def adopt_orphans() -> None:
-  """Makes this process the parent of its orphaned descendants.
-
-  Otherwise their parent is the first process of the machine, which in many containers never reaps:
-  every jail would leave a zombie.
-  """
-  ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def _kill_first(pid: int) -> None:
-  """Has the kernel kill this process, or one that it starts, before others if memory runs out."""
-  try:
-    with open(f'/proc/{pid}/oom_score_adj', 'w') as score:
-      score.write('1000')
-  except OSError:                  # It has ended, or the kernel does not allow it.
-    return
-
-
-def _readable(fd: int, wait_s: float) -> bool:
-  """Whether a descriptor becomes readable within `wait_s` seconds."""
-  poll = select.poll()
-  poll.register(fd, select.POLLIN)
-  return bool(poll.poll(wait_s * 1000))
-
-
-def _signal(pidfd: int) -> None:
-  """Sends SIGKILL to a process, unless it has ended."""
-  try:
-    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-  except ProcessLookupError:
-    return
+def write_file(path: str, content: bytes) -> None:
+  """Replaces what a file holds, in the file itself: jails show the file and not the path."""
+  with open(path, 'r+b') as file:
+    file.truncate()
+    file.write(content)

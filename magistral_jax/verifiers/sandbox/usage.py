@@ -57,6 +57,41 @@ class Meter:
     return sum(map(_proportional, self.pids))
 
 
+class Folder:
+  """A folder in a jail that is a tmpfs of its own, once the jail is there.
+
+  Args:
+    path: in the jail.
+    size: its size in bytes, by which it is told from the folder of that name outside.
+  """
+
+  def __init__(self, path: str, size: int):
+    self._path, self._size = path, size
+    self._fd: int | None = None
+
+  def look(self, pid: int | None) -> tuple[int, int]:
+    """(number of files, bytes) in it, by a process of the jail; zeros before it is there."""
+    if self._fd is None and pid is not None:
+      try:
+        fd = os.open(f'/proc/{pid}/root{self._path}', os.O_PATH)
+      except OSError:
+        return 0, 0                # The jail is still being built.
+      found = os.fstatvfs(fd)
+      if found.f_blocks * found.f_frsize != self._size:
+        os.close(fd)               # Still a folder outside: the jail has not changed its root yet.
+        return 0, 0
+      self._fd = fd
+    if self._fd is None:
+      return 0, 0
+    found = os.fstatvfs(self._fd)
+    return found.f_files - found.f_ffree, (found.f_blocks - found.f_bfree) * found.f_frsize
+
+  def close(self) -> None:
+    """Closes its descriptor; nothing may be asked afterwards."""
+    if self._fd is not None:
+      os.close(self._fd)
+
+
 def tree(pid: int) -> list[int]:
   """Process ids of a process and all its present descendants."""
   found = [pid]

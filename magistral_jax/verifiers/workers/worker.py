@@ -76,12 +76,12 @@ def fork_server(channel: socket.socket, settings: dict) -> None:
   _die_with(settings['parent'])
   from magistral_jax.verifiers import gym, language, reward
   from magistral_jax.verifiers.math import symbolic
-  from magistral_jax.verifiers.sandbox import supervise
+  from magistral_jax.verifiers.sandbox import processes, supervise
   from magistral_jax.verifiers.sandbox.sandbox import Sandbox
   if sys.platform == 'linux':
     # A jail ties itself to its worker only milliseconds after its start. If the worker dies before
     # that, this process becomes the jail's parent and kills it.
-    supervise.adopt_orphans()
+    processes.adopt_orphans()
   symbolic.preload()
   if settings['gym']:
     gym.preload()

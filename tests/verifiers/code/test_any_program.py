@@ -55,7 +55,7 @@ def check_decorated(box, seeds):
   """Fails for the first right program that is not paid."""
   for seed in seeds:
     source, number = programs.decorated(seed)
-    tests = dict(tests=[dict(stdin=f'{number}\n', stdout=str(number + 1))])
+    tests = dict(tests=[dict(stdin=f'{n}\n', stdout=str(n + 1)) for n in (number, number + 7)])
     found = judge.check(source, 'python', tests, language='python', sandbox=box)
     assert found.status == 'correct', (seed, source, found)
 

@@ -54,6 +54,52 @@ def test_what_a_program_finds(jails, source, status, why):
   assert found.status == status, (why, found)
 
 
+# What a program does before it reads a number and prints its successor, and how many jails three
+# tests of it take.
+@pytest.mark.parametrize('deed, taken', [
+    ('', 1), ('import os\nif not os.fork(): os._exit(1)', 1),
+    ('import os, time\nif not os.fork():\n  os.setsid()\n  while 1: time.sleep(.01), print(7)', 1),
+    ('import os\nos.set_blocking(1, False)\nos.lseek(0, 3, 0)\nos.lseek(0, 0, 0)', 1),
+    ('import os\nfor n in range(1, 65):\n  try: os.kill(1, n)\n  except OSError: pass', 1),
+    ('import os\ntry: os.kill(-1, 9)\nexcept OSError: pass', 1),
+    ('import signal\nsignal.signal(2, lambda *_: None)\nsignal.raise_signal(2)', 1),
+    ('assert not __import__("os").path.exists("seen")\nopen("seen", "w").close()', 3),
+    ('import os, sys\nos.mkdir("a")\nos.symlink("a", "b")', 3),
+    ('open("a", "w").write("x")\nimport os\nos.unlink("a")', 1)])
+def test_a_jail_serves_the_next_test_if_nothing_is_left_in_it(jails, monkeypatch, deed, taken):
+  started = []
+  start = jails.start
+  monkeypatch.setattr(jails, 'start', lambda *a, **k: (started.append(1), start(*a, **k))[1])
+  tests = dict(tests=[dict(stdin=f'{n}', stdout=f'{n + 1}') for n in (1, 22, 333)])
+  found = judge.check(f'{deed}\nprint(int(input()) + 1)', 'python', tests, language='python',
+                      sandbox=jails)
+  assert found.status == 'correct' and len(started) == taken, (found, started)
+
+
+@pytest.mark.parametrize('deed, status, passed', [
+    ('', 'correct', 3), ('if n > 1: raise KeyError', 'runtime_error', 1),
+    ('while n > 300: pass', 'timeout', 2), ('x = bytearray(n << 20)', 'memory', 2),
+    ('n > 300 and print("x" * (16 << 20))', 'output_limit', 2)])
+def test_every_test_of_a_program_has_the_limits_for_itself(jails, deed, status, passed):
+  del jails
+  box = sandbox.Sandbox(Limits(time_s=0.4, memory_mb=200))
+  source = ('import time\nn = int(input())\nwhile time.process_time() < .2: pass\n'
+            f'x = b"x" * (99 << 20)\nprint("x" * (6 << 20))\n{deed}')
+  tests = dict(tests=[dict(stdin=f'{n}', stdout='x' * (6 << 20)) for n in (1, 22, 333)])
+  found = judge.check(source, 'python', tests, language='python', sandbox=box)
+  assert (found.status, found.passed) == (status, passed), (found.status, found.detail[:300])
+
+
+def test_what_comes_of_a_test_does_not_depend_on_those_before(jails):
+  source = 'n = int(input())\nprint(1 / n)\n' * 2
+  with programs.prepare(source, 'python', jails) as program:
+    outcomes = [program.run(b'%d\n%d' % (n, n)) for n in (1, 0, 2)]
+  assert [o.exit_code for o in outcomes] == [0, 1, 0]
+  assert [o.stdout for o in outcomes] == [b'1.0\n1.0\n', b'', b'0.5\n0.5\n']
+  assert [b'ZeroDivisionError' in o.stderr for o in outcomes] == [False, True, False]
+  program.close()
+
+
 def test_cpp_programs_find_their_streams_too(jails, compiler):
   source = '''#include <bits/stdc++.h>
 int main() {
@@ -78,12 +124,12 @@ def test_a_sandbox_leaves_no_pipes_and_removes_those_of_a_killed_one(jails):
                       language='python', sandbox=jails)
   assert found.status == 'correct' and os.listdir(jails._pipes) == []
   script = ('import os, signal\nfrom magistral_jax.verifiers.sandbox import sandbox\n'
-            'box = sandbox.Sandbox()\nbox._name_pipes()\nprint(box._pipes, flush=True)\n'
+            'box = sandbox.Sandbox()\nbox._name_streams()\nprint(box._pipes, flush=True)\n'
             'os.kill(os.getpid(), signal.SIGKILL)')
   killed = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True,
                           timeout=120, check=False)
   left = killed.stdout.strip()
-  assert len(os.listdir(left)) == 2
+  assert len(os.listdir(left)) == 3
   boxes = [sandbox.Sandbox()]
   while not any(box._pipes == left for box in boxes) and len(boxes) < 20:
     boxes.append(sandbox.Sandbox())
