@@ -58,8 +58,9 @@ class LocalRuntime:
     return trainer, found['record']
 
   def checkpoints(self, folder: str, *, keep: int) -> LocalCheckpoints:
+    # Shorter than the deadline: a trainer process says why before the driver gives it up.
     return LocalCheckpoints(folder, CheckpointFolder(
-        folder, keep=keep, patience_s=self._c.runtime.deadline_s))
+        folder, keep=keep, patience_s=0.75 * self._c.runtime.deadline_s))
 
   def samplers(self, snapshots: Iterable[WeightSnapshot]) -> Sequence[EngineSampler]:
     c, parts = self._c, self._parts

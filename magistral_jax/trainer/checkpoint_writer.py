@@ -2,13 +2,19 @@
 
 They do it without a word between them, so that none hangs when another fails:
 
-    first process   makes the folder, with processes/N.writing for every other process N
-    every process   writes its shards, then renames its file to N.written, or removes it on failure
-    first process   waits until none is writing, joins the shards if all are written, and commits;
-                    otherwise it empties the folder, since a disk without room needs that room
+    first process   makes the folder
+    every other N   makes processes/N.writing and writes its shards; its file is then renamed, which
+                    needs no room, to N.written or N.failed
+    first process   writes its shards and waits until no other is at work; joins the shards if all
+                    are written, and commits; otherwise it empties the folder, since a disk without
+                    room needs that room
 
-Whoever drives them calls `CheckpointFolder.wait` on all, then `begin` on the first, then `write` on
-all, and `give_up` where one of them could not begin.
+Nobody takes files from under a process that still writes them, which would look like a broken disk
+to it. Whoever drives them calls `CheckpointFolder.wait` on all, then `begin` on the first, then
+`write` on all, and `give_up` where one of them could not begin.
+
+A save takes as long as it takes while nobody waits for it. From then on the first process waits for
+the others for half of `patience_s`, and every process is waited for no longer than `patience_s`.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import orbax.checkpoint as ocp
@@ -31,6 +37,8 @@ from magistral_jax.trainer.state import TrainState
 
 # The train state in the folder of a checkpoint.
 STATE = 'state'
+# The folder in it of the files that say how far every process is.
+_MARKS = 'processes'
 # The first process looks this often whether the others have written their part.
 _POLL_S = 0.05
 
@@ -52,6 +60,7 @@ class CheckpointWriter:
     self._thread: threading.Thread | None = None
     self._error: BaseException | None = None  # Of the thread.
     self._given_up = threading.Event()
+    self._awaited: float | None = None        # When somebody began to wait for the thread.
 
   def make_folder(self, directory: str, step: int) -> str:
     """A new folder for a step, into which all processes may write; OSError if that fails."""
@@ -60,9 +69,7 @@ class CheckpointWriter:
     folder = committed.new_folder(directory, step)
     committed.sweep(directory, besides=folder)
     os.mkdir(os.path.join(folder, STATE))
-    os.mkdir(os.path.join(folder, 'processes'))
-    for process in range(1, self._processes):
-      open(_mark(folder, process, 'writing'), 'x').close()
+    os.mkdir(os.path.join(folder, _MARKS))
     return folder
 
   def start(self, folder: str, state: TrainState, record: dict, metric: float | None) -> None:
@@ -73,19 +80,14 @@ class CheckpointWriter:
     """
     self._given_up.clear()
     try:
-      if self._process and not os.path.exists(_mark(folder, self._process, 'writing')):
-        raise OSError(f'{folder}, which the first trainer process has made, is not on this '
-                      f'machine: mount one and the same disk on all')
+      self._mark_begun(folder)
       futures = asyncio.run(self._handler.async_save(
           epath.Path(folder) / STATE,
           args=ocp.args.StandardSave(state, save_args=_pieces(state))))
     except (OSError, ValueError) as error:
-      self._drop(folder)
+      self._in_background(self._drop, folder)
       raise _of_disk(error) from error
-    # A daemon: a disk that does not answer must not keep a failed run from ending.
-    self._thread = threading.Thread(target=self._finish, args=(folder, futures, record, metric),
-                                    name='checkpoint', daemon=True)
-    self._thread.start()
+    self._in_background(self._finish, folder, futures, record, metric)
 
   def give_up(self) -> None:
     """Ends the wait for processes that could not begin to write."""
@@ -101,25 +103,44 @@ class CheckpointWriter:
     thread, self._thread = self._thread, None
     if thread is None:
       return
+    self._awaited = time.monotonic()
     thread.join(self._patience_s)
     if thread.is_alive():
-      raise TimeoutError(f'A checkpoint was not written within {self._patience_s:.0f} s '
-                         f'(runtime.deadline_s): the disk does not answer.')
+      raise TimeoutError(f'A checkpoint was not written within {self._patience_s:.0f} s, which '
+                         f'runtime.deadline_s allows: the disk does not answer.')
     error, self._error = self._error, None
     if error is not None:
       raise _of_disk(error) from error
 
+  def _in_background(self, target: Callable[..., None], *args) -> None:
+    self._awaited = None
+    # A daemon: a disk that does not answer must not keep a failed run from ending.
+    self._thread = threading.Thread(target=target, args=args, name='checkpoint', daemon=True)
+    self._thread.start()
+
+  def _mark_begun(self, folder: str) -> None:
+    """Says that a process beside the first writes into a folder. Raises OSError."""
+    if not self._process:
+      return
+    if not os.path.isdir(os.path.join(folder, _MARKS)):
+      raise OSError(f'{folder}, which the first trainer process has made, is not on this '
+                    f'machine: mount one and the same disk on all')
+    open(_mark(folder, self._process, 'writing'), 'x').close()
+
   def _finish(self, folder: str, futures, record: dict, metric: float | None) -> None:
     """Writes this process's part; the first process then waits for the others, and commits."""
     try:
-      for future in futures:
-        future.result()
+      with _failures_of_the_disk():
+        for future in futures:
+          future.result()
       if self._process:
         os.replace(_mark(folder, self._process, 'writing'),
                    _mark(folder, self._process, 'written'))
         return
-      self._await_others(folder)
-      self._handler.finalize(epath.Path(folder) / STATE)
+      if missing := self._await_others(folder):
+        raise OSError(f'trainer processes {missing} have not written their part of {folder}')
+      with _failures_of_the_disk():
+        self._handler.finalize(epath.Path(folder) / STATE)
       durable.write_json(os.path.join(folder, committed.RECORD), record)
       if metric is not None:
         workdir.write_score_in(folder, metric)
@@ -130,39 +151,62 @@ class CheckpointWriter:
       if isinstance(error, Exception):
         self._drop(folder)
 
-  def _await_others(self, folder: str) -> None:
-    """Returns when the other processes have written their parts; OSError if one has not."""
-    until = time.monotonic() + self._patience_s / 2    # `wait` is to hear of it.
-    marked = lambda state: {process for process in range(1, self._processes)
-                            if os.path.exists(_mark(folder, process, state))}
-    while marked('writing') and time.monotonic() < until and not self._given_up.is_set():
+  def _await_others(self, folder: str) -> list[int]:
+    """Waits until no other process is at work on a save; returns those that have not written."""
+    others = range(1, self._processes)
+    while True:
+      # One listing: looked at one after the other, a file that is renamed could be seen nowhere.
+      there = set(os.listdir(os.path.join(folder, _MARKS)))
+      missing = [process for process in others if f'{process}.written' not in there]
+      at_work = [process for process in missing if f'{process}.failed' not in there
+                 and (f'{process}.writing' in there or not self._given_up.is_set())]
+      if not at_work or self._is_late():
+        return missing
       time.sleep(_POLL_S)
-    missing = {*range(1, self._processes)} - marked('written')
-    if missing:
-      raise OSError(f'trainer processes {sorted(missing)} have not written their part of {folder}')
+
+  def _is_late(self) -> bool:
+    return self._awaited is not None and time.monotonic() - self._awaited > self._patience_s / 2
 
   def _drop(self, folder: str) -> None:
-    """Frees a failed attempt; a process beside the first tells it of that, which needs no room."""
+    """Frees the room of a failed attempt once no process is at work on it."""
     with contextlib.suppress(OSError):     # The first process waits a while, then gives up.
       if self._process:
-        os.remove(_mark(folder, self._process, 'writing'))
+        os.replace(_mark(folder, self._process, 'writing'),
+                   _mark(folder, self._process, 'failed'))
       else:
+        self._await_others(folder)
         committed.clear(folder)
 
 
 def _mark(folder: str, process: int, state: str) -> str:
-  """The file that says how far a process is: state 'writing' or 'written'."""
-  return os.path.join(folder, 'processes', f'{process}.{state}')
+  """The file that says how far a process is: state 'writing', 'written' or 'failed'."""
+  return os.path.join(folder, _MARKS, f'{process}.{state}')
+
+
+@contextlib.contextmanager
+def _failures_of_the_disk() -> Iterator[None]:
+  """Raises OSError for whatever the writer of arrays raises once it has taken them.
+
+  It has no type of its own for a disk that fails: a ValueError mostly, whose words differ.
+  """
+  try:
+    yield
+  except Exception as error:
+    raise OSError(_first_line(error)) from error
 
 
 def _of_disk(error: BaseException) -> BaseException:
-  """An OSError for a failure of the disk, whatever its writers make of it.
+  """A plain OSError for a failure of the disk outside the writing of arrays.
 
-  The writer of arrays reports it as a ValueError; a TimeoutError means here that nothing came.
+  The writer of arrays has a ValueError for it; a TimeoutError, which the system raises too, means
+  here that nothing came.
   """
-  if isinstance(error, TimeoutError) or 'os_error_code' in str(error):
-    return OSError(str(error).strip().split('\n')[0][:500])
-  return error
+  disk = isinstance(error, TimeoutError) or 'os_error_code' in str(error)
+  return OSError(_first_line(error)) if disk else error
+
+
+def _first_line(error: BaseException) -> str:
+  return (str(error).strip() or repr(error)).split('\n')[0][:500]
 
 
 def _pieces(state: TrainState) -> TrainState:
