@@ -10,6 +10,8 @@ Every test is run by a fresh process, in a jail where nothing is left of any oth
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -96,6 +98,23 @@ def check(source: str, block_language: str, tests: Mapping[str, Any], *, languag
       return CodeResult('wrong', 0, total, f'{written} where the tests call Python functions')
     return _settle(calls.results(source, tests, sandbox), total, every)
   return _settle(_pairs(source, written, tests, sandbox), total, every)
+
+
+def check_once(source: str, block_language: str, tests: Mapping[str, Any], *, language: str,
+               sandbox: Sandbox, every: bool = False) -> CodeResult:
+  """As `check`, but a program that this sandbox has just judged by the same tests is not run again.
+
+  Equal programs of a group are so paid the same, even if chance decides what they print or a limit
+  is near. Only the last few hundred results are held, so that no group inherits the luck that an
+  earlier one of the same problem had. What was our failure is not held.
+  """
+  said = json.dumps([source, block_language, tests, language, every]).encode()
+  key = hashlib.sha256(said).digest()
+  if (found := sandbox.results.get(key)) is None:
+    found = check(source, block_language, tests, language=language, sandbox=sandbox, every=every)
+    if found.status != 'error':
+      sandbox.results.put(key, found, 1)
+  return found
 
 
 def _settle(results, total: int, every: bool) -> CodeResult:

@@ -57,6 +57,7 @@ from magistral_jax.verifiers.sandbox.supervise import Limits, Outcome, Running, 
 MODES = ('bubblewrap', 'unsafe')
 _FIRST_UID, _UIDS = 59000, 500
 _CACHE_BYTES = 64 << 20
+_RESULTS = 256            # More programs than wait for a worker while a group is judged.
 TEST = Limits()
 COMPILE = Limits(time_s=10.0, idle_s=10.0, wall_s=150.0, memory_mb=1024, output_mb=16, box_mb=64)
 # Address space that is not memory in use: libraries, guard pages, and one stack of 512 MB, which
@@ -79,10 +80,10 @@ class Isolation:
 
 
 class Cache:
-  """What was compiled from each source, up to a number of bytes; evicts the least recently used."""
+  """What was made of each source, up to a sum of sizes; evicts the least recently used."""
 
-  def __init__(self, most_bytes: int):
-    self._most, self._bytes = most_bytes, 0
+  def __init__(self, most: int):
+    self._most, self._sum = most, 0
     self._held: collections.OrderedDict[bytes, tuple[Any, int]] = collections.OrderedDict()
 
   def get(self, key: bytes) -> Any:
@@ -93,11 +94,11 @@ class Cache:
     return self._held[key][0]
 
   def put(self, key: bytes, value: Any, size: int) -> None:
-    """Keeps a value of `size` bytes, and evicts others until all fit."""
+    """Keeps a value of a size, and evicts others until all fit."""
     self._held[key] = (value, size)
-    self._bytes += size
-    while self._bytes > self._most:
-      self._bytes -= self._held.popitem(last=False)[1][1]
+    self._sum += size
+    while self._sum > self._most:
+      self._sum -= self._held.popitem(last=False)[1][1]
 
 
 class Sandbox:
@@ -128,7 +129,8 @@ class Sandbox:
     _make_empty(self._pipes, everyone=self.uid is not None)
     self._started = itertools.count()
     self._filter = seccomp.build(platform.machine())
-    self.cache = Cache(_CACHE_BYTES)
+    self.cache = Cache(_CACHE_BYTES)         # What was compiled; sizes are bytes.
+    self.results = Cache(_RESULTS)           # How programs were judged.
     self.python, self.python_view = toolchain.python(everyone=self.uid is not None)
     _check_own_limits()
 

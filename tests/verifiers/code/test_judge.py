@@ -1,9 +1,11 @@
 """Programs, right and wrong, judged in jails: each kind of end has its status."""
 import json
+import types
 
 import pytest
 
 from magistral_jax.verifiers.code import judge, programs
+from magistral_jax.verifiers.sandbox import sandbox
 from magistral_jax.verifiers.sandbox.supervise import Limits
 
 ADD = dict(language='any', tests=[
@@ -85,6 +87,21 @@ def test_all_tests_count_for_a_proportional_reward(jails):
   tests = ADD | dict(tests=[*ADD['tests'], dict(stdin='2 2', stdout='4')])
   found = judged(jails, source, tests, every=True)
   assert (found.status, found.passed, found.total) == ('wrong', 2, 4)
+
+
+def test_equal_programs_of_a_group_run_once_and_are_paid_the_same(monkeypatch):
+  box = types.SimpleNamespace(results=sandbox.Cache(2))
+  runs, statuses = [], iter(['wrong', 'error', 'timeout', 'correct', 'correct', 'correct'])
+  monkeypatch.setattr(judge, 'check', lambda source, *_, **__: (
+      runs.append(source), judge.CodeResult(next(statuses), 0, 1))[1])
+  def status(source, tests='tests', every=False):
+    return judge.check_once(source, 'python', tests, language='python', sandbox=box,
+                            every=every).status
+  assert [status('lucky') for _ in range(3)] == ['wrong'] * 3 and runs == ['lucky']
+  assert [status('ours') for _ in range(3)] == ['error', 'timeout', 'timeout']
+  # By other tests, or by all, it is another question; and what was asked long ago is forgotten.
+  assert [status('lucky', 'others'), status('lucky', every=True)] == ['correct'] * 2
+  assert status('lucky') == 'correct' and len(runs) == 6
 
 
 CALLS = dict(entry_point='add', tests=[
