@@ -3,15 +3,17 @@
     python -m magistral_jax.train --config=configs/quickstart.py --workdir=runs/quickstart
 
 The same command again resumes; Ctrl-C or SIGTERM saves and ends. --dry_run prints the resolved
-config and the memory of each part, and ends.
+config and the memory of each part, and ends. --profile_steps=3 traces three updates.
 """
 
 import contextlib
+import functools
 
 from absl import flags, logging
 from rich.console import Console
 
 from magistral_jax.experiment import checks, cli, memory
+from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.orchestration.run import Run
 from magistral_jax.planning import programs
 from magistral_jax.runtime import launch
@@ -19,6 +21,9 @@ from magistral_jax.runtime import launch
 _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run keeps its files.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print config and memory, and end.')
+_PROFILE_STEPS = flags.DEFINE_integer(
+    'profile_steps', 0, 'Updates to trace, after the first one, into the folder profile of the '
+    'workdir; 0: none.', lower_bound=0)
 
 
 def main(_) -> None:
@@ -33,6 +38,10 @@ def main(_) -> None:
       memory.describe_shape(c, programs.model_config(c), Console())
       print(f'No file was read: name {", ".join(missing)} to check them, too.')
       return
+    if _PROFILE_STEPS.value and c.runtime.mode in ON_CLUSTER:
+      raise ValueError(f'--profile_steps={_PROFILE_STEPS.value} traces this process, and the roles '
+                       f'of runtime.mode={c.runtime.mode!r} are in others: leave it out, or take '
+                       f'threads or lockstep.')
     parts = checks.prepare(c)
     if _DRY_RUN.value:
       memory.describe(c, parts, Console())
@@ -40,7 +49,8 @@ def main(_) -> None:
   with contextlib.ExitStack() as stack:
     with cli.one_sentence():
       workdir = launch.claimed_folder(stack, _WORKDIR.value)
-    run = launch.carry_out(c, workdir, parts, Run, c.total_steps)
+    make = functools.partial(Run, profile_steps=_PROFILE_STEPS.value)
+    run = launch.carry_out(c, workdir, parts, make, c.total_steps)
   if run.unlearnt:               # After the report, where it is seen.
     with cli.one_sentence():
       raise ValueError(run.unlearnt)

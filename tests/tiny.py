@@ -174,13 +174,13 @@ def by_tokens(completion):
   return Verdict('correct' if right else 'wrong', right, dict(correct=right), str(right))
 
 
-def run(c, workdir, judge=by_tokens):
+def run(c, workdir, judge=by_tokens, **how):
   """One run to its end with a judge that needs no processes; returns the Run."""
   guard = jax.config.jax_transfer_guard
   workdir.mkdir(exist_ok=True)
   parts = checks.prepare(c)
   one = Run(c, workdir, parts, LocalRuntime(c, parts), fakes.FakeVerifier(judge),
-            Health(c.runtime.deadline_s), Display(c.total_steps, True))
+            Health(c.runtime.deadline_s), Display(c.total_steps, True), **how)
   try:
     one.train()
   finally:

@@ -27,7 +27,8 @@ def run(loop: Loop, total_steps: int) -> None:
         return
       loop.health.busy('trainer', f'training on {len(batch.groups)} groups')
       due = loop.measurements.due(loop.trainer.version + 1)
-      loop.update(batch, functools.partial(_evaluate, loop) if due else None)
+      with loop.profile.step():
+        loop.update(batch, functools.partial(_evaluate, loop) if due else None)
       loop.health.waiting('trainer', 'a batch')
 
 

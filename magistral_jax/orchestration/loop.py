@@ -20,6 +20,7 @@ from magistral_jax.orchestration.in_flight import InFlight
 from magistral_jax.orchestration.loop_parts import Books, Roles, Settings
 from magistral_jax.orchestration.measurements import Measurements
 from magistral_jax.orchestration.roles import Lost, RoleStatus, Sampler
+from magistral_jax.profiling import region
 from magistral_jax.records import Batch, Completion, Group, Prompt, Terms, Verdict
 from magistral_jax.sampler.slots import Sampling
 
@@ -32,7 +33,7 @@ class Loop:
     self.batcher, self.trainer = roles.batcher, roles.trainer
     self.checkpoints, self.runtime = roles.checkpoints, roles.runtime
     self.ledger, self.journal = books.ledger, books.journal
-    self.health, self.display = books.health, books.display
+    self.health, self.display, self.profile = books.health, books.display, books.profile
     self.settings, self.stages = settings, books.stages
     self.exhaustion = Exhaustion()
     self.arrived = threading.Condition()      # Guards the batcher; notified at every group kept.
@@ -50,6 +51,7 @@ class Loop:
     self._forked = -1        # The last version of a lost trainer: others have those numbers now.
     self._take_up_stages()
 
+  @region
   def admit(self, sampler: Sampler, most: int | None = None) -> int:
     """Gives a sampler prompts while it has free slots (or `most`); returns how many it got.
 
@@ -83,6 +85,7 @@ class Loop:
         config, max_new_tokens=terms.max_new_tokens,
         temperature=config.temperature if terms.temperature is None else terms.temperature)
 
+  @region
   def sample(self, sampler: Sampler) -> None:
     """One dispatch of a sampler; what it finished goes to the verifier at once."""
     before = sampler.counts['tokens']
@@ -102,6 +105,7 @@ class Loop:
         self.in_flight.count_judging(+1)
       self.verifier.put(completion, prompt.problem)
 
+  @region
   def judge(self, scored: Sequence[tuple[Completion, Verdict]]) -> None:
     """Routes judged completions to their groups, and complete groups to their fates."""
     if scored:
@@ -170,6 +174,7 @@ class Loop:
               f'{self.batcher.members(oldest)} of its {self.settings.sampling.samples} completions '
               f'are scored, and {self.verifier.pending()} of all wait for a verdict.')
 
+  @region
   def next_batch(self) -> Batch | None:
     """A batch, or None while there are too few groups. Stale groups are booked as such first."""
     with self.arrived:
@@ -215,6 +220,7 @@ class Loop:
     self.batcher.resize(now.prompts_per_batch)
     self.ledger.repace(prompts_per_batch=now.prompts_per_batch, in_flight=now.in_flight)
 
+  @region
   def update(self, batch: Batch, evaluate: Callable[[], Result | None] | None = None) -> None:
     """Trains on a batch, publishes the weights, writes everything down.
 
@@ -327,6 +333,7 @@ class Loop:
       self.in_flight.clear()
       self.batcher.clear()
 
+  @region
   def publish(self) -> None:
     """Offers a copy of the trainer's weights to every sampler. Raises Lost."""
     for sampler in self.samplers:
@@ -341,6 +348,7 @@ class Loop:
     self._marks = (time.monotonic(), self.in_flight.drawn())
     self.in_flight.count_from_here()
 
+  @region
   def save(self) -> None:
     """Saves the train state and everything the run has to remember, unless it is on disk.
 

@@ -13,6 +13,7 @@ from magistral_jax.orchestration.journal import Journal
 from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.orchestration.roles import Checkpoints, Runtime, Sampler, Trainer, Verifier
 from magistral_jax.orchestration.run_stages import RunStages
+from magistral_jax.profiling import NO_PROFILE, Profile
 from magistral_jax.records import Prompt
 from magistral_jax.sampler.slots import Sampling
 
@@ -31,12 +32,15 @@ class Roles:
 
 @dataclasses.dataclass(frozen=True)
 class Books:
-  """What keeps account of a run: fates, files and totals, stages, signs of life, the terminal."""
+  """What keeps account of a run: fates, files and totals, stages, signs of life, the terminal,
+  a trace of a few updates.
+  """
   ledger: Ledger
   journal: Journal
   stages: RunStages
   health: Health
   display: Display
+  profile: Profile = NO_PROFILE     # Of updates.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,6 +29,7 @@ from magistral_jax.orchestration.loop import Loop
 from magistral_jax.orchestration.loop_parts import Books, Roles, Settings
 from magistral_jax.orchestration.roles import Checkpoints, Lost, Trainer
 from magistral_jax.orchestration.run_stages import RunStages
+from magistral_jax.profiling import Profile
 
 # How the roles take their turns, by runtime.mode.
 MODES = dict(threads=threads.run, lockstep=lockstep.run, ray=threads.run,
@@ -36,9 +37,19 @@ MODES = dict(threads=threads.run, lockstep=lockstep.run, ray=threads.run,
 
 
 class Run(BaseRun):
-  """One run: builds the loop, then cold start, loop, report; arguments as `BaseRun`."""
+  """One run: builds the loop, then cold start, loop, report; arguments as `BaseRun`.
+
+  Args:
+    profile_steps: updates to trace into the folder `profile` of the workdir, from the second on;
+      the first one compiles.
+  """
   command = 'train'
   unlearnt = ''             # Why it ended early with its problems unsolved, if it did.
+
+  def __init__(self, *arguments, profile_steps: int = 0):
+    super().__init__(*arguments)
+    self._profile = Profile(str(self.workdir / 'profile'), profile_steps, name='update', skip=1,
+                            done=self.display.note)
 
   def _train(self) -> None:
     self.display.watch(self.runtime.role_status)
@@ -61,6 +72,8 @@ class Run(BaseRun):
       except BaseException:
         self._keep(loop)
         raise
+      finally:
+        self._profile.close()
       try:
         self._keep(loop)
         saved = self.checkpoints.latest()    # Raises Lost if the trainer was lost while saving.
@@ -214,7 +227,8 @@ class Run(BaseRun):
     loop = Loop(
         Roles(self.stream, self.samplers, self.verifier, batcher, self.trainer, self.checkpoints,
               self.runtime),
-        Books(self.ledger, self.journal, self._stages(), self.health, self.display),
+        Books(self.ledger, self.journal, self._stages(), self.health, self.display,
+              self._profile),
         Settings(c.sampler.slots, self.sampling, self.evaluation_sampling, self.evaluation_prompts,
                  evaluation_every=c.evaluation.every, checkpoint_every=c.checkpoints.every,
                  parity_limit=c.trainer.parity_limit, patience_batches=b.patience_batches,

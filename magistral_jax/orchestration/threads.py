@@ -57,7 +57,8 @@ def run(loop: Loop, total_steps: int) -> None:
           break
         loop.health.busy('trainer', f'training on {len(batch.groups)} groups')
         before = loop.trainer.version
-        loop.update(batch)
+        with loop.profile.step():
+          loop.update(batch)
         step = loop.trainer.version
         # At the end the final evaluation follows.
         if step != before and loop.measurements.due(step) and step < total_steps:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from magistral_jax import sharding
+from magistral_jax import profiling, sharding
 from magistral_jax.records import Batch, ParityRows, Rows
 from magistral_jax.trainer import routing
 from magistral_jax.trainer.state import TrainState
@@ -75,6 +75,7 @@ class MeshTrainer:
     params, self.state = self.state.params, None
     return params
 
+  @profiling.region
   def train(self, batch: Batch) -> dict[str, float]:
     """Takes one optimizer step per minibatch; the batch counts as one version.
 
@@ -95,6 +96,7 @@ class MeshTrainer:
       reports.append(self._update(self._step.accumulate, rows, advance, batch))
     return _summary(reports) | parity
 
+  @profiling.region
   def supervised(self, rows: Rows) -> dict[str, float]:
     """Takes one optimizer step of supervised learning on the trained tokens of `rows`.
 
@@ -106,6 +108,7 @@ class MeshTrainer:
             if key in ('loss', 'entropy', 'tokens', 'grad_norm', 'skipped')
             or key.startswith('router_')}
 
+  @profiling.region
   def _measure_parity(self, samples: Sequence[ParityRows]) -> dict[str, float]:
     """Compares sampler and trainer under the same weights, on tokens of one version of a batch.
 
@@ -132,6 +135,7 @@ class MeshTrainer:
     return dict(parity_tokens=tokens, parity_version=float(sample.version),
                 logprob_gap_mean=total / tokens, logprob_gap_max=largest)
 
+  @profiling.region
   def _update(self, accumulate, rows: Rows, advance: int,
               batch: Batch | None = None) -> dict[str, float]:
     put = functools.partial(jax.make_array_from_process_local_data, self._whole)

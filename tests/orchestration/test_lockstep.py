@@ -3,10 +3,11 @@ import random
 
 import pytest
 
-from magistral_jax import metrics
+from magistral_jax import metrics, profiling
 from magistral_jax.orchestration import lockstep
 from magistral_jax.records import Verdict
 from tests import fakes
+from tests.test_profiling import names
 
 
 class Unordered(fakes.FakeVerifier):
@@ -116,3 +117,12 @@ def test_evaluations_are_held_every_so_often(make_loop, tmp_path):
   told = {line['step']: line['eval/version'] for line in
           metrics.read_lines(tmp_path / 'metrics.jsonl') if 'eval/accuracy' in line}
   assert told == {2: 2, 4: 4}
+
+
+def test_updates_are_traced_with_what_leads_to_them(make_loop, tmp_path):
+  loop = make_loop(paced=False)
+  loop.profile = profiling.Profile(str(tmp_path / 'profile'), 1, name='update', skip=1)
+  lockstep.run(loop, total_steps=4)
+  found = names(tmp_path / 'profile')
+  assert found['update'] == found['Loop.update'] == found['Loop.publish'] == 1
+  assert found['Loop.sample'] >= 1 and found['Loop.judge'] >= 1

@@ -5,6 +5,7 @@ import pytest
 from magistral_jax.records import Verdict
 from magistral_jax.runtime.launch import keep_compiled
 from tests import tiny
+from tests.test_profiling import names
 
 SHORT = {'total_steps': 2, 'cold_start.steps': 0, 'evaluation.every': 0, 'evaluation.problems': 0,
          'batching.patience_batches': 1}
@@ -46,3 +47,15 @@ def test_fewer_steps_than_were_made_are_a_mistake(tmp_path, capsys):
     tiny.run(tiny.load(**settings | {'total_steps': 1}), tmp_path)
   assert ended.value.code == 2
   assert 'total_steps=1 is below the 2 updates' in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_a_trace_has_the_roles_by_the_names_of_their_functions(tmp_path):
+  settings = SHORT | {'batching.patience_batches': 100, 'runtime.mode': 'lockstep'}
+  tiny.run(tiny.shrink(tiny.load(), **settings), tmp_path, profile_steps=1)
+  found = names(tmp_path / 'profile')
+  assert found['update'] == found['MeshTrainer.train'] == 1
+  assert {'EngineSampler.step', 'EngineSampler._admit', 'Engine.prefill', 'Engine.insert',
+          'Engine.generate', 'unpack', 'MeshTrainer._update', 'Loop.sample'} <= set(found)
+  # What the devices run has the names of the functions, too.
+  assert any('_decode' in name for name in found if name)
