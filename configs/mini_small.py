@@ -27,8 +27,8 @@ def get_config():
                                held_out_path='runs/mini/world/held_out_code.jsonl', held_out=0,
                                fields=''))))
   c.model = dict(
-      family='mistral', checkpoint='runs/mini/small_sft/best', layers=3, dim=192, heads=6,
-      kv_heads=2, head_dim=32, ffn_dim=512, rope_theta=1e4, norm_eps=1e-5, tied=True,
+      family='mistral', checkpoint='runs/mini/small_sft/best', layers=2, dim=128, heads=4,
+      kv_heads=2, head_dim=32, ffn_dim=384, rope_theta=1e4, norm_eps=1e-5, tied=True,
       dtype='float32', vocab=0, vision='off')
   c.cold_start = dict(steps=0)
   c.sampler = dict(
@@ -48,7 +48,7 @@ def get_config():
       name='adamw', learning_rate=4e-4, warmup_steps=5, schedule='constant', beta1=0.9,
       beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(
-      microbatch_rows=16, remat='none', unroll=3, parity_versions=8, parity_limit=0.001)
+      microbatch_rows=16, remat='none', unroll=2, parity_versions=8, parity_limit=0.001)
   c.mesh = dict(
       trainer=dict(fsdp=1, expert=1, sequence=1, tensor=1), sampler=dict(expert=1, tensor=1),
       trainer_topology='', sampler_topology='')

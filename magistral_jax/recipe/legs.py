@@ -22,7 +22,7 @@ MODELS = dict(
     small_rl=('small', 'small_rl'), small_sft_rl=('small', 'small_sft_rl'),
     math_only=('small', 'math_only'), code_only=('small', 'code_only'))
 # At scale 1: optimizer steps of the imitations, updates of the loops, problems, traces.
-BASE_STEPS, MEDIUM_UPDATES, SMALL_UPDATES = 300, 120, 70
+BASE_STEPS, MEDIUM_UPDATES, SMALL_UPDATES = 600, 120, 70
 MATH, CODE, HELD_OUT, WEAK, SAMPLES = 1200, 300, 200, 3000, 8
 EPOCHS = 4                  # As the paper's.
 LEAST_BASE_STEPS = 200      # With fewer a base model solves nothing that could be learned from.
@@ -99,8 +99,8 @@ def _base(plan: Plan, model: str) -> Leg:
       'model.checkpoint': '', 'data.source': 'jsonl', 'stages.order': '',
       'data.jsonl.path': plan.path('world/weak.jsonl'), 'data.jsonl.held_out_path': held_out,
       'cold_start.steps': plan.scaled(BASE_STEPS, LEAST_BASE_STEPS),
-      'cold_start.examples': 2 * WEAK, 'cold_start.learning_rate': 2e-3,
-      'evaluation.problems': 0, 'checkpoints.every': 100}
+      'cold_start.examples': 2 * WEAK, 'cold_start.learning_rate': 3e-3,
+      'cold_start.schedule': 'linear', 'evaluation.problems': 0, 'checkpoints.every': 100}
   return Leg(name, _with_config(plan, 'sft', model, changed, f'--workdir={plan.path(name)}'),
              f'{name}/summary.json')
 
@@ -111,7 +111,8 @@ def _imitated(plan: Plan) -> Leg:
       'model.checkpoint': plan.path('small_base/best'),
       'cold_start.steps': plan.scaled(10 * BASE_STEPS), 'cold_start.epochs': EPOCHS,
       'cold_start.path': plan.path('traces.jsonl'), 'cold_start.examples': 100_000,
-      'cold_start.learning_rate': 1e-3, 'evaluation.every': plan.scaled(BASE_STEPS // 5),
+      'cold_start.learning_rate': 1e-3, 'cold_start.schedule': 'linear',
+      'evaluation.every': plan.scaled(BASE_STEPS // 5),
       'evaluation.problems': plan.scaled(80, 4), 'evaluation.samples': 1}
   return Leg('small_sft', _with_config(plan, 'sft', 'small', changed,
                                        f'--workdir={plan.path("small_sft")}'),
