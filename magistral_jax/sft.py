@@ -38,7 +38,7 @@ def main(args) -> None:
       workdir = launch.claimed_folder(stack, args.workdir)
       if (workdir / 'cold_start').exists() or any(rollouts.read(workdir)):
         raise ValueError(f'--workdir={args.workdir!r} holds a run of train: name another folder.')
-    launch.carry_out(c, workdir, parts, SupervisedRun, c.cold_start.steps)
+    launch.carry_out(c, workdir, parts, SupervisedRun, 'sft', c.cold_start.steps)
 
 
 if __name__ == '__main__':

@@ -50,7 +50,7 @@ def main(_) -> None:
     with cli.one_sentence():
       workdir = launch.claimed_folder(stack, _WORKDIR.value)
     make = functools.partial(Run, profile_steps=_PROFILE_STEPS.value)
-    run = launch.carry_out(c, workdir, parts, make, c.total_steps)
+    run = launch.carry_out(c, workdir, parts, make, 'train', c.total_steps)
   if run.unlearnt:               # After the report, where it is seen.
     with cli.one_sentence():
       raise ValueError(run.unlearnt)

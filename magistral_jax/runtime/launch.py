@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,12 +41,13 @@ def claimed_folder(stack: contextlib.ExitStack, path: str | None) -> Path:
   return workdir
 
 
-def carry_out(c, workdir: Path, parts: checks.Parts, make_run: type[R],
-              total: int) -> R:
+def carry_out(c, workdir: Path, parts: checks.Parts, make_run: Callable[..., R],
+              command: str, total: int) -> R:
   """Runs a config in a workdir that no other run uses; returns the run, ended and closed.
 
   Args:
     make_run: a class of runs, whose arguments are those of `BaseRun`.
+    command: what is noted as having started it, such as 'train'.
     total: steps, for the display.
   """
   keep_compiled(workdir)
@@ -55,7 +57,7 @@ def carry_out(c, workdir: Path, parts: checks.Parts, make_run: type[R],
   on = c.runtime.mode if c.runtime.mode in ON_CLUSTER else (
       f'{jax.device_count()} {jax.devices()[0].device_kind}')
   # The panel is opened last: what cannot run says so on a terminal that holds nothing else.
-  with (starts.noted(workdir, make_run.command, sys.argv[1:], on) as ended,
+  with (starts.noted(workdir, command, sys.argv[1:], on) as ended,
         make_runtime(c, parts, workdir) as runtime, display):
     # Once more: ray.init puts a handler of its own in place of ours.
     stop_on_signals(health, display.ending)
