@@ -19,7 +19,8 @@ is said again is no further evidence ('the the the').
 
 What is stripped is not free to think in: sentences there (`PROSE_WORDS` in a row, or letters of
 other scripts than Latin) must be in the same language if they are more than `MAX_FOREIGN` of the
-text; and words that are less than `MIN_SHARE` of all letters, code included, are no evidence.
+text, and so must words with anything else between them, as in a link, if they are not English;
+and words that are less than `MIN_SHARE` of all letters, code included, are no evidence.
 English, in which programs and their comments are written everywhere, is free to stand in an answer,
 and in thoughts up to `MAX_ENGLISH`.
 
@@ -73,6 +74,7 @@ _NAME_OF_COMMAND = re.compile(r'\\[A-Za-z]+\*?')
 _BREAKS = re.compile(r"[^\w\s,'’-]|[\d_]|\n")
 _NOT_LATIN = re.compile(r'[^\W\d_\u0000-\u024f\u1e00-\u1eff]')
 _LONG_WORD = re.compile(r'[^\W\d_]{2,}')
+_HUMP = re.compile(r'(?<=[a-z])(?=[A-Z])')
 _SPACES = re.compile(r'[^\S\n]+')
 
 _DENSE = re.compile(r'[㐀-鿿豈-﫿぀-ヿ가-힣]')
@@ -136,6 +138,11 @@ def _prose(removed: str) -> str:
   lines = _BREAKS.sub('\n', _NAME_OF_COMMAND.sub(' ', removed)).split('\n')
   return _words('\n'.join(line for line in lines if len(_LONG_WORD.findall(line)) >= PROSE_WORDS
                           or _NOT_LATIN.search(line)))
+
+
+def _single_words(removed: str) -> str:
+  """The words in what was stripped, whatever stands between them: 'de_los_dos', 'de; los; dos'."""
+  return ' '.join(_LONG_WORD.findall(_HUMP.sub(' ', _NAME_OF_COMMAND.sub(' ', removed))))
 
 
 def _without_spans(text: str) -> tuple[str, list[str]]:
@@ -347,11 +354,20 @@ def _hidden(words: str, stripped: str, wanted: str, identify: Identify,
 
   `free` has the shares of the text up to which a language may stand there, if not MAX_FOREIGN.
   """
-  prose = _prose(stripped)
-  share = letters(prose) / max(1, letters(prose) + letters(words))
-  if share <= MAX_FOREIGN:
-    return ''
-  found = languages(prose, identify)
-  main = max(found, key=found.get, default='')
-  foreign = found and found.get(wanted, 0.0) < MIN_PROBABILITY and found[main] >= SURE
-  return main if foreign and share > free.get(main, MAX_FOREIGN) else ''
+  prose, single = _prose(stripped), _single_words(stripped)
+  for text, of in ((prose, languages), (single, _of_single_words)):
+    share = letters(text) / max(1, letters(text) + letters(words))
+    if share <= MAX_FOREIGN:
+      continue
+    found = of(text, identify)
+    main = max(found, key=found.get, default='')
+    foreign = found and found.get(wanted, 0.0) < MIN_PROBABILITY and found[main] >= SURE
+    if foreign and share > free.get(main, MAX_FOREIGN):
+      return main
+  return ''
+
+
+def _of_single_words(words: str, identify: Identify) -> dict[str, float]:
+  """{language: probability} of words from anywhere; {} if it is English, as names in code are."""
+  found = (_by_letters(words) or identify(words)) if evidence(words) >= MIN_LETTERS else {}
+  return found if found and max(found, key=found.get) != 'en' else {}

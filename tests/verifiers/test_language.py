@@ -172,6 +172,17 @@ def test_thoughts_hidden_where_nothing_is_read_are_no_thoughts_in_the_language(
     assert name in why or 'too few words' in why
 
 
+@pytest.mark.parametrize('joint, place', [
+    ('_', 'https://a.org/{}'), ('-', 'https://a.org/{}'), ('%20', 'www.a.org/?q={}'), ('_', '`{}`'),
+    ('\n', '\n```\n{}\n```\n'), ('\n# ', '\n```python\n# {}\n```\n'), ('; ', '\n```\n{}\n```\n'),
+    (' 1 ', '\n```\n{}\n```\n'), ('~', '$${}$$'), (r'} \text{', r'$$\text{{{}}}$$')])
+@pytest.mark.parametrize('name', ['fr', 'es'])
+def test_nor_are_thoughts_whose_words_are_joined_there(identify, name, joint, place):
+  hidden = place.format(joint.join(LONG[name].split()))
+  agreed, why = agree(identify, thoughts=f'{TEXTS["en"]} {hidden}')
+  assert not agreed and name in why, why
+
+
 @pytest.mark.parametrize('thoughts', [
     'the ' * 40, 'The answer the answer ' * 20, '答案' * 30,
     f'{FEW} https://a.org/{LONG["zh"].replace(" ", "")}',
