@@ -53,6 +53,7 @@ class Side:
   resident: dict[str, int]  # {part: bytes of one device}.
   programs: list[Program]
   attention: float = 0.0    # Pairs of tokens that attention of rows computes for each it needs.
+  saved: int = 0            # Bytes of the arrays in a checkpoint, of all devices together.
 
 
 def model_config(c) -> ModelConfig:
@@ -113,7 +114,8 @@ def trainer(c, config: ModelConfig, devices, note: Callable, sequence_tokens: in
                    gradients=_bytes((grads, totals)),
                    **_in_transit(c, config, state.params, mesh, 'trainer')), programs,
               packed_rows.computed(sequences, sharding.Layout(mesh, sharding.TRAINER),
-                                   config.head_dim) / packed_rows.needed(sequences))
+                                   config.head_dim) / packed_rows.needed(sequences),
+              sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state)))
 
 
 def _parity(c, config: ModelConfig, mesh, step, params, run: Callable) -> list[Program]:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from magistral_jax.experiment import build
-from magistral_jax.planning import programs
+from magistral_jax.planning import disk, programs
 from magistral_jax.planning.sides import SidePlan
 
 GIB = 2**30
@@ -63,7 +63,10 @@ def as_dict(plan: SidePlan, c) -> dict:
                hbm=plan.chip.hbm_bytes, peak=plan.peak, left=plan.left, margin=plan.margin,
                mesh=dict(c.mesh[plan.side]), memory=memory(plan), programs=each,
                advice=advice(plan, c))
-  return found | (sequences(plan, c) if plan.side == 'sampler' else update(plan, c))
+  if plan.side == 'sampler':
+    return found | sequences(plan, c)
+  times = update(plan, c)
+  return found | times | dict(disk=disk.usage(plan.saved, c, times['sequence_tokens']))
 
 
 def update(plan: SidePlan, c) -> dict[str, float]:
@@ -129,6 +132,8 @@ def show(plans: list[SidePlan], c, config, console: Console) -> None:
                     f'{u["update_seconds"]:.0f} s. Attention computes '
                     f'{u["attention_over_needed"]:.2f} of the pairs of tokens that they need.',
                     highlight=False)
+      for line in disk.sentences(disk.usage(plan.saved, c, u['sequence_tokens'])):
+        console.print(line, highlight=False)
     for line in advice(plan, c):
       console.print(line, highlight=False)
     console.print('fits' if plan.fits else 'DOES NOT FIT', style='bold green' if plan.fits else

@@ -25,7 +25,8 @@ class SidePlan:
   programs: list[Program]
   margin: float             # Share of HBM that must stay free.
   sequence_tokens: int = 0  # Of the sequences in a row of the trainer; 0: as long as the row.
-  attention: float = 0.0    # As programs.Side has it.
+  attention: float = 0.0    # As programs.Side has them.
+  saved: int = 0
 
   @property
   def peak(self) -> int:
@@ -109,7 +110,7 @@ def plan(c, *, topology: str | None, sampler_topology: str | None, margin: float
     if side in ('both', name):
       compiled = build(c, config, devices, note)
       plans.append(SidePlan(name, shape, chip, len(devices), compiled.resident, compiled.programs,
-                            margin, sequence_tokens, compiled.attention))
+                            margin, sequence_tokens, compiled.attention, compiled.saved))
   return config, plans
 
 

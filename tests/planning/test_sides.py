@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from magistral_jax.planning import chips, cost, flops, programs, report, rows, sides, table
+from magistral_jax.planning import (
+    chips, cost, disk, flops, programs, report, rows, sides, table)
 from tests import tiny
 
 
@@ -86,13 +87,19 @@ def test_shorter_sequences_make_fewer_microbatches_and_attention_is_said():
   c = tiny.load('magistral_small_rl')
   one = programs.Program('gradient', 0, 0, 0, cost.Cost(), 0.0, 1.0)
   plan = sides.SidePlan('trainer', 'v5p:4x4x4', chips.CHIPS['v5p'], 64, {'parameters': 1},
-                        [one] * 3, 0.1, 5632, 1.25)
+                        [one] * 3, 0.1, 5632, 1.25, 280 * 10**9)
   found = report.update(plan, c)
   assert found['microbatches'] == 2048 // 8 // 16 and found['attention_over_needed'] == 1.25
   console = Console(record=True, width=200)
   report.show([plan], c, programs.model_config(c), console)
   said = console.export_text()
   assert 'if sequences have 5,632 tokens' in said and 'computes 1.25 of the pairs' in said
+  # 2,048 completions an update, 250 updates.
+  room = report.as_dict(plan, c)['disk']
+  assert c.total_steps == 250 and room['rollouts'] == 250 * 2048 * (4 * 5632 + 2000)
+  assert room['checkpoints'] == (c.checkpoints.keep + 3) * room['checkpoint'] == 5 * 280 * 10**9
+  assert 'up to 5 are there at a time: 1,400 GB' in said and '13 GB in 250 updates' in said
+  assert 'rollouts' not in disk.usage(1, tiny.load('magistral_small_sft'), 5632)
 
 
 def test_a_row_is_filled_with_sequences_of_the_planned_length():
