@@ -41,7 +41,7 @@ def settings(args) -> None:
                      '--reverify, or --serve.')
   if not args.output and len(args.runs) > 1 and not args.serve:
     raise ValueError(f'--output is missing: name the file of the report of {len(args.runs)} runs.')
-  args.output = args.output or str(Path(args.runs[0]) / 'report.html')
+  args.output = args.output or str(Path(args.runs[0]) / report_page.FILE)
 
 
 def main(args) -> None:

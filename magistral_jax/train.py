@@ -3,7 +3,8 @@
     python -m magistral_jax.train --config=configs/quickstart.py --workdir=runs/quickstart
 
 The same command again resumes; Ctrl-C or SIGTERM saves and ends. --dry_run prints the resolved
-config and the memory of each part, and ends. --profile_steps=3 traces three updates.
+config and the memory of each part, and ends. --profile_steps=3 traces three updates. A finished run
+has its report in WORKDIR/report.html; --report=false leaves it out.
 """
 
 import contextlib
@@ -12,6 +13,8 @@ import functools
 from absl import flags, logging
 from rich.console import Console
 
+from magistral_jax import command_line
+from magistral_jax.analysis import report_page
 from magistral_jax.experiment import checks, cli, memory
 from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.orchestration.run import Run
@@ -24,6 +27,8 @@ _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print config and memory, and end
 _PROFILE_STEPS = flags.DEFINE_integer(
     'profile_steps', 0, 'Updates to trace, after the first one, into the folder profile of the '
     'workdir; 0: none.', lower_bound=0)
+
+_REPORT = flags.DEFINE_bool('report', True, 'Write report.html at the end.')
 
 
 def main(_) -> None:
@@ -51,6 +56,9 @@ def main(_) -> None:
       workdir = launch.claimed_folder(stack, _WORKDIR.value)
     make = functools.partial(Run, profile_steps=_PROFILE_STEPS.value)
     run = launch.carry_out(c, workdir, parts, make, 'train', c.total_steps)
+  if run.finished and _REPORT.value:
+    with command_line.writing():
+      print(f'The report is in {report_page.write(workdir)}.')
   if run.unlearnt:               # After the report, where it is seen.
     with cli.one_sentence():
       raise ValueError(run.unlearnt)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from magistral_jax.analysis.report_run import Completions, RecordedRun
 from magistral_jax.orchestration.journal import DISCARDED
@@ -162,6 +161,8 @@ def length_test(completions: Completions) -> dict[str, float] | None:
   for independent ones. It compares trained with untrained, which are disjoint; `bias` is the mean
   length of what was trained over that of all that was generated, less 1. None where one is empty.
   """
+  from scipy import stats        # It takes a second, which no command is to begin with.
+
   trained = completions.having('fate', 'trained')
   if not trained.any() or trained.all():
     return None

@@ -16,20 +16,24 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from magistral_jax import durable
 from magistral_jax.analysis import (
   report_audit,
   report_compare,
   report_curves,
   report_header,
+  report_run,
   report_sample,
 )
 from magistral_jax.analysis.report_run import RecordedRun
 
 MOST_BYTES = 15 * 2 ** 20
+FILE = 'report.html'
 SCRIPTS = ('text.js', 'charts.js', 'group.js', 'rollouts.js', 'page.js')
 # Room for texts at first; what is too large is made again with less.
 _ROOM = 11 * 2 ** 20
@@ -69,6 +73,20 @@ def page(runs: Sequence[RecordedRun], *, reverified: Mapping[str, Any] | None = 
       raise ValueError(f'The report takes {len(html):,} bytes without any text, and is to have at '
                        f'most {most_bytes:,}: name fewer runs.')
     room *= _SHRINK * min(1.0, most_bytes / len(html))
+
+
+def write(workdir: Path) -> Path:
+  """Writes the report of a finished run into its workdir; its summary names it from then on.
+
+  Nobody has the workdir any more: the page would say that the run goes on.
+
+  Raises:
+    WriteError: it cannot be written.
+  """
+  path, summary = workdir / FILE, workdir / 'summary.json'
+  durable.write_bytes(path, page(report_run.read_all([workdir])))
+  durable.write_json(summary, json.loads(summary.read_text('utf-8')) | dict(report=FILE), indent=2)
+  return path
 
 
 def visible(value: Any) -> Any:

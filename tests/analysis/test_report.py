@@ -152,7 +152,8 @@ def test_a_whole_run_passes_its_audit(made):
     (lambda lines: [line | dict(step=99) if line['step'] == 1 else line for line in lines],
      'Updates and what they trained belong together.', 'update 99 has no line'),
     (lambda lines: lines[4:], 'Totals are those of the lines.', 'completions is 104'),
-    (lambda lines: [dict(ordinal='x'), *lines], 'Every line of the rollouts can be read.', 'line 1'),
+    (lambda lines: [dict(ordinal='x'), *lines], 'Every line of the rollouts can be read.',
+     'line 1'),
 ])
 def test_the_audit_finds_faults(tmp_path, fault, words, found):
   workdir = made_runs.make(tmp_path / 'run')
@@ -307,3 +308,11 @@ def test_runs_of_one_name_are_told_apart():
   assert report_run.names_of(['x/rl', 'y/rl']) == ['x/rl', 'y/rl']
   assert report_run.names_of(['x/a', 'x/b']) == ['a', 'b']
   assert len(set(report_run.names_of(['x/a', 'x/a']))) == 2
+
+
+def test_a_finished_run_names_its_report(tmp_path):
+  workdir = made_runs.make(tmp_path / 'run', updates=2)
+  before = json.loads((workdir / 'summary.json').read_text())
+  assert report_page.write(workdir) == workdir / 'report.html'
+  assert json.loads((workdir / 'summary.json').read_text()) == before | dict(report='report.html')
+  assert 'It came to its end' in (workdir / 'report.html').read_text('utf-8')
