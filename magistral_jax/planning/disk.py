@@ -40,8 +40,8 @@ def sentences(found: dict[str, int]) -> list[str]:
           f'{found["checkpoints_most"]} are there at a time: {found["checkpoints"] / GB:,.0f} GB.']
   if 'rollouts' in found:
     said.append(
-        f'rollouts.jsonl, no part of which is deleted, grows by {found["rollouts_update"] / GB:.2f} '
-        f'GB an update if completions have {found["sequence_tokens"]:,} tokens of {TOKEN_BYTES} '
+        f'rollouts.jsonl, no part of which is deleted, grows by {found["rollouts_update"] / GB:.2f}'
+        f' GB an update if completions have {found["sequence_tokens"]:,} tokens of {TOKEN_BYTES} '
         f'bytes: {found["rollouts"] / GB:,.0f} GB in {found["updates"]:,} updates, groups that are '
         f'not trained beside that.')
   return said

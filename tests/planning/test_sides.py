@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from magistral_jax.planning import (
-    chips, cost, disk, flops, programs, report, rows, sides, table)
+from magistral_jax.planning import chips, cost, disk, flops, programs, report, rows, sides, table
 from tests import tiny
 
 
