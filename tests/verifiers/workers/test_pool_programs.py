@@ -57,7 +57,8 @@ def test_a_worker_that_is_killed_while_it_starts_a_jail_leaves_none(jails):
     assert pool.submit(program(wait)).result(WAIT_S).status == 'correct'
     for i in range(10):
       pid, = started(pool)
-      future = pool.submit(program(wait))
+      # Another program every time: the worker remembers how it judged one.
+      future = pool.submit(program(f'{wait}  # {i}'))
       eventually(lambda: not alive(pid) or psutil.Process(pid).children())
       time.sleep(i % 5 * 0.002)
       os.kill(pid, signal.SIGKILL)
