@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from magistral_jax.command_line import did_you_mean
 from magistral_jax.evaluation.benchmarks import (
+    aider_polyglot,
     aime24,
     aime24_multilingual,
     aime25,
@@ -41,13 +42,13 @@ CARDS: dict[str, Card] = {module.CARD.name: module.CARD for module in (
     aime24, aime25, math500, gpqa_diamond, humaneval, humaneval_plus, mbpp, mbpp_plus, mgsm,
     aime24_multilingual, ifeval, bfcl, livecodebench_v5, livecodebench_v6, gsm8k, math, mmmu,
     mmmu_pro, mathvista, chartqa, docvqa, vqav2, mmlu, hellaswag, winogrande, piqa, arc_easy,
-    arc_challenge, hle_text, mm_mt_bench)}
+    arc_challenge, hle_text, mm_mt_bench, aider_polyglot)}
 
 # What tables 2 to 4 and 6 of arXiv:2506.10910 have, and those of the other two papers.
 SUITES: dict[str, tuple[str, ...]] = dict(
     magistral=('aime24', 'aime25', 'math500', 'gpqa_diamond', 'livecodebench_v5',
-               'livecodebench_v6', 'hle_text', 'aime24_multilingual', 'ifeval', 'bfcl', 'mmmu',
-               'mmmu_pro', 'mathvista'),
+               'livecodebench_v6', 'aider_polyglot', 'hle_text', 'aime24_multilingual', 'ifeval',
+               'bfcl', 'mmmu', 'mmmu_pro', 'mathvista'),
     pixtral=('mathvista', 'mmmu', 'chartqa', 'docvqa', 'vqav2', 'mm_mt_bench'),
     mixtral=('mmlu', 'hellaswag', 'winogrande', 'piqa', 'arc_easy', 'arc_challenge', 'humaneval',
              'mbpp', 'gsm8k', 'math'))

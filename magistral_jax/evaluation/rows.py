@@ -187,12 +187,15 @@ def _table(path: str, rows) -> Iterator[Row]:
 
 
 def _listed(path: str) -> Iterator[Row]:
-  """The rows of a JSON file: a list of objects, or JSON lines under another name."""
+  """The rows of a JSON file: a list of objects, one object, or JSON lines under another name."""
   text = _whole(path)
   try:
     value = json.loads(text)
   except (ValueError, RecursionError):
     value = None
+  if isinstance(value, dict):
+    yield Row(value, path, 1)
+    return
   if isinstance(value, list):
     for number, item in enumerate(value, 1):
       if not isinstance(item, dict):

@@ -1,0 +1,171 @@
+"""Exercises of Exercism: which files a response writes, and the program that runs their tests."""
+import json
+
+import pytest
+
+from magistral_jax.evaluation import exercises, grading
+from magistral_jax.evaluation.card import Check
+from magistral_jax.evaluation.cards import CARDS
+from magistral_jax.verifiers.code import judge
+from magistral_jax.verifiers.sandbox.sandbox import Sandbox
+from magistral_jax.verifiers.sandbox.supervise import Limits
+from tests.evaluation import cards
+
+TWICE_TEST = '''import unittest
+from twice import Odd, twice
+
+class TwiceTest(unittest.TestCase):
+  def test_number(self):
+    self.assertEqual(twice(2), 4)
+  def test_error(self):
+    with self.assertRaises(Odd) as error:
+      twice('x')
+    self.assertEqual(error.exception.args, ('no number',))
+
+if __name__ == '__main__':
+  unittest.main()
+'''
+TWICE = '''class Odd(Exception):
+  pass
+
+def twice(x):
+  print('said in passing')
+  if isinstance(x, str):
+    raise Odd('no number')
+  return 2 * x
+'''
+HALF_TEST = '''#include "half.h"
+#ifdef EXERCISM_TEST_SUITE
+#include <catch2/catch.hpp>
+#else
+#include "test/catch.hpp"
+#endif
+TEST_CASE("even", "[tag]") {
+  REQUIRE(half::of(4) == 2);
+  REQUIRE_FALSE(half::of(4) == 3);
+  REQUIRE_THAT(half::exact(3), Catch::Matchers::WithinAbs(1.5, 0.01));
+  REQUIRE(half::exact(3) == Approx(1.5));
+}
+#if defined(EXERCISM_RUN_ALL_TESTS)
+TEST_CASE("odd") {
+  REQUIRE_THROWS_AS(half::of(3), std::domain_error);
+  CHECK_NOTHROW(half::of(2));
+}
+#endif
+'''
+HALF = {'half.h': '#pragma once\n#include <stdexcept>\nnamespace half {\nint of(int);\n'
+                  'double exact(int);\n}\n',
+        'half.cpp': '#include "half.h"\nnamespace half {\nint of(int x) {\n'
+                    '  if (x % 2) throw std::domain_error("odd");\n  return x / 2;\n}\n'
+                    'double exact(int x) { return x / 2.0; }\n}\n'}
+
+
+def write(folder):
+  """A benchmark of three exercises, one of them in a language that is not run."""
+  made = dict(
+      python=(dict(solution=['twice.py'], test=['twice_test.py'], example=['.meta/example.py']),
+              {'twice.py': 'def twice(x):\n  pass\n', 'twice_test.py': TWICE_TEST}),
+      cpp=(dict(solution=['half.cpp', 'half.h'], test=['half_test.cpp']),
+           {'half.cpp': '#include "half.h"\n', 'half.h': '#pragma once\n',
+            'half_test.cpp': HALF_TEST}),
+      go=(dict(solution=['a.go'], test=['a_test.go']), {'a.go': '', 'a_test.go': ''}))
+  for language, (named, files) in made.items():
+    path = folder / language / 'exercises/practice/one'
+    (path / '.meta').mkdir(parents=True)
+    (path / '.docs').mkdir()
+    (path / '.docs/instructions.md').write_text('Halve or double.')
+    (path / '.docs/instructions.append.md').write_text('Raise errors.')
+    (path / '.meta/config.json').write_text(json.dumps(dict(files=named), indent=2))
+    for name, text in files.items():
+      (path / name).write_text(text)
+
+
+@pytest.fixture(scope='module')
+def items(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('polyglot')
+  write(folder)
+  return {item.group: item for item in cards.read('aider_polyglot', folder)}
+
+
+def blocks(**files):
+  return 'Here:\n\n' + '\n\n'.join(
+      f'**`{name}`**:\n```\n{text}```' for name, text in files.items())
+
+
+def test_folders_are_items(items):
+  assert {item.id for item in items.values()} == {'python/one', 'cpp/one'}
+  prompt = items['cpp'].prompt
+  assert 'Halve or double.\nRaise errors.' in prompt and 'half.h\n```\n#pragma once' in prompt
+  assert 'TEST_CASE' not in prompt and 'half.cpp, half.h' in prompt
+  assert CARDS['aider_polyglot'].about(list(items.values())) == dict(
+      languages=dict(cpp=1, python=1), tries=1)
+
+
+@pytest.mark.parametrize('response, found', [
+    ('a.py\n```python\n1\n```', {'a.py': '1\n'}), ('### `a.py`:\n\n```\n1\n```', {'a.py': '1\n'}),
+    ('```python a.py\n1\n```', {'a.py': '1\n'}), ('a.py\n```\n1\n```\na.py\n```\n2\n```',
+                                                  {'a.py': '2\n'}),
+    ('So:\n```\n1\n```', {}), ('a.py\n```\n1', {}), ('', {}), ('c.py\n```\n1\n```', {}),
+    ('b.py\n```\n1\n```\nand src/a.py\n```\n2\n```', {'a.py': '2\n', 'b.py': '1\n'})])
+def test_files_stand_behind_their_names(response, found):
+  assert exercises.written(response, ['a.py', 'b.py']) == found
+
+
+def test_what_no_jail_can_run_is_no_item(tmp_path, monkeypatch):
+  write(tmp_path)
+  path = tmp_path / 'cpp/exercises/practice/one/half.h'
+  path.write_text('#include <boost/date_time.hpp>\n')
+  for there, count in ((False, 1), (True, 2)):
+    monkeypatch.setattr(exercises, 'BOOST', str(tmp_path if there else tmp_path / 'nowhere'))
+    assert len(cards.read('aider_polyglot', tmp_path)) == count
+  (tmp_path / 'cpp/exercises/practice/one').rename(
+      tmp_path / 'cpp/exercises/practice/bank-account')
+  assert [item.group for item in cards.read('aider_polyglot', tmp_path)] == ['python']
+
+
+def test_the_only_file_needs_no_name():
+  assert exercises.written('So:\n```\n1\n```\n```\n2\n```', ['a.py']) == {'a.py': '2\n'}
+
+
+@pytest.mark.parametrize('language, response, status', [
+    ('python', blocks(**{'twice.py': TWICE}), 'correct'),
+    ('python', f'```python\n{TWICE}```', 'correct'),
+    ('python', blocks(**{'twice.py': TWICE.replace('2 * x', '3 * x')}), 'runtime_error'),
+    ('python', blocks(**{'twice.py': TWICE + 'import sys\nsys.exit(0)\n'}), 'runtime_error'),
+    ('python', blocks(**{'twice.py': 'def twice(\n'}), 'runtime_error'),
+    ('cpp', blocks(**HALF), 'correct'),
+    ('cpp', blocks(**{'half.h': HALF['half.h'] + HALF['half.cpp'].replace(
+        '#include "half.h"', '').replace('int of(', 'inline int of(').replace(
+            'double exact(int x)', 'inline double exact(int x)')}), 'correct'),
+    ('cpp', blocks(**{**HALF, 'half.cpp': HALF['half.cpp'].replace('x / 2;', 'x;')}),
+     'runtime_error'),
+    ('cpp', blocks(**{**HALF, 'half.cpp': HALF['half.cpp'].replace('domain_', 'logic_')}),
+     'runtime_error'),
+    ('cpp', blocks(**{'half.cpp': HALF['half.cpp']}), 'compile_error'),
+    ('cpp', 'No idea.', None), ('python', '', None), ('python', '<think>```\n1\n```', None)])
+def test_a_program_passes_if_all_tests_do(items, language, response, status):
+  item = items[language]
+  found = CARDS['aider_polyglot'].grade(item, response)
+  if status is None:
+    assert found == grading.NOTHING
+    return
+  assert isinstance(found, Check)
+  limits = Limits(time_s=20.0, idle_s=20.0, wall_s=120.0, memory_mb=512)
+  result = judge.check(found.text, language, found.tests, language=language,
+                       sandbox=Sandbox(limits, mode='bubblewrap'))
+  assert (status == 'correct') == (result.status == 'correct'), result.detail
+  assert result.status in (status, 'wrong'), result.detail
+
+
+@pytest.mark.parametrize('named, words', [
+    (dict(solution=['../x.py'], test=['a_test.py']), 'leads out of the folder'),
+    (dict(solution=['a.py'], test=['a_test.py']), 'a.py cannot be read'),
+    (dict(test=['twice_test.py']), '"files" needs "solution" and "test"'),
+    (dict(solution='a.py', test=['twice_test.py']), 'must be a list of names')])
+def test_wrong_folders_are_said(tmp_path, named, words):
+  write(tmp_path)
+  path = tmp_path / 'python/exercises/practice/one/.meta/config.json'
+  path.write_text(json.dumps(dict(files=named)))
+  with pytest.raises(ValueError, match='config.json, line 1: ') as error:
+    cards.read('aider_polyglot', tmp_path)
+  assert words in str(error.value)
