@@ -1,0 +1,37 @@
+r"""Is reinforcement learning, imitation of a larger model, or both the best for a small model?
+
+Paper (arXiv:2506.10910, sections 6.2 and 5.3, table 3): reinforcement learning alone is about as
+good as imitation on AIME 2024 and worse on LiveCodeBench; on top of imitation it is best.
+
+Run:    python -m magistral_jax.sweep --config=configs/ablations/distillation.py \
+            --workdir=sweeps/distillation
+        It reads what the miniature has left in runs/mini (docs/miniature.md); --inputs=FOLDER
+        names another folder.
+Result: not measured yet.
+"""
+import ml_collections as mlc
+
+
+def get_config():
+  c = mlc.ConfigDict(dict(base='configs/mini_small.py', seeds=(0, 1), inputs='runs/mini'))
+  c.data = 'runs/mini/world/held_out_math.jsonl,runs/mini/world/held_out_code.jsonl'
+  c.start = dict()
+  c.shared = dict(total_steps=70)
+  c.variants = dict(
+      sft=dict(total_steps=0, model=dict(checkpoint='runs/mini/small_sft/best')),
+      rl=dict(model=dict(checkpoint='runs/mini/small_base/best'), loss=dict(clip_high=0.28)),
+      sft_rl=dict(model=dict(checkpoint='runs/mini/small_sft/best'), loss=dict(clip_high=0.3)))
+  c.reference = 'sft'
+  c.evaluation = dict()
+  c.measures = ('math', 'code', 'tokens', 'entropy')
+  c.curves = ('reward', 'accuracy', 'completion_tokens_mean', 'entropy')
+  c.axis = 'updates'
+  c.paper = 'table 3'
+  c.claims = dict(
+      math=('reinforcement learning alone is as good as imitation in mathematics', 'rl', 'alike',
+            'sft', 'math'),
+      code=('and worse in programs', 'rl', 'below', 'sft', 'code'),
+      both=('on top of imitation it is better than imitation', 'sft_rl', 'above', 'sft', 'math'),
+      both_code=('on top of imitation it is better than imitation', 'sft_rl', 'above', 'sft',
+                 'code'))
+  return c
