@@ -42,7 +42,10 @@ def test_every_command_of_a_sweep_takes_its_config(name):
         leg.name, 'evaluations')
 
 
-@pytest.mark.parametrize('name', PATHS)
+# Sweeps of one base are prepared alike: one of each stands for the others by default.
+@pytest.mark.parametrize('name', [
+    name if name in ('kl', 'cross_domain', 'language_reward', 'curriculum')
+    else pytest.param(name, marks=pytest.mark.long) for name in PATHS])
 def test_every_variant_is_ready_to_run_at_toy_size(name, tmp_path, monkeypatch):
   monkeypatch.setattr(checks.sandbox, 'probe', lambda: checks.sandbox.Isolation(True, ''))
   found = sweep_file.read(PATHS[name])
