@@ -334,9 +334,10 @@ def _bracketed(text: str, deeper) -> Form | None:
     level += (c in _OPEN) - (c in _CLOSE)
     if level < 0:
       return None                # '(1)(2)': the first bracket closes before the end.
-  if is_set and len(such := split(inner, ('|', ':', '\\mid'))) == 2 and (
-      _NAME.fullmatch(_REAL.sub('', such[0]))):
-    conditions = [c for c in split(such[1], (',', '\\land'))
+  sign = next((s for s in (':', '\\mid', '|') if s in inner), ':')
+  name, _, such = inner.partition(sign)
+  if is_set and such and _NAME.fullmatch(_REAL.sub('', name.strip())):
+    conditions = [c for c in split(such, (',', '\\land'))
                   if not _NAME.fullmatch(_REAL.sub('', c)) or not _REAL.search(c)]
     found = deeper(' , '.join(conditions)) if conditions else REALS
     # A condition is about a name; '\{x: 5\}' has none and says nothing.

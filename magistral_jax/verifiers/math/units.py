@@ -36,7 +36,7 @@ _TABLE = {
 }
 _NAMES = {name: (dimension, Fraction(size)) for dimension, row in _TABLE.items()
           for names, size in row.items() for name in names.split()}
-_SPEEDS = {'mph': 'mile/hour', 'kph': 'km/h', 'kmh': 'km/h'}
+_SPEEDS = {'mph': 'mile/hour', 'kph': 'km/h', 'kmh': 'km/h', 'kmph': 'km/h'}
 SCALES = {'dozen': 12, 'hundred': 100, 'thousand': 10**3, 'million': 10**6, 'billion': 10**9,
           'trillion': 10**12}
 _NEUTRAL = 'unit'
@@ -46,7 +46,8 @@ _LETTER = r'[^\W\d_]'
 _POWER = r'(?:\s*\^\s*(?:\d|\{-?\d\}))?'
 _TEXT_UNIT = re.compile(rf'/?\s*\\text\{{([^{{}}\\]*)\}}({_POWER})\.?$')
 _WORD_UNIT = re.compile(
-    rf'(?<=[\d}})%!])\s*({_LETTER}(?:{_LETTER}|[. /])*{_LETTER}|[\u4e00-\u9fff¢])({_POWER})\.?$')
+    rf'(?:(?<=[\d}})%!])|(?<=\\pi)|(?<=\\pi ))\s*({_LETTER}(?:{_LETTER}|[. /])*{_LETTER}|'
+    rf'[\u4e00-\u9fff¢])({_POWER})\.?$')
 # School books put units in brackets, and both numbers of a word in one: '(days)', 'day(s)'.
 _BRACKETS = [(re.compile(pattern), new) for pattern, new in (
     (r'(?<=[A-Za-z]{2})\((e?s)\)', r'\1'),
@@ -133,10 +134,20 @@ def quantity(text: str) -> Quantity:
       break                          # 'A \\text{ B}' is no quantity.
     if match.group().startswith('/') and found[1] is not None:
       found = (found[0], dataclasses.replace(found[1], label='per ' + words, powers=()))
-    text, scale, unit = before, scale * found[0], found[1] or unit
+    text, scale, unit = before, scale * found[0], _product(found[1], unit)
   if text.endswith('^\\circ') and not _ANGLE_FUNCTION.search(text):
     text, unit = text[:-len('^\\circ')], unit or Unit(powers=(('degree', 1),))
   return Quantity(text.strip(), scale, unit)
+
+
+def _product(unit: Unit | None, other: Unit | None) -> Unit | None:
+  """The unit of 'm' and 's^{-1}' in one after the other; the first where one is no known unit."""
+  if not (unit and other and unit.powers and other.powers):
+    return unit or other
+  powers = dict(unit.powers)
+  for name, power in other.powers:
+    powers[name] = powers.get(name, 0) + power
+  return Unit(unit.size * other.size, tuple(sorted(powers.items())))
 
 
 def _may_be_bare(words: str, found: tuple, before: str) -> bool:
@@ -162,23 +173,24 @@ def parse_unit(words: str, power: str = '') -> Unit:
 
   If one of the words is unknown, the unit is a label.
   """
-  exponent = int(re.sub(r'[^\d-]', '', power) or 1)
-  size, powers, sign = Fraction(1), {}, 1
+  size, powers, sign, exponent = Fraction(1), {}, 1, 1
   words = re.sub(r'\.|^of\b', '', words).strip()
-  for piece in re.split(r'(/|\bper\b)', _SPEEDS.get(words, words)):
-    if piece in ('/', 'per'):
+  pieces = re.sub(r'/|\bper\b', ' / ', _SPEEDS.get(words, words)).split()
+  for i, name in enumerate(pieces):
+    if name == '/':
       sign = -1
       continue
-    for name in piece.split():
-      if name in _POWERS:
-        exponent = _POWERS[name]
-        continue
-      known = _NAMES.get(name) or _NAMES.get(name.removesuffix('s'))
-      if known is None:
-        return Unit(label=_label(words))
-      powers[known[0]] = powers.get(known[0], 0) + sign * exponent
-      size *= known[1] ** (sign * exponent)
-      exponent = 1
+    if name in _POWERS:
+      exponent = _POWERS[name]
+      continue
+    known = _NAMES.get(name) or _NAMES.get(name.removesuffix('s'))
+    if known is None:
+      return Unit(label=_label(words))
+    if power and i == len(pieces) - 1:         # 'm/s' squared is m/s^2.
+      exponent *= int(re.sub(r'[^\d-]', '', power))
+    powers[known[0]] = powers.get(known[0], 0) + sign * exponent
+    size *= known[1] ** (sign * exponent)
+    exponent = 1
   return Unit(size, tuple(sorted(powers.items())))
 
 

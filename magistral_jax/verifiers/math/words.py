@@ -9,7 +9,8 @@ from magistral_jax.verifiers.math import spoken
 # Several wordings of one answer -> the first of them.
 _SYNONYMS = {name: names[0] for names in (
     ('no solution', 'no solutions', 'no real solution', 'no real solutions', 'none'),
-    ('does not exist', 'dne', 'doesnt exist'), ('infinity', 'inf', 'positive infinity'),
+    ('does not exist', 'dne', 'doesnt exist', 'undefined'),
+    ('infinity', 'inf', 'positive infinity'),
     ('infinitely many', 'infinitely many solutions', 'infinite'), ('true', 't'), ('false', 'f'),
     ('yes', 'y'), ('no', 'n')) for name in names if len(name) > 1}
 _LETTER = r'[^\W\d_]'
@@ -20,6 +21,8 @@ _WORDS = re.compile(
     rf"((?=.*[A-Za-z]{{3}}){_LETTER}[\w'-]*(?: {_LETTER}[\w'-]*)+|"
     rf"[A-Za-z]{{4,}}(?:['-][A-Za-z]+)*|[^\W\d_A-Za-z]+)")
 _SHORT = ('yes', 'no', 'odd', 'dne')   # Words, and not symbols side by side.
+_BEFORE = re.compile(r'^(?:(?:the )?(?:limit|integral|series|sum|value) (?=does not|do)|'
+                     r'there (?:is|are) (?=no )|(?:an?|the|on) (?=\w{2}))')
 _ANNOUNCED = re.compile(r'^(?:the )?(?:final )?(?:option|choice|answer)(?: is)?:? +')
 _CHOICE = re.compile(
     r'(?:\\text\{\s*\(?([A-J])[).:]*\s*\}|\(([A-J])\)|([A-J])[).:])\s*(\S.*)?')
@@ -45,7 +48,7 @@ def words(text: str) -> str | None:
     return None
   found = next(g for g in match.groups() if g is not None).casefold()
   found = re.sub(r'[^\w /]', '', _ANNOUNCED.sub('', found))
-  found = re.sub(r'^(?:an?|the) (?=\w{2})', '', re.sub(r'\s+', ' ', found).strip())
+  found = _BEFORE.sub('', re.sub(r'\s+', ' ', found).strip())
   return _SYNONYMS.get(found, found) or None
 
 
