@@ -185,6 +185,7 @@ def head(params):
   return params['output'] if 'output' in params else params['embed'].T
 
 
+@jax.named_scope('logits')
 def logits(params, hidden):
   """Logits [..., V] float32 of hidden states [..., D]."""
   return jnp.einsum('...d,dv->...v', hidden, head(params).astype(hidden.dtype),

@@ -65,6 +65,7 @@ class Attention(nnx.Module):
                     ('layers', 'heads', None, 'embed'),
                     fan_in=2 * c.layers * c.heads * c.head_dim)
 
+  @jax.named_scope('Attention')
   def __call__(self, x, cos_sin, attend, layer, cache):
     """The output [B, T, D] for x [B, T, D], and the cache; the weights are one layer's slices."""
     q, k, v = (project(x, w[...]) for w in (self.q, self.k, self.v))
@@ -82,6 +83,7 @@ class FeedForward(nnx.Module):
     self.w2 = weight(rngs, (c.layers, c.ffn_dim, c.dim), ('layers', 'ffn', 'embed'),
                      fan_in=2 * c.layers * c.ffn_dim)
 
+  @jax.named_scope('FeedForward')
   def __call__(self, x):
     """The output [B, T, D] for x [B, T, D]; the weights are one layer's slices."""
     # Named, so that rematerialisation can keep them (decoder.py).

@@ -176,6 +176,7 @@ class Experts(nnx.Module):
                      ('layers', 'expert', 'expert_ffn', 'expert_embed'),
                      fan_in=2 * c.layers * c.ffn_dim)
 
+  @jax.named_scope('Experts')
   def __call__(self, x, real, layout: Layout | None, layer, routes=None):
     """The output [B, T, D] of layer `layer` for x [B, T, D], and router logits [B, T, E] float32.
 

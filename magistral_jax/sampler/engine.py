@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from magistral_jax import sharding
+from magistral_jax import profiling, sharding
 from magistral_jax.models import attention, cache, decoder
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.records import Image, RowImages
@@ -77,15 +77,17 @@ class Engine:
 
   Args:
     routes: also returns the experts that every token took, of a model that has any.
+    alternatives: n; of so many of the likeliest tokens `generate` can tell.
   """
 
   def __init__(self, config: ModelConfig, mesh, *, slots: int, pages: int, page_tokens: int,
                slot_pages: int, decode_steps: int, nucleus: bool, end_ids: Sequence[int],
-               seed: int, routes: bool = False):
+               seed: int, routes: bool = False, alternatives: int = 0):
     self.config, self.mesh, self._routes = config, mesh, routes
     self._layout = sharding.Layout(mesh, sharding.SAMPLER)
     self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
     self.slot_pages, self.decode_steps = slot_pages, decode_steps
+    self.alternatives = min(alternatives, config.vocab)
     self._whole = sharding.named(mesh, sharding.SAMPLER, ())
     pool = sharding.named(mesh, sharding.SAMPLER, cache.AXES)
     state = self._shardings = DecodeState(
@@ -110,6 +112,7 @@ class Engine:
     """Length to which a prompt of `tokens` is padded: a power of two of pages."""
     return self.page_tokens << max(0, (-(-tokens // self.page_tokens) - 1).bit_length())
 
+  @profiling.region
   def prefill(self, params, state, tokens: np.ndarray, page_ids,
               images: tuple[Image, ...] = ()):
     """Writes the keys and values of `tokens` [n] into pages `page_ids` (ceil(n / page_tokens)).
@@ -138,21 +141,25 @@ class Engine:
     row.put(0, 0, images)
     return row
 
+  @profiling.region
   def insert(self, state, new: Insertions) -> DecodeState:
     """Puts new sequences into slots; see Insertions."""
     return self._insert(state, self._put(*dataclasses.astuple(new)))
 
-  def generate(self, params, state, table: np.ndarray):
+  @profiling.region
+  def generate(self, params, state, table: np.ndarray, *, likeliest: bool = False):
     """Draws up to K tokens in every active slot.
 
     Args:
       table: [B, slot_pages] int32, pages of each slot in order.
+      likeliest: whether the likeliest tokens are to be told, too; they are 0 otherwise.
     Returns:
-      The new state, and on the device what `unpack` reads: [3, B, K] int32, tokens (-1 where none
-      was drawn), the bits of their float32 log-probabilities, and whether the slot is active after
-      them; the routes [B, K, L k] uint8 of the tokens they were drawn after, None without.
+      The new state, and on the device what `unpack` reads: [3 + 2 n, B, K] int32, tokens (-1 where
+      none was drawn), the bits of their float32 log-probabilities, whether the slot is active after
+      them, the n likeliest tokens and the bits of theirs; the routes [B, K, L k] uint8 of the
+      tokens they were drawn after, None without.
     """
-    return self._generate(params, state, *self._put(table))
+    return self._generate(params, state, *self._put(table, np.bool_(likeliest)))
 
   def release(self, state, slots: np.ndarray) -> DecodeState:
     """Deactivates the slots of a mask [B] bool."""
@@ -190,7 +197,7 @@ class Engine:
     state = self.abstract_state()
     new = self._shapes(*((x.shape, x.dtype)
                            for x in dataclasses.astuple(Insertions.empty(self.slots))))
-    table = self._shapes(((self.slots, self.slot_pages), np.int32))
+    table = self._shapes(((self.slots, self.slot_pages), np.int32), ((), np.bool_))
     return dict(insert=lambda: self._insert.lower(state, tuple(new)),
                 generate=lambda: self._generate.lower(params, state, *table))
 
@@ -243,7 +250,7 @@ class Engine:
         active=at(state.active, True),
         **{name: at(getattr(state, name), getattr(new, name)) for name in names})
 
-  def _decode(self, params, state, table, *, nucleus, end_ids, seed):
+  def _decode(self, params, state, table, likeliest, *, nucleus, end_ids, seed):
     model = decoder.bind(self.config, params)
     ends = np.array(end_ids, np.int32)
 
@@ -255,25 +262,50 @@ class Engine:
           layout=self._layout)
       routes = self._chosen(routing)
       key = sampling.keys(seed, state.ordinal, state.sample, state.drawn)
-      token, logp = sampling.draw(decoder.logits(params, hidden[:, 0]), key, state.temperature,
-                                  jnp.where(on, state.top_p, 1.0), nucleus=nucleus)
+      logits, top_p = decoder.logits(params, hidden[:, 0]), jnp.where(on, state.top_p, 1.0)
+      token, logp = sampling.draw(logits, key, state.temperature, top_p, nucleus=nucleus)
+      others = self._likeliest(likeliest, logits, state.temperature, top_p, nucleus)
       drawn = state.drawn + on
       more = ~(token[:, None] == ends).any(-1) & (drawn < state.limit)
       new = dataclasses.replace(
           state, pages=pages, lengths=state.lengths + on, drawn=drawn, active=on & more,
           token=jnp.where(on, token, state.token))
       bits = jax.lax.bitcast_convert_type(logp, jnp.int32)
-      found = jnp.stack([jnp.where(on, token, -1), bits, new.active.astype(jnp.int32)])
+      found = jnp.stack([jnp.where(on, token, -1), bits, new.active.astype(jnp.int32), *others])
       return new, (found, None if routes is None else routes[:, 0])
 
     state, (drawn, routes) = jax.lax.scan(step, state, None, length=self.decode_steps)
     return state, (jnp.moveaxis(drawn, 0, 2),
                    None if routes is None else jnp.moveaxis(routes, 0, 1))
 
+  def _likeliest(self, wanted, logits, temperature, top_p, nucleus: bool):
+    """The likeliest tokens [B] of every rank, and the bits of their log-probabilities."""
+    n = self.alternatives
+    if not n:
+      return ()
+    def found():
+      ids, logps = sampling.likeliest(logits, temperature, top_p, count=n, nucleus=nucleus)
+      return jnp.concatenate([ids, jax.lax.bitcast_convert_type(logps, jnp.int32)], axis=1).T
+    # A pass over the vocabulary more, in dispatches of which somebody asks for it.
+    return jax.lax.cond(wanted, found, lambda: jnp.zeros((2 * n, len(logits)), jnp.int32))
 
-def unpack(out) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-  """Unpacks `generate`: tokens [B, K] (-1 for none), log-probabilities [B, K], active [B], routes
-  [B, K, L k] or None.
-  """
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dispatch:
+  """What a dispatch drew, on the host."""
+  tokens: np.ndarray        # [B, K] int32, -1 for none.
+  logps: np.ndarray         # [B, K] float32.
+  active: np.ndarray        # [B] bool, after them.
+  routes: np.ndarray | None  # [B, K, L k] uint8.
+  # [n, B, K], the likeliest tokens at the places of those drawn and their log-probabilities.
+  likeliest: np.ndarray
+  likeliest_logps: np.ndarray
+
+
+@profiling.region
+def unpack(out) -> Dispatch:
+  """Brings what `generate` returns to the host."""
   drawn, routes = jax.device_get(out)
-  return drawn[0], drawn[1].view(np.float32), drawn[2, :, -1].astype(bool), routes
+  n = (len(drawn) - 3) // 2
+  return Dispatch(drawn[0], drawn[1].view(np.float32), drawn[2, :, -1].astype(bool), routes,
+                  drawn[3:3 + n], drawn[3 + n:].view(np.float32))

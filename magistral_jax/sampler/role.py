@@ -9,9 +9,10 @@ from collections.abc import Collection
 import jax
 import numpy as np
 
+from magistral_jax import profiling
 from magistral_jax.records import Completion, Prompt, WeightSnapshot
 from magistral_jax.sampler import slots
-from magistral_jax.sampler.engine import Engine, Insertions, unpack
+from magistral_jax.sampler.engine import Dispatch, Engine, Insertions, unpack
 
 
 class EngineSampler:
@@ -117,8 +118,8 @@ class EngineSampler:
     """Lets newer weights be taken again."""
     self._pinned = None
 
-  def submit(self, prompt: Prompt, sampling: slots.Sampling) -> None:
-    """Queues the samples of a prompt.
+  def submit(self, prompt: Prompt, sampling: slots.Sampling) -> list[slots.Sequence]:
+    """Queues the samples of a prompt, and returns them.
 
     Raises:
       ValueError: prompt and completion could grow longer than the pages of a slot.
@@ -129,8 +130,11 @@ class EngineSampler:
           f'A prompt of {len(prompt.tokens)} tokens and {sampling.max_new_tokens} new ones do not '
           f'fit in {self._engine.slot_pages} pages of {self._engine.page_tokens}: lower '
           f'data.max_prompt_tokens or max_new_tokens.')
-    self._waiting.extend(slots.Sequence(prompt, i, sampling) for i in range(sampling.samples))
+    samples = [slots.Sequence(prompt, i, sampling) for i in range(sampling.samples)]
+    self._waiting.extend(samples)
+    return samples
 
+  @profiling.region
   def step(self) -> list[Completion]:
     """Takes newer weights if any are offered, refills slots and decodes one dispatch."""
     self.take_offer()
@@ -144,8 +148,10 @@ class EngineSampler:
     table = np.zeros((self._engine.slots, self._engine.slot_pages), np.int32)
     for slot, sequence in self._active.items():
       table[slot, :len(sequence.pages)] = sequence.pages
-    self._state, out = self._engine.generate(self._snapshot.params, self._state, table)
-    return self._collect(*unpack(out))
+    told = any(sequence.sampling.alternatives for sequence in self._active.values())
+    self._state, out = self._engine.generate(
+        self._snapshot.params, self._state, table, likeliest=told)
+    return self._collect(unpack(out))
 
   def abandon(self) -> None:
     """Drops all open sequences and unpins; their ordinals stay unsettled and are issued again."""
@@ -176,6 +182,7 @@ class EngineSampler:
       self.counts['swaps'] += 1
       self.counts['swapped_in_flight'] += len(self._active)
 
+  @profiling.region
   def _admit(self) -> None:
     """Starts waiting sequences in order while there are slots and pages.
 
@@ -278,6 +285,7 @@ class EngineSampler:
     # Only waiting sequences that have drawn nothing will read prompt pages.
     self._forget_prompts(but={s.prompt.ordinal for s in self._waiting if not s.tokens})
 
+  @profiling.region
   def _grow(self) -> None:
     """Gives active sequences the pages of this dispatch; preempts some if there are too few.
 
@@ -315,9 +323,11 @@ class EngineSampler:
       self._state = self._engine.release(self._state, off)
     return taken
 
-  def _collect(self, tokens, logps, active, routes) -> list[Completion]:
+  @profiling.region
+  def _collect(self, dispatch: Dispatch) -> list[Completion]:
     """Books the drawn tokens, frees slots that ended, and returns their completions."""
     now, done = time.monotonic(), []
+    tokens, logps, routes = dispatch.tokens, dispatch.logps, dispatch.routes
     drawn = (tokens >= 0).sum(1)
     for slot, sequence in list(self._active.items()):
       n = drawn[slot]
@@ -326,9 +336,12 @@ class EngineSampler:
         # What no update trains on need not be replayed.
         own = None if routes is None or evaluation else routes[slot, :n]
         sequence.add(tokens[slot, :n].tolist(), logps[slot, :n].tolist(), self.version, own)
+        if sequence.sampling.alternatives:
+          sequence.add_likeliest(dispatch.likeliest[:, slot, :n],
+                                 dispatch.likeliest_logps[:, slot, :n])
         self.counts['tokens'] += int(n)
         self.counts['evaluation_tokens'] += int(n) * evaluation
-      if n and not active[slot]:
+      if n and not dispatch.active[slot]:
         del self._active[slot]
         heapq.heappush(self._free, slot)
         self._pool.drop(sequence.pages)

@@ -35,6 +35,32 @@ def keep_nucleus(logits, top_p):
   return jnp.where(logits >= threshold[:, None], logits, -jnp.inf)
 
 
+def shape(logits, temperature, top_p, *, nucleus):
+  """Logits [B, V] of the distribution that is drawn from; arguments as in `draw`."""
+  greedy = temperature <= 0
+  logits = logits / jnp.where(greedy, 1.0, temperature)[:, None]
+  if nucleus:
+    top_p = jnp.where(greedy, 1.0, top_p)
+    # The vocabulary is sorted only in steps in which a slot asks for it, such as an evaluation's.
+    logits = jax.lax.cond(jnp.any(top_p < 1), keep_nucleus, lambda logits, _: logits, logits, top_p)
+  return logits
+
+
+@jax.named_scope('likeliest')
+def likeliest(logits, temperature, top_p, *, count, nucleus):
+  """The likeliest tokens of the distribution that `draw` draws from, the likeliest first.
+
+  Args:
+    count: n, at most V.
+  Returns:
+    [B, n] int32 tokens; [B, n] float32 log-probabilities, -inf of those outside the nucleus.
+  """
+  logits = shape(logits, temperature, top_p, nucleus=nucleus)
+  values, ids = jax.lax.top_k(logits, count)
+  return ids.astype(jnp.int32), values - jax.nn.logsumexp(logits, axis=-1)[:, None]
+
+
+@jax.named_scope('draw')
 def draw(logits, slot_keys, temperature, top_p, *, nucleus):
   """Draws one token per slot, by inverting its distribution in two levels.
 
@@ -53,11 +79,7 @@ def draw(logits, slot_keys, temperature, top_p, *, nucleus):
     [B] int32 tokens; [B] float32 log-probabilities under exactly the distribution drawn from.
   """
   greedy = temperature <= 0
-  logits = logits / jnp.where(greedy, 1.0, temperature)[:, None]
-  if nucleus:
-    top_p = jnp.where(greedy, 1.0, top_p)
-    # The vocabulary is sorted only in steps in which a slot asks for it, such as an evaluation's.
-    logits = jax.lax.cond(jnp.any(top_p < 1), keep_nucleus, lambda logits, _: logits, logits, top_p)
+  logits = shape(logits, temperature, top_p, nucleus=nucleus)
   fill = ((0, 0), (0, -logits.shape[1] % BLOCK))
   blocks = jnp.pad(logits, fill, constant_values=-jnp.inf).reshape(logits.shape[0], -1, BLOCK)
   top = logits.max(-1)

@@ -8,6 +8,7 @@ Holders of a page are counted: without any, it returns to the pool.
 """
 
 import dataclasses
+import math
 from collections.abc import Container
 from typing import Any
 
@@ -61,6 +62,7 @@ class Sampling:
   max_new_tokens: int
   # The first number of the address of the randomness, int32; None: the prompt's ordinal.
   seed: int | None = None
+  alternatives: int = 0     # So many of the likeliest tokens are kept at every place, too.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Sequence:
   versions: list[tuple[int, int]] = dataclasses.field(default_factory=list)
   began: float = 0.0
   age: int = -1             # Place in the order in which the sampler began its sequences.
+  # (token, log-probability) of the likeliest ones where each token was drawn, the likeliest first.
+  likeliest: list[list[tuple[int, float]]] = dataclasses.field(default_factory=list)
   # Experts that its tokens took, if they are recorded: of the prompt without its last token, which
   # its group shares, and [drawn, L k] uint8 of every dispatch.
   prompt_routes: Any = None
@@ -126,6 +130,16 @@ class Sequence:
     self.logps.extend(logps)
     if routes is not None:
       self.routes.append(routes.copy())      # A view would keep the whole dispatch.
+
+  def add_likeliest(self, ids: np.ndarray, logps: np.ndarray) -> None:
+    """Appends the likeliest tokens [n, drawn], as many as are asked for, with log-probabilities.
+
+    What the nucleus leaves out is no token that could have been drawn: it is left out here, too.
+    """
+    most = self.sampling.alternatives
+    for own, own_logps in zip(ids[:most].T.tolist(), logps[:most].T.tolist(), strict=True):
+      self.likeliest.append([(token, logp) for token, logp in zip(own, own_logps, strict=True)
+                             if logp > -math.inf])
 
   def completion(self, decode, end_ids: Container[int], now: float) -> Completion:
     """Makes the finished record; `decode` turns token ids into text."""

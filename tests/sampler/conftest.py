@@ -139,6 +139,7 @@ class FakeEngine:
   The next token is a hash of what is read through the page table, so one page returned too early,
   shared wrongly or not filled changes the completion. The weights are just their version.
   """
+  alternatives = 0
 
   def __init__(self, *, slots, pages, page_tokens, slot_pages, decode_steps):
     self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
@@ -173,9 +174,10 @@ class FakeEngine:
     state.active &= ~slots
     return state
 
-  def generate(self, version, state, table):
+  def generate(self, version, state, table, *, likeliest=False):
     self._check_tables(state, table)
-    out = np.full((3, self.slots, self.decode_steps), -1, np.int32)
+    n = self.alternatives
+    out = np.full((3 + 2 * n, self.slots, self.decode_steps), -1, np.int32)
     for k in range(self.decode_steps):
       for slot in np.flatnonzero(state.active):
         held = state.held[slot]
@@ -189,6 +191,9 @@ class FakeEngine:
         held.drawn += 1
         state.active[slot] = held.token != EOS and held.drawn < held.limit
         out[0, slot, k], out[1, slot, k] = held.token, np.float32(logp).view(np.int32)
+        if likeliest:
+          tokens, logps = hashed_likeliest(held.token, logp, n)
+          out[3:, slot, k] = *tokens, *np.array(logps, np.float32).view(np.int32)
       out[2, :, k] = state.active
     return state, (out, None)
 
@@ -207,6 +212,11 @@ def hashed_draw(context, ordinal, sample):
   """Token and log-probability that follow a context."""
   number = zlib.crc32(np.array([ordinal, sample, *context], np.int64).tobytes())
   return number % CONFIG.vocab, -float(number % 997) / 997
+
+
+def hashed_likeliest(token, logp, count):
+  """The likeliest tokens where FakeEngine draws one, and their log-probabilities."""
+  return [(token + i) % CONFIG.vocab for i in range(count)], [logp - i for i in range(count)]
 
 
 def hashed_completion(prompt, sample, sampling):

@@ -1,4 +1,6 @@
 """Sampled log-probabilities are those of the trainer's forward pass; programs compile once."""
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -39,6 +41,33 @@ def test_log_probabilities_are_of_the_tempered_and_cut_distribution(tiny, temper
       kept = order[:1 + np.searchsorted(np.cumsum(p[order]), top_p - 1e-9)]
       assert token in kept
       np.testing.assert_allclose(logp, np.log(p[token] / p[kept].sum()), atol=1e-5)
+
+
+@pytest.mark.parametrize('temperature, top_p', [(0.0, 1.0), (0.7, 0.6)])
+def test_the_likeliest_tokens_are_those_of_the_decoder_s_own_log_softmax(tiny, temperature, top_p):
+  """Of those who ask for them, and of whole pages that are written again, too."""
+  prompts = [tiny.prompt(i, length) for i, length in enumerate((3, 9))]
+  how = tiny.how(samples=2, temperature=temperature, top_p=top_p, max_new_tokens=9)
+  asked = dataclasses.replace(how, alternatives=3)
+  sampler = tiny.sampler(nucleus=True, alternatives=5)
+  one, two = sampler.submit(prompts[0], asked), sampler.submit(prompts[1], how)
+  done = {(c.ordinal, c.sample): c for c in sampler.step()}
+  sampler.evict()
+  done |= tiny.finish(sampler)
+  assert not any(sequence.likeliest for sequence in two)
+  for sequence in one:
+    completion = done[sequence.name]
+    full = tiny.completion_logps(tiny.snapshot(0).params, prompts[0], completion)
+    assert len(sequence.likeliest) == len(completion.tokens)
+    for row, found in zip(full, sequence.likeliest, strict=True):
+      order = np.argsort(-row)
+      logps = np.float64(row[order]) / (temperature or 1.0)
+      p = np.exp(logps - logps.max())
+      # Of the tokens that are kept: all of greedy choices, where the distribution is not cut.
+      kept = 1 + np.searchsorted(np.cumsum(p / p.sum()), top_p - 1e-9) if temperature else len(p)
+      assert [token for token, _ in found] == order[:min(kept, 3)].tolist()
+      expected = np.log(p / p[:kept].sum())[:len(found)]
+      np.testing.assert_allclose([logp for _, logp in found], expected, atol=1e-5)
 
 
 def test_every_end_token_ends_a_completion(tiny):
@@ -106,11 +135,19 @@ def test_inactive_slots_do_not_change(tiny):
   state = engine.insert(state, new)
   state = engine.release(state, np.array([False, False, False, True]))
   state, out = engine.generate(params, state, table)
-  tokens, logps, active, _ = unpack(out)
+  found = unpack(out)
+  tokens, logps = found.tokens, found.logps
   drawn = (tokens >= 0).sum(1)
-  assert not drawn[[1, 3]].any() and drawn[[0, 2]].all() and not active[[1, 3]].any()
+  assert not drawn[[1, 3]].any() and drawn[[0, 2]].all() and not found.active[[1, 3]].any()
   assert np.isfinite(logps[[0, 2]]).all()
   assert jax.device_get(state.lengths).tolist() == [4 + drawn[0], 0, 4 + drawn[2], 4]
   alone = tiny.run(tiny.sampler(), [tiny.prompt(0, length=5)], tiny.how(samples=3))
   for slot in (0, 2):
     np.testing.assert_array_equal(tokens[slot, :drawn[slot]], alone[0, slot].tokens[:4])
+
+
+def test_what_the_device_runs_is_named_as_in_the_code(tiny):
+  """A profile of an accelerator shows these names."""
+  engine = tiny.engine()
+  text = engine.lower_steps(tiny.snapshot(0).params)['generate']().as_text(debug_info=True)
+  assert all(name in text for name in ('_decode', 'Attention', 'FeedForward', 'logits', 'draw'))

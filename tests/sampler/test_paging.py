@@ -87,8 +87,8 @@ class VersionEngine:
   def __getattr__(self, name):
     return getattr(self._engine, name)
 
-  def generate(self, version, state, table):
-    state, (drawn, routes) = self._engine.generate(version, state, table)
+  def generate(self, version, state, table, **how):
+    state, (drawn, routes) = self._engine.generate(version, state, table, **how)
     drawn[1] = np.float32(-version).view(np.int32)
     return state, (drawn, routes)
 
