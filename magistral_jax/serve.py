@@ -9,11 +9,13 @@ sampled: slots, pages, mesh, template, the longest prompt and completion. docs/s
 """
 
 import ipaddress
+import sys
 
 from absl import logging
 
 from magistral_jax import command_line
 from magistral_jax.experiment import cli
+from magistral_jax.profiling import Profile
 
 FLAGS = dict(
     checkpoint=('', 'workdir, GGUF file or published folder'),
@@ -26,7 +28,9 @@ FLAGS = dict(
     body_mb=(32, 'MiB of the largest body of a request'),
     answer_s=(3600.0, 'seconds that an answer may take'),
     health_s=(60.0, 'seconds in which a token must be drawn for /health'),
-    drain_s=(600.0, 'seconds that open requests have when it is to end'))
+    drain_s=(600.0, 'seconds that open requests have when it is to end'),
+    profile_steps=(0, 'dispatches to trace, the first that requests cause; 0: none'),
+    profile_folder=('profile', 'folder for that trace'))
 
 
 def parse(argv):
@@ -38,6 +42,8 @@ def parse(argv):
   for name in ('body_mb', 'answer_s', 'health_s', 'drain_s'):
     if not getattr(args, name) > 0:
       parser.error(f'--{name}={getattr(args, name)} must be above 0')
+  if args.profile_steps < 0:
+    parser.error(f'--profile_steps={args.profile_steps} must be at least 0')
   if args.queue < 0 or not 0 <= args.port < 1 << 16:
     parser.error('--queue must be at least 0, and --port from 0 to 65535')
   if not args.key_file and not _is_loopback(args.host):
@@ -59,14 +65,23 @@ def main(args) -> None:
     opened = opening.load(args.config, args.checkpoint, args.step, args.model)
   opening.warm_up(opened, lambda tokens: print(f'ready for prompts of {tokens} tokens', flush=True))
   limits = RequestLimits(args.body_mb << 20, 60.0, args.answer_s, args.health_s)
-  found, sampling = opening.serve(
-      opened, queue=args.queue, limits=limits, key=key, drain_s=args.drain_s)
   host, port = listening.getsockname()[:2]
-  print(f'{opened.model.name} is served at http://{f"[{host}]" if ":" in host else host}:{port}/v1',
-        flush=True)
-  server.run(found, listening)
+  address = f'http://{f"[{host}]" if ":" in host else host}:{port}/v1'
+  found, sampling = opening.serve(
+      opened, queue=args.queue, limits=limits, key=key, drain_s=args.drain_s,
+      profile=Profile(args.profile_folder, args.profile_steps, name='dispatch', done=say),
+      ready=lambda: print(f'{opened.model.name} is served at {address}', flush=True),
+      draining_began=lambda requests: say(
+          f'Ending: open requests ({requests}) have {args.drain_s:g} s; the same signal once more '
+          f'ends at once.'))
+  found.run([listening])
   if sampling.failure is not None:
     raise sampling.failure
+
+
+def say(sentence: str) -> None:
+  """Says something beside what the command is asked for."""
+  print(sentence, file=sys.stderr, flush=True)
 
 
 def read_key(path: str) -> str:

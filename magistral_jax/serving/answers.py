@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from magistral_jax.serving import dates
 from magistral_jax.serving.choices import Growth
 from magistral_jax.serving.queries import GivenPrompt, Query, ServedModel
 from magistral_jax.serving.scores import Scores
+
+_NO_LETTER = '\ufffd'     # What decoding shows for bytes that are no letter.
 
 
 class AnswerForm:
@@ -31,7 +33,7 @@ class AnswerForm:
 
   def __init__(self, query: Query, model: ServedModel, scores: Sequence[Scores] | None = None):
     self._query, self._model, self._scores = query, model, scores
-    self.id = f'{self.prefix}-{uuid.uuid4().hex}'
+    self.id = query.request_id or f'{self.prefix}-{uuid.uuid4().hex}'
     self._created = int(dates.now())
     self._begun: set[int] = set()       # Choices of which a chunk was made.
 
@@ -85,10 +87,34 @@ class AnswerForm:
     """Log-probabilities as conversations have them."""
     if not self._query.logprobs:
       return None
-    named = [self._name(token) for token in piece.tokens]
+    likeliest = piece.likeliest or [()] * len(piece.tokens)
     return dict(content=[
-        dict(token=name, logprob=logp, bytes=list(name.encode()), top_logprobs=[])
-        for name, logp in zip(named, piece.logps, strict=True)])
+        self._told(token, logp) | dict(top_logprobs=[
+            # The same token has the same figure, whatever the order of two sums rounds.
+            self._told(other, logp if other == token else other_logp)
+            for other, other_logp in others])
+        for token, logp, others in zip(piece.tokens, piece.logps, likeliest, strict=True)])
+
+  def _told(self, token: int, logp: float) -> dict[str, Any]:
+    name = self._name(token)
+    # A part of a letter is no text: its bytes are not those of what is shown instead.
+    return dict(token=name, logprob=logp,
+                bytes=None if _NO_LETTER in name else list(name.encode()))
+
+  def _by_name(self, token: int, logp: float,
+               others: Iterable[tuple[int, float]]) -> dict[str, float]:
+    """Log-probabilities of the likeliest tokens at a place and of its own, by their names.
+
+    Tokens of one name stay apart: the others of them are named by their ids.
+    """
+    own, found = self._name(token), {}
+    for other, other_logp in others:
+      name = self._name(other)
+      if other == token:
+        found[own] = logp
+      else:
+        found[f'token_id:{other}' if name == own or name in found else name] = other_logp
+    return found if own in found else {own: logp} | found
 
 
 class CompletionAnswer(AnswerForm):
@@ -108,7 +134,7 @@ class CompletionAnswer(AnswerForm):
       before = decode(prompt.tokens.tolist()) if prompt.text is None else prompt.text
     found = dict(index=piece.index, text=before + piece.text,
                  logprobs=self._logprobs(piece, prompt, scores, first)) | self._more(piece)
-    if self._query.token_ids and first:
+    if self._query.prompt_ids and first:
       found['prompt_token_ids'] = prompt.tokens.tolist()
     return found
 
@@ -118,35 +144,30 @@ class CompletionAnswer(AnswerForm):
       return None
     tokens = [self._name(token) for token in piece.tokens]
     logps: list[float | None] = list(piece.logps)
-    top: list[dict[str, float] | None] = [{name: logp} for name, logp in zip(
-        tokens, piece.logps, strict=True)]
+    top: list[dict[str, float] | None] = [self._by_name(*one) for one in zip(
+        piece.tokens, piece.logps, piece.likeliest or [()] * len(tokens), strict=True)]
     if first and self._query.echo:
       names = [self._name(token) for token in prompt.tokens.tolist()]
       own = [] if scores is None else scores.logps.tolist()
       tokens, logps = names + tokens, [None, *own, *logps]
-      top = [None, *self._likeliest(names[1:], scores), *top]
+      top = [None, *self._likeliest(prompt.tokens.tolist()[1:], scores), *top]
     start = self._length.get(piece.index, 0)
     ends = list(itertools.accumulate(map(len, tokens), initial=start))
     self._length[piece.index] = ends.pop()
     return dict(tokens=tokens, token_logprobs=logps, top_logprobs=top, text_offset=ends)
 
-  def _likeliest(self, names: Sequence[str], scores: Scores | None):
+  def _likeliest(self, tokens: Sequence[int], scores: Scores | None):
     """At each position of a prompt but the first, its token and the likeliest."""
     assert scores is not None       # The query asked for them.
-    if scores.alternatives is None:
-      return [{name: logp} for name, logp in zip(names, scores.logps.tolist(), strict=True)]
-    found = []
-    for ids, values, name, logp in zip(
-        scores.alternatives.tokens.tolist(), scores.alternatives.logps.tolist(), names,
-        scores.logps.tolist(), strict=True):
-      likeliest = {self._name(token): value for token, value in zip(ids, values, strict=True)}
-      found.append({name: logp} | likeliest)
-    return found
+    likeliest: Iterable[Iterable[tuple[int, float]]] = [()] * len(tokens)
+    if scores.alternatives is not None:
+      likeliest = map(zip, scores.alternatives.tokens.tolist(), scores.alternatives.logps.tolist())
+    return [self._by_name(*one)
+            for one in zip(tokens, scores.logps.tolist(), likeliest, strict=True)]
 
 
-class ChatAnswer(AnswerForm):
-  """An answer of /v1/chat/completions."""
-  kind, chunk_kind, prefix = 'chat.completion', 'chat.completion.chunk', 'chatcmpl'
+class OnePromptAnswer(AnswerForm):
+  """An answer to one prompt, whose ids stand beside its choices."""
 
   def whole(self, pieces: Sequence[Growth]) -> dict[str, Any]:
     return super().whole(pieces) | self._ids()
@@ -155,9 +176,14 @@ class ChatAnswer(AnswerForm):
     return (self._ids() if not self._begun else {}) | super().chunk(piece)
 
   def _ids(self) -> dict[str, Any]:
-    if not self._query.token_ids:
+    if not self._query.prompt_ids:
       return {}
     return dict(prompt_token_ids=self._query.prompts[0].tokens.tolist())
+
+
+class ChatAnswer(OnePromptAnswer):
+  """An answer of /v1/chat/completions."""
+  kind, chunk_kind, prefix = 'chat.completion', 'chat.completion.chunk', 'chatcmpl'
 
   def _choice(self, piece: Growth, first: bool, part: bool = False) -> dict[str, Any]:
     said = (dict(role='assistant') if first else {}) | dict(content=piece.text)
@@ -165,7 +191,7 @@ class ChatAnswer(AnswerForm):
         dict(delta=said) if part else dict(message=said | dict(refusal=None))) | self._more(piece)
 
 
-class GenerationAnswer(AnswerForm):
+class GenerationAnswer(OnePromptAnswer):
   """An answer of /inference/v1/generate."""
   kind = chunk_kind = 'generation'
   prefix = 'gen'

@@ -14,6 +14,7 @@ import functools
 import hmac
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
@@ -28,7 +29,7 @@ from magistral_jax.sampler.slots import Sampling
 from magistral_jax.serving import bodies, dates, queries
 from magistral_jax.serving.answers import AnswerForm, ChatAnswer, CompletionAnswer, GenerationAnswer
 from magistral_jax.serving.bodies import Body, Refused
-from magistral_jax.serving.control import ServedWeights
+from magistral_jax.serving.control import Loaded, ServedWeights
 from magistral_jax.serving.driver import MODES
 from magistral_jax.serving.exchange import Exchange, Gone, unless_gone
 from magistral_jax.serving.host import HostFailed, SamplerHost
@@ -42,6 +43,9 @@ FORMS: dict[str, tuple[Callable[[Body, ServedModel], Query], type[AnswerForm]]] 
     '/v1/chat/completions': (queries.chat, ChatAnswer),
     '/inference/v1/generate': (queries.generation, GenerationAnswer),
 }
+# What is answered while the server drains: it may be what lets open requests end.
+_TO_THE_END = {'/metrics', '/weight_info', '/is_paused', '/pause', '/resume'}
+_RETRY_S = 5              # After which another server may have taken the place of one that drains.
 # A version of weights is an int32 on its way.
 _MOST_VERSION = 2**31 - 1
 
@@ -63,16 +67,19 @@ class Api:
 
   Args:
     key: what clients must send as `Authorization: Bearer KEY`; '' for nothing.
+    draining: says whether the server is to end, and begins nothing new.
   """
 
   def __init__(self, model: ServedModel, host: SamplerHost, scoring: ScoringThread,
-               weights: ServedWeights, measures: Measures, limits: RequestLimits, *, key: str):
+               weights: ServedWeights, measures: Measures, limits: RequestLimits, *, key: str,
+               draining: Callable[[], bool]):
     self._model, self._host, self._scoring, self._weights = model, host, scoring, weights
     self._measures, self._limits, self._created = measures, limits, int(dates.now())
     routes = [Route(path, functools.partial(self._answer, read=read, form=form), methods=['POST'])
               for path, (read, form) in FORMS.items()]
     routes += [Route(path, answer, methods=['GET']) for path, answer in {
-        '/v1/models': self._models, '/health': self._health, '/metrics': self._metrics,
+        '/v1/models': self._models, '/v1/models/{name:path}': self._one_model,
+        '/health': self._health, '/metrics': self._metrics,
         '/weight_info': self._weight_info, '/is_paused': self._is_paused}.items()]
     routes += [Route(path, answer, methods=['POST']) for path, answer in {
         '/pause': self._pause, '/resume': self._resume,
@@ -81,7 +88,8 @@ class Api:
         routes=routes, lifespan=self._lifespan,
         exception_handlers={Refused: _refused, HTTPException: _http_error, HostFailed: _failed,
                             Exception: _failed})
-    self.app: ASGIApp = _Guarded(app, {route.path for route in routes}, key, measures)
+    self.app: ASGIApp = _Guarded(app, {route.path for route in routes}, key, measures,
+                                draining)
 
   @contextlib.asynccontextmanager
   async def _lifespan(self, app):
@@ -104,9 +112,17 @@ class Api:
 
   async def _models(self, request: Request) -> Response:
     del request
-    return JSONResponse(dict(object='list', data=[dict(
-        id=self._model.name, object='model', created=self._created, owned_by='magistral_jax',
-        root=self._weights.loaded.path, max_model_len=self._model.longest)]))
+    return JSONResponse(dict(object='list', data=[self._card()]))
+
+  async def _one_model(self, request: Request) -> Response:
+    if request.path_params['name'] != self._model.name:
+      raise HTTPException(404)
+    return JSONResponse(self._card())
+
+  def _card(self) -> dict[str, Any]:
+    return dict(id=self._model.name, object='model', created=self._created,
+                owned_by='magistral_jax', root=self._weights.loaded.path,
+                max_model_len=self._model.longest)
 
   async def _health(self, request: Request) -> Response:
     """Answers 200 when a token was drawn since the request came, or while it is paused."""
@@ -141,12 +157,9 @@ class Api:
 
   async def _weight_info(self, request: Request) -> Response:
     """Which weights are in use; their SHA-256 takes a pass over all of them, once a version."""
-    sha256 = await unless_gone(request.receive, self._weights.sha256())
-    return JSONResponse(self._loaded() | dict(sha256=sha256))
-
-  def _loaded(self) -> dict:
-    loaded = self._weights.loaded
-    return dict(version=loaded.version, path=loaded.path, step=loaded.step, loaded_at=loaded.at)
+    loaded, sha256 = await unless_gone(
+        request.receive, self._in_time(self._weights.described()))
+    return JSONResponse(_told(loaded) | dict(sha256=sha256))
 
   async def _is_paused(self, request: Request) -> Response:
     del request
@@ -180,8 +193,8 @@ class Api:
     if not path:
       raise Refused('path is missing: name a workdir, a GGUF file or a published folder.',
                     param='path')
-    await self._in_time(self._weights.update(path, step, version))
-    return JSONResponse(dict(status='updated') | self._loaded())
+    loaded = await self._in_time(self._weights.update(path, step, version))
+    return JSONResponse(dict(status='updated') | _told(loaded))
 
   async def _in_time(self, work):
     """The result of some work; Refused, with 504, if it takes longer than an answer may."""
@@ -192,10 +205,11 @@ class Api:
 
 
 class _Guarded:
-  """Asks for the key, keeps web pages out, and counts what was answered."""
+  """Asks for the key, keeps web pages out, begins nothing at the end, counts what was answered."""
 
-  def __init__(self, app: ASGIApp, paths: set[str], key: str, measures: Measures):
-    self._app, self._paths, self._measures = app, paths, measures
+  def __init__(self, app: ASGIApp, paths: set[str], key: str, measures: Measures,
+               draining: Callable[[], bool]):
+    self._app, self._paths, self._measures, self._draining = app, paths, measures, draining
     self._key = f'Bearer {key}'.encode() if key else b''
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -225,7 +239,14 @@ class _Guarded:
     elif b'origin' in headers:
       # A page of the web, opened on this machine, could otherwise send requests.
       return _error('Without a key this server answers no web pages.', 403)
+    if self._draining() and scope['path'] not in _TO_THE_END:
+      return _error('The server is about to end and begins nothing new.', 503, Connection='close',
+                    **{'Retry-After': str(_RETRY_S)})
     return None
+
+
+def _told(loaded: Loaded) -> dict[str, Any]:
+  return dict(version=loaded.version, path=loaded.path, step=loaded.step, loaded_at=loaded.at)
 
 
 def _error(words: str, status: int, param: str | None = None, **headers: str) -> JSONResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from magistral_jax.serving.jobs import Drawn
+from magistral_jax.serving.jobs import Drawn, Likeliest
 from magistral_jax.serving.queries import Query, ServedModel
 from magistral_jax.serving.text import TextStream
 
@@ -23,6 +23,7 @@ class Growth:
   logps: Sequence[float] = ()
   versions: Sequence[int] = ()   # Of the weights that drew each token.
   finish: str = ''          # 'stop', 'length' or 'abort' in the last piece.
+  likeliest: Sequence[Likeliest] = ()    # As in `Drawn`.
 
 
 class Choice:
@@ -51,7 +52,7 @@ class Choice:
       text += self._text.finish()
       finish = 'stop' if self._text.stopped else finish
     return Growth(self._index, text, drawn.tokens[:used], drawn.logps[:used],
-                 [drawn.version] * used, finish)
+                 [drawn.version] * used, finish, drawn.likeliest[:used])
 
 
 class OpenChoices:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import dataclasses
 import hashlib
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -19,6 +21,8 @@ from magistral_jax.records import WeightSnapshot
 from magistral_jax.serving import dates
 from magistral_jax.serving.bodies import Refused
 from magistral_jax.serving.host import SamplerHost
+
+R = TypeVar('R')
 
 # Bytes of an array that are brought to the CPU at once.
 _PART_BYTES = 64 << 20
@@ -65,24 +69,45 @@ class ServedWeights:
         raise Refused(f'version={wanted} must be above {self.loaded.version}, which is in use.',
                       param='version')
       try:
-        step, params = await asyncio.to_thread(self._read, path, step)
+        step, params = await _beside(self._read, path, step)
       except (ValueError, OSError) as error:
         raise Refused(f'The weights at {path!r} cannot be taken: {error}', param='path') from None
-      await self._host.take(WeightSnapshot(wanted, params))
-      self.loaded = Loaded(wanted, path, step, dates.now())
-      return self.loaded
+      # Whoever asked may stop waiting: what was taken is noted all the same.
+      return await asyncio.shield(self._take(Loaded(wanted, path, step, dates.now()), params))
 
-  async def sha256(self) -> str:
-    """Digest of the parameters in use, see `digest`; computed once for a version."""
+  async def _take(self, loaded: Loaded, params) -> Loaded:
+    await self._host.take(WeightSnapshot(loaded.version, params))
+    self.loaded = loaded
+    return loaded
+
+  async def described(self) -> tuple[Loaded, str]:
+    """Where the parameters in use came from, and their `digest`, computed once for a version."""
     async with self._hashing:
-      snapshot = self._host.snapshot
-      if self._digest is None or self._digest[0] != snapshot.version:
-        self._digest = snapshot.version, await asyncio.to_thread(digest, snapshot.params)
-      return self._digest[1]
+      # Between two dispatches the sampler may have taken weights that are not noted yet.
+      while (snapshot := self._host.snapshot).version != self.loaded.version:
+        await asyncio.sleep(0.01)
+      loaded = self.loaded
+      if self._digest is None or self._digest[0] != loaded.version:
+        self._digest = loaded.version, await _beside(digest, snapshot.params)
+      return loaded, self._digest[1]
 
   def _read(self, path: str, step: str) -> tuple[str, Any]:
     step, params = self._load(path, step)
     return step, jax.block_until_ready(params)
+
+
+def _beside(function: Callable[..., R], *arguments) -> asyncio.Future[R]:
+  """The result of a function that takes minutes, in a thread that keeps no process from ending."""
+  future: concurrent.futures.Future[R] = concurrent.futures.Future()
+
+  def run() -> None:
+    if future.set_running_or_notify_cancel():
+      try:
+        future.set_result(function(*arguments))
+      except Exception as error:      # Raised where the result is waited for.
+        future.set_exception(error)
+  threading.Thread(target=run, name='weights', daemon=True).start()
+  return asyncio.wrap_future(future)
 
 
 def loader(config: ModelConfig, mesh) -> Callable[[str, str], tuple[str, Any]]:

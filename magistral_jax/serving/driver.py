@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from magistral_jax.profiling import NO_PROFILE, Profile
 from magistral_jax.records import Completion, Prompt, WeightSnapshot
+from magistral_jax.sampler import slots
 from magistral_jax.sampler.role import EngineSampler
-from magistral_jax.sampler.slots import Sampling
 from magistral_jax.serving.jobs import Drawn
 
 Name = tuple[int, int]      # Of a sequence: the ordinal of its prompt, the number of the sample.
@@ -27,15 +28,17 @@ class Driver:
   Args:
     tell: called after a dispatch with what every open sequence drew.
     ended: called with the exception that ended the thread, if one did.
+    profile: of its dispatches.
   """
 
   def __init__(self, sampler: EngineSampler, *, tell: Callable[[list[Drawn]], None],
-               ended: Callable[[Exception], None]):
-    self.sampler, self._tell, self._ended = sampler, tell, ended
+               ended: Callable[[Exception], None], profile: Profile = NO_PROFILE):
+    self.sampler, self._tell, self._ended, self._profile = sampler, tell, ended, profile
     self._calls: queue.SimpleQueue = queue.SimpleQueue()
     self._told: dict[Name, int] = {}     # Tokens of each open sequence that were told.
+    self._asked: dict[Name, slots.Sequence] = {}   # Those of which the likeliest tokens are told.
     # Prompts that wait for `resume`, and who waits for the end of those that do not.
-    self._held: list[tuple[Prompt, Sampling]] = []
+    self._held: list[tuple[Prompt, slots.Sampling]] = []
     self._empty: list[concurrent.futures.Future] = []
     self.paused = ''                     # One of MODES; '' while it runs.
     self._closing = threading.Event()
@@ -57,19 +60,25 @@ class Driver:
     self._calls.put((future, function, arguments))
     return future
 
-  def submit(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
+  def submit(self, prompts: Sequence[Prompt], sampling: slots.Sampling) -> None:
     """Queues the samples of prompts; while it is paused they wait for `resume`."""
     if self.paused:
       self._held += [(prompt, sampling) for prompt in prompts]
       return
     for prompt in prompts:
-      self.sampler.submit(prompt, sampling)
+      self._submit(prompt, sampling)
+
+  def _submit(self, prompt: Prompt, sampling: slots.Sampling) -> None:
+    samples = self.sampler.submit(prompt, sampling)
+    if sampling.alternatives:
+      self._asked |= {sequence.name: sequence for sequence in samples}
 
   def cancel(self, names: set[Name]) -> None:
     """Drops sequences, as `EngineSampler.cancel`."""
     self.sampler.cancel(names)
     for name in names:
       self._told.pop(name, None)
+      self._asked.pop(name, None)
     # A prompt that is held goes when all its samples do.
     self._held = [(prompt, sampling) for prompt, sampling in self._held
                   if not {(prompt.ordinal, i) for i in range(sampling.samples)} <= names]
@@ -87,6 +96,7 @@ class Driver:
     done: concurrent.futures.Future = concurrent.futures.Future()
     if mode == 'abort':
       self._abort()
+      self._look_whether_empty()
     elif clear_cache:
       self.sampler.evict()
     if mode == 'wait':
@@ -100,7 +110,7 @@ class Driver:
     """Goes on where it stopped, and begins what came meanwhile."""
     self.paused, held, self._held = '', self._held, []
     for prompt, sampling in held:
-      self.sampler.submit(prompt, sampling)
+      self._submit(prompt, sampling)
     self._release_waiters()
 
   def take(self, snapshot: WeightSnapshot) -> None:
@@ -113,12 +123,14 @@ class Driver:
       while not self._closing.is_set():
         self._answer_calls()
         if self._dispatches:
-          self._collect(self.sampler.step())
+          with self._profile.step():
+            self._collect(self.sampler.step())
           self._look_whether_empty()
     except Exception as error:      # Reported to those who wait for its tokens.
       self._ended(error)
     finally:
       self._refuse_calls()
+      self._profile.close()
 
   @property
   def _dispatches(self) -> bool:
@@ -152,12 +164,13 @@ class Driver:
       told = self._told.get(sequence.name, 0)
       if len(sequence.tokens) > told:
         self._told[sequence.name] = len(sequence.tokens)
-        drawn.append(Drawn(sequence.name, sequence.tokens[told:], sequence.logps[told:], version))
+        drawn.append(Drawn(sequence.name, sequence.tokens[told:], sequence.logps[told:], version,
+                           likeliest=sequence.likeliest[told:]))
     for c in done:
       name = c.ordinal, c.sample
-      told = self._told.pop(name, 0)
+      told, asked = self._told.pop(name, 0), self._asked.pop(name, None)
       drawn.append(Drawn(name, c.tokens[told:].tolist(), c.sampler_logp[told:].tolist(), version,
-                         c.finish))
+                         c.finish, asked.likeliest[told:] if asked else ()))
     self._tell(drawn)
 
   def _abort(self) -> None:
@@ -165,7 +178,7 @@ class Driver:
     ended += [(prompt.ordinal, i) for prompt, sampling in self._held
               for i in range(sampling.samples)]
     self.sampler.abandon()
-    self._held, self._told = [], {}
+    self._held, self._told, self._asked = [], {}, {}
     self._tell([Drawn(name, (), (), self.sampler.version, 'abort') for name in ended])
 
   def _look_whether_empty(self) -> None:

@@ -45,6 +45,8 @@ class Exchange:
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
     query, host = self._query, self._host
+    if query.sampling.samples > 1:       # Also of answers that are copies of a prompt.
+      host.check_fits(len(query.prompts) * query.sampling.samples)
     prompts = [host.prompt(prompt.tokens, _ASKED, prompt.images) for prompt in query.prompts]
     job = host.begin(prompts, query.sampling) if query.sampling.max_new_tokens else None
     self._measures.prompt_tokens.inc(query.prompt_tokens)
@@ -144,4 +146,5 @@ def _joined(pieces: list[Growth]) -> Growth:
   return Growth(pieces[0].index, ''.join(piece.text for piece in pieces),
                [token for piece in pieces for token in piece.tokens],
                [logp for piece in pieces for logp in piece.logps],
-               [version for piece in pieces for version in piece.versions], pieces[-1].finish)
+               [version for piece in pieces for version in piece.versions], pieces[-1].finish,
+               [likeliest for piece in pieces for likeliest in piece.likeliest])

@@ -13,6 +13,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from magistral_jax.profiling import NO_PROFILE, Profile
 from magistral_jax.records import Prompt, WeightSnapshot
 from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
@@ -36,15 +37,17 @@ class SamplerHost:
     slots: sequences that the sampler has at once.
     queue: sequences that may wait beside them; more are refused.
     failed: called with the exception that ended the driver, if one does.
+    profile: of its dispatches.
   """
 
   def __init__(self, sampler: EngineSampler, *, slots: int, queue: int,
-               failed: Callable[[Exception], None] = lambda error: None):
+               failed: Callable[[Exception], None] = lambda error: None,
+               profile: Profile = NO_PROFILE):
     self._sampler, self._slots, self.most_open = sampler, slots, slots + queue
     self._failed = failed
     self.failure: Exception | None = None
     self._driver = Driver(sampler, tell=self._in_loop(self._deliver),
-                          ended=self._in_loop(self._fail))
+                          ended=self._in_loop(self._fail), profile=profile)
     self._ordinals = itertools.count()
     self._jobs: dict[int, SamplingJob] = {}      # By the ordinals of their prompts.
     self._finished: collections.deque[float] = collections.deque(maxlen=_PACE)
@@ -97,21 +100,25 @@ class SamplerHost:
       Refused: status 429 if there is no room for its sequences now, 400 if there never is.
       HostFailed: nothing is sampled any more.
     """
-    job = SamplingJob(prompts, sampling)
-    count = len(job.open)
+    count = len(prompts) * sampling.samples
+    self.check_fits(count)
     if self.failure is not None:
       raise HostFailed(f'The sampler has failed: {self.failure!r}.')
-    if count > self.most_open:
-      raise Refused(f'This request has {count} completions, and there is room for '
-                    f'{self.most_open}: ask for fewer at once.')
     if self.open + count > self.most_open:
       raise Refused(f'{self.open} completions are open and there is room for {self.most_open}: '
                     f'try again later.', status=429, after_s=self._retry_after())
+    job = SamplingJob(prompts, sampling)
     self.open += count
     for prompt in prompts:
       self._jobs[prompt.ordinal] = job
     self._driver.call(self._driver.submit, prompts, sampling)
     return job
+
+  def check_fits(self, count: int) -> None:
+    """Raises Refused for more completions of one request than there is room for."""
+    if count > self.most_open:
+      raise Refused(f'This request has {count} completions, and there is room for '
+                    f'{self.most_open}: ask for fewer at once.')
 
   def drop(self, job: SamplingJob, names: Iterable[Name]) -> None:
     """Ends some sequences of a job; nothing more is told of them."""
@@ -119,6 +126,12 @@ class SamplerHost:
     if open_ones:
       self._driver.call(self._driver.cancel, open_ones)
       self._settle(job, open_ones)
+
+  def end_all(self) -> None:
+    """Ends every job by a refusal with status 503, since the server is to end."""
+    for job in set(self._jobs.values()):
+      job.fail(Refused('The server has ended before the answer was whole: ask another one.',
+                       status=503))
 
   async def pause(self, mode: str, *, clear_cache: bool) -> None:
     """As `Driver.pause`; returns when nothing is dispatched any more."""

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from magistral_jax.records import Prompt
 from magistral_jax.sampler.slots import Sampling
 
+Likeliest = Sequence[tuple[int, float]]    # The likeliest first.
+
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
@@ -22,6 +24,8 @@ class Drawn:
   logps: Sequence[float]    # Nats, under exactly the distribution each was drawn from.
   version: int              # Of the weights that drew them.
   finish: str = ''          # '' while it goes on; then 'stop', 'length' or 'abort'.
+  # (token, log-probability) of the likeliest ones at each place, where they are asked for.
+  likeliest: Sequence[Likeliest] = ()
 
 
 class SamplingJob:

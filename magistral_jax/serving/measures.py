@@ -62,5 +62,5 @@ class _SamplerState(Collector):
         ('dispatches', 'Dispatches of several decode steps.', 'dispatches'),
         ('preemptions', 'Sequences that lost their slot to others for want of pages.',
          'preemptions'),
-        ('weight_updates', 'ServedWeights taken up.', 'swaps')):
+        ('weight_updates', 'Other weights taken up.', 'swaps')):
       yield CounterMetricFamily(f'magistral_jax_{name}', words, counts[key])

@@ -41,6 +41,8 @@ def tokens(body: Body, tokenizer: Tokenizer, template: str,
     raise Refused('The last message must be of the role user: it is answered.', param='messages')
   try:
     ids = np.array(templates.chat(tokenizer, turns, template=template), np.int32)
+    if not len(ids):
+      raise ValueError('have no tokens: say something.')
     if vision is None or cutting is None:
       return ids, ()
     return ids, images.place(loaded, ids, vision.image_token, cutting) if loaded else ()

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from uvicorn import Server
 
 from magistral_jax import sharding
 from magistral_jax.evaluation.scoring import Scorer
 from magistral_jax.experiment import build, checks
 from magistral_jax.models.formats import checkpoint
+from magistral_jax.profiling import NO_PROFILE, Profile
 from magistral_jax.records import Problem, Prompt, WeightSnapshot
 from magistral_jax.sampler.engine import Engine
 from magistral_jax.sampler.role import EngineSampler
@@ -23,8 +23,9 @@ from magistral_jax.serving.api import Api, RequestLimits
 from magistral_jax.serving.control import Loaded, ServedWeights, loader
 from magistral_jax.serving.host import SamplerHost
 from magistral_jax.serving.measures import Measures
-from magistral_jax.serving.queries import ServedModel
+from magistral_jax.serving.queries import MOST_ALTERNATIVES, ServedModel
 from magistral_jax.serving.scores import ScoringThread
+from magistral_jax.serving.server import DrainingServer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,7 +51,8 @@ def load(c, path: str, step: str, name: str) -> Opened:
   step, config, mesh = checkpoint.choose_step(path, step), parts.config, parts.meshes.samplers[0]
   ids = build.end_ids(c, parts.tokenizer)
   # A request may ask for a nucleus: the vocabulary is sorted in the steps in which one does.
-  engine = build.engine(c, config, mesh, ids, nucleus=True, routes=False)
+  engine = build.engine(c, config, mesh, ids, nucleus=True, routes=False,
+                        alternatives=MOST_ALTERNATIVES)
   params = build.params(c, config, mesh, sharding.SAMPLER, dtype=config.dtype, step=step)
   # Texts are made where requests are answered.
   sampler = EngineSampler(engine, WeightSnapshot(0, params), decode=lambda ids: '', end_ids=ids)
@@ -84,13 +86,17 @@ def warm_up(opened: Opened, compiled: Callable[[int], None] = lambda tokens: Non
 
 
 def serve(opened: Opened, *, queue: int, limits: RequestLimits, key: str,
-          drain_s: float) -> tuple[Server, SamplerHost]:
-  """A server of a sampler, to be run by `server.run`, and the host behind it.
+          drain_s: float, profile: Profile = NO_PROFILE, ready: Callable[[], None] = lambda: None,
+          draining_began: Callable[[int], None] = lambda requests: None
+          ) -> tuple[DrainingServer, SamplerHost]:
+  """A server of a sampler, to be run on a socket, and the host behind it.
 
   Args:
     queue: completions that may wait for a slot.
     key: as in `Api`.
     drain_s: seconds that open requests have when it is to end.
+    profile: of the dispatches.
+    ready, draining_began: as in `DrainingServer`.
   """
   engine, sampler = opened.engine, opened.sampler
 
@@ -98,12 +104,15 @@ def serve(opened: Opened, *, queue: int, limits: RequestLimits, key: str,
     del error      # Whoever runs the server finds it in host.failure.
     found.should_exit = True
 
-  host = SamplerHost(sampler, slots=engine.slots, queue=queue, failed=failed)
+  host = SamplerHost(sampler, slots=engine.slots, queue=queue, failed=failed,
+                     profile=profile)
   scoring = ScoringThread(opened.scorer, lambda: sampler.snapshot.params,
                           most_waiting=host.most_open)
   measures = Measures(host, slots=engine.slots, pages=engine.pages - 1,
                       scoring=lambda: scoring.waiting)
   weights = ServedWeights(host, opened.load, opened.loaded)
-  api = Api(opened.model, host, scoring, weights, measures, limits, key=key)
-  found = server.make(api.app, drain_s=drain_s)
+  api = Api(opened.model, host, scoring, weights, measures, limits, key=key,
+            draining=lambda: found.draining)
+  found = server.make(api.app, drain_s=drain_s, ready=ready, draining_began=draining_began,
+                      expired=host.end_all)
   return found, host

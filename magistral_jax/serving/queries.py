@@ -23,19 +23,23 @@ from magistral_jax.tokens import Tokenizer
 
 MOST_PROMPTS = 1024       # Of one request.
 MOST_STOPS = 16           # Stop strings, and stop tokens.
-MOST_ALTERNATIVES = 5     # Likeliest tokens that are told at a position.
+MOST_OF_PROMPTS = 5       # Likeliest tokens that are told at a position of a prompt,
+MOST_ALTERNATIVES = 20    # ... and where a token is drawn.
 LEAST_TEMPERATURE = 0.01  # Logits divided by less could overflow; 0 itself is greedy.
 COMPLETION_TOKENS = 16    # Where max_tokens is missing; chats take all the room.
 
 # Keys that say nothing about what is computed here.
 _WITHOUT_EFFECT = ('user', 'metadata', 'store', 'service_tier', 'safety_identifier', 'cache_salt',
-                   'priority', 'request_id', 'prompt_cache_key', 'parallel_tool_calls')
+                   'priority', 'prompt_cache_key', 'parallel_tool_calls')
+_MOST_ID = 128            # Letters of a request's name that are kept.
 # Keys for what this server does not do, with the values that do not ask for it.
 _NEUTRAL: dict[str, tuple[Any, ...]] = dict(
     frequency_penalty=(0,), presence_penalty=(0,), repetition_penalty=(1,), top_k=(-1, 0),
     min_p=(0,), min_tokens=(0,), logit_bias=({},), ignore_eos=(False,),
-    skip_special_tokens=(True,), spaces_between_special_tokens=(True,),
     include_stop_str_in_output=(False,))
+# Likewise, of how texts are made of tokens.
+_NEUTRAL_OF_TEXTS: dict[str, tuple[Any, ...]] = dict(
+    skip_special_tokens=(True,), spaces_between_special_tokens=(True,))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +75,14 @@ class Query:
   stream: bool = False
   stream_usage: bool = False
   echo: bool = False        # The prompt is part of the answer.
-  logprobs: bool = False    # Of the tokens that are drawn.
+  logprobs: bool = False    # Of the tokens that are drawn; sampling.alternatives of the likeliest.
   # Of prompts, beside their tokens' log-probabilities; None where those are not wanted.
   alternatives: int | None = None
   token_ids: bool = False   # The answer has token ids, too,
+  prompt_ids: bool = False  # ... has those of the prompt,
   token_names: bool = False  # ... names tokens 'token_id:7',
   versions: bool = False    # ... and says which weights drew each token.
+  request_id: str = ''      # By which the client knows it; '' for one of ours.
 
   @property
   def prompt_tokens(self) -> int:
@@ -87,11 +93,12 @@ class Query:
 def completion(body: Body, model: ServedModel) -> Query:
   """A request of /v1/completions; raises Refused."""
   _check_model(body, model)
+  body.neutral(**_NEUTRAL_OF_TEXTS)
   prompts = _prompts(body, model, bos=body.flag('add_special_tokens', True))
-  echo, count = body.flag('echo'), body.whole('logprobs', None, 0, MOST_ALTERNATIVES)
+  echo, count = body.flag('echo'), body.whole('logprobs', None, 0, MOST_OF_PROMPTS)
   body.neutral(suffix=('',), best_of=(1, body.any('n')))
   query = _query(body, model, prompts, least=0 if echo else 1, default=COMPLETION_TOKENS,
-                 echo=echo, logprobs=count is not None,
+                 echo=echo, logprobs=count is not None, drawn_alternatives=count or 0,
                  alternatives=count if echo else None)
   body.end()
   return query
@@ -100,10 +107,13 @@ def completion(body: Body, model: ServedModel) -> Query:
 def chat(body: Body, model: ServedModel) -> Query:
   """A request of /v1/chat/completions; raises Refused."""
   _check_model(body, model)
+  body.neutral(**_NEUTRAL_OF_TEXTS)
   tokens, images = messages.tokens(body, model.tokenizer, model.template, model.config)
   prompt = GivenPrompt(tokens, None, images)
-  logprobs = body.flag('logprobs')
-  body.neutral(top_logprobs=(0,), tools=([],), functions=([],), tool_choice=('none', 'auto'),
+  logprobs, likeliest = body.flag('logprobs'), body.whole('top_logprobs', 0, 0, MOST_ALTERNATIVES)
+  if likeliest and not logprobs:
+    raise Refused(f'top_logprobs={likeliest} needs logprobs=true beside it.', param='top_logprobs')
+  body.neutral(tools=([],), functions=([],), tool_choice=('none', 'auto'),
                response_format=({'type': 'text'},), echo=(False,), modalities=(['text'],),
                add_generation_prompt=(True,), continue_final_message=(False,))
   if body.has('max_completion_tokens') and body.has('max_tokens'):
@@ -111,7 +121,8 @@ def chat(body: Body, model: ServedModel) -> Query:
                   param='max_tokens')
   key = 'max_completion_tokens' if body.has('max_completion_tokens') else 'max_tokens'
   body.ignored('max_tokens', 'max_completion_tokens')
-  query = _query(body, model, (prompt,), least=1, default=None, key=key, logprobs=logprobs)
+  query = _query(body, model, (prompt,), least=1, default=None, key=key, logprobs=logprobs,
+                 drawn_alternatives=likeliest)
   body.end()
   return query
 
@@ -121,24 +132,28 @@ def generation(body: Body, model: ServedModel) -> Query:
   if body.has('model'):
     _check_model(body, model)
   tokens = body.items('token_ids', int, 'token ids', model.longest)
-  body.neutral(features=({}, []))
+  body.neutral(features=({}, []), content_parts=([],))
   body.ignored('model', *_WITHOUT_EFFECT)
   inner = body.inner('sampling_params')
-  for key in ('stream', 'stream_options', 'return_weight_versions'):
+  # The answer has no text that they could change.
+  inner.ignored('detokenize', *_NEUTRAL_OF_TEXTS)
+  for key in ('stream', 'stream_options', 'return_token_ids', 'return_weight_versions'):
     body.lend(key, inner)
-  logprobs = inner.whole('logprobs', None, 0, 1) is not None
-  alternatives = inner.whole('prompt_logprobs', None, 0, MOST_ALTERNATIVES)
-  inner.neutral(detokenize=(True, False), output_kind=(0, 1, 2), bad_words=([],))
+  count = inner.whole('logprobs', None, 0, MOST_ALTERNATIVES)
+  alternatives = inner.whole('prompt_logprobs', None, 0, MOST_OF_PROMPTS)
+  inner.neutral(output_kind=(0, 1, 2), bad_words=([],))
   query = _query(inner, model, (GivenPrompt(_checked(tokens, model, 'token_ids')),),
                  least=1 if alternatives is None else 0, default=COMPLETION_TOKENS,
-                 logprobs=logprobs, alternatives=alternatives, token_ids=True, token_names=True)
+                 logprobs=count is not None, drawn_alternatives=count or 0,
+                 alternatives=alternatives, prompt_ids=inner.flag('return_token_ids'),
+                 token_ids=True, token_names=True, request_id=body.text('request_id')[:_MOST_ID])
   inner.end()
   body.end()
   return query
 
 
 def _query(body: Body, model: ServedModel, prompts: Sequence[GivenPrompt], *, least: int,
-           default: int | None, key: str = 'max_tokens', **more) -> Query:
+           default: int | None, key: str = 'max_tokens', drawn_alternatives: int, **more) -> Query:
   """A query with what all requests have in common."""
   room = model.longest - max(len(prompt.tokens) for prompt in prompts)
   if room < least:
@@ -154,21 +169,22 @@ def _query(body: Body, model: ServedModel, prompts: Sequence[GivenPrompt], *, le
   seed = body.whole('seed', secrets.randbits(32), -1 << 63, (1 << 63) - 1)
   sampling = Sampling(
       body.whole('n', 1, 1, 1 << 16), temperature, body.number('top_p', 1.0, 0.0, 1.0, above=True),
-      asked, seed=_signed(seed))
+      asked, seed=_signed(seed), alternatives=drawn_alternatives)
   stops = body.items('stop', str, 'strings', MOST_STOPS)
   if '' in stops:
     raise body.wrong('stop', '', 'a string that is not empty')
   options = body.inner('stream_options')
   body.ignored(*_WITHOUT_EFFECT)
   body.neutral(**_NEUTRAL)
-  options.ignored('continuous_usage_stats')
+  options.neutral(continuous_usage_stats=(False,))
   found: dict[str, Any] = dict(
       stream=body.flag('stream'), stream_usage=options.flag('include_usage'),
       stop_ids=frozenset(body.items('stop_token_ids', int, 'token ids', MOST_STOPS)),
-      token_ids=body.flag('return_token_ids'),
+      token_ids=body.flag('return_token_ids'), prompt_ids=body.flag('return_token_ids'),
       token_names=body.flag('return_tokens_as_token_ids'),
       versions=body.flag('return_weight_versions'))
   options.end()
+  body.ignored('request_id')
   return Query(tuple(prompts), sampling, tuple(stops), **{**found, **more})
 
 

@@ -1,11 +1,16 @@
-"""Connections: uvicorn, with deadlines for clients that send or read too slowly."""
+"""Connections: uvicorn, with deadlines for slow clients, and an end that lets open requests end."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
 import socket
+import threading
+import time
+from collections.abc import Callable
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -14,6 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 HEADERS_S, READ_S = 30.0, 60.0
 MOST_CONNECTIONS = 4096
 _MOST_HEADER_BYTES = 64 << 10
+# Seconds in which answers that have ended are written, once nothing else is waited for.
+_WRITE_S = 5.0
 
 
 class PatientProtocol(H11Protocol):
@@ -87,27 +94,82 @@ def bind(host: str, port: int) -> socket.socket:
   return found
 
 
-def make(app, *, drain_s: float) -> uvicorn.Server:
-  """A server of an ASGI application, to be run on a socket.
+class DrainingServer(uvicorn.Server):
+  """A server that ends in two steps.
 
-  SIGTERM and SIGINT end it: it takes no more connections, and waits for the open requests.
+  SIGTERM or SIGINT makes it drain: it listens on, so that new requests can be told so, until those
+  that are open have ended or `drain_s` has passed. A second signal ends the process at once.
 
   Args:
-    drain_s: seconds after which requests that are still open are ended.
+    ready: called when the port answers.
+    draining_began: called with the number of open requests.
+    expired: called when `drain_s` has passed; it ends what is open.
   """
+
+  def __init__(self, config: uvicorn.Config, *, drain_s: float, ready: Callable[[], None],
+               draining_began: Callable[[int], None], expired: Callable[[], None]):
+    super().__init__(config)
+    self._drain_s, self._ready = drain_s, ready
+    self._draining_began, self._expired = draining_began, expired
+    self._deadline: float | None = None
+    self._told = False
+
+  @property
+  def draining(self) -> bool:
+    """Whether new requests are to be refused, since it is to end."""
+    return self._deadline is not None
+
+  def drain(self) -> None:
+    """Begins to drain; once is enough."""
+    if self._deadline is None:
+      self._deadline = time.monotonic() + self._drain_s
+
+  def handle_exit(self, sig: int, frame) -> None:
+    """Handles a signal, in the main thread."""
+    if self.draining:
+      signal.signal(sig, signal.SIG_DFL)
+      os.kill(os.getpid(), sig)
+    self.drain()
+
+  @contextlib.contextmanager
+  def capture_signals(self):
+    # Not uvicorn's, which raises them once more when all has ended: that was asked for.
+    if threading.current_thread() is not threading.main_thread():
+      yield
+      return
+    before = {number: signal.signal(number, self.handle_exit)
+              for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+      yield
+    finally:
+      for number, handler in before.items():
+        signal.signal(number, handler)
+
+  async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+    await super().startup(sockets)
+    self._ready()
+
+  async def on_tick(self, counter: int) -> bool:
+    if self._deadline is not None and not self._told:
+      # Here and not in the signal's handler, which may interrupt anything.
+      self._told = True
+      self._draining_began(len(self.server_state.tasks))
+    if self._deadline is not None and not self.should_exit:
+      late = time.monotonic() > self._deadline
+      if late:
+        self._expired()
+      self.should_exit = late or not self.server_state.tasks
+    return await super().on_tick(counter)
+
+
+def make(app, *, drain_s: float, ready: Callable[[], None] = lambda: None,
+         draining_began: Callable[[int], None] = lambda requests: None,
+         expired: Callable[[], None] = lambda: None) -> DrainingServer:
+  """A server of an ASGI application, to be run on a socket; arguments as in `DrainingServer`."""
   logging.getLogger('uvicorn.error').setLevel(logging.ERROR)
-  return uvicorn.Server(uvicorn.Config(
+  return DrainingServer(uvicorn.Config(
       app, http=PatientProtocol, ws='none', loop='asyncio', lifespan='on', log_config=None,
       access_log=False, server_header=False, limit_concurrency=MOST_CONNECTIONS,
-      timeout_keep_alive=30, timeout_graceful_shutdown=round(drain_s),
-      h11_max_incomplete_event_size=_MOST_HEADER_BYTES))
-
-
-def run(server: uvicorn.Server, listening: socket.socket) -> None:
-  """Serves until a signal, whose default it then keeps from ending the process."""
-  # uvicorn raises the signal once more when all requests have ended: that was asked for.
-  before = signal.signal(signal.SIGTERM, lambda number, frame: None)
-  try:
-    server.run(sockets=[listening])
-  finally:
-    signal.signal(signal.SIGTERM, before)
+      timeout_keep_alive=30, timeout_graceful_shutdown=round(_WRITE_S),
+      h11_max_incomplete_event_size=_MOST_HEADER_BYTES),
+      drain_s=drain_s, ready=ready, draining_began=draining_began, expired=expired)

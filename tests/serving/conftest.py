@@ -21,7 +21,7 @@ from tests.serving.letters import Letters
 
 class SlowEngine(sampling.FakeEngine):
   """A fake engine whose dispatches take `seconds`, and wait while `held` is set."""
-  seconds, failure = 0.0, None
+  seconds, failure, alternatives = 0.0, None, 4
 
   def __init__(self, **values):
     super().__init__(**values)
@@ -33,12 +33,12 @@ class SlowEngine(sampling.FakeEngine):
     self.prefills.append(int(params))
     return super().prefill(params, *arguments)
 
-  def generate(self, params, state, table):
+  def generate(self, params, state, table, **how):
     assert self.go.wait(60)
     time.sleep(self.seconds)
     if self.failure:
       raise self.failure
-    return super().generate(params, state, table)
+    return super().generate(params, state, table, **how)
 
 
 class FakeScorer:
@@ -103,13 +103,13 @@ class Client:
 class Served(Client):
   """A server of a fake engine in a thread, and requests to it."""
 
-  def __init__(self, engine, *, key='', queue=8, **limits):
+  def __init__(self, engine, *, key='', queue=8, tokenizer=None, **limits):
     self.engine = engine
     # The weights of a fake engine are their version.
     self.sampler = EngineSampler(engine, WeightSnapshot(0, 0), decode=lambda ids: '',
                                  end_ids=(sampling.EOS,))
-    model = ServedModel('fake', Letters(), 'plain', sampling.CONFIG, sampling.LONGEST,
-                        (sampling.EOS,))
+    model = ServedModel('fake', tokenizer or Letters(), 'plain', sampling.CONFIG,
+                        engine.slot_pages * engine.page_tokens, (sampling.EOS,))
     opened = opening.Opened(model, engine, self.sampler, FakeScorer(),
                             Loaded(0, 'nowhere', 'newest', 0.0), load_version)
     how = dict(body_bytes=1 << 16, body_s=1.0, answer_s=60.0, health_s=20.0) | limits

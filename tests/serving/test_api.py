@@ -4,6 +4,7 @@ import concurrent.futures
 import numpy as np
 import pytest
 
+from tests.sampler import conftest as sampling
 from tests.serving.letters import EOS, Letters, drawn
 
 SEED = 7
@@ -157,14 +158,47 @@ def test_tokens_in_and_out(served):
     content = choice['logprobs']['content']
     assert [one['token'] for one in content] == [f'token_id:{token}' for token in tokens]
     np.testing.assert_allclose([one['logprob'] for one in content], logps, rtol=1e-6)
-  assert said['request_id']
+  assert said['request_id'] and 'prompt_token_ids' not in said
+  # As the client of `renderers` asks: whatever says how text is made says nothing of tokens.
+  same = served.post('/inference/v1/generate', model='fake', token_ids=[0, 1, 3], request_id='mine',
+                     cache_salt='salt', priority=0, return_token_ids=True, sampling_params=dict(
+                         max_tokens=8, seed=SEED, logprobs=1, n=2, stop_token_ids=[EOS], top_k=-1,
+                         min_p=0.0, skip_special_tokens=False, spaces_between_special_tokens=False))
+  assert [c['token_ids'] for c in same['choices']] == [c['token_ids'] for c in said['choices']]
+  assert same['request_id'] == 'mine' and same['prompt_token_ids'] == [0, 1, 3]
   none, second, third = said['prompt_logprobs']
   assert none is None and second['1']['logprob'] == -1 and third['0']['logprob'] == 0
+
+
+def test_the_likeliest_tokens_are_told_where_they_are_asked_for(served):
+  tokens, logps = drawn('abd', seed=SEED)
+  likeliest = [sampling.hashed_likeliest(*one, 3) for one in zip(tokens, logps, strict=True)]
+  asked = dict(seed=SEED, max_tokens=8)
+  said = served.post('/v1/completions', prompt='abd', logprobs=3, return_tokens_as_token_ids=True,
+                     **asked)
+  for found, (ids, values) in zip(said['choices'][0]['logprobs']['top_logprobs'], likeliest,
+                                  strict=True):
+    assert list(found) == [f'token_id:{token}' for token in ids]
+    np.testing.assert_allclose(list(found.values()), values, rtol=1e-6)
+  bodies = {'/v1/chat/completions': dict(messages=[dict(role='user', content='abd')], logprobs=True,
+                                         top_logprobs=3, return_tokens_as_token_ids=True, **asked),
+            '/inference/v1/generate': dict(token_ids=[0, 1, 3],
+                                           sampling_params=dict(logprobs=3, **asked))}
+  for path, body in bodies.items():
+    content = served.post(path, **body)['choices'][0]['logprobs']['content']
+    assert [[one['token'] for one in place['top_logprobs']] for place in content] == [
+        [f'token_id:{token}' for token in ids] for ids, _ in likeliest]
+    chunks = [one for event in served.events(path, **body) for choice in event['choices']
+              for one in choice['logprobs']['content']]
+    assert chunks == content
+  served.assert_all_returned()
 
 
 def test_the_model_and_the_measures_are_told(served):
   model, = served.get('/v1/models')['data']
   assert model['id'] == 'fake' and model['max_model_len'] == 48
+  assert served.get('/v1/models/fake') == model
+  assert served.ask('GET', '/v1/models/other')[0] == 404
   assert served.get('/health') == dict(status='ok')
   served.post('/v1/completions', prompt='ab', max_tokens=3)
   said = served.get('/metrics').decode()

@@ -88,6 +88,19 @@ def test_abort_ends_all_with_what_they_have(open_request):
   assert served.post('/v1/completions', prompt='ab', max_tokens=2, seed=1)['choices'][0]['text']
 
 
+def test_an_abort_ends_a_pause_that_waits(open_request):
+  served, future, _ = open_request
+  served.engine.go.clear()
+  with concurrent.futures.ThreadPoolExecutor(2) as threads:
+    waiting = threads.submit(served.post, '/pause?mode=wait')
+    served.wait(lambda: not served.host._driver._calls.empty() or served.host.paused)
+    aborting = threads.submit(served.post, '/pause?mode=abort')
+    served.engine.go.set()
+    assert waiting.result(20)['mode'] == 'wait' and aborting.result(20)['mode'] == 'abort'
+  assert future.result()['choices'][0]['finish_reason']
+  served.post('/resume')
+
+
 def test_a_pause_in_an_unknown_mode_is_refused(serve):
   served = serve()
   status, _, said = served.ask('POST', '/pause?mode=stop')
