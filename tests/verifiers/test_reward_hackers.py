@@ -107,7 +107,7 @@ def test_programs(identify, monkeypatch, response, expected, why):
     del tests, sandbox, every
     right = source.strip() == SOURCE and block_language == language
     return judge.CodeResult('correct' if right else 'wrong', int(right), total=1)
-  monkeypatch.setattr(reward.judge, 'check', check)
+  monkeypatch.setattr(reward.judge, 'check_once', check)
   tests = dict(kind='stdin', language='python', checker='tokens', tolerance=0.0, cases=[])
   verdict = paid(identify, response, domain='code', tests=tests)
   assert verdict.reward == pytest.approx(expected), f'{why}: {verdict}'
