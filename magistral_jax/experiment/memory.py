@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 from rich.console import Console
 from rich.table import Table
@@ -76,7 +78,12 @@ def _trainer_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
 
 def _sampler_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
   n = c.runtime.samplers
+  # One CPU decodes with a copy of the layers (sampler/engine.py).
+  alone = jax.default_backend() == 'cpu' and math.prod(dict(c.mesh.sampler).values()) == 1
+  layers = config.parameters - config.vocab * config.dim * (1 if config.tied else 2)
   return [
+      *[(f'samplers: layers apart x {n}', n * _width(config) * layers)] * (
+          alone and not config.experts),
       (f'samplers: parameters x {n}', n * _width(config) * config.parameters),
       (f'samplers: pages x {n}', n * config.kv_bytes_per_token * c.sampler.page_tokens
        * build.pages(c)),

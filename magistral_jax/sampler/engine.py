@@ -94,7 +94,7 @@ class Engine:
         **{f.name: self._whole for f in dataclasses.fields(DecodeState)}
         | dict(pages=jax.tree.map(lambda _: pool, jax.eval_shape(self._pages))))
     jit = functools.partial(jax.jit, out_shardings=state)
-    self._init = jit(self._empty)
+    self._init, self._apart = jit(self._empty), jax.jit(decoder.apart)
     self._prefill = jax.jit(self._write_prompt, donate_argnums=1,
                             out_shardings=(state, self._whole))
     self._insert = jit(self._open_slots, donate_argnums=0)
@@ -103,6 +103,13 @@ class Engine:
     self._generate = jax.jit(
         functools.partial(self._decode, nucleus=nucleus, end_ids=end_ids, seed=seed),
         donate_argnums=1, out_shardings=(state, self._whole))
+
+  def lay_out(self, params):
+    """The parameters as this engine decodes fastest with them; a copy of the layers, or the same.
+    """
+    if self._layout.platform != 'cpu' or self.mesh.size > 1 or self.config.experts:
+      return params
+    return self._apart(params)
 
   def init_state(self) -> DecodeState:
     """State with empty pages and inactive slots."""

@@ -37,7 +37,7 @@ class EngineSampler:
       raise ValueError(f'sampler.pages={engine.pages} must be at least {engine.slot_pages + 2}: '
                        f'page 0, a sequence of full length and a prompt\'s last page.')
     self._engine, self._decode, self._end_ids = engine, decode, end_ids
-    self._snapshot = snapshot
+    self._snapshot, self._params = snapshot, engine.lay_out(snapshot.params)
     self._offered: WeightSnapshot | None = None
     self._state = engine.init_state()
     self._pool = slots.PagePool(engine.pages)
@@ -150,7 +150,7 @@ class EngineSampler:
       table[slot, :len(sequence.pages)] = sequence.pages
     told = any(sequence.sampling.alternatives for sequence in self._active.values())
     self._state, out = self._engine.generate(
-        self._snapshot.params, self._state, table, likeliest=told)
+        self._params, self._state, table, likeliest=told)
     return self._collect(unpack(out))
 
   def abandon(self) -> None:
@@ -178,7 +178,9 @@ class EngineSampler:
     pinned, offered = self._pinned, self._offered
     offered = offered if pinned is None else pinned
     if offered is not None and _age(offered) > _age(self._snapshot):
-      self._snapshot = offered
+      # The old ones are given up first: both at once might not fit.
+      self._snapshot, self._params = offered, None
+      self._params = self._engine.lay_out(offered.params)
       self.counts['swaps'] += 1
       self.counts['swapped_in_flight'] += len(self._active)
 
@@ -267,7 +269,7 @@ class EngineSampler:
     if not len(tokens):
       return None
     self._state, routes = self._engine.prefill(
-        self._snapshot.params, self._state, tokens, pages, sequence.prompt.images)
+        self._params, self._state, tokens, pages, sequence.prompt.images)
     self.counts['prefilled_tokens'] += len(tokens)
     return routes
 

@@ -329,5 +329,7 @@ def test_memory_counts_parameters_and_pages_exactly():
   sizes = dict(memory.sizes(c, checks.prepare(config()).config))
   assert sizes['trainer: parameters'] == 2 * 4 * 1_231_680
   assert sizes['trainer: optimizer moments'] == 8 * 1_231_680
+  # All but the embedding of 264 tokens.
+  assert sizes['samplers: layers apart x 2'] == 2 * 4 * (1_231_680 - 264 * 192)
   # 128 slots of 4 pages, 8 for prompts, the page nobody gets; 16 tokens, K and V, 3 layers.
   assert sizes['samplers: pages x 2'] == 2 * (128 * 4 + 8 + 1) * 16 * 2 * 3 * 2 * 32 * 4

@@ -145,6 +145,9 @@ class FakeEngine:
     self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
     self.slot_pages, self.decode_steps = slot_pages, decode_steps
 
+  def lay_out(self, version):
+    return version
+
   def init_state(self):
     shape = (self.pages, self.page_tokens)
     return types.SimpleNamespace(tokens=np.full(shape, -1), writers=np.full(shape, -1),
