@@ -161,7 +161,7 @@ def length_test(completions: Completions) -> dict[str, float] | None:
   for independent ones. It compares trained with untrained, which are disjoint; `bias` is the mean
   length of what was trained over that of all that was generated, less 1. None where one is empty.
   """
-  from scipy import stats        # It takes a second, which no command is to begin with.
+  from scipy import stats  # It takes a second, which no command is to begin with.
 
   trained = completions.having('fate', 'trained')
   if not trained.any() or trained.all():

@@ -126,7 +126,7 @@ def test_a_program_is_paid_for_all_tests_or_for_its_share(
   def check(source, block_language, tests, *, language, sandbox, every):
     asked.append((source, block_language, tests, language, sandbox, every))
     return judge.CodeResult(status, passed, total=4, detail='why')
-  monkeypatch.setattr(reward.judge, 'check', check)
+  monkeypatch.setattr(reward.judge, 'check_once', check)
   response = 'print(input())' if bare else (
       '<think>Easy.</think>So\n```py\nprint(input())\n```')
   verdict = reward.score(program(response, bare=bare), sandbox=lambda: 'the sandbox',
@@ -149,7 +149,7 @@ def test_a_program_that_is_none_is_not_run(response, bare, status):
 
 
 def test_an_error_of_the_sandbox_pays_nothing(monkeypatch):
-  monkeypatch.setattr(reward.judge, 'check',
+  monkeypatch.setattr(reward.judge, 'check_once',
                       lambda *_, **__: judge.CodeResult('error', 3, total=4))
   verdict = reward.score(program('x', bare=True), sandbox=lambda: None,
                          **(REWARDS | dict(code_reward='share')))
