@@ -94,6 +94,8 @@ using Catch::Detail::Approx;
 #define TEST_CASE(...) CATCH_CASE(__COUNTER__, __VA_ARGS__, "")
 #define SECTION(...) if (true)
 #define INFO(...)
+#define CAPTURE(...)
+#define CATCH_REGISTER_ENUM(...)
 #define CATCH_THROWS(ends, handler, ...) do { bool thrown = false; \
   try { (void)(__VA_ARGS__); } handler { thrown = true; } catch (...) {} \
   Catch::check(thrown, #__VA_ARGS__, ends); } while (false)

@@ -19,10 +19,11 @@ def listing(cards: Iterable[Card]) -> str:
 
 def _card(card: Card) -> str:
   s = card.sampling
+  drawn = (f'temperature {s.temperature}, top_p {s.top_p}, {s.max_new_tokens} tokens, '
+           f'{s.samples} sample{"s" * (s.samples > 1)} of each item')
   lines = dict(
       data=card.form, source=card.source, prompt=card.prompt,
-      sampling=f'temperature {s.temperature}, top_p {s.top_p}, {s.max_new_tokens} tokens, '
-               f'{s.samples} sample{"s" * (s.samples > 1)} of each item',
+      sampling='none: log-probabilities are computed' if card.likelihoods else drawn,
       extraction=card.extraction, grading=card.grading, estimator=card.estimator,
       paper=_paper(card) or 'no figure', checked=card.checked)
   return '\n'.join([f'{card.name}: {card.task}',

@@ -40,7 +40,9 @@ HALF_TEST = '''#include "half.h"
 #else
 #include "test/catch.hpp"
 #endif
+CATCH_REGISTER_ENUM(half::kind, half::kind::one)
 TEST_CASE("even", "[tag]") {
+  INFO("half of " << 4);
   REQUIRE(half::of(4) == 2);
   REQUIRE_FALSE(half::of(4) == 3);
   REQUIRE_THAT(half::exact(3), Catch::Matchers::WithinAbs(1.5, 0.01));

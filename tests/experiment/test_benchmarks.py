@@ -66,6 +66,8 @@ def test_without_benchmarks_the_verifier_is_the_one_it_was(tmp_path):
      "evaluation.benchmarks.aime24.data: --data='nowhere' does not exist"),
     ({'evaluation.benchmarks.aime24.limit': -1}, 'evaluation.benchmarks.aime24.limit=-1 must be'),
     ({'evaluation.benchmarks.aime42': dict(data='x', limit=0)}, 'did you mean aime2'),
+    ({'evaluation.benchmarks.piqa': dict(data='x', limit=0)}, 'scored by log-probabilities'),
+    ({'evaluation.benchmarks.hle_text': dict(data='x', limit=0)}, 'are judged by a model'),
     ({'data.max_prompt_tokens': 32}, 'the prompt of item a takes'),
 ])
 def test_a_benchmark_that_cannot_be_held_is_said_before_the_run(tmp_path, overrides, words):
