@@ -57,19 +57,24 @@ def listed(form: Form) -> Form:
 
 
 def _collect(form: Form, ends: list) -> bool:
-  """Adds the finite ends and points of a set; False where it is none, or has other ends."""
+  """Adds the finite ends and points of a set; False where it is none, or has other ends.
+
+  '(5,3)' is a point and no empty interval: 'or (5,3)' adds an answer.
+  """
   if form.kind in COMBINED - {'all but'}:
     return all(_collect(item, ends) for item in form.items)
   if not (is_interval(form) or form.kind in ('set', 'all but')):
     return False
+  found = []
   for item in form.items:
     if item in (_LOWEST, _HIGHEST) or item.text == '+\\infty':
       continue
     value = values.real_number(item.text) if item.kind == 'value' else None
     if value is None:
       return False
-    ends.append((value, item))
-  return True
+    found.append((value, item))
+  ends += found
+  return not (is_interval(form) and len(found) == 2 and found[0][0] > found[1][0])
 
 
 def _cells(form: Form, ends: list[Fraction]) -> list[bool]:
