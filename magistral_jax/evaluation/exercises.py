@@ -149,7 +149,7 @@ def runs(identity: str, *texts: str) -> bool:
   Args:
     identity: its language and name, 'cpp/clock'.
   """
-  needs_boost = any('<boost/' in text for text in texts)
+  needs_boost = any('boost/' in text for text in texts)
   return identity not in _TOO_MUCH and (not needs_boost or os.path.isdir(BOOST))
 
 

@@ -68,4 +68,5 @@ CARD = Card(
     paper={'after two tries, in six languages, not comparable': {
         'Magistral Medium': 47.1, 'Mistral Medium 3': 28.9}},
     limits=dict(test_timeout_s=60.0, test_memory_mb=programs.MEMORY_MB),
-    checked='the example solutions of Exercism')
+    checked='the example solutions of Exercism (cpp 7d2e8e4, python 9eb657d) of all 57 exercises: '
+            'all pass, and no beginning does')
