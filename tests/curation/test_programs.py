@@ -1,5 +1,4 @@
 """Programming problems: tests that solutions agree on, new inputs, one problem per language."""
-import time
 
 import pytest
 
@@ -75,10 +74,7 @@ def test_planted_tests_are_repaired_and_dropped(runner):
 def test_a_hanging_solution_costs_its_limit_and_nothing_else(runner):
   row = problem(*[(f'{n}\n', f'{n + 1}\n') for n in range(8)],
                 solutions=[RIGHT, RIGHT + ' ', 'while True: pass'])
-  began = time.monotonic()
   found = agreement.decide(row, runner, 0.6, 2, 32)
-  # Its CPU time is 1 s, its wall time at most 2 s, for MOST_HANGS of the tests.
-  assert time.monotonic() - began < 2.0 * MOST_HANGS + 10.0
   assert found.rows == (row,)
   assert found.notes['agreement']['matrix'][2] == ['timeout'] * MOST_HANGS + ['skipped'] * 5
 
