@@ -25,7 +25,7 @@ _PIECE = re.compile(r'\\(?:boxed|fbox)(?![A-Za-z])\s*\{?|\\.|[{}]', re.DOTALL)
 _SAID = re.compile(r'\S+')
 # What says nothing in a box.
 _BLANK = re.compile(
-    r'(?:[\s{}$~]|\\[ ,;:!\\]|\\(?:boxed|fbox|text|mathrm|q?quad)(?![A-Za-z]))+')
+    r'(?:[\s{}$~]|\\[ ,;:!\\]|\\(?:boxed|fbox|text|mathrm|q?quad|[cl]?dots)(?![A-Za-z])|\.{2,}|…)+')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +46,10 @@ def last_box(text: str) -> str | None:
   r"""Content of the last `\boxed{}` or `\fbox{}` of a text; None if it is missing or not closed.
 
   A last box that is never closed gives None, since an earlier one may hold an answer that the text
-  took back. The bare word `\boxed` and a box with nothing in it are no answers but mention one ('I
-  put it into \boxed{}'): they take nothing back, and count only where there is no other box. A box
-  inside a closed box belongs to it: `\boxed{5 \boxed{6}}` holds '5 6' and cannot pass for 6.
+  took back. The bare word `\boxed` and a box with nothing or dots in it are no answers but mention
+  one ('I put it into \boxed{}', 'as \boxed{...}'): they take nothing back, and count only where
+  there is no other box. A box inside a closed box belongs to it: `\boxed{5 \boxed{6}}` holds '5 6'
+  and cannot pass for 6.
   """
   open_braces = []                # (start of the content, whether it is a box's).
   closed, starts = {}, []         # Boxes: start of the content -> its end; starts in order.

@@ -50,6 +50,8 @@ def test_gate(response, passes, why):
     (r'\boxed{4 or \boxed{5}}', '4 or  {5}'),
     (r'\boxed{5} in \boxed as asked', '5'),
     (r'\boxed{5} (in `\boxed{}`)', '5'),
+    (r'\boxed{5} (in `\boxed{...}`)', '5'), (r'\boxed{5}, as \boxed{\ldots}', '5'),
+    (r'\boxed{5} \boxed{1, ...}', '1, ...'),
     (r'\boxed{5} \boxed{ {} \, }', '5'),
     (r'\boxed{5} \boxed{\boxed{}}', '5'),
     (r'\boxed{4} \boxed{5} \fbox{} \boxed{}', '5'),
