@@ -39,7 +39,7 @@ class ServedJudge:
   """Asks a judging model; `evaluation.judging.ModelJudge` says what each method promises.
 
   A request without an answer is a response that failed to be judged. As many in a row as there are
-  requests at once are raised: nobody serves.
+  requests at once are raised, and a last one where all have failed: nobody serves.
   """
 
   def __init__(self, settings: EndpointSettings):
@@ -47,7 +47,7 @@ class ServedJudge:
     self.model, self.longest_s = settings.model, ATTEMPTS * self._endpoint.longest_s
     self._questions: queue.SimpleQueue[tuple[int, Question]] = queue.SimpleQueue()
     self._grades: queue.SimpleQueue[tuple[int, Grade | EndpointError]] = queue.SimpleQueue()
-    self._pending, self._failed, self._threads = 0, 0, 0
+    self._pending, self._failed, self._threads, self._answered = 0, 0, 0, False
 
   def put(self, key: int, question: Question) -> None:
     """Sends a question."""
@@ -77,10 +77,10 @@ class ServedJudge:
     key, found = answer
     self._pending -= 1
     if not isinstance(found, EndpointError):
-      self._failed = 0
+      self._failed, self._answered = 0, True
       return key, found
     self._failed += 1
-    if found.final or self._failed >= self._slots:
+    if found.final or self._failed >= self._slots or not (self._answered or self._pending):
       raise found
     return key, Grade('error', detail=str(found))
 

@@ -150,7 +150,8 @@ def test_an_empty_response_is_not_shown_to_the_judge(tmp_path):
     ('x', ['--judge_model='], '--judge_endpoint needs --judge_model'),
     ('x', ['--judge_endpoint=nowhere'], "--judge_endpoint='nowhere' is no URL"),
     (dict(status=401, body='no key'), [], 'HTTP 401'),
-    (dict(hang_up=True), [], 'gave no usable answer in 1 attempts')])
+    (dict(hang_up=True), [], 'gave no usable answer in 1 attempts'),
+    (dict(hang_up=True), ['--endpoint_concurrency=64'], 'gave no usable answer in 1 attempts')])
 def test_a_judge_that_cannot_be_asked_ends_the_command(tmp_path, capsys, reply, flags, words):
   server = reply and Served(lambda text, number: reply)
   with pytest.raises(SystemExit) as ended:
