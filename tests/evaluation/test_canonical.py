@@ -39,8 +39,9 @@ def right(name, item, row):
   if name == 'bfcl':
     if not row['ground_truth']:
       return f'[{row["tools"][0]["name"]}()]' if row['ground_truth'] is None else 'None fits.'
-    known = {key for tool in row['tools'] for key in tool['parameters'].get('properties', ())}
-    calls = [call(*pair, known) for one in row['ground_truth'] for pair in one.items()]
+    known = {tool['name']: tool['parameters'].get('properties', ()) for tool in row['tools']}
+    calls = [call(name, accepted, known[name])
+             for one in row['ground_truth'] for name, accepted in one.items()]
     return f'[{", ".join(calls)}]'
   return f'<think>Is it 7?</think>It is \\boxed{{{item.answer}}}.'
 
