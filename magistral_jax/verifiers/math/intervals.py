@@ -44,8 +44,13 @@ def normal(form: Form) -> Form | None:
 def listed(form: Form) -> Form:
   """The set of 'x>1, x<5', two opposite rays about one name in a list; other forms as they are.
 
-  Both hold if both can: the comma is 'and' in 'x>1, x<5', but 'or' in 'x<1, x>5'.
+  Both hold if both can: the comma is 'and' in 'x>1, x<5', but 'or' in 'x<1, x>5'. A number that is
+  excepted ('0<x<5, x \\neq 2') is excepted from the rest.
   """
+  if form.kind == 'list' and any(i.kind == 'all but' for i in form.items) and all(
+      (is_interval(i) or i.kind == 'all but') and i.text == form.items[0].text != ''
+      for i in form.items):
+    return normal(Form('intersection', form.items)) or form
   rays = form.items if form.kind == 'list' else ()
   if len(rays) != 2 or not all(is_interval(r) and r.text == rays[0].text != '' for r in rays):
     return form
