@@ -52,14 +52,16 @@ def main():
   measure('python, no jail', lambda: bare(box.python, '-c', PRINT), runs)
   measure('an empty jail', lambda: box.run(
       lambda files: ['/usr/bin/prlimit', '--version'], jail.View(()), files={}), runs)
-  measure('a test of a Python program', check(PRINT, 'python', tests), runs, per=20)
+  single = dict(tests=tests['tests'][:1])
+  measure('a Python program with one test', check(PRINT, 'python', single), runs)
+  measure('a test of a Python program that has 20', check(PRINT, 'python', tests), runs, per=20)
   measure('an assertion (judge and program)',
           check('def f(x): return x + 1', 'python', CALLS), runs, per=20)
   check(CPP, 'cpp', tests)()
   measure('a test of a C++ program', check(CPP, 'cpp', tests), runs, per=20)
   numbers = iter(range(10**6))
   measure('compiling a C++ program', lambda: check(
-      f'{CPP}// {next(numbers)}', 'cpp', dict(tests=tests['tests'][:1]))(), 10)
+      f'{CPP}// {next(numbers)}', 'cpp', single)(), 10)
 
 
 if __name__ == '__main__':
