@@ -10,7 +10,8 @@ from magistral_jax.experiment import cli
 from magistral_jax.experiment.values import flat
 from magistral_jax.orchestration.time_spent import ACTIVITIES
 
-# Figures of the summary: (key, words, unit, digits behind the point; a share is shown in percent).
+# Figures of the summary: (key, words, unit, digits behind the point, or significant ones below 0);
+# a share is shown in percent.
 FIGURES = (
     ('accuracy_start', 'Held-out accuracy before training', '%', 1),
     ('accuracy_cold_start', 'Held-out accuracy after the cold start', '%', 1),
@@ -27,7 +28,8 @@ FIGURES = (
     ('trained_tokens_per_s', 'Trained', 'tokens/s', 0),
     ('slots_idle', 'Slots idle', '%', 1), ('tokens_discarded', 'Tokens discarded', '%', 1),
     ('packing_efficiency', 'Rows filled', '%', 1),
-    ('logprob_gap_mean', 'Parity gap, mean', 'nats', 6), ('logprob_gap_max', 'most', 'nats', 5),
+    ('logprob_gap_mean', 'Parity gap, mean', 'nats', -3),
+    ('logprob_gap_max', 'Parity gap, most', 'nats', -3),
     ('examples', 'Examples', '', 0), ('best_step', 'Best step', '', 0),
     ('failed_saves', 'Checkpoints not saved', '', 0), ('skipped_updates', 'Updates skipped', '', 0))
 SPENT = dict(
@@ -72,7 +74,8 @@ def figures(measured: Mapping[str, Any]) -> list[dict[str, str]]:
     value, error = measured.get(key), measured.get(f'{key}_se')
     if value is not None:
       scale = 100 if unit == '%' else 1
-      number = duration if unit == 's' else lambda x: f'{x * scale:,.{digits}f}'
+      kind = f',.{digits}f' if digits >= 0 else f'.{-digits}g'
+      number = duration if unit == 's' else lambda x: format(x * scale, kind)
       found.append(dict(key=key, words=words, unit='' if unit == 's' else unit, value=number(value),
                         error='' if error is None else number(error)))
   return found

@@ -46,6 +46,7 @@ class Rollouts {
     for (const [ordinal, group] of Object.entries(this.run.texts)) {
       group.members.forEach((member) => this.members.set(ordinal + '.' + member.sample, member));
     }
+    this.known = this.table.ordinal.map((_, i) => (this.member(i) ? 1 : 0));
     for (const name of SELECTS) {
       const select = this.find(name), names = this.table.names[name];
       const present = names.map((word, i) => [word, i]).sort();
@@ -85,10 +86,12 @@ class Rollouts {
     const rank = named ? named.map((_, i) => [...named].sort().indexOf(named[i])) : null;
     // What was not trained has no update and comes last.
     const value = (i) => (rank ? rank[values[i]] : column === 'step' && values[i] < 0 ? null : values[i]);
+    const known = this.known;
     rows.sort((a, b) => {
       const x = value(a), y = value(b);
       if (x === null || y === null) return (x === null) - (y === null);
-      return (down ? y - x : x - y) || a - b;
+      // Of equal ones those with a text come first.
+      return (down ? y - x : x - y) || (known[b] - known[a]) || a - b;
     });
     this.rows = rows;
   }
