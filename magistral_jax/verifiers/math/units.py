@@ -141,13 +141,14 @@ def quantity(text: str) -> Quantity:
 
 
 def _product(unit: Unit | None, other: Unit | None) -> Unit | None:
-  """The unit of 'm' and 's^{-1}' in one after the other; the first where one is no known unit."""
-  if not (unit and other and unit.powers and other.powers):
+  """The unit of 'm' and 's^{-1}' one after the other; the first where they are no such two.
+
+  '\\$5 dollars' has its unit twice, and is no square.
+  """
+  if not (unit and other and unit.powers and other.powers) or (
+      {name for name, _ in unit.powers} & {name for name, _ in other.powers}):
     return unit or other
-  powers = dict(unit.powers)
-  for name, power in other.powers:
-    powers[name] = powers.get(name, 0) + power
-  return Unit(unit.size * other.size, tuple(sorted(powers.items())))
+  return Unit(unit.size * other.size, tuple(sorted(unit.powers + other.powers)))
 
 
 def _may_be_bare(words: str, found: tuple, before: str) -> bool:
