@@ -27,7 +27,7 @@ _KILLED, _CPU_LIMIT = 128 + 9, 128 + 24
 _ABORTED = 128 + 6
 
 
-class Program:
+class Runnable:
   """A program that can be run on inputs; or the reason why not. A context manager.
 
   fault: (status, detail) of a program that cannot be run; None of one that can.
@@ -41,7 +41,7 @@ class Program:
                files: Mapping[str, bytes] | None = None):
     self.sandbox, self.fault, self._files = sandbox, fault, files or {}
 
-  def __enter__(self) -> Program:
+  def __enter__(self) -> Runnable:
     return self
 
   def __exit__(self, *_) -> None:
@@ -59,7 +59,7 @@ class Program:
     """Ends what runs of it. Safe to call twice; the next run begins anew."""
 
 
-class PythonProgram(Program):
+class PythonProgram(Runnable):
   """A program in Python, in one jail with harness/script.py as long as it leaves that jail empty.
 
   Every input has a fresh process. Its jail has nothing in it but the harness: no other process and
@@ -115,15 +115,15 @@ class PythonProgram(Program):
     self._control = self._running = None
 
 
-def prepare(source: str, language: str, sandbox: Sandbox) -> Program:
-  """Makes a Program of a source in 'python' or 'cpp'; C++ is compiled here."""
+def prepare(source: str, language: str, sandbox: Sandbox) -> Runnable:
+  """Makes a Runnable of a source in 'python' or 'cpp'; C++ is compiled here."""
   if language == 'python':
     return PythonProgram(sandbox, source)
   compiled = cpp.compile_source(source, sandbox)
   if not compiled.program:
-    return Program(
+    return Runnable(
         sandbox, fault=('error' if compiled.failed else 'compile_error', compiled.detail))
-  return Program(sandbox, files={'program': compiled.program})
+  return Runnable(sandbox, files={'program': compiled.program})
 
 
 def fault_of(outcome: Outcome, limits: Limits) -> tuple[str, str]:
