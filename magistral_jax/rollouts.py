@@ -183,7 +183,8 @@ class RolloutsReader:
 
 def rollout_line(
     prompt: records.Prompt, completion: records.Completion, verdict: records.Verdict,
-    advantage: float | None, fate: str, step: int | None) -> dict[str, Any]:
+    advantage: float | None, fate: str, step: int | None,
+    tokens: Mapping[str, list] | None = None) -> dict[str, Any]:
   """Line of a completion: prompt, completion, verdict, reward and fate.
 
   Args:
@@ -191,6 +192,7 @@ def rollout_line(
     advantage: the one trained on; None if the completion has none.
     fate: one of records.FATES.
     step: the update that trained it; null unless the fate is 'trained'.
+    tokens: texts and log-probabilities of its tokens; None leaves the key out.
   Raises:
     ValueError: an unknown fate.
   """
@@ -205,4 +207,5 @@ def rollout_line(
       status=verdict.status, reward=verdict.reward, parts=dict(verdict.parts),
       advantage=advantage, n_prompt_tokens=len(prompt.tokens), n_tokens=len(completion.tokens),
       finish=completion.finish, prompt=problem.text, completion=completion.text,
-      answer=verdict.answer, detail=verdict.detail, seconds=completion.seconds)
+      answer=verdict.answer, detail=verdict.detail, seconds=completion.seconds,
+      **({} if tokens is None else dict(tokens=tokens)))

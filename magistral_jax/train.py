@@ -28,6 +28,9 @@ _PROFILE_STEPS = flags.DEFINE_integer(
     'profile_steps', 0, 'Updates to trace, after the first one, into the folder profile of the '
     'workdir; 0: none.', lower_bound=0)
 
+_TOKENS_SHARE = flags.DEFINE_float(
+    'tokens_share', 0.0, 'Share of the groups whose lines in the rollouts have their tokens, with '
+    'log-probabilities, for the report.', lower_bound=0.0, upper_bound=1.0)
 _REPORT = flags.DEFINE_bool('report', True, 'Write report.html at the end.')
 
 
@@ -54,7 +57,8 @@ def main(_) -> None:
   with contextlib.ExitStack() as stack:
     with cli.one_sentence():
       workdir = launch.claimed_folder(stack, _WORKDIR.value)
-    make = functools.partial(Run, profile_steps=_PROFILE_STEPS.value)
+    make = functools.partial(Run, profile_steps=_PROFILE_STEPS.value,
+                             tokens_share=_TOKENS_SHARE.value)
     run = launch.carry_out(c, workdir, parts, make, 'train', c.total_steps)
   if run.finished and _REPORT.value:
     with command_line.writing():

@@ -99,8 +99,15 @@ def read_texts(workdir: Path, completions: Completions, sample: Sample) -> dict[
         sample=line['sample'], completion=text('completion'), answer=text('answer'),
         detail=text('detail'), parts=line['parts'], versions=line['versions'],
         finish=line.get('finish', ''), seconds=_short(line.get('seconds')),
-        prompt_tokens=line.get('n_prompt_tokens')))
+        prompt_tokens=line.get('n_prompt_tokens'),
+        **_tokens(line, sample.clipped)))
   return groups
+
+
+def _tokens(line: Mapping[str, Any], clipped: bool) -> dict[str, Any]:
+  """The tokens of a line that has them, unless its text loses its middle."""
+  shown = 'tokens' in line and not (clipped and len(line['completion']) > CLIPPED)
+  return dict(tokens_shown=line['tokens']) if shown else {}
 
 
 def table(completions: Completions, rows: np.ndarray) -> dict[str, Any]:

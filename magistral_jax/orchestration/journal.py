@@ -24,6 +24,7 @@ from magistral_jax.metrics import MetricsWriter
 from magistral_jax.orchestration import figures
 from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.orchestration.time_spent import TimeSpent
+from magistral_jax.orchestration.token_texts import TokenTexts
 from magistral_jax.records import FATES, Batch, Group
 from magistral_jax.rollouts import RolloutsWriter, rollout_line
 
@@ -50,6 +51,7 @@ class Journal:
     self._measured: dict[str, float | None] = {}
     self._wall_before, self._began = 0.0, time.monotonic()
     self.time = TimeSpent()
+    self.token_texts: TokenTexts | None = None    # None: no line has the tokens of a completion.
     # Groups booked since the last update, a dict of plain figures for each of their completions.
     self._recent: list[list[dict]] = []
     self._cold_start_at: int | None = None      # Where its lines begin in stages.jsonl.
@@ -276,5 +278,7 @@ class Journal:
       for completion, verdict, advantage in zip(
           group.completions, group.verdicts, group.advantages, strict=True):
         own = fate if is_judged(verdict) else 'failed'
-        lines.append(rollout_line(group.prompt, completion, verdict, advantage, own, step))
+        tokens = self.token_texts.of(completion) if self.token_texts else None
+        lines.append(rollout_line(
+            group.prompt, completion, verdict, advantage, own, step, tokens))
     self._rollouts.write_all(lines)

@@ -29,6 +29,7 @@ from magistral_jax.orchestration.loop import Loop
 from magistral_jax.orchestration.loop_parts import Books, Roles, Settings
 from magistral_jax.orchestration.roles import Checkpoints, Lost, Trainer
 from magistral_jax.orchestration.run_stages import RunStages
+from magistral_jax.orchestration.token_texts import TokenTexts
 from magistral_jax.profiling import Profile
 
 # How the roles take their turns, by runtime.mode.
@@ -42,12 +43,15 @@ class Run(BaseRun):
   Args:
     profile_steps: updates to trace into the folder `profile` of the workdir, from the second on;
       the first one compiles.
+    tokens_share: share of the groups whose rollouts have their tokens, see token_texts.py.
   """
   command = 'train'
   unlearnt = ''             # Why it ended early with its problems unsolved, if it did.
 
-  def __init__(self, *arguments, profile_steps: int = 0):
+  def __init__(self, *arguments, profile_steps: int = 0, tokens_share: float = 0.0):
     super().__init__(*arguments)
+    if tokens_share:
+      self.journal.token_texts = TokenTexts(tokens_share, self.tok.decode)
     self._profile = Profile(str(self.workdir / 'profile'), profile_steps, name='update', skip=1,
                             done=self.display.note)
 

@@ -209,3 +209,21 @@ def test_a_live_page_takes_up_what_is_new(browser, tmp_path, monkeypatch):
     assert {url.partition('?')[0] for url in requests(browser)} <= {address, address + 'state'}
     server.shutdown()
     thread.join(30)
+
+
+def test_tokens_are_coloured_by_probability_and_by_weights(browser, made):
+  address, lines = made
+  opened(browser, address, '#rollouts?group=0')
+  member = lambda: browser.find_elements('css selector', '.member')[1]
+  assert not member().find_elements('css selector', '.token')
+  line = lines[1]
+  for by, expected in (
+      ('logp', ['p0', 'p1', 'p1', 'p1', 'p2']),           # 0, -0.2, -0.4, -0.6, -0.8 nats.
+      ('version', ['t0'] * line['versions'][1][0] + ['t1'])):
+    browser.execute_script('''const field = document.querySelector("dialog .colour");
+        field.value = arguments[0]; field.dispatchEvent(new Event("change"))''', by)
+    tokens = member().find_elements('css selector', '.token')
+    assert len(tokens) == line['n_tokens']
+    assert [one.get_attribute('class').split()[1] for one in tokens[:len(expected)]] == expected
+  assert tokens[0].get_property('textContent') == '<0> '
+  assert browser.get_log('browser') == []

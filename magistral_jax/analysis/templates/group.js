@@ -5,6 +5,7 @@ class GroupView {
     this.dialog = dialog;
     this.step = step;                     // Called with +1 or -1: the next group of the table.
     this.best = false;
+    this.colour = '';                     // By what tokens are coloured: '', 'logp' or 'version'.
     dialog.addEventListener('keydown', (event) => {
       if (event.target.closest('pre') || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === 'ArrowRight') this.step(1);
@@ -40,6 +41,13 @@ class GroupView {
           element('label', {}, element('input', {type: 'checkbox', checked: this.best || null,
             onchange: (event) => { this.best = event.target.checked; this.show(group, null); }}),
           ' best first'),
+          group.members.some((member) => member.tokens_shown) ? element('label', {}, 'colours ',
+            element('select', {class: 'colour', onchange: (event) => {
+              this.colour = event.target.value;
+              this.show(group, this.focus);
+            }}, [['', 'none'], ['logp', 'log-probability'], ['version', 'weights']].map(
+              ([value, label]) => element('option', {value, selected: value === this.colour}, label))))
+            : null,
           button('←', 'previous group (left arrow)', () => this.step(-1)),
           button('→', 'next group (right arrow)', () => this.step(1)),
           button('Close', 'close (Escape)', () => this.dialog.close(), {class: 'close'}))),
@@ -72,7 +80,9 @@ class GroupView {
         row('tokens', formatted(member.tokens) + (member.finish === 'length' ? ', cut off' : '')),
         row('update', member.step < 0 ? '–' : formatted(member.step)))),
       versions(member),
-      element('pre', {class: 'completion', dir: 'auto', tabindex: 0}, ...visible(member.completion)));
+      element('pre', {class: 'completion', dir: 'auto', tabindex: 0},
+        ...(this.colour && member.tokens_shown ? coloured(member, this.colour)
+          : visible(member.completion))));
   }
 }
 
@@ -94,3 +104,19 @@ function versions(member) {
     width: Math.max(0, 100 * (end - first) / total), height: 6})));
   return element('div', {class: 'drawn'}, bar, element('p', {}, words.join(', ')));
 }
+
+// The tokens of a completion, coloured by how unlikely each was or by the weights that drew it.
+function coloured(member, by) {
+  const {texts, logp} = member.tokens_shown, runs = member.versions || [];
+  let run = 0;
+  return texts.map((text, i) => {
+    while (run + 1 < runs.length && runs[run + 1][0] <= i) run++;
+    const kind = by === 'logp' ? 'p' + LOGP_STEPS.filter((bound) => logp[i] < bound).length
+      : 't' + run % 4;
+    return element('span', {class: 'token ' + kind,
+      title: `${formatted(logp[i], 3)} nats, weights v${runs.length ? runs[run][1] : '?'}`},
+    ...visible(text));
+  });
+}
+
+const LOGP_STEPS = [-0.1, -0.7, -2.3, -4.6];     // Probabilities of 0.9, 0.5, 0.1 and 0.01.
