@@ -56,7 +56,7 @@ PAPER = {
 
 
 @dataclasses.dataclass
-class Tally:
+class ExpertCounts:
   """Counts over the texts of one domain. Axes: L layers, E experts."""
   tokens: int
   pairs: int                # Of neighbours.
@@ -66,7 +66,7 @@ class Tally:
   any_again: np.ndarray     # [L] neighbours that share a choice.
 
   @classmethod
-  def empty(cls, layers: int, experts: int) -> Tally:
+  def empty(cls, layers: int, experts: int) -> ExpertCounts:
     """Nothing counted yet."""
     return cls(0, 0, np.zeros((layers, experts), int), np.zeros((layers, experts), int),
                np.zeros(layers, int), np.zeros(layers, int))
@@ -132,7 +132,7 @@ def read_domains(path: str) -> list[str]:
     return [str(json.loads(line).get('domain') or 'text') for line in file if line.strip()]
 
 
-def tallies(args) -> tuple[ModelConfig, dict[str, Tally]]:
+def tallies(args) -> tuple[ModelConfig, dict[str, ExpertCounts]]:
   """The shape of the checkpoint, and the counts of every domain. Raises ValueError."""
   if not args.checkpoint or not args.input:
     raise ValueError('--checkpoint and --input are needed: a mixture of experts, and texts.')
@@ -150,9 +150,9 @@ def tallies(args) -> tuple[ModelConfig, dict[str, Tally]]:
                                step=checkpoint.choose_step(args.checkpoint, args.step))
   mesh = sharding.make_mesh(jax.devices()[:args.fsdp * args.tensor], fsdp=args.fsdp,
                             tensor=args.tensor)
-  found: dict[str, Tally] = {}
+  found: dict[str, ExpertCounts] = {}
   for i, chosen in choices(config, scorer.params, mesh, sequences):
-    found.setdefault(domains[i], Tally.empty(config.layers, config.experts)).add(chosen)
+    found.setdefault(domains[i], ExpertCounts.empty(config.layers, config.experts)).add(chosen)
   return config, dict(sorted(found.items()))
 
 

@@ -15,7 +15,7 @@ from tests import tiny
 def test_counts_of_a_text():
   # One layer, two of four experts for each of four tokens.
   chosen = np.array([[[0, 1]], [[0, 2]], [[2, 3]], [[1, 0]]])
-  tally = routing.Tally.empty(1, 4)
+  tally = routing.ExpertCounts.empty(1, 4)
   tally.add(chosen)
   tally.add(chosen[:1])                        # One token has no neighbour.
   found = tally.figures()
@@ -29,7 +29,7 @@ def test_counts_of_a_text():
 def test_random_choices_repeat_as_they_should():
   assert routing.random_repeats(8, 2) == (0.125, pytest.approx(1 - 6 / 8 * 5 / 7))
   rng = np.random.default_rng(0)
-  tally = routing.Tally.empty(3, 8)
+  tally = routing.ExpertCounts.empty(3, 8)
   tally.add(np.argsort(rng.random((20_000, 3, 8)), -1)[..., :2])
   found = tally.figures()
   np.testing.assert_allclose(found['first_repeats'], 0.125, atol=0.012)
@@ -66,7 +66,7 @@ def test_a_checkpoint_is_counted_as_one_text_at_a_time(mixture, tmp_path, capsys
 
   config = checkpoint.read_config(mixture, dtype='float32')
   params = checkpoint.load(mixture, config)
-  wanted = {name: routing.Tally.empty(config.layers, config.experts) for name in 'ab'}
+  wanted = {name: routing.ExpertCounts.empty(config.layers, config.experts) for name in 'ab'}
   for text, domain in zip(texts, domains, strict=True):
     tokens = jnp.array([text])
     logits = decoder.routed_rows(config, params, tokens, jnp.arange(len(text))[None],
