@@ -28,7 +28,7 @@ def get_config():
   c.reference = 'batch_32'
   c.evaluation = dict(evaluation=dict(problems=400))
   c.measures = ('accuracy', 'reward', 'staleness', 'versions', 'clipped')
-  c.curves = ('reward', 'completion_tokens_mean', 'staleness_mean', 'clip_fraction')
+  c.curves = ('reward', 'completion_tokens_mean', 'staleness_mean', 'clip_fraction_high')
   c.axis = 'prompts'
   c.paper = 'section 6.3'
   c.claims = dict(

@@ -26,7 +26,7 @@ def get_config():
   c.reference = 'math_low'
   c.evaluation = dict()
   c.measures = ('entropy', 'entropy_change', 'math', 'code', 'reward_all', 'clipped')
-  c.curves = ('entropy', 'reward', 'clip_fraction', 'completion_tokens_mean')
+  c.curves = ('entropy', 'reward', 'clip_fraction_high', 'completion_tokens_mean')
   c.axis = 'updates'
   c.paper = 'section 7.4'
   c.claims = dict(

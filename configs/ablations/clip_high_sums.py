@@ -20,7 +20,7 @@ def get_config():
   c.reference = 'low'
   c.evaluation = dict(evaluation=dict(problems=400))
   c.measures = ('accuracy', 'entropy', 'entropy_change', 'reward_all', 'clipped')
-  c.curves = ('entropy', 'reward', 'clip_fraction', 'completion_tokens_mean')
+  c.curves = ('entropy', 'reward', 'clip_fraction_high', 'completion_tokens_mean')
   c.axis = 'updates'
   c.paper = 'section 7.4'
   c.claims = dict(

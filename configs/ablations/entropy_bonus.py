@@ -29,7 +29,7 @@ def get_config():
   c.reference = 'math_plain'
   c.evaluation = dict()
   c.measures = ('entropy', 'entropy_change', 'math', 'code', 'reward_all')
-  c.curves = ('entropy', 'reward', 'clip_fraction', 'completion_tokens_mean')
+  c.curves = ('entropy', 'reward', 'clip_fraction_high', 'completion_tokens_mean')
   c.axis = 'updates'
   c.paper = 'section 7.4'
   c.claims = dict(

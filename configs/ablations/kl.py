@@ -21,7 +21,7 @@ def get_config():
   c.reference = 'without'
   c.evaluation = dict(evaluation=dict(problems=400))
   c.measures = ('accuracy', 'reward_all', 'entropy', 'tokens_change')
-  c.curves = ('reward', 'kl', 'entropy', 'completion_tokens_mean')
+  c.curves = ('reward', 'kl_reference', 'entropy', 'completion_tokens_mean')
   c.axis = 'updates'
   c.paper = 'section 7.4'
   c.claims = dict(

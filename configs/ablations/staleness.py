@@ -27,7 +27,7 @@ def get_config():
   c.evaluation = dict(evaluation=dict(problems=400))
   c.measures = (
       'accuracy', 'reward_all', 'staleness', 'versions', 'clipped', 'entropy', 'wall_s')
-  c.curves = ('reward', 'staleness_mean', 'clip_fraction', 'entropy')
+  c.curves = ('reward', 'staleness_mean', 'clip_fraction_high', 'entropy')
   c.axis = 'updates'
   c.paper = 'section 6.3'
   c.claims = dict(

@@ -125,7 +125,7 @@ MEASURES: dict[str, tuple[str, Callable[[SweepRun], float]]] = {
     'entropy': ('entropy at the end, nats', functools.partial(_last, key='entropy')),
     'entropy_change': ('entropy, end minus beginning', functools.partial(_change, key='entropy')),
     'clipped': ('share of clipped tokens at the end',
-                functools.partial(_last, key='clip_fraction')),
+                lambda run: _last(run, 'clip_fraction_low') + _last(run, 'clip_fraction_high')),
     'staleness': ('mean staleness, versions', functools.partial(_all, key='staleness_mean')),
     'versions': ('versions of a completion', functools.partial(_all, key='versions_mean')),
     'unlearnable': ('share of groups with equal rewards', _unlearnable),

@@ -23,6 +23,7 @@ from magistral_jax import command_line
 from magistral_jax.analysis import written
 
 FIFTH = 5
+CLIPPED = ('clip_fraction_low', 'clip_fraction_high')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +59,14 @@ def course(lines: Sequence[Mapping[str, Any]]) -> Course:
   mean = lambda key: float(np.nanmean(np.array(
       [line.get(key, math.nan) for line in lines[-n:]], float)))
   return Course(float(first.mean()), float(last.mean()), change, change - half, change + half,
-                mean('clip_fraction') if 'clip_fraction' in lines[-1] else math.nan,
+                sum(mean(key) for key in CLIPPED) if CLIPPED[0] in lines[-1] else math.nan,
                 mean('reward') if 'reward' in lines[-1] else math.nan)
 
 
 def analyse(run: str) -> written.Found:
   """Table, figure and figures of all runs. Raises ValueError."""
-  figure, panels = written.panels(2, ['entropy (nats per token)', 'share of clipped tokens'])
+  figure, panels = written.panels(2, ['entropy (nats per token)',
+                                        'share of tokens clipped above'])
   rows, found = [], {}
   for name, path in written.folders(run).items():
     lines = written.updates(path)
@@ -72,7 +74,7 @@ def analyse(run: str) -> written.Found:
     rows.append((name, of.first, of.last, of.change, f'{of.low:+.3g} to {of.high:+.3g}', of.words,
                  of.clipped, of.reward))
     found[name] = dataclasses.asdict(of) | dict(words=of.words)
-    for axes, key in zip(panels, ('entropy', 'clip_fraction'), strict=True):
+    for axes, key in zip(panels, ('entropy', CLIPPED[1]), strict=True):
       axes.plot([line['step'] for line in lines],
                 np.array([line.get(key) for line in lines], float), linewidth=1.1, label=name)
       axes.set_xlabel('update', fontsize=8)

@@ -72,6 +72,13 @@ def test_a_sweep_tells_its_question_finding_command_and_result(name):
     assert words in text, words
 
 
+@pytest.mark.parametrize('name', PATHS)
+def test_curves_are_figures_of_an_update(name):
+  explained = (tiny.CONFIGS.parent / 'docs/training.md').read_text()
+  assert [key for key in sweep_file.read(PATHS[name]).curves
+          if f'`{key}`' not in explained and not key.startswith('part_')] == []
+
+
 @pytest.mark.parametrize('replacements, words', [
     ([("c.axis = 'updates'", "c.axis = 'hours'")], "'hours' is no axis; there are updates"),
     ([("c.paper = 'section 6.4'\n", '\n')], 'paper is missing: a sweep file has base'),

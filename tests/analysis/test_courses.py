@@ -123,7 +123,7 @@ def run(tmp_path):
   folder = tmp_path / 'run'
   write(folder / 'metrics.jsonl', [
       dict(step=i + 1, reward=0.1 * math.log(n), completion_tokens_mean=n, entropy=1.0 / n,
-           clip_fraction=0.01) for i, n in enumerate(range(10, 40))])
+           clip_fraction_low=0.01, clip_fraction_high=0.02) for i, n in enumerate(range(10, 40))])
   write(folder / 'rollouts.jsonl', [
       line(n, prompt=PROBLEM, completion=ENGLISH, step=i + 1, versions=((0, i),))
       for i, n in enumerate(range(10, 40))])
@@ -131,6 +131,10 @@ def run(tmp_path):
       sampler=dict(in_flight=8, slots=8, group_size=4), runtime=dict(samplers=1),
       batching=dict(prompts_per_batch=2)))))
   return folder
+
+
+def test_tokens_clipped_on_either_side_count(run):
+  assert entropy.course(written.updates(run)).clipped == pytest.approx(0.03)
 
 
 @pytest.mark.parametrize('module', [entropy, languages, length_reward, lengths, staleness])
