@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import ScalarFormatter
 from scipy import stats
 
 from magistral_jax import command_line
@@ -138,6 +139,8 @@ def analyse(run: str, block: int, shortest: float, longest: float) -> written.Fo
     if math.isfinite(line.holds_to):
       axes.axvline(line.holds_to, color=f'C{i}', linestyle='--', linewidth=0.8)
   axes.set_xscale('log')
+  for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+    which(ScalarFormatter())
   axes.set_xlabel('tokens of a completion', fontsize=8)
   axes.legend(frameon=False, fontsize=8)
   head: Sequence[str] = (

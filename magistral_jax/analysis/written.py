@@ -107,5 +107,5 @@ def panels(number: int, titles: Sequence[str] = ()) -> tuple[Figure, list]:
     axes.set_title(title, fontsize=9, loc='left')
   for axes in found:
     axes.spines[['top', 'right']].set_visible(False)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=8, which='both')
   return figure, found
