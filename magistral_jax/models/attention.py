@@ -1,7 +1,7 @@
 """Attention in the four forms that decoder and vision tower need.
 
 Axes: B rows or slots, T tokens, N query heads, K kv heads, G query heads per kv head, H head size,
-S tokens of a block of pages.
+S tokens of a page.
 
 A layer calls `attend(layer, q, k, v, cache) -> (output, cache)` and does not know which form it is:
   rows(segments, continues) training: packed rows, no cache
@@ -21,8 +21,6 @@ from magistral_jax.models import cache as pages
 from magistral_jax.models import kernels
 from magistral_jax.sharding import Layout
 
-# Tokens of cache read at once while decoding: large enough that a block is a real matrix product.
-BLOCK_TOKENS = 64
 # The smallest part of a row whose queries are taken at once, and the most parts of a row.
 BLOCK_QUERIES, MOST_BLOCKS = 96, 8
 # Patches whose scores are held at once: the scores of a whole large image would take a gigabyte.
@@ -151,9 +149,9 @@ def prefill(segments, page_ids, layout: Layout | None = None):
 def decode(page_table, lengths, active, layout: Layout | None = None):
   """Attention of one new token per slot over the slot's pages.
 
-  Blocks of pages are read with a running softmax, as many as the longest slot needs, so that the
-  cost follows the true lengths in one compiled shape. A block beyond a slot's length adds exact
-  zeros, so a slot's result does not depend on the lengths of other slots.
+  Pages are read one after another with a running softmax, as many as the longest slot needs, so
+  that the cost follows the true lengths in one compiled shape. A page beyond a slot's length adds
+  exact zeros, so a slot's result does not depend on the lengths of other slots.
 
   Args:
     page_table: [B, pages of a slot].
@@ -175,34 +173,27 @@ def decode(page_table, lengths, active, layout: Layout | None = None):
 def _paged_attention(q, layer, cache, page_table, seen):
   """The output [B, N, H] of q [B, N, H] over the first `seen` [B] tokens of each slot's pages."""
   b, n, h = q.shape
-  size, kv_heads = cache.page_tokens, cache.keys.shape[3]
-  block = min(max(1, BLOCK_TOKENS // size), page_table.shape[1])   # Pages of a block.
-  short = -page_table.shape[1] % block
-  table = jnp.pad(page_table, ((0, 0), (0, short)))
-  # Each query is as wide as the keys of all heads, with zeros beside its own, so that keys and
-  # values are read as they lie in the pages. As batches of heads they would be transposed first,
-  # which takes CPUs longer than the products with zeros.
-  own = jnp.repeat(jnp.eye(kv_heads, dtype=q.dtype), n // kv_heads, axis=0)
-  q = ((q * h ** -0.5)[:, :, None] * own[:, :, None]).reshape(b, n, -1)
+  size, kv_heads = cache.page_tokens, cache.keys.shape[2]
+  q = (q * h ** -0.5).reshape(b, kv_heads, n // kv_heads, h)
 
   def step(i, carry):
     top, total, out = carry
-    ids = jax.lax.dynamic_slice_in_dim(table, i * block, block, axis=1)
-    gather = lambda pool: pool[layer, ids].reshape(b, block * size, -1)
-    scores = jnp.einsum('bnw,bsw->bns', q, gather(cache.keys), preferred_element_type=jnp.float32)
-    position = i * block * size + jnp.arange(block * size)
-    scores = jnp.where((position < seen[:, None])[:, None], scores, -jnp.inf)
+    # The page of every slot as it lies: products that have to turn keys first take twice as long.
+    page = jax.lax.dynamic_index_in_dim(page_table, i, axis=1, keepdims=False)
+    scores = jnp.einsum('bkgh,bkhs->bkgs', q, cache.keys[layer, page],
+                        preferred_element_type=jnp.float32)
+    position = i * size + jnp.arange(size)
+    scores = jnp.where((position < seen[:, None])[:, None, None], scores, -jnp.inf)
     new_top = jnp.maximum(top, scores.max(-1))
     weights = jnp.exp(scores - new_top[..., None])
     fade = jnp.exp(top - new_top)
-    new = jnp.einsum('bns,bsw->bnw', weights.astype(q.dtype), gather(cache.values),
+    new = jnp.einsum('bkgs,bksh->bkgh', weights.astype(q.dtype), cache.values[layer, page],
                      preferred_element_type=jnp.float32)
     return new_top, total * fade + weights.sum(-1), out * fade[..., None] + new
 
+  shape = q.shape[:3]
   # The running maximum starts finite, so that exp never sees inf - inf.
-  start = (jnp.full((b, n), -1e30), jnp.zeros((b, n)), jnp.zeros(q.shape, jnp.float32))
-  blocks = -(-jnp.max(seen) // (block * size))
-  _, total, out = jax.lax.fori_loop(0, blocks, step, start)
-  out = out.reshape(b, kv_heads, n // kv_heads, kv_heads, h)
-  out = jnp.stack([out[:, k, :, k] for k in range(kv_heads)], axis=1).reshape(b, n, h)
-  return (out / jnp.maximum(total, 1e-30)[..., None]).astype(q.dtype)
+  start = (jnp.full(shape, -1e30), jnp.zeros(shape), jnp.zeros(q.shape, jnp.float32))
+  _, total, out = jax.lax.fori_loop(0, -(-jnp.max(seen) // size), step, start)
+  out = out / jnp.maximum(total, 1e-30)[..., None]
+  return out.astype(q.dtype).reshape(b, n, h)

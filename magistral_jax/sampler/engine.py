@@ -89,10 +89,11 @@ class Engine:
     self.slot_pages, self.decode_steps = slot_pages, decode_steps
     self.alternatives = min(alternatives, config.vocab)
     self._whole = sharding.named(mesh, sharding.SAMPLER, ())
-    pool = sharding.named(mesh, sharding.SAMPLER, cache.AXES)
+    shapes = jax.eval_shape(self._pages)
+    pool = sharding.named(mesh, sharding.SAMPLER, shapes.axes)
     state = self._shardings = DecodeState(
         **{f.name: self._whole for f in dataclasses.fields(DecodeState)}
-        | dict(pages=jax.tree.map(lambda _: pool, jax.eval_shape(self._pages))))
+        | dict(pages=jax.tree.map(lambda _: pool, shapes)))
     jit = functools.partial(jax.jit, out_shardings=state)
     self._init, self._apart = jit(self._empty), jax.jit(decoder.apart)
     self._prefill = jax.jit(self._write_prompt, donate_argnums=1,
@@ -270,8 +271,10 @@ class Engine:
       routes = self._chosen(routing)
       key = sampling.keys(seed, state.ordinal, state.sample, state.drawn)
       logits, top_p = decoder.logits(params, hidden[:, 0]), jnp.where(on, state.top_p, 1.0)
-      token, logp = sampling.draw(logits, key, state.temperature, top_p, nucleus=nucleus)
-      others = self._likeliest(likeliest, logits, state.temperature, top_p, nucleus)
+      # An idle slot may not ask for what costs a pass over the vocabulary.
+      temperature = jnp.where(on, state.temperature, 1.0)
+      token, logp = sampling.draw(logits, key, temperature, top_p, nucleus=nucleus)
+      others = self._likeliest(likeliest, logits, temperature, top_p, nucleus)
       drawn = state.drawn + on
       more = ~(token[:, None] == ends).any(-1) & (drawn < state.limit)
       new = dataclasses.replace(

@@ -121,8 +121,8 @@ def test_paged_attention_is_dense_attention():
   slots, pages, heads, size = 4, 40, CONFIG.heads, CONFIG.head_dim
   rng = np.random.default_rng(0)
   normal = lambda *shape: rng.standard_normal(shape, np.float32)
-  shape = (CONFIG.layers, 1 + slots * pages, PAGE_TOKENS, CONFIG.kv_heads, size)
-  cache = Pages(normal(*shape), normal(*shape))
+  lead = (CONFIG.layers, 1 + slots * pages, CONFIG.kv_heads)
+  cache = Pages(normal(*lead, size, PAGE_TOKENS), normal(*lead, PAGE_TOKENS, size))
   table = 1 + rng.permutation(slots * pages).reshape(slots, pages)
   lengths = np.array([0, 3, 64, 158])
   active = np.array([True, True, False, True])
@@ -131,13 +131,14 @@ def test_paged_attention_is_dense_attention():
   out, after = paged(cache)
 
   def dense(pool, one):
-    whole = pool[1, table].reshape(slots, pages * PAGE_TOKENS, CONFIG.kv_heads, size)
+    """The tokens of a pool [L, P, K, S, H] one after another, the new one at its place."""
+    whole = np.moveaxis(pool[1, table], 2, 3).reshape(slots, -1, CONFIG.kv_heads, size)
     whole[np.arange(slots), lengths] = one[:, 0]
     return whole
 
   mask = (np.arange(pages * PAGE_TOKENS) <= lengths[:, None]) & active[:, None]
   expected = jax.jit(attention.masked_attention)(
-      q, dense(cache.keys, new[0]), dense(cache.values, new[1]), mask[:, None])
+      q, dense(cache.keys.swapaxes(3, 4), new[0]), dense(cache.values, new[1]), mask[:, None])
   close(out, expected)
   assert not out[2].any()
   np.testing.assert_array_equal(after.keys[0], cache.keys[0])     # The other layer.
