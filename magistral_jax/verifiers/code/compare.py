@@ -15,8 +15,8 @@ import decimal
 import math
 import re
 
-_DECIMAL = re.compile(r'[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?')
-_NUMBER = re.compile(r'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?')
+_DECIMAL = re.compile(r'[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?', re.ASCII)
+_NUMBER = re.compile(r'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?', re.ASCII)
 _MOST_DIGITS = 400                # Longer tokens are compared as text.
 
 

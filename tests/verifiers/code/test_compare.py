@@ -34,6 +34,7 @@ def test_tokens(found, expected, same, why):
     (b'inf', '1e400', False, 'nor is infinity'), (b'0.5_0', '0.5', False, "Python's own spelling"),
     (b'Case #1: 0.5000001', 'Case #1: 0.5', True, 'among words'),
     (b'0' * 5000 + b'.5', '0.5', False, 'absurd length'),
+    ('\u0660.5'.encode(), '0.5', False, 'digits of another script'),
     (b'0x1p-1', '0.5', False, 'hexadecimal'), (b'x0.5', '0.5', False, 'a word')])
 def test_tolerance(found, expected, same, why):
   assert compare.same_output(found, expected, checker='float', tolerance=1e-6)[0] == same, why
