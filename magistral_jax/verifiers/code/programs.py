@@ -2,8 +2,8 @@
 
 How a program ended is told from its exit code and from what its language's runtime writes last.
 Both are the program's to choose, so it can pass one failure off as another. None of them is paid,
-and only what it cannot choose counts: it is right, it does not compile (the harness says so before
-the program runs), it reached a limit (the supervisor measured it).
+and only what it cannot choose counts: it is right, it does not compile (then the harness ends, and
+no program can end it), it reached a limit (the supervisor measured it).
 """
 
 from __future__ import annotations

@@ -90,6 +90,18 @@ def test_every_test_of_a_program_has_the_limits_for_itself(jails, deed, status, 
   assert (found.status, found.passed) == (status, passed), (found.status, found.detail[:300])
 
 
+def test_a_program_runs_although_the_harness_can_start_no_process(jails):
+  del jails
+  box = sandbox.Sandbox(Limits(processes=1))
+  tests = dict(tests=[dict(stdin=f'{n}', stdout=f'{n + 1}') for n in (1, 22)])
+  source = 'print(int(input()) + 1)'
+  found = judge.check(source, 'python', tests, language='python', sandbox=box)
+  assert found.status == 'correct', found
+  found = judge.check(f'import os\nos.fork()\n{source}', 'python', tests, language='python',
+                      sandbox=box)
+  assert found.status == 'runtime_error' and 'BlockingIOError' in found.detail, found
+
+
 def test_what_comes_of_a_test_does_not_depend_on_those_before(jails):
   source = 'n = int(input())\nprint(1 / n)\n' * 2
   with programs.prepare(source, 'python', jails) as program:
