@@ -7,6 +7,8 @@ short, a few very long. Every layout gets the same sequences and rows of the sam
 follows the rule of the paper's greedy collation, which is written here a second time, plainly, from
 its description; the two must agree. `bound` is the efficiency if only the last row is not full;
 `padding_saved` is 1 - padding of ours / padding of the other.
+`groups` counts what an update computes where completions share their prompt and where they do not,
+at sizes of this project's configs: positions of whole microbatches, empty rows included.
 Reference: arXiv:2506.10910 section 3.2 (19 % less padding; it does not say than what).
 """
 
@@ -15,7 +17,7 @@ import json
 
 import numpy as np
 
-from magistral_jax.batching import packing
+from magistral_jax.batching import packing, sharing
 
 
 def one_per_sequence(lengths, row_tokens):
@@ -52,6 +54,36 @@ def greedy_collation(lengths, row_tokens):
 
 LAYOUTS = dict(one_per_sequence=one_per_sequence, in_order=in_order,
                paper_greedy_collation=greedy_collation, ours=packing.first_fit_decreasing)
+
+
+# Of a batch: groups of 8, shortest and longest prompt, median and limit of completions; and the
+# (row_tokens, microbatch_rows) that are tried.
+GROUPS = dict(
+    smollm2_math=((8, 40, 72, 45, 64), ((288, 4), (320, 4), (640, 2))),
+    mini_medium=((24, 30, 56, 45, 72), ((192, 16), (384, 8), (768, 2))),
+    mini_medium_longer=((16, 30, 56, 70, 104), ((192, 16), (384, 8), (768, 2))))
+
+
+def measure_groups(sizes, row_tokens: int, microbatch_rows: int, batches: int) -> dict:
+  """Mean positions that an update computes, and shares of them that hold a token."""
+  groups, shortest, longest, median, limit = sizes
+  found = dict(apart=[], shared=[], filled_apart=[], filled_shared=[], filled_rows_shared=[])
+  for seed in range(batches):
+    rng = np.random.default_rng(seed)
+    pieces = [sharing.Piece(group, int(prompt) - 1, int(own))
+              for group, prompt in enumerate(rng.integers(shortest, longest + 1, groups))
+              for own in np.clip(rng.lognormal(np.log(median), 0.35, 8), 8, limit)]
+    lengths = [p.shared + p.own for p in pieces]
+    apart = packing.first_fit_decreasing(lengths, row_tokens)
+    shared = sharing.fewest_rows(pieces, row_tokens, 0, apart)
+    used = sum(sharing.positions([pieces[i] for i in row]) for row in shared)
+    computed = [-(-len(rows) // microbatch_rows) * microbatch_rows * row_tokens
+                for rows in (apart, shared)]
+    for name, value in zip(found, (*computed, sum(lengths) / computed[0], used / computed[1],
+                                   used / (len(shared) * row_tokens)), strict=True):
+      found[name].append(value)
+  return dict(row_tokens=row_tokens, microbatch_rows=microbatch_rows,
+              **{name: round(float(np.mean(values)), 3) for name, values in found.items()})
 
 
 def lengths_of(batch: int, spread: float, row_tokens: int, seed: int) -> np.ndarray:
@@ -95,7 +127,10 @@ def main() -> None:
   parser.add_argument('--batches', type=int, default=20, help='default 20')
   args = parser.parse_args()
   print(json.dumps(dict(benchmark='packing', **vars(args),
-                        skews=[measure(args, spread) for spread in (0.3, 0.7, 1.2)]), indent=2))
+                        skews=[measure(args, spread) for spread in (0.3, 0.7, 1.2)],
+                        groups={name: [measure_groups(sizes, *rows, args.batches)
+                                       for rows in tried]
+                                for name, (sizes, tried) in GROUPS.items()}), indent=2))
 
 
 if __name__ == '__main__':
