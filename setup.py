@@ -60,6 +60,8 @@ setup(
         # The sampler behind HTTP: routes and bodies by starlette, connections by uvicorn (both pure
         # Python, the ASGI pair that others build on), /metrics by prometheus-client.
         'serve': ['starlette>=1.0,<2', 'uvicorn>=0.40,<1', 'prometheus-client>=0.21,<1'],
+        # Trackers that `train --sinks` sends figures to: their own clients, which know their files.
+        'sinks': ['wandb>=0.20,<1', 'trackio>=0.20,<1'],
         # What the short suite needs (tests/short.sh); xdist runs it in two processes.
         'test': ['pytest>=8.3,<10', 'pytest-xdist>=3.6,<4'],
         # pyrefly checks types: one wheel with one binary, 0.5 s for our rooms, where basedpyright

@@ -33,8 +33,8 @@ from typing import Any
 
 import numpy as np
 
+from magistral_jax import sinks, tensorboard
 from magistral_jax.durable import WriteError
-from magistral_jax.tensorboard import PointWriter
 
 
 class JsonlWriter:
@@ -160,12 +160,15 @@ class MetricsWriter:
     self._lines = JsonlWriter(Path(workdir) / 'metrics.jsonl')
     self._stages = JsonlWriter(Path(workdir) / 'stages.jsonl')
     folder = Path(workdir) / 'tensorboard'
-    self._points = dict(loop=PointWriter(folder), cold_start=PointWriter(folder / 'cold_start'))
+    self.sinks: list[sinks.Sink] = []        # Trackers that get the same numbers.
+    self._points = dict(loop=tensorboard.PointWriter(folder),
+                        cold_start=tensorboard.PointWriter(folder / 'cold_start'))
 
   def write(self, step: int, metrics: Mapping[str, Any]) -> None:
     """Writes the metrics of one update. Raises WriteError."""
     self._lines.write({'step': int(step), **metrics})
     self._points['loop'].write(step, scalars(metrics))
+    self._send({sinks.LOOP: int(step)}, metrics)
 
   def write_stage(self, stage: str, step: int, metrics: Mapping[str, Any],
                   update: int | None = None) -> None:
@@ -181,6 +184,14 @@ class MetricsWriter:
       self._points['cold_start'].write(step, scalars(metrics), adds='loss' not in metrics)
     if update is not None:
       self._points['loop'].write(update, scalars(metrics), adds=True)
+      self._send({sinks.LOOP: update}, metrics)
+    elif stage == 'cold_start':
+      self._send({sinks.COLD_START: int(step)}, metrics, 'cold_start/')
+
+  def _send(self, at: dict[str, int], metrics: Mapping[str, Any], under: str = '') -> None:
+    for sink in self.sinks:
+      sink.write({under + (name if under else tensorboard.tag(name)): value
+                  for name, value in scalars(metrics).items()} | at)
 
   def write_decision(self, line: Mapping[str, Any]) -> None:
     """Writes whether a stage of the loop opens, and why. Raises WriteError."""
@@ -208,6 +219,8 @@ class MetricsWriter:
     self._stages.close()
     for points in self._points.values():
       points.close()
+    for sink in self.sinks:
+      sink.close()
 
   def __enter__(self) -> MetricsWriter:
     return self

@@ -13,7 +13,7 @@ import functools
 from absl import flags, logging
 from rich.console import Console
 
-from magistral_jax import command_line
+from magistral_jax import command_line, sinks
 from magistral_jax.analysis import report_page
 from magistral_jax.experiment import checks, cli, memory
 from magistral_jax.experiment.schema import ON_CLUSTER
@@ -31,6 +31,8 @@ _PROFILE_STEPS = flags.DEFINE_integer(
 _TOKENS_SHARE = flags.DEFINE_float(
     'tokens_share', 0.0, 'Share of the groups whose lines in the rollouts have their tokens, with '
     'log-probabilities, for the report.', lower_bound=0.0, upper_bound=1.0)
+_SINKS = flags.DEFINE_string(
+    'sinks', '', 'Trackers that get the figures besides TensorBoard: wandb,trackio.')
 _REPORT = flags.DEFINE_bool('report', True, 'Write report.html at the end.')
 
 
@@ -50,6 +52,7 @@ def main(_) -> None:
       raise ValueError(f'--profile_steps={_PROFILE_STEPS.value} traces this process, and the roles '
                        f'of runtime.mode={c.runtime.mode!r} are in others: leave it out, or take '
                        f'threads or lockstep.')
+    trackers = sinks.check(_SINKS.value)
     parts = checks.prepare(c)
     if _DRY_RUN.value:
       memory.describe(c, parts, Console())
@@ -58,7 +61,7 @@ def main(_) -> None:
     with cli.one_sentence():
       workdir = launch.claimed_folder(stack, _WORKDIR.value)
     make = functools.partial(Run, profile_steps=_PROFILE_STEPS.value,
-                             tokens_share=_TOKENS_SHARE.value)
+                             tokens_share=_TOKENS_SHARE.value, trackers=trackers)
     run = launch.carry_out(c, workdir, parts, make, 'train', c.total_steps)
   if run.finished and _REPORT.value:
     with command_line.writing():

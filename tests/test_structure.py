@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = 'magistral_jax'
 LEAVES = ('records', 'sharding', 'metrics', 'rollouts', 'code_tests', 'command_line', 'durable',
-          'profiling', 'tensorboard')
+          'profiling', 'tensorboard', 'sinks')
 STATIONS = ('data', 'sampler', 'verifiers', 'batching', 'trainer', 'weights')
 # They stand beside orchestration: the loop knows none of them.
 BESIDE = ('planning', 'simulation', 'curation', 'recipe', 'serving', 'analysis', 'ablations')
@@ -22,7 +22,7 @@ FLOORS = (LEAVES, ('tokens',), ('models',), STATIONS, ('evaluation',), ('experim
           ('runtime', 'analysis', 'recipe'), ('ablations',), COMMANDS)
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 WITHOUT_JAX = ('data', 'verifiers', 'batching', 'tokens', 'records', 'code_tests', 'metrics',
-               'rollouts', 'durable', 'tensorboard')
+               'rollouts', 'durable', 'tensorboard', 'sinks')
 # JAX, and what imports it.
 JAX = {'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'chex'}
 STATEFUL = {'threading', 'queue', 'time'}

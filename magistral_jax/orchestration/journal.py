@@ -27,6 +27,7 @@ from magistral_jax.orchestration.time_spent import TimeSpent
 from magistral_jax.orchestration.token_texts import TokenTexts
 from magistral_jax.records import FATES, Batch, Group
 from magistral_jax.rollouts import RolloutsWriter, rollout_line
+from magistral_jax.sinks import Sink
 
 # Rewards at either end of a run are means over this many updates: one batch alone is noise.
 ENDS = 5
@@ -56,6 +57,10 @@ class Journal:
     self._recent: list[list[dict]] = []
     self._cold_start_at: int | None = None      # Where its lines begin in stages.jsonl.
     self._openings: list[dict] = []             # Lines of it, of the stages that are open.
+
+  def send_to(self, sinks: Sequence[Sink]) -> None:
+    """Lets trackers have the figures of every line from now on; they are closed with the files."""
+    self._metrics.sinks += sinks
 
   @property
   def wall_s(self) -> float:

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
+from magistral_jax import sinks
 from magistral_jax.batching.role import Batcher
 from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, cli
@@ -20,6 +23,7 @@ from magistral_jax.orchestration import (
   lockstep,
   report,
   run_stages,
+  starts,
   threads,
   unsaved,
 )
@@ -43,13 +47,18 @@ class Run(BaseRun):
   Args:
     profile_steps: updates to trace into the folder `profile` of the workdir, from the second on;
       the first one compiles.
+    trackers: names of sinks.py that get the figures, too.
     tokens_share: share of the groups whose rollouts have their tokens, see token_texts.py.
   """
   command = 'train'
   unlearnt = ''             # Why it ended early with its problems unsolved, if it did.
 
-  def __init__(self, *arguments, profile_steps: int = 0, tokens_share: float = 0.0):
+  def __init__(self, *arguments, profile_steps: int = 0, tokens_share: float = 0.0,
+               trackers: Sequence[str] = ()):
     super().__init__(*arguments)
+    self.journal.send_to(sinks.open_sinks(
+        trackers, self.workdir, starts.identity(self.workdir),
+        json.loads(self.c.to_json_best_effort()) if trackers else {}))
     if tokens_share:
       self.journal.token_texts = TokenTexts(tokens_share, self.tok.decode)
     self._profile = Profile(str(self.workdir / 'profile'), profile_steps, name='update', skip=1,

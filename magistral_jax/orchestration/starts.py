@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -67,6 +68,12 @@ def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     elif found:
       found[-1] |= dict(ended=line['ended'], ended_at=line['at'], why=line['why'])
   return found
+
+
+def identity(workdir: str | os.PathLike) -> str:
+  """Twelve hexadecimal digits that a run keeps whenever it is resumed, and no other run has."""
+  first = next(iter(read(workdir)), {}).get('at', '')
+  return hashlib.sha256(f'{Path(workdir).resolve()} {first}'.encode()).hexdigest()[:12]
 
 
 def commit(folder: Path) -> dict[str, Any]:

@@ -39,3 +39,13 @@ def test_an_exit_with_a_sentence_is_named_by_its_mistake(tmp_path, capsys):
 
 def test_sources_outside_a_repository_have_no_commit(tmp_path):
   assert starts.commit(tmp_path) == dict(commit='', changed=False)
+
+
+def test_a_run_keeps_its_identity_when_it_is_resumed(tmp_path):
+  one, another = tmp_path / 'one', tmp_path / 'another'
+  for workdir in (one, another):
+    workdir.mkdir()
+    start(workdir, 'stopped')
+  before = starts.identity(one)
+  start(one, 'finished')
+  assert starts.identity(one) == before != starts.identity(another)
