@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from magistral_jax.analysis.report_run import Completions, RecordedRun
+from magistral_jax.analysis.report_run import CompletionTable, RecordedRun
 from magistral_jax.orchestration.journal import DISCARDED
 from magistral_jax.records import FATES, STATUSES
 
@@ -37,12 +37,12 @@ def checks(run: RecordedRun) -> list[dict[str, Any]]:
               _trained_once(completions), _updates(run), _totals(run))]
 
 
-def _readable(completions: Completions):
+def _readable(completions: CompletionTable):
   return ('Every line of the rollouts can be read.', list(completions.unreadable),
           f'{len(completions):,} lines')
 
 
-def _one_fate(completions: Completions):
+def _one_fate(completions: CompletionTable):
   unknown = sorted(set(completions.names['fate']) - set(FATES))
   pairs = np.stack([completions['ordinal'], completions['sample']], 1)
   twice = pairs[np.zeros(0, int)]
@@ -66,7 +66,7 @@ def _whole_groups(run: RecordedRun):
   return ('Every group is whole.', faults, f'{len(ordinals):,} groups of {size}')
 
 
-def _trained_once(completions: Completions):
+def _trained_once(completions: CompletionTable):
   """A group is trained in one update, and only what was trained names one."""
   step, trained = completions['step'], completions.having('fate', 'trained')
   wrong = np.flatnonzero(trained != (step >= 0))
@@ -114,7 +114,7 @@ def _totals(run: RecordedRun):
   return ('Totals are those of the lines.', faults, f'{count} totals compared')
 
 
-def fates(completions: Completions) -> list[dict[str, Any]]:
+def fates(completions: CompletionTable) -> list[dict[str, Any]]:
   """Groups, completions and tokens of each fate. A group has the fate of most of its members."""
   _, group = completions.groups
   found = []
@@ -141,7 +141,7 @@ def discarded(run: RecordedRun) -> dict[str, Any]:
   return dict(reasons=found, lost=lost, written=written)
 
 
-def lengths(completions: Completions) -> list[dict[str, Any]]:
+def lengths(completions: CompletionTable) -> list[dict[str, Any]]:
   """Number, mean and QUANTILES of the tokens of all completions, and of those of each fate."""
   rows = [('generated', np.ones(len(completions), bool)),
           *((fate, completions.having('fate', fate)) for fate in FATES)]
@@ -154,7 +154,7 @@ def lengths(completions: Completions) -> list[dict[str, Any]]:
   return found
 
 
-def length_test(completions: Completions) -> dict[str, float] | None:
+def length_test(completions: CompletionTable) -> dict[str, float] | None:
   """Kolmogorov-Smirnov's test: have trained completions the lengths of those that were not?
 
   One completion of each group counts, its first: those of one prompt are alike, and the test asks
@@ -176,8 +176,8 @@ def length_test(completions: Completions) -> dict[str, float] | None:
               others=len(others), bias=float(tokens[trained].mean() / tokens.mean() - 1))
 
 
-def verdicts(completions: Completions) -> list[dict[str, Any]]:
-  """Completions by status, and mean seconds of sampling one."""
+def verdicts(completions: CompletionTable) -> list[dict[str, Any]]:
+  """Completions by status, and their mean reward."""
   found = []
   for status in STATUSES:
     here = completions.having('status', status)

@@ -12,6 +12,7 @@ What stands in it comes from models and files, and none of it is trusted:
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -119,12 +120,17 @@ class _Safe(str):
     return str(self)
 
 
-def _render(values: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
+@functools.cache
+def _environment() -> jinja2.Environment:
   environment = jinja2.Environment(
       loader=jinja2.PackageLoader('magistral_jax.analysis'), autoescape=True, finalize=visible,
       undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-  environment.filters |= dict(number=_number, percent=_percent,
-                              duration=report_header.duration)
+  environment.filters |= dict(number=_number, percent=_percent, duration=report_header.duration)
+  return environment
+
+
+def _render(values: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
+  environment = _environment()
   source = lambda name: environment.loader.get_source(environment, name)[0]
   style, script = source('report.css'), '\n'.join(map(source, SCRIPTS))
   html = environment.get_template('report.html.j2').render(

@@ -37,11 +37,12 @@ WORDS = ('fate', 'status', 'domain', 'language', 'finish')
 
 
 @dataclasses.dataclass(frozen=True)
-class Completions:
+class CompletionTable:
   """All completions of a run, in the order of their lines.
 
-  Completions(numbers={'ordinal': [0, 0], 'reward': [1., .1], ...}, words={'fate': [0, 0], ...},
-              names={'fate': ('trained',), ...}, parts={'format': [.1, .1], ...}, unreadable=())
+  CompletionTable(numbers={'ordinal': [0, 0], 'reward': [1., .1], ...},
+                  words={'fate': [0, 0], ...}, names={'fate': ('trained',), ...},
+                  parts={'format': [.1, .1], ...}, unreadable=())
   """
   numbers: Mapping[str, np.ndarray]  # [n] of each of: start, bytes, oldest, versions, _NUMBERS.
   words: Mapping[str, np.ndarray]    # [n] indices into names.
@@ -83,7 +84,7 @@ class RecordedRun:
   stages: Sequence[Mapping[str, Any]]
   starts: Sequence[Mapping[str, Any]]
   running: bool                      # A process has the workdir.
-  completions: Completions
+  completions: CompletionTable
 
   @property
   def config(self) -> Mapping[str, Any]:
@@ -128,7 +129,7 @@ def names_of(paths: Sequence[str | Path]) -> list[str]:
   return [f'{"/".join(part[-1:])} ({i + 1})' for i, part in enumerate(parts)]
 
 
-def read_completions(path: Path) -> Completions:
+def read_completions(path: Path) -> CompletionTable:
   """The columns of all parts of a run's rollouts."""
   columns = {name: array.array(code) for name, (_, code, _) in _NUMBERS.items()}
   columns |= {name: array.array('q') for name in ('start', 'bytes', 'oldest', 'versions')}
@@ -155,7 +156,7 @@ def read_completions(path: Path) -> Completions:
     for name, column in parts.items():
       column.append(found['parts'].get(name, math.nan))
     count += 1
-  return Completions(
+  return CompletionTable(
       numbers={name: np.array(column) for name, column in columns.items()},
       words={name: np.array(column, np.int32) for name, column in words.items()},
       names={name: tuple(known) for name, known in names.items()},

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from magistral_jax import rollouts
-from magistral_jax.analysis.report_run import Completions
+from magistral_jax.analysis.report_run import CompletionTable
 
 MOST_ROWS = 150_000          # Completions that stand in the table, of one report.
 CLIPPED = 6_000              # Characters of a text that is not shown whole.
@@ -37,7 +37,7 @@ class Sample:
   rule: str                  # In a sentence.
 
 
-def choose(completions: Completions, room_bytes: int, most_rows: int = MOST_ROWS) -> Sample:
+def choose(completions: CompletionTable, room_bytes: int, most_rows: int = MOST_ROWS) -> Sample:
   """Chooses whole groups, texts of at most about `room_bytes`, and at most `most_rows` rows."""
   n = len(completions)
   whole = np.maximum(completions['bytes'] - _KEYS, 0)
@@ -63,7 +63,7 @@ def choose(completions: Completions, room_bytes: int, most_rows: int = MOST_ROWS
   return Sample(listed, shown, clipped, rule)
 
 
-def _order(completions: Completions) -> np.ndarray:
+def _order(completions: CompletionTable) -> np.ndarray:
   """[g] indices of groups: the first of every update and fate, the second of each, and so on."""
   ordinals, group = completions.groups
   step = np.full(len(ordinals), -1, np.int64)
@@ -86,7 +86,7 @@ def _hashed(ordinals: np.ndarray) -> np.ndarray:
   return x ^ (x >> np.uint64(31))
 
 
-def read_texts(workdir: Path, completions: Completions, sample: Sample) -> dict[str, Any]:
+def read_texts(workdir: Path, completions: CompletionTable, sample: Sample) -> dict[str, Any]:
   """Texts of the chosen groups: {ordinal: {'prompt': ..., 'members': [{...}, ...]}}."""
   groups: dict[str, Any] = {}
   for line in _lines(workdir, completions['start'][sample.texts]):
@@ -110,7 +110,7 @@ def _tokens(line: Mapping[str, Any], clipped: bool) -> dict[str, Any]:
   return dict(tokens_shown=line['tokens']) if shown else {}
 
 
-def table(completions: Completions, rows: np.ndarray) -> dict[str, Any]:
+def table(completions: CompletionTable, rows: np.ndarray) -> dict[str, Any]:
   """Columns of the table: numbers, and words as indices into `names`."""
   plain = lambda values: [_short(value) for value in values[rows].tolist()]
   return dict(

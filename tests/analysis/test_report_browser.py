@@ -178,6 +178,7 @@ def test_narrow_screens_and_both_themes(browser, made):
     browser.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
 
 
+@pytest.mark.long
 def test_two_runs_lie_over_each_other(browser, tmp_path):
   runs = [made_runs.make(tmp_path / name, seed=seed, gain=0.1 * seed)
           for seed, name in enumerate('ab')]
@@ -211,6 +212,7 @@ def test_a_live_page_takes_up_what_is_new(browser, tmp_path, monkeypatch):
     thread.join(30)
 
 
+@pytest.mark.long
 def test_tokens_are_coloured_by_probability_and_by_weights(browser, made):
   address, lines = made
   opened(browser, address, '#rollouts?group=0')
