@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from magistral_jax.evaluation.scoring import Alternatives
+from magistral_jax.profiling import NO_PROFILE
 from magistral_jax.records import WeightSnapshot
 from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.serving import opening, server
@@ -103,7 +104,8 @@ class Client:
 class Served(Client):
   """A server of a fake engine in a thread, and requests to it."""
 
-  def __init__(self, engine, *, key='', queue=8, tokenizer=None, **limits):
+  def __init__(self, engine, *, key='', queue=8, tokenizer=None,
+               profile=NO_PROFILE, **limits):
     self.engine = engine
     # The weights of a fake engine are their version.
     self.sampler = EngineSampler(engine, WeightSnapshot(0, 0), decode=lambda ids: '',
@@ -114,7 +116,8 @@ class Served(Client):
                             Loaded(0, 'nowhere', 'newest', 0.0), load_version)
     how = dict(body_bytes=1 << 16, body_s=1.0, answer_s=60.0, health_s=20.0) | limits
     self.server, self.host = opening.serve(
-        opened, queue=queue, limits=RequestLimits(**how), key=key, drain_s=10.0)
+        opened, queue=queue, limits=RequestLimits(**how), key=key, drain_s=10.0,
+        profile=profile)
     self.socket = server.bind('127.0.0.1', 0)
     super().__init__(self.socket.getsockname(), key)
     self.thread = threading.Thread(target=lambda: self.server.run([self.socket]))

@@ -46,6 +46,7 @@ def test_a_benchmark_is_answered(tmp_path, served):
   assert len({line['response'] for line in lines}) == 6
 
 
+@pytest.mark.long
 def test_choices_are_told_by_their_log_probabilities(tmp_path, served):
   (tmp_path / 'piqa.jsonl').write_text(json.dumps(dict(
       goal='Open a jar', sol1='turn it', sol2='eat it', label=0)) + '\n')
@@ -56,6 +57,7 @@ def test_choices_are_told_by_their_log_probabilities(tmp_path, served):
   assert (found['items'], found['missing'], found['failed']) == (1, 0, 0)
 
 
+@pytest.mark.long
 def test_problems_are_rated(tmp_path, served):
   args = rate.parse(['rate', f'--config={tiny.CONFIGS}/quickstart.py', '--samples=3', *served,
                      f'--input={problems(tmp_path / "in.jsonl")}', f'--output={tmp_path}/out'])
@@ -65,6 +67,7 @@ def test_problems_are_rated(tmp_path, served):
       (f'p{n}', 3) for n in range(3)]
 
 
+@pytest.mark.long
 def test_problems_are_curated(tmp_path, served):
   curate.main(curate.parse([
       'curate', 'translate', f'--input={problems(tmp_path / "in.jsonl")}', '--languages=fr',

@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from magistral_jax.profiling import Profile
 from magistral_jax.serving import control
 from tests.serving.conftest import SlowEngine
 from tests.serving.letters import EOS, drawn
+from tests.test_profiling import names
 
 SEED = next(s for s in range(1000) if EOS not in drawn('ab', seed=s, most=40)[0])
 LONG = dict(prompt='ab', max_tokens=40, seed=SEED, return_token_ids=True,
@@ -105,6 +107,16 @@ def test_a_pause_in_an_unknown_mode_is_refused(serve):
   served = serve()
   status, _, said = served.ask('POST', '/pause?mode=stop')
   assert status == 400 and 'keep, wait, abort' in said['error']['message']
+
+
+def test_the_first_dispatches_are_traced(serve, tmp_path):
+  said = []
+  served = serve(profile=Profile(str(tmp_path), 2, name='dispatch', done=said.append))
+  for _ in range(3):
+    served.post('/v1/completions', prompt='ab', max_tokens=2)
+  served.wait(lambda: said)
+  found = names(tmp_path)
+  assert found['dispatch'] == found['EngineSampler.step'] == found['EngineSampler._collect'] == 2
 
 
 def test_the_digest_covers_names_types_and_bytes_and_no_layout():

@@ -18,6 +18,10 @@ from tests import tiny
 from tests.serving.conftest import Client
 
 ROOT = Path(__file__).resolve().parents[2]
+# Sequences of one page: there is one length of prompts to compile for.
+SHORT = [f'--config.{key}' for key in (
+    'sampler.slots=2', 'sampler.max_new_tokens=8', 'evaluation.max_new_tokens=8',
+    'data.max_prompt_tokens=8')]
 ASKED = dict(prompt='12+3', max_tokens=4, temperature=0, return_token_ids=True)
 
 
@@ -36,7 +40,7 @@ def process(folder, *flags):
   """A serving process, and a client of it once it says that it answers."""
   started = subprocess.Popen(
       [sys.executable, '-m', 'magistral_jax.serve', f'--config={tiny.CONFIGS}/quickstart.py',
-       '--config.sampler.slots=2', f'--checkpoint={folder}', '--port=0', *flags],
+       f'--checkpoint={folder}', '--port=0', *SHORT, *flags],
       cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
   try:
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
