@@ -5,7 +5,8 @@
 Every run is a process of `train`, and then one of `evaluate`. The same command goes on after an
 interruption: what is done is not done again, and a run that was struck goes on from its newest
 checkpoint. --workdir gets results.json, results.md and curves.png, however it ends.
---config.KEY=VALUE changes a key of all runs. docs/analysis.md says more.
+--config.KEY=VALUE changes a key of all runs, but for those that make a start or a variant.
+docs/analysis.md says more.
 """
 
 from pathlib import Path

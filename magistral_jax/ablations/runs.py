@@ -34,12 +34,11 @@ def starts(sweep: Sweep, output: str, more: Sequence[str]) -> list[list[Leg]]:
 
   Args:
     output: folder of the sweep.
-    more: arguments `--config.KEY=VALUE` of all commands.
+    more: arguments `--config.KEY=VALUE` of all commands, for keys that no variant sets.
   """
   if not sweep.start:
     return []
-  return [[_trained(sweep, output, START, seed, sweep.shared | {'total_steps': 0} | sweep.start,
-                    more),
+  return [[_trained(sweep, output, START, seed, {'total_steps': 0} | sweep.start, more),
            _evaluated(sweep, output, START, seed, more)] for seed in sweep.seeds]
 
 
@@ -51,7 +50,7 @@ def chains(sweep: Sweep, output: str, more: Sequence[str]) -> list[list[Leg]]:
     if sweep.start:
       begins = {'cold_start.steps': 0, 'model.checkpoint': str(Path(output, name(START, seed)))}
     for variant, changes in sweep.variants.items():
-      found.append([_trained(sweep, output, variant, seed, sweep.shared | begins | changes, more),
+      found.append([_trained(sweep, output, variant, seed, begins | changes, more),
                     _evaluated(sweep, output, variant, seed, more)])
   return found
 
@@ -59,19 +58,20 @@ def chains(sweep: Sweep, output: str, more: Sequence[str]) -> list[list[Leg]]:
 def _trained(sweep: Sweep, output: str, variant: str, seed: int, changes: Mapping[str, Any],
              more: Sequence[str]) -> Leg:
   own = name(variant, seed)
+  # What makes a variant comes last: nothing on the command line of a sweep changes it.
   return Leg(own, ('train', f'--config={sweep.base}', f'--workdir={Path(output, own)}',
-                   *_overrides(changes | _UNMEASURED | {'seed': seed}), *more),
-             f'{own}/summary.json')
+                   *_overrides(sweep.shared), *more,
+                   *_overrides(changes | _UNMEASURED | {'seed': seed})), f'{own}/summary.json')
 
 
 def _evaluated(sweep: Sweep, output: str, variant: str, seed: int, more: Sequence[str]) -> Leg:
   """All variants of a seed answer the same problems in the same way."""
   own, product = name(variant, seed), evaluation(Path(output), variant, seed)
-  changes = sweep.shared | sweep.evaluation | {'seed': seed}
+  own_keys = sweep.evaluation | {'seed': seed}
   return Leg(f'evaluate_{own}', (
       'evaluate', f'--config={sweep.base}', f'--checkpoint={Path(output, own)}',
-      f'--data={sweep.data}', f'--output={product}', *_overrides(changes), *more),
-             str(product.relative_to(output)))
+      f'--data={sweep.data}', f'--output={product}', *_overrides(sweep.shared), *more,
+      *_overrides(own_keys)), str(product.relative_to(output)))
 
 
 def _overrides(changes: Mapping[str, Any]) -> list[str]:

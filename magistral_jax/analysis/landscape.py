@@ -42,14 +42,16 @@ class Plane:
 
 
 def grid(trajectory: np.ndarray, points: int) -> list[tuple[float, float]]:
-  """About so many points of a triangular grid, over the trajectory [T, 2] and MARGIN around it."""
+  """At least so many points of a triangular grid over a trajectory [T, 2] and MARGIN around it."""
   low, high = trajectory.min(0), trajectory.max(0)
   reach = np.maximum(high - low, 0.25 * float(np.max(high - low)))
   low, high = low - MARGIN * reach, high + MARGIN * reach
   width, height = high - low
-  side = math.sqrt(width * height / points / (math.sqrt(3) / 2))
-  rows = max(2, round(height / (side * math.sqrt(3) / 2)) + 1)
-  columns = max(2, round(width / side) + 1)
+  side, rows, columns = float(max(width, height)), 0, 0
+  while rows * columns < points:
+    rows = max(2, round(height / (side * math.sqrt(3) / 2)) + 1)
+    columns = max(2, round(width / side) + 1)
+    side *= 0.98
   return [(float(low[0] + (column + row % 2 / 2) * width / (columns - 0.5)),
            float(low[1] + row * height / (rows - 1)))
           for row in range(rows) for column in range(columns)]

@@ -77,7 +77,10 @@ def measuring(c: ConfigDict, args, matrix: trees.DiskMatrix, folder: Path,
     verifier = build.verifier(c, pool)
 
     def measure(a1: float, a2: float) -> dict[str, float]:
-      trees.move(sampler.snapshot.params, final, matrix, directions, (a1, a2), put)
+      now = sampler.snapshot
+      trees.move(now.params, final, matrix, directions, (a1, a2), put)
+      # The same tree, but a sampler may keep it in another layout until it is told of new weights.
+      sampler.offer(dataclasses.replace(now, version=now.version + 1))
       held = evaluations.hold(prompts, sampling, [sampler], verifier,
                               deadline_s=c.runtime.deadline_s)
       assert held is not None        # Nothing asks it to stop.

@@ -123,14 +123,15 @@ def test_variants_and_seeds_are_chosen():
 
 def test_runs_begin_with_their_start_and_take_what_the_command_line_changes():
   found = sweep_file.read(PATHS['advantage_norm']).only('group', '7')
-  more = ['--config.total_steps=9']
+  more = ['--config.total_steps=9', '--config.batching.advantage_norm=none']
   (start, _), = runs.starts(found, 'here', more)
   (run, measured), = runs.chains(found, 'here', more)
   c = cli.read_config(['train', *run.command[1:]])
   assert (c.seed, c.total_steps, c.cold_start.steps) == (7, 9, 0)
   assert c.model.checkpoint == 'here/start-7' and c.batching.advantage_norm == 'group'
   assert c.evaluation.problems == c.evaluation.every == 0
-  assert cli.read_config(['train', *start.command[1:]]).cold_start.steps == 400
+  begun = cli.read_config(['train', *start.command[1:]])
+  assert (begun.cold_start.steps, begun.total_steps) == (400, 0)    # Whatever the line says.
   assert '--checkpoint=here/group-7' in measured.command
   assert cli.read_config(['evaluate', *measured.command[1:]]).evaluation.problems == 400
 

@@ -150,7 +150,7 @@ def test_weights_are_moved_in_their_place(planted):
 
 def test_a_grid_covers_the_trajectory_with_equal_triangles():
   points = np.array(landscape.grid(np.array([[-3.0, 0.0], [-1.0, 0.7], [0.0, 0.0]]), 60))
-  assert 40 <= len(points) <= 90
+  assert 60 <= len(points) <= 75
   assert points[:, 0].min() < -3 and points[:, 0].max() > 0 and points[:, 1].max() > 0.7
   apart = np.linalg.norm(points[:, None] - points[None], axis=-1)
   np.fill_diagonal(apart, np.inf)
@@ -183,6 +183,29 @@ def test_checkpoints_that_say_nothing_are_refused(tmp_path, size):
     trees.principal(trees.DiskMatrix(str(tmp_path), CONFIG, [0, 1]), tmp_path)
   with pytest.raises(ValueError, match='has no experiment.json'):
     weights.config_of(str(tmp_path / 'nothing'))
+
+
+@pytest.mark.long
+def test_the_sampler_draws_with_the_weights_of_a_point(tmp_path, monkeypatch):
+  c = tiny.shrink(tiny.load(), **{'total_steps': 3, 'checkpoints': dict(every=1, keep=9)})
+  tiny.run(c, tmp_path / 'run')
+  run, texts, hold = str(tmp_path / 'run'), [], weights.evaluations.hold
+
+  def held(*args, **how):
+    result, evaluation = hold(*args, **how)
+    texts.append([c.text for c, _ in evaluation.answers.values()])
+    return result, evaluation
+
+  monkeypatch.setattr(weights.evaluations, 'hold', held)
+  config = workdir.read_config(run, dtype='float32')
+  matrix = trees.DiskMatrix(run, config, workdir.steps(run))
+  trees.principal(matrix, tmp_path)
+  args = weights.written.parser('', weights.FLAGS)(
+      ['it', f'--run={run}', '--prompts=2', '--samples=2'])
+  with weights.measuring(weights.config_of(run), args, matrix, tmp_path, config) as measure:
+    for a1 in (0.0, 50.0, 0.0):
+      measure(a1, 0.0)
+  assert sorted(texts[0]) == sorted(texts[2]) != sorted(texts[1])
 
 
 @pytest.mark.long
