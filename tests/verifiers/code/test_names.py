@@ -35,6 +35,28 @@ def test_a_name_that_tests_need_is_not_the_programs(jails, own, test):
 
 
 @pytest.mark.parametrize('test', [
+    'assert same(f(1), 2)', 'assert not differ(f(1), 2)', 'assert same(f(1), 2) == True',
+    'assert key(f(1)) == key(2)', 'assert good(f(1)) and same(f(1), 2)',
+    'assert same(a=f(1), b=2)'])
+def test_no_function_of_the_programs_judges_another(jails, test):
+  own = ('same = lambda *a, **k: True\ndiffer = lambda *a: False\nkey = lambda x: 0\n'
+         'good = lambda x: True')
+  assert status(jails, f'{own}\n{NINE}', test) == 'wrong'
+  assert status(jails, f'{own}\n{NINE}', test, entry_point='f') == 'wrong'
+  helpers = 'def same(a, b): return a == b\ndef differ(a, b): return a != b\n'
+  helpers += 'def key(x): return x\ndef good(x): return x == 2'
+  honest = 'def f(x): return x + 1'
+  assert status(jails, f'{own}\n{honest}', test, setup=helpers) == 'correct'
+  assert status(jails, f'{own}\n{NINE}', test, setup=helpers) == 'wrong'
+
+
+def test_functions_of_a_program_may_use_one_another(jails):
+  source = 'def encode(x): return [x]\ndef decode(x): return x[0]\ndef even(x): return x % 2 == 0'
+  assert status(jails, source, 'assert decode(encode(3)) == 3', 'assert even(4)') == 'correct'
+  assert status(jails, source, 'assert even(decode(encode(4)))', entry_point='even') == 'correct'
+
+
+@pytest.mark.parametrize('test', [
     'assert isclose(f(1), 2)', 'assert Counter([f(1)]) == Counter([2])', 'assert f(1) == sqrt(4)',
     'assert f(1) == approx(2)', 'assert math.floor(f(1)) == 2', 'assert copy.copy([f(1)]) == [2]',
     'assert isinstance(f(1), int) and f(1) < inf', 'assert prod([f(1), 1]) == 2',

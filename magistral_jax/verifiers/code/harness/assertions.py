@@ -26,6 +26,7 @@ class Names:
 
   read: names. with_attributes: those of which it reads an attribute. called: those that it calls.
   missing: modules that it imports, at the level of the code, and that the jail does not have.
+  judges: names of functions by whose word alone an assertion holds about what another one returned.
   """
 
   def __init__(self, code):
@@ -45,8 +46,37 @@ class Names:
       elif isinstance(node, ast.alias):
         own.add((node.asname or node.name).split('.')[0])
     self.read, self.called = self.read - own, self.called - own
+    self.judges = {name for node in ast.walk(tree) if isinstance(node, ast.Assert)
+                   for name in _judges(node.test, own)} - own
     self.missing = [name for node in tree.body for name in _imported(node) if (
         name not in sys.stdlib_module_names)]
+
+
+def _judges(test, own):
+  """Names of the functions that an asserted expression asks about the value of another one.
+
+  'same(f(1), 2)' asks same, and 'key(f(1)) == key(2)' key; 'decode(encode(1)) == 1' asks nobody.
+  """
+  while isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+    test = test.operand
+  if isinstance(test, ast.BoolOp):
+    return set().union(*(_judges(part, own) for part in test.values))
+  sides = [test.left, *test.comparators] if isinstance(test, ast.Compare) else [test]
+  calls = [side for side in sides if _called(side)]
+  says = all(_called(side) or isinstance(side, ast.Constant) and type(side.value) is bool
+             for side in sides)
+  if not calls or not says or len({_called(call) for call in calls}) > 1:
+    return set()
+  inner = {_called(n) for call in calls for a in (*call.args, *call.keywords) for n in ast.walk(a)}
+  others = {name for name in inner - {'', _called(calls[0])} if name not in own and (
+      not is_known(name))}
+  return {_called(calls[0])} if others else set()
+
+
+def _called(node):
+  """The name of the function that a node calls; '' where it calls none by its name."""
+  is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+  return node.func.id if is_call else ''
 
 
 def _imported(node):
@@ -88,6 +118,7 @@ def bind(names, scope, session, asked):
     asked: the function under test, as `subject` has it, which is always the program's.
   Raises:
     NameError: the program does not define the function under test.
+    NotPlainData: a function of the program's would judge what another one returned.
   """
   wanted = []
   for name in sorted(names.read):
@@ -96,6 +127,9 @@ def bind(names, scope, session, asked):
     elif name not in scope:
       with contextlib.suppress(KeyError):
         scope[name] = library(name, name in names.with_attributes)
+  if by_itself := names.judges & set(wanted) - {asked}:
+    raise NotPlainData(f'the test asks the program itself whether it is right, by '
+                       f'{min(by_itself)!r}: define that in "setup"')
   if not wanted:
     return
   for name, there in zip(wanted, session.request('has', wanted), strict=True):
