@@ -112,12 +112,12 @@ def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple:
   """
   _check(sequences)
   row_patches = patches.row_patches if patches else 0
-  pieces = sharing.pieces(sequences) if share_prompts else None
+  shares = sharing.shares(sequences) if share_prompts else None
   if layout is None:
     layout = first_fit_decreasing([s.length for s in sequences], row_tokens,
                                   [s.patches for s in sequences], row_patches)
-    if pieces:
-      layout = sharing.fewest_rows(pieces, row_tokens, row_patches, layout)
+    if shares:
+      layout = sharing.fewest_rows(shares, row_tokens, row_patches, layout)
   size = -(-len(layout) // rows_multiple) * rows_multiple
   routes = sequences[0].routes
   rows = _empty(size, row_tokens, patches, 0 if routes is None else routes.shape[1],
@@ -126,7 +126,7 @@ def pack(sequences: Sequence[PackedSequence], *, row_tokens: int, rows_multiple:
   for r, members in enumerate(layout):
     together: dict[int, list[PackedSequence]] = {}
     for index in members:
-      together.setdefault(pieces[index].prompt if pieces else index, []).append(sequences[index])
+      together.setdefault(shares[index].prompt if shares else index, []).append(sequences[index])
     start, segment = 0, 1
     for those in together.values():
       start, segment = _place_together(rows, r, start, segment, those)

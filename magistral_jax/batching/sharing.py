@@ -19,16 +19,16 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece:
-  """What a sequence takes of a row. Piece(prompt=0, shared=41, own=63, patches=0)"""
+class RowShare:
+  """What a sequence takes of a row. RowShare(prompt=0, shared=41, own=63, patches=0)"""
   prompt: int               # Number of the prompt, the same for sequences that can share it.
   shared: int               # Positions of the prompt but its last token.
   own: int                  # All other positions.
   patches: int = 0          # Patches of images, all of them in the prompt.
 
 
-def pieces(sequences: Sequence) -> list[Piece]:
-  """A Piece of each of the `packing.PackedSequence`s.
+def shares(sequences: Sequence) -> list[RowShare]:
+  """What each of the `packing.PackedSequence`s takes.
 
   Prompts are the same if their tokens and images are, and the experts that their tokens took: those
   can differ where one was written to the cache again under other weights. A prompt of one token has
@@ -40,71 +40,71 @@ def pieces(sequences: Sequence) -> list[Piece]:
     routes = b'' if s.routes is None else s.routes[:shared].tobytes()
     name = np.asarray(s.prompt, np.int32).tobytes(), tuple(map(id, s.images)), routes
     name = name if shared else index
-    found.append(Piece(numbers.setdefault(name, len(numbers)), shared, s.length - shared,
-                       s.patches))
+    found.append(RowShare(numbers.setdefault(name, len(numbers)), shared, s.length - shared,
+                          s.patches))
   return found
 
 
-def positions(pieces: Sequence[Piece]) -> int:
+def positions(shares: Sequence[RowShare]) -> int:
   """Positions that these take together in one row."""
-  return sum({p.prompt: p.shared for p in pieces}.values()) + sum(p.own for p in pieces)
+  return sum({p.prompt: p.shared for p in shares}.values()) + sum(p.own for p in shares)
 
 
-def fewest_rows(pieces: Sequence[Piece], row_tokens: int, row_patches: int,
+def fewest_rows(shares: Sequence[RowShare], row_tokens: int, row_patches: int,
                 apart: Sequence[Sequence[int]]) -> list[list[int]]:
-  """Indices of the pieces of every row: the best of several rules.
+  """Indices of the shares of every row: the best of several rules.
 
   Args:
     apart: an assignment in which every sequence has room for all its positions; the result has at
       most as many rows.
   """
-  longest = lambda i: (-pieces[i].shared - pieces[i].own, i)
+  longest = lambda i: (-shares[i].shared - shares[i].own, i)
   whole: dict[int, int] = {}
-  for piece in pieces:
-    whole[piece.prompt] = whole.get(piece.prompt, piece.shared) + piece.own
-  together = lambda i: (-whole[pieces[i].prompt], pieces[i].prompt, -pieces[i].own, i)
+  for share in shares:
+    whole[share.prompt] = whole.get(share.prompt, share.shared) + share.own
+  together = lambda i: (-whole[shares[i].prompt], shares[i].prompt, -shares[i].own, i)
   layouts = [[list(row) for row in apart],
-             *(_best_fit(pieces, sorted(range(len(pieces)), key=key), row_tokens, row_patches)
+             *(_best_fit(shares, sorted(range(len(shares)), key=key), row_tokens, row_patches)
                for key in (longest, together)),
-             _bunched(pieces, row_tokens, row_patches)]
-  taken = lambda layout: sum(positions([pieces[i] for i in row]) for row in layout)
+             _bunched(shares, row_tokens, row_patches)]
+  taken = lambda layout: sum(positions([shares[i] for i in row]) for row in layout)
   return min(layouts, key=lambda layout: (len(layout), taken(layout)))
 
 
-def _best_fit(pieces, order, row_tokens, row_patches) -> list[list[int]]:
-  """Each piece, in this order, into a row with its prompt, else into the fullest with room."""
+def _best_fit(shares, order, row_tokens, row_patches) -> list[list[int]]:
+  """Each share, in this order, into a row with its prompt, else into the fullest with room."""
   rows: list[list[int]] = []
   room, patch_room = (np.full(len(order), size) for size in (row_tokens, row_patches))
   holders: dict[int, list[int]] = {}
   for index in order:
-    piece = pieces[index]
-    there = [r for r in holders.get(piece.prompt, ()) if room[r] >= piece.own]
-    needed, patches = piece.own, 0
+    share = shares[index]
+    there = [r for r in holders.get(share.prompt, ()) if room[r] >= share.own]
+    needed, patches = share.own, 0
     if there:
       row = min(there, key=lambda r: (room[r], r))
     else:
-      needed, patches = piece.shared + piece.own, piece.patches
+      needed, patches = share.shared + share.own, share.patches
       used = room[:len(rows) + 1]
       fits = (used >= needed) & (patch_room[:len(used)] >= patches)
       row = int(np.argmin(np.where(fits, used, np.iinfo(used.dtype).max)))
       if row == len(rows):
         rows.append([])
-      holders.setdefault(piece.prompt, []).append(row)
+      holders.setdefault(share.prompt, []).append(row)
     rows[row].append(index)
     room[row] -= needed
     patch_room[row] -= patches
   return rows
 
 
-def _bunched(pieces, row_tokens, row_patches) -> list[list[int]]:
+def _bunched(shares, row_tokens, row_patches) -> list[list[int]]:
   """Completions of each prompt in bunches that fill a row; bunches that do not in common rows."""
   members: dict[int, list[int]] = {}
-  for index, piece in enumerate(pieces):
-    members.setdefault(piece.prompt, []).append(index)
+  for index, share in enumerate(shares):
+    members.setdefault(share.prompt, []).append(index)
   bunches = [[indices[i] for i in bin] for indices in members.values()
-             for bin in full_bins([pieces[i].own for i in indices],
-                                  row_tokens - pieces[indices[0]].shared)]
-  whole = [Piece(number, 0, positions([pieces[i] for i in bunch]), pieces[bunch[0]].patches)
+             for bin in full_bins([shares[i].own for i in indices],
+                                  row_tokens - shares[indices[0]].shared)]
+  whole = [RowShare(number, 0, positions([shares[i] for i in bunch]), shares[bunch[0]].patches)
            for number, bunch in enumerate(bunches)]
   order = sorted(range(len(whole)), key=lambda i: (-whole[i].own, i))
   return [[i for number in row for i in bunches[number]]

@@ -76,24 +76,24 @@ def drawn(groups, group_size, shortest, longest, completion, seed):
   rng = np.random.default_rng(seed)
   lengths = np.clip(rng.lognormal(np.log(completion), 0.4, (groups, group_size)), 1,
                     2 * completion).astype(int)
-  return [sharing.Piece(number, int(prompt), int(own), patches=int(prompt) // 8)
+  return [sharing.RowShare(number, int(prompt), int(own), patches=int(prompt) // 8)
           for number, prompt in enumerate(rng.integers(shortest, longest + 1, groups))
           for own in lengths[number]]
 
 
 @pytest.mark.parametrize('seed', range(3))
 def test_every_sequence_is_in_one_row_and_no_row_is_too_full(seed):
-  pieces = drawn(12, 8, 30, 56, 45, seed)
-  apart = packing.first_fit_decreasing([p.shared + p.own for p in pieces], 192,
-                                       [p.patches for p in pieces], 9)
-  rows = sharing.fewest_rows(pieces, 192, 9, apart)
-  assert sorted(i for row in rows for i in row) == list(range(len(pieces)))
+  shares = drawn(12, 8, 30, 56, 45, seed)
+  apart = packing.first_fit_decreasing([p.shared + p.own for p in shares], 192,
+                                       [p.patches for p in shares], 9)
+  rows = sharing.fewest_rows(shares, 192, 9, apart)
+  assert sorted(i for row in rows for i in row) == list(range(len(shares)))
   for row in rows:
-    members = [pieces[i] for i in row]
+    members = [shares[i] for i in row]
     assert sharing.positions(members) <= 192
     assert sum({p.prompt: p.patches for p in members}.values()) <= 9
   assert len(rows) <= len(apart)
-  assert rows == sharing.fewest_rows(pieces, 192, 9, apart)
+  assert rows == sharing.fewest_rows(shares, 192, 9, apart)
 
 
 @pytest.mark.parametrize('groups, sizes, row_tokens, at_most', [
@@ -104,10 +104,10 @@ def test_rows_that_are_saved(groups, sizes, row_tokens, at_most):
   """Rows with shared prompts / rows without, over three batches."""
   shared, alone = 0, 0
   for seed in range(3):
-    pieces = [dataclasses.replace(p, patches=0) for p in drawn(groups, 8, *sizes, seed)]
-    apart = packing.first_fit_decreasing([p.shared + p.own for p in pieces], row_tokens)
+    shares = [dataclasses.replace(p, patches=0) for p in drawn(groups, 8, *sizes, seed)]
+    apart = packing.first_fit_decreasing([p.shared + p.own for p in shares], row_tokens)
     alone += len(apart)
-    shared += len(sharing.fewest_rows(pieces, row_tokens, 0, apart))
+    shared += len(sharing.fewest_rows(shares, row_tokens, 0, apart))
   assert shared / alone <= at_most
 
 

@@ -70,13 +70,13 @@ def measure_groups(sizes, row_tokens: int, microbatch_rows: int, batches: int) -
   found = dict(apart=[], shared=[], filled_apart=[], filled_shared=[], filled_rows_shared=[])
   for seed in range(batches):
     rng = np.random.default_rng(seed)
-    pieces = [sharing.Piece(group, int(prompt) - 1, int(own))
+    shares = [sharing.RowShare(group, int(prompt) - 1, int(own))
               for group, prompt in enumerate(rng.integers(shortest, longest + 1, groups))
               for own in np.clip(rng.lognormal(np.log(median), 0.35, 8), 8, limit)]
-    lengths = [p.shared + p.own for p in pieces]
+    lengths = [p.shared + p.own for p in shares]
     apart = packing.first_fit_decreasing(lengths, row_tokens)
-    shared = sharing.fewest_rows(pieces, row_tokens, 0, apart)
-    used = sum(sharing.positions([pieces[i] for i in row]) for row in shared)
+    shared = sharing.fewest_rows(shares, row_tokens, 0, apart)
+    used = sum(sharing.positions([shares[i] for i in row]) for row in shared)
     computed = [-(-len(rows) // microbatch_rows) * microbatch_rows * row_tokens
                 for rows in (apart, shared)]
     for name, value in zip(found, (*computed, sum(lengths) / computed[0], used / computed[1],
