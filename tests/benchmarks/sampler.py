@@ -4,7 +4,9 @@ Run:  python tests/benchmarks/sampler.py --checkpoint=SmolLM2-135M-Instruct.Q4_1
           --transformers_python=PEERS/bin/python --tunix_python=PEERS/bin/python
 
 All get the same prompts and the same float32 weights (ours are exported for the peers), temperature
-1 and no end of sequence, so each draws exactly prompts x new_tokens tokens; prefill counts. One
+1 and no end of sequence, so each draws exactly prompts x new_tokens tokens; prefill counts.
+`products` is the floor: the matrix products of so many decode steps with weights that lie as the
+CPU wants them, and nothing else. One
 JSON object goes to standard output. Two things favour the peers: they return no log-probabilities,
 ours always does; and all prompts and completions have one length, so none is wasted on padding.
 `prompt_nats` is the mean log-probability of the first prompt under each model, to see that the
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 
+import floors
 import workers
 
 PEERS = dict(transformers='torch, transformers', tunix='jax, tunix.generate.sampler')
@@ -157,7 +160,21 @@ class Numbers:
     return 0
 
 
-IMPLEMENTATIONS = dict(ours=ours, transformers=transformers, tunix=tunix)
+def products(folder, prompts, new_tokens):
+  """The floor: the products of decode steps with one token of every prompt."""
+  about, call = floors.products(folder, len(prompts))
+  steps = max(1, new_tokens // 4)
+
+  def sample(seed):
+    del seed
+    for _ in range(steps):
+      call()
+    return dict(tokens=steps * len(prompts))
+
+  return about, sample
+
+
+IMPLEMENTATIONS = dict(ours=ours, products=products, transformers=transformers, tunix=tunix)
 
 
 def main(args) -> None:
@@ -171,7 +188,8 @@ def main(args) -> None:
                for _ in range(args.prompts)]
     settings = dict(folder=folder, prompts=prompts, new_tokens=args.new_tokens)
     own = dict(decode_steps=args.decode_steps, page_tokens=args.page_tokens)
-    crew = [workers.Worker(script, 'ours', sys.executable, settings | own)]
+    crew = [workers.Worker(script, 'ours', sys.executable, settings | own),
+            workers.Worker(script, 'products', sys.executable, settings)]
     for name, modules in PEERS.items():
       python = getattr(args, f'{name}_python')
       if workers.present(python, modules):

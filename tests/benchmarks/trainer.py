@@ -5,23 +5,16 @@ Run:  python tests/benchmarks/trainer.py --checkpoint=SmolLM2-135M-Instruct.Q4_1
 
 Each takes one optimizer step of supervised learning on the same sequences, weights and
 hyperparameters, in float32. `ours` and `transformers` get one sequence per row, padded to the
-longest, and equal microbatches; `ours_packed` gets several sequences in a row, as this project
-trains, and no more positions in a microbatch than the others. Positions that hold a token count,
-padding does not, so the figures compare the same work. The losses are printed: they must agree, or
-the work was not the same. Three things favour the peer: fused AdamW, no attention mask (padding is
-on the right), no entropies. Only ours leaves prompts out of the head, which the peer's loss could
-do too.
+longest, and equal microbatches; `ours_packed` gets several sequences in a row, and no more
+positions in a microbatch than the others; `ours_shared` the same with each group's prompt once in a
+row for all its completions there, as this project trains. Tokens of all sequences count, each
+prompt once for every completion, and padding does not, so the figures compare the same work.
+`products` is the floor: the matrix products of the packed rows without padding, forward and twice
+backward, and nothing else. The losses are printed: they must agree, or the work was not the same.
+Three things favour the peer: fused AdamW, no attention mask (padding is on the right), no
+entropies. Only ours leaves prompts out of the head, which the peer's loss could do too.
 
-2026-11-22, --repeats=2 --sequences=16 --row_tokens=366, on 2 hyperthreads of one core that other
-programs kept busy (load about 10). Ratios are meant for an idle machine: on a busy one a peer whose
-threads wait for each other loses more, so these say little. Packing gained nothing, with 14 % of
-its 7 rows empty and one row in a microbatch (now 4 %, and two).
-                 tokens/s   times transformers (repeats)   CPU seconds of a step
-  ours_packed        57.6   2.17 (1.66, 2.68)              28.0
-  ours               66.7   2.57 (1.68, 3.47)              27.1
-  transformers       28.1                                  58.5
-On the idle machine, earlier that day, before dots were kept, prompts left out and attention cut
-into parts: ours_packed 92.6 tokens/s, transformers 147.5, 0.65 times. Not measured idle since.
+README.md beside this file has the results.
 """
 
 import importlib.util
@@ -32,16 +25,17 @@ import subprocess
 import sys
 import tempfile
 
+import floors
 import workers
 
 CONFIG = pathlib.Path(__file__).parents[2] / 'configs' / 'smollm2_math.py'
 PEERS = dict(transformers='torch, transformers')
-DEFAULTS = dict(sequences=15, prompt_tokens=56, shortest=8, longest=128, row_tokens=356,
-                microbatch_rows=4, repeats=3)
+DEFAULTS = dict(groups=4, group_size=8, prompt_tokens=56, shortest=26, longest=128, row_tokens=640,
+                microbatch_rows=4, repeats=2)
 ADAMW = dict(learning_rate=1e-5, beta1=0.9, beta2=0.95, eps=1e-8, clip_norm=1.0)
 
 
-def ours(folder, examples, microbatch_rows, row_tokens, packed=False):
+def ours(folder, examples, microbatch_rows, row_tokens, packed=False, share_prompts=False):
   """Trainer of this project with configs/smollm2_math.py; unpacked: one sequence per row."""
   import dataclasses
 
@@ -49,7 +43,7 @@ def ours(folder, examples, microbatch_rows, row_tokens, packed=False):
   import numpy as np
 
   from magistral_jax import sharding
-  from magistral_jax.batching.packing import evenly_weighted, pack_examples
+  from magistral_jax.batching.packing import PackedSequence, evenly_weighted, pack
   from magistral_jax.experiment import build
   from magistral_jax.records import Rows
 
@@ -64,26 +58,50 @@ def ours(folder, examples, microbatch_rows, row_tokens, packed=False):
       max(1, microbatch_rows * longest // row_tokens) if packed else microbatch_rows)
   config, mesh = build.model_config(c, 0), build.meshes(c).trainer
   role = build.trainer(c, config, mesh, build.params(c, config, mesh, sharding.TRAINER))
-  pairs = [(np.array(prompt), np.array(completion)) for prompt, completion in examples]
+  sequences = [PackedSequence(np.array(prompt), np.array(completion), 1.0)
+               for prompt, completion in examples]
   if packed:
-    rows = pack_examples(pairs, row_tokens=row_tokens, rows_multiple=1)
+    rows = pack(sequences, row_tokens=row_tokens, rows_multiple=1, share_prompts=share_prompts)
   else:
-    each = [pack_examples([pair], row_tokens=longest, rows_multiple=1) for pair in pairs]
+    each = [pack([sequence], row_tokens=longest, rows_multiple=1) for sequence in sequences]
     rows = Rows(**{f.name: np.concatenate([getattr(row, f.name) for row in each])
-                   for f in dataclasses.fields(Rows) if f.name != 'images'})
+                   for f in dataclasses.fields(Rows) if getattr(each[0], f.name) is not None})
   rows = evenly_weighted(rows)
 
   def step(seed):
     del seed
     loss = role.supervised(rows)['loss']
-    return dict(tokens=int((rows.segments > 0).sum()), loss=loss)
+    return dict(tokens=sum(sequence.length for sequence in sequences), loss=loss)
 
-  return dict(version=f'jax {jax.__version__}', rows=list(rows.tokens.shape)), step
+  filled = round(float((rows.segments > 0).mean()), 3)
+  return dict(version=f'jax {jax.__version__}', rows=list(rows.tokens.shape), filled=filled), step
 
 
 def ours_packed(**settings):
   """Trainer of this project on packed rows."""
   return ours(packed=True, **settings)
+
+
+def ours_shared(**settings):
+  """Trainer of this project on packed rows in which completions share their prompt."""
+  return ours(packed=True, share_prompts=True, **settings)
+
+
+def products(folder, examples, microbatch_rows, row_tokens):
+  """The floor of `ours_packed`: the products of its positions, those of the head if trained."""
+  del microbatch_rows
+  positions = sum(len(prompt) + len(completion) - 1 for prompt, completion in examples)
+  trained = sum(len(completion) for _, completion in examples)
+  about, call = floors.products(folder, row_tokens, head_rows=row_tokens * trained // positions)
+
+  def step(seed):
+    del seed
+    # A backward pass has two products for each one of a forward pass.
+    for _ in range(3):
+      call()
+    return dict(tokens=row_tokens, loss=0.0)
+
+  return about, step
 
 
 def transformers(folder, examples, microbatch_rows, row_tokens):
@@ -124,7 +142,8 @@ def transformers(folder, examples, microbatch_rows, row_tokens):
               rows=list(inputs.shape)), step
 
 
-IMPLEMENTATIONS = dict(ours_packed=ours_packed, ours=ours, transformers=transformers)
+IMPLEMENTATIONS = dict(ours_shared=ours_shared, ours_packed=ours_packed, ours=ours,
+                       products=products, transformers=transformers)
 
 
 def main(args) -> None:
@@ -135,8 +154,9 @@ def main(args) -> None:
     vocab = json.loads((pathlib.Path(folder) / 'config.json').read_text())['vocab_size']
     numbers = random.Random(0)
     text = lambda n: [numbers.randrange(3, vocab) for _ in range(n)]
-    examples = [(text(args.prompt_tokens), text(numbers.randint(args.shortest, args.longest)))
-                for _ in range(args.sequences)]
+    examples = [(prompt, text(numbers.randint(args.shortest, args.longest)))
+                for prompt in (text(args.prompt_tokens) for _ in range(args.groups))
+                for _ in range(args.group_size)]
     settings = dict(folder=folder, examples=examples, microbatch_rows=args.microbatch_rows,
                     row_tokens=args.row_tokens)
     crew = [workers.Worker(script, name, sys.executable, settings)
