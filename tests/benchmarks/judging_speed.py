@@ -8,7 +8,9 @@ another problem, a number, or no box at all. They are read from a file, judged b
 verifiers, and written down, as `evaluate --responses` does; the time is that of the whole command
 but for its imports. With --json only one line of JSON is printed.
 
-Result: not measured yet.
+Result: 2-core x86-64, 2026-11-30, 56d416c: 10,000 responses take 51.0 s of processor time, pool and
+        command included, so less than 60 s even on one idle core. The machine was not idle (load
+        23): 399 s passed.
 """
 
 import argparse
