@@ -67,8 +67,8 @@ setup(
         # pyrefly checks types: one wheel with one binary, 0.5 s for our rooms, where basedpyright
         # brings a Node.js of 200 MB and takes 10 s. Pinned, since other versions find other faults.
         # mistral-common is the tokenizer tests' reference, and carries real vocabularies;
-        # safetensors defines the file format that models/formats/safetensors.py reads. selenium drives
-        # the Chromium of the report's tests.
+        # safetensors defines the file format that models/formats/safetensors.py reads. selenium
+        # drives the Chromium of the report's tests.
         'dev': ['starlette>=1.0,<2', 'uvicorn>=0.40,<1', 'prometheus-client>=0.21,<1',
                 'ray>=2.50,<3', 'pytest>=8.3,<10', 'pytest-xdist>=3.6,<4', 'ruff>=0.9,<0.18',
                 'pyrefly==1.5.0', 'mistral-common>=1.9,<2', 'safetensors>=0.5,<0.9', 'jax[tpu]',
