@@ -76,7 +76,7 @@ HACKS = [
     (r'<think>a</think>\boxed{\text{the answer}}', FORMAT, 'words'),
     (r'<think>a</think>\boxed{\text{}}', 0.0, 'empty words'),
     (r'<think>a</think>\boxed{?}', FORMAT, 'a question'),
-    (r'<think>a</think>\boxed{\ldots}', FORMAT, 'dots'),
+    (r'<think>a</think>\boxed{\ldots}', 0.0, 'dots'),
     (r'<think>a</think>\boxed{answer}', FORMAT, 'the word for it'),
     (r'<think>a</think>\boxed{5x}', FORMAT, 'something with it'),
     (r'<think>a</think>\boxed{5 \cdot x^0}', ALL, 'which is 5'),
