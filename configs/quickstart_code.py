@@ -16,6 +16,8 @@ Result: held-out accuracy of 200 problems, whose statements no training problem 
           as below, in one go, idle (0616551): 0.310 +- 0.033, then 0.875 +- 0.023; 470 s in all
           a rate that falls from 7e-4 to 0, idle: 0.310 +- 0.033, then 0.835 +- 0.026; 466 s
         So 0.9 is not reached reliably in 8 minutes.
+        Since c834db1 and 5295922 the tests of a program share a jail and equal programs of a group
+        are run once, so judging takes a fraction of that time; not measured since.
         Half of the imitated traces slip in one step. With a learning rate of 1e-3, batches of 8
         prompts and verifiers.queue=1024 programs came apart: after 38 updates 0.42 of the
         completions were right and 0.12 had a bad format. While the train step compiled and jails
