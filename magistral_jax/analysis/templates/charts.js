@@ -147,11 +147,11 @@ class Charts {
   stageMarks(card) {
     if (card.panel.axis !== 'loop') return [];
     return this.data.curves.flatMap((run) => run.stages.filter((stage) => stage.step >= card.x0 &&
-      stage.step <= card.x1).map((stage) => {
+      stage.step <= card.x1).map((stage, i) => {
       const x = card.X(stage.step + 0.5);
       return element('g', {class: 'stage'},
         element('line', {x1: x, x2: x, y1: TOP, y2: HEIGHT - BOTTOM}),
-        element('text', {x: x + 3, y: TOP + 9}, ...visible(stage.name)));
+        element('text', {x: x + 3, y: TOP + 9 + 11 * (i % 3)}, ...visible(stage.name)));
     }));
   }
 
@@ -286,7 +286,7 @@ function extent(values, panel) {
 
 function ticks(low, high, count) {
   const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((one) => one >= rough);
+  const step = [1, 2, 5, 10].map((m) => m * power).find((one) => one >= 0.7 * rough);
   const found = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) {
     found.push(Number((i * step).toPrecision(12)));
