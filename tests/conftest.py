@@ -6,6 +6,7 @@ import shutil
 import tempfile
 
 import pytest
+from absl import logging
 
 os.environ['XLA_FLAGS'] = (
     os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
@@ -51,6 +52,14 @@ def pytest_xdist_make_scheduler(config, log):
     def _split_scope(self, nodeid):
       return group_of(nodeid)
   return ByGroup(config, log)
+
+
+@pytest.fixture(autouse=True)
+def verbosity():
+  """Log lines are shown as before once a test has ended: commands change that of their process."""
+  before = logging.get_verbosity()
+  yield
+  logging.set_verbosity(before)
 
 
 @pytest.fixture

@@ -295,7 +295,7 @@ def test_a_cold_start_with_nothing_to_imitate_is_refused(words_config, tmp_path)
     checks.prepare(words_config(**{'cold_start.path': str(bare)}))
   checks.prepare(words_config(**{'cold_start.steps': 0}))
   long = tmp_path / 'long.jsonl'
-  long.write_text(json.dumps(dict(problem='one', answer='1', solution='one ' * 300)) + '\n')
+  long.write_text(json.dumps(dict(problem='one', answer='1', solution='one ' * 700)) + '\n')
   with pytest.raises(ValueError, match=r'batching.row_tokens=\d+ is too short for every one of'):
     checks.prepare(words_config(**{'cold_start.path': str(long)}))
 

@@ -79,7 +79,7 @@ def test_a_part_of_a_mix_that_cannot_be_is_refused(overrides, words):
 def test_what_the_file_says_of_a_chosen_section_stays():
   c = read('data.jsonl.path=a.jsonl', 'cold_start.steps=7', name='smollm2_math')
   assert (c.data.jsonl.path, c.data.jsonl.held_out) == ('a.jsonl', 200)
-  assert (c.cold_start.steps, c.cold_start.rows, c.cold_start.learning_rate) == (7, 8, 1e-4)
+  assert (c.cold_start.steps, c.cold_start.rows, c.cold_start.learning_rate) == (7, 4, 1e-4)
 
 
 @pytest.mark.parametrize('overrides, there, gone', [

@@ -96,6 +96,8 @@ def test_a_second_request_to_stop_ends_at_once_and_begins_no_save(make_loop, mod
   one = Run.__new__(Run)
   one.c = types.SimpleNamespace(runtime=types.SimpleNamespace(mode=mode), total_steps=100)
   one.display, one.runtime, one.checkpoints = loop.display, loop.runtime, loop.checkpoints
+  one.journal = loop.journal
+  one._profile = types.SimpleNamespace(close=lambda: None)
   monkeypatch.setattr(one, '_begin', lambda: loop.trainer)
   monkeypatch.setattr(one, '_loop', lambda: loop)
   monkeypatch.setattr(jax.config, 'update', lambda *args: None)      # Of other tests, too.

@@ -3,6 +3,7 @@ import collections
 import errno
 import json
 import threading
+import types
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ from magistral_jax.orchestration.health import Health
 from magistral_jax.orchestration.roles import Lost
 from magistral_jax.orchestration.run import Run
 from magistral_jax.orchestration.supervised import SupervisedRun
+from magistral_jax.orchestration.time_spent import TimeSpent
 from magistral_jax.orchestration.unsaved import UnsavedError
 from magistral_jax.records import Verdict
 from magistral_jax.runtime.local import LocalRuntime
@@ -222,6 +224,7 @@ def test_a_step_of_imitation_that_never_ends_is_told(monkeypatch):
   told, health = threading.Event(), Health(0.2)
   one = SupervisedRun.__new__(SupervisedRun)
   one.health, one.display, one._cold_steps = health, Display(1, False), 9
+  one.journal = types.SimpleNamespace(time=TimeSpent())
   one.c = ConfigDict(dict(checkpoints=dict(every=1)))
   said = []
   one.display.note = lambda sentence: (said.append(sentence), told.set())
