@@ -38,13 +38,13 @@ class Disk:
       raise self.at_once
     files = [path / f'shard.{id(self)}.{number}' for number in range(2)]
     done = concurrent.futures.Future()
-    threading.Thread(target=self._write, args=(files, done), daemon=True).start()
+    threading.Thread(target=self._write, args=(files, done, self.later), daemon=True).start()
     return [done]
 
-  def _write(self, files, done):
+  def _write(self, files, done, error):
     files[0].write_text('begun')
-    if self.later:
-      done.set_exception(self.later)
+    if error:
+      done.set_exception(error)
       return
     self.goes_on.wait(LONG_S)
     self.gone += [file for file in files[:1] if not file.exists()]
