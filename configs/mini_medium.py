@@ -20,13 +20,13 @@ def get_config():
   # Difficulty is 1 - the solve rate of the base model: at first nothing that it never solves.
   c.data = dict(
       source='mix', max_prompt_tokens=56, template='plain', system_prompt='', mix=dict(
-          math=dict(source='jsonl', weight=0.5, domain='math', difficulty='rates',
+          math=dict(source='jsonl', weight=0.65, domain='math', difficulty='rates',
                     rates_path='runs/mini/rates_base.jsonl', difficulty_low=0.1,
                     difficulty_high=0.99, pools=False, jsonl=dict(
                         path='runs/mini/math/problems.jsonl',
                         held_out_path='runs/mini/world/held_out_math.jsonl', held_out=0,
                         fields='')),
-          code=dict(source='jsonl', weight=0.5, domain='code', difficulty='none', pools=False,
+          code=dict(source='jsonl', weight=0.35, domain='code', difficulty='none', pools=False,
                     jsonl=dict(path='runs/mini/code/problems.jsonl',
                                held_out_path='runs/mini/world/held_out_code.jsonl', held_out=0,
                                fields=''))))
@@ -49,8 +49,9 @@ def get_config():
       name='clipped', clip_low=0.2, clip_high=0.28, clip_schedule='constant', importance_cap=0.0,
       kl_reference='none', entropy_coef=0.0, vocab_chunk=0)
   c.optimizer = dict(
-      name='adamw', learning_rate=4e-4, warmup_steps=5, schedule='constant', beta1=0.9,
-      beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
+      name='adamw', learning_rate=6e-4, warmup_steps=5, schedule='linear',
+      final_learning_rate=1e-4, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0,
+      max_bad_steps=5)
   c.trainer = dict(
       microbatch_rows=16, remat='none', unroll=3, parity_versions=8, parity_limit=0.001)
   c.mesh = dict(

@@ -23,7 +23,7 @@ MODELS = dict(
     math_only=('small', 'math_only'), code_only=('small', 'code_only'))
 # At scale 1: optimizer steps of the imitations, updates of the loops, problems, traces.
 BASE_STEPS, MEDIUM_UPDATES, SMALL_UPDATES = 600, 80, 50
-MATH, CODE, HELD_OUT, WEAK, SAMPLES = 1200, 300, 200, 3000, 8
+MATH, CODE, HELD_OUT, WEAK, SAMPLES = 1200, 300, 200, 8000, 8
 EPOCHS = 4                  # As the paper's.
 LEAST_BASE_STEPS = 200      # With fewer a base model solves nothing that could be learned from.
 
@@ -79,7 +79,9 @@ def legs(plan: Plan) -> list[Leg]:
                      f'--rates={plan.path("rates_medium.jsonl")}', '--max_rate=1.0'),
           'graded/funnel.json'),
       Leg('traces', ('traces', f'--run={plan.path("medium_rl")}',
-                     f'--output={plan.path("traces.jsonl")}', f'--seed={plan.seed}'),
+                     f'--output={plan.path("traces.jsonl")}', f'--seed={plan.seed}',
+                     # Guesses are short: those of the first updates are left out.
+                     '--length_share=0.9'),
           'traces.jsonl'),
       _imitated(plan),
       _trained(plan, 'small_rl', 'small', 'small_base', SMALL_UPDATES, {'loss.clip_high': 0.28}),
