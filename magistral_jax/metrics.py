@@ -37,10 +37,14 @@ from magistral_jax import sinks, tensorboard
 from magistral_jax.durable import WriteError
 
 
+_BLOCK = 1 << 16            # Bytes in which the end of a line is looked for.
+
+
 class JsonlWriter:
   """Appends JSON lines to one file that nobody else writes to.
 
-  Several threads may write. Numbers that JSON lacks (nan, inf) become null.
+  Several threads may write. Numbers that JSON lacks (nan, inf) become null. A last line that a crash
+  has torn is cut off before the next one is written.
   """
 
   def __init__(self, path: str | os.PathLike):
@@ -49,8 +53,9 @@ class JsonlWriter:
     self._lock = threading.Lock()
     self._file = open(self.path, 'ab', buffering=0)
     status = os.fstat(self._file.fileno())
-    self._end, self._regular = status.st_size, stat.S_ISREG(status.st_mode)   # Or a pipe, a device.
-    self._torn = False      # A part of a line may stand behind the end.
+    self._regular = stat.S_ISREG(status.st_mode)        # Or a pipe, a device.
+    self._end = _whole_lines(self.path, status.st_size) if self._regular else 0
+    self._torn = self._regular and self._end < status.st_size   # A part of a line stands behind it.
 
   @property
   def end(self) -> int:
@@ -281,6 +286,19 @@ def _encoded(line: Mapping[str, Any]) -> bytes:
 
 def _json(line: Mapping[str, Any]) -> str:
   return json.dumps(line, ensure_ascii=False, allow_nan=False)
+
+
+def _whole_lines(path: Path, size: int) -> int:
+  """Bytes up to the end of the last whole line of a file of this size."""
+  with open(path, 'rb') as file:
+    while size:
+      start = max(0, size - _BLOCK)
+      file.seek(start)
+      found = file.read(size - start).rfind(b'\n')
+      if found >= 0:
+        return start + found + 1
+      size = start
+  return 0
 
 
 def _ends_line(path: Path, offset: int) -> bool:

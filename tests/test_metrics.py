@@ -65,6 +65,22 @@ def test_a_line_torn_by_a_crash_is_cut_or_skipped(tmp_path):
   assert path.stat().st_size == position
 
 
+@pytest.mark.parametrize('torn', [b'', b'{"step": 2, "rew', b'x' * 200_000, bytes(5000)])
+def test_a_line_torn_by_a_crash_does_not_spoil_the_one_that_follows(tmp_path, torn):
+  """Of a file that is never cut back to a checkpoint, as starts.jsonl."""
+  path = tmp_path / 'starts.jsonl'
+  for before in ([], [dict(step=1)]):
+    with metrics.JsonlWriter(path) as writer:
+      writer.truncate(0)
+      writer.write_all(before)
+    with open(path, 'ab') as file:
+      file.write(torn)
+    with metrics.JsonlWriter(path) as writer:
+      assert writer.end == 12 * len(before)
+      writer.write(dict(step=3))
+    assert metrics.read_lines(path) == [*before, dict(step=3)]
+
+
 @pytest.mark.parametrize('offset, words', [
     (99, 'holds 12 bytes but the checkpoint was saved when it held 99: .*--workdir'),
     (5, 'no end of line at byte 5.*--workdir'),

@@ -5,7 +5,8 @@
      "python": "3.11.9", "packages": {"jax": "0.10.2", ...}}
     {"at": "2026-11-30T09:19:01+00:00", "ended": "finished", "why": ""}
 
-A start without an end was killed, or is going on. Lines are never taken back.
+A start without an end was killed, or is going on. Lines are never taken back, nor is anything else
+made to depend on them: one that a crash of the machine has spoilt is left out.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import contextlib
 import datetime
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from magistral_jax.metrics import JsonlWriter, read_lines
+from absl import logging
+
+from magistral_jax.metrics import JsonlWriter
 
 FILE = 'starts.jsonl'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
@@ -62,12 +66,20 @@ def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
   [] of a run without the file.
   """
   path, found = Path(workdir) / FILE, []
-  for line in read_lines(path) if path.exists() else []:
+  for line in _lines(path) if path.exists() else ():
     if 'ended' not in line:
       found.append(line | dict(ended='', ended_at='', why=''))
     elif found:
       found[-1] |= dict(ended=line['ended'], ended_at=line['at'], why=line['why'])
   return found
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+  for number, text in enumerate(path.read_bytes().split(b'\n')[:-1], 1):
+    try:
+      yield dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+      logging.warning('%s, line %d cannot be read and is left out (%s).', path, number, error)
 
 
 def identity(workdir: str | os.PathLike) -> str:

@@ -30,6 +30,18 @@ def test_every_start_has_its_end_and_a_killed_one_has_none(tmp_path):
   assert found[0]['packages']['jax'] and found[0]['devices'] == '8 cpu'
 
 
+@pytest.mark.parametrize('left', [lambda data: data[:-30], lambda data: data + bytes(100),
+                                  lambda data: data[:50] + bytes(60) + data[110:]])
+def test_what_a_machine_that_crashed_has_left_keeps_no_run_from_starting(tmp_path, left, caplog):
+  """It is not flushed: a crash may leave half of a line, or zeros in place of some."""
+  start(tmp_path, 'stopped')
+  path = tmp_path / starts.FILE
+  path.write_bytes(left(path.read_bytes()))
+  start(tmp_path, 'finished')
+  assert starts.read(tmp_path)[-1]['ended'] == 'finished'
+  assert len(starts.identity(tmp_path)) == 12
+
+
 def test_an_exit_with_a_sentence_is_named_by_its_mistake(tmp_path, capsys):
   with pytest.raises(SystemExit), starts.noted(tmp_path, 'train', [], ''), \
       command_line.one_sentence():
