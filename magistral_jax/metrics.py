@@ -36,15 +36,14 @@ import numpy as np
 from magistral_jax import sinks, tensorboard
 from magistral_jax.durable import WriteError
 
-
 _BLOCK = 1 << 16            # Bytes in which the end of a line is looked for.
 
 
 class JsonlWriter:
   """Appends JSON lines to one file that nobody else writes to.
 
-  Several threads may write. Numbers that JSON lacks (nan, inf) become null. A last line that a crash
-  has torn is cut off before the next one is written.
+  Several threads may write. Numbers that JSON lacks (nan, inf) become null. A last line that a
+  crash has torn is cut off before the next one is written.
   """
 
   def __init__(self, path: str | os.PathLike):
