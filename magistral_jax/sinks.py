@@ -3,14 +3,16 @@
     train --sinks=wandb,trackio
 
 Each is one class with `write` and `close`, and one entry of SINKS. What they get stands in
-metrics.jsonl and stages.jsonl, too, under the names of tensorboard.py: one that fails is logged and
-gets nothing more, and the run goes on. W&B's own variables say where it sends them
-(WANDB_MODE=offline keeps them in the workdir).
+metrics.jsonl and stages.jsonl, too, under the names of tensorboard.py: one that fails, or does not
+keep up, is logged and gets nothing more, and the run goes on, waiting for none of them. W&B's own
+variables say where it sends them (WANDB_MODE=offline keeps them in the workdir).
 """
 
 from __future__ import annotations
 
 import importlib
+import queue
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +21,8 @@ from absl import logging
 
 PROJECT = 'magistral_jax'
 LOOP, COLD_START = 'update', 'cold_start/step'      # What points are drawn over.
+MOST = 1000                 # Steps that may wait for a tracker.
+DEADLINE_S = 60.0           # In which it must have sent what is left when a run ends.
 
 
 class Sink(Protocol):
@@ -67,26 +71,48 @@ SINKS: dict[str, Callable[[Any, Path, str, Mapping[str, Any]], Sink]] = dict(
 
 
 class LoggedSink:
-  """A sink whose first failure is logged and is its end: it costs points, not a run."""
+  """A sink on a thread of its own, whose failure or silence costs points, not a run.
 
-  def __init__(self, name: str, sink: Sink):
-    self._name, self._sink = name, sink
+  Args:
+    name: for messages.
+    deadline_s: how long `close` waits, at most.
+  """
+
+  def __init__(self, name: str, sink: Sink, *, deadline_s: float = DEADLINE_S):
+    self._name, self._sink, self._deadline_s = name, sink, deadline_s
+    self._points: queue.SimpleQueue[Mapping[str, float] | None] = queue.SimpleQueue()
+    self._given_up = threading.Event()
+    # A daemon: a network that does not answer must not keep a run from ending.
+    self._thread = threading.Thread(target=self._send, name=name, daemon=True)
+    self._thread.start()
 
   def write(self, points: Mapping[str, float]) -> None:
-    self._attempt(lambda sink: sink.write(points))
+    """Leaves points to the sink. Never waits."""
+    if self._points.qsize() >= MOST:
+      self._give_up(f'it has not taken the last {MOST} steps')
+    if not self._given_up.is_set():
+      self._points.put(points)
 
   def close(self) -> None:
-    self._attempt(lambda sink: sink.close())
+    """Lets the sink send what is left, within the deadline."""
+    self._points.put(None)
+    if not self._given_up.is_set():
+      self._thread.join(self._deadline_s)
+      if self._thread.is_alive():
+        self._give_up(f'it has not sent everything within {self._deadline_s:.0f} s')
 
-  def _attempt(self, act: Callable[[Sink], None]) -> None:
-    if self._sink is None:
-      return
+  def _send(self) -> None:
     try:
-      act(self._sink)
+      while (points := self._points.get()) is not None:
+        self._sink.write(points)
+      self._sink.close()
     except Exception as error:       # The program of others, and a network: anything can come.
-      logging.error('%s failed (%s: %s) and gets no more figures of this run.', self._name,
-                    type(error).__name__, error)
-      self._sink = None
+      self._give_up(f'{type(error).__name__}: {error}')
+
+  def _give_up(self, why: str) -> None:
+    if not self._given_up.is_set():
+      self._given_up.set()
+      logging.error('%s failed (%s) and gets no more figures of this run.', self._name, why)
 
 
 def check(names: str) -> list[str]:

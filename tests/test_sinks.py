@@ -1,5 +1,6 @@
 """Trackers besides TensorBoard: what they get, and that none of them can harm a run."""
 import sys
+import threading
 import types
 
 import pytest
@@ -62,6 +63,28 @@ def test_one_that_fails_is_told_and_the_run_goes_on(opened, tmp_path, caplog):
   assert len(run.points) == 1 and not run.ended
   assert len(metrics.read_lines(tmp_path / 'metrics.jsonl')) == 3
   assert caplog.text.count('no network') == 1
+
+
+@pytest.mark.parametrize('hangs', ['write', 'close'])
+def test_one_that_does_not_answer_holds_up_nothing(tmp_path, monkeypatch, caplog, hangs):
+  """Lines are written under a lock that verdicts wait for, too."""
+  answers, ended = threading.Event(), threading.Event()
+  class Silent:
+    def write(self, points):
+      if hangs == 'write':
+        answers.wait(60.0)
+    def close(self):
+      answers.wait(60.0)
+      ended.set()
+  monkeypatch.setattr(sinks, 'MOST', 5)
+  with metrics.MetricsWriter(tmp_path) as writer:
+    writer.sinks.append(sinks.LoggedSink('wandb', Silent(), deadline_s=0.05))
+    for step in range(1, 9):
+      writer.write(step, dict(reward=0.5))
+  assert not answers.is_set() and len(metrics.read_lines(tmp_path / 'metrics.jsonl')) == 8
+  assert 'wandb' in caplog.text
+  answers.set()
+  assert ended.wait(60.0) or hangs == 'write'
 
 
 @pytest.mark.parametrize('names, words', [
