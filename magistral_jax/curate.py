@@ -20,6 +20,7 @@ from magistral_jax.curation import (
   commands,
   decontaminate,
   dedup,
+  endpoint,
   funnel,
   ledger,
   pipeline,
@@ -41,7 +42,9 @@ _ALL = dict(
     model=('', 'name of the model that the endpoint serves'),
     endpoint_concurrency=(16, 'requests at the same time'),
     endpoint_timeout_s=(120.0, 'seconds of one request'),
-    endpoint_attempts=(5, 'attempts of one request'))
+    endpoint_attempts=(5, 'attempts of one request'),
+    endpoint_max_tokens=(endpoint.MAX_TOKENS, 'tokens of the longest answer, thoughts included; '
+                         'with more, raise --endpoint_timeout_s, too'))
 _FILTERS = dict(
     near=(dedup.THRESHOLD, 'similarity of word 5-grams from which two problems are one'),
     against=('', 'evaluation files whose problems are left out'),

@@ -102,7 +102,8 @@ def _endpoint(args) -> Endpoint | None:
     return None
   return Endpoint(EndpointSettings(
       args.endpoint, args.model, concurrency=args.endpoint_concurrency,
-      timeout_s=args.endpoint_timeout_s, attempts=args.endpoint_attempts))
+      timeout_s=args.endpoint_timeout_s, attempts=args.endpoint_attempts,
+      max_tokens=args.endpoint_max_tokens))
 
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:

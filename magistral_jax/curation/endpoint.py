@@ -28,6 +28,8 @@ _FINAL = (401, 403, 404, 405)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _MOST_BYTES = 16 << 20
 _OTHER = 'Say yes.'         # What no server refuses that answers at all.
+# Of an answer, thoughts included: what 35 tokens a second write within the 120 s of a request.
+MAX_TOKENS = 4096
 KEY = 'OPENAI_API_KEY'      # The environment variable that holds a key, where one is needed.
 
 
@@ -67,7 +69,7 @@ class EndpointSettings:
   concurrency: int = 16     # Requests at the same time.
   timeout_s: float = 120.0  # Of one request, from its start to the last byte of its answer.
   attempts: int = 5
-  max_tokens: int = 4096
+  max_tokens: int = MAX_TOKENS
   temperature: float = 0.3
   top_p: float = 1.0
   pause_s: float = _FIRST_PAUSE_S
@@ -106,7 +108,7 @@ class Endpoint:
     if not settings.model:
       raise EndpointError(f'--{settings.flag} needs --{settings.model_flag}: the name of the model '
                           f'that it serves.')
-    for name in ('concurrency', 'timeout_s', 'attempts'):
+    for name in ('concurrency', 'timeout_s', 'attempts', 'max_tokens'):
       if not getattr(settings, name) > 0:
         raise EndpointError(f'--endpoint_{name}={getattr(settings, name)} must be above 0.')
     self._settings = settings
@@ -123,17 +125,22 @@ class Endpoint:
     """The text of the model's answer to one message; arguments and errors as `answer`.
 
     Raises:
-      RequestRefused: this text is refused, and others are not.
+      RequestRefused: this text is refused, and others are not; or its answer was cut off, unless
+        it may be empty.
     """
     messages = [dict(role='system', content=system)] if system else []
     try:
-      return self.answer([*messages, dict(role='user', content=text)], seed=seed,
-                         may_be_empty=may_be_empty).text
+      said = self.answer([*messages, dict(role='user', content=text)], seed=seed,
+                         may_be_empty=may_be_empty)
     except EndpointError as error:
       if not error.refused or error.final:
         raise
       self.answer([dict(role='user', content=_OTHER)], may_be_empty=True)
       raise RequestRefused(str(error), refused=True) from None
+    if said.finish == 'length' and not may_be_empty:
+      raise RequestRefused(f'its answer was cut off after {self._settings.max_tokens} tokens '
+                           f'(--endpoint_max_tokens)')
+    return said.text
 
   def answer(self, messages: Sequence[Mapping[str, Any]], *, seed: int = 0,
              may_be_empty: bool = False, temperature: float | None = None) -> Answer:

@@ -69,6 +69,17 @@ def test_a_text_that_is_refused_while_others_are_answered_is_told_apart(served):
   assert client.ask('short') == 'fine'
 
 
+def test_an_answer_that_is_cut_off_is_none(served):
+  """The first half of a translation may pass every check of a translation."""
+  server = served(lambda text, n: dict(body=json.dumps(dict(choices=[dict(
+      message=dict(content='Der Anfang'), finish_reason='length')]))))
+  client = endpoint(server.url, max_tokens=2)
+  with pytest.raises(RequestRefused, match=r'cut off after 2 tokens \(--endpoint_max_tokens\)'):
+    client.ask('x')
+  assert server.requests[0]['max_tokens'] == 2 and len(server.requests) == 1
+  assert client.ask('x', may_be_empty=True) == 'Der Anfang'      # One that is judged as it is.
+
+
 @pytest.mark.parametrize('slow', [dict(wait_s=5.0, body='{}'), dict(drip_s=0.05, body='x' * 900)],
                          ids=['silent', 'dripping'])
 def test_a_slow_server_costs_its_time_and_no_more(served, slow):
@@ -99,7 +110,7 @@ def test_requests_at_once_are_bounded(served):
 @pytest.mark.parametrize('settings, words', [
     (dict(url='localhost:8000'), 'is no URL'), (dict(model=''), 'needs --model'),
     (dict(concurrency=0), 'endpoint_concurrency=0'), (dict(attempts=0), 'endpoint_attempts=0'),
-    (dict(timeout_s=0.0), 'endpoint_timeout_s=0.0')])
+    (dict(timeout_s=0.0), 'endpoint_timeout_s=0.0'), (dict(max_tokens=0), 'endpoint_max_tokens=0')])
 def test_settings_that_cannot_work(settings, words):
   with pytest.raises(EndpointError, match=words):
     Endpoint(EndpointSettings(**dict(url='http://a/v1', model='m') | settings))
