@@ -58,7 +58,7 @@ def get_config():
   c.evaluation = dict(
       every=25, problems=240, samples=4, temperature=0.7, top_p=1.0, max_new_tokens=40960,
       code_tests=0)
-  c.checkpoints = dict(every=10, keep=2)
+  c.checkpoints = dict(every=10, keep=2, keep_every=0)
   c.runtime = dict(
       mode='ray', address='', trainers=16, samplers=16, verifiers=4,
       verifier_workers=32, deadline_s=3600.0, heartbeat_s=30.0, restarts=3, transport='device')

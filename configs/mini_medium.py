@@ -60,7 +60,7 @@ def get_config():
   c.evaluation = dict(
       every=0, problems=400, samples=2, temperature=0.7, top_p=1.0, max_new_tokens=104,
       code_tests=0)
-  c.checkpoints = dict(every=20, keep=2)
+  c.checkpoints = dict(every=20, keep=2, keep_every=0)
   c.stages = dict(
       order='harder,longer,smaller',
       harder=dict(opens='reward', window=16, rise=0.1, risk=0.05, latest=40,

@@ -55,7 +55,7 @@ def get_config():
       trainer_topology='v5p:4x4x4', sampler_topology='v5p:2x2x1')
   c.evaluation = dict(
       every=20, problems=200, samples=4, temperature=0.7, top_p=0.95, max_new_tokens=14336)
-  c.checkpoints = dict(every=20, keep=2)
+  c.checkpoints = dict(every=20, keep=2, keep_every=0)
   c.runtime = dict(
       mode='ray', address='', trainers=16, samplers=8, verifiers=1, verifier_workers=16,
       deadline_s=1800.0, heartbeat_s=30.0, restarts=3, transport='device')

@@ -51,7 +51,7 @@ def get_config():
       trainer_topology='v5p:2x2x4', sampler_topology='v5p:2x2x1')
   c.evaluation = dict(
       every=20, problems=200, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=10240)
-  c.checkpoints = dict(every=20, keep=2)
+  c.checkpoints = dict(every=20, keep=2, keep_every=0)
   c.runtime = dict(
       mode='ray', address='', trainers=4, samplers=2, verifiers=1, verifier_workers=8,
       deadline_s=3600.0, heartbeat_s=30.0, restarts=3, transport='device')

@@ -55,7 +55,7 @@ def get_config():
       trainer_topology='', sampler_topology='')
   c.evaluation = dict(
       every=30, problems=128, samples=1, temperature=1.0, top_p=1.0, max_new_tokens=48)
-  c.checkpoints = dict(every=20, keep=2)
+  c.checkpoints = dict(every=20, keep=2, keep_every=0)
   c.runtime = dict(mode='threads', samplers=1, verifier_workers=1, deadline_s=300.0)
   c.stages = dict(order='')
   return c

@@ -70,7 +70,7 @@ def get_config():
   c.evaluation = dict(
       every=60, problems=128, samples=1, temperature=1.0, top_p=1.0, max_new_tokens=144,
       code_tests=0)
-  c.checkpoints = dict(every=20, keep=2)
+  c.checkpoints = dict(every=20, keep=2, keep_every=0)
   c.runtime = dict(mode='threads', samplers=1, verifier_workers=2, deadline_s=300.0)
   c.stages = dict(order='')
   return c

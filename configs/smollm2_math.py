@@ -62,7 +62,7 @@ def get_config():
       trainer_topology='', sampler_topology='')
   c.evaluation = dict(
       every=20, problems=200, samples=1, temperature=0.7, top_p=1.0, max_new_tokens=64)
-  c.checkpoints = dict(every=10, keep=2)
+  c.checkpoints = dict(every=10, keep=2, keep_every=0)
   c.runtime = dict(mode='threads', samplers=1, verifier_workers=1, deadline_s=1800.0)
   c.stages = dict(order='')
   return c

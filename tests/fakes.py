@@ -283,7 +283,7 @@ class FakeRuntime:
     newest = checkpoints.latest()
     return FakeTrainer(newest), checkpoints.saved[newest]
 
-  def checkpoints(self, folder, *, keep):
+  def checkpoints(self, folder, *, keep, keep_every=0):
     return FakeCheckpoints()
 
   def samplers(self, snapshots):

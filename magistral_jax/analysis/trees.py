@@ -97,7 +97,7 @@ def principal(matrix: DiskMatrix, folder: Path, number: int = 2) -> dict[str, li
   t = len(matrix.steps)
   if t <= number:
     raise ValueError(f'{t} checkpoints have no {number} directions: keep more of them, '
-                     f'checkpoints.keep.')
+                     f'checkpoints.keep_every.')
   total = sum(float(np.sum(matrix.block(*tensor) ** 2)) for tensor in matrix.tensors())
   if total == 0:
     raise ValueError('The checkpoints of this run do not differ.')

@@ -7,7 +7,7 @@ checkpoint lies along them. Then the last weights are moved over a triangular gr
 and each point answers the same held-out problems, as they are sampled in training: contours of
 reward and length, with the trajectory over them, and the plane that fits each best. --points=0
 leaves that out. The same command goes on after an interruption.
-A run keeps what this needs with checkpoints.every=5 and a checkpoints.keep as large as it gets.
+A run keeps what this needs with --config.checkpoints.every=5 --config.checkpoints.keep_every=5.
 The paper: reward and length grow together along one direction, until the length meets its limit
 (arXiv:2506.10910, section 7.1, figure 8). Writes weights.md, weights.png, weights.json, the
 directions as direction-1.npy and direction-2.npy, and points.jsonl.
@@ -29,7 +29,7 @@ from ml_collections import ConfigDict
 
 from magistral_jax import command_line
 from magistral_jax.analysis import landscape, trees, written
-from magistral_jax.experiment import build, checks, cli
+from magistral_jax.experiment import build, cli, sampler_only
 from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.models.formats import workdir
 from magistral_jax.orchestration import evaluations, held_out
@@ -54,6 +54,7 @@ def config_of(run: str) -> ConfigDict:
   c = ConfigDict(workdir.read_experiment(run)['config'])
   c.model.checkpoint = run
   c.cold_start = ConfigDict(dict(steps=0))
+  c.checkpoints = ConfigDict(dict(every=0, keep=1, keep_every=0))       # None is saved here.
   if c.runtime.mode in ON_CLUSTER:
     raise ValueError(f'runtime.mode={c.runtime.mode!r} of --run={run!r} samples on a cluster, and '
                      f'this command in one process: give --points=0.')
@@ -64,7 +65,9 @@ def config_of(run: str) -> ConfigDict:
 def measuring(c: ConfigDict, args, matrix: trees.DiskMatrix, folder: Path,
               config) -> Iterator[Any]:
   """A function (a1, a2) -> figures of the weights there, on one sampler that is loaded once."""
-  parts = checks.prepare(c, problems=False, training=False)
+  parts = sampler_only.prepare(c, args.run, (
+      'sampler.temperature', 'sampler.top_p', 'data', 'evaluation.code_tests', 'verifiers',
+      'runtime.verifier_workers'))
   c.evaluation.problems = args.prompts
   prompts = held_out.read_prompts(c, parts.tokenizer, parts.config, args.data, '')[:args.prompts]
   sampler = build.loaded_samplers(c, parts, str(matrix.steps[-1]))[0]

@@ -70,7 +70,7 @@ def check_values(c) -> None:
   stage_configs.check_names(c)
   faults.gather(
       lambda: _check_sampling(c), lambda: _check_row(c), lambda: _check_training(c),
-      lambda: _check_cold_start(c), lambda: check_verifiers(c),
+      lambda: _check_cold_start(c), lambda: check_verifiers(c), lambda: _check_kept(c),
       lambda: build.loss(c).check(c.sampler.temperature),
       lambda: c.model.checkpoint or build.model_config(c, 1),
       lambda: stage_configs.check(c, _check_stage))
@@ -123,6 +123,13 @@ def prepare(c, *, problems: bool = True, training: bool = True) -> Parts:
   _check_cuts(c, config, sharding.SAMPLER, 'sampler')
   stream, examples = _checked_stream(c, tok, config) if problems else (None, None)
   return Parts(tok, config, meshes, stream, examples)
+
+
+def _check_kept(c) -> None:
+  every, kept = c.checkpoints.every, c.checkpoints.keep_every
+  if kept and (not every or kept % every):
+    raise ValueError(f'checkpoints.keep_every={kept} must be a multiple of checkpoints.every='
+                     f'{every}, which says when there is one; or 0, which keeps none for good.')
 
 
 def _check_sampling(c) -> None:

@@ -267,7 +267,9 @@ SECTIONS = (
             Condition('evaluation.problems', 'is there', lambda v: v is not None), optional=True),
     Section('checkpoints', 'What is kept in the workdir.', dict(
         every=Key(whole(0), 'Updates between two checkpoints; 0 for none before the end.'),
-        keep=Key(whole(1), 'Newest checkpoints that are kept, beside the best one.'))),
+        keep=Key(whole(1), 'Newest checkpoints that are kept, beside the best one.'),
+        keep_every=Key(whole(0), 'Updates between two checkpoints that stay for good, a multiple '
+                       'of checkpoints.every: what analysis.weights looks at; 0 for none.'))),
     Section('runtime', 'Where the roles run.', dict(
         mode=Key(choice(MODES), 'Threads of one process, the same in turn, or processes of a Ray '
                  'cluster.'),

@@ -56,7 +56,8 @@ class BaseRun(abc.ABC):
         c, self.tok, self.config, first=-1 - len(problems))
     with cli.one_sentence():
       committed.check_layout(str(workdir / 'checkpoints'))
-    self.checkpoints = runtime.checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep)
+    self.checkpoints = runtime.checkpoints(str(workdir / 'checkpoints'), keep=c.checkpoints.keep,
+                                           keep_every=c.checkpoints.keep_every)
     self.ledger = Ledger(None if c.runtime.mode in LOCKSTEP else Pace(
         group_size=c.sampler.group_size, in_flight=c.sampler.in_flight,
         **{k: c.batching[k] for k in ('prompts_per_batch', 'backlog_batches', 'max_staleness')}))

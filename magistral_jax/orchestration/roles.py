@@ -333,8 +333,8 @@ class Runtime(Protocol):
     """A trainer and the record of the newest checkpoint; `changed` and errors as `trainer`."""
     ...
 
-  def checkpoints(self, folder: str, *, keep: int) -> Checkpoints:
-    """The checkpoints in a folder, of which the newest `keep` and the best stay."""
+  def checkpoints(self, folder: str, *, keep: int, keep_every: int = 0) -> Checkpoints:
+    """The checkpoints in a folder; trainer/checkpoint.py says which stay."""
     ...
 
   def samplers(self, snapshots: Iterable[Any]) -> Sequence[Sampler]:

@@ -1,4 +1,4 @@
-"""The room that a run takes on disk: its checkpoints, and its completions, which all stay."""
+"""The room that a run takes on disk: checkpoints, and completions, which all stay."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ def usage(saved: int, c, sequence_tokens: int) -> dict[str, int]:
     trained.
   """
   most = c.checkpoints.keep + BESIDE_KEPT
+  if kept := c.checkpoints.keep_every:
+    most += (c.total_steps or c.cold_start.steps) // kept
   found = dict(checkpoint=saved, checkpoints_most=most, checkpoints=most * saved)
   if programs.supervised(c):
     return found

@@ -19,7 +19,7 @@ from magistral_jax import sharding
 from magistral_jax.experiment import build, checks
 from magistral_jax.models import decoder
 from magistral_jax.records import WeightSnapshot
-from magistral_jax.runtime.checkpoint_proxy import Reading
+from magistral_jax.runtime.checkpoint_proxy import Kept, Reading
 from magistral_jax.runtime.local import LocalCheckpoints, LocalRuntime
 from magistral_jax.trainer.checkpoint import DamagedError, DifferentError, UnreadableError
 from magistral_jax.weights import cpu, device
@@ -81,10 +81,10 @@ class TrainerActor:
     self._trainer = self._runtime.trainer(previous, **changed)
     return self._trainer.version
 
-  def restored(self, folder: str, keep: int, step: int, changed: dict) -> Reading:
+  def restored(self, folder: str, kept: Kept, step: int, changed: dict) -> Reading:
     """Takes up a checkpoint, or says why it cannot: that is no failure of this process."""
     self._trainer = None
-    checkpoints = self._open(folder, keep)
+    checkpoints = self._open(folder, kept)
     try:
       self._trainer, record = self._runtime.restored_at(checkpoints, step, **changed)
     except DamagedError as error:
@@ -107,41 +107,41 @@ class TrainerActor:
     """See weights/role.py; may be called beside the other methods."""
     return self._sender.lend(lineage, version, transport)
 
-  def steps(self, folder: str, keep: int) -> list[int]:
-    return self._open(folder, keep).steps()
+  def steps(self, folder: str, kept: Kept) -> list[int]:
+    return self._open(folder, kept).steps()
 
-  def begin(self, folder: str, keep: int, version: int) -> str | None:
+  def begin(self, folder: str, kept: Kept, version: int) -> str | None:
     """See trainer/checkpoint_writer.py, as of the other methods of a save."""
-    return self._open(folder, keep).begin(version)
+    return self._open(folder, kept).begin(version)
 
-  def write(self, folder: str, keep: int, name: str, record: dict, metric: float | None) -> bool:
-    return self._open(folder, keep).write(name, self._trainer, record, metric)
+  def write(self, folder: str, kept: Kept, name: str, record: dict, metric: float | None) -> bool:
+    return self._open(folder, kept).write(name, self._trainer, record, metric)
 
-  def give_up(self, folder: str, keep: int) -> None:
-    self._open(folder, keep).give_up()
+  def give_up(self, folder: str, kept: Kept) -> None:
+    self._open(folder, kept).give_up()
 
-  def await_score(self, folder: str, keep: int, version: int | None) -> None:
-    self._open(folder, keep).await_score(version)
+  def await_score(self, folder: str, kept: Kept, version: int | None) -> None:
+    self._open(folder, kept).await_score(version)
 
-  def score(self, folder: str, keep: int, version: int, accuracy: float) -> bool:
-    return self._open(folder, keep).score(version, accuracy)
+  def score(self, folder: str, kept: Kept, version: int, accuracy: float) -> bool:
+    return self._open(folder, kept).score(version, accuracy)
 
-  def set_aside(self, folder: str, keep: int, steps: list[int]) -> None:
-    self._open(folder, keep).set_aside(steps)
+  def set_aside(self, folder: str, kept: Kept, steps: list[int]) -> None:
+    self._open(folder, kept).set_aside(steps)
 
-  def wait(self, folder: str, keep: int) -> int:
+  def wait(self, folder: str, kept: Kept) -> int:
     """How many saves of this process have failed, once nothing is being written any more."""
-    checkpoints = self._open(folder, keep)
+    checkpoints = self._open(folder, kept)
     checkpoints.wait()
     return checkpoints.failed_saves
 
-  def close(self, folder: str, keep: int) -> None:
-    self._open(folder, keep).close()
+  def close(self, folder: str, kept: Kept) -> None:
+    self._open(folder, kept).close()
     del self._folders[folder]
 
-  def _open(self, folder: str, keep: int) -> LocalCheckpoints:
+  def _open(self, folder: str, kept: Kept) -> LocalCheckpoints:
     if folder not in self._folders:
-      self._folders[folder] = self._runtime.checkpoints(folder, keep=keep)
+      self._folders[folder] = self._runtime.checkpoints(folder, **kept)
     return self._folders[folder]
 
 

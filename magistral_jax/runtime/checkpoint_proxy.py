@@ -12,6 +12,8 @@ from magistral_jax.orchestration.roles import Lost
 from magistral_jax.runtime.trainer_proxy import RemoteTrainer, TrainerGang
 from magistral_jax.trainer.checkpoint import DamagedError, newest_readable
 
+Kept = Mapping[str, int]     # Which checkpoints stay: arguments of LocalRuntime.checkpoints.
+
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
@@ -35,8 +37,10 @@ class RemoteCheckpoints:
   be written.
   """
 
-  def __init__(self, gang: TrainerGang, folder: str, keep: int):
-    self._gang, self.folder, self.keep = gang, folder, keep
+  def __init__(self, gang: TrainerGang, folder: str, keep: int,
+               keep_every: int = 0):
+    self._gang, self.folder = gang, folder
+    self.kept = dict(keep=keep, keep_every=keep_every)
     self._actors = gang.actors
     self._failed, self._before = 0, 0  # By the processes that run now, and by those before them.
     self._writing: int | None = None   # The version that may not be on disk yet.
@@ -111,7 +115,7 @@ class RemoteCheckpoints:
     return sorted(common)
 
   def _all(self, method: str, *args) -> list:
-    return self._gang.all(method, self.folder, self.keep, *args)
+    return self._gang.all(method, self.folder, self.kept, *args)
 
   def _try(self, method: str, *args):
     """The first process's answer, or None if the trainer was lost at that."""

@@ -57,10 +57,10 @@ class LocalRuntime:
                             restore=restore, **changed)
     return trainer, found['record']
 
-  def checkpoints(self, folder: str, *, keep: int) -> LocalCheckpoints:
+  def checkpoints(self, folder: str, *, keep: int, keep_every: int = 0) -> LocalCheckpoints:
     # Shorter than the deadline: a trainer process says why before the driver gives it up.
     return LocalCheckpoints(folder, CheckpointFolder(
-        folder, keep=keep, patience_s=0.75 * self._c.runtime.deadline_s))
+        folder, keep=keep, keep_every=keep_every, patience_s=0.75 * self._c.runtime.deadline_s))
 
   def samplers(self, snapshots: Iterable[WeightSnapshot]) -> Sequence[EngineSampler]:
     c, parts = self._c, self._parts

@@ -111,8 +111,8 @@ class ClusterRuntime:
     version, record = checkpoints.restore(changed)
     return self._take_up(version), record
 
-  def checkpoints(self, folder: str, *, keep: int) -> RemoteCheckpoints:
-    return RemoteCheckpoints(self._gang, os.path.abspath(folder), keep)
+  def checkpoints(self, folder: str, *, keep: int, keep_every: int = 0) -> RemoteCheckpoints:
+    return RemoteCheckpoints(self._gang, os.path.abspath(folder), keep, keep_every)
 
   def samplers(self, snapshots: Iterable[Staged]) -> Sequence[RemoteSampler]:
     """Returns when one sampler is ready: a broken transport of weights fails here, not later."""

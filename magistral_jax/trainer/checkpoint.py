@@ -2,8 +2,8 @@
 
 One folder per step holds the train state (sharded arrays) and a JSON record (ledger, seed,
 counters); models/formats/committed.py says when it counts. The last `keep` stay, the one of the
-best score, and the one whose score is being measured. checkpoint_writer.py writes them; no other
-file uses Orbax to save or restore a run.
+best score, the one whose score is being measured, and for good those whose step `keep_every`
+divides. checkpoint_writer.py writes them; no other file uses Orbax to save or restore a run.
 """
 
 from __future__ import annotations
@@ -48,13 +48,16 @@ class CheckpointFolder:
 
   Args:
     keep: how many of the newest stay, at least 1.
+    keep_every: steps that it divides stay for good; 0 for none.
     patience_s: how long a save may take after the run begins to wait for it.
   """
 
-  def __init__(self, directory: str | os.PathLike, *, keep: int, patience_s: float):
+  def __init__(self, directory: str | os.PathLike, *, keep: int, patience_s: float,
+               keep_every: int = 0):
     if keep < 1:
       raise ValueError(f'checkpoints.keep is {keep}: keep at least 1.')
     self._directory, self._keep = os.path.abspath(directory), keep
+    self._keep_every = keep_every
     self._process = jax.process_index()
     self._writer = CheckpointWriter(self._process, jax.process_count(), patience_s=patience_s,
                                     after_commit=self._prune)
@@ -220,9 +223,11 @@ class CheckpointFolder:
     self.wait()
 
   def _prune(self) -> None:
-    """Removes all checkpoints but the newest, the best, and the one that is being measured."""
+    """Removes all checkpoints but those that stay, which the step alone says of some."""
     found = committed.found(self._directory)
     kept = {*list(found)[-self._keep:], self.best(), self._awaiting}
+    if self._keep_every:
+      kept |= {step for step in found if step % self._keep_every == 0}
     for step in found.keys() - kept:
       try:
         committed.remove(found[step])

@@ -187,7 +187,8 @@ def test_checkpoints_that_say_nothing_are_refused(tmp_path, size):
 
 @pytest.mark.long
 def test_the_sampler_draws_with_the_weights_of_a_point(tmp_path, monkeypatch):
-  c = tiny.shrink(tiny.load(), **{'total_steps': 3, 'checkpoints': dict(every=1, keep=9)})
+  c = tiny.shrink(tiny.load(), **{
+      'total_steps': 3, 'checkpoints': dict(every=1, keep=1, keep_every=1)})
   tiny.run(c, tmp_path / 'run')
   run, texts, hold = str(tmp_path / 'run'), [], weights.evaluations.hold
 
@@ -210,7 +211,8 @@ def test_the_sampler_draws_with_the_weights_of_a_point(tmp_path, monkeypatch):
 
 @pytest.mark.long
 def test_the_command_on_a_run(tmp_path, capsys):
-  c = tiny.shrink(tiny.load(), **{'total_steps': 3, 'checkpoints': dict(every=1, keep=9)})
+  c = tiny.shrink(tiny.load(), **{
+      'total_steps': 3, 'checkpoints': dict(every=1, keep=1, keep_every=1)})
   tiny.run(c, tmp_path / 'run')
   arguments = ['it', f'--run={tmp_path / "run"}', f'--output={tmp_path / "out"}', '--points=4',
                '--prompts=2', '--samples=2']

@@ -114,6 +114,8 @@ def words_config(folder, problems):
     ('evaluation.samples', 0, 'evaluation.samples=0 must be a whole number of at least 1'),
     ('evaluation.temperature', -0.1, 'evaluation.temperature=-0.1 must be a finite number of at'),
     ('checkpoints.keep', 0, 'checkpoints.keep=0 must be a whole number of at least 1'),
+    ('checkpoints.keep_every', 30,
+     'checkpoints.keep_every=30 must be a multiple of checkpoints.every=20'),
     ('runtime.mode', 'thread', "runtime.mode='thread' must be one of threads, lockstep"),
     ('runtime.trainers', 2, "only read where runtime.mode is 'ray' or 'ray_lockstep', and here"),
     ('runtime.verifiers', 2, "only read where runtime.mode is 'ray' or 'ray_lockstep', and here"),

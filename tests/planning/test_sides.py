@@ -98,6 +98,8 @@ def test_shorter_sequences_make_fewer_microbatches_and_attention_is_said():
   assert c.total_steps == 250 and room['rollouts'] == 250 * 2048 * (4 * 5632 + 2000)
   assert room['checkpoints'] == (c.checkpoints.keep + 3) * room['checkpoint'] == 5 * 280 * 10**9
   assert 'up to 5 are there at a time: 1,400 GB' in said and '13 GB in 250 updates' in said
+  c.checkpoints.keep_every = 50
+  assert report.as_dict(plan, c)['disk']['checkpoints_most'] == 5 + 5
   assert 'rollouts' not in disk.usage(1, tiny.load('magistral_small_sft'), 5632)
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from magistral_jax.models.formats import workdir
+from magistral_jax.models.formats import committed, workdir
 from magistral_jax.trainer import checkpoint
 
 
@@ -20,8 +20,8 @@ def described(tree):
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
 
 
-def opened(folder, *, keep):
-  return checkpoint.CheckpointFolder(folder, keep=keep, patience_s=60.0)
+def opened(folder, *, keep, keep_every=0):
+  return checkpoint.CheckpointFolder(folder, keep=keep, keep_every=keep_every, patience_s=60.0)
 
 
 def restore(store, abstract):
@@ -126,6 +126,24 @@ def test_of_equal_scores_the_earliest_is_the_best(toy, tmp_path):
   store = opened(tmp_path, keep=3)
   save_unscored(store, state, 1, 2, 3)
   assert all(store.score(step, 0.5) for step in (2, 1, 3)) and store.best() == 1
+  store.close()
+
+
+def test_those_that_an_analysis_needs_stay_for_good_once_each(toy, tmp_path):
+  state, _ = toy.build(toy.mesh())
+  store = opened(tmp_path, keep=1, keep_every=4)
+  save_unscored(store, state, 0, 2, 4, 6, 8, 9)
+  assert on_disk(tmp_path) == [0, 4, 8, 9]
+  # A run that was killed after update 9 had begun to save 12, and makes its updates again.
+  committed.new_folder(tmp_path, 12)
+  store = opened(tmp_path, keep=1, keep_every=4)
+  assert not store.save(8, state, {}, None)
+  save_unscored(store, state, 10, 12, 14)
+  assert on_disk(tmp_path) == store.steps() == [0, 4, 8, 12, 14]
+  # Of a run that keeps fewer from now on, the next save removes the others.
+  store = opened(tmp_path, keep=1)
+  save_unscored(store, state, 16)
+  assert on_disk(tmp_path) == [16]
   store.close()
 
 
