@@ -13,10 +13,16 @@ from magistral_jax.curation.ledger import fingerprint
 from magistral_jax.curation.served_sampler import ServedSampler, problem_asker, served_prompt
 from magistral_jax.data import files
 from magistral_jax.data.stream import make_prompt
-from magistral_jax.experiment import build, checks, values
+from magistral_jax.experiment import build, sampler_only, values
 from magistral_jax.models.formats import checkpoint
 from magistral_jax.records import Problem, Prompt
 from magistral_jax.sampler.slots import Sampling
+
+# Keys and sections of a config that a rate depends on, beside those of a sampler.
+_READ = ('sampler.temperature', 'sampler.top_p', 'verifiers', 'evaluation.code_tests',
+         'runtime.verifier_workers')
+_READ_OF_SERVED = (*_READ, 'seed', 'data.max_prompt_tokens', 'data.template', 'data.system_prompt',
+                   'model.dtype', 'sampler.max_new_tokens', 'runtime.deadline_s')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +38,12 @@ class RatedModel:
 
 
 def loaded(c, path: str, step: str) -> RatedModel:
-  """The model of a checkpoint; raises ValueError as `checks.prepare`.
+  """The model of a checkpoint; raises ValueError as `sampler_only.prepare`.
 
   Args:
     step: checkpoint of a workdir: newest, best or a number.
   """
-  c.model.checkpoint = path
-  parts = checks.prepare(c, problems=False, training=False)
+  parts = sampler_only.prepare(c, path, _READ)
   step = checkpoint.choose_step(path, step)
   prompt = functools.partial(make_prompt, tokenizer=parts.tokenizer, purpose='evaluation',
                              **build.rendering(c, parts.config))
@@ -48,8 +53,7 @@ def loaded(c, path: str, step: str) -> RatedModel:
 
 def served(c, args: argparse.Namespace) -> RatedModel:
   """The model behind --endpoint. Raises ValueError for settings that cannot work."""
-  values.check_limits(c)
-  checks.check_verifiers(c)
+  sampler_only.check(c, _READ_OF_SERVED)
   endpoint = Endpoint(EndpointSettings(
       args.endpoint, args.model, concurrency=args.endpoint_concurrency,
       timeout_s=args.endpoint_timeout_s, attempts=args.endpoint_attempts,

@@ -315,8 +315,8 @@ def pool(c, **changed) -> Pool:
   # Where no programs are judged none comes; one that came all the same would be isolated.
   if limits['sandbox'] == 'none':
     limits['sandbox'] = 'bubblewrap'
-  # `verify` and `evaluate` have no data without a config.
-  parts = [c.data, *c.data.get('mix', {}).values()] if 'data' in c else []
+  # `verify` and `evaluate` have no data without a config, `serve` no source.
+  parts = [c.data, *c.data.get('mix', {}).values()] if 'source' in c.get('data', ()) else []
   gym = any(part.source == 'reasoning_gym' for part in parts)
   return Pool(c.runtime.verifier_workers, rewards=rewards, gym=gym, **limits)
 

@@ -14,24 +14,27 @@ from typing import Any
 from absl import logging
 
 from magistral_jax import sharding
-from magistral_jax.data import images, sources
+from magistral_jax.data import sources
 from magistral_jax.data.examples import Examples
 from magistral_jax.data.stream import PromptStream
-from magistral_jax.experiment import benchmarks, build, faults, golds, imitation, stage_configs
+from magistral_jax.experiment import (
+  benchmarks,
+  build,
+  faults,
+  golds,
+  imitation,
+  model_checks,
+  stage_configs,
+)
 from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.experiment.values import change, check_limits, filled, flat
 from magistral_jax.models.config import ModelConfig
-from magistral_jax.models.formats import checkpoint, workdir
-from magistral_jax.tokens import Tokenizer, kinds_at
+from magistral_jax.models.formats import checkpoint
+from magistral_jax.tokens import Tokenizer
 from magistral_jax.verifiers import language
 from magistral_jax.verifiers.code import cpp
 from magistral_jax.verifiers.reward import FILE_DOMAINS, VERIFIERS, check_rewards
 from magistral_jax.verifiers.sandbox import sandbox
-
-# Sizes of a model by the axis name that cuts them, with the key to change.
-AXES = dict(embed='dim', heads='heads', kv_heads='kv_heads', vocab='vocab')
-DENSE_AXES = dict(ffn='ffn_dim')
-EXPERT_AXES = dict(expert='experts', expert_embed='dim', expert_ffn='ffn_dim', expert_out='dim')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +86,11 @@ def _check_stage(c) -> None:
                 lambda: _check_rewards(c))
 
 
-def prepare(c, *, problems: bool = True, training: bool = True) -> Parts:
-  """Checks all that can be checked without compiling, files included.
+def prepare(c, *, problems: bool = True) -> Parts:
+  """Checks all that can be checked without compiling, files included, for a run.
 
   Args:
     problems: also read the source of problems and what the cold start imitates.
-    training: make a mesh for the trainer, too; without, this process has samplers alone, whatever
-      runtime.mode says.
   Raises:
     ValueError: as `check`.
   """
@@ -100,12 +101,12 @@ def prepare(c, *, problems: bool = True, training: bool = True) -> Parts:
     limited = not faults.find(lambda: check_limits(c))
     others = faults.find(lambda: build.source(c)) if problems and limited else []
     raise ValueError(faults.joined([str(error), *others])) from None
-  _check_checkpoint(c)
+  model_checks.check_checkpoint(c)
   tok = build.tokenizer(c)
   config = build.model_config(c, tok.vocab_size)
   if c.model.checkpoint:
     checkpoint.open_weights(c.model.checkpoint, config)    # Names, shapes and sizes; no weights.
-  _check_vocabulary(c, tok, config)
+  model_checks.check_tokens(c, tok, config)
   coef = filled(c, 'loss')['router_aux_coef']
   if coef and not config.experts:
     raise ValueError(f'loss.router_aux_coef={coef} must be 0: the model has no experts to '
@@ -113,14 +114,11 @@ def prepare(c, *, problems: bool = True, training: bool = True) -> Parts:
   if build.route_numbers(c, config) and config.experts > 256:
     raise ValueError(f'trainer.routing_replay=True records an expert in one byte, and the model '
                      f'has {config.experts} experts: set it to False.')
-  _check_vision(c, tok, config)
-  if training:
-    # On a cluster every process makes its own, out of devices that are not here.
-    meshes = None if c.runtime.mode in ON_CLUSTER else build.meshes(c)
-  else:
-    meshes = build.Meshes(None, build.sampler_meshes(c))
-  _check_cuts(c, config, sharding.TRAINER, 'trainer')
-  _check_cuts(c, config, sharding.SAMPLER, 'sampler')
+  _check_patches(c, config)
+  # On a cluster every process makes its own, out of devices that are not here.
+  meshes = None if c.runtime.mode in ON_CLUSTER else build.meshes(c)
+  model_checks.check_cuts(c, config, sharding.TRAINER, 'trainer')
+  model_checks.check_cuts(c, config, sharding.SAMPLER, 'sampler')
   stream, examples = _checked_stream(c, tok, config) if problems else (None, None)
   return Parts(tok, config, meshes, stream, examples)
 
@@ -143,13 +141,19 @@ def _check_sampling(c) -> None:
     raise ValueError(f'sampler.in_flight={s.in_flight} must be 0, or at least a group of '
                      f'{s.group_size} and at most the {slots} slots of all samplers: change it, '
                      f'sampler.slots or runtime.samplers.')
-  least = 2 * build.slot_pages(c) + 2
-  if build.pages(c) < least:
-    raise ValueError(f'sampler.pages={s.pages} must be at least {least}, so that one sequence of '
-                     f'full length and one more prompt fit; or 0 for as many as the slots need.')
+  check_pages(c)
   if e.every and not e.problems and 'benchmarks' not in e:
     raise ValueError(f'evaluation.every={e.every} asks for evaluations and evaluation.problems=0 '
                      f'for none: set evaluation.every to 0, or evaluation.problems above 0.')
+
+
+def check_pages(c) -> None:
+  """Raises ValueError unless a sampler has the pages that it needs to go on."""
+  least = 2 * build.slot_pages(c) + 2
+  if build.pages(c) < least:
+    raise ValueError(f'sampler.pages={c.sampler.pages} must be at least {least}, so that one '
+                     f'sequence of full length and one more prompt fit; or 0 for as many as the '
+                     f'slots need.')
 
 
 def _check_row(c) -> None:
@@ -167,11 +171,11 @@ def _check_training(c) -> None:
     raise ValueError(f'batching.prompts_per_batch={b.prompts_per_batch} must be a multiple of '
                      f'batching.minibatches={b.minibatches}.')
   _check_processes(c)
-  pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'row'))
+  pieces, keys = model_checks.cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'row'))
   if c.trainer.microbatch_rows % pieces:
     raise ValueError(f'trainer.microbatch_rows={c.trainer.microbatch_rows} must be a multiple of '
                      f'{keys}: rows are cut over those devices.')
-  pieces, keys = _cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'position'))
+  pieces, keys = model_checks.cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'position'))
   if b.row_tokens % pieces:
     raise ValueError(f'batching.row_tokens={b.row_tokens} must be a multiple of {keys}: the '
                      f'positions of a row are cut over those devices.')
@@ -214,72 +218,17 @@ def _check_rewards(c) -> None:
                      f'would be paid the same.')
 
 
-def _check_checkpoint(c) -> None:
-  """Raises ValueError unless the checkpoint exists and its own tokenizer is of the wanted kind."""
-  if not c.model.checkpoint:
-    return
-  if checkpoint.kind(c.model.checkpoint) == 'workdir':
-    workdir.steps(c.model.checkpoint)
-  elif not c.tokenizer.path and c.tokenizer.kind != 'bytes':
-    kinds = kinds_at(c.model.checkpoint)
-    if not kinds:
-      raise ValueError(f'model.checkpoint={c.model.checkpoint!r} brings no tokenizer: set '
-                       f'tokenizer.path and tokenizer.kind.')
-    if c.tokenizer.kind not in ('auto', *kinds):
-      raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} cannot be read from '
-                       f'model.checkpoint={c.model.checkpoint!r}, whose tokenizer is of kind '
-                       f'{kinds[0]!r}: set tokenizer.kind={kinds[0]!r}, or tokenizer.path.')
-
-
-def _check_vocabulary(c, tok, config: ModelConfig) -> None:
-  if tok.vocab_size > config.vocab:
-    raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} has {tok.vocab_size} tokens and '
-                     f'model.checkpoint={c.model.checkpoint!r} a vocabulary of {config.vocab}: '
-                     f'set tokenizer.kind and tokenizer.path to the tokenizer of that model.')
-  if c.tokenizer.kind == 'bytes' and tok.vocab_size != config.vocab and not _from_workdir(c):
-    raise ValueError(f"tokenizer.kind='bytes' has {tok.vocab_size} tokens and "
-                     f'model.checkpoint={c.model.checkpoint!r} a vocabulary of {config.vocab}: '
-                     f"set tokenizer.kind='auto', the tokenizer that comes with it.")
-
-
-def _check_vision(c, tok, config: ModelConfig) -> None:
-  """Raises ValueError unless tokenizer and rows have the tokens and the room that images take."""
+def _check_patches(c, config: ModelConfig) -> None:
+  """Raises ValueError unless rows have the room that images take."""
   v = config.vision
   if v is None:
     return
-  room = c.batching.row_patches
-  if tok.special(images.TOKEN) != v.image_token:
-    raise ValueError(f'{images.TOKEN} is token {tok.special(images.TOKEN)} of tokenizer.kind='
-                     f'{c.tokenizer.kind!r} and token {v.image_token} of the model: set '
-                     f'tokenizer.path to the tokenizer of that model.')
-  least = c.data.max_prompt_tokens * v.merge ** 2
+  room, least = c.batching.row_patches, c.data.max_prompt_tokens * v.merge ** 2
   if room < least or room % v.merge ** 2:
     raise ValueError(f'batching.row_patches={room} must be at least {least} and a multiple of '
                      f'{v.merge ** 2}, so that the images of a prompt fit into a row: raise it, '
                      f"lower data.max_prompt_tokens={c.data.max_prompt_tokens}, or set model.vision"
                      f"='off'.")
-
-
-def _from_workdir(c) -> bool:
-  return not c.tokenizer.path and checkpoint.kind(c.model.checkpoint) == 'workdir'
-
-
-def _check_cuts(c, config: ModelConfig, rules, mesh: str) -> None:
-  """Raises ValueError for a size of the model that the mesh axes do not cut evenly."""
-  for axis, key in (AXES | (EXPERT_AXES if config.experts else DENSE_AXES)).items():
-    pieces, keys = _cut(c, mesh, sharding.mesh_axes(rules, axis))
-    for part, name in ((config, 'model'), (config.vision, 'model.tower')):
-      if getattr(part, key, 0) % pieces:
-        raise ValueError(f'{name}.{key}={getattr(part, key)} must be a multiple of {keys}: lower '
-                         f'that, or change the model.')
-
-
-def _cut(c, mesh: str, axes) -> tuple[int, str]:
-  """Number of pieces that mesh axes make, and their keys: '6 (mesh.trainer.fsdp=3 x ...)'."""
-  sizes = {f'mesh.{mesh}.{axis}': c.mesh[mesh][axis] for axis in axes}
-  pieces = math.prod(sizes.values())
-  words = ' x '.join(f'{key}={size}' for key, size in sizes.items() if size > 1)
-  return pieces, words if words.count('=') < 2 else f'{pieces} ({words})'
 
 
 def _checked_stream(c, tok, config: ModelConfig) -> tuple[PromptStream, Examples | None]:

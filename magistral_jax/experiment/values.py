@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -33,31 +33,36 @@ def filled(c: Mapping, name: str) -> dict[str, Any]:
   """The keys of one section; those that the config does not choose have their starting values.
 
   Nothing acts on a starting value whose key is not chosen: it is for functions that take all keys.
+  A command that never trains may have a config without the section (sampler_only.py).
   """
   starts = {key: value.start for section in SECTIONS if section.name == name and section.when
             for key, value in section.keys.items()}
-  return starts | {key: value for key, value in c[name].items() if not hasattr(value, 'items')}
+  return starts | {key: value for key, value in c.get(name, {}).items()
+                   if not hasattr(value, 'items')}
 
 
-def check_limits(c: Mapping, name: str = '') -> None:
+def check_limits(c: Mapping, name: str = '', read: Iterable[str] = ('',)) -> None:
   """Raises ValueError for the first key that is missing, unknown, not read or out of its limits.
 
   Args:
     name: a section such as 'verifiers', to check it alone; '' for the whole config.
+    read: keys and sections that alone must be there and within their limits; no other may be
+      unknown.
   """
-  values = dict(flat(c))
+  values, read = dict(flat(c)), tuple(read)
+  is_read = lambda key: any(within(key, part) for part in read)
   for key, value in values.items():
-    if _within(key, name) and find(key) is None:
+    if within(key, name) and find(key) is None:
       raise ValueError(_unknown(key, value))
   # The values that choose sections come before the sections.
   for section in sorted(sections(values), key=lambda section: section.when is not None):
-    if _within(section.name, name):
-      _check_section(section, values)
+    if within(section.name, name):
+      _check_section(section, values, is_read)
   for key, value in values.items():
     changed = changed_by_stage(key)
-    if changed and _within(key, name):
+    if changed and within(key, name) and is_read(changed):
       _check_value(key, KEYS[general(changed)], value)
-  _check_named(values)
+  _check_named(values, is_read)
 
 
 def change(c: ConfigDict, changes: Mapping[str, Any]) -> None:
@@ -93,20 +98,23 @@ def change(c: ConfigDict, changes: Mapping[str, Any]) -> None:
         _set(c, key, value)
 
 
-def _check_named(values: Mapping[str, Any]) -> None:
+def _check_named(values: Mapping[str, Any], is_read: Callable[[str], bool]) -> None:
   """Raises ValueError where a config chooses sections of any name and has none."""
   for section in SECTIONS:
     above, star, below = section.name.partition('.*')
-    if not star or below or section.optional or not section.when:
+    if not star or below or section.optional or not section.when or not is_read(above):
       continue
-    if section.when.holds(values) and not any(_within(key, above) for key in values):
+    if section.when.holds(values) and not any(within(key, above) for key in values):
       raise ValueError(f'{section.when} and {above} names nothing: add {above}.NAME, with '
                        f'{", ".join(section.keys)}, for each.')
 
 
-def _check_section(section: Section, values: Mapping[str, Any]) -> None:
+def _check_section(section: Section, values: Mapping[str, Any],
+                   is_read: Callable[[str], bool]) -> None:
   when = section.when
   for key, wanted in section.names().items():
+    if not is_read(key):
+      continue
     if when and not when.holds(values):
       if key in values:
         raise ValueError(_not_read(key, values[key], when, values))
@@ -139,7 +147,7 @@ def _not_read(key: str, value, when: Condition, values: Mapping[str, Any]) -> st
 
 
 def _missing(key: str, wanted: Key, section: Section, values: Mapping[str, Any]) -> str:
-  if section.name and not any(_within(name, section.name) for name in values):
+  if section.name and not any(within(name, section.name) for name in values):
     return f'{section.name} is missing in the config: it must be {_section_words(section.name)}.'
   because = f' where {section.when}' if section.when else ''
   return (f'{key} is missing in the config{because}: it must be {wanted.limit.words}; '
@@ -152,7 +160,8 @@ def _section_words(name: str) -> str:
   return f'a section with {", ".join(keys)}'
 
 
-def _within(key: str, name: str) -> bool:
+def within(key: str, name: str) -> bool:
+  """Whether a dotted key is a section or key of that name, or stands in it; '' holds all."""
   return not name or key == name or key.startswith(f'{name}.')
 
 

@@ -25,7 +25,7 @@ from magistral_jax.evaluation.response_files import (
 )
 from magistral_jax.evaluation.scoring import Scorer
 from magistral_jax.evaluation.summary import summarize
-from magistral_jax.experiment import build, checks
+from magistral_jax.experiment import build, checks, sampler_only
 from magistral_jax.models.formats import checkpoint
 from magistral_jax.orchestration import benchmarking
 from magistral_jax.records import Prompt
@@ -38,14 +38,14 @@ _REWARDS = dict(format=0.0, correct=1.0, length_max=0, length_cache=0, language=
 
 
 def loaded(c, path: str, step: str, benchmarks: Sequence[Benchmark]) -> BenchmarkModel:
-  """The model of a checkpoint; raises ValueError as `checks.prepare`.
+  """The model of a checkpoint; raises ValueError as `sampler_only.prepare`.
 
   Args:
     c: the config; its sampler gets room for the longest prompt and response of the benchmarks.
     step: checkpoint of a workdir: newest, best or a number.
   """
-  c.model.checkpoint = path
-  parts = checks.prepare(c, problems=False, training=False)
+  parts = sampler_only.prepare(c, path, ('verifiers', 'runtime.verifier_workers')
+                               if 'verifiers' in c else ())
   step = checkpoint.choose_step(path, step)
   how = build.rendering(c, parts.config)
   system = how.pop('system_prompt')

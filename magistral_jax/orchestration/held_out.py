@@ -16,11 +16,16 @@ from magistral_jax.data.jsonl import read_files
 from magistral_jax.data.stream import make_prompt
 from magistral_jax.evaluation import results
 from magistral_jax.evaluation.evaluation import Result
-from magistral_jax.experiment import build, checks, cli
+from magistral_jax.experiment import build, checks, cli, sampler_only
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import checkpoint
 from magistral_jax.orchestration import evaluations
 from magistral_jax.records import Prompt
+
+# Keys and sections of a config that an evaluation depends on, beside those of a sampler.
+_READ = ('evaluation.samples', 'evaluation.temperature', 'evaluation.top_p',
+         'evaluation.max_new_tokens', 'evaluation.code_tests', 'verifiers',
+         'runtime.verifier_workers')
 
 
 def read_prompts(c, tok, config: ModelConfig, path: str, fields: str) -> list[Prompt]:
@@ -58,8 +63,8 @@ def evaluate(c, path: str, data: str, output: str, fields: str = '',
   with cli.one_sentence():
     if output:
       command_line.check_output(output, *filter(None, [data]))
-    c.model.checkpoint = path
-    parts = checks.prepare(c, problems=False, training=False)
+    parts = sampler_only.prepare(
+        c, path, _READ if data else (*_READ, 'data', 'evaluation.problems'))
     tok, config = parts.tokenizer, parts.config
     prompts = read_prompts(c, tok, config, data, fields)
     checks.check_domains(c, [prompt.problem for prompt in prompts],

@@ -11,7 +11,7 @@ import numpy as np
 
 from magistral_jax import sharding
 from magistral_jax.evaluation.scoring import Scorer
-from magistral_jax.experiment import build, checks
+from magistral_jax.experiment import build, sampler_only
 from magistral_jax.models.formats import checkpoint
 from magistral_jax.profiling import NO_PROFILE, Profile
 from magistral_jax.records import Problem, Prompt, WeightSnapshot
@@ -40,14 +40,13 @@ class Opened:
 
 
 def load(c, path: str, step: str, name: str) -> Opened:
-  """Loads the checkpoint at `path` into a sampler; raises ValueError as `checks.prepare`.
+  """Loads the checkpoint at `path` into a sampler; raises ValueError as `sampler_only.prepare`.
 
   Args:
     step: checkpoint of a workdir: newest, best or a number.
     name: by which clients ask for the model; '' for that of the checkpoint's folder.
   """
-  c.model.checkpoint = path
-  parts = checks.prepare(c, problems=False, training=False)
+  parts = sampler_only.prepare(c, path)
   step, config, mesh = checkpoint.choose_step(path, step), parts.config, parts.meshes.samplers[0]
   ids = build.end_ids(c, parts.tokenizer)
   # A request may ask for a nucleus: the vocabulary is sorted in the steps in which one does.
