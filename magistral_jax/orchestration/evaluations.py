@@ -55,7 +55,9 @@ class ConcurrentEvaluation:
   take_result; or given_up, if its weights or too many samplers were lost
 
   What a lost sampler had goes to the others, as long as one has the weights; the restarted one has
-  newer weights only.
+  newer weights only. A version whose evaluation was given up is not measured any more (`spoilt`):
+  after a trainer was set back, other weights may have its number, and a completion knows its
+  weights by their number alone.
 
   Args:
     slots: sequences that one sampler decodes at once.
@@ -75,6 +77,7 @@ class ConcurrentEvaluation:
     self._written: dict[tuple[int, int], Completion] = {}
     self._deal = Deal((), 1)
     self._losses, self._reason = 0, ''
+    self.spoilt: set[int] = set()       # Versions with answers that belong to no evaluation.
 
   @property
   def running(self) -> bool:
@@ -170,6 +173,8 @@ class ConcurrentEvaluation:
   def _give_up(self, reason: str) -> None:
     if self._evaluation is not None:
       self._evaluation, self._reason = None, reason
+      if self.version is not None:
+        self.spoilt.add(self.version)
 
   def given_up(self) -> str:
     """Why an evaluation was given up, once; else ''."""

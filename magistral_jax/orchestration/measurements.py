@@ -42,7 +42,8 @@ class Measurements:
 
   def due(self, step: int) -> bool:
     """Whether the weights after update `step` are to be measured."""
-    return bool(self._every) and (step % self._every == 0 or self._again)
+    return (bool(self._every) and (step % self._every == 0 or self._again)
+            and step not in self._evaluation.spoilt)
 
   def begin(self, step: int, save: Callable[[], None]) -> None:
     """Begins to measure the weights that were just published, unless another one is still open.
@@ -77,7 +78,12 @@ class Measurements:
               f'checkpoint has no score: {reason}.')
 
   def recovered(self, version: int) -> None:
-    """Gives up the evaluation of weights that were lost with the trainer, now at `version`."""
+    """Gives up the evaluation of weights that were lost with the trainer, now at `version`.
+
+    Other weights get their numbers, which have no score yet.
+    """
+    if self._scored and self._scored[0] > version:
+      self._scored = None
     measured = self._evaluation.version
     if self._evaluation.running and measured is not None and measured > version:
       self._evaluation.give_up('its weights were lost with the trainer')

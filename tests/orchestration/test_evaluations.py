@@ -194,3 +194,55 @@ def test_answers_to_an_evaluation_that_was_given_up_do_not_count_for_the_next(ma
   evaluate(loop)
   result = loop.evaluation.take_result()
   assert (result.version, result.accuracy) == (1, 0.5)
+
+
+def go_back(loop, version):
+  """Loses the trainer, which is back at a version that was saved before."""
+  loop.checkpoints.saved[version] = loop.journal.record()
+  for later in [saved for saved in loop.checkpoints.saved if saved > version]:
+    del loop.checkpoints.saved[later]               # It was not written yet, or is damaged.
+  loop.recover(Lost('trainer-0 died'))
+  assert loop.trainer.version == version
+
+
+def test_a_score_is_not_that_of_other_weights_which_have_the_number_now(make_loop):
+  loop = make_loop(evaluation_every=2)
+  loop.trainer.version = 2
+  loop.publish()
+  loop.measurements.begin(2, loop.save)
+  evaluate(loop)
+  fakes.fill(loop, 4)
+  loop.update(loop.next_batch())
+  assert loop.checkpoints.scores == {2: 0.5}
+  loop.checkpoints.scores.clear()
+  go_back(loop, 1)
+  fakes.fill(loop, 4)
+  loop.update(loop.next_batch())
+  loop.measurements.begin(2, loop.save)
+  assert 2 in loop.checkpoints.saved and loop.checkpoints.scores == {}, 'not measured yet'
+
+
+def test_answers_by_lost_weights_do_not_count_for_others_which_have_their_number(make_loop):
+  """A version that was given up is there again, and its first answers are still being written."""
+  loop, mark = make_loop(evaluation_every=2), 99
+  sampler, = loop.samplers
+  loop.trainer.version = 2
+  loop.publish()
+  loop.measurements.begin(2, loop.save)
+  for _ in range(3):
+    loop.evaluation.submit(0, sampler)
+  loop.sample(sampler)
+  for sequence in sampler._active:
+    sequence.tokens[0] = mark
+  go_back(loop, 1)
+  loop.measurements.tend()
+  for step in (2, 3):
+    loop.trainer.version = step
+    loop.publish()
+    if loop.measurements.due(step):
+      loop.measurements.begin(step, loop.save)
+      break
+  answers = loop.evaluation._evaluation.answers
+  evaluate(loop)
+  assert answers and all(completion.tokens[0] != mark for completion, _ in answers.values())
+  assert loop.evaluation.take_result().version == step
