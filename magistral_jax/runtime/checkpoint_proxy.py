@@ -44,6 +44,7 @@ class RemoteCheckpoints:
     self._actors = gang.actors
     self._failed, self._before = 0, 0  # By the processes that run now, and by those before them.
     self._writing: int | None = None   # The version that may not be on disk yet.
+    self._awaiting: int | None = None  # The version that stays until its score is there.
 
   @property
   def failed_saves(self) -> int:
@@ -51,7 +52,7 @@ class RemoteCheckpoints:
 
   def save(self, trainer: RemoteTrainer, record: dict, metric: float | None) -> bool:
     try:
-      self._count_anew()
+      self._take_up_new()
       # None begins before all have ended the save before.
       self._failed, self._writing = max(self._all('wait')), None
       begun = self._begin(trainer.version, record, metric)
@@ -63,9 +64,12 @@ class RemoteCheckpoints:
       return False
 
   def await_score(self, version: int | None) -> None:
+    self._awaiting = version
     self._try('await_score', version)
 
   def score(self, version: int, accuracy: float) -> bool:
+    if self._awaiting == version:
+      self._awaiting = None
     return bool(self._try('score', version, accuracy))
 
   def latest(self) -> int | None:
@@ -120,7 +124,7 @@ class RemoteCheckpoints:
   def _try(self, method: str, *args):
     """The first process's answer, or None if the trainer was lost at that."""
     try:
-      self._count_anew()
+      self._take_up_new()
       answer = self._all(method, *args)[0]
       if method == 'wait':
         self._failed = answer
@@ -133,14 +137,19 @@ class RemoteCheckpoints:
     logging.error('The trainer was lost at a checkpoint (%s): the newest whole one in %s stands.',
                   str(error).split('\n')[0][:300], self.folder)
 
-  def _count_anew(self) -> None:
-    """Accounts for new processes, which count from 0 and do not know what was being written."""
+  def _take_up_new(self) -> None:
+    """Accounts for new processes, which count from 0 and do not know what was being written.
+
+    Nor do they know what is being measured, and would remove it.
+    """
     if self._actors == self._gang.actors:
       return
     self._before, self._failed, self._actors = self.failed_saves, 0, self._gang.actors
     writing, self._writing = self._writing, None
     if writing is not None and (self.latest() or 0) < writing:
       self._before += 1
+    if self._awaiting is not None:
+      self._all('await_score', self._awaiting)
 
 
 def _agreed(folder: str, readings: list[Reading]) -> tuple[int, dict]:

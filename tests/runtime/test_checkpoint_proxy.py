@@ -89,6 +89,51 @@ def test_a_save_that_no_process_took_up_is_counted_and_a_wait_for_nothing_is_not
   assert checkpoints.failed_saves == 1
 
 
+class Keeping(Gang):
+  """A gang whose processes keep the newest checkpoint and the one whose score is awaited."""
+  awaiting = None
+
+  def restart(self):
+    super().restart()
+    self.awaiting = None
+
+  def await_score(self, version):
+    self.awaiting = version
+
+  def score(self, version, accuracy):
+    self.awaiting = None
+    return version in self.disk
+
+  def wait(self):
+    failed = super().wait()
+    self.disk = [step for step in self.disk if step in (max(self.disk), self.awaiting)]
+    return failed
+
+
+@pytest.mark.parametrize('dies', ['before', 'after'])
+def test_what_is_being_measured_stays_on_disk_when_other_processes_have_taken_over(dies):
+  gang = Keeping()
+  checkpoints = RemoteCheckpoints(gang, 'folder', 1)
+  if dies == 'before':
+    gang.dead = True
+  checkpoints.await_score(1)
+  if dies == 'before':
+    gang.restart()
+  assert save(checkpoints, 1)
+  checkpoints.wait()
+  if dies == 'after':
+    gang.restart()
+  for step in (2, 3):
+    assert save(checkpoints, step)
+    checkpoints.wait()
+  assert gang.disk == [1, 3]
+  assert checkpoints.score(1, 0.5)
+  gang.restart()
+  assert save(checkpoints, 4)
+  checkpoints.wait()
+  assert gang.disk == [4]
+
+
 class Process:
   """One of several trainer processes, which sees some checkpoints and can read some of them.
 
