@@ -30,7 +30,7 @@ _PROFILE_STEPS = flags.DEFINE_integer(
 
 _TOKENS_SHARE = flags.DEFINE_float(
     'tokens_share', 0.0, 'Share of the groups whose lines in the rollouts have their tokens, with '
-    'log-probabilities, for the report.', lower_bound=0.0, upper_bound=1.0)
+    'log-probabilities of sampler and trainer, for the report.', lower_bound=0.0, upper_bound=1.0)
 _SINKS = flags.DEFINE_string(
     'sinks', '', 'Trackers that get the figures besides TensorBoard: wandb,trackio.')
 _REPORT = flags.DEFINE_bool('report', True, 'Write report.html at the end.')

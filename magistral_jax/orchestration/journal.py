@@ -24,7 +24,7 @@ from magistral_jax.metrics import MetricsWriter
 from magistral_jax.orchestration import figures
 from magistral_jax.orchestration.ledger import Ledger
 from magistral_jax.orchestration.time_spent import TimeSpent
-from magistral_jax.orchestration.token_texts import TokenTexts
+from magistral_jax.orchestration.token_texts import Gaps, TokenTexts
 from magistral_jax.records import FATES, Batch, Group
 from magistral_jax.rollouts import RolloutsWriter, rollout_line
 from magistral_jax.sinks import Sink
@@ -87,17 +87,20 @@ class Journal:
       self._book(batch.groups, 'failed', None)
       self._add(skipped_updates=1)
 
-  def trained(self, step: int, batch: Batch, metrics: dict) -> dict:
+  def trained(self, step: int, batch: Batch, metrics: dict, gaps: Gaps | None = None) -> dict:
     """Books a batch as trained in update `step`; returns the line written to metrics.jsonl.
 
     Staleness is how many versions older than the weights being trained a token's are: `step - 1`
     minus the version that drew it, per completion for its oldest token.
+
+    Args:
+      gaps: those that `token_texts` has found in the batch, if it has.
     """
     with self._lock, self._all_or_nothing(batch.groups, 'trained'):
       completions = [c for g in batch.groups for c in judged(g).completions]
       # Not below 0: a trainer that was lost counts its versions from the checkpoint on again.
       staleness = [max(0, step - 1 - c.oldest_version) for c in completions]
-      self._book(batch.groups, 'trained', step)
+      self._book(batch.groups, 'trained', step, gaps)
       line = figures.of_groups(self._recent) | figures.of_batch(batch, staleness) | metrics
       line |= self._dealer.figures()
       line['tokens_discarded'] = self._discarded()
@@ -269,7 +272,8 @@ class Journal:
       if fate != 'failed':
         self._dealer.note(group.ordinal, group.prompt.problem.id, figures.mean_reward(group))
 
-  def _book(self, groups: Sequence[Group], fate: str, step: int | None) -> None:
+  def _book(self, groups: Sequence[Group], fate: str, step: int | None,
+            gaps: Gaps | None = None) -> None:
     """Counts groups and writes their lines."""
     lines = []
     for group in groups:
@@ -283,7 +287,7 @@ class Journal:
       for completion, verdict, advantage in zip(
           group.completions, group.verdicts, group.advantages, strict=True):
         own = fate if is_judged(verdict) else 'failed'
-        tokens = self.token_texts.of(completion) if self.token_texts else None
+        tokens = self.token_texts.of(completion, gaps or {}) if self.token_texts else None
         lines.append(rollout_line(
             group.prompt, completion, verdict, advantage, own, step, tokens))
     self._rollouts.write_all(lines)

@@ -232,6 +232,8 @@ class Loop:
     began, version = time.monotonic(), self.trainer.version
     try:
       with self.journal.time.doing('training'):
+        texts = self.journal.token_texts
+        gaps = texts.gaps(batch.groups, self.trainer.logps) if texts else {}
         metrics = self.trainer.train(batch)
       self.exhaustion.reset()  # There was a batch, whatever its gradient.
       step = self.trainer.version
@@ -262,7 +264,7 @@ class Loop:
         verifier=self.verifier.stats(), staleness_expected=self._expected_staleness(),
         failed_saves=self.checkpoints.failed_saves, **self.in_flight.figures(),
         **self.runtime.transfers(), **self.stages.figures(),
-        **self.measurements.figures(evaluated)))
+        **self.measurements.figures(evaluated)), gaps)
     self._whole = True
     self.display.update(line)
     if warning := parity.warning(line, self.settings.parity_limit):

@@ -33,6 +33,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from magistral_jax.records import Batch, Completion, Problem, Prompt, Rows, Verdict
 from magistral_jax.sampler.slots import Sampling
 
@@ -225,6 +227,13 @@ class Trainer(Protocol):
       Lost: one of its processes was lost; no part of the update counts.
       RuntimeError: optimizer.max_bad_steps steps in a row had gradients that are not finite
         (trainer/role.py: DivergedError).
+    """
+    ...
+
+  def logps(self, rows: Rows) -> np.ndarray:
+    """[R, T] log-probabilities (nats) of the targets under its weights, at trained positions.
+
+    Main thread. Raises Lost.
     """
     ...
 

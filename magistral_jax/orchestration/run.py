@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from magistral_jax import sinks
+from magistral_jax.batching.recorded import RecordedRoom
 from magistral_jax.batching.role import Batcher
 from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.experiment import build, cli
@@ -60,7 +61,10 @@ class Run(BaseRun):
         trackers, self.workdir, starts.identity(self.workdir),
         json.loads(self.c.to_json_best_effort()) if trackers else {}))
     if tokens_share:
-      self.journal.token_texts = TokenTexts(tokens_share, self.tok.decode)
+      self.journal.token_texts = TokenTexts(
+          tokens_share, self.tok.decode, RecordedRoom(
+              self.c.batching.row_tokens, self.c.trainer.microbatch_rows,
+              build.patches(self.c, self.config)))
     self._profile = Profile(str(self.workdir / 'profile'), profile_steps, name='update', skip=1,
                             done=self.display.note)
 

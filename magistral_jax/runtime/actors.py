@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 import ray
 from ml_collections import ConfigDict
 
@@ -95,6 +96,9 @@ class TrainerActor:
 
   def train(self, share) -> dict[str, float]:
     return self._trainer.train(share)
+
+  def logps(self, rows) -> np.ndarray:
+    return self._trainer.logps(rows)
 
   def supervised(self, rows) -> dict[str, float]:
     return self._trainer.supervised(rows)

@@ -57,6 +57,11 @@ class RemoteTrainer:
       self._gang.mark_healthy('update', self.version)
     return metrics
 
+  def logps(self, rows: Rows) -> np.ndarray:
+    # Every process has those of all rows.
+    return self._gang.each(
+        'logps', [(self._gang.rows_of(i, rows),) for i in range(len(self._gang))])[0][:len(rows)]
+
   def supervised(self, rows: Rows) -> dict[str, float]:
     metrics = self._gang.each(
         'supervised', [(self._gang.rows_of(i, rows),) for i in range(len(self._gang))])[0]

@@ -109,6 +109,18 @@ class MeshTrainer:
             or key.startswith('router_')}
 
   @profiling.region
+  def logps(self, rows: Rows) -> np.ndarray:
+    """Log-probabilities (nats) of the targets under the current weights, where rows are trained.
+
+    Args:
+      rows: those of this process.
+    Returns:
+      [R, T] float32, those of all processes, in their order.
+    """
+    return np.concatenate([jax.device_get(self._step.logps(self.state.params, part))
+                           for part in self._microbatches(rows)])
+
+  @profiling.region
   def _measure_parity(self, samples: Sequence[ParityRows]) -> dict[str, float]:
     """Compares sampler and trainer under the same weights, on tokens of one version of a batch.
 

@@ -98,6 +98,7 @@ class Step:
                         # ([len(METRICS)] float32, [L, E + 4] routing.sums, None without experts)).
   keep: Callable        # (params) -> a copy in CPU memory, in the dtype of the computation.
   parity: Callable      # (such a copy back on the devices, rows) -> [3] losses.gap.
+  logps: Callable       # (params, rows) -> [B, T], at trained positions; on every device whole.
 
 
 def make_step(
@@ -139,7 +140,8 @@ def make_step(
                                               shardings.params)),
       parity=jax.jit(lambda params, rows: losses.gap(
           run(params, rows)[0], rows['sampler_logp'], rows['mask']),
-                     out_shardings=shardings.step))
+                     out_shardings=shardings.step),
+      logps=jax.jit(lambda params, rows: run(params, rows)[0], out_shardings=shardings.step))
 
 
 def _policy(run, config: LossConfig):

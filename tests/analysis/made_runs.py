@@ -99,7 +99,8 @@ def _group(random, ordinal, fate, step, solved, text):
         status, sum(parts.values()), parts, answer=str(ordinal + right[sample]),
         detail='' if right[sample] else 'another number')
     # Of every tenth group, as if a run had recorded them: each token is a word.
-    tokens = dict(texts=[f'<{i}> ' for i in range(n)], logp=[-0.2 * i for i in range(n)])
+    tokens = dict(texts=[f'<{i}> ' for i in range(n)], logp=[-0.2 * i for i in range(n)],
+                  gap=[(-1) ** i * 0.0004 * 10 ** (i / 2) for i in range(n)])
     lines.append(rollout_line(prompt, completion, verdict, float(right[sample]) - 0.5, fate, step,
                               None if ordinal % 10 else tokens))
   return lines

@@ -213,7 +213,7 @@ def test_a_live_page_takes_up_what_is_new(browser, tmp_path, monkeypatch):
 
 
 @pytest.mark.long
-def test_tokens_are_coloured_by_probability_and_by_weights(browser, made):
+def test_tokens_are_coloured_by_probability_by_gap_and_by_weights(browser, made):
   address, lines = made
   opened(browser, address, '#rollouts?group=0')
   member = lambda: browser.find_elements('css selector', '.member')[1]
@@ -221,6 +221,7 @@ def test_tokens_are_coloured_by_probability_and_by_weights(browser, made):
   line = lines[1]
   for by, expected in (
       ('logp', ['p0', 'p1', 'p1', 'p1', 'p2']),           # 0, -0.2, -0.4, -0.6, -0.8 nats.
+      ('gap', ['g0', 'd1', 'g1', 'd2', 'g2', 'd3', 'g3', 'd4']),   # 0.0004, -0.0013, 0.004, ...
       ('version', ['t0'] * line['versions'][1][0] + ['t1'])):
     browser.execute_script('''const field = document.querySelector("dialog .colour");
         field.value = arguments[0]; field.dispatchEvent(new Event("change"))''', by)

@@ -54,7 +54,7 @@ def run(workdir, kill_at=None, *, saves=True):
   jax.config.update('jax_transfer_guard', 'allow')
   parts = checks.prepare(c)
   one = Run(c, workdir, parts, LocalRuntime(c, parts), fakes.FakeVerifier(judge_or_die),
-            Health(60.0), Display(STEPS, False))
+            Health(60.0), Display(STEPS, False), tokens_share=0.5)
   try:
     one.train()
     return jax.device_get(one.trainer.state)
@@ -118,6 +118,10 @@ def test_lockstep_is_on_policy_and_the_log_probabilities_agree(uninterrupted):
   assert [line['step'] for line in lines] == [*range(1, STEPS + 1)]
   assert max(line['staleness_max'] for line in lines) == 0
   assert max(line['logprob_gap_max'] for line in lines) <= 1e-4
+  # The same of single tokens, before and after a stage has changed the temperature.
+  gaps = [line['tokens']['gap'] for line in rollouts(uninterrupted[0])
+          if 'tokens' in line and line['fate'] == 'trained']
+  assert len(gaps) > 4 and max(abs(gap) for of_one in gaps for gap in of_one) <= 1e-4
   fates = {line['fate'] for line in rollouts(uninterrupted[0])}
   assert fates == {'trained', 'filtered'}
 

@@ -98,6 +98,17 @@ def test_tokens_are_compared_under_the_weights_that_drew_them(toy, devices):
   assert train(wrong)['logprob_gap_mean'] > 1e-3
 
 
+@pytest.mark.parametrize('devices', [1, 2])
+def test_log_probabilities_are_those_of_the_rows_in_their_order_before_the_update(toy, devices):
+  trainer = toy.trainer(fsdp=devices)
+  rows = toy.rows(number=8)                 # Two microbatches.
+  for _ in range(2):
+    expected = toy.scores(trainer.params, rows)
+    found = trainer.logps(rows)
+    np.testing.assert_allclose(found[rows.mask], expected[rows.mask], atol=1e-5)
+    trainer.train(toy.batch(rows))
+
+
 def test_without_kept_weights_nothing_is_compared(toy):
   trainer = toy.trainer()
   metrics = trainer.train(toy.batch(toy.rows(), parity=(compared(trainer, toy),)))
@@ -133,6 +144,7 @@ def test_no_hidden_transfer_and_no_second_compilation(toy):
       batch = toy.batch(toy.rows(8), toy.rows(4), parity=(compared(trainer, toy),))
       trainer.train(batch)
       trainer.supervised(toy.rows())
+      trainer.logps(toy.rows(8))
   sizes = {f.name: getattr(trainer._step, f.name)._cache_size()
            for f in dataclasses.fields(trainer._step)}
   assert set(sizes.values()) == {1}, sizes

@@ -5,7 +5,7 @@ class GroupView {
     this.dialog = dialog;
     this.step = step;                     // Called with +1 or -1: the next group of the table.
     this.best = false;
-    this.colour = '';                     // By what tokens are coloured: '', 'logp' or 'version'.
+    this.colour = '';                     // By what tokens are coloured, a key of COLOURS, or ''.
     dialog.addEventListener('keydown', (event) => {
       if (event.target.closest('pre') || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === 'ArrowRight') this.step(1);
@@ -41,19 +41,28 @@ class GroupView {
           element('label', {}, element('input', {type: 'checkbox', checked: this.best || null,
             onchange: (event) => { this.best = event.target.checked; this.show(group, null); }}),
           ' best first'),
-          group.members.some((member) => member.tokens_shown) ? element('label', {}, 'colours ',
-            element('select', {class: 'colour', onchange: (event) => {
-              this.colour = event.target.value;
-              this.show(group, this.focus);
-            }}, [['', 'none'], ['logp', 'log-probability'], ['version', 'weights']].map(
-              ([value, label]) => element('option', {value, selected: value === this.colour}, label))))
-            : null,
+          group.members.some((member) => member.tokens_shown) ? this.colours(group) : null,
           button('←', 'previous group (left arrow)', () => this.step(-1)),
           button('→', 'next group (right arrow)', () => this.step(1)),
           button('Close', 'close (Escape)', () => this.dialog.close(), {class: 'close'}))),
+      this.colour ? element('p', {class: 'legend'}, COLOURS[this.colour].keys.map(
+        ([kind, words]) => element('span', {class: 'key'},
+          element('span', {class: 'token ' + kind}, '\u00a0\u00a0\u00a0'), ' ' + words))) : null,
       element('pre', {class: 'prompt', dir: 'auto', tabindex: 0}, ...visible(group.prompt)),
       group.gold ? element('p', {class: 'gold'}, 'true answer ', element('code', {},
         ...visible(group.gold))) : null);
+  }
+
+  // The choice of what tokens are coloured by: what the run has written down of this group.
+  colours(group) {
+    const choices = Object.entries(COLOURS).filter(([value]) => value !== 'gap'
+      || group.members.some((member) => (member.tokens_shown || {}).gap));
+    if (!choices.some(([value]) => value === this.colour)) this.colour = '';
+    return element('label', {}, 'colours ', element('select', {class: 'colour', onchange: (event) => {
+      this.colour = event.target.value;
+      this.show(group, this.focus);
+    }}, [['', {label: 'none'}], ...choices].map(([value, {label}]) =>
+      element('option', {value, selected: value === this.colour}, label))));
   }
 
   body(group) {
@@ -105,18 +114,32 @@ function versions(member) {
   return element('div', {class: 'drawn'}, bar, element('p', {}, words.join(', ')));
 }
 
-// The tokens of a completion, coloured by how unlikely each was or by the weights that drew it.
+// The tokens of a completion, coloured by one of COLOURS.
 function coloured(member, by) {
-  const {texts, logp} = member.tokens_shown, runs = member.versions || [];
+  const {texts, logp, gap} = member.tokens_shown, runs = member.versions || [];
   let run = 0;
   return texts.map((text, i) => {
     while (run + 1 < runs.length && runs[run + 1][0] <= i) run++;
-    const kind = by === 'logp' ? 'p' + LOGP_STEPS.filter((bound) => logp[i] < bound).length
-      : 't' + run % 4;
-    return element('span', {class: 'token ' + kind,
-      title: `${formatted(logp[i], 3)} nats, weights v${runs.length ? runs[run][1] : '?'}`},
+    const difference = gap ? `, trainer ${gap[i] < 0 ? '' : '+'}${formatted(gap[i], 5)}` : '';
+    return element('span', {class: 'token ' + COLOURS[by].kind({logp: logp[i], gap: gap && gap[i], run}),
+      title: `${formatted(logp[i], 3)} nats${difference}, weights v${runs.length ? runs[run][1] : '?'}`},
     ...visible(text));
   });
 }
 
 const LOGP_STEPS = [-0.1, -0.7, -2.3, -4.6];     // Probabilities of 0.9, 0.5, 0.1 and 0.01.
+const GAP_STEPS = [0.001, 0.01, 0.1, 0.5];       // Ratios of 1.001, 1.01, 1.1 and 1.6.
+const steps = (bounds, passes) => bounds.filter(passes).length;
+const COLOURS = {
+  logp: {label: 'log-probability',
+    kind: ({logp}) => 'p' + steps(LOGP_STEPS, (bound) => logp < bound),
+    keys: [['p0', 'p above 0.9'], ['p1', 'above 0.5'], ['p2', 'above 0.1'], ['p3', 'above 0.01'],
+      ['p4', 'rarer']]},
+  gap: {label: 'trainer less sampler',
+    kind: ({gap}) => gap === undefined ? 'g0'
+      : (gap < 0 ? 'd' : 'g') + steps(GAP_STEPS, (bound) => Math.abs(gap) >= bound),
+    keys: [['d4', '−0.5 nats'], ['d3', '−0.1'], ['d2', '−0.01'], ['d1', '−0.001'], ['g0', 'the same'],
+      ['g1', '+0.001'], ['g2', '+0.01'], ['g3', '+0.1'], ['g4', '+0.5']]},
+  version: {label: 'weights', kind: ({run}) => 't' + run % 4,
+    keys: [['t0', 'first weights'], ['t1', 'second'], ['t2', 'third'], ['t3', 'fourth, and so on']]},
+};
