@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import itertools
+import json
 import mimetypes
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,8 @@ from magistral_jax.curation.served_sampler import ServedSampler, served_prompt
 from magistral_jax.data.prompts import SYSTEM_PROMPT
 from magistral_jax.data.templates import IMAGE
 from magistral_jax.evaluation.benchmark import Benchmark, BenchmarkModel
-from magistral_jax.evaluation.card import Item
+from magistral_jax.evaluation.card import Conversation, Item
+from magistral_jax.evaluation.extraction import answer_part
 from magistral_jax.evaluation.likelihood_sampler import answer
 from magistral_jax.records import Prompt
 
@@ -40,6 +42,8 @@ def served(args: argparse.Namespace, system_prompt: str, seed: int) -> Benchmark
     def ask(prompt: Prompt, seed: int) -> Answer:
       if benchmark.card.likelihoods:
         return likelihoods(asked, items[prompt.problem.id])
+      if benchmark.card.conversation:
+        return conversed(asked, benchmark.card.conversation, items[prompt.problem.id], system, seed)
       return asked.answer(messages(items[prompt.problem.id], system), seed=seed, may_be_empty=True)
     return [ServedSampler(ask, seed=seed, slots=args.endpoint_concurrency, lenient=True)]
 
@@ -68,6 +72,29 @@ def likelihoods(endpoint: Endpoint, item: Item) -> Answer:
   ends = [logps[whole][min(len(logps[context]), len(logps[whole]) - 1):]
           for context, whole in pairs]
   return Answer(answer([sum(own) for own in ends]), 'stop', sum(map(len, ends)))
+
+
+def conversed(endpoint: Endpoint, conversation: Conversation, item: Item, system: str,
+              seed: int) -> Answer:
+  """The turns of a conversation as JSON; its thoughts are not sent again.
+
+  Raises:
+    EndpointError: as `Endpoint.answer`.
+  """
+  sent, turns, tokens = messages(item, system)[:-1], [], 0
+  for text in (item.prompt, *item.later):
+    turns.append([])
+    message: str | None = text
+    while message is not None:
+      sent.append(dict(role='user', content=message))
+      said = endpoint.answer(sent, seed=seed, may_be_empty=True)
+      sent.append(dict(role='assistant', content=answer_part(said.text)))
+      turns[-1].append(said.text)
+      tokens += said.tokens
+      message = conversation.reply(item, turns)
+      if message is not None and len(turns[-1]) > conversation.most_steps:
+        return Answer(json.dumps(turns, ensure_ascii=False), 'length', tokens)
+  return Answer(json.dumps(turns, ensure_ascii=False), 'stop', tokens)
 
 
 def messages(item: Item, system: str) -> list[dict[str, Any]]:

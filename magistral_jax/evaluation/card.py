@@ -50,6 +50,7 @@ class Item:
   images: tuple[str, ...] = ()
   # Of a question that is answered by which of them is likeliest, one for each choice.
   continuations: tuple[Continuation, ...] = ()
+  later: tuple[str, ...] = ()   # What the user says after the prompt, in a conversation.
   group: str = ''            # Category or language; results are also given for each.
   data: Mapping[str, Any] = dataclasses.field(default_factory=dict)   # What its grader needs.
 
@@ -107,6 +108,18 @@ class Question:
 
 
 @dataclasses.dataclass(frozen=True)
+class Conversation:
+  """How a model is answered between the turns of an item; its response is a JSON list of turns.
+
+  Conversation(reply=lambda item, turns: None, most_steps=20)
+  """
+  # Of an item and the turns so far, each a list of the model's texts: what the last text is
+  # answered with, or None where the turn is over. Takes bounded time.
+  reply: Callable[[Item, Sequence[Sequence[str]]], str | None]
+  most_steps: int            # Texts of a turn that are answered; one more ends the conversation.
+
+
+@dataclasses.dataclass(frozen=True)
 class Card:
   """A benchmark and its protocol.
 
@@ -131,6 +144,7 @@ class Card:
   # Whether responses are log-probabilities of an item's continuations; see likelihoods.py.
   likelihoods: bool = False
   judged: bool = False       # Whether a model judges responses.
+  conversation: Conversation | None = None   # Of items that are answered in several turns.
   votes: bool = False        # Whether answers of several samples can vote.
   domain: str = 'math'       # By whose rules answers are one in a vote.
   # Of an item and a response, whatever becomes of it: further keys of its line.

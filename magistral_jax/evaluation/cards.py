@@ -11,6 +11,7 @@ from magistral_jax.evaluation.benchmarks import (
     arc_challenge,
     arc_easy,
     bfcl,
+    bfcl_multi_turn,
     chartqa,
     docvqa,
     gpqa_diamond,
@@ -40,9 +41,9 @@ from magistral_jax.evaluation.card import Card
 
 CARDS: dict[str, Card] = {module.CARD.name: module.CARD for module in (
     aime24, aime25, math500, gpqa_diamond, humaneval, humaneval_plus, mbpp, mbpp_plus, mgsm,
-    aime24_multilingual, ifeval, bfcl, livecodebench_v5, livecodebench_v6, gsm8k, math, mmmu,
-    mmmu_pro, mathvista, chartqa, docvqa, vqav2, mmlu, hellaswag, winogrande, piqa, arc_easy,
-    arc_challenge, hle_text, mm_mt_bench, aider_polyglot)}
+    aime24_multilingual, ifeval, bfcl, bfcl_multi_turn, livecodebench_v5, livecodebench_v6, gsm8k,
+    math, mmmu, mmmu_pro, mathvista, chartqa, docvqa, vqav2, mmlu, hellaswag, winogrande, piqa,
+    arc_easy, arc_challenge, hle_text, mm_mt_bench, aider_polyglot)}
 
 # What tables 2 to 4 and 6 of arXiv:2506.10910 have, and those of the other two papers.
 SUITES: dict[str, tuple[str, ...]] = dict(

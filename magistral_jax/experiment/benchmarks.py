@@ -12,6 +12,7 @@ from typing import Any
 from magistral_jax.command_line import did_you_mean
 from magistral_jax.data.stream import make_prompt
 from magistral_jax.evaluation.benchmark import Benchmark, load
+from magistral_jax.evaluation.card import Card
 from magistral_jax.evaluation.cards import CARDS
 from magistral_jax.evaluation.judging import CardVerifier
 from magistral_jax.experiment import build
@@ -25,8 +26,7 @@ def benchmarks(c) -> list[Benchmark]:
     if name not in CARDS:
       raise ValueError(f'evaluation.benchmarks.{name}: there is no such benchmark'
                        f'{did_you_mean(name, CARDS)}; it must be one of {", ".join(CARDS)}.')
-    if CARDS[name].likelihoods or CARDS[name].judged:
-      how = 'are judged by a model' if CARDS[name].judged else 'are scored by log-probabilities'
+    if how := _beyond(CARDS[name]):
       raise ValueError(f'evaluation.benchmarks.{name}: its answers {how}, which is not done beside '
                        f'training: measure it with the command evaluate.')
     try:
@@ -34,6 +34,15 @@ def benchmarks(c) -> list[Benchmark]:
     except ValueError as error:
       raise ValueError(f'evaluation.benchmarks.{name}.data: {error}') from None
   return found
+
+
+def _beyond(card: Card) -> str:
+  """What an evaluation beside training does not do for the answers of a card; '' if it does all."""
+  if card.judged:
+    return 'are judged by a model'
+  if card.conversation:
+    return 'are conversations'
+  return 'are scored by log-probabilities' if card.likelihoods else ''
 
 
 def prompts(c, tok, config, first: int) -> list[Prompt]:

@@ -44,6 +44,10 @@ def loaded(c, path: str, step: str, benchmarks: Sequence[Benchmark]) -> Benchmar
     c: the config; its sampler gets room for the longest prompt and response of the benchmarks.
     step: checkpoint of a workdir: newest, best or a number.
   """
+  for benchmark in benchmarks:
+    if benchmark.card.conversation:
+      raise ValueError(f'{benchmark.card.name} is a conversation, which a checkpoint holds behind a '
+                       f'server alone: serve it, and name --endpoint in place of --checkpoint.')
   parts = sampler_only.prepare(c, path, ('verifiers', 'runtime.verifier_workers')
                                if 'verifiers' in c else ())
   step = checkpoint.choose_step(path, step)

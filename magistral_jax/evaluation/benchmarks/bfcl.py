@@ -118,8 +118,8 @@ CARD = Card(
          'it); or "category", "messages", "tools" and "ground_truth".',
     source='github.com/ShishirPatil/gorilla, berkeley-function-call-leaderboard/bfcl_eval/data '
            '(or the package bfcl-eval). Read are the categories of one turn in Python: '
-           f'{", ".join(CATEGORIES)}; not several turns, memory and search, which need its '
-           'simulated programs, nor Java and JavaScript.',
+           f'{", ".join(CATEGORIES)}; several turns are bfcl_multi_turn; memory and search, '
+           'which need its simulated programs, and Java and JavaScript are not read.',
     files=('bfcl*single_turn*', '+'.join(f'bfcl_v4_{name}.json' for name in CATEGORIES)),
     prompt='a request of our words with the functions in JSON, then the question, in the turn of '
            'the user, so that the system prompt stays free to ask for thoughts',
