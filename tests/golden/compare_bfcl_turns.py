@@ -1,7 +1,7 @@
 """Holds our verdicts on several turns of BFCL against those of the published checker.
 
     pip download --no-deps bfcl-eval==2026.3.23 && unzip bfcl_eval-*.whl -d FOLDER
-    PYTHONPATH=.:FOLDER python tests/golden/compare_bfcl_turns.py FOLDER [ITEMS] [MUTATIONS]
+    PYTHONPATH=.:FOLDER python tests/golden/compare_bfcl_turns.py FOLDER [MUTATIONS] [FIRST] [LAST]
 
 Every conversation of the base category is answered by its published calls, and by calls that are
 left out, doubled, put into another turn or given other values, all drawn by a seed. The published
@@ -68,7 +68,7 @@ def published(row, truth, called, name):
       called, truth, row, 'multi_turn_base', name)['valid']
 
 
-def main(folder, most=200, mutations=4):
+def main(folder, mutations=4, first=0, last=200):
   folder = pathlib.Path(folder)
   path = folder / 'bfcl_eval/data/BFCL_v4_multi_turn_base.json'
   lines = lambda path: [json.loads(line) for line in path.read_text('utf-8').splitlines()]
@@ -76,7 +76,7 @@ def main(folder, most=200, mutations=4):
                                                             / path.name)}
   rows = {row['id']: row for row in lines(path)}
   names, count, same, right = parameters(folder), 0, 0, 0
-  for item in items.read_items(CARD, str(path))[:int(most)]:
+  for item in items.read_items(CARD, str(path))[int(first):int(last)]:
     draw = random.Random(item.id)
     drawn = [('published', item.data['truth'])] + [
         mutated(item.data['truth'], draw) for _ in range(int(mutations))]
@@ -92,7 +92,8 @@ def main(folder, most=200, mutations=4):
       same += (ours.status == 'correct') == theirs
       if (ours.status == 'correct') != theirs:
         print(item.id, kind, f'theirs {theirs}, ours {ours.status}: {ours.detail}', texts)
-  print(f'{count} responses to {most} conversations, {right} right, {same} verdicts the same')
+  print(f'{count} responses to conversations {first} to {last}, {right} right, {same} verdicts '
+        f'the same')
   assert same == count
 
 

@@ -1,4 +1,4 @@
-"""Holds log-probabilities of our cards against those of lm-eval on the same model and items.
+"""Holds our cards against lm-eval on the same model and items: log-probabilities, and IFEval.
 
     python -m magistral_jax.convert --from=MODEL --to=FOLDER --format=hf
     python -m magistral_jax.evaluate --benchmark=arc_easy,hellaswag,piqa,winogrande,mmlu \\
@@ -9,7 +9,12 @@ PEERS is an environment with lm-eval 0.4.13 and torch. DATA has <card>.jsonl in 
 for mmlu mmlu_test.jsonl and mmlu_dev.jsonl of one subject. Prompts, choices and figures are those
 of the tasks as that package has them; only their data comes from the files. Prints, for each card,
 the largest difference between log-probabilities of a choice, items with the same answer, and both
-accuracies; the end is one line of JSON.
+accuracies; the end is one line of JSON. It fails where an answer differs, or a log-probability by
+more than TOLERANCE: what float32 in another order makes of sums of hundreds of nats.
+
+For ifeval the model writes: --cards=ifeval --max_tokens=N, our responses with --temperature=0,
+--max_tokens=N and --config.data.system_prompt as the model's own chat template has it. Of two
+responses with the same text every instruction must be followed for both graders, or for none.
 """
 import argparse
 import json
@@ -20,67 +25,94 @@ import lm_eval
 import lm_eval.tasks
 from lm_eval.tasks import _yaml_loader as loader
 
-# Card -> (folder and file of the task, name of the task).
+TOLERANCE = 2e-3                # Nats.
+# Card -> file of the task.
 TASKS = dict(
-    arc_easy=('arc/arc_easy.yaml', 'arc_easy'), hellaswag=('hellaswag/hellaswag.yaml', 'hellaswag'),
-    piqa=('piqa/piqa.yaml', 'piqa'), winogrande=('winogrande/default.yaml', 'winogrande'),
-    mmlu=('mmlu/default/mmlu_high_school_mathematics.yaml', 'mmlu_high_school_mathematics'))
+    arc_easy='arc/arc_easy.yaml', hellaswag='hellaswag/hellaswag.yaml', piqa='piqa/piqa.yaml',
+    winogrande='winogrande/default.yaml',
+    mmlu='mmlu/default/mmlu_high_school_mathematics.yaml', ifeval='ifeval/ifeval.yaml')
 
 
 def task(card, data):
   """The task of a card as a config whose data are files."""
-  path, _ = TASKS[card]
   root = pathlib.Path(lm_eval.tasks.__file__).parent
-  found = loader.load_yaml(root / path)
+  found = loader.load_yaml(root / TASKS[card])
   test = f'{data}/{card}{"_test" if card == "mmlu" else ""}.jsonl'
   files = dict(test=test, validation=test, train=test)
   if card == 'mmlu':
     files['dev'] = f'{data}/mmlu_dev.jsonl'
-  found |= dict(dataset_path='json', dataset_name=None, dataset_kwargs=dict(data_files=files),
-                num_fewshot=5 if card == 'mmlu' else 0)
-  return found
+  return found | dict(
+      dataset_path='json', dataset_name=None, dataset_kwargs=dict(data_files=files),
+      num_fewshot=5 if card == 'mmlu' else 0)
 
 
 def ours(output, card):
-  """{place of an item: log-probabilities} of our responses, and our figures."""
+  """Lines of our responses in the order of the items, and our figures."""
   with open(f'{output}/responses.jsonl', encoding='utf-8') as file:
     lines = [line for line in map(json.loads, file) if line['benchmark'] == card]
   with open(f'{output}/results.json', encoding='utf-8') as file:
-    return [json.loads(line['response']) for line in lines], json.load(file)[card]
+    return lines, json.load(file)[card]
+
+
+def theirs(card, args):
+  """Their samples in the order of the items, and their figures."""
+  how = dict(apply_chat_template=True, gen_kwargs=f'max_gen_toks={args.max_tokens}') \
+      if card == 'ifeval' else {}
+  said = lm_eval.simple_evaluate(
+      model='hf', model_args=f'pretrained={args.model},dtype=float32',
+      tasks=[task(card, args.data)], device='cpu', batch_size=args.batch, log_samples=True,
+      bootstrap_iters=0, **how)
+  (samples,), (results,) = said['samples'].values(), said['results'].values()
+  return sorted(samples, key=lambda sample: sample['doc_id']), results
 
 
 def compare(card, args):
   """Our log-probabilities of a card beside theirs."""
-  said = lm_eval.simple_evaluate(
-      model='hf', model_args=f'pretrained={args.model},dtype=float32',
-      tasks=[task(card, args.data)], device='cpu', batch_size=8, log_samples=True,
-      bootstrap_iters=0)
-  (samples,), (results,) = said['samples'].values(), said['results'].values()
-  samples = sorted(samples, key=lambda sample: sample['doc_id'])
-  theirs = [[float(one[0][0]) for one in sample['resps']] for sample in samples]
-  found, figures = ours(args.output, card)
-  assert len(found) == len(theirs), (len(found), len(theirs))
-  apart = max(abs(a - b) for x, y in zip(found, theirs, strict=True)
-              for a, b in zip(x, y, strict=True))
+  samples, results = theirs(card, args)
+  lines, figures = ours(args.output, card)
+  pairs = [(json.loads(line['response']), [float(one[0][0]) for one in sample['resps']])
+           for line, sample in zip(lines, samples, strict=True)]
+  apart = max(abs(a - b) for x, y in pairs for a, b in zip(x, y, strict=True))
   best = lambda logps: max(range(len(logps)), key=logps.__getitem__)
-  same = sum(best(x) == best(y) for x, y in zip(found, theirs, strict=True))
-  return dict(items=len(found), largest_difference=round(apart, 5), same_answer=same,
+  same = sum(best(x) == best(y) for x, y in pairs)
+  return dict(items=len(pairs), choices=sum(len(x) for x, _ in pairs),
+              largest_difference=round(apart, 6), same_answer=same,
               acc=[figures['acc'], results['acc,none']],
-              acc_norm=[figures['acc_norm'], results.get('acc_norm,none')])
+              acc_norm=[figures['acc_norm'], results.get('acc_norm,none')],
+              agree=same == len(pairs) and apart <= TOLERANCE)
+
+
+def compare_ifeval(card, args):
+  """Our responses and verdicts beside theirs."""
+  samples, results = theirs(card, args)
+  lines, figures = ours(args.output, card)
+  alike = [(line, sample) for line, sample in zip(lines, samples, strict=True)
+           if line['response'].strip() == sample['resps'][0][0].strip()]
+  verdicts = [(line['followed_strict'] == list(sample['inst_level_strict_acc'])
+               and line['followed_loose'] == list(sample['inst_level_loose_acc']))
+              for line, sample in alike]
+  return dict(items=len(lines), same_text=len(alike), same_verdicts=sum(verdicts),
+              prompt_strict=[figures['prompt_strict'], results['prompt_level_strict_acc,none']],
+              instruction_loose=[figures['instruction_loose'],
+                                 results['inst_level_loose_acc,none']],
+              agree=bool(alike) and all(verdicts))
 
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__)
   for name in ('data', 'output', 'model'):
     parser.add_argument(f'--{name}', required=True)
-  parser.add_argument('--cards', default=','.join(TASKS))
+  parser.add_argument('--cards', default=','.join(set(TASKS) - {'ifeval'}))
+  parser.add_argument('--max_tokens', type=int, default=256)
+  parser.add_argument('--batch', type=int, default=8)
   args = parser.parse_args()
   os.environ |= dict(HF_HUB_OFFLINE='1', HF_DATASETS_OFFLINE='1')
   found = {}
   for card in args.cards.split(','):
-    found[card] = compare(card, args)
-    print(card, found[card])
+    found[card] = (compare_ifeval if card == 'ifeval' else compare)(card, args)
+    print(card, found[card], flush=True)
   print(json.dumps(found))
+  assert all(one['agree'] for one in found.values()), 'they do not agree'
 
 
 if __name__ == '__main__':
