@@ -2,11 +2,12 @@
 
 On a terminal one panel (panel.py) is redrawn in place, and what is to stay is printed above it.
 Elsewhere, in a log file, progress is plain lines. Nothing of it is kept: the numbers that last are
-in metrics.jsonl.
+in metrics.jsonl. So a terminal that is closed, or a log file without room, costs no run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from magistral_jax.orchestration import panel, role_table
-from magistral_jax.orchestration.redraw import Redraw
+from magistral_jax.orchestration.redraw import Output, Redraw
 from magistral_jax.orchestration.roles import RoleStatus
 
 REFRESH_PER_S = 4
@@ -44,6 +45,7 @@ class Display:
                clock: Callable[[], float] = time.monotonic):
     self._enabled, self._clock = enabled, clock
     self._console = console or Console()
+    self._console.file = Output(self._console.file)
     self._shown: dict[str, Any] = {}
     self._roles: Callable[[], Mapping[str, RoleStatus]] = dict
     self._rewards: list[float] = []
@@ -128,7 +130,8 @@ class Display:
     """
     self._ending = sentence
     if self._enabled and self._redraw is None:
-      os.write(2, f'{sentence}\n'.encode())
+      with contextlib.suppress(OSError):     # The terminal may be what is gone.
+        os.write(2, f'{sentence}\n'.encode())
 
   def _render(self) -> RenderableType:
     shown, elapsed = self._shown, self._clock() - self._started

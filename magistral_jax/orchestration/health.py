@@ -135,6 +135,8 @@ class Health:
 def stop_on_signals(health: Health, say: Callable[[str], None]) -> None:
   """Makes the first SIGINT or SIGTERM ask the run to save and end, the second end it at once.
 
+  A terminal that is closed (SIGHUP) asks for the same, unless that is to be ignored (nohup).
+
   Args:
     say: tells that the first one came; it is called from the signal handler (`Display.ending`).
   """
@@ -147,3 +149,5 @@ def stop_on_signals(health: Health, say: Callable[[str], None]) -> None:
     say('Saving and ending after this step; Ctrl-C once more ends at once.')
   signal.signal(signal.SIGINT, stop)
   signal.signal(signal.SIGTERM, stop)
+  if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, stop)

@@ -20,6 +20,34 @@ from rich.text import Text
 
 HIDE_CURSOR, SHOW_CURSOR = '\x1b[?25l', '\x1b[?25h'
 ERASE_LINE, UP = '\x1b[2K', '\x1b[A'
+_END_S = 10.0               # A panel that is being drawn is waited for no longer.
+
+
+class Output:
+  """A file that is written as long as it can be: the first failure is logged, and is its end."""
+
+  def __init__(self, file):
+    self._file, self._failed = file, False
+
+  def write(self, text: str) -> int:
+    self._attempt(lambda: self._file.write(text))
+    return len(text)
+
+  def flush(self) -> None:
+    self._attempt(self._file.flush)
+
+  def __getattr__(self, name: str):
+    return getattr(self._file, name)
+
+  def _attempt(self, act: Callable[[], object]) -> None:
+    if self._failed:
+      return
+    try:
+      act()
+    except OSError as error:
+      self._failed = True
+      logging.error('The display cannot be written (%s) and ends; the run goes on.',
+                    error.strerror or error)
 
 
 class Redraw:
@@ -55,7 +83,7 @@ class Redraw:
 
   def __exit__(self, *unused) -> None:
     self._closed.set()
-    self._thread.join()
+    self._thread.join(_END_S)
     with self._lock:
       self._draw()                     # What has happened since the last time was worth a look.
       self._write(f'{self._erased()}{SHOW_CURSOR}')
@@ -140,5 +168,6 @@ def without_echo():
   try:
     yield
   finally:
-    if in_front():
-      termios.tcsetattr(keyboard, termios.TCSANOW, before)
+    with contextlib.suppress(OSError, termios.error):    # A terminal that was closed meanwhile.
+      if in_front():
+        termios.tcsetattr(keyboard, termios.TCSANOW, before)

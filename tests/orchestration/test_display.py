@@ -132,6 +132,35 @@ def test_a_request_to_stop_is_seen_at_once(capfd):
   assert 'Ending after this step.' in out.getvalue() and capfd.readouterr().err == ''
 
 
+class Gone(io.StringIO):
+  """A terminal that is closed, a pipe that nobody reads, or a log file on a full disk."""
+
+  def __init__(self, error):
+    super().__init__()
+    self.error = error
+
+  def write(self, text):
+    raise self.error
+
+
+@pytest.mark.parametrize('terminal', [True, False])
+@pytest.mark.parametrize('error', [OSError(5, 'Input/output error'), BrokenPipeError(32, 'Broken'),
+                                   OSError(28, 'No space left on device')])
+def test_a_display_that_cannot_be_written_costs_no_run(terminal, error, caplog, monkeypatch):
+  console = Console(file=Gone(error), force_terminal=terminal, color_system=None)
+  shown = display.Display(4, True, console=console)
+  with shown:
+    for step in (1, 2, 3):
+      shown.update(dict(step=step, **STEP))
+      shown.note('a sentence')
+      shown.show('another', panel.render(view(), width=80, height=24))
+  assert caplog.text.count(error.strerror) == 1
+  def closed(*_):
+    raise error
+  monkeypatch.setattr(display.os, 'write', closed)
+  shown.ending('Ending after this step.')
+
+
 @pytest.mark.parametrize('terminal', [True, False])
 def test_a_display_that_is_not_wanted_prints_nothing(terminal):
   shown, out = make(terminal, enabled=False)

@@ -1,6 +1,8 @@
-"""Heartbeats, the first failure, deadlines."""
+"""Heartbeats, the first failure, deadlines, requests to stop."""
 import ast
+import os
 import pathlib
+import signal
 
 import pytest
 
@@ -90,3 +92,32 @@ def test_no_deadline_looks_at_a_clock_that_can_be_set():
     for node in ast.walk(ast.parse(path.read_text())):
       name = ast.unparse(node) if isinstance(node, ast.Attribute) else ''
       assert name not in ('time.time', 'time.time_ns', 'datetime.now', 'datetime.utcnow'), path
+
+
+@pytest.fixture
+def handlers():
+  """Restores what signals do."""
+  before = {number: signal.getsignal(number)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+  yield
+  for number, handler in before.items():
+    signal.signal(number, handler)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_stop_or_a_closed_terminal_saves_and_the_second_ends_at_once(handlers, number):
+  health, said = Health(60.0), []
+  health_module.stop_on_signals(health, said.append)
+  os.kill(os.getpid(), number)
+  assert health.stopping.is_set() and len(said) == 1
+  with pytest.raises(KeyboardInterrupt):
+    os.kill(os.getpid(), number)
+
+
+def test_a_run_that_is_to_outlive_its_terminal_does(handlers):
+  """Under nohup, which has a closed terminal ignored."""
+  signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  health = Health(60.0)
+  health_module.stop_on_signals(health, pytest.fail)
+  os.kill(os.getpid(), signal.SIGHUP)
+  assert not health.stopping.is_set()

@@ -161,6 +161,18 @@ def test_a_terminal_shows_one_whole_panel_and_then_the_report(tmp_path, width, h
     assert words.count(text) == 1, words
 
 
+@NEEDS_TMUX
+def test_a_run_whose_terminal_is_closed_ends_well(tmp_path):
+  script = tmp_path / 'fake.py'
+  script.write_text(FAKE)
+  with terminal(80, 24, f'PYTHONPATH=. {sys.executable} {script} {tmp_path}') as pane:
+    watch(pane, r'held out 0\.300')
+  last = time.monotonic() + DEADLINE_S
+  while not (tmp_path / 'summary.json').exists():
+    assert time.monotonic() < last, 'it has ended without its report'
+    time.sleep(0.08)
+
+
 @pytest.mark.long
 @NEEDS_TMUX
 @pytest.mark.parametrize('width, height', [(80, 24), (160, 40)])
