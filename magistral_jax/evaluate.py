@@ -26,7 +26,7 @@ from magistral_jax.curation.endpoint import EndpointError
 from magistral_jax.evaluation import benchmark, comparison, tables
 from magistral_jax.evaluation.cards import CARDS, SUITES, chosen
 from magistral_jax.evaluation.response_files import JudgedFile
-from magistral_jax.experiment import cli
+from magistral_jax.experiment import cli, sampler_only
 from magistral_jax.experiment.verification import DEFAULTS
 from magistral_jax.orchestration import benchmark_run
 from magistral_jax.orchestration.held_out import evaluate
@@ -93,6 +93,7 @@ def measure(args) -> None:
   c, console, stored, model = args.config, Console(), (), None
   with contextlib.ExitStack() as stack, command_line.writing():
     with command_line.one_sentence():
+      sampler_only.complete(c)
       folder = str(cli.folder('output', args.output))
       found = benchmark.load_all(chosen(args.benchmark, args.suite), args, console.print)
       judge = served_judge.served(args)

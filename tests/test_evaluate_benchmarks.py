@@ -61,6 +61,14 @@ def test_stored_responses_are_judged_and_counted(tmp_path, capsys):
   assert (tmp_path / 'again/responses.jsonl').read_bytes() == first
 
 
+def test_a_config_of_a_sampler_alone_is_enough(tmp_path):
+  (tmp_path / 'short.py').write_text(
+      'import ml_collections\ndef get_config():\n  return ml_collections.ConfigDict(dict(seed=0))')
+  found = run(tmp_path, f'--data={data(tmp_path)}', f'--responses={store(tmp_path, RESPONSES)}',
+              f'--config={tmp_path}/short.py')
+  assert found['items'] == 4
+
+
 @pytest.mark.parametrize('lines, words', [
     ([dict(id='p0', response='x')], 'line 1: "sample" is missing'),
     ([dict(sample=0, response='x')], 'line 1: "id" is missing'),

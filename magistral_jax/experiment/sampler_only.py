@@ -64,6 +64,14 @@ def check(c, read: Sequence[str], sampled: Sequence[str] = ()) -> None:
     read: keys and sections that must be there; with `verifiers` its rewards are looked at, too.
     sampled: others that are read and may be left out if _UNSAID says what they are then.
   """
+  complete(c, read)
+  check_limits(c, read=[*read, *sampled])
+  if 'verifiers' in read:
+    checks.check_verifiers(c)
+
+
+def complete(c, read: Sequence[str] = ()) -> None:
+  """Gives a config what it may leave out, but for keys and sections that are read themselves."""
   known = dict(flat(c))
   missing = {key: value for key, value in _UNSAID.items() if key not in known}
   if 'sampler.max_new_tokens' in known:
@@ -73,6 +81,3 @@ def check(c, read: Sequence[str], sampled: Sequence[str] = ()) -> None:
     missing |= dict(flat(dict(verifiers=DEFAULTS['verifiers'])))
   change(c, {key: value for key, value in missing.items()
              if not any(within(key, part) for part in read)})
-  check_limits(c, read=[*read, *sampled])
-  if 'verifiers' in read:
-    checks.check_verifiers(c)
