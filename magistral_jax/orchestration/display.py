@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console, RenderableType
 
@@ -45,7 +45,7 @@ class Display:
                clock: Callable[[], float] = time.monotonic):
     self._enabled, self._clock = enabled, clock
     self._console = console or Console()
-    self._console.file = Output(self._console.file)
+    self._console.file = cast(IO[str], Output(self._console.file))
     self._shown: dict[str, Any] = {}
     self._roles: Callable[[], Mapping[str, RoleStatus]] = dict
     self._rewards: list[float] = []
