@@ -12,9 +12,12 @@ from magistral_jax.trainer import role
 from tests import tiny
 
 NAMES = sorted(path.stem for path in tiny.CONFIGS.glob('*.py'))
+# Every part of these is a part of another config, too.
+ALIKE = ('magistral_medium_rl', 'mini_medium', 'mini_small', 'quickstart_multilingual')
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[pytest.mark.long] * (name in ALIKE)) for name in NAMES])
 def test_a_config_runs_from_start_to_report(name, tmp_path, capsys, monkeypatch):
   # The judge is a fake: no program is run, so this needs no jail.
   monkeypatch.setattr(checks.sandbox, 'probe', lambda: checks.sandbox.Isolation(True, ''))

@@ -74,7 +74,7 @@ def test_the_golden_files_tell_images_apart():
 
 
 @pytest.mark.parametrize('name', NAMES)
-@pytest.mark.parametrize('fsdp, tensor', [(1, 1), (4, 2)])
+@pytest.mark.parametrize('fsdp, tensor', [(1, 1), pytest.param(4, 2, marks=pytest.mark.long)])
 def test_lines_with_images_are_scored(name, fsdp, tensor):
   """Lines of all lengths, with and without images, go through the reader and batches of `score`."""
   config, file = golden.CONFIGS[name], golden.FOLDER / name / 'scores.jsonl'
