@@ -8,7 +8,8 @@ r"""Responses to imitate: a trace as it came, or a solution in the form that its
                                                                   thoughts
     text with a program    I add.\n```python\nprint(3)\n```       thoughts, then the last block
 
-Whether the result passes the gate is for the verifiers to say.
+The sentence is that of a problem in English; another one gets the box alone, since what is imitated
+must be in one language. Whether the result passes the gate is for the verifiers to say.
 """
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def response(problem: Problem) -> str:
     return text if whole else trace.text
   if not problem.answer:
     return ''
-  closing = f'The answer is \\boxed{{{problem.answer}}}.'
+  box = f'\\boxed{{{problem.answer}}}'
+  closing = f'The answer is {box}.' if problem.language == 'en' else box
   if whole:
     return f'{text}\n\n{closing}'
   return Trace(trace.thoughts, f'{trace.summary}\n\n{closing}'.strip()).text

@@ -118,6 +118,14 @@ def test_the_parts_of_a_trace_stay_where_they_are():
       '<think>\n20+22=42\n</think>\n\nThe answer is \\boxed{42}.')
 
 
+@pytest.mark.parametrize('text', ['20 + 22 font 42.', '<think>Hm.</think>Cela fait 42.'])
+def test_nothing_is_added_in_another_language_than_the_problem_has(text):
+  problem = Problem('a', 'Combien font 20 + 22 ?', '42', 's', solution=text, language='fr')
+  said = responses.response(problem)
+  assert said.endswith('\n\n\\boxed{42}') and 'answer' not in said
+  assert verdict(problem, said).status == 'correct'
+
+
 @pytest.mark.parametrize('text', [
     '', 'Just add the numbers.', 'Easy', 'x', '<think>I add.</think>Add them.',
     'I add:\n```python\nprint(1)'])
