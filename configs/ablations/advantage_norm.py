@@ -27,5 +27,7 @@ def get_config():
   c.claims = dict(
       group=('no difference between a group and a minibatch', 'group', 'alike', 'minibatch',
              'accuracy'),
-      none=('no difference without it', 'none', 'alike', 'minibatch', 'accuracy'))
+      none=('no difference without it', 'none', 'alike', 'minibatch', 'accuracy'),
+      group_length=('the length grows alike', 'group', 'alike', 'minibatch', 'tokens_change'),
+      none_length=('the length grows alike', 'none', 'alike', 'minibatch', 'tokens_change'))
   return c

@@ -38,5 +38,7 @@ def get_config():
                'batch_32', 'reward'),
       small=('the smallest batches are less stable', 'batch_4', 'below', 'batch_16', 'reward'),
       two=('two minibatches are as good as one', 'split_2', 'alike', 'batch_32', 'reward'),
+      than_small=('four minibatches are worse than a batch of a quarter', 'split_4', 'below',
+                  'batch_8', 'reward'),
       four=('more than two minibatches degrade', 'split_4', 'below', 'batch_32', 'reward'))
   return c

@@ -17,7 +17,7 @@ def get_config():
   c = mlc.ConfigDict(dict(base='configs/mini_small.py', seeds=(0, 1), inputs='runs/mini'))
   c.data = 'runs/mini/world/held_out_math.jsonl,runs/mini/world/held_out_code.jsonl'
   c.start = dict()
-  c.shared = dict(model=dict(checkpoint='runs/mini/small_base/best'), total_steps=70)
+  c.shared = dict(model=dict(checkpoint='runs/mini/small_base/best'), total_steps=40)
   alone = dict(mix=dict(code=dict(weight=0.0)))
   c.variants = dict(
       math_low=dict(data=alone, loss=dict(clip_high=0.2)),

@@ -18,7 +18,7 @@ def get_config():
   c.data = 'runs/mini/world/held_out_math.jsonl,runs/mini/world/held_out_code.jsonl'
   c.start = dict()
   c.shared = dict(
-      model=dict(checkpoint='runs/mini/small_base/best'), total_steps=70, loss=dict(clip_high=0.28),
+      model=dict(checkpoint='runs/mini/small_base/best'), total_steps=40, loss=dict(clip_high=0.28),
       data=dict(mix=dict(math=dict(weight=0.0))), verifiers=dict(code_tests=6))
   c.variants = dict(
       all=dict(verifiers=dict(code_reward='all')), share=dict(verifiers=dict(code_reward='share')))

@@ -17,7 +17,7 @@ def get_config():
   c.data = 'runs/mini/world/held_out_math.jsonl,runs/mini/world/held_out_code.jsonl'
   c.start = dict()
   c.shared = dict(
-      model=dict(checkpoint='runs/mini/small_base/best'), total_steps=70,
+      model=dict(checkpoint='runs/mini/small_base/best'), total_steps=40,
       loss=dict(clip_high=0.28))
   c.variants = dict(
       untrained=dict(total_steps=0),

@@ -2,7 +2,8 @@ r"""Are stages better than the last stage from the beginning?
 
 Paper (arXiv:2506.10910, section 5.2): Medium is trained in stages, with harder problems and longer
 completions as it gets better, and smaller batches; no comparison is printed.
-Here `flat` has from the beginning what the stages end with.
+Here `flat` has from the beginning the problems and the length that the stages end with. Memory is
+no matter of what is learned: pages suffice, batches keep their size, and both see as many prompts.
 
 Run:    python -m magistral_jax.sweep --config=configs/ablations/curriculum.py \
             --workdir=sweeps/curriculum
@@ -17,12 +18,11 @@ def get_config():
   c = mlc.ConfigDict(dict(base='configs/mini_medium.py', seeds=(0, 1), inputs='runs/mini'))
   c.data = 'runs/mini/world/held_out_math.jsonl,runs/mini/world/held_out_code.jsonl'
   c.start = dict()
-  c.shared = dict(total_steps=120)
+  c.shared = dict(total_steps=80, sampler=dict(pages=0))
   c.variants = dict(
       staged=dict(),
       flat=dict(
-          stages=dict(order=''), batching=dict(prompts_per_batch=16),
-          sampler=dict(max_new_tokens=104, in_flight=96),
+          stages=dict(order=''), sampler=dict(max_new_tokens=104),
           verifiers=dict(length_max=104, length_cache=16),
           data=dict(mix=dict(math=dict(difficulty_low=0.2, difficulty_high=1.0)))))
   c.reference = 'flat'

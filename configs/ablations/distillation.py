@@ -2,6 +2,7 @@ r"""Is reinforcement learning, imitation of a larger model, or both the best for
 
 Paper (arXiv:2506.10910, sections 6.2 and 5.3, table 3): reinforcement learning alone is about as
 good as imitation on AIME 2024 and worse on LiveCodeBench; on top of imitation it is best.
+All seeds begin with the models of one walk, so that a spread over them is one of the loop alone.
 
 Run:    python -m magistral_jax.sweep --config=configs/ablations/distillation.py \
             --workdir=sweeps/distillation
@@ -16,7 +17,7 @@ def get_config():
   c = mlc.ConfigDict(dict(base='configs/mini_small.py', seeds=(0, 1), inputs='runs/mini'))
   c.data = 'runs/mini/world/held_out_math.jsonl,runs/mini/world/held_out_code.jsonl'
   c.start = dict()
-  c.shared = dict(total_steps=70)
+  c.shared = dict(total_steps=40)
   c.variants = dict(
       sft=dict(total_steps=0, model=dict(checkpoint='runs/mini/small_sft/best')),
       rl=dict(model=dict(checkpoint='runs/mini/small_base/best'), loss=dict(clip_high=0.28)),
@@ -33,5 +34,7 @@ def get_config():
       code=('and worse in programs', 'rl', 'below', 'sft', 'code'),
       both=('on top of imitation it is better than imitation', 'sft_rl', 'above', 'sft', 'math'),
       both_code=('on top of imitation it is better than imitation', 'sft_rl', 'above', 'sft',
-                 'code'))
+                 'code'),
+      best=('on top of imitation it is best', 'sft_rl', 'above', 'rl', 'math'),
+      best_code=('on top of imitation it is best', 'sft_rl', 'above', 'rl', 'code'))
   return c

@@ -18,7 +18,7 @@ def get_config():
   c.data = 'runs/mini/world/held_out_math.jsonl,runs/mini/world/held_out_code.jsonl'
   c.start = dict()
   c.shared = dict(
-      model=dict(checkpoint='runs/mini/small_base/best'), total_steps=70,
+      model=dict(checkpoint='runs/mini/small_base/best'), total_steps=40,
       loss=dict(clip_high=0.2))
   alone = dict(mix=dict(code=dict(weight=0.0)))
   c.variants = dict(
@@ -35,6 +35,8 @@ def get_config():
   c.claims = dict(
       math=('the entropy of mathematics alone falls with the bonus, too', 'math_bonus', 'alike',
             'math_plain', 'entropy'),
+      data=('one bonus lets it fall with mathematics alone, and explode with programs', 'both_bonus',
+            'above', 'math_bonus', 'entropy_change'),
       both=('with programs the same bonus lets the entropy explode', 'both_bonus', 'above',
             'both_plain', 'entropy'))
   return c

@@ -16,7 +16,7 @@ def get_config():
   c = mlc.ConfigDict(dict(
       base='configs/quickstart_multilingual.py', seeds=(0, 1), inputs='runs/multilingual', data=''))
   c.start = dict(cold_start=dict(steps=500))
-  c.shared = dict(total_steps=80)
+  c.shared = dict(total_steps=60)
   c.variants = dict(
       paid=dict(verifiers=dict(language=0.1)), unpaid=dict(verifiers=dict(language=0.0)))
   c.reference = 'unpaid'
