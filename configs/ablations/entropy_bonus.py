@@ -35,8 +35,8 @@ def get_config():
   c.claims = dict(
       math=('the entropy of mathematics alone falls with the bonus, too', 'math_bonus', 'alike',
             'math_plain', 'entropy'),
-      data=('one bonus lets it fall with mathematics alone, and explode with programs', 'both_bonus',
-            'above', 'math_bonus', 'entropy_change'),
+      data=('one bonus lets it fall with mathematics alone, and explode with programs',
+            'both_bonus', 'above', 'math_bonus', 'entropy_change'),
       both=('with programs the same bonus lets the entropy explode', 'both_bonus', 'above',
             'both_plain', 'entropy'))
   return c
