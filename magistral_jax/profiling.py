@@ -3,7 +3,7 @@
     dispatch  |            0              |            1              |    named, numbered steps
     regions   |EngineSampler.step ........|EngineSampler.step ........|    as functions are called
               |_admit|_prefill|..|unpack..|_grow|generate|unpack......|    in the code
-    programs        [ _write_prompt ][ _decode .. attention, feed_forward .. ]   on the devices
+    programs        [ _write_prompt ][ decode ... attention, feed_forward .. ]   on the devices
 
 `FOLDER/plugins/profile/*/perfetto_trace.json.gz` opens in a browser at https://ui.perfetto.dev, and
 the other files in TensorBoard's profile plugin. Regions cost less than a microsecond while nothing

@@ -36,7 +36,7 @@ GROUPS = {
     'experts': r'router_.*|experts?_.*',
     'prompts': r'groups_.*|verifier_errors',
     'loop': r'slots_idle|tokens_discarded|open_sequences|packing_efficiency|preemptions|'
-            r'positions_shared|failed_saves|weights_.*|version',
+            r'positions_shared|drafts_kept|failed_saves|weights_.*|version',
     'trainer': r'.*',
 }
 

@@ -277,11 +277,13 @@ def engine(c, config: ModelConfig, mesh, end_ids: tuple[int, ...], **changed) ->
   Args:
     changed: arguments of `Engine` to replace.
   """
+  given = filled(c, 'sampler')
   values: dict[str, Any] = dict(
       slots=c.sampler.slots, pages=pages(c), page_tokens=c.sampler.page_tokens,
       slot_pages=slot_pages(c), decode_steps=c.sampler.decode_steps,
       nucleus=min(c.sampler.top_p, c.evaluation.top_p) < 1, end_ids=end_ids, seed=c.seed,
-      routes=route_numbers(c, config) > 0)
+      routes=route_numbers(c, config) > 0,
+      **{key: given[key] for key in ('draft_tokens', 'draft_slots')})
   return Engine(config, mesh, **{**values, **changed})
 
 

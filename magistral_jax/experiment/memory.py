@@ -77,7 +77,9 @@ def _trainer_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
 
 
 def _sampler_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
-  n = c.runtime.samplers
+  n, most = c.runtime.samplers, c.sampler.slots
+  if c.sampler.draft_tokens:
+    most = max(most, min(most, c.sampler.draft_slots) * (1 + c.sampler.draft_tokens))
   # One CPU decodes with a copy of the layers (sampler/engine.py).
   alone = jax.default_backend() == 'cpu' and math.prod(dict(c.mesh.sampler).values()) == 1
   layers = config.parameters - config.vocab * config.dim * (1 if config.tied else 2)
@@ -87,7 +89,7 @@ def _sampler_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
       (f'samplers: parameters x {n}', n * _width(config) * config.parameters),
       (f'samplers: pages x {n}', n * config.kv_bytes_per_token * c.sampler.page_tokens
        * build.pages(c)),
-      (f'samplers: logits x {n}', n * 8 * c.sampler.slots * config.vocab)]
+      (f'samplers: logits x {n}', n * 8 * most * config.vocab)]
 
 
 def _width(config: ModelConfig) -> int:

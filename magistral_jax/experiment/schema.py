@@ -132,7 +132,12 @@ SECTIONS = (
         page_tokens=Key(whole(1), 'Tokens of one page of the key-value cache.'),
         pages=Key(whole(0), 'Pages of one sampler; 0 makes enough for every slot at full length.'),
         decode_steps=Key(whole(1), 'Tokens of every slot in one dispatch; new weights are taken '
-                         'up between two.'))),
+                         'up between two.'),
+        draft_tokens=Key(whole(0), 'Tokens that are drafted from what the group has written, and '
+                         'verified in one step; 0 for none. Completions are the same.'))),
+    Section('sampler', 'Drafts.', dict(
+        draft_slots=Key(whole(1), 'Sequences at most in slots while drafts are verified.', 8)),
+            above_0('sampler.draft_tokens')),
     Section('verifiers', 'What a completion is paid, and the limits of judging it.', dict(
         format=Key(NOT_NEGATIVE, 'Reward of the right format.'),
         correct=Key(NOT_NEGATIVE, 'Reward of a right answer, on top of the format; above 0.'),

@@ -7,7 +7,8 @@ A layer calls `attend(layer, q, k, v, cache) -> (output, cache)` and does not kn
   rows(segments, continues) training: packed rows, no cache
   images(segments)          the vision tower: patches of packed images, no cache
   prefill(page_ids)         a prompt: as rows, and its keys and values go to pages
-  decode(table, lengths)    one token a slot: its keys go to a page, and it reads all pages
+  decode(table, lengths)    the next token of a slot, or several: its keys go to a page, and it
+                            reads all pages before it
 All softmaxes run in float32.
 
 The plain form written here is the reference. All but images also have a TPU kernel (kernels.py),
@@ -147,34 +148,41 @@ def prefill(segments, page_ids, layout: Layout | None = None):
 
 
 def decode(page_table, lengths, active, layout: Layout | None = None):
-  """Attention of one new token per slot over the slot's pages.
+  """Attention of T new tokens per slot, of one when nothing is drafted, over the slot's pages.
 
   Pages are read one after another with a running softmax, as many as the longest slot needs, so
   that the cost follows the true lengths in one compiled shape. A page beyond a slot's length adds
   exact zeros, so a slot's result does not depend on the lengths of other slots.
 
   Args:
-    page_table: [B, pages of a slot].
-    lengths: [B] tokens in the cache before this one.
+    page_table: [B, pages of a slot]; what is written beyond them goes to page 0.
+    lengths: [B] tokens in the cache before these.
     active: [B] bool, False for idle slots, which write to page 0 and read nothing.
   """
   def attend(layer, q, k, v, cache):
-    size = cache.page_tokens
-    page = jnp.take_along_axis(page_table, (lengths // size)[:, None], axis=1)[:, 0]
-    cache = cache.write(layer, jnp.where(active, page, 0), lengths % size, k[:, 0], v[:, 0])
-    seen = jnp.where(active, lengths + 1, 0)
+    size, t = cache.page_tokens, q.shape[1]
+    place = lengths[:, None] + jnp.arange(t)
+    page = jnp.take_along_axis(page_table, place // size, axis=1, mode='fill', fill_value=0)
+    page = jnp.where(active[:, None], page, 0)
+    flat = lambda x: x.reshape(-1, *x.shape[2:])
+    cache = cache.write(layer, flat(page), flat(place % size), flat(k), flat(v))
     if isinstance(cache, pages.JoinedPages):
-      out = kernels.paged(q[:, 0], cache.heads, layer, page_table, seen, layout)
-      return out[:, None], cache
-    return _paged_attention(q[:, 0], layer, cache, page_table, seen)[:, None], cache
+      seen = jnp.where(active, lengths + t, 0)
+      return kernels.paged(q, cache.heads, layer, page_table, seen, layout), cache
+    seen = jnp.where(active[:, None], place + 1, 0)
+    return _paged_attention(q, layer, cache, page_table, seen), cache
   return attend
 
 
 def _paged_attention(q, layer, cache, page_table, seen):
-  """The output [B, N, H] of q [B, N, H] over the first `seen` [B] tokens of each slot's pages."""
-  b, n, h = q.shape
+  """The output [B, T, N, H] of q [B, T, N, H], each over the first `seen` [B, T] tokens in pages.
+  """
+  b, t, n, h = q.shape
   size, kv_heads = cache.page_tokens, cache.keys.shape[2]
-  q = (q * h ** -0.5).reshape(b, kv_heads, n // kv_heads, h)
+  # The queries of a kv head side by side, [B, K, T G, H]: one product with every page.
+  q = (q * h ** -0.5).reshape(b, t, kv_heads, n // kv_heads, h).swapaxes(1, 2)
+  q = q.reshape(b, kv_heads, -1, h)
+  seen = jnp.repeat(seen, n // kv_heads, axis=1)[:, None, :, None]
 
   def step(i, carry):
     top, total, out = carry
@@ -183,7 +191,7 @@ def _paged_attention(q, layer, cache, page_table, seen):
     scores = jnp.einsum('bkgh,bkhs->bkgs', q, cache.keys[layer, page],
                         preferred_element_type=jnp.float32)
     position = i * size + jnp.arange(size)
-    scores = jnp.where((position < seen[:, None])[:, None, None], scores, -jnp.inf)
+    scores = jnp.where(position < seen, scores, -jnp.inf)
     new_top = jnp.maximum(top, scores.max(-1))
     weights = jnp.exp(scores - new_top[..., None])
     fade = jnp.exp(top - new_top)
@@ -196,4 +204,5 @@ def _paged_attention(q, layer, cache, page_table, seen):
   start = (jnp.full(shape, -1e30), jnp.zeros(shape), jnp.zeros(q.shape, jnp.float32))
   _, total, out = jax.lax.fori_loop(0, -(-jnp.max(seen) // size), step, start)
   out = out / jnp.maximum(total, 1e-30)[..., None]
-  return out.astype(q.dtype).reshape(b, n, h)
+  out = out.astype(q.dtype).reshape(b, kv_heads, t, n // kv_heads, h)
+  return out.swapaxes(1, 2).reshape(b, t, n, h)

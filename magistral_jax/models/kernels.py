@@ -137,35 +137,41 @@ def paged_fits(page_tokens: int, head_dim: int) -> bool:
 
 
 def paged(q, pool, layer, page_table, seen, layout: Layout):
-  """Attention of one query a slot over the first `seen` tokens of its pages.
+  """Attention of the last T of the first `seen` tokens of a slot over those before them, too.
 
   Args:
-    q: [B, N, H].
+    q: [B, T, N, H].
     pool: [L, P, S, 2 K, H], heads as k0 v0 k1 v1 ...
     layer: [] index into L.
     page_table: [B, pages of a slot] int32.
-    seen: [B] int32, 0 for a slot that has nothing to read.
+    seen: [B] int32, 0 for a slot that has nothing to read. Beyond the pages of a slot, which only
+      drafts can be, means nothing.
     layout: mesh and table by which heads are cut.
   Returns:
-    [B, N, H]; the output of a slot that has nothing to read means nothing.
+    [B, T, N, H]; the output of a slot that has nothing to read means nothing.
   """
   pages, size = pool.shape[1:3]
-  # The kernel fetches a block for every slot, so an idle slot reads one token of page 0.
+  slots, t = q.shape[:2]
+  # The kernel fetches a block for every slot, so an idle slot reads as many tokens of page 0.
   table = jnp.where(seen[:, None] > 0, page_table, 0)
+  # The last drafts of the longest sequence lie beyond its pages, and the kernel checks no bounds.
+  table = jnp.pad(table, ((0, 0), (0, -(-(t - 1) // size))))
   block = max(1, min(table.shape[1], PAGED_BLOCK_TOKENS // size))
   kernel = functools.partial(
       ragged_paged_attention, sm_scale=1.0, num_kv_pages_per_block=block,
-      num_queries_per_block=math.gcd(q.shape[0], PAGED_BLOCK_SLOTS))
+      num_queries_per_block=t * math.gcd(slots, PAGED_BLOCK_SLOTS))
 
   def local(q, pool, layer, table, seen):
-    slots = jnp.arange(q.shape[0] + 1, dtype=jnp.int32)
+    starts = t * jnp.arange(slots + 1, dtype=jnp.int32)
     # Layers lie one after another in one long pool, so that no layer is cut out and copied.
-    return kernel(q, pool.reshape(-1, *pool.shape[2:]), seen, table + layer * pages, slots,
-                  slots[-1:])
+    return kernel(q, pool.reshape(-1, *pool.shape[2:]), seen, table + layer * pages, starts,
+                  jnp.array([slots], jnp.int32))
 
   heads = layout.spec(None, 'heads', None)
   whole = layout.spec()
   run = jax.shard_map(
       local, mesh=layout.mesh, check_vma=False, out_specs=heads,
       in_specs=(heads, layout.spec(None, None, None, 'kv_heads', None), whole, whole, whole))
-  return run(q * q.shape[-1] ** -0.5, pool, layer, table, jnp.maximum(seen, 1))
+  out = run((q * q.shape[-1] ** -0.5).reshape(-1, *q.shape[2:]), pool, layer, table,
+            jnp.maximum(seen, t))
+  return out.reshape(q.shape)

@@ -133,4 +133,5 @@ class InFlight:
     self._held = now
     return dict(open_sequences=sum(s.open for s in self._samplers),
                 slots_idle=self._occupancy.idle(), preemptions=total('preemptions'),
+                drafts_kept=total('drafts_kept') / max(1, total('drafted')),
                 sequence_pages=pages / holders if holders else 0.0)

@@ -174,8 +174,10 @@ def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
   cached = min(engine.pages * engine.page_tokens, engine.slots * longest)
   wanted = dict(generate=engine.decode_steps * flops.decoding(config, engine.slots, cached),
                 insert=0.0)
-  run = functools.partial(_compile, devices=mesh.size, note=note,
-                          load=_load(config, mesh, sharding.SAMPLER, (), cached))
+  # Of a verification all reads of its few slots' pages, once for each of their tokens.
+  few = min(cached, engine.draft_slots * longest)
+  wanted['verify'] = (1 + engine.draft_tokens) * flops.decoding(config, engine.draft_slots, few)
+  run = functools.partial(_compile, devices=mesh.size, note=note)
   # A sequence that gave its pages back is prefilled again, whatever its length is by then.
   programs = [
       run(f'prefill {tokens}' + (f', {patches} patches' if patches else ''), lower,
@@ -183,7 +185,8 @@ def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
           load=_load(config, mesh, sharding.SAMPLER, [tokens]))
       for tokens, patches, lower in engine.lower_prefills(
           params, longest, c.data.max_prompt_tokens)]
-  programs += [run(name, lower, wanted[name])
+  programs += [run(name, lower, wanted[name], load=_load(
+      config, mesh, sharding.SAMPLER, (), few if name == 'verify' else cached))
                for name, lower in engine.lower_steps(params).items()]
   return Side({'parameters': _bytes(params), 'parameters of the next version': _bytes(params),
                'KV pages': _bytes(state.pages), 'slots': _bytes(state) - _bytes(state.pages),

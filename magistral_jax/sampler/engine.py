@@ -1,18 +1,20 @@
-"""Decode engine: prefill, insert, generate and release over one donated state.
+"""Decode engine: prefill, insert, generate, verify and release over one donated state.
 
-Axes: B slots, K decode steps of a dispatch, T prompt bucket, L layers, k experts of a token.
+Axes: B slots, A slots whose drafts are verified, K decode steps of a dispatch, T prompt bucket,
+L layers, k experts of a token.
 
 The life of a sequence:
   1. prefill  writes the keys of all prompt tokens but the last into pages (once for a group).
   2. insert   puts it into a slot: length, next input (the last prompt token), randomness address.
               A page that is only partly prompt is copied, since the sequence will write into it.
   3. generate advances all slots by K tokens. Weights are an argument: another version needs no
-              recompilation, and the pages keep what older weights wrote.
+              recompilation, and the pages keep what older weights wrote. While few slots are
+              active, verify may do this instead: one step that also keeps drafts that hold.
   4. A slot that draws one of the end tokens or its last allowed token becomes inactive;
      release deactivates slots from outside.
-The role keeps track of pages (slots.py) and passes the page table with each call. Every function is
-compiled for one shape, prefill for one per bucket of tokens and, for prompts with images, of
-patches.
+steps.py has the computation of 3. The role keeps track of pages (slots.py) and passes the page
+table with each call. Every function is compiled for one shape, prefill for one per bucket of tokens
+and, for prompts with images, of patches.
 """
 
 import dataclasses
@@ -27,49 +29,11 @@ from magistral_jax import profiling, sharding
 from magistral_jax.models import attention, cache, decoder
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.records import Image, RowImages
-from magistral_jax.sampler import sampling
+from magistral_jax.sampler.state import DecodeState, Insertions
+from magistral_jax.sampler.steps import Steps, experts
 
 # Tokens of the smallest bucket of patches; encoding fewer costs about the same.
 SMALLEST_IMAGE = 64
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class DecodeState:
-  """State on the device between two dispatches; all arrays but the pages are [B]."""
-  pages: cache.Pages
-  lengths: jax.Array       # int32, tokens in the cache.
-  token: jax.Array         # int32, next input.
-  active: jax.Array        # bool.
-  ordinal: jax.Array       # int32, address of the randomness: this and the next two.
-  sample: jax.Array        # int32
-  drawn: jax.Array         # int32, tokens drawn so far.
-  limit: jax.Array         # int32, most tokens to draw.
-  temperature: jax.Array   # float32
-  top_p: jax.Array         # float32
-
-
-@dataclasses.dataclass(frozen=True)
-class Insertions:
-  """Sequences to insert, numpy arrays [B]; rows with slot == B are padding without effect."""
-  slot: np.ndarray
-  lengths: np.ndarray
-  token: np.ndarray
-  ordinal: np.ndarray
-  sample: np.ndarray
-  drawn: np.ndarray
-  limit: np.ndarray
-  temperature: np.ndarray
-  top_p: np.ndarray
-  copy_from: np.ndarray    # Page to copy before decoding; 0 for none.
-  copy_to: np.ndarray      # Page that the copy goes to.
-
-  @classmethod
-  def empty(cls, slots: int) -> 'Insertions':
-    """Rows of padding only."""
-    fields = {f.name: np.zeros(slots, np.int32) for f in dataclasses.fields(cls)}
-    floats = {name: np.zeros(slots, np.float32) for name in ('temperature', 'top_p')}
-    return cls(**fields | floats | dict(slot=np.full(slots, slots, np.int32)))
 
 
 class Engine:
@@ -78,16 +42,22 @@ class Engine:
   Args:
     routes: also returns the experts that every token took, of a model that has any.
     alternatives: n; of so many of the likeliest tokens `generate` can tell.
+    draft_tokens: tokens that are drafted for a slot before a step, at most; 0 verifies none.
+    draft_slots: A, while so many slots are active, at most.
   """
 
   def __init__(self, config: ModelConfig, mesh, *, slots: int, pages: int, page_tokens: int,
                slot_pages: int, decode_steps: int, nucleus: bool, end_ids: Sequence[int],
-               seed: int, routes: bool = False, alternatives: int = 0):
-    self.config, self.mesh, self._routes = config, mesh, routes
+               seed: int, routes: bool = False, alternatives: int = 0, draft_tokens: int = 0,
+               draft_slots: int = 0):
+    self.config, self.mesh = config, mesh
     self._layout = sharding.Layout(mesh, sharding.SAMPLER)
     self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
     self.slot_pages, self.decode_steps = slot_pages, decode_steps
     self.alternatives = min(alternatives, config.vocab)
+    self.draft_tokens, self.draft_slots = draft_tokens, min(draft_slots, slots)
+    self._steps = Steps(config, self._layout, nucleus=nucleus, end_ids=tuple(end_ids), seed=seed,
+                        routes=routes, alternatives=self.alternatives)
     self._whole = sharding.named(mesh, sharding.SAMPLER, ())
     shapes = jax.eval_shape(self._pages)
     pool = sharding.named(mesh, sharding.SAMPLER, shapes.axes)
@@ -101,9 +71,9 @@ class Engine:
     self._insert = jit(self._open_slots, donate_argnums=0)
     self._release = jit(lambda s, off: dataclasses.replace(s, active=s.active & ~off),
                         donate_argnums=0)
-    self._generate = jax.jit(
-        functools.partial(self._decode, nucleus=nucleus, end_ids=end_ids, seed=seed),
-        donate_argnums=1, out_shardings=(state, self._whole))
+    draws = functools.partial(jax.jit, donate_argnums=1, out_shardings=(state, self._whole))
+    self._generate = draws(functools.partial(self._steps.decode, steps=decode_steps))
+    self._verify = draws(self._steps.verify)
 
   def lay_out(self, params):
     """The parameters as this engine decodes fastest with them; a copy of the layers, or the same.
@@ -169,13 +139,30 @@ class Engine:
     """
     return self._generate(params, state, *self._put(table, np.bool_(likeliest)))
 
+  @profiling.region
+  def verify(self, params, state, table: np.ndarray, slots: np.ndarray, drafts: np.ndarray, *,
+             likeliest: bool = False):
+    """Draws tokens in some slots, one more than drafts of theirs hold; no other slot draws.
+
+    Args:
+      table: [A, slot_pages] int32, pages of each of `slots` in order. Those of a slot have room for
+        all its drafts that its limit allows.
+      slots: [A] int32; B for none.
+      drafts: [A, draft_tokens] int32, tokens that may follow; -1 for none, and then none follows.
+      likeliest: as for `generate`.
+    Returns:
+      What `generate` returns, with 1 + draft_tokens in place of K.
+    """
+    return self._verify(params, state, *self._put(table, slots, drafts, np.bool_(likeliest)))
+
   def release(self, state, slots: np.ndarray) -> DecodeState:
     """Deactivates the slots of a mask [B] bool."""
     return self._release(state, *self._put(slots))
 
   def compilations(self) -> int:
     """Number of programs compiled so far; constant in steady state."""
-    return sum(f._cache_size() for f in (self._prefill, self._insert, self._generate))
+    return sum(f._cache_size() for f in (self._prefill, self._insert, self._generate,
+                                         self._verify))
 
   def lower_prefills(self, params, longest: int, longest_prompt: int):
     """Yields (tokens, patches, () -> the lowered prefill) of every bucket, for planning.
@@ -205,9 +192,15 @@ class Engine:
     state = self.abstract_state()
     new = self._shapes(*((x.shape, x.dtype)
                            for x in dataclasses.astuple(Insertions.empty(self.slots))))
-    table = self._shapes(((self.slots, self.slot_pages), np.int32), ((), np.bool_))
-    return dict(insert=lambda: self._insert.lower(state, tuple(new)),
-                generate=lambda: self._generate.lower(params, state, *table))
+    table = lambda rows: ((rows, self.slot_pages), np.int32)
+    lower = lambda step, *shapes: functools.partial(
+        step.lower, params, state, *self._shapes(*shapes, ((), np.bool_)))
+    found = dict(insert=lambda: self._insert.lower(state, tuple(new)),
+                 generate=lower(self._generate, table(self.slots)))
+    if self.draft_tokens:
+      a, drafts = self.draft_slots, (self.draft_slots, self.draft_tokens)
+      found['verify'] = lower(self._verify, table(a), ((a,), np.int32), (drafts, np.int32))
+    return found
 
   def _shapes(self, *arrays):
     return [jax.ShapeDtypeStruct(shape, dtype, sharding=self._whole) for shape, dtype in arrays]
@@ -240,14 +233,8 @@ class Engine:
     attend = attention.prefill(real.astype(jnp.int32), page_ids, self._layout)
     _, pages, routing = decoder.bind(self.config, params).routed(
         tokens, position, attend, state.pages, real=real, images=images, layout=self._layout)
-    routes = self._chosen(routing)
+    routes = experts(routing, self.config) if self._steps.routes else None
     return dataclasses.replace(state, pages=pages), None if routes is None else routes[0]
-
-  def _chosen(self, routing):
-    """Routes [..., L k] uint8 for the logits of routers; None if they are not to be returned."""
-    if not self._routes or routing is None:
-      return None
-    return decoder.chosen(routing, self.config.experts_per_token)
 
   def _open_slots(self, state, new):
     new = Insertions(*new)
@@ -257,47 +244,6 @@ class Engine:
         state, pages=state.pages.copy_page(new.copy_from, new.copy_to),
         active=at(state.active, True),
         **{name: at(getattr(state, name), getattr(new, name)) for name in names})
-
-  def _decode(self, params, state, table, likeliest, *, nucleus, end_ids, seed):
-    model = decoder.bind(self.config, params)
-    ends = np.array(end_ids, np.int32)
-
-    def step(state, _):
-      on = state.active
-      attend = attention.decode(table, state.lengths, on, self._layout)
-      hidden, pages, routing = model.routed(
-          state.token[:, None], state.lengths[:, None], attend, state.pages, real=on[:, None],
-          layout=self._layout)
-      routes = self._chosen(routing)
-      key = sampling.keys(seed, state.ordinal, state.sample, state.drawn)
-      logits, top_p = decoder.logits(params, hidden[:, 0]), jnp.where(on, state.top_p, 1.0)
-      # An idle slot may not ask for what costs a pass over the vocabulary.
-      temperature = jnp.where(on, state.temperature, 1.0)
-      token, logp = sampling.draw(logits, key, temperature, top_p, nucleus=nucleus)
-      others = self._likeliest(likeliest, logits, temperature, top_p, nucleus)
-      drawn = state.drawn + on
-      more = ~(token[:, None] == ends).any(-1) & (drawn < state.limit)
-      new = dataclasses.replace(
-          state, pages=pages, lengths=state.lengths + on, drawn=drawn, active=on & more,
-          token=jnp.where(on, token, state.token))
-      bits = jax.lax.bitcast_convert_type(logp, jnp.int32)
-      found = jnp.stack([jnp.where(on, token, -1), bits, new.active.astype(jnp.int32), *others])
-      return new, (found, None if routes is None else routes[:, 0])
-
-    state, (drawn, routes) = jax.lax.scan(step, state, None, length=self.decode_steps)
-    return state, (jnp.moveaxis(drawn, 0, 2),
-                   None if routes is None else jnp.moveaxis(routes, 0, 1))
-
-  def _likeliest(self, wanted, logits, temperature, top_p, nucleus: bool):
-    """The likeliest tokens [B] of every rank, and the bits of their log-probabilities."""
-    n = self.alternatives
-    if not n:
-      return ()
-    def found():
-      ids, logps = sampling.likeliest(logits, temperature, top_p, count=n, nucleus=nucleus)
-      return jnp.concatenate([ids, jax.lax.bitcast_convert_type(logps, jnp.int32)], axis=1).T
-    # A pass over the vocabulary more, in dispatches of which somebody asks for it.
-    return jax.lax.cond(wanted, found, lambda: jnp.zeros((2 * n, len(logits)), jnp.int32))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -314,7 +260,7 @@ class Dispatch:
 
 @profiling.region
 def unpack(out) -> Dispatch:
-  """Brings what `generate` returns to the host."""
+  """Brings what `generate` or `verify` returns to the host."""
   drawn, routes = jax.device_get(out)
   n = (len(drawn) - 3) // 2
   return Dispatch(drawn[0], drawn[1].view(np.float32), drawn[2, :, -1].astype(bool), routes,

@@ -4,7 +4,7 @@ import collections
 import heapq
 import itertools
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import jax
 import numpy as np
@@ -12,7 +12,9 @@ import numpy as np
 from magistral_jax import profiling
 from magistral_jax.records import Completion, Prompt, WeightSnapshot
 from magistral_jax.sampler import slots
-from magistral_jax.sampler.engine import Dispatch, Engine, Insertions, unpack
+from magistral_jax.sampler.drafts import Drafts
+from magistral_jax.sampler.engine import Dispatch, Engine, unpack
+from magistral_jax.sampler.state import Insertions
 
 
 class EngineSampler:
@@ -45,6 +47,9 @@ class EngineSampler:
     self._free = list(range(engine.slots))   # A heap: lowest slot first, whatever the history.
     self._waiting: collections.deque[slots.Sequence] = collections.deque()
     self._prompts: dict[int, slots.PromptPages] = {}
+    self._drafts = Drafts(engine.draft_tokens, engine.draft_slots)
+    # Most tokens that a slot draws in a dispatch.
+    self._stride = max(engine.decode_steps, 1 + engine.draft_tokens)
     self._pinned: WeightSnapshot | None = None   # Kept for the time of an evaluation.
     self.short_of_pages = False   # Whether the first in the queue waits for pages, not for a slot.
     self._ages = itertools.count()
@@ -132,6 +137,7 @@ class EngineSampler:
           f'data.max_prompt_tokens or max_new_tokens.')
     samples = [slots.Sequence(prompt, i, sampling) for i in range(sampling.samples)]
     self._waiting.extend(samples)
+    self._drafts.follow(samples)
     return samples
 
   @profiling.region
@@ -145,13 +151,35 @@ class EngineSampler:
     # By page 0, which belongs to nobody, there is one more than can be held.
     self.counts['held_pages'] += self._engine.pages - 1 - len(self._pool)
     self.counts['holders'] += len(self._active)
-    table = np.zeros((self._engine.slots, self._engine.slot_pages), np.int32)
-    for slot, sequence in self._active.items():
-      table[slot, :len(sequence.pages)] = sequence.pages
-    told = any(sequence.sampling.alternatives for sequence in self._active.values())
-    self._state, out = self._engine.generate(
-        self._params, self._state, table, likeliest=told)
-    return self._collect(unpack(out))
+    return self._collect(self._draw())
+
+  def _draw(self) -> Dispatch:
+    """Draws the tokens of a dispatch: K steps, or one that verifies drafts."""
+    engine, told = self._engine, any(s.sampling.alternatives for s in self._active.values())
+    drafted = self._drafts.of(self._active)
+    if drafted is None:
+      self._state, out = engine.generate(
+          self._params, self._state, self._table(range(engine.slots)), likeliest=told)
+      self.counts['slot_steps'] += engine.slots * engine.decode_steps
+      return unpack(out)
+    chosen, drafts = drafted
+    self._state, out = engine.verify(
+        self._params, self._state, self._table(chosen), chosen, drafts, likeliest=told)
+    self.counts['slot_steps'] += drafts.size + len(drafts)
+    found = unpack(out)
+    self.counts['verified'] += len(self._active)
+    self.counts['drafted'] += int((drafts >= 0).sum())
+    # Each drew one token more than drafts of it held.
+    self.counts['drafts_kept'] += int((found.tokens >= 0).sum()) - len(self._active)
+    return found
+
+  def _table(self, chosen: Iterable[int]) -> np.ndarray:
+    """The page table of these slots, [n, slot_pages] int32."""
+    held = [self._active[slot].pages if slot in self._active else [] for slot in chosen]
+    table = np.zeros((len(held), self._engine.slot_pages), np.int32)
+    for row, pages in zip(table, held, strict=True):
+      row[:len(pages)] = pages
+    return table
 
   def abandon(self) -> None:
     """Drops all open sequences and unpins; their ordinals stay unsettled and are issued again."""
@@ -222,7 +250,7 @@ class EngineSampler:
   def _pages_to_start(self, sequence) -> int:
     """Number of free pages that a sequence needs in order to start and go on for a while."""
     size = self._engine.page_tokens
-    own = sequence.pages_for(slots.RESERVED_DISPATCHES * self._engine.decode_steps, size)
+    own = sequence.pages_for(slots.RESERVED_DISPATCHES * self._stride, size)
     known = self._prompt_pages(sequence)
     if sequence.tokens or known is None:
       return own + 1
@@ -306,8 +334,8 @@ class EngineSampler:
     return sum(self._missing_pages(sequence, dispatches) for sequence in self._active.values())
 
   def _missing_pages(self, sequence, dispatches: int = 1) -> int:
-    steps = dispatches * self._engine.decode_steps
-    return sequence.pages_for(steps, self._engine.page_tokens) - len(sequence.pages)
+    needed = sequence.pages_for(dispatches * self._stride, self._engine.page_tokens)
+    return needed - len(sequence.pages)
 
   def _preempt(self, slot: int) -> None:
     """Takes a sequence out of its slot. It keeps its tokens and is the next to get pages."""
@@ -351,7 +379,8 @@ class EngineSampler:
         sequence.prompt_routes = jax.device_get(sequence.prompt_routes)
         done.append(sequence.completion(self._decode, self._end_ids, now))
     self.counts['dispatches'] += 1
-    self.counts['slot_steps'] += self._engine.slots * self._engine.decode_steps
+    if done:
+      self._drafts.forget(but={sequence.prompt.ordinal for sequence in self.sequences})
     return done
 
 

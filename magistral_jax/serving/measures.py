@@ -62,5 +62,7 @@ class _SamplerState(Collector):
         ('dispatches', 'Dispatches of several decode steps.', 'dispatches'),
         ('preemptions', 'Sequences that lost their slot to others for want of pages.',
          'preemptions'),
+        ('drafted_tokens', 'Tokens that were drafted.', 'drafted'),
+        ('kept_drafts', 'Drafted tokens that held.', 'drafts_kept'),
         ('weight_updates', 'Other weights taken up.', 'swaps')):
       yield CounterMetricFamily(f'magistral_jax_{name}', words, counts[key])

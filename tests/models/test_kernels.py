@@ -143,18 +143,23 @@ def test_rows_whose_list_no_chip_holds_are_refused_in_words(rows, tokens, fits):
       jax.eval_shape(run, *arguments)
 
 
-@pytest.mark.parametrize('sizes', [dict(expert=1, tensor=1), dict(expert=1, tensor=2)])
-def test_pages_read_by_the_kernel_are_pages_read_by_the_reference(sizes, monkeypatch):
+@pytest.mark.parametrize('sizes, first, new_tokens, within', [
+    (dict(expert=1, tensor=1), 37, 1, 1), (dict(expert=1, tensor=2), 37, 1, 1),
+    # Drafts, across pages and the last of them beyond all pages of a slot.
+    (dict(expert=1, tensor=1), 46, 3, 2)])
+def test_pages_read_by_the_kernel_are_pages_read_by_the_reference(
+    sizes, first, new_tokens, within, monkeypatch):
   where = layout(sharding.SAMPLER, **sizes)
   config = ModelConfig(
       family='mistral', layers=2, dim=8, heads=HEADS, kv_heads=KV_HEADS, head_dim=HEAD, ffn_dim=8,
       vocab=8, rope_theta=1e4, norm_eps=1e-5, tied=True, dtype='float32')
   slots, page, layer = 3, 16, 1
   table = jnp.array([[3, 7, 2], [1, 5, 4], [6, 0, 0]])
-  lengths = jnp.array([37, 15, 9])   # Into the third page, to the end of the first, an idle slot's.
+  # Into the third page, to the end of the first, an idle slot's.
+  lengths = jnp.array([first, 15, 9])
   active = jnp.array([True, True, False])
   history = draw(4, 2, 8, page, KV_HEADS, HEAD)
-  new = draw(5, 3, slots, 1, HEADS, HEAD)
+  new = draw(5, 3, slots, new_tokens, HEADS, HEAD)
   q, k, v = new[0], new[1, :, :, :KV_HEADS], new[2, :, :, :KV_HEADS]
   ids, offsets = jnp.repeat(jnp.arange(8), page), jnp.tile(jnp.arange(page), 8)
 
@@ -170,9 +175,10 @@ def test_pages_read_by_the_kernel_are_pages_read_by_the_reference(sizes, monkeyp
   monkeypatch.setattr(pl, 'pallas_call', functools.partial(pl.pallas_call, interpret=True))
   got, after = run(joined=True)
   assert isinstance(after, cache.JoinedPages)
-  np.testing.assert_allclose(got[:2], expected[:2], atol=2e-6)
-  np.testing.assert_array_equal(after.heads[layer, 2, 5, ::2], k[0, 0])
-  np.testing.assert_array_equal(after.heads[layer, 2, 5, 1::2], v[0, 0])
+  np.testing.assert_allclose(got[0, :within], expected[0, :within], atol=2e-6)
+  np.testing.assert_allclose(got[1], expected[1], atol=2e-6)
+  np.testing.assert_array_equal(after.heads[layer, 2, first % page, ::2], k[0, 0])
+  np.testing.assert_array_equal(after.heads[layer, 2, first % page, 1::2], v[0, 0])
   moved = after.copy_page(jnp.array([2]), jnp.array([6]))
   np.testing.assert_array_equal(moved.heads[:, 6], after.heads[:, 2])
 

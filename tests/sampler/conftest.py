@@ -17,6 +17,7 @@ CONFIG = ModelConfig(family='mistral', layers=2, dim=32, heads=4, kv_heads=2, he
                      ffn_dim=48, vocab=24, rope_theta=1e4, norm_eps=1e-5, tied=False,
                      dtype='float32')
 EOS = 2
+PREDICTABLE = 1000
 # The longest sequence of these tests, prompt and completion.
 LONGEST = 48
 ENGINE = dict(slots=4, pages=0, page_tokens=4, decode_steps=4, nucleus=False, end_ids=(EOS,),
@@ -141,7 +142,9 @@ class FakeEngine:
   """
   alternatives = 0
 
-  def __init__(self, *, slots, pages, page_tokens, slot_pages, decode_steps):
+  def __init__(self, *, slots, pages, page_tokens, slot_pages, decode_steps, draft_tokens=0,
+               draft_slots=0):
+    self.draft_tokens, self.draft_slots = draft_tokens, draft_slots
     self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
     self.slot_pages, self.decode_steps = slot_pages, decode_steps
 
@@ -179,26 +182,55 @@ class FakeEngine:
 
   def generate(self, version, state, table, *, likeliest=False):
     self._check_tables(state, table)
-    n = self.alternatives
-    out = np.full((3 + 2 * n, self.slots, self.decode_steps), -1, np.int32)
+    out = np.full((3 + 2 * self.alternatives, self.slots, self.decode_steps), -1, np.int32)
     for k in range(self.decode_steps):
       for slot in np.flatnonzero(state.active):
-        held = state.held[slot]
-        page, offset = divmod(held.lengths, self.page_tokens)
-        page = table[slot, page]
-        assert page, 'A running slot writes to a page that it does not own.'
-        state.tokens[page, offset], state.writers[page, offset] = held.token, version
-        held.lengths += 1
-        context = state.tokens[table[slot]].ravel()[:held.lengths]
-        held.token, logp = hashed_draw(context, held.ordinal, held.sample)
-        held.drawn += 1
-        state.active[slot] = held.token != EOS and held.drawn < held.limit
-        out[0, slot, k], out[1, slot, k] = held.token, np.float32(logp).view(np.int32)
-        if likeliest:
-          tokens, logps = hashed_likeliest(held.token, logp, n)
-          out[3:, slot, k] = *tokens, *np.array(logps, np.float32).view(np.int32)
+        self._draw(version, state, slot, table[slot], out[:, slot, k], likeliest)
       out[2, :, k] = state.active
     return state, (out, None)
+
+  def verify(self, version, state, table, slots, drafts, *, likeliest=False):
+    """Draws on while what it drew is what was drafted; the drafts beyond leave junk in pages."""
+    assert set(np.flatnonzero(state.active)) == {slot for slot in slots if slot < self.slots}
+    by_slot = np.zeros((self.slots, self.slot_pages), np.int32)
+    for slot, row in zip(slots, table, strict=True):
+      if slot < self.slots:
+        by_slot[slot] = row
+    self._check_tables(state, by_slot)
+    out = np.full((3 + 2 * self.alternatives, self.slots, 1 + drafts.shape[1]), -1, np.int32)
+    for slot, draft in zip(slots, drafts, strict=True):
+      if slot >= self.slots:
+        continue
+      held = state.held[slot]
+      known = draft >= 0
+      assert not (known[1:] & ~known[:-1]).any() and known.sum() < held.limit - held.drawn
+      for place in range(held.lengths + 1, held.lengths + 1 + known.sum()):
+        page, offset = divmod(place, self.page_tokens)
+        assert by_slot[slot, page], 'A draft is written to a page that its slot does not own.'
+        state.tokens[by_slot[slot, page], offset] = -7
+      for k, token in enumerate([*draft, -1]):
+        self._draw(version, state, slot, by_slot[slot], out[:, slot, k], likeliest)
+        if held.token != token or not state.active[slot]:
+          break
+      out[2, slot] = state.active[slot]
+    return state, (out, None)
+
+  def _draw(self, version, state, slot, pages, out, likeliest):
+    """Draws one token in a slot; out: [3 + 2 n], what is told of it."""
+    held = state.held[slot]
+    page, offset = divmod(held.lengths, self.page_tokens)
+    assert pages[page], 'A running slot writes to a page that it does not own.'
+    state.tokens[pages[page], offset] = held.token
+    state.writers[pages[page], offset] = version
+    held.lengths += 1
+    context = state.tokens[pages].ravel()[:held.lengths]
+    held.token, logp = hashed_draw(context, held.ordinal, held.sample)
+    held.drawn += 1
+    state.active[slot] = held.token != EOS and held.drawn < held.limit
+    out[0], out[1] = held.token, np.float32(logp).view(np.int32)
+    if likeliest:
+      tokens, logps = hashed_likeliest(held.token, logp, self.alternatives)
+      out[3:] = *tokens, *np.array(logps, np.float32).view(np.int32)
 
   def _check_tables(self, state, table):
     """Asserts that pages of two slots were filled before either began to write."""
@@ -212,9 +244,15 @@ class FakeEngine:
 
 
 def hashed_draw(context, ordinal, sample):
-  """Token and log-probability that follow a context."""
+  """Token and log-probability that follow a context.
+
+  After prompts of ordinals from PREDICTABLE on, most tokens follow from the last two.
+  """
   number = zlib.crc32(np.array([ordinal, sample, *context], np.int64).tobytes())
-  return number % CONFIG.vocab, -float(number % 997) / 997
+  token, logp = number % CONFIG.vocab, -float(number % 997) / 997
+  if ordinal >= PREDICTABLE and number % 9:
+    token = zlib.crc32(np.array([ordinal, *context[-2:]], np.int64).tobytes()) % CONFIG.vocab
+  return token, logp
 
 
 def hashed_likeliest(token, logp, count):
@@ -241,7 +279,8 @@ def scarce(monkeypatch):
 @pytest.fixture
 def tiny():
   return types.SimpleNamespace(
-      CONFIG=CONFIG, EOS=EOS, LONGEST=LONGEST, FakeEngine=FakeEngine, assert_same=assert_same,
-      assert_all_returned=assert_all_returned, completion_logps=completion_logps, engine=engine,
+      CONFIG=CONFIG, EOS=EOS, LONGEST=LONGEST, PREDICTABLE=PREDICTABLE, FakeEngine=FakeEngine,
+      assert_same=assert_same, assert_all_returned=assert_all_returned,
+      completion_logps=completion_logps, engine=engine,
       finish=finish, full_logps=full_logps, hashed_completion=hashed_completion, how=how,
       mesh=mesh, prompt=prompt, run=run, sampler=sampler, snapshot=snapshot)
