@@ -51,6 +51,10 @@ class Lost(RuntimeError):
   """
 
 
+class StoppedError(RuntimeError):
+  """A run was asked to stop, or failed elsewhere, while it waited for processes of its trainer."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RoleStatus:
   """How one role is doing, as the display shows it; what is not known is None.
@@ -379,6 +383,7 @@ class Runtime(Protocol):
     Raises:
       Lost: `error` itself, where the trainer is part of this process.
       RuntimeError: they were lost more than runtime.restarts times in a row.
+      StoppedError: the run was asked to stop before they were there.
     """
     ...
 

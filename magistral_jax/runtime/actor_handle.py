@@ -34,6 +34,9 @@ from ray import exceptions
 
 from magistral_jax.orchestration.roles import Lost
 
+# A wait for a process that starts looks this often whether it is still wanted.
+_LOOK_S = 1.0
+
 
 class NotStarted(Lost):
   """A process has not answered yet: it waits for its node, or freezes before it can answer."""
@@ -136,22 +139,27 @@ class ActorHandle:
     return dict(where=f'{where["node"]} pid {where["pid"]}',
                 heard_s=0.0 if seen is None else time.monotonic() - seen)
 
-  def wait_ready(self, timeout_s: float) -> None:
+  def wait_ready(self, timeout_s: float, check: Callable[[], None] = lambda: None) -> None:
     """Returns when the role is built.
 
+    Args:
+      check: called every _LOOK_S while it waits; raises what is to end the wait.
     Raises:
       NotStarted: its process has not even answered within `timeout_s`.
       Lost: it could not be built, or not within `timeout_s`.
     """
     if self.where:
       return
-    try:
-      self.where = self.get(self.built, timeout_s)
-    except Lost as error:
-      if self.arrived(self.built) or self.arrived(self.greeting):
-        raise
+    until = time.monotonic() + timeout_s
+    while not self.arrivals([self.built], _LOOK_S)[0] and time.monotonic() < until:
+      check()
+    if self.arrived(self.built):
+      self.where = self.get(self.built, _LOOK_S)
+    elif self.arrived(self.greeting):
+      raise Lost(f'{self.name} gave no answer within {timeout_s:.0f} s')
+    else:
       raise NotStarted(f'{self.name} was not started within {timeout_s:.0f} s: it waits for its '
-                       f'node') from error
+                       f'node')
 
   def call(self, method: str, *args, timeout_s: float):
     """The role's answer to a method.

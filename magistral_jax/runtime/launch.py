@@ -17,6 +17,7 @@ from magistral_jax.orchestration import starts
 from magistral_jax.orchestration.base_run import BaseRun
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health, stop_on_signals
+from magistral_jax.orchestration.roles import StoppedError
 from magistral_jax.orchestration.unsaved import UnsavedError
 from magistral_jax.runtime.local import LocalRuntime
 from magistral_jax.trainer.role import DivergedError
@@ -58,13 +59,17 @@ def carry_out(c, workdir: Path, parts: checks.Parts, make_run: Callable[..., R],
       f'{jax.device_count()} {jax.devices()[0].device_kind}')
   # The panel is opened last: what cannot run says so on a terminal that holds nothing else.
   with (starts.noted(workdir, command, sys.argv[1:], on) as ended,
-        make_runtime(c, parts, workdir) as runtime, display):
+        make_runtime(c, parts, workdir, health.stopping.is_set) as runtime, display):
     # Once more: ray.init puts a handler of its own in place of ours.
     stop_on_signals(health, display.ending)
     run = make_run(c, workdir, parts, runtime, runtime.verifier(), health, display)
     try:
       run.train()
       ended('finished' if run.finished else 'stopped')
+      return run
+    except StoppedError as error:
+      health.check()           # A role that has failed says more.
+      display.note(f'{error}')
       return run
     except (UnsavedError, DivergedError) as error:
       print(f'error: {error}', file=sys.stderr)
@@ -73,8 +78,9 @@ def carry_out(c, workdir: Path, parts: checks.Parts, make_run: Callable[..., R],
       run.close()
 
 
-def make_runtime(c, parts: checks.Parts, workdir: Path) -> contextlib.AbstractContextManager[Any]:
-  """The runtime that runtime.mode asks for."""
+def make_runtime(c, parts: checks.Parts, workdir: Path,
+                 stopping: Callable[[], bool]) -> contextlib.AbstractContextManager[Any]:
+  """The runtime that runtime.mode asks for; `stopping` says when it is to wait for nothing."""
   if c.runtime.mode not in ON_CLUSTER:
     return LocalRuntime(c, parts)
   with cli.one_sentence():
@@ -85,7 +91,8 @@ def make_runtime(c, parts: checks.Parts, workdir: Path) -> contextlib.AbstractCo
                        f'installed: pip install -e ".[cluster]" in the clone.') from None
     check_address(c.runtime.address)
   width = jnp.dtype(parts.config.dtype).itemsize
-  return ClusterRuntime(c, workdir, weight_bytes=parts.config.parameters * width)
+  return ClusterRuntime(c, workdir, weight_bytes=parts.config.parameters * width,
+                        stopping=stopping)
 
 
 def keep_compiled(workdir: Path) -> None:

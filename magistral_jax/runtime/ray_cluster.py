@@ -51,9 +51,11 @@ class ClusterRuntime:
     workdir: Ray's own messages go to ray.log there.
     weight_bytes: of one version of the weights, which a store on this machine must hold three of.
     roles: has TrainerActor, SamplerActor and VerifierActor, each built from the config's JSON.
+    stopping: whether the run was asked to stop, or has failed; nothing is waited for then.
   """
 
-  def __init__(self, c, workdir, *, weight_bytes: int = 0, roles=actors):
+  def __init__(self, c, workdir, *, weight_bytes: int = 0, roles=actors,
+               stopping: Callable[[], bool] = lambda: False):
     self._c, self._deadline_s = c, c.runtime.deadline_s
     self._weight_bytes = weight_bytes
     self._messages = ray_log.kept(pathlib.Path(workdir) / 'ray.log')
@@ -67,7 +69,8 @@ class ClusterRuntime:
                               for i in range(c.runtime.verifiers)]
     self._gang = TrainerGang(
         [self._start('trainer', i, roles.TrainerActor) for i in range(c.runtime.trainers)],
-        deadline_s=self._deadline_s, microbatch_rows=c.trainer.microbatch_rows)
+        deadline_s=self._deadline_s, microbatch_rows=c.trainer.microbatch_rows,
+        stopping=stopping)
     self._publisher = RemotePublisher(self._gang, c.runtime.samplers)
     self._trainer: RemoteTrainer | None = None
     self._verifier: RemoteVerifier | None = None

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from magistral_jax.orchestration.roles import Lost
+from magistral_jax.orchestration.roles import Lost, StoppedError
 from magistral_jax.records import Batch, ParityRows, Rows
 from magistral_jax.runtime.actor_handle import ActorHandle, NotStarted
 
@@ -76,10 +76,13 @@ class TrainerGang:
   Args:
     deadline_s: seconds that an answer may take.
     microbatch_rows: rows of a microbatch, over all processes.
+    stopping: whether the run was asked to stop, or a role has failed.
   """
 
-  def __init__(self, handles: Sequence[ActorHandle], *, deadline_s: float, microbatch_rows: int):
+  def __init__(self, handles: Sequence[ActorHandle], *, deadline_s: float, microbatch_rows: int,
+               stopping: Callable[[], bool] = lambda: False):
     self._handles, self._deadline_s = list(handles), deadline_s
+    self._stopping = stopping
     self._microbatch_rows = microbatch_rows
     self._spans: list[tuple[int, int]] = []
     self._furthest: dict[str, int] = {}
@@ -131,21 +134,34 @@ class TrainerGang:
       self._pings = {handle: handle.ask_ping() for handle in self._handles}
 
   def wait_ready(self) -> None:
-    """Returns when all processes have built their role and formed one mesh. Raises Lost."""
+    """Returns when all processes have built their role and formed one mesh.
+
+    Raises:
+      Lost: one of them was lost, or is not there within the deadline.
+      StoppedError: the run is to end; no process is left that could be waited for.
+    """
     for handle in self._handles:
-      handle.wait_ready(self._deadline_s)
+      handle.wait_ready(self._deadline_s, self._heed_stop)
     address = self._handles[0].call('address', timeout_s=self._deadline_s)
     self.each('join', [(address, len(self), i, self._deadline_s) for i in range(len(self))])
     self._spans = self.all('span')
+
+  def _heed_stop(self) -> None:
+    if self._stopping():
+      for handle in self._handles:
+        handle.kill()          # A save would wait for those that have not started.
+      raise StoppedError('The run was to end while it waited for processes of its trainer: the '
+                         'same command goes on from the newest checkpoint.')
 
   def restart(self, error: Lost) -> None:
     """Starts new processes in place of all, until they are ready.
 
     Waiting for a node, which takes as long as it takes, is said once a deadline and does not count
-    as a loss.
+    as a loss. Only a request to stop ends it.
 
     Raises:
       RuntimeError: they were lost too often in a row.
+      StoppedError: as `wait_ready`.
     """
     while True:
       for handle in self._handles:

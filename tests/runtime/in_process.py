@@ -19,7 +19,7 @@ class InProcessHandle:
   def ready(self):
     return True
 
-  def wait_ready(self, timeout_s):
+  def wait_ready(self, timeout_s, check):
     pass
 
   def ask(self, method, *args):

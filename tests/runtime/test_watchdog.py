@@ -3,7 +3,7 @@ import types
 
 import pytest
 
-from magistral_jax.orchestration.roles import Lost
+from magistral_jax.orchestration.roles import Lost, StoppedError
 
 pytest.importorskip('ray', reason='the extra [cluster] is not installed')
 from magistral_jax.runtime import actor_handle  # noqa: E402
@@ -71,19 +71,22 @@ class TrainerHandle:
   def __init__(self, failures):
     self.name, self.failures, self.did = 'trainer-0', list(failures), []
 
-  def wait_ready(self, timeout_s):
+  def wait_ready(self, timeout_s, check):
+    check()
     if self.failures:
       raise self.failures.pop(0)
 
   def kill(self, actor=None):
-    pass
+    self.killed = True
 
   def restart(self, error):
+    self.killed = False
     self.did.append('restart')
     if self.did.count('restart') > 2:
       raise RuntimeError('lost 3 times in a row')
 
   def replace(self, error):
+    self.killed = False
     self.did.append('replace')
 
   def call(self, method, *args, timeout_s):
@@ -106,3 +109,13 @@ def test_waiting_for_a_node_is_no_loss_of_the_trainer():
   other = TrainerHandle([Lost('it failed while it was built')] * 20)
   with pytest.raises(RuntimeError, match='3 times in a row'):
     TrainerGang([other], deadline_s=1.0, microbatch_rows=1).restart(Lost('preempted'))
+
+
+def test_a_request_to_stop_ends_the_wait_for_a_node_of_the_trainer():
+  """Or the failure of another role: nothing else would ever end it."""
+  handle = TrainerHandle([NotStarted('no node')] * 20)
+  gang = TrainerGang([handle], deadline_s=1.0, microbatch_rows=1,
+                     stopping=lambda: handle.did.count('replace') == 3)
+  with pytest.raises(StoppedError, match='goes on from the newest checkpoint'):
+    gang.restart(Lost('preempted'))
+  assert handle.killed and handle.did == ['restart', 'replace', 'replace', 'replace']
