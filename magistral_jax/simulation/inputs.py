@@ -12,6 +12,7 @@ import numpy as np
 
 from magistral_jax import rollouts
 from magistral_jax.experiment.values import filled
+from magistral_jax.metrics import read_lines
 from magistral_jax.simulation.system import LengthDistribution, System, lengths_of_groups
 
 # The times of a system, in seconds, with what --help says of them.
@@ -94,7 +95,7 @@ def _sizes(config) -> dict[str, Any]:
 def _lines(path: Path) -> list[dict]:
   if not path.is_file():
     raise ValueError(f'{path} does not exist: --run names the workdir of a run.')
-  return [json.loads(line) for line in path.read_text('utf-8').splitlines()]
+  return read_lines(path)    # Of a run that goes on the last one may be half written.
 
 
 def _since(workdir: Path, step: int) -> list[dict]:
