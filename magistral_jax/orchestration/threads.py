@@ -1,12 +1,12 @@
-"""The roles on threads of one process: samplers never wait for the trainer, nor for verdicts.
+"""The roles on threads of one process: samplers wait only for a trainer or verifiers that lag.
 
   thread       waits for                          is woken by
-  sampler-i    an ordinal within the window, and  an update, a filtered group, a verdict (it polls:
+  sampler-i    admission (batching/admission.py), an update, a filtered group, a verdict (it polls:
                verifiers that keep up             POLL_S); open sequences are decoded meanwhile
   verifier     a verdict of the pool              the pool
   trainer      a batch (this is the main thread)  the verifier thread, at every group kept
-Everything in between is bounded by the ledger's window: a group in flight takes part of it from
-admission until it is settled.
+Everything in between is bounded by admission: what is in flight by sampler.in_flight, what waits
+for the trainer or a verdict by batching.backlog_batches.
 """
 
 from __future__ import annotations
