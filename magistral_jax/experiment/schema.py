@@ -123,7 +123,9 @@ SECTIONS = (
     Section('sampler', 'How completions are written.', dict(
         slots=Key(whole(1), 'Sequences that one sampler decodes at a time.'),
         in_flight=Key(whole(0), 'Sequences that all samplers together have in flight, which paces '
-                      'them; 0 for as many as their slots hold.'),
+                      'them; 0 for as many as their slots hold. In lockstep they write just the '
+                      'next batch, whatever this, `batching.backlog_batches` and '
+                      '`batching.max_staleness` are.'),
         group_size=Key(whole(2), 'Completions of one prompt.'),
         max_new_tokens=Key(whole(1), 'Tokens of the longest completion.'),
         temperature=Key(POSITIVE, 'Divides the logits before the softmax.'),
