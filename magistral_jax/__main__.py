@@ -36,6 +36,7 @@ COMMANDS = {
     'analysis.staleness': ('analysis', 'how stale completions were, and whether stale ones differ'),
     'analysis.weights': ('analysis', 'where the weights of a run moved, and what lies there'),
     'analysis.routing': ('analysis', 'which experts tokens take, and whether neighbours agree'),
+    'analysis.free_lunch': ('analysis', 'does learning on text alone help with pictures, too'),
     'analysis.versions': ('cluster', "versions per completion with the paper's numbers"),
     'planning.table': ('cluster', 'the plans of several configs as one table'),
     'experiment.reference': ('config', 'docs/config.md and the table of configs/README.md'),

@@ -19,7 +19,7 @@ PLANNED = set()
 # From the ground: a module may import what stands on lower floors, and its own room.
 FLOORS = (LEAVES, ('tokens',), ('models',), STATIONS, ('evaluation',), ('experiment',),
           ('orchestration', 'planning', 'simulation', 'curation', 'serving'),
-          ('runtime', 'analysis', 'recipe'), ('ablations',), COMMANDS)
+          ('runtime', 'recipe'), ('analysis',), ('ablations',), COMMANDS)
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 WITHOUT_JAX = ('data', 'verifiers', 'batching', 'tokens', 'records', 'code_tests', 'metrics',
                'rollouts', 'durable', 'tensorboard', 'sinks')

@@ -13,7 +13,8 @@ from tests import tiny
 
 NAMES = sorted(path.stem for path in tiny.CONFIGS.glob('*.py'))
 # Every part of these is a part of another config, too.
-ALIKE = ('magistral_medium_rl', 'mini_medium', 'mini_small', 'quickstart_multilingual')
+ALIKE = ('free_lunch', 'magistral_medium_rl', 'mini_medium', 'mini_small',
+         'quickstart_multilingual')
 
 
 @pytest.mark.parametrize('name', [
