@@ -169,17 +169,12 @@ def main(args) -> None:
     replies = workers.take_turns(crew, args.repeats, warmup=1)
     for worker in crew:
       worker.close()
-  speeds = workers.speeds(replies)
   parts = {name: [round(run[name], 3) for run in replies['ours']]
            for name in ('sampling', 'training', 'filled', 'shared')}
-  print(json.dumps(dict(
-      benchmark='end_to_end', checkpoint=pathlib.Path(args.checkpoint).name,
-      **{name: getattr(args, name) for name in DEFAULTS}, **workers.machine(), about=about,
-      missing=[name for name in PEERS if name not in about], parts_of_ours=parts,
-      seconds_of_a_step=workers.medians(
-          {name: [run['seconds'] for run in runs] for name, runs in replies.items()}),
-      tokens_per_s=workers.medians(speeds), ratios=workers.ratios(speeds, PEERS),
-      cpu_seconds=workers.cpu_seconds(replies)), indent=2))
+  seconds = workers.medians(
+      {name: [run['seconds'] for run in runs] for name, runs in replies.items()})
+  print(workers.report('end_to_end', args, DEFAULTS, PEERS, about, replies, parts_of_ours=parts,
+                       seconds_of_a_step=seconds))
 
 
 if __name__ == '__main__':

@@ -198,13 +198,7 @@ def main(args) -> None:
     replies = workers.take_turns(crew, args.repeats, warmup=0)
     for worker in crew:
       worker.close()
-  speeds = workers.speeds(replies)
-  print(json.dumps(dict(
-      benchmark='sampler', checkpoint=pathlib.Path(args.checkpoint).name,
-      **{name: getattr(args, name) for name in DEFAULTS}, **workers.machine(), about=about,
-      missing=[name for name in PEERS if name not in about],
-      tokens_per_s=workers.medians(speeds), ratios=workers.ratios(speeds, PEERS),
-      cpu_seconds=workers.cpu_seconds(replies)), indent=2))
+  print(workers.report('sampler', args, DEFAULTS, PEERS, about, replies))
 
 
 if __name__ == '__main__':

@@ -169,14 +169,8 @@ def main(args) -> None:
     replies = workers.take_turns(crew, args.repeats, warmup=1)
     for worker in crew:
       worker.close()
-  speeds = workers.speeds(replies)
-  print(json.dumps(dict(
-      benchmark='trainer', checkpoint=pathlib.Path(args.checkpoint).name,
-      **{name: getattr(args, name) for name in DEFAULTS}, **workers.machine(), about=about,
-      missing=[name for name in PEERS if name not in about],
-      losses={name: [round(reply['loss'], 5) for reply in runs] for name, runs in replies.items()},
-      tokens_per_s=workers.medians(speeds), ratios=workers.ratios(speeds, PEERS),
-      cpu_seconds=workers.cpu_seconds(replies)), indent=2))
+  losses = {name: [round(reply['loss'], 5) for reply in runs] for name, runs in replies.items()}
+  print(workers.report('trainer', args, DEFAULTS, PEERS, about, replies, losses=losses))
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ need nothing of ours.
 import argparse
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -133,6 +134,24 @@ def ratios(values: dict[str, list[float]], peers) -> dict[str, dict]:
 
 def medians(values: dict[str, list[float]]) -> dict[str, float]:
   return {name: round(statistics.median(each), 1) for name, each in values.items()}
+
+
+def report(benchmark: str, args: argparse.Namespace, defaults, peers, about: dict[str, dict],
+           replies: dict[str, list[dict]], **own) -> str:
+  """What a benchmark found, as JSON: its settings, the machine, `own` figures, speeds, ratios.
+
+  Args:
+    defaults: names of the settings on the command line.
+    peers: names of all contestants that are not ours; those that did not run are told.
+    about: what each contestant said of itself.
+  """
+  found = speeds(replies)
+  return json.dumps(dict(
+      benchmark=benchmark, checkpoint=pathlib.Path(args.checkpoint).name,
+      **{name: getattr(args, name) for name in defaults}, **machine(), about=about,
+      missing=[name for name in peers if name not in about], **own,
+      tokens_per_s=medians(found), ratios=ratios(found, peers),
+      cpu_seconds=cpu_seconds(replies)), indent=2)
 
 
 def machine() -> dict:
