@@ -77,6 +77,11 @@ class Measurements:
     self._say(f'The evaluation of version {self._evaluation.version} is given up, and its '
               f'checkpoint has no score: {reason}.')
 
+  def end(self) -> None:
+    """Gives up an evaluation that the end of the run has overtaken, and says so."""
+    self._evaluation.give_up('the run ended before it did')
+    self.tend()
+
   def recovered(self, version: int) -> None:
     """Gives up the evaluation of weights that were lost with the trainer, now at `version`.
 

@@ -269,6 +269,7 @@ class Run(BaseRun):
         self.display.note(sentence)
       else:
         self.unlearnt = sentence
+    loop.measurements.end()
     for sampler in self.samplers:
       sampler.abandon()
     answering.discard(self.verifier, self.health.deadline_s)

@@ -246,3 +246,17 @@ def test_answers_by_lost_weights_do_not_count_for_others_which_have_their_number
   evaluate(loop)
   assert answers and all(completion.tokens[0] != mark for completion, _ in answers.values())
   assert loop.evaluation.take_result().version == step
+
+
+def test_an_evaluation_that_the_end_of_a_run_overtakes_is_told(make_loop):
+  loop, said = make_loop(evaluation_every=2), []
+  loop.measurements._say = said.append
+  loop.measurements.end()
+  assert said == []
+  loop.trainer.version = 2
+  loop.publish()
+  loop.measurements.begin(2, loop.save)
+  loop.measurements.end()
+  assert not loop.evaluation.running and loop.checkpoints.awaiting is None
+  sentence, = said
+  assert 'version 2 is given up' in sentence and 'the run ended before it did' in sentence
