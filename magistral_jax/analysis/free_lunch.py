@@ -148,14 +148,14 @@ def table(found: Sequence[Lunch]) -> str:
   rows += [(f'{model}: {benchmark}', before, after, f'{after - before:+.1f}')
            for (model, benchmark), (before, after) in PAPER.items()]
   text, picture = found
-  passed = picture.difference / text.difference if text.difference else math.nan
+  passed = (f'Of what text gained, pictures gained {picture.difference / text.difference:.2f}. '
+            if text.difference > 0 else '')
   return '\n\n'.join([
       written.markdown(['asked', 'before', 'after reinforcement learning on text',
                         'difference (95 %)'], rows),
-      f'{found[0].problems} held-out sums, each asked as text and as a picture. Of what text '
-      f'gained, pictures gained {passed:.2f}. Completions have {text.tokens_before:.1f} tokens '
-      f'before and {text.tokens_after:.1f} after for text, {picture.tokens_before:.1f} and '
-      f'{picture.tokens_after:.1f} for pictures.'])
+      f'{text.problems} held-out sums, each asked as text and as a picture. {passed}Completions have '
+      f'{text.tokens_before:.1f} tokens before and {text.tokens_after:.1f} after for text, '
+      f'{picture.tokens_before:.1f} and {picture.tokens_after:.1f} for pictures.'])
 
 
 def drawn(found: Sequence[Lunch]) -> Figure:
