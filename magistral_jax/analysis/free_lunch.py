@@ -153,8 +153,8 @@ def table(found: Sequence[Lunch]) -> str:
   return '\n\n'.join([
       written.markdown(['asked', 'before', 'after reinforcement learning on text',
                         'difference (95 %)'], rows),
-      f'{text.problems} held-out sums, each asked as text and as a picture. {passed}Completions have '
-      f'{text.tokens_before:.1f} tokens before and {text.tokens_after:.1f} after for text, '
+      f'{text.problems} held-out sums, each asked as text and as a picture. {passed}Completions '
+      f'have {text.tokens_before:.1f} tokens before and {text.tokens_after:.1f} after for text, '
       f'{picture.tokens_before:.1f} and {picture.tokens_after:.1f} for pictures.'])
 
 
