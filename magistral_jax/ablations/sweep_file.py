@@ -11,7 +11,7 @@ A sweep file has get_config(), as an experiment has:
     reference     the variant that the others are compared with, which comes first
     evaluation    changes of the evaluations after the runs, which are alike for all variants
     data          JSONL files of held-out problems, commas between them; '' for the config's own
-    measures      names in outcomes.MEASURES, the most important first
+    measures      names in measures.MEASURES, the most important first
     curves        keys of metrics.jsonl that are drawn
     axis          'updates' or 'prompts'
     claims        {name: (sentence, variant, 'above' | 'below' | 'alike', variant, measure)}
