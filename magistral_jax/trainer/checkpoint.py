@@ -63,6 +63,7 @@ class CheckpointFolder:
                                     after_commit=self._prune)
     self._handler = ocp.StandardCheckpointHandler()
     self._awaiting: int | None = None         # The step whose score is being measured.
+    self._unwritten: dict[int, float] = {}    # Scores that the disk has refused so far.
     self.failed_saves = 0
 
   def save(self, step: int, state: TrainState, record: dict, metric: float | None) -> bool:
@@ -91,6 +92,7 @@ class CheckpointFolder:
     Returns:
       None in the other processes, if the step is on disk, or if the folder could not be made.
     """
+    self._write_scores()
     if self._process or step in self.steps():
       return None
     try:
@@ -187,6 +189,8 @@ class CheckpointFolder:
   def score(self, step: int, metric: float) -> bool:
     """Attaches the score of exactly these weights to their checkpoint.
 
+    Where the disk refuses it, it is tried again with every save, and the checkpoint stays.
+
     Returns:
       Whether the checkpoint is on disk. One that could not be saved has no score.
     """
@@ -197,12 +201,19 @@ class CheckpointFolder:
     if step not in self.steps():
       return False
     if self._process == 0:
-      try:
-        workdir.write_score(self._directory, step, metric)
-      except OSError as error:
-        logging.error('The score %.4f of checkpoint %d could not be written to %s (%s): a run that '
-                      'resumes will not know it.', metric, step, self._directory, error)
+      self._unwritten[step] = metric
+      self._write_scores()
     return True
+
+  def _write_scores(self) -> None:
+    for step, metric in list(self._unwritten.items()):
+      try:
+        if step in self.steps():
+          workdir.write_score(self._directory, step, metric)
+        del self._unwritten[step]
+      except OSError as error:
+        logging.error('The score %.4f of checkpoint %d could not be written to %s (%s): the next '
+                      'save tries again.', metric, step, self._directory, error)
 
   def wait(self) -> None:
     """Waits until nothing is being written.
@@ -221,11 +232,12 @@ class CheckpointFolder:
   def close(self) -> None:
     """Finishes the pending save."""
     self.wait()
+    self._write_scores()
 
   def _prune(self) -> None:
     """Removes all checkpoints but those that stay, which the step alone says of some."""
     found = committed.found(self._directory)
-    kept = {*list(found)[-self._keep:], self.best(), self._awaiting}
+    kept = {*list(found)[-self._keep:], self.best(), self._awaiting, *list(self._unwritten)}
     if self._keep_every:
       kept |= {step for step in found if step % self._keep_every == 0}
     for step in found.keys() - kept:

@@ -121,6 +121,25 @@ def test_a_score_that_comes_late_belongs_to_the_checkpoint_that_was_measured(toy
   store.close()
 
 
+def test_a_score_that_the_disk_refuses_is_written_later_and_keeps_its_checkpoint(
+    tmp_path, monkeypatch):
+  store = opened(tmp_path, keep=1)
+  for step in (1, 2, 3):
+    committed.commit(committed.new_folder(str(tmp_path), step))
+  store.score(1, 0.5)
+  def full(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+  with monkeypatch.context() as patch:
+    patch.setattr(workdir, 'write_score', full)
+    assert store.score(2, 0.9)
+    store._prune()
+    assert store.steps() == [1, 2, 3]
+  store.begin(4)
+  assert store.best() == 2 and workdir.read_score(str(tmp_path), 2) == 0.9
+  store._prune()
+  assert store.steps() == [2, 3]
+
+
 def test_of_equal_scores_the_earliest_is_the_best(toy, tmp_path):
   state, _ = toy.build(toy.mesh())
   store = opened(tmp_path, keep=3)
