@@ -23,7 +23,7 @@ MODELS = dict(
     math_only=('small', 'math_only'), code_only=('small', 'code_only'))
 # At scale 1: optimizer steps of the imitations, updates of the loops, problems, traces.
 BASE_STEPS, MEDIUM_UPDATES, SMALL_UPDATES = 600, 80, 50
-MATH, CODE, HELD_OUT, WEAK, SAMPLES = 1200, 300, 200, 8000, 8
+MATH, CODE, HELD_OUT, WEAK, SAMPLES = 1200, 300, 200, 3000, 8
 EPOCHS = 4                  # As the paper's.
 LEAST_BASE_STEPS = 200      # With fewer a base model solves nothing that could be learned from.
 
