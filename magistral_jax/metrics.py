@@ -50,7 +50,10 @@ class JsonlWriter:
     self.path = Path(path)
     self.path.parent.mkdir(parents=True, exist_ok=True)
     self._lock = threading.Lock()
-    self._file = open(self.path, 'ab', buffering=0)
+    try:
+      self._file = open(self.path, 'ab', buffering=0)
+    except OSError as error:
+      raise WriteError(error.errno, error.strerror, str(self.path)) from error
     status = os.fstat(self._file.fileno())
     self._regular = stat.S_ISREG(status.st_mode)        # Or a pipe, a device.
     self._end = _whole_lines(self.path, status.st_size) if self._regular else 0

@@ -13,12 +13,11 @@ import jax.numpy as jnp
 
 from magistral_jax.experiment import checks, cli
 from magistral_jax.experiment.schema import ON_CLUSTER
-from magistral_jax.orchestration import starts
+from magistral_jax.orchestration import starts, unsaved
 from magistral_jax.orchestration.base_run import BaseRun
 from magistral_jax.orchestration.display import Display
 from magistral_jax.orchestration.health import Health, stop_on_signals
 from magistral_jax.orchestration.roles import StoppedError
-from magistral_jax.orchestration.unsaved import UnsavedError
 from magistral_jax.runtime.local import LocalRuntime
 from magistral_jax.trainer.role import DivergedError
 
@@ -57,25 +56,25 @@ def carry_out(c, workdir: Path, parts: checks.Parts, make_run: Callable[..., R],
   stop_on_signals(health, display.ending)
   on = c.runtime.mode if c.runtime.mode in ON_CLUSTER else (
       f'{jax.device_count()} {jax.devices()[0].device_kind}')
-  # The panel is opened last: what cannot run says so on a terminal that holds nothing else.
-  with (starts.noted(workdir, command, sys.argv[1:], on) as ended,
-        make_runtime(c, parts, workdir, health.stopping.is_set) as runtime, display):
-    # Once more: ray.init puts a handler of its own in place of ours.
-    stop_on_signals(health, display.ending)
-    run = make_run(c, workdir, parts, runtime, runtime.verifier(), health, display)
-    try:
-      run.train()
-      ended('finished' if run.finished else 'stopped')
+  try:
+    # The panel is opened last: what cannot run says so on a terminal that holds nothing else.
+    with (unsaved.one_sentence(), starts.noted(workdir, command, sys.argv[1:], on) as ended,
+          make_runtime(c, parts, workdir, health.stopping.is_set) as runtime, display):
+      # Once more: ray.init puts a handler of its own in place of ours.
+      stop_on_signals(health, display.ending)
+      run = make_run(c, workdir, parts, runtime, runtime.verifier(), health, display)
+      try:
+        run.train()
+        ended('finished' if run.finished else 'stopped')
+      except StoppedError as error:
+        health.check()           # A role that has failed says more.
+        display.note(f'{error}')
+      finally:
+        run.close()
       return run
-    except StoppedError as error:
-      health.check()           # A role that has failed says more.
-      display.note(f'{error}')
-      return run
-    except (UnsavedError, DivergedError) as error:
-      print(f'error: {error}', file=sys.stderr)
-      raise SystemExit(1) from None
-    finally:
-      run.close()
+  except (unsaved.UnsavedError, DivergedError) as error:
+    print(f'error: {error}', file=sys.stderr)
+    raise SystemExit(1) from None
 
 
 def make_runtime(c, parts: checks.Parts, workdir: Path,
