@@ -24,7 +24,7 @@ from magistral_jax.models import decoder, kernels
 from magistral_jax.models.config import ModelConfig, VisionConfig
 from magistral_jax.models.formats import checkpoint, companions, workdir
 from magistral_jax.records import Terms, WeightSnapshot
-from magistral_jax.sampler.engine import Engine
+from magistral_jax.sampler.engine import Engine, Extras
 from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
 from magistral_jax.tokens import ends, load_tokenizer
@@ -275,16 +275,19 @@ def engine(c, config: ModelConfig, mesh, end_ids: tuple[int, ...], **changed) ->
   """The decode engine of one sampler.
 
   Args:
-    changed: arguments of `Engine` to replace.
+    changed: arguments of `Engine` to replace, or of its `Extras`.
   """
   given = filled(c, 'sampler')
   values: dict[str, Any] = dict(
       slots=c.sampler.slots, pages=pages(c), page_tokens=c.sampler.page_tokens,
       slot_pages=slot_pages(c), decode_steps=c.sampler.decode_steps,
-      nucleus=min(c.sampler.top_p, c.evaluation.top_p) < 1, end_ids=end_ids, seed=c.seed,
-      routes=route_numbers(c, config) > 0,
-      **{key: given[key] for key in ('draft_tokens', 'draft_slots')})
-  return Engine(config, mesh, **{**values, **changed})
+      nucleus=min(c.sampler.top_p, c.evaluation.top_p) < 1, end_ids=end_ids, seed=c.seed)
+  extras: dict[str, Any] = dict(routes=route_numbers(c, config) > 0, **{
+      key: given[key] for key in ('draft_tokens', 'draft_slots')})
+  names = {field.name for field in dataclasses.fields(Extras)}
+  for key, value in changed.items():
+    (extras if key in names else values)[key] = value
+  return Engine(config, mesh, **values, extras=Extras(**extras))
 
 
 def sampler(c, config: ModelConfig, mesh, tok, snapshot: WeightSnapshot) -> EngineSampler:

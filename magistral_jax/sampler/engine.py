@@ -36,28 +36,29 @@ from magistral_jax.sampler.steps import Steps, experts
 SMALLEST_IMAGE = 64
 
 
-class Engine:
-  """Compiled functions of one sampler on one mesh; stateless.
+@dataclasses.dataclass(frozen=True)
+class Extras:
+  """What an engine does besides drawing tokens, if anything."""
+  routes: bool = False      # Returns the experts that every token took, of a model that has any.
+  alternatives: int = 0     # n; of so many of the likeliest tokens `generate` can tell.
+  draft_tokens: int = 0     # Most tokens that are drafted for a slot before a step; 0 for none.
+  draft_slots: int = 0      # A, the most active slots while drafts are verified.
 
-  Args:
-    routes: also returns the experts that every token took, of a model that has any.
-    alternatives: n; of so many of the likeliest tokens `generate` can tell.
-    draft_tokens: tokens that are drafted for a slot before a step, at most; 0 verifies none.
-    draft_slots: A, while so many slots are active, at most.
-  """
+
+class Engine:
+  """Compiled functions of one sampler on one mesh; stateless."""
 
   def __init__(self, config: ModelConfig, mesh, *, slots: int, pages: int, page_tokens: int,
                slot_pages: int, decode_steps: int, nucleus: bool, end_ids: Sequence[int],
-               seed: int, routes: bool = False, alternatives: int = 0, draft_tokens: int = 0,
-               draft_slots: int = 0):
+               seed: int, extras: Extras = Extras()):
     self.config, self.mesh = config, mesh
     self._layout = sharding.Layout(mesh, sharding.SAMPLER)
     self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
     self.slot_pages, self.decode_steps = slot_pages, decode_steps
-    self.alternatives = min(alternatives, config.vocab)
-    self.draft_tokens, self.draft_slots = draft_tokens, min(draft_slots, slots)
+    self.alternatives = min(extras.alternatives, config.vocab)
+    self.draft_tokens, self.draft_slots = extras.draft_tokens, min(extras.draft_slots, slots)
     self._steps = Steps(config, self._layout, nucleus=nucleus, end_ids=tuple(end_ids), seed=seed,
-                        routes=routes, alternatives=self.alternatives)
+                        routes=extras.routes, alternatives=self.alternatives)
     self._whole = sharding.named(mesh, sharding.SAMPLER, ())
     shapes = jax.eval_shape(self._pages)
     pool = sharding.named(mesh, sharding.SAMPLER, shapes.axes)

@@ -24,7 +24,7 @@ import workers
 from magistral_jax import sharding, tokens
 from magistral_jax.models.formats import checkpoint
 from magistral_jax.records import Problem, Prompt, WeightSnapshot
-from magistral_jax.sampler.engine import Engine
+from magistral_jax.sampler.engine import Engine, Extras
 from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
 
@@ -40,8 +40,8 @@ def make_sampler(args, config, params, slot_pages: int, draft_tokens: int) -> En
   engine = Engine(
       config, sharding.make_mesh(jax.devices()[:1], tensor=1), slots=args.slots,
       pages=(args.slots + 2) * slot_pages + 1, page_tokens=args.page_tokens, slot_pages=slot_pages,
-      decode_steps=args.decode_steps, nucleus=False, end_ids=(), seed=0, draft_tokens=draft_tokens,
-      draft_slots=args.slots)
+      decode_steps=args.decode_steps, nucleus=False, end_ids=(), seed=0,
+      extras=Extras(draft_tokens=draft_tokens, draft_slots=args.slots))
   return EngineSampler(engine, WeightSnapshot(0, params), decode=lambda ids: '', end_ids=())
 
 

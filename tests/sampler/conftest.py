@@ -1,4 +1,5 @@
 """Tiny decoder for the real engine, and a fake engine that draws from what its pages hold."""
+import dataclasses
 import functools
 import types
 import zlib
@@ -55,8 +56,11 @@ def engine(*, devices=(0,), **changed):
   """Engine with these values, compiled once for all tests; it is stateless."""
   values = ENGINE | changed
   slot_pages = -(-LONGEST // values['page_tokens'])
+  extras = {f.name: values.pop(f.name) for f in dataclasses.fields(engines.Extras)
+            if f.name in values}
   values['pages'] = values['pages'] or (values['slots'] + 2) * slot_pages + 1
-  return engines.Engine(CONFIG, mesh(*devices), slot_pages=slot_pages, **values)
+  return engines.Engine(CONFIG, mesh(*devices), slot_pages=slot_pages,
+                        extras=engines.Extras(**extras), **values)
 
 
 def sampler(version=0, *, on=None, start=None, **changed):

@@ -165,6 +165,8 @@ def test_verifying_compiles_once(tiny):
   before = engine.compilations()
   tiny.run(runs[1], [tiny.prompt(0, 5), tiny.prompt(1, 6)], tiny.how(3, max_new_tokens=20))
   assert engine.compilations() == before and runs[0].counts['drafts_kept']
+  lowered = engine.lower_steps(tiny.snapshot(0).params)['verify']()
+  assert 'verify' in lowered.as_text() and 'verify' not in tiny.engine().lower_steps(None)
 
 
 @pytest.mark.long

@@ -10,7 +10,7 @@ from magistral_jax import records, sharding
 from magistral_jax.batching.packing import PackedSequence, pack
 from magistral_jax.models import decoder
 from magistral_jax.models.config import ModelConfig
-from magistral_jax.sampler.engine import Engine
+from magistral_jax.sampler.engine import Engine, Extras
 from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
 from tests.models import drawn
@@ -26,7 +26,8 @@ NUMBERS = CONFIG.layers * CONFIG.experts_per_token
 def engine(devices=1):
   mesh = sharding.make_mesh(jax.devices()[:devices], expert=devices, tensor=1)
   return Engine(CONFIG, mesh, slots=4, pages=24, page_tokens=PAGE, slot_pages=LONGEST // PAGE,
-                decode_steps=4, nucleus=False, end_ids=(EOS,), seed=0, routes=True)
+                decode_steps=4, nucleus=False, end_ids=(EOS,), seed=0,
+                extras=Extras(routes=True))
 
 
 @functools.cache
