@@ -21,6 +21,8 @@ import json
 import os
 import pathlib
 
+os.environ |= dict(HF_HUB_OFFLINE='1', HF_DATASETS_OFFLINE='1')     # Read as they are imported.
+
 import lm_eval
 import lm_eval.tasks
 from lm_eval.tasks import _yaml_loader as loader
@@ -58,8 +60,10 @@ def theirs(card, args):
   """Their samples in the order of the items, and their figures."""
   how = dict(apply_chat_template=True, gen_kwargs=f'max_gen_toks={args.max_tokens}') \
       if card == 'ifeval' else {}
+  model = dict(model='dummy') if args.model == 'dummy' else dict(
+      model='hf', model_args=f'pretrained={args.model},dtype=float32')
   said = lm_eval.simple_evaluate(
-      model='hf', model_args=f'pretrained={args.model},dtype=float32',
+      **model,
       tasks=[task(card, args.data)], device='cpu', batch_size=args.batch, log_samples=True,
       bootstrap_iters=0, **how)
   (samples,), (results,) = said['samples'].values(), said['results'].values()
@@ -106,7 +110,6 @@ def main():
   parser.add_argument('--max_tokens', type=int, default=256)
   parser.add_argument('--batch', type=int, default=8)
   args = parser.parse_args()
-  os.environ |= dict(HF_HUB_OFFLINE='1', HF_DATASETS_OFFLINE='1')
   found = {}
   for card in args.cards.split(','):
     found[card] = (compare_ifeval if card == 'ifeval' else compare)(card, args)
