@@ -12,6 +12,10 @@ from collections.abc import Callable
 from magistral_jax.orchestration.roles import RoleStatus
 
 
+class StoppedError(RuntimeError):
+  """A run was asked to stop, or failed elsewhere, while it waited for processes of its trainer."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Sign:
   """A role's last sign of life.

@@ -51,10 +51,6 @@ class Lost(RuntimeError):
   """
 
 
-class StoppedError(RuntimeError):
-  """A run was asked to stop, or failed elsewhere, while it waited for processes of its trainer."""
-
-
 @dataclasses.dataclass(frozen=True)
 class RoleStatus:
   """How one role is doing, as the display shows it; what is not known is None.

@@ -16,8 +16,7 @@ from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.orchestration import starts, unsaved
 from magistral_jax.orchestration.base_run import BaseRun
 from magistral_jax.orchestration.display import Display
-from magistral_jax.orchestration.health import Health, stop_on_signals
-from magistral_jax.orchestration.roles import StoppedError
+from magistral_jax.orchestration.health import Health, StoppedError, stop_on_signals
 from magistral_jax.runtime.local import LocalRuntime
 from magistral_jax.trainer.role import DivergedError
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from magistral_jax.orchestration.roles import Lost, StoppedError
+from magistral_jax.orchestration.health import StoppedError
+from magistral_jax.orchestration.roles import Lost
 from magistral_jax.records import Batch, ParityRows, Rows
 from magistral_jax.runtime.actor_handle import ActorHandle, NotStarted
 

@@ -8,7 +8,7 @@ import pytest
 
 from magistral_jax import metrics
 from magistral_jax.orchestration import starts
-from magistral_jax.orchestration.roles import StoppedError
+from magistral_jax.orchestration.health import StoppedError
 from magistral_jax.runtime import launch
 
 C = types.SimpleNamespace(runtime=types.SimpleNamespace(deadline_s=60.0, mode='threads'))

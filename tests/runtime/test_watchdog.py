@@ -3,7 +3,8 @@ import types
 
 import pytest
 
-from magistral_jax.orchestration.roles import Lost, StoppedError
+from magistral_jax.orchestration.health import StoppedError
+from magistral_jax.orchestration.roles import Lost
 
 pytest.importorskip('ray', reason='the extra [cluster] is not installed')
 from magistral_jax.runtime import actor_handle  # noqa: E402
