@@ -139,8 +139,8 @@ def test_every_module_that_is_run_is_a_command():
   package = ROOT / 'magistral_jax'
   run = {'.'.join(path.relative_to(package).with_suffix('').parts)
          for path in package.rglob('*.py') if "\nif __name__ == '__main__':" in path.read_text()}
-  # A worker of the verifiers is started by its pool.
-  assert run - {'__main__', 'verifiers.workers.worker'} == set(COMMANDS)
+  # A worker of the verifiers is started by its pool, simulated programs by their card.
+  assert run - {'__main__', 'verifiers.workers.worker', 'evaluation.bfcl.play'} == set(COMMANDS)
 
 
 # One process loads what all commands do and then forks for each: alone each takes two seconds.
