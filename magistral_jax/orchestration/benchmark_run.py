@@ -46,8 +46,8 @@ def loaded(c, path: str, step: str, benchmarks: Sequence[Benchmark]) -> Benchmar
   """
   for benchmark in benchmarks:
     if benchmark.card.conversation:
-      raise ValueError(f'{benchmark.card.name} is a conversation, which a checkpoint holds behind a '
-                       f'server alone: serve it, and name --endpoint in place of --checkpoint.')
+      raise ValueError(f'{benchmark.card.name} is a conversation, which a checkpoint holds behind '
+                       f'a server alone: serve it, and name --endpoint in place of --checkpoint.')
   parts = sampler_only.prepare(c, path, ('verifiers', 'runtime.verifier_workers')
                                if 'verifiers' in c else ())
   step = checkpoint.choose_step(path, step)

@@ -259,7 +259,7 @@ class EngineSampler:
   def _prompt_pages(self, sequence):
     """Prompt pages of the group, if the weights in use wrote them; older ones are not reused."""
     known = self._prompts.get(sequence.prompt.ordinal)
-    return known if known and known.version == self.version else None
+    return known if known and known.weights == _age(self._snapshot) else None
 
   def _first_pages(self, sequence) -> tuple[int, int]:
     """Gives a sequence its first pages; returns the page to copy and its target, or zeros."""
@@ -286,7 +286,8 @@ class EngineSampler:
     pages = self._pool.take(-(-cached // size))
     routes = self._prefill(sequence, pages)
     full = cached // size
-    known = slots.PromptPages(self.version, tuple(pages[:full]), tuple(pages[full:]), routes)
+    known = slots.PromptPages(
+        _age(self._snapshot), tuple(pages[:full]), tuple(pages[full:]), routes)
     self._prompts[sequence.prompt.ordinal] = known
     return known
 

@@ -67,8 +67,8 @@ class Sampling:
 
 @dataclasses.dataclass(frozen=True)
 class PromptPages:
-  """Pages that hold a group's prompt, written by one version of the weights."""
-  version: int
+  """Pages that hold a group's prompt, written by the weights of one lineage and version."""
+  weights: tuple[int, int]   # Lineage and version.
   shared: tuple[int, ...]
   template: tuple[int, ...]   # The partly filled last page, or ().
   routes: Any = None          # [n or more, L k] uint8, of the tokens in them, if they are recorded.

@@ -293,6 +293,19 @@ def test_an_offer_that_arrives_while_another_is_taken_up_is_not_lost(tiny):
   assert sampler.version == 2
 
 
+def test_prompt_pages_of_lost_weights_are_not_read_by_others_of_their_number(tiny):
+  sampler, _ = make(tiny, slots=1)
+  sampler.offer(WeightSnapshot(1, 1))
+  sampler.submit(tiny.prompt(0), tiny.how(samples=3))
+  done = []
+  while not done:
+    done = sampler.step()
+  once = sampler.counts['prefilled_tokens']
+  sampler.offer(WeightSnapshot(1, 1, lineage=1))
+  tiny.finish(sampler)
+  assert sampler.counts['prefilled_tokens'] == 2 * once > 0
+
+
 def test_has_capacity_while_another_group_could_start(tiny):
   sampler, _ = make(tiny, slots=4)
   assert sampler.has_capacity
