@@ -106,6 +106,7 @@ def handlers():
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_request_to_stop_or_a_closed_terminal_saves_and_the_second_ends_at_once(handlers, number):
+  signal.signal(number, signal.SIG_DFL)     # These tests, too, may run under nohup.
   health, said = Health(60.0), []
   health_module.stop_on_signals(health, said.append)
   os.kill(os.getpid(), number)
