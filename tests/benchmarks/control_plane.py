@@ -214,7 +214,7 @@ def fakes(in_flight: int, number: int, *, burst: int, verifiers: int, in_ray: bo
     actors = [make(f'sampler-{i}', SamplerActor, burst, slots, i) for i in range(number)]
     judges = [make(f'verifier-{i}', VerifierActor) for i in range(verifiers)]
     for actor in actors + judges:
-      actor.wait_ready(DEADLINE_S)
+      actor.wait_ready(DEADLINE_S, lambda: None)
     loop = build(workdir, in_flight, actors, judges)
     yield loop, actors
     loop.journal.close()

@@ -104,7 +104,10 @@ class Killable:
 
 def last_step(workdir):
   path = workdir / 'metrics.jsonl'
-  lines = metrics.read_lines(path) if path.exists() else []
+  try:
+    lines = metrics.read_lines(path) if path.exists() else []
+  except ValueError:        # It was cut back, and grew again, while it was read.
+    lines = []
   return lines[-1]['step'] if lines else 0
 
 
