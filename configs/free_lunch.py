@@ -5,10 +5,11 @@ drawn as pictures. Then its language model learns by reinforcement on text alone
 goes back under it, and answers pictures again. All of it is one command:
 
 Run:    python -m magistral_jax.analysis.free_lunch --config=configs/free_lunch.py \
-            --workdir=runs/free_lunch
+            --output=runs/free_lunch
         By hand, for other problems: python -m magistral_jax.train --config=configs/free_lunch.py \
             --workdir=runs/pictures --config.data.jsonl.path=... --config.tokenizer.path=...
-Result: not measured yet.
+Result: held out, 400 sums, after 60 updates: text 0.425 -> 0.669 +- 0.022, pictures 0.319 ->
+        0.448 +- 0.021 (seed 0, 2 CPU cores, 496 s of CPU, 2026-11-30, f9368af).
 """
 import ml_collections as mlc
 
