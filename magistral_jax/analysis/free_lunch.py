@@ -14,8 +14,8 @@ Each is a command in a process of its own; the same command goes on after an int
 times the numbers: text-only reinforcement learning raised seven of eight scores of problems with
 images (arXiv:2506.10910, section 7.2, figure 10).
 Measured (seed 0, 400 held-out sums, two samples each, 2 CPU cores, 496 s of CPU, 2026-11-30,
-f9368af): text 42.5 +- 1.9 % -> 66.9 +- 2.2, pictures 31.9 +- 1.8 -> 44.8 +- 2.1, which is +12.9 (95 %:
-+9.1 to +16.6) for pictures that nothing was learnt on. So yes: half of what text gained.
+f9368af): text 42.5 +- 1.9 % -> 66.9 +- 2.2; pictures, on which nothing was learnt, 31.9 +- 1.8 ->
+44.8 +- 2.1, a difference of +12.9 (95 %: +9.1 to +16.6). So yes: half of what text gained.
 Writes free_lunch.md, free_lunch.png and free_lunch.json.
 """
 
