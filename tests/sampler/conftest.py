@@ -274,6 +274,21 @@ def hashed_completion(prompt, sample, sampling):
   return tokens, logps
 
 
+def assert_hashed(done, submitted):
+  """Asserts that nothing is lost and every token of FakeEngine is as computed without pages.
+
+  Args:
+    done: {(ordinal, sample): Completion}.
+    submitted: (prompt, sampling) of each group.
+  """
+  assert set(done) == {(p.ordinal, i) for p, how in submitted for i in range(how.samples)}
+  for prompt, how in submitted:
+    for i in range(how.samples):
+      tokens, logps = hashed_completion(prompt, i, how)
+      assert done[prompt.ordinal, i].tokens.tolist() == tokens, (prompt.ordinal, i)
+      np.testing.assert_allclose(done[prompt.ordinal, i].sampler_logp, logps, rtol=1e-6)
+
+
 @pytest.fixture
 def scarce(monkeypatch):
   """Lets sequences start with pages for one dispatch, so that short ones are preempted, too."""
@@ -284,7 +299,7 @@ def scarce(monkeypatch):
 def tiny():
   return types.SimpleNamespace(
       CONFIG=CONFIG, EOS=EOS, LONGEST=LONGEST, PREDICTABLE=PREDICTABLE, FakeEngine=FakeEngine,
-      assert_same=assert_same, assert_all_returned=assert_all_returned,
+      assert_same=assert_same, assert_all_returned=assert_all_returned, assert_hashed=assert_hashed,
       completion_logps=completion_logps, engine=engine,
       finish=finish, full_logps=full_logps, hashed_completion=hashed_completion, how=how,
       mesh=mesh, prompt=prompt, run=run, sampler=sampler, snapshot=snapshot)
