@@ -21,8 +21,9 @@ DATA = Path(__file__).resolve().parents[3] / 'shared/data'
 FEW, FEW_PROGRAMS = 6, 2
 ANSWERS = ('aime24', 'aime25', 'math500', 'math', 'gsm8k', 'mgsm', 'mathvista', 'bfcl')
 PROGRAMS = ('humaneval', 'mbpp', 'mbpp_plus')
-# Their patterns fit a file that has no items of theirs: of MMMU there are answers alone.
-NO_ITEMS = ('mmmu', 'humaneval_plus', 'aime24_multilingual')
+# Their patterns fit a file that has no items of theirs: of MMMU there are answers alone, and the
+# conversations of BFCL lack the programs that they call (test_bfcl_turns.py plays others).
+NO_ITEMS = ('mmmu', 'humaneval_plus', 'aime24_multilingual', 'bfcl_multi_turn')
 # Questions of BFCL that demand arguments and accept no value for them.
 UNANSWERABLE = ('bfcl-live_simple_106-63-0', 'bfcl-live_simple_112-68-0')
 EMPTY, CUT, ASTRAY = '', '<think>Let me see. It may be \\boxed{', 'I would rather talk of birds.'
