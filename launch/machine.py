@@ -17,7 +17,7 @@ HOME = '~/magistral_jax'             # On every machine: code/, .venv/ and RECOR
 RECORD = f'{HOME}/job.json'          # What the head was given to run.
 GCSFUSE = ('https://github.com/GoogleCloudPlatform/gcsfuse/releases/download/v2.7.0/'
            'gcsfuse_2.7.0_amd64.deb')
-# A checkpoint is finished by renaming its folder, which gcsfuse refuses without a limit.
+# An exported model is finished by renaming its folder, which gcsfuse refuses without a limit.
 MOUNT_OPTIONS = ('implicit-dirs', 'rename-dir-limit=1000000')
 PORT = 6379
 DASHBOARD = '--address=http://127.0.0.1:8265'
