@@ -25,7 +25,7 @@ import time
 import workers
 
 PEERS = dict(trl='torch, transformers, trl, datasets')
-DEFAULTS = dict(prompts=4, group_size=8, prompt_tokens=56, new_tokens=96, row_tokens=640,
+DEFAULTS = dict(prompts=4, group_size=8, prompt_tokens=56, new_tokens=96, row_tokens=832,
                 microbatch_rows=2, decode_steps=8, repeats=3)
 ADAMW = dict(learning_rate=1e-6, beta1=0.9, beta2=0.95, eps=1e-8, clip_norm=1.0)
 CONFIG = pathlib.Path(__file__).parents[2] / 'configs' / 'smollm2_math.py'

@@ -45,7 +45,8 @@ def ours(folder, prompts, new_tokens, decode_steps, page_tokens):
   slot_pages = -(-(len(prompts[0]) + new_tokens) // page_tokens)
   engine = Engine(
       config, sharding.make_mesh(jax.devices()[:1], tensor=1), slots=len(prompts),
-      pages=len(prompts) * slot_pages + 1, page_tokens=page_tokens, slot_pages=slot_pages,
+      # Of each prompt the page that it does not fill stays beside the copy that its sequence fills.
+      pages=len(prompts) * (slot_pages + 1) + 1, page_tokens=page_tokens, slot_pages=slot_pages,
       decode_steps=decode_steps, nucleus=False, end_ids=(), seed=0)
   role = EngineSampler(engine, WeightSnapshot(0, params), decode=lambda ids: '', end_ids=())
   problem = Problem(id='', text='', answer='', source='')
