@@ -94,6 +94,21 @@ def test_what_becomes_of_a_job(monkeypatch, script, status, restarts, why):
     assert verdict.reward == (0.0 if status == 'error' else REWARDS['format'])
 
 
+@pytest.mark.parametrize('used_s, status', [
+    ([0.0, 1.9], 'correct'), ([7.0, 8.9], 'correct'), ([0.0, 2.1], 'timeout'),
+    ([7.0, 9.1], 'timeout'), ([None, None], 'correct'), ([0.0, None], 'correct')])
+def test_a_reply_counts_by_the_processor_time_that_it_took(monkeypatch, used_s, status):
+  """Whether it comes before anybody looks at that time depends on the machine alone."""
+  used = collections.deque(used_s)
+  monkeypatch.setattr(ScriptedProcess, 'cpu_s', lambda self: used.popleft())
+  monkeypatch.setattr(pool_module, 'ForkServers', ScriptedForkServers)
+  SCRIPT.clear()
+  SCRIPT.append(VERDICT)
+  with Pool(1, **(LIMITS | dict(timeout_s=2.0))) as pool:
+    verdict = pool.submit(job('5')).result(WAIT_S)
+  assert (verdict.status, verdict.reward) == (status, 1.0 if status == 'correct' else 0.1)
+
+
 def test_programs_have_their_own_time(monkeypatch):
   seen = []
   class Timed(ScriptedProcess):
