@@ -5,8 +5,6 @@ Weights of all layers are stacked: every array starts with L. A weight is declar
 (parameters.py), and sharding, checkpoints and conversion are derived from the declaration.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -15,18 +13,7 @@ from jax.ad_checkpoint import checkpoint_name
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.moe import Experts
 from magistral_jax.models.parameters import weight
-
-
-def project(x, w, inputs=1):
-  """Product of x [..., *in] and w [*in, *out], where `in` are the first `inputs` axes of w.
-
-  The product is taken of flat matrices: with x of three axes, XLA's gradient on CPUs is three times
-  slower.
-  """
-  lead, out = x.shape[:x.ndim - inputs], w.shape[inputs:]
-  size = math.prod(w.shape[:inputs])
-  flat = x.reshape(-1, size) @ w.astype(x.dtype).reshape(size, -1)
-  return flat.reshape(*lead, *out)
+from magistral_jax.models.projection import project
 
 
 def rms_norm(x, scale, eps):
@@ -53,42 +40,49 @@ def rotate(x, cos_sin):
 class Attention(nnx.Module):
   """Grouped-query attention with rotary positions; no biases."""
 
+  # Names of the axes of the matrices.
+  Q, KV, O = ('embed', 'heads', None), ('embed', 'kv_heads', None), ('heads', None, 'embed')
+
   def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
     c = config
-    self.q = weight(rngs, (c.layers, c.dim, c.heads, c.head_dim),
-                    ('layers', 'embed', 'heads', None), fan_in=c.dim)
-    self.k = weight(rngs, (c.layers, c.dim, c.kv_heads, c.head_dim),
-                    ('layers', 'embed', 'kv_heads', None), fan_in=c.dim)
-    self.v = weight(rngs, (c.layers, c.dim, c.kv_heads, c.head_dim),
-                    ('layers', 'embed', 'kv_heads', None), fan_in=c.dim)
-    self.o = weight(rngs, (c.layers, c.heads, c.head_dim, c.dim),
-                    ('layers', 'heads', None, 'embed'),
+    queries, keys = (c.layers, c.dim, c.heads, c.head_dim), (c.layers, c.dim, c.kv_heads,
+                                                             c.head_dim)
+    self.q = weight(rngs, queries, ('layers', *self.Q), fan_in=c.dim)
+    self.k = weight(rngs, keys, ('layers', *self.KV), fan_in=c.dim)
+    self.v = weight(rngs, keys, ('layers', *self.KV), fan_in=c.dim)
+    self.o = weight(rngs, (c.layers, c.heads, c.head_dim, c.dim), ('layers', *self.O),
                     fan_in=2 * c.layers * c.heads * c.head_dim)
 
   @jax.named_scope('Attention')
-  def __call__(self, x, cos_sin, attend, layer, cache):
+  def __call__(self, x, cos_sin, attend, layer, cache, layout=None):
     """The output [B, T, D] for x [B, T, D], and the cache; the weights are one layer's slices."""
-    q, k, v = (project(x, w[...]) for w in (self.q, self.k, self.v))
+    q, k, v = (project(x, w[...], axes, layout)
+               for w, axes in ((self.q, self.Q), (self.k, self.KV), (self.v, self.KV)))
     out, cache = attend(layer, rotate(q, cos_sin), rotate(k, cos_sin), v, cache)
-    return project(out, self.o[...], inputs=2), cache
+    return project(out, self.o[...], self.O, layout), cache
 
 
 class FeedForward(nnx.Module):
   """Gated feed-forward w2(silu(w1 x) * w3 x), with Mistral's names for the three matrices."""
 
+  # Names of the axes of the matrices.
+  INNER, OUTER = ('embed', 'ffn'), ('ffn', 'embed')
+
   def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
     c = config
-    self.w1 = weight(rngs, (c.layers, c.dim, c.ffn_dim), ('layers', 'embed', 'ffn'), fan_in=c.dim)
-    self.w3 = weight(rngs, (c.layers, c.dim, c.ffn_dim), ('layers', 'embed', 'ffn'), fan_in=c.dim)
-    self.w2 = weight(rngs, (c.layers, c.ffn_dim, c.dim), ('layers', 'ffn', 'embed'),
+    inner = (c.layers, c.dim, c.ffn_dim)
+    self.w1 = weight(rngs, inner, ('layers', *self.INNER), fan_in=c.dim)
+    self.w3 = weight(rngs, inner, ('layers', *self.INNER), fan_in=c.dim)
+    self.w2 = weight(rngs, (c.layers, c.ffn_dim, c.dim), ('layers', *self.OUTER),
                      fan_in=2 * c.layers * c.ffn_dim)
 
   @jax.named_scope('FeedForward')
-  def __call__(self, x):
+  def __call__(self, x, layout=None):
     """The output [B, T, D] for x [B, T, D]; the weights are one layer's slices."""
     # Named, so that rematerialisation can keep them (decoder.py).
-    gate, up = (checkpoint_name(project(x, w[...]), 'ffn') for w in (self.w1, self.w3))
-    return project(jax.nn.silu(gate) * up, self.w2[...])
+    gate, up = (checkpoint_name(project(x, w[...], self.INNER, layout), 'ffn')
+                for w in (self.w1, self.w3))
+    return project(jax.nn.silu(gate) * up, self.w2[...], self.OUTER, layout)
 
 
 class Layers(nnx.Module):
@@ -114,14 +108,14 @@ class Layers(nnx.Module):
       attend, cache: one of the forms in attention.py, and what it carries.
       layer: [] int32, number of the layer.
       real: [B, T] bool, False for tokens that experts skip; only experts read it.
-      layout: mesh and table by which experts are cut.
+      layout: mesh and table by which weights and activations are cut.
       routes: [B, T, k] experts to take instead of the router's own choice.
     """
     out, cache = self.attention(rms_norm(x, self.attention_norm[...], self.eps), cos_sin, attend,
-                                layer, cache)
+                                layer, cache, layout)
     x = x + out
     normed = rms_norm(x, self.ffn_norm[...], self.eps)
     if not hasattr(self, 'moe'):
-      return x + self.ffn(normed), cache, None
+      return x + self.ffn(normed, layout), cache, None
     out, routing = self.moe(normed, real, layout, layer, routes)
     return x + out, cache, routing

@@ -32,6 +32,7 @@ from flax import nnx
 from magistral_jax.models import grouped
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.parameters import weight
+from magistral_jax.models.projection import gather, scatter
 from magistral_jax.sharding import Layout
 
 
@@ -96,10 +97,6 @@ def mixture(x, chosen, share, w1, w3, w2, layout: Layout | None, layer=None):
 def _shared(x, chosen, share, w1, w3, w2, layer, *, layout, kernel):
   """The part of one device: its own experts, for its own tokens and those of its expert axis."""
   together = [axis for axis in layout.cuts('expert') if axis in layout.cuts('row')]
-  gather = lambda a, axes, axis: jax.lax.all_gather(
-      a, tuple(axes), axis=axis, tiled=True) if axes else a
-  scatter = lambda a, axes, axis: jax.lax.psum_scatter(
-      a, tuple(axes), scatter_dimension=axis, tiled=True) if axes else a
   x, chosen, share = (gather(a, together, 0) for a in (x, chosen, share))
   embed = layout.cuts('expert_embed')
   w1, w3, w2 = gather(w1, embed, 2), gather(w3, embed, 2), gather(w2, embed, 3)

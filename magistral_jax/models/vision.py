@@ -22,7 +22,9 @@ from flax import nnx
 
 from magistral_jax.models import attention
 from magistral_jax.models.config import ModelConfig, VisionConfig
-from magistral_jax.models.layers import Layers, project, rms_norm, weight
+from magistral_jax.models.layers import Layers, rms_norm
+from magistral_jax.models.parameters import weight
+from magistral_jax.models.projection import project
 
 # Mean and spread of each colour (red, green, blue), in 0 .. 1, that the tower was trained with.
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -85,7 +87,7 @@ class Adapter(nnx.Module):
     if self.tokens > 1:
       x = rms_norm(x, self.norm[...], self.eps)
       x = x.reshape(x.shape[0], -1, self.tokens, x.shape[-1]).swapaxes(2, 3)
-      x = project(x, self.merger[...], inputs=2)
+      x = project(x, self.merger[...])
     bias = lambda name: getattr(self, name)[...].astype(x.dtype) if self.biases else 0
     x = jax.nn.gelu(project(x, self.w1[...]) + bias('b1'), approximate=False)
     return project(x, self.w2[...]) + bias('b2')
