@@ -30,6 +30,7 @@ from magistral_jax.orchestration import (
 )
 from magistral_jax.orchestration.base_run import LOCKSTEP, BaseRun
 from magistral_jax.orchestration.display import LOG_EVERY_S
+from magistral_jax.orchestration.health import StoppedError
 from magistral_jax.orchestration.loop import Loop
 from magistral_jax.orchestration.loop_parts import Books, Roles, Settings
 from magistral_jax.orchestration.roles import Checkpoints, Lost, Trainer
@@ -86,8 +87,8 @@ class Run(BaseRun):
         MODES[self.c.runtime.mode](loop, self.c.total_steps)
       except KeyboardInterrupt:
         raise                      # Asked to end at once.
-      except BaseException:
-        self._keep(loop)
+      except BaseException as failure:
+        self._keep_after(failure, loop)
         raise
       finally:
         self._profile.close()
@@ -112,6 +113,20 @@ class Run(BaseRun):
     loop.save()
     with self.journal.time.doing('saving'):
       self.checkpoints.wait()
+
+  def _keep_after(self, failure: BaseException, loop: Loop) -> None:
+    """Does as `_keep` after a failure, which is the one to tell if saving fails as well.
+
+    Raises:
+      RuntimeError, OSError, TimeoutError: there was no failure but that of the save.
+    """
+    try:
+      self._keep(loop)
+    except Exception as error:
+      if isinstance(failure, StoppedError):
+        self.health.check()        # A role that has failed says more.
+        raise
+      self.display.note(f'What was trained could not be saved after a failure: {error}')
 
   def _begin(self) -> Trainer | None:
     """The trainer that the loop begins with; None if asked to stop before it.

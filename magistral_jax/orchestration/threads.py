@@ -68,7 +68,8 @@ def run(loop: Loop, total_steps: int) -> None:
     raise
   except BaseException:
     ended.set()
-    with contextlib.suppress(TimeoutError):      # The failure itself says more.
+    # The failure itself says more; whoever drives the run tries to save once more, and tells.
+    with contextlib.suppress(Exception):
       _end(loop, threads, STOP_S)
     raise
   ended.set()

@@ -1,4 +1,5 @@
 """The ends of a run: what is saved first, what is measured later, and which threads are left."""
+import errno
 import threading
 import time
 import types
@@ -7,14 +8,18 @@ import jax
 import pytest
 
 from magistral_jax import metrics
+from magistral_jax.durable import WriteError
 from magistral_jax.evaluation.evaluation import Result
 from magistral_jax.orchestration import evaluations, lockstep, threads
+from magistral_jax.orchestration.health import StoppedError
 from magistral_jax.orchestration.roles import Lost
 from magistral_jax.orchestration.run import Run
+from magistral_jax.orchestration.unsaved import UnsavedError
 from magistral_jax.sampler.slots import Sampling
 from tests import fakes
 
 ONCE = Sampling(1, 0.0, 1.0, 128)
+FULL = WriteError(errno.ENOSPC, 'No space left on device', 'rollouts.jsonl')
 
 
 class Hanging(fakes.FakeSampler):
@@ -84,25 +89,60 @@ def test_the_failure_of_a_run_is_not_hidden_by_a_thread_that_hangs(make_loop, mo
     loop.samplers[0].released.set()
 
 
-@pytest.mark.parametrize('mode', ['threads', 'lockstep'])
-def test_a_second_request_to_stop_ends_at_once_and_begins_no_save(make_loop, mode, monkeypatch):
-  loop = make_loop(paced=mode == 'threads')
-  def twice():
-    if loop.trainer.version == 2:
-      raise KeyboardInterrupt
-    return next_batch()
-  next_batch, loop.next_batch = loop.next_batch, twice
-  loop.checkpoints.save = lambda *args: pytest.fail('A save was begun.')
+def run_of(loop, mode, monkeypatch):
+  """A Run of a loop that is there already, which joins its roles as `mode` says."""
   one = Run.__new__(Run)
   one.c = types.SimpleNamespace(runtime=types.SimpleNamespace(mode=mode), total_steps=100)
   one.display, one.runtime, one.checkpoints = loop.display, loop.runtime, loop.checkpoints
-  one.journal = loop.journal
+  one.journal, one.health = loop.journal, loop.health
   one._profile = types.SimpleNamespace(close=lambda: None)
   monkeypatch.setattr(one, '_begin', lambda: loop.trainer)
   monkeypatch.setattr(one, '_loop', lambda: loop)
   monkeypatch.setattr(jax.config, 'update', lambda *args: None)      # Of other tests, too.
+  return one
+
+
+def fail_at_2(loop, failure, unsaved=None):
+  """Lets a loop fail between two updates, at version 2, and then every save if `unsaved` is one."""
+  def fail():
+    if loop.trainer.version < 2:
+      return next_batch()
+    if unsaved is not None:
+      loop.checkpoints.save = save
+    raise failure
+  def save(*_):
+    raise unsaved
+  next_batch, loop.next_batch = loop.next_batch, fail
+
+
+@pytest.mark.parametrize('mode', ['threads', 'lockstep'])
+def test_a_second_request_to_stop_ends_at_once_and_begins_no_save(make_loop, mode, monkeypatch):
+  loop = make_loop(paced=mode == 'threads')
+  fail_at_2(loop, KeyboardInterrupt())
+  loop.checkpoints.save = lambda *args: pytest.fail('A save was begun.')
   with pytest.raises(KeyboardInterrupt):
-    one.train()
+    run_of(loop, mode, monkeypatch).train()
+
+
+@pytest.mark.parametrize('mode', ['threads', 'lockstep'])
+@pytest.mark.parametrize('unsaved', [
+    FULL, TimeoutError('the disk does not answer'), Lost('the trainer is gone, too')],
+    ids=lambda error: type(error).__name__)
+def test_the_failure_of_a_run_is_not_hidden_by_a_save_that_fails_after_it(
+    make_loop, mode, unsaved, monkeypatch):
+  loop, said = make_loop(paced=mode == 'threads'), []
+  fail_at_2(loop, KeyError('boom'), unsaved)
+  loop.display.note = said.append
+  with pytest.raises(KeyError, match='boom'):
+    run_of(loop, mode, monkeypatch).train()
+  assert len(said) == 1 and 'could not be saved' in said[0] and str(unsaved) in said[0]
+
+
+def test_a_run_that_was_asked_to_stop_fails_if_it_cannot_save(make_loop, monkeypatch):
+  loop = make_loop()
+  fail_at_2(loop, StoppedError('Asked to stop while the trainer was restarted.'), FULL)
+  with pytest.raises(UnsavedError, match='rollouts.jsonl cannot be written'):
+    run_of(loop, 'threads', monkeypatch).train()
 
 
 def test_an_evaluation_heeds_the_request_to_stop():
