@@ -100,6 +100,13 @@ class ConcurrentEvaluation:
       for sampler in samplers:
         sampler.pin()
 
+  def unread(self, samplers: Sequence[Sampler]) -> bool:
+    """Whether one is open whose weights are on their way to samplers, none of which has them."""
+    with self._lock:
+      pinned = [samplers[i] for i in self._pinned if samplers[i].pinned]
+      return (self._evaluation is not None and bool(pinned)
+              and all(sampler.pinned_version != self.version for sampler in pinned))
+
   def submit(self, index: int, sampler: Sampler) -> None:
     """Gives a sampler prompts while it has room, and unpins it when there are no more."""
     if index not in self._pinned:

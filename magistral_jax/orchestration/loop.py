@@ -24,6 +24,9 @@ from magistral_jax.profiling import region
 from magistral_jax.records import Batch, Completion, Group, Prompt, Terms, Verdict
 from magistral_jax.sampler.slots import Sampling
 
+# A wait looks this often whether it is over.
+LOOK_S = 0.05
+
 
 class Loop:
   """The roles and what lies between them. Roles know nothing of each other; only this does."""
@@ -242,6 +245,7 @@ class Loop:
         self._whole = True
         return
       trained = time.monotonic()
+      self._let_arrive()
       self.publish()
       published = time.monotonic()
       sampled = self.in_flight.drawn()
@@ -344,6 +348,21 @@ class Loop:
       snapshots = self.runtime.publisher.snapshots(self.trainer, self.trainer.version)
       for sampler, snapshot in zip(self.samplers, snapshots, strict=True):
         sampler.offer(snapshot)
+
+  def _let_arrive(self) -> None:
+    """Waits while weights that are to be measured are on their way to all samplers.
+
+    New ones would take their place, and where updates are faster than transfers no evaluation would
+    ever be held. It does not wait beyond the deadline, after which that one is given up. Raises
+    Lost.
+    """
+    until = time.monotonic() + self.health.deadline_s
+    with self.journal.time.doing('evaluating'):
+      while (self.evaluation.unread(self.samplers) and not self.health.stopping.is_set()
+             and time.monotonic() < until):
+        self.health.waiting('trainer', 'a sampler to get the weights that are to be measured')
+        self.runtime.check_trainer()
+        time.sleep(LOOK_S)
 
   def start_clock(self) -> None:
     """Starts measuring the speed of sampling here: what came before does not count."""

@@ -1,5 +1,7 @@
 """Evaluations beside training: whose score it is, who writes it, what it costs."""
 
+import time
+
 from magistral_jax import metrics
 from magistral_jax.orchestration.roles import Lost
 from tests import fakes
@@ -159,6 +161,76 @@ def test_the_score_belongs_to_the_checkpoint_of_the_version_that_was_measured(ma
   scored = {line['eval/version']: line['step']
             for line in metrics.read_lines(tmp_path / 'metrics.jsonl') if 'eval/version' in line}
   assert scored == {3: 6}
+
+
+class Fetching(fakes.FakeSampler):
+  """Fetches weights, which takes many looks, and finds them gone if others came meanwhile."""
+
+  def __init__(self):
+    super().__init__()
+    self._coming, self._left = None, 0
+
+  @property
+  def pinned_version(self):
+    return self._pinned[1] if self.pinned and self._pinned == self._age else None
+
+  @property
+  def has_capacity(self):
+    self._look()
+    return super().has_capacity
+
+  def offer(self, snapshot):
+    super().offer(snapshot)
+    self._coming = None
+    if self._pinned != self._age:
+      self._pinned = None                      # They will never come.
+
+  def _take_offer(self):
+    self._look()
+
+  def _look(self):
+    wanted = self._pinned or self._offered or self._age
+    if wanted == self._age:
+      return
+    if self._coming is None:
+      self._coming, self._left = wanted, 400
+    self._left -= 1
+    if not self._left:
+      self._age, self._coming = self._coming, None
+
+
+def test_updates_that_are_faster_than_weights_travel_let_those_arrive_that_are_measured(
+    make_loop, monkeypatch):
+  loop = make_loop(samplers=[Fetching(), Fetching()], evaluation_every=4)
+  def ask(*_):
+    for index, sampler in enumerate(loop.samplers):
+      loop.evaluation.submit(index, sampler)
+  monkeypatch.setattr(time, 'sleep', ask)      # What the samplers' threads do while it waits.
+  loop.start_clock()
+  while loop.trainer.version < 20:
+    ask()
+    for sampler in loop.samplers:
+      loop.admit(sampler)
+      loop.sample(sampler)
+    loop.judge(loop.verifier.drain())
+    while (batch := loop.next_batch()) is not None:
+      loop.update(batch)
+      loop.measurements.tend()
+      if loop.measurements.due(loop.trainer.version):
+        loop.measurements.begin(loop.trainer.version, loop.save)
+  assert {4: 0.5, 12: 0.5}.items() <= loop.checkpoints.scores.items()
+
+
+def test_weights_that_never_arrive_hold_no_update_beyond_the_deadline(make_loop):
+  loop = make_loop(samplers=[Fetching()], deadline_s=0.2)
+  fakes.fill(loop, 4)
+  loop.publish()
+  loop.trainer.version = 1
+  loop.publish()
+  loop.evaluation.begin(1, loop.samplers)
+  assert loop.evaluation.unread(loop.samplers)
+  loop.update(loop.next_batch())
+  assert loop.trainer.version == 2
 
 
 def test_an_evaluation_that_was_open_at_a_checkpoint_is_made_up_for_after_it(make_loop):
