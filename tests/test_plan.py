@@ -66,6 +66,8 @@ def test_a_small_plan_is_compiled_for_tpus():
   assert 1.1 < learn['flops_over_model'] < 1.7
   assert found['trainer']['attention_over_needed'] == pytest.approx(1.5, rel=0.01)
   assert set(learn['kernels']) == PACKED
+  # The gradient of every matrix is added up in pieces, over two axes of the mesh.
+  assert learn['collectives']['reduce-scatter']['count'] >= 7 * SMALL['model.layers']
   assert not any(p['not_counted'] for s in ('trainer', 'sampler') for p in found[s]['programs'])
   generate = found['sampler']['programs'][-1]
   assert generate['name'] == 'generate' and 'ragged_paged_attention' in generate['kernels']
