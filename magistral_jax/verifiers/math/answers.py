@@ -25,7 +25,7 @@ _SIGNS = {
     '⌋': r'\rfloor ', '⌈': r'\lceil ', '⌉': r'\rceil ', '、': ', ', '،': ', ', '؛': ';', '。': '.',
     '٫': '.', '٬': '{,}', '％': '%', '٪': '%', '€': r'\euro ', '£': r'\pound ', '¥': r'\yen ',
     '₹': r'\rupee ', '￥': r'\yen ', '⁄': '/', '∕': '/', '∶': ':', '∣': '|', '“': '"', '”': '"',
-    '’': "'", '′': "'", '≡': r'\equiv ', '≦': r'\leq ', '≧': r'\geq ', '∧': r'\land ',
+    '’': "'", '′': "'", '″': '"', '≡': r'\equiv ', '≦': r'\leq ', '≧': r'\geq ', '∧': r'\land ',
     '∨': r'\lor ', '∴': r'\therefore ', '→': r'\to ', '⇒': r'\implies ', '⟹': r'\implies ',
     '∥': r'\parallel ', '⊥': r'\perp ', '∠': r'\angle ', '△': r'\triangle ',
     '✓': r'\checkmark ', '✔': r'\checkmark ',
@@ -85,6 +85,10 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\\(?:mathrm|[mh]box|textrm|textnormal|textbf|textit|textsf|texttt|mathbf|mathit|mathsf|emph'
      r'|bold(?:symbol)?|bm|operatorname\*?|text)\s*(?=\{)', r'\\text'),
     (r'\\(?:boxed|fbox)\s*(?=\{)', ''),
+    # Letters with an arrow or a hat are the letters: vectors and estimates.
+    (r'\\([ij])math(?![A-Za-z])', r' \1'),
+    (r'\\(?:vec|(?:wide)?hat)(?:\s*\{\s*\\text\s*\{\s*([A-Za-z])\s*\}\s*\}|\s*\{\s*([A-Za-z])\s*\}|'
+     r'\s([A-Za-z])(?![A-Za-z]))', r' \1\2\3'),
     (r'_\{\s*\\text\{(\d+)\}\s*\}', r'_{\1}'),
     (r'\\&', r'\\text{ and }'),
     (r'\\text\{([^A-Za-z{}\\]*\d[^A-Za-z{}\\]*)\}', r'\1'),
@@ -120,11 +124,14 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'(?<!\^)(?<!\^ )\\circ ', r'^\\circ '),
     (r'\^\s*\\circ\s*(?:\\text\{\s*)?C(?![A-Za-z])\s*\}?', r'\\text{celsius}'),
     (r'\^\s*\\circ\s*(?:\\text\{\s*)?F(?![A-Za-z])\s*\}?', r'\\text{fahrenheit}'),
+    (r"(?<![\d.])(\d+)\s*\^\s*\\circ\s*(\d{1,2})(?:'|\^\{?\\prime\}?)\s*(\d{1,2}(?:\.\d+)?)"
+     r"(?:''|\"|\^\{\\prime\s*\\prime\})", r'(\1+\\frac{\2}{60}+\\frac{\3}{3600})^\\circ '),
     (r"(?<![\d.])(\d+)\s*\^\s*\\circ\s*(\d{1,2})(?:'|\^\\prime)(?![\d'])",
      r'(\1+\\frac{\2}{60})^\\circ '),
     (r'\+\s*/\s*-', r'\\pm '),
     (r'\\text\{\s*\\?%\s*\}|\\?%', '%'),
-    (r'(?<=\d)\s*(?:\\text\{\s*(?:percent|per cent)\s*\}|(?:percent|per cent)\b)', '%'),
+    (r'(?<=\d)\s*(?:\\text\{\s*\(?(?:percent|per cent)\)?\s*\}|\(?(?:percent|per cent)\b\)?|'
+     r'\(\s*%\s*\))', '%'),
     (r'\\(?:ldots|cdots|dots|dotsc)(?![A-Za-z])|…', '...'),
     (r'(?<![\d.])(\d+\.\d*)\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?$', r'\1\\overline{\2\3\4}'),
     (r'(?<![\d.])(\d+\.\d{0,4}?)(\d{2,6}?)\2+\.\.\.$', r'\1\\overline{\2}'),

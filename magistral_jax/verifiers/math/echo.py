@@ -29,8 +29,10 @@ from collections.abc import Iterator
 from magistral_jax.verifiers import format
 from magistral_jax.verifiers.math import (
     answers,
+    conditions,
     copies,
     equations,
+    expression,
     intervals,
     matrices,
     structure,
@@ -78,10 +80,10 @@ def echoes(box: str, gold: str, problem: str) -> bool:
   if answers.compact(box) == answers.compact(gold):
     return False
   try:
-    form = structure.read(box)
+    form, reference = (structure.read(conditions.parted(text).text) for text in (box, gold))
     values = list(_values(form))
     trees = [copies.normal(_tree(value)) for value in values]
-    known = [copies.normal(_tree(value)) for value in _values(structure.read(gold))]
+    known = [copies.normal(_tree(value)) for value in _values(reference)]
   except Unreadable:
     return False                       # Words, dates, choices: what is no expression is no copy.
   spelled = _spelled(problem)
@@ -115,7 +117,7 @@ def _tree(value: str) -> tuple:
   if words.words(value):
     raise Unreadable('words')
   bare = answers.compact(units.quantity(_TEXT.sub(r'\1', value)).text)
-  tree = symbolic.read(answers.without_pairs(bare.removesuffix('%'), '(', ')'))
+  tree = expression.parse(answers.without_pairs(bare.removesuffix('%'), '(', ')'))
   return ('call', bare, tree) if _DIVISORS.search(bare) else tree
 
 

@@ -18,8 +18,10 @@ _NAMES = re.compile(r'(?!-)(?:\\?[A-Za-z]|[-+()\[\],|\s{}\']|\\[ ,])+')
 _SEGMENT_SQUARED = re.compile(r'([A-Z]{2})\^\{2\}')
 _SUBSCRIPT = re.compile(r'_(?:\w|\{[^{}]*\})')
 _HEAD = re.compile(
-    r"(?:[A-Za-df-hj-z]|\\(?P<command>[A-Za-z]+)|\\text\{[A-Za-z ]+\})"
+    r"(?:[A-Za-df-hj-z]|\\(?P<command>[A-Za-z]+)|\\text\{[A-Za-z ]+\}|"
+    r"\((?:[A-Za-z]\s*\^\\circ\s*)+[A-Za-z]\))"
     r"(?:'|\^\{(?:-1|\\prime)\}|\^\\prime)*\s*(?=[(\[])")
+_INDEX = re.compile(r'(?<=[A-Za-z])_(?:\d|\{\d+\})$')
 _DEEPEST = 4              # Brackets of the arguments of a name.
 
 
@@ -70,6 +72,12 @@ def given(form: Form) -> tuple[str, tuple[Form, ...]]:
   if is_name(sides[-1]):
     return spelling(sides[-1]), sides[:-1]
   return '', sides
+
+
+def same_name(name: str, other: str) -> bool:
+  """Whether two spelled names are one; x is x_1, x_2, ... where only one of them has an index."""
+  plain, other_plain = (_INDEX.sub('', n) for n in (name, other))
+  return name == other or plain == other_plain and plain in (name, other)
 
 
 def is_line(form: Form) -> bool:

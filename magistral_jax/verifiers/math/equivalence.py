@@ -22,6 +22,8 @@ swapped, except in the rows that say 'gold'.
     5\text{ cm}      5, 50\text{ mm}, 5 units      5\text{ m}, 5 kg    a unit may be left out
     150 (days)       150, 150 days, 150 day(s)     150 hours           or stand in brackets
     12 apples        12                            12 pears            so may what is counted
+    5'6"             66 in, 5 ft and 6 in          56, 5.6\text{ ft}   two units, one quantity ...
+    5 m and 6 cm     6 cm, 5 m                     5.06\text{ m}      ... or two lengths
     90^\circ         90, \frac\pi2                 90\text{ radians}   the same with degrees
     k\pi             k\pi, k\in\mathbb{Z}          2k\pi, n\pi         it says what k is ...
     k\pi, k\in\mathbb{Z}  n\pi, (k+1)\pi           2k\pi               ... and then any letter may
@@ -41,7 +43,14 @@ swapped, except in the rows that say 'gold'.
     x+y=3            y=3-x, 2x+2y=6                x+y=4               of two unknowns ...
     gold x+y=3                                     3                   ... is a line, no sum
     1,2 or \{1,2\}   2 and 1, \{1,2,1\}            1, (1,2)            order does not count ...
-    (1,2)            x=1, y=2                      (2,1), 1,2, [1,2]   ... except in brackets
+    (1,2)            x=1, y=2 or y=2, x=1          (2,1), 1,2, [1,2]   ... except in brackets
+    (1,2,3)          \hat i+2\hat j+3\hat k         i+3j+2k            the unit vectors in order
+    y=x^2, x\ge0     y=x^2, y=x^2 (x\ge0)          y=x^2, x<0          a domain may be left out ...
+    x=2, x>0         2                             x>0                 ... if the value obeys it:
+    2                x=2, x>0                      x=2, x>5            two answers
+    x^2+y^2=4, x>0   x^2+y^2=4 for x>0             x^2+y^2=4           half of a curve is another
+    2n, n\in\mathbb{Z}  2k, k\in\mathbb{Z}          2n, n\in\mathbb{N}  and so are half the integers
+    x=1,2            x_1=1, x_2=2                  x_1=1               roots may be numbered
     \{5\}            5                                                 a set of one
     \{\{1\},2\}      \{2,\{1\}\}                  \{1,2\}             but a set in a set is one
     \{\emptyset\}                                   \emptyset           so is the empty set
@@ -52,6 +61,7 @@ swapped, except in the rows that say 'gold'.
     x\ge1, x<2       [1,2)                         (1,2)               the comma is 'and' ...
     x<1, x>2         (-\infty,1)\cup(2,\infty)     (1,2)               ... or 'or' if it must be
     |x|\ge 1         (-\infty,-1]\cup[1,\infty)   |x|>1               or two
+    |x-1|<2          (-1,3)                        |x+1|<2             around any number
     x>0              \mathbb{R}^+, \mathbb{R}_{>0} \mathbb{R}_{\ge0}    and so are half lines
     [1,2]\cup[2,3]   [1,3]                         (1,3)               sets of numbers are compared
     \mathbb{Z}       all integers                  positive integers   a set with a name
@@ -86,6 +96,8 @@ import re
 from magistral_jax.verifiers import format
 from magistral_jax.verifiers.math import (
   answers,
+  compounds,
+  conditions,
   dates,
   equations,
   forms,
@@ -147,7 +159,8 @@ def check(box: str, gold: str) -> tuple[str, str]:
 
 def _prepared(text: str) -> str:
   """The tidy text, with lists in words outside \\text."""
-  return _LISTED_TEXT.sub(r' \1 ', answers.tidy(spoken.joined(text))).strip()
+  listed = _LISTED_TEXT.sub(r' \1 ', answers.tidy(spoken.joined(text))).strip()
+  return compounds.joined(listed)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -155,7 +168,9 @@ def _fault(gold: str) -> str:
   """Why a tidy gold cannot be read when it is read alone; '' if it can."""
   try:
     if not words.choice(gold) and not dates.date(gold):
-      _require(forms.normal(read(gold)))
+      answer = conditions.parted(gold)
+      for form in (read(answer.text), *(numbers for _, numbers in answer.domains)):
+        _require(forms.normal(form))
   except Unreadable as e:
     return str(e)
   except MemoryError:
@@ -190,4 +205,4 @@ def _same_text(gold: str, answer: str) -> bool:
   days = dates.date(gold), dates.date(answer)
   if any(days):
     return days[0] == days[1]
-  return forms.same(forms.normal(read(gold)), forms.normal(read(answer)))
+  return conditions.same(gold, answer)

@@ -20,11 +20,8 @@ MAX_CHARACTERS = 800
 MAX_DEPTH = 40            # Nesting of brackets, powers, roots and functions.
 MAX_NODES = 1000
 MAX_TERMS = 200           # Terms of a sum or product that is written with its bounds.
+MAX_ARGUMENTS = 20        # Of a greatest or smallest number, or of a divisor.
 MAX_POSTFIXES = 4         # Signs behind one base: x!!^2^\\circ.
-
-
-class Unknown(Unreadable):
-  """Raised for a command that this grammar does not have."""
 
 
 def parse(text: str) -> tuple:
@@ -34,7 +31,6 @@ def parse(text: str) -> tuple:
 
   Raises:
     Unreadable: the text is no expression, or exceeds a limit.
-    Unknown: the text has a command that the grammar does not have.
   """
   if len(text) > MAX_CHARACTERS:
     raise Unreadable(f'an expression of {len(text)} characters; the limit is {MAX_CHARACTERS}')
@@ -228,6 +224,8 @@ class _Reader:
       return ('constant', 'pi')
     if name in notation.FUNCTIONS:
       return self._function(name)
+    if name in notation.OF_SEVERAL:
+      return ('call', name, *self._several())
     if name in ('sum', 'prod'):
       return self._repeated(name)
     if name in notation.GREEK:
@@ -243,7 +241,7 @@ class _Reader:
       self._take('}')
       if letter.isalpha():
         return self._letter(letter)
-    raise Unknown(f'\\{name} is not read')
+    raise Unreadable(f'\\{name} is not read')
 
   def _group(self) -> tuple:
     """A sum in braces."""
@@ -289,6 +287,19 @@ class _Reader:
         factors.append(self._factor())
       node = ('neg', _mul(factors)) if negative else _mul(factors)
     return node
+
+  def _several(self) -> list[tuple]:
+    """The arguments of \\max or \\gcd: sums in brackets, with commas between them."""
+    opening = self._take()
+    if opening not in ('(', '['):
+      raise Unreadable('brackets are missing')
+    found = [self.sum()]
+    while self._accept(','):
+      found.append(self.sum())
+    self._take(notation.PAIRS[opening])
+    if len(found) > MAX_ARGUMENTS:
+      raise Unreadable(f'more than {MAX_ARGUMENTS} arguments')
+    return found
 
   def _repeated(self, name: str) -> tuple:
     r"""A \sum_{k=1}^{10} or \prod of the product that follows, written out term by term."""

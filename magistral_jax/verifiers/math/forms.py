@@ -17,6 +17,7 @@ from magistral_jax.verifiers.math import (
   intervals,
   limits,
   values,
+  vectors,
   words,
 )
 from magistral_jax.verifiers.math.structure import (
@@ -83,6 +84,8 @@ def _same_kind(gold: Form, answer: Form) -> bool:
   if 'union' in kinds and kinds & {'list', 'set'} and {f.kind for f in (
       *gold.items, *answer.items)} == {'()'}:
     return _same_items(gold.items, answer.items)     # '(2,3) or (4,5)' may be points, too.
+  if 'value' in kinds and kinds & {'()', 'matrix'}:
+    gold, answer = _as_vectors(gold, answer)
   if gold.kind != answer.kind or len(gold.items) != len(answer.items):
     return False
   if gold.kind in ('union', 'intersection', 'all but'):
@@ -93,6 +96,14 @@ def _same_kind(gold: Form, answer: Form) -> bool:
       answers.compact(gold.text) != answers.compact(answer.text)):
     return False                     # The inequalities are about different names.
   return all(_same_item(g, a) for g, a in zip(gold.items, answer.items, strict=True))
+
+
+def _as_vectors(gold: Form, answer: Form) -> tuple[Form, Form]:
+  """A tuple or vector, and a value beside it that is a sum of unit vectors as a tuple, too."""
+  size = max(len(as_vector(f).items) for f in (gold, answer))
+  pair = [vectors.of_sum(f.text, size) or f if f.kind == 'value' else as_vector(f)
+          for f in (gold, answer)]
+  return pair[0], pair[1]
 
 
 def normal(form: Form) -> Form:
@@ -201,7 +212,8 @@ def _same_equations(gold: Form, answer: Form) -> bool:
   if equations.spelling(gold) == equations.spelling(answer):
     return True
   (name, sides), (other_name, other_sides) = map(equations.given, (gold, answer))
-  if name and (name == other_name or {name, other_name} == {'valuey', 'valuef(x)'}):
+  if name and (equations.same_name(name, other_name)
+               or {name, other_name} == {'valuey', 'valuef(x)'}):
     return all(same(sides[0], s) for s in other_sides)
   # Read as algebra, f(2) = 4 would be a multiple of f(1) = 2.
   if equations.names_point(gold) or equations.names_point(answer):

@@ -7,6 +7,7 @@ import re
 FUNCTIONS = frozenset((
     'sin', 'cos', 'tan', 'cot', 'sec', 'csc', 'arcsin', 'arccos', 'arctan', 'arccot', 'sinh',
     'cosh', 'tanh', 'ln', 'log', 'lg', 'exp', 'cis'))
+OF_SEVERAL = frozenset(('max', 'min', 'gcd', 'lcm'))
 INVERSE = {'sin': 'arcsin', 'cos': 'arccos', 'tan': 'arctan', 'cot': 'arccot'}
 GREEK = frozenset((
     'alpha', 'beta', 'gamma', 'delta', 'epsilon', 'varepsilon', 'zeta', 'eta', 'theta', 'vartheta',

@@ -34,14 +34,14 @@ _RELATION = re.compile(r'\\leq(?![A-Za-z])|\\geq(?![A-Za-z])|[<>]')
 _CASES = re.compile(r'\\begin\{(cases|aligned)\}(.*)\\end\{\1\}', re.DOTALL)
 _NAME = re.compile(
     r'(?:[A-Za-z]|\\[a-zA-Z]+)(?:_(?:\w|\{[\w, \\]+\}))?(?:\([A-Za-z](?:,[A-Za-z])*\))?')
-_ABSOLUTE = re.compile(r'\|\s*([A-Za-z])\s*\|')
+_ABSOLUTE = re.compile(r'\|\s*(?P<name>[A-Za-z])\s*(?:([+-])(?P<from>(?:(?!(?P=name))[^|])+))?\|')
 _HALF = re.compile(
     r'\\mathbb\{R\}(?:[_^]\s*\{?\s*([-+]|(?:[<>]|\\[lg]eq(?![A-Za-z]))\s*\{?0\}?)\s*\}?)?')
 _SETS_OF_NUMBERS = ('union', 'difference', 'intersection')
 _REAL = re.compile(r'\s*\\in\s*\\mathbb\{R\}$')
 _EXCEPT = re.compile(r'\\mathbb\{R\}\s*(?:\\setminus(?![A-Za-z])|-)\s*\\\{(.*)\\\}')
 # 'mod 5', '(mod 5)', '\\pmod{5}', ...
-_MODULO = re.compile(
+MODULO = re.compile(
     r'(\(\s*)?(?:\\[pb]?mod|\\text\{\s*mod(?:ulo)?\s*\}|(?<![A-Za-z\\])mod(?:ulo)?)(?![A-Za-z])\s*')
 _OPENERS = {r'\leq': ']', '<': ')'}
 _FLIPPED = {r'\geq': r'\leq', '>': '<'}
@@ -160,15 +160,15 @@ def _excepted(forms: list[Form]) -> Form | None:
 
 def _with_modulus(parts: list[str]) -> list[str]:
   """The parts, each with the modulus of the last one if none has its own: '1, 2 (mod 5)'."""
-  found = _MODULO.search(parts[-1])
-  if not found or any(map(_MODULO.search, parts[:-1])):
+  found = MODULO.search(parts[-1])
+  if not found or any(map(MODULO.search, parts[:-1])):
     return parts
   return [*(f'{p} {parts[-1][found.start():]}' for p in parts[:-1] if p), parts[-1]]
 
 
 def _residue(text: str, deeper) -> Form | None:
   r"""The form of '2 \pmod 5' or 'x \equiv 2 (mod 5)'; None for other texts."""
-  match = _MODULO.search(text)
+  match = MODULO.search(text)
   if not match:
     return None
   before, after = text[:match.start()].strip(), text[match.end():].strip()
@@ -177,7 +177,7 @@ def _residue(text: str, deeper) -> Form | None:
       return None
     after = after[:-1].strip()
   after = after[1:-1].strip() if after[:1] == '{' and after[-1:] == '}' else after
-  if not before or not after or _MODULO.search(after):
+  if not before or not after or MODULO.search(after):
     return None
   before = before.removeprefix('\\equiv').strip().replace('\\equiv', '=')
   value, modulus = deeper(before), deeper(after)
@@ -294,16 +294,8 @@ def _relation(text: str, deeper) -> Form | None:
     sides, names = sides[::-1], [_FLIPPED.get(n) for n in names[::-1]]
   if any(n not in _OPENERS for n in names) or '' in sides:
     return None
-  if len(sides) == 2 and (inside := _ABSOLUTE.fullmatch(sides[0])):
-    closing = _OPENERS[names[0]]
-    return Form({')': '()', ']': '[]'}[closing],
-                (deeper(f'-({sides[1]})'), deeper(sides[1])), inside.group(1))
-  if len(sides) == 2 and (inside := _ABSOLUTE.fullmatch(sides[1])):
-    closing = _OPENERS[names[0]]
-    return Form('union', (
-        Form('(' + closing, (deeper('-\\infty'), deeper(f'-({sides[0]})')), inside.group(1)),
-        Form({')': '(', ']': '['}[closing] + ')', (deeper(sides[0]), deeper('\\infty')),
-             inside.group(1))))
+  if len(sides) == 2 and (distance := _distance(sides, _OPENERS[names[0]], deeper)):
+    return distance
   subjects = [bool(_NAME.fullmatch(s)) and s not in ('\\infty', '\\pi', 'e') for s in sides]
   closing = [_OPENERS[n] for n in names]
   opening = '[' if closing[0] == ']' else '('
@@ -319,6 +311,24 @@ def _relation(text: str, deeper) -> Form | None:
       r'\\[A-Za-z]+', '', low + high)):
     return Form('relation', tuple(map(deeper, sides)), names[0])    # The bounds have names too.
   return Form(kind, (deeper(low), deeper(high)), name)
+
+
+def _distance(sides: list[str], closing: str, deeper) -> Form | None:
+  """The interval of '|x-1| < 2', or the two of '2 < |x-1|'; None for other sides."""
+  inside = [_ABSOLUTE.fullmatch(s) for s in sides]
+  match = inside[0] or inside[1]
+  if not match:
+    return None
+  name, sign, start = match.groups()
+  centre = f'{"-" if sign == "+" else "+"}({start})' if sign else ''
+  radius = sides[1] if inside[0] else sides[0]
+  low, high = deeper(f'-({radius}){centre}'), deeper(f'{radius}{centre}')
+  opening = {')': '(', ']': '['}[closing]
+  if inside[0]:
+    return Form(opening + closing, (low, high), name)
+  least, most = REALS.items
+  return Form('union', (Form('(' + closing, (least, low), name),
+                        Form(opening + ')', (high, most), name)))
 
 
 def _bracketed(text: str, deeper) -> Form | None:
@@ -361,13 +371,13 @@ def _either_sign(text: str, deeper) -> Form | None:
 
 
 def as_tuple(form: Form) -> Form | None:
-  """The tuple (3,4) of 'x=3, y=4', if the names are single letters in alphabetical order."""
+  """The tuple (3,4) of 'x=3, y=4' or 'y=4, x=3': single letters, in alphabetical order."""
   if any(f.kind != 'equation' or len(f.items) != 2 for f in form.items):
     return None
-  names = [f.items[0].text for f in form.items]
-  if sorted(set(names)) != names or any(len(n) != 1 or not n.isalpha() for n in names):
+  given = {f.items[0].text: f.items[1] for f in form.items}
+  if len(given) < len(form.items) or any(len(n) != 1 or not n.isalpha() for n in given):
     return None
-  return Form('()', tuple(f.items[1] for f in form.items))
+  return Form('()', tuple(given[name] for name in sorted(given)))
 
 
 def as_matrix(form: Form) -> Form:

@@ -1,9 +1,8 @@
 r"""Whether two values are the same: their trees are evaluated by SymPy, to `DIGITS` digits.
 
 Constants must agree to a hundred significant digits or more, functions at points of the real line.
-SymPy's `simplify`, `solve` and `equals` are not used, since their cost has no bound. Commands that
-expression.py does not know (\max, \gcd, ...) are read by math-verify's reader into the same trees
-and meet the same limits.
+SymPy's `simplify`, `solve` and `equals` are not used, since their cost has no bound; nor are
+readers of LaTeX that work out what they read.
 
 Loading SymPy takes about half a second; `preload` does it before the first answer.
 """
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
+import math
 from fractions import Fraction
 
 from magistral_jax.verifiers.math import expression, trees
@@ -22,10 +21,6 @@ DIGITS = 110              # Values are equal if this many digits, but for the la
 MOST_DIGITS = 1500        # ... or as many as their largest numbers have, up to this limit.
 GLANCE = 30               # Digits that show most differences.
 CANCELLED = 400           # Digits that may cancel in an evaluation.
-FOREIGN = frozenset(('max', 'min', 'gcd', 'lcm'))     # Commands for math-verify's reader, ...
-BESIDE = frozenset(('frac', 'sqrt', 'pi', 'cdot'))    # ... and those that may stand beside them.
-MAX_FOREIGN_CHARACTERS = 200
-_COMMAND = re.compile(r'\\([A-Za-z]+)')
 
 # Points at which functions are compared, in 1/1024: no special angles, no roots of likely
 # polynomials.
@@ -37,8 +32,7 @@ _REAL_POINTS = 3          # So many points at which both sides are real decide.
 
 
 def preload() -> None:
-  """Imports SymPy and math-verify's reader and uses them once, to spare the first answer."""
-  read(r'\max(1,2)')
+  """Imports SymPy and uses it once, to spare the first answer."""
   equal(expression.parse(r'\sqrt{3}\pi'), expression.parse(r'\sqrt{2}\pi'))
 
 
@@ -51,45 +45,6 @@ def _library():
     raise
   except Exception as e:
     raise Unreadable(f'SymPy gave up ({type(e).__name__})') from None
-
-
-def read(text: str) -> tuple:
-  """The tree of a compact value, of bounded cost; Unreadable if there is none."""
-  try:
-    return expression.parse(text)
-  except expression.Unknown:
-    commands = set(_COMMAND.findall(text))
-    if len(text) > MAX_FOREIGN_CHARACTERS or not commands & FOREIGN or commands - FOREIGN - BESIDE:
-      raise
-    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
-    with _library():
-      found = latex2sympy(text, normalization_config=None, conversion_config=ConversionConfig(
-          lowercase_symbols=False))
-      tree = _tree(found)
-    trees.bits(tree)
-    return tree
-
-
-def _tree(node) -> tuple:
-  """The tree of a SymPy expression; Unreadable for functions that the tables below do not have."""
-  import sympy
-  if isinstance(node, sympy.UnevaluatedExpr):
-    node = node.args[0]
-  if node.is_Rational:
-    return trees.number(Fraction(int(node.p), int(node.q)))
-  if node.is_Float:
-    return trees.number(Fraction(str(node)))
-  if node.is_Symbol:
-    constant = node.name in ('e', 'i')
-    return ('constant' if constant else 'symbol', node.name)
-  for name, value in _constants().items():
-    if node == value:
-      return ('constant', name)
-  kind = {sympy.Add: ('add',), sympy.Mul: ('mul',), sympy.Pow: ('pow',)}.get(node.func)
-  kind = kind or next((('call', n) for n, f in _functions().items() if f == node.func), None)
-  if kind is None:
-    raise Unreadable(f'a {node.func.__name__} is not worked out')
-  return (*kind, *map(_tree, node.args))
 
 
 @functools.cache
@@ -111,7 +66,9 @@ def _functions() -> dict:
       'log': sympy.log, 'lg': lambda x: sympy.log(x, 10),
       'sqrt': sympy.sqrt, 'root': _root, 'abs': sympy.Abs, 'floor': sympy.floor,
       'ceiling': sympy.ceiling, 'factorial': sympy.factorial, 'factorial2': sympy.factorial2,
-      'binomial': sympy.binomial, 'max': sympy.Max, 'min': sympy.Min}
+      'binomial': sympy.binomial, 'max': sympy.Max, 'min': sympy.Min,
+      'gcd': lambda *v: sympy.Integer(math.gcd(*map(int, v))),
+      'lcm': lambda *v: sympy.Integer(math.lcm(*map(int, v)))}
 
 
 def _root(value, index):
@@ -205,7 +162,8 @@ def factor(gold: tuple, answer: tuple) -> int:
 def _same(gold, answer, digits: int) -> bool:
   """Whether two SymPy expressions agree to some digits, at several points if they have symbols.
 
-  Functions are compared where both are real: |x| is not x, and sqrt(x)^2 is x.
+  Functions are compared where both are real, and their roots and logarithms, too: |x| is not x,
+  sqrt(x)^2 is x, and sqrt(x-1) sqrt(x+1) is sqrt(x^2-1), though not below -1.
   """
   if gold == answer:
     return True
@@ -229,6 +187,8 @@ def _same(gold, answer, digits: int) -> bool:
       continue
     if a.is_real and b.is_real:
       if not agree:
+        if _has_complex_root(gold, point) or _has_complex_root(answer, point):
+          continue
         return False
       real += 1
     elif all(v > 0 for v in point.values()):
@@ -237,6 +197,16 @@ def _same(gold, answer, digits: int) -> bool:
   # So such points count only for functions that are hardly ever real, and then only positive ones:
   # sqrt(1/n) is 1/sqrt(n).
   return real >= _REAL_POINTS or real + len(others) >= _REAL_POINTS and all(others)
+
+
+def _has_complex_root(function, point) -> bool:
+  """Whether a root or logarithm in a function of real numbers has no real value at a point."""
+  import sympy
+  if function.has(sympy.I):
+    return False
+  return any(found is None or not found.is_real for part in function.atoms(sympy.Pow, sympy.log)
+             if part.func == sympy.log or part.exp.is_Rational and not part.exp.is_Integer
+             for found in (_number(part, point, GLANCE),))
 
 
 def _points(symbols, digits: int = DIGITS, coordinates: tuple[int, ...] = _POINTS):

@@ -8,6 +8,7 @@ A node is a tuple: ('number', Fraction), ('symbol', name), ('constant', 'pi' | '
 
 from __future__ import annotations
 
+import functools
 import math
 from fractions import Fraction
 
@@ -101,6 +102,8 @@ def bits(node: tuple) -> float:
     found = sizes[0]
   elif kind == 'call' and node[1] in ('exp', 'sinh', 'cosh', 'tanh'):
     found = 2 * _power_of_two(magnitude(node[2])) + sizes[0]
+  elif kind == 'call' and node[1] in ('gcd', 'lcm') and exact(node) is None:
+    raise Unreadable('a divisor of what are no whole numbers')
   else:
     found = sum(sizes)
   if found > MAX_BITS:
@@ -235,7 +238,17 @@ def _binomial(top: Fraction, bottom: Fraction) -> Fraction | None:
   return value if 0 <= bottom <= top else Fraction(0)
 
 
+def _of_whole_numbers(function, *values: Fraction) -> Fraction | None:
+  """A function of whole numbers; None for others."""
+  if any(v.denominator > 1 for v in values):
+    return None
+  return Fraction(function(*map(int, values)))
+
+
 _EXACT = {
+    'max': lambda *values: max(values), 'min': lambda *values: min(values),
+    'gcd': functools.partial(_of_whole_numbers, math.gcd),
+    'lcm': functools.partial(_of_whole_numbers, math.lcm),
     'factorial': _falling, 'factorial2': lambda v: _falling(v, 2), 'binomial': _binomial,
     'abs': abs, 'floor': lambda v: Fraction(math.floor(v)),
     'ceiling': lambda v: Fraction(math.ceil(v))}

@@ -24,7 +24,7 @@ _TABLE = {
              't ton tonne 吨': 10**6, 'lb pound': '453.59237', 'oz ounce': '28.349523125'},
     'time': {'s sec second 秒': 1, 'min minute 分钟': 60, 'h hr hour 小时': 3600,
              'day 天': 86400, 'week': 604800},
-    'month': {'month': 1, 'year 年': 12},
+    'month': {'month': 1, 'year yr 年': 12},
     'dollar': {'dollar usd buck': 1, 'cent ¢': '1/100'},
     'euro': {'euro eur': 1}, 'yen': {'yen jpy': 1}, 'rupee': {'rupee inr': 1},
     'yuan': {'yuan 元 rmb': 1},
@@ -32,6 +32,10 @@ _TABLE = {
     'celsius': {'celsius': 1}, 'fahrenheit': {'fahrenheit': 1},
     'volume': {'l liter litre 升': 1, 'ml milliliter millilitre 毫升': '1/1000',
                'gallon': '3.785411784'},
+    # Of two letters only those that are no likely product: 2kn is algebra.
+    'force': {'n newton 牛': 1}, 'energy': {'j joule 焦耳': 1}, 'power': {'w watt 瓦': 1},
+    'voltage': {'v volt 伏': 1}, 'current': {'a ampere amp 安': 1}, 'resistance': {'ohm': 1},
+    'frequency': {'hz hertz': 1}, 'amount': {'mol mole': 1},
     'area': {'acre': 1, 'hectare ha': '2.47105381467165'},
 }
 _NAMES = {name: (dimension, Fraction(size)) for dimension, row in _TABLE.items()
@@ -53,12 +57,11 @@ _BRACKETS = [(re.compile(pattern), new) for pattern, new in (
     (r'(?<=[A-Za-z]{2})\((e?s)\)', r'\1'),
     (rf'(\\text\{{\s*)[(\[](?:in )?([^()\[\]{{}}\\]*)[)\]](\s*\}}{_POWER})$', r'\1\2\3'),
     (rf'(?<=\S)\s*[(\[]\s*(\\text\{{[^{{}}\\]*\}}{_POWER})\s*[)\]]$', r' \1'),
-    (rf'(?<=[\d}})%! ])[(\[]\s*(?:in )?({_LETTER}(?:{_LETTER}|[. /])*{_LETTER}{_POWER})\s*[)\]]$',
-     r' \1'),
-    (r'(?<=[\d}%! ])\[\s*([mgshl])\s*\]$', r' \\text{\1}'))]
+    (rf'(?<=[\d}})%! ])[(\[]\s*(?:in )?({_LETTER}(?:{_LETTER}|[. /])*{_LETTER}{_POWER}|'
+     r'[\u4e00-\u9fff])\s*[)\]]$', r' \1'),
+    (rf'(?:(?<=[\d}}%! ])\[\s*([mgshl])({_POWER})\s*\]|(?<=[\d}}%!]) \(\s*([mgshl])({_POWER})\s*\))'
+     r'$', r' \\text{\1\3}\2\4'))]
 _CURRENCY = re.compile(r'^([+-]?)\s*\\(dollar|euro|pound|yen|rupee)(?![A-Za-z])\s*')
-_COMPOUND = re.compile(
-    r'(\d+)\s*' + (part := rf'(?:\\text\{{)?\s*({_LETTER}+)\s*\}}?') + r'\s*(\d+)\s*' + part)
 _ANGLE_FUNCTION = re.compile(r'\\(?:sin|cos|tan|cot|sec|csc|cis)(?![A-Za-z])')
 _COUNT = re.compile(r'\d|\\(?:pi|sqrt|frac)(?![A-Za-z])')
 _PLAIN = re.compile(r'[+-]?[\d.,/ ]+|[+-]?\d*\\frac\{\d+\}\{\d+\}')
@@ -111,12 +114,6 @@ def quantity(text: str) -> Quantity:
   """A tidy value with its currency, scale and unit taken off; other words stay in the text."""
   for pattern, new in _BRACKETS:
     text = pattern.sub(new, text)
-  if match := _COMPOUND.fullmatch(text):
-    large, small = (parse_unit(match.group(g).strip().casefold()) for g in (2, 4))
-    if large.powers and large.powers == small.powers:
-      ratio = large.size / small.size
-      return Quantity(f'{match.group(1)}\\cdot\\frac{{{ratio.numerator}}}{{{ratio.denominator}}}'
-                      f'+{match.group(3)}', 1, small)
   scale, unit = 1, None
   if match := _CURRENCY.match(text):
     unit = parse_unit(match.group(2))    # A known gap: pounds sterling pass for pounds of weight.

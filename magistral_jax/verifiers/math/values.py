@@ -11,7 +11,9 @@ from fractions import Fraction
 
 from magistral_jax.verifiers.math import (
   answers,
+  compounds,
   dates,
+  expression,
   families,
   number_sets,
   symbolic,
@@ -51,7 +53,7 @@ def same_value(gold: str, answer: str) -> bool:
   times = dates.time(gold), dates.time(answer)
   if any(times):
     return all(times) and dates.same_time(*times)
-  gold, answer = (units.quantity(_TEXT.sub(r'\1', t)) for t in (gold, answer))
+  gold, answer = map(_quantity, (gold, answer))
   if gold.unit and answer.unit and units.contradict(gold.unit, answer.unit):
     return False
   return _same_quantity(gold, answer)
@@ -62,7 +64,7 @@ def require(text: str) -> None:
   text = words.spelled_number(text)
   if number_sets.spelled(text) or words.words(text) or dates.time(text):
     return
-  bare = answers.compact(units.quantity(_TEXT.sub(r'\1', text)).text)
+  bare = answers.compact(_quantity(text).text)
   if _INFINITY.fullmatch(bare) or (match := _BASED.fullmatch(bare)) and _is_based(match):
     return
   tree = _read(bare.removesuffix('%'))
@@ -72,9 +74,14 @@ def require(text: str) -> None:
 
 def real_number(text: str) -> Fraction | None:
   """A value to over a hundred digits; None where it is no real number."""
-  tree = _read(answers.compact(units.quantity(text).text))
+  tree = _read(answers.compact(_quantity(text).text))
   exact = trees.exact(tree)
   return symbolic.approximation(tree) if exact is None else exact
+
+
+def _quantity(text: str) -> units.Quantity:
+  """A value without its unit; one in several units is brought to the smallest."""
+  return units.quantity(_TEXT.sub(r'\1', compounds.joined(text)))
 
 
 def congruent(a: str, b: str, modulus: str) -> bool:
@@ -136,7 +143,7 @@ def _read(text: str) -> tuple:
     text = f'{match.group(1)}\\cdot10^{{{match.group(2)}}}'
   if not text:
     raise Unreadable('nothing where a value belongs')
-  return symbolic.read(text)
+  return expression.parse(text)
 
 
 def _same_number(gold: tuple, answer: tuple, gold_text: str, answer_text: str) -> bool:

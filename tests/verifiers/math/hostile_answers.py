@@ -93,6 +93,10 @@ ANSWERS = [
     ('limit', ROOT, r'\lim_{n\to\infty} (1+\frac{1}{n})^{n^{n}}'),
     ('zeta', ROOT, r'\zeta(1000000.5)'), ('gamma', ROOT, r'\Gamma(10^{9})'),
     ('gcd of giants', ROOT, rf'\gcd({"9" * 80}, {"7" * 80})'),
+    ('a divisor of a tower', ROOT, r'\gcd(10^{10^{10}},2)'),
+    ('a multiple of a tower', ROOT, r'\lcm(9^{9^{9}},2)'),
+    ('the larger of two towers', ROOT, r'\max(10^{10^{10}},9^{9^{9}})'),
+    ('the smallest of many', ROOT, r'\min(' + ','.join(rf'\sqrt{{{n}}}' for n in range(99)) + ')'),
     ('max in max', ROOT, nested(r'\max(1,', 'x', ')', 15)),
     # Lists and matrices.
     ('a long list', ROOT, '1,' * 1999 + '1'),
@@ -124,6 +128,10 @@ ANSWERS = [
     ('a whole part of noise', ROOT, r'\lfloor\sin(10^{3000})10^{2000}\rfloor'),
     ('a product of a binomial', ROOT, r'\binom{\sqrt{2}}{2900}'),
     ('a binomial without end', 'x', r'\binom{x}{10^{300}}'),
+    ('domains', 'x=5', 'x=6' + ', x>0' * 900), ('domains of towers', 'x=6', 'x=5, x<9^{9^{9}}'),
+    ('brackets before a domain', 'x=6', 'x=5' + '(x' * 900 + '>0)' * 900),
+    ('feet and inches', ROOT, '5\'6"' * 900), ('hours', '9 hours', '1 hour 1 minute ' * 240),
+    ('unit vectors', '(1,2)', r'\hat{i}+2\hat{j}' * 200), ('arrows', '(1,2)', r'\vec{' * 700),
     # Odd texts.
     ('NUL bytes', '12', '1\0' + '2'), ('only NUL', ROOT, '\0' * 4000),
     ('right-to-left override', '12', '\u202e21\u202c'), ('isolates', '12', '\u2066' * 100 + '21'),

@@ -18,7 +18,8 @@ REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_pen
     r'1\cdot(7+12-5)', r'\frac{7+12-5}{1}', '(7+12-5)^1', '-(-(7+12-5))', '|7+12-5|',
     r'\lfloor 7+12-5\rfloor', r'\sqrt{(7+12-5)^2}', '2(7+12-5)/2', '7+12-5+1-1', '7.0+12-5',
     r'\max(7+12-5)', r'\gcd(7+12-5,0)', r'\text{lcm}(7+12-5)',
-    r'\begin{vmatrix}7+12-5\end{vmatrix}', r'\mathbf{7+12-5}', r'7+12-5 \pmod{100}', '7+12-5:1'])
+    r'\begin{vmatrix}7+12-5\end{vmatrix}', r'\mathbf{7+12-5}', r'7+12-5 \pmod{100}', '7+12-5:1',
+    'x=7+12-5, x>0', r'x=7+12-5 (x \neq 2)', r'x=7+12-5 \text{ for } x>0'])
 def test_a_copy_is_not_paid_whatever_it_wears(box):
   assert equivalence.check(box, '14')[0] != 'correct' or echoes(box, '14', PROBLEM)
   job = dict(response=rf'<think>a</think>\boxed{{{box}}}', answer='14', domain='math', n_tokens=1,
