@@ -50,7 +50,7 @@ def get_config():
       name='adamw', learning_rate=1e-6, warmup_steps=20, schedule='constant', beta1=0.9,
       beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(
-      microbatch_rows=16, remat='attention', unroll=1,
+      microbatch_rows=16, remat='ffn', unroll=1,
       parity_versions=4, parity_limit=0.05)
   c.mesh = dict(
       trainer=dict(fsdp=16, expert=1, sequence=4, tensor=1), sampler=dict(expert=1, tensor=4),
