@@ -119,6 +119,7 @@ def prepare(c, *, problems: bool = True) -> Parts:
   meshes = None if c.runtime.mode in ON_CLUSTER else build.meshes(c)
   model_checks.check_cuts(c, config, sharding.TRAINER, 'trainer')
   model_checks.check_cuts(c, config, sharding.SAMPLER, 'sampler')
+  model_checks.check_rows(c, config)
   stream, examples = _checked_stream(c, tok, config) if problems else (None, None)
   return Parts(tok, config, meshes, stream, examples)
 

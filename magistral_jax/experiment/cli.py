@@ -114,7 +114,10 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
   """Parses absl's flags and the config out of `argv`; returns what is left, the program's name."""
   command_line.help_if_asked(argv)
   with one_sentence():
-    argv = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+    try:
+      argv = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+    except flags.Error as error:
+      raise ValueError(f'{" ".join(str(error).removeprefix("ERROR::").split())}.') from None
     if 'config' not in flags.FLAGS:
       return command_line.parse_flags(argv)
     config = read_config(argv)

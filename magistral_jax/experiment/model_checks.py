@@ -6,6 +6,7 @@ import math
 
 from magistral_jax import sharding
 from magistral_jax.data import images
+from magistral_jax.models import kernels
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import checkpoint, workdir
 from magistral_jax.tokens import kinds_at
@@ -66,6 +67,26 @@ def check_cuts(c, config: ModelConfig, rules, mesh: str) -> None:
       if getattr(part, key, 0) % pieces:
         raise ValueError(f'{name}.{key}={getattr(part, key)} must be a multiple of {keys}: lower '
                          f'that, or change the model.')
+
+
+def check_rows(c, config: ModelConfig) -> None:
+  """Raises ValueError for rows that the attention kernel of the trainer's TPUs cannot compute.
+
+  They would be computed as the whole square of a row, or fail once the trainer is compiled. Heads
+  that no kernel computes are let be, and so are machines that no topology names.
+  """
+  if not c.mesh.trainer_topology or not kernels.heads_fit(config.head_dim):
+    return
+  tokens = c.batching.row_tokens
+  pieces, keys = cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'position'))
+  multiple = kernels.row_multiple(pieces)
+  if tokens % multiple:
+    over = f', with {keys}' if pieces > 1 else ''
+    raise ValueError(f'batching.row_tokens={tokens} must be a multiple of {multiple} on '
+                     f'mesh.trainer_topology={c.mesh.trainer_topology}{over}: the attention kernel '
+                     f'of TPUs computes whole tiles.')
+  rows_over, _ = cut(c, 'trainer', sharding.mesh_axes(sharding.TRAINER, 'row'))
+  kernels.check_list(c.trainer.microbatch_rows // rows_over, tokens, pieces)
 
 
 def cut(c, mesh: str, axes) -> tuple[int, str]:

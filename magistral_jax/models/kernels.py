@@ -68,7 +68,23 @@ def row_multiple(cut: int) -> int:
 
 def rows_fit(layout: Layout, tokens: int, head_dim: int) -> bool:
   """Whether `rows` can compute rows of `tokens` tokens on this mesh."""
-  return tokens % row_multiple(layout.pieces('position')) == 0 and head_dim % LANES == 0
+  return tokens % row_multiple(layout.pieces('position')) == 0 and heads_fit(head_dim)
+
+
+def heads_fit(head_dim: int) -> bool:
+  """Whether `rows` can compute heads of `head_dim`."""
+  return head_dim % LANES == 0
+
+
+def check_list(rows: int, tokens: int, cut: int) -> None:
+  """Raises ValueError for `rows` rows on a device whose list of pairs no chip has room for.
+
+  Args:
+    tokens: of a row, a multiple of `row_multiple`.
+    cut: devices that the positions of a row are cut over.
+  """
+  tile, most = _tiles(tokens, cut)
+  packed.check_list(rows, tokens, most=most, tile=tile)
 
 
 def rows(q, k, v, segments, layout: Layout, *, interpret: bool = False):

@@ -55,12 +55,7 @@ def attend(q, k, v, starts, positions, *, most: int, tile: int, interpret: bool 
   """
   rows, queries, heads, size = q.shape
   tokens, kv_heads = k.shape[1:3]
-  listed = rows * (most + tokens // tile)
-  if 8 * listed > LIST_BYTES:
-    raise ValueError(
-        f'Attention of {rows} row{"s" * (rows > 1)} of {tokens} tokens on one device may meet '
-        f'{listed} pairs of tiles, and its scalar memory has room for {LIST_BYTES // 8}: raise '
-        f'mesh.trainer.sequence, or lower trainer.microbatch_rows or the lengths of sequences.')
+  listed = check_list(rows, tokens, most=most, tile=tile)
   first, last = tiles.spans_of(starts, positions, tokens, tile)
   by_queries = tiles.steps_of(first, last, rows * most)
   by_keys = tiles.steps_of(*tiles.turned(first, last, rows * tokens // tile), listed)
@@ -70,6 +65,21 @@ def attend(q, k, v, starts, positions, *, most: int, tile: int, interpret: bool 
   flat = starts + jnp.arange(rows, dtype=jnp.int32)[:, None] * tokens
   out = _attention(q, k, v, flat.reshape(1, -1), last, by_queries, by_keys, tile, interpret)
   return jnp.moveaxis(out, 2, 0).reshape(rows, queries, heads, size)
+
+
+def check_list(rows: int, tokens: int, *, most: int, tile: int) -> int:
+  """The most pairs that the longer one of the lists of `rows` rows can hold; arguments as `attend`.
+
+  Raises:
+    ValueError: a chip has no room for so many.
+  """
+  listed = rows * (most + tokens // tile)
+  if 8 * listed > LIST_BYTES:
+    raise ValueError(
+        f'Attention of {rows} row{"s" * (rows > 1)} of {tokens} tokens on one device may meet '
+        f'{listed} pairs of tiles, and its scalar memory has room for {LIST_BYTES // 8}: raise '
+        f'mesh.trainer.sequence, or lower trainer.microbatch_rows or the lengths of sequences.')
+  return listed
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(7, 8))

@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable
 
-from magistral_jax.experiment import checks
+from magistral_jax.experiment import checks, model_checks
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.planning import chips, programs
 from magistral_jax.planning.chips import Chip
@@ -93,6 +93,7 @@ def plan(c, *, topology: str | None, sampler_topology: str | None, margin: float
   """
   checks.check_values(c)
   config = programs.model_config(c)
+  model_checks.check_rows(c, config)
   topology = topology or c.mesh.trainer_topology
   if not topology:
     raise ValueError('--topology is missing and mesh.trainer_topology is empty: name the '

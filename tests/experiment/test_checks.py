@@ -1,4 +1,5 @@
 """Every value that cannot work is refused in one sentence, before anything is compiled."""
+import dataclasses
 import io
 import json
 
@@ -8,7 +9,8 @@ from rich.console import Console
 from tokenizers import models
 
 from magistral_jax import command_line
-from magistral_jax.experiment import checks, memory, schema, values
+from magistral_jax.experiment import checks, memory, model_checks, schema, values
+from magistral_jax.planning import programs, sides
 from tests import tiny
 
 # What the expected words speak of, whatever values the quickstart has at present.
@@ -288,6 +290,37 @@ def test_experts_that_have_no_number_of_one_byte_cannot_be_replayed():
     checks.prepare(c, problems=False)
   values.change(c, {'trainer.routing_replay': False})
   checks.prepare(c, problems=False)
+
+
+TILES = 'must be a multiple of {} on mesh.trainer_topology=v5p:4x4x4'
+LIST = r'1 row of 131072 tokens .* raise mesh\.trainer\.sequence'
+
+
+@pytest.mark.parametrize('cut, tokens, words', [
+    (1, 45056, ''), (1, 45057, TILES.format(128)), (4, 45056, ''), (8, 45056, TILES.format(8192)),
+    (4, 45056 + 4 * 128, 'multiple of 2048 on .*, with mesh.trainer.sequence=4: the attention'),
+    (1, 65536, ''), (1, 131072, LIST), (4, 131072, '')])
+def test_rows_that_the_kernel_of_tpus_cannot_compute_are_refused(cut, tokens, words):
+  """Before anything is compiled, by a run as well as by its plan."""
+  c = tiny.load('magistral_small_rl', **{
+      'mesh.trainer': dict(fsdp=16, sequence=cut), 'batching.row_tokens': tokens,
+      'data.max_prompt_tokens': 64, 'sampler.max_new_tokens': 64, 'trainer.microbatch_rows': 16})
+  shape = programs.model_config(c)
+  if not words:
+    return model_checks.check_rows(c, shape)
+  with pytest.raises(ValueError, match=words) as refused:
+    model_checks.check_rows(c, shape)
+  sentence(refused)
+  with pytest.raises(ValueError, match=words):
+    sides.plan(c, topology=None, sampler_topology=None, margin=0.1, note=print)
+  on_a_tpu = {'model.head_dim': 128, 'mesh.trainer_topology': 'v5p:4x4x4',
+              'batching.row_tokens': 200}
+  with pytest.raises(ValueError, match='row_tokens=200 must be a multiple of 128'):
+    checks.prepare(config(**on_a_tpu))
+  # Neither heads without a kernel nor other machines are refused anything.
+  model_checks.check_rows(c, dataclasses.replace(shape, head_dim=64))
+  c.mesh.trainer_topology = ''
+  model_checks.check_rows(c, shape)
 
 
 def test_a_cold_start_with_nothing_to_imitate_is_refused(words_config, tmp_path):

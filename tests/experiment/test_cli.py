@@ -39,6 +39,15 @@ def test_a_mistake_ends_the_program_in_one_sentence(name, arguments, words):
   assert not (ROOT / 'unused').exists()
 
 
+@pytest.mark.parametrize('name', ['missing', ''])
+def test_a_flag_file_that_cannot_be_read_is_a_mistake(tmp_path, capsys, name):
+  with pytest.raises(SystemExit) as ended:
+    cli.parse_flags(['train', f'--flagfile={tmp_path / name}'])
+  said = capsys.readouterr().err
+  assert ended.value.code == 2 and said.count('\n') == 1
+  assert said.startswith('error: Unable to open flagfile: ') and str(tmp_path) in said
+
+
 def test_a_dry_run_shows_what_the_command_line_changed():
   ended = command('train', QUICKSTART, '--dry_run', '--config.loss.clip_high=0.3',
                   '--noconfig.model.tied', '--config.optimizer.learning_rate', '1e-4')
