@@ -24,10 +24,12 @@ def project(x, w, axes=(), layout: Layout | None = None):
   Args:
     axes: names of the axes of w, None for no cut, of which those of `in` are the axes of x behind
       the first two; 'embed' is whole in activations.
-    layout: where rows, positions and w lie; None, or no cut of 'embed', leaves it to the compiler.
+    layout: where rows, positions and w lie; None, or fewer than two mesh axes that cut 'embed',
+      leaves it to the compiler.
   """
   w, inputs = w.astype(x.dtype), x.ndim - 2
-  if layout is None or not layout.cuts('embed'):
+  # A gather over one axis the compiler makes well, and adds up what tensor axes share only once.
+  if layout is None or len(layout.cuts('embed')) < 2:
     return product(x, w, inputs)
   whole = tuple(None if axis == 'embed' else axis for axis in axes)
   summed = tuple(a for axis in whole[:inputs] if axis for a in layout.cuts(axis))

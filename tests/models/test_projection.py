@@ -12,7 +12,7 @@ from magistral_jax.models.projection import project
 
 B, T = 8, 8
 SIZES = dict(embed=16, heads=4, ffn=24)
-MESHES = (dict(fsdp=2, sequence=2, tensor=2), dict(fsdp=2, expert=2, sequence=2), dict(tensor=2))
+MESHES = (dict(fsdp=2, sequence=2, tensor=2), dict(fsdp=2, expert=2, sequence=2), dict(fsdp=8))
 MATRICES = (Attention.Q, Attention.O, FeedForward.INNER, FeedForward.OUTER)
 
 
