@@ -360,7 +360,7 @@ class Loop:
     with self.journal.time.doing('evaluating'):
       while (self.evaluation.unread(self.samplers) and not self.health.stopping.is_set()
              and time.monotonic() < until):
-        self.health.waiting('trainer', 'a sampler to get the weights that are to be measured')
+        self.health.waiting('trainer', 'measured weights to arrive')
         self.runtime.check_trainer()
         time.sleep(LOOK_S)
 
