@@ -11,6 +11,7 @@ from rich.table import Table
 from magistral_jax.experiment import build
 from magistral_jax.experiment.checks import Parts
 from magistral_jax.experiment.schema import ON_CLUSTER
+from magistral_jax.models import cache
 from magistral_jax.models.config import ModelConfig
 
 # Activations of width D that a layer keeps for the backward pass: its input alone under full
@@ -87,8 +88,8 @@ def _sampler_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
       *[(f'samplers: layers apart x {n}', n * _width(config) * layers)] * (
           alone and not config.experts),
       (f'samplers: parameters x {n}', n * _width(config) * config.parameters),
-      (f'samplers: pages x {n}', n * config.kv_bytes_per_token * c.sampler.page_tokens
-       * build.pages(c)),
+      (f'samplers: pages x {n}', n * cache.token_bytes(config, 'model')
+       * c.sampler.page_tokens * build.pages(c)),
       (f'samplers: logits x {n}', n * 8 * most * config.vocab)]
 
 

@@ -6,7 +6,8 @@ S tokens of a page.
 A layer calls `attend(layer, q, k, v, cache) -> (output, cache)` and does not know which form it is:
   rows(segments, continues) training: packed rows, no cache
   images(segments)          the vision tower: patches of packed images, no cache
-  prefill(page_ids)         a prompt: as rows, and its keys and values go to pages
+  prefill(page_ids)         a prompt: as rows, and its keys and values go to pages; where these
+                            round them (cache.py), it reads the rounded ones
   decode(table, lengths)    the next token of a slot, or several: its keys go to a page, and it
                             reads all pages before it
 All softmaxes run in float32.
@@ -140,10 +141,14 @@ def prefill(segments, page_ids, layout: Layout | None = None):
   """
   attend_rows = rows(segments, layout)
   def attend(layer, q, k, v, cache):
-    out, _ = attend_rows(layer, q, k, v, None)
     token = jnp.arange(k.shape[1])
     page, offset = page_ids[token // cache.page_tokens], token % cache.page_tokens
-    return out, cache.write(layer, page, offset, k[0], v[0])
+    cache = cache.write(layer, page, offset, k[0], v[0])
+    if cache.dtype != k.dtype:
+      # Read from the pages: a compiler may leave out a conversion to eight bits and back.
+      k, v = (x[None] for x in cache.read(layer, page_ids, k.dtype))
+    out, _ = attend_rows(layer, q, k, v, None)
+    return out, cache
   return attend
 
 
@@ -188,16 +193,21 @@ def _paged_attention(q, layer, cache, page_table, seen):
     top, total, out = carry
     # The page of every slot as it lies: products that have to turn keys first take twice as long.
     page = jax.lax.dynamic_index_in_dim(page_table, i, axis=1, keepdims=False)
-    scores = jnp.einsum('bkgh,bkhs->bkgs', q, cache.keys[layer, page],
-                        preferred_element_type=jnp.float32)
+    held = lambda pool: pool[layer, page].astype(q.dtype)
+    scores = jnp.einsum('bkgh,bkhs->bkgs', q, held(cache.keys), preferred_element_type=jnp.float32)
+    if cache.key_scales is not None:
+      scores *= cache.key_scales[layer, page][:, :, None]
     position = i * size + jnp.arange(size)
     scores = jnp.where(position < seen, scores, -jnp.inf)
     new_top = jnp.maximum(top, scores.max(-1))
     weights = jnp.exp(scores - new_top[..., None])
     fade = jnp.exp(top - new_top)
-    new = jnp.einsum('bkgs,bksh->bkgh', weights.astype(q.dtype), cache.values[layer, page],
+    total = total * fade + weights.sum(-1)
+    if cache.value_scales is not None:
+      weights *= cache.value_scales[layer, page][:, :, None]
+    new = jnp.einsum('bkgs,bksh->bkgh', weights.astype(q.dtype), held(cache.values),
                      preferred_element_type=jnp.float32)
-    return new_top, total * fade + weights.sum(-1), out * fade[..., None] + new
+    return new_top, total, out * fade[..., None] + new
 
   shape = q.shape[:3]
   # The running maximum starts finite, so that exp never sees inf - inf.

@@ -6,6 +6,8 @@ FAMILIES = ('mistral', 'mixtral')
 # The image tower is left out, kept as it is, or trained together with the decoder.
 VISION = ('off', 'frozen', 'trained')
 DTYPES = ('float32', 'bfloat16')
+# How the cache holds keys and values: as the model computes them, or in eight bits (cache.py).
+KV_DTYPES = ('model', 'int8', 'fp8')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +127,3 @@ class ModelConfig:
     layer += 3 * self.dim * self.ffn_dim * (experts if self.experts else 1)
     decoder = self.layers * layer + self.dim + self.vocab * self.dim * (1 if self.tied else 2)
     return decoder + (sum(self.vision.parameters(self.dim)) if self.vision else 0)
-
-  @property
-  def kv_bytes_per_token(self) -> int:
-    """Cache bytes of one token over all layers."""
-    return 2 * self.layers * self.kv_heads * self.head_dim * (2 if self.dtype == 'bfloat16' else 4)

@@ -152,12 +152,27 @@ def paged_fits(page_tokens: int, head_dim: int) -> bool:
   return head_dim % LANES == 0 and page_tokens % 8 == 0
 
 
+def check_pages(kv_dtype: str, kv_heads: int) -> None:
+  """Raises ValueError unless `paged` reads pages of `kv_dtype`, a word of config.KV_DTYPES.
+
+  Args:
+    kv_heads: of one device.
+  """
+  if kv_dtype == 'int8':
+    raise ValueError("sampler.kv_dtype='int8' has a scale for every token, and the attention "
+                     "kernel of TPUs takes one for all: set it to 'fp8' or 'model'.")
+  if kv_dtype == 'fp8' and kv_heads % 2:
+    raise ValueError(f"sampler.kv_dtype='fp8' needs an even number of kv heads on every TPU, whose "
+                     f'attention kernel reads two of them together, and there are {kv_heads}: '
+                     f"lower mesh.sampler.tensor, or set it to 'model'.")
+
+
 def paged(q, pool, layer, page_table, seen, layout: Layout):
   """Attention of the last T of the first `seen` tokens of a slot over those before them, too.
 
   Args:
     q: [B, T, N, H].
-    pool: [L, P, S, 2 K, H], heads as k0 v0 k1 v1 ...
+    pool: [L, P, S, 2 K, H], heads as k0 v0 k1 v1 ..., in the dtype of q or in eight-bit floats.
     layer: [] index into L.
     page_table: [B, pages of a slot] int32.
     seen: [B] int32, 0 for a slot that has nothing to read. Beyond the pages of a slot, which only
@@ -175,7 +190,9 @@ def paged(q, pool, layer, page_table, seen, layout: Layout):
   block = max(1, min(table.shape[1], PAGED_BLOCK_TOKENS // size))
   kernel = functools.partial(
       ragged_paged_attention, sm_scale=1.0, num_kv_pages_per_block=block,
-      num_queries_per_block=t * math.gcd(slots, PAGED_BLOCK_SLOTS))
+      num_queries_per_block=t * math.gcd(slots, PAGED_BLOCK_SLOTS),
+      # With a scale the kernel converts what it reads; eight-bit floats stand for themselves.
+      **({} if pool.dtype == q.dtype else dict(k_scale=1.0, v_scale=1.0)))
 
   def local(q, pool, layer, table, seen):
     starts = t * jnp.arange(slots + 1, dtype=jnp.int32)

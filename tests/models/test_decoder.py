@@ -6,7 +6,7 @@ import pytest
 
 from magistral_jax import sharding
 from magistral_jax.models import attention, decoder
-from magistral_jax.models.cache import Pages, empty_pages
+from magistral_jax.models.cache import Pages, empty_pages, token_bytes
 from magistral_jax.models.config import ModelConfig
 from tests.models import drawn
 
@@ -200,7 +200,7 @@ def test_mistral_small_has_its_published_size():
   shapes = decoder.abstract(config)
   assert sum(x.size for x in jax.tree.leaves(shapes)) == config.parameters == 23_572_403_200
   assert shapes['layers']['attention']['q'].shape == (40, 5120, 32, 128)
-  assert config.kv_bytes_per_token == 163_840
+  assert token_bytes(config, 'model') == 163_840
 
 
 @pytest.mark.parametrize('sizes, shard', [

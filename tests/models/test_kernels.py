@@ -143,12 +143,12 @@ def test_rows_whose_list_no_chip_holds_are_refused_in_words(rows, tokens, fits):
       jax.eval_shape(run, *arguments)
 
 
-@pytest.mark.parametrize('sizes, first, new_tokens, within', [
-    (dict(expert=1, tensor=1), 37, 1, 1), (dict(expert=1, tensor=2), 37, 1, 1),
+@pytest.mark.parametrize('sizes, first, new_tokens, within, kv_dtype', [
+    (dict(expert=1, tensor=1), 37, 1, 1, 'model'), (dict(expert=1, tensor=2), 37, 1, 1, 'model'),
     # Drafts, across pages and the last of them beyond all pages of a slot.
-    (dict(expert=1, tensor=1), 46, 3, 2)])
+    (dict(expert=1, tensor=1), 46, 3, 2, 'model'), (dict(expert=1, tensor=1), 37, 1, 1, 'fp8')])
 def test_pages_read_by_the_kernel_are_pages_read_by_the_reference(
-    sizes, first, new_tokens, within, monkeypatch):
+    sizes, first, new_tokens, within, kv_dtype, monkeypatch):
   where = layout(sharding.SAMPLER, **sizes)
   config = ModelConfig(
       family='mistral', layers=2, dim=8, heads=HEADS, kv_heads=KV_HEADS, head_dim=HEAD, ffn_dim=8,
@@ -164,7 +164,7 @@ def test_pages_read_by_the_kernel_are_pages_read_by_the_reference(
   ids, offsets = jnp.repeat(jnp.arange(8), page), jnp.tile(jnp.arange(page), 8)
 
   def run(joined):
-    pool = cache.empty_pages(config, 8, page, joined=joined)
+    pool = cache.empty_pages(config, 8, page, joined=joined, kv_dtype=kv_dtype)
     pool = pool.write(layer, ids, offsets, *history.reshape(2, -1, KV_HEADS, HEAD))
     decode = lambda pool: attention.decode(table, lengths, active, where)(layer, q, k, v, pool)
     return jax.jit(decode)(pool)
@@ -177,8 +177,10 @@ def test_pages_read_by_the_kernel_are_pages_read_by_the_reference(
   assert isinstance(after, cache.JoinedPages)
   np.testing.assert_allclose(got[0, :within], expected[0, :within], atol=2e-6)
   np.testing.assert_allclose(got[1], expected[1], atol=2e-6)
-  np.testing.assert_array_equal(after.heads[layer, 2, first % page, ::2], k[0, 0])
-  np.testing.assert_array_equal(after.heads[layer, 2, first % page, 1::2], v[0, 0])
+  held = cache.held_dtype(config, kv_dtype)
+  for start, new in ((0, k), (1, v)):
+    np.testing.assert_array_equal(after.heads[layer, 2, first % page, start::2],
+                                  new[0, 0].astype(held))
   moved = after.copy_page(jnp.array([2]), jnp.array([6]))
   np.testing.assert_array_equal(moved.heads[:, 6], after.heads[:, 2])
 

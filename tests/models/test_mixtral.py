@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from magistral_jax import records, sharding
 from magistral_jax.models import decoder, grouped
+from magistral_jax.models.cache import token_bytes
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import checkpoint
 from magistral_jax.sampler.engine import Engine
@@ -184,7 +185,7 @@ def test_mixtral_has_its_published_size():
   assert sum(x.size for x in jax.tree.leaves(shapes)) == config.parameters == 46_702_792_704
   assert config.active_parameters == 12_879_925_248
   assert shapes['layers']['moe']['w2'].shape == (32, 8, 14336, 4096)
-  assert config.kv_bytes_per_token == 128 * 1024
+  assert token_bytes(config, 'model') == 128 * 1024
 
 
 @pytest.mark.parametrize('change, words', [
