@@ -33,7 +33,8 @@ def get_config():
       schedule='linear')
   c.sampler = dict(
       slots=128, in_flight=0, group_size=8, max_new_tokens=48, temperature=1.0, top_p=1.0,
-      page_tokens=16, pages=0, decode_steps=8, draft_tokens=0)
+      page_tokens=16, pages=0, kv_dtype='model', decode_steps=8,
+      draft_tokens=0)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=0, language=0.0,
       queue=1024, timeout_s=1.5, memory_mb=1024, sandbox='none')

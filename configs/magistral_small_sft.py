@@ -42,7 +42,8 @@ def get_config():
       schedule='constant')
   c.sampler = dict(
       slots=128, in_flight=0, group_size=16, max_new_tokens=40960, temperature=1.0, top_p=1.0,
-      page_tokens=128, pages=10240, decode_steps=16, draft_tokens=0)
+      page_tokens=128, pages=10240, kv_dtype='model', decode_steps=16,
+      draft_tokens=0)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=40960, length_cache=8192, length_penalty=0.1,
       language=0.1, language_model='', queue=4096, timeout_s=1.5, memory_mb=1024,

@@ -48,7 +48,8 @@ def get_config():
       schedule='constant')
   c.sampler = dict(
       slots=128, in_flight=0, group_size=8, max_new_tokens=144, temperature=1.0, top_p=1.0,
-      page_tokens=16, pages=0, decode_steps=8, draft_tokens=0)
+      page_tokens=16, pages=0, kv_dtype='model', decode_steps=8,
+      draft_tokens=0)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=120, length_cache=32, length_penalty=0.1, language=0.1,
       language_model='', code_reward='all', code_tests=2, test_timeout_s=2.0, test_memory_mb=128,

@@ -283,7 +283,7 @@ def engine(c, config: ModelConfig, mesh, end_ids: tuple[int, ...], **changed) ->
       slot_pages=slot_pages(c), decode_steps=c.sampler.decode_steps,
       nucleus=min(c.sampler.top_p, c.evaluation.top_p) < 1, end_ids=end_ids, seed=c.seed)
   extras: dict[str, Any] = dict(routes=route_numbers(c, config) > 0, **{
-      key: given[key] for key in ('draft_tokens', 'draft_slots')})
+      key: given[key] for key in ('draft_tokens', 'draft_slots', 'kv_dtype')})
   names = {field.name for field in dataclasses.fields(Extras)}
   for key, value in changed.items():
     (extras if key in names else values)[key] = value

@@ -28,6 +28,7 @@ from magistral_jax.experiment import (
 )
 from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.experiment.values import change, check_limits, filled, flat
+from magistral_jax.models import kernels
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import checkpoint
 from magistral_jax.tokens import Tokenizer
@@ -143,6 +144,7 @@ def _check_sampling(c) -> None:
                      f'{s.group_size} and at most the {slots} slots of all samplers: change it, '
                      f'sampler.slots or runtime.samplers.')
   check_pages(c)
+  _check_kv_dtype(c)
   if e.every and not e.problems and 'benchmarks' not in e:
     raise ValueError(f'evaluation.every={e.every} asks for evaluations and evaluation.problems=0 '
                      f'for none: set evaluation.every to 0, or evaluation.problems above 0.')
@@ -155,6 +157,12 @@ def check_pages(c) -> None:
     raise ValueError(f'sampler.pages={c.sampler.pages} must be at least {least}, so that one '
                      f'sequence of full length and one more prompt fit; or 0 for as many as the '
                      f'slots need.')
+
+
+def _check_kv_dtype(c) -> None:
+  """Raises ValueError for pages that TPUs do not read; the engine knows more of the model."""
+  if c.mesh.sampler_topology:
+    kernels.check_pages(c.sampler.kv_dtype, 2)
 
 
 def _check_row(c) -> None:

@@ -88,7 +88,7 @@ def _sampler_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
       *[(f'samplers: layers apart x {n}', n * _width(config) * layers)] * (
           alone and not config.experts),
       (f'samplers: parameters x {n}', n * _width(config) * config.parameters),
-      (f'samplers: pages x {n}', n * cache.token_bytes(config, 'model')
+      (f'samplers: pages x {n}', n * cache.token_bytes(config, c.sampler.kv_dtype)
        * c.sampler.page_tokens * build.pages(c)),
       (f'samplers: logits x {n}', n * 8 * most * config.vocab)]
 

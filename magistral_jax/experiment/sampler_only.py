@@ -23,14 +23,14 @@ from magistral_jax.models.formats import checkpoint
 READ = ('seed', 'tokenizer', 'data.max_prompt_tokens', 'data.template', 'data.system_prompt',
         'model.checkpoint', 'model.dtype', 'model.vision', 'sampler.slots',
         'sampler.max_new_tokens', 'sampler.top_p', 'sampler.page_tokens', 'sampler.pages',
-        'sampler.decode_steps', 'sampler.draft_tokens', 'sampler.draft_slots', 'mesh.sampler',
-        'evaluation.max_new_tokens', 'evaluation.top_p', 'runtime.samplers', 'runtime.deadline_s',
-        'stages.order')
+        'sampler.kv_dtype', 'sampler.decode_steps', 'sampler.draft_tokens', 'sampler.draft_slots',
+        'mesh.sampler', 'evaluation.max_new_tokens', 'evaluation.top_p', 'runtime.samplers',
+        'runtime.deadline_s', 'stages.order')
 # What a shorter config leaves out: one sampler, which nothing but its own section says more about.
 _UNSAID = {
-    'data.system_prompt': '', 'sampler.top_p': 1.0, 'sampler.draft_tokens': 0,
-    'evaluation.top_p': 1.0, 'runtime.samplers': 1, 'runtime.deadline_s': 1800.0,
-    'stages.order': '',
+    'data.system_prompt': '', 'sampler.top_p': 1.0, 'sampler.kv_dtype': 'model',
+    'sampler.draft_tokens': 0, 'evaluation.top_p': 1.0, 'runtime.samplers': 1,
+    'runtime.deadline_s': 1800.0, 'stages.order': '',
     'runtime.verifier_workers': DEFAULTS['runtime']['verifier_workers']}
 
 

@@ -34,7 +34,7 @@ from magistral_jax.experiment.limit_types import (
     number,
     whole,
 )
-from magistral_jax.models.config import DTYPES, FAMILIES, VISION
+from magistral_jax.models.config import DTYPES, FAMILIES, KV_DTYPES, VISION
 from magistral_jax.models.decoder import REMAT
 from magistral_jax.tokens import TOKENIZERS
 from magistral_jax.trainer.losses import LOSSES
@@ -133,6 +133,9 @@ SECTIONS = (
                   'training.'),
         page_tokens=Key(whole(1), 'Tokens of one page of the key-value cache.'),
         pages=Key(whole(0), 'Pages of one sampler; 0 makes enough for every slot at full length.'),
+        kv_dtype=Key(choice(KV_DTYPES), "How pages hold keys and values: as the 'model' computes "
+                     "them, or in eight bits, which makes room for about twice the tokens of "
+                     "bfloat16: 'int8', not on TPUs, or 'fp8'."),
         decode_steps=Key(whole(1), 'Tokens of every slot in one dispatch; new weights are taken '
                          'up between two.'),
         draft_tokens=Key(whole(0), 'Tokens that are drafted from what the group has written, and '

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from magistral_jax import profiling, sharding
-from magistral_jax.models import attention, cache, decoder
+from magistral_jax.models import attention, cache, decoder, kernels
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.records import Image, RowImages
 from magistral_jax.sampler.state import DecodeState, Insertions
@@ -38,11 +38,12 @@ SMALLEST_IMAGE = 64
 
 @dataclasses.dataclass(frozen=True)
 class Extras:
-  """What an engine does besides drawing tokens, if anything."""
+  """What an engine does otherwise than draw tokens with all it computes, if anything."""
   routes: bool = False      # Returns the experts that every token took, of a model that has any.
   alternatives: int = 0     # n; of so many of the likeliest tokens `generate` can tell.
   draft_tokens: int = 0     # Most tokens that are drafted for a slot before a step; 0 for none.
   draft_slots: int = 0      # A, the most active slots while drafts are verified.
+  kv_dtype: str = 'model'   # How pages hold keys and values, a word of models.config.KV_DTYPES.
 
 
 class Engine:
@@ -51,20 +52,22 @@ class Engine:
   def __init__(self, config: ModelConfig, mesh, *, slots: int, pages: int, page_tokens: int,
                slot_pages: int, decode_steps: int, nucleus: bool, end_ids: Sequence[int],
                seed: int, extras: Extras = Extras()):
+    """Raises ValueError if attention cannot read pages of `extras.kv_dtype` on this mesh."""
     self.config, self.mesh = config, mesh
     self._layout = sharding.Layout(mesh, sharding.SAMPLER)
     self.slots, self.pages, self.page_tokens = slots, pages, page_tokens
     self.slot_pages, self.decode_steps = slot_pages, decode_steps
+    self.kv_dtype = extras.kv_dtype
     self.alternatives = min(extras.alternatives, config.vocab)
     self.draft_tokens, self.draft_slots = extras.draft_tokens, min(extras.draft_slots, slots)
     self._steps = Steps(config, self._layout, nucleus=nucleus, end_ids=tuple(end_ids), seed=seed,
                         routes=extras.routes, alternatives=self.alternatives)
     self._whole = sharding.named(mesh, sharding.SAMPLER, ())
     shapes = jax.eval_shape(self._pages)
-    pool = sharding.named(mesh, sharding.SAMPLER, shapes.axes)
+    pool = lambda x: sharding.named(mesh, sharding.SAMPLER, shapes.axes[:x.ndim])
     state = self._shardings = DecodeState(
         **{f.name: self._whole for f in dataclasses.fields(DecodeState)}
-        | dict(pages=jax.tree.map(lambda _: pool, shapes)))
+        | dict(pages=jax.tree.map(pool, shapes)))
     jit = functools.partial(jax.jit, out_shardings=state)
     self._init, self._apart = jit(self._empty), jax.jit(decoder.apart)
     self._prefill = jax.jit(self._write_prompt, donate_argnums=1,
@@ -218,7 +221,11 @@ class Engine:
   def _pages(self):
     joined = attention.takes_kernels(self._layout, self.config.head_dim,
                                      page_tokens=self.page_tokens)
-    return cache.empty_pages(self.config, self.pages, self.page_tokens, joined=joined)
+    if joined:
+      kernels.check_pages(self.kv_dtype,
+                          self.config.kv_heads // self._layout.pieces('kv_heads'))
+    return cache.empty_pages(self.config, self.pages, self.page_tokens, joined=joined,
+                             kv_dtype=self.kv_dtype)
 
   def _empty(self):
     zeros = lambda dtype: jnp.zeros(self.slots, dtype)

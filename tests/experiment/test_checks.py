@@ -77,6 +77,7 @@ def words_config(folder, problems):
     ('sampler.temperature', 0.0, 'sampler.temperature=0.0 must be a finite number above 0'),
     ('sampler.top_p', 0.9, 'sampler.top_p=0.9 must be 1 while training'),
     ('sampler.pages', 3, 'sampler.pages=3 must be at least 10'),
+    ('sampler.kv_dtype', 'int4', "sampler.kv_dtype='int4' must be one of model, int8, fp8"),
     ('sampler.max_new_tokens', 200, 'batching.row_tokens=128 is too short for a sequence of 215'),
     ('verifiers.language', -1.0, 'verifiers.language=-1.0 must be a finite number of at least 0'),
     ('verifiers.sandbox', 'docker', "verifiers.sandbox='docker' must be one of none, bubblewrap"),
@@ -368,3 +369,14 @@ def test_memory_counts_parameters_and_pages_exactly():
   assert sizes['samplers: layers apart x 2'] == 2 * 4 * (1_231_680 - 264 * 192)
   # 128 slots of 4 pages, 8 for prompts, the page nobody gets; 16 tokens, K and V, 3 layers.
   assert sizes['samplers: pages x 2'] == 2 * (128 * 4 + 8 + 1) * 16 * 2 * 3 * 2 * 32 * 4
+  c.sampler.kv_dtype = 'int8'   # A byte a number, and a float32 for the 32 of a head.
+  less = dict(memory.sizes(c, checks.prepare(config()).config))['samplers: pages x 2']
+  assert less == 2 * (128 * 4 + 8 + 1) * 16 * 2 * 3 * 2 * (32 + 4)
+
+
+def test_pages_of_integers_are_refused_for_a_tpu():
+  c = tiny.load('magistral_small_rl', **{'sampler.kv_dtype': 'fp8'})
+  checks.check_values(c)
+  c.sampler.kv_dtype = 'int8'
+  with pytest.raises(ValueError, match="sampler.kv_dtype='int8' has a scale for every token"):
+    checks.check_values(c)
