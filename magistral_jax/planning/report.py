@@ -24,10 +24,7 @@ def advice(plan: SidePlan, c) -> list[str]:
   said = [f'{plan.side}: {p.name}: {p.refused}' for p in plan.refused] or [f'{plan.side}: {short}.']
   more = plan.chip.hbm_bytes * (1 - plan.margin)
   if plan.side == 'sampler':
-    pages, other = plan.resident['KV pages'], state - plan.resident['KV pages']
-    room = int((more - other - max(p.results + p.temporary for p in plan.programs)) / pages
-               * build.pages(c)) if pages else 0
-    if room > 0:
+    if (room := most_pages(plan, c)) > 0:
       said.append(f'Set sampler.pages={room} (now {build.pages(c)}): fewer sequences at once.')
     else:
       said.append('Raise mesh.sampler.tensor: even without pages the weights do not fit, of which '
@@ -97,10 +94,20 @@ def memory(plan: SidePlan) -> dict[str, int]:
   return {**found, f'{rest} ({largest.name})': largest.results + largest.temporary}
 
 
+def most_pages(plan: SidePlan, c) -> int:
+  """The largest sampler.pages that leaves the margin of HBM free; 0 if there is no room for any."""
+  pages = plan.resident['KV pages']
+  other = sum(plan.resident.values()) - pages
+  room = plan.chip.hbm_bytes * (1 - plan.margin) - other - max(
+      p.results + p.temporary for p in plan.programs)
+  return max(0, int(room / pages * build.pages(c))) if pages else 0
+
+
 def sequences(plan: SidePlan, c) -> dict[str, int]:
-  """Numbers of sequences that the pages hold, at full length and at half of it."""
+  """Numbers of sequences that the pages hold, at full length and at half of it; tokens that fit."""
   full = build.slot_pages(c)
   return dict(slots=c.sampler.slots, decode_steps=c.sampler.decode_steps,
+              most_tokens=most_pages(plan, c) * c.sampler.page_tokens,
               sequences_full_length=(build.pages(c) - 1) // full,
               sequences_half_length=min(c.sampler.slots, 2 * (build.pages(c) - 1) // full),
               full_length_tokens=full * c.sampler.page_tokens)
@@ -124,7 +131,9 @@ def show(plans: list[SidePlan], c, config, console: Console) -> None:
     if plan.side == 'sampler':
       s = sequences(plan, c)
       console.print(f'The pages hold {s["sequences_full_length"]} sequences of the full '
-                    f'{s["full_length_tokens"]:,} tokens; {s["slots"]} slots.', highlight=False)
+                    f'{s["full_length_tokens"]:,} tokens; {s["slots"]} slots. As many pages as '
+                    f'fit would hold {s["most_tokens"]:,} tokens (sampler.kv_dtype='
+                    f'{c.sampler.kv_dtype!r}).', highlight=False)
     else:
       u = update(plan, c)
       console.print(f'An update is {u["microbatches"]} microbatches of {u["microbatch_rows"]} rows '

@@ -71,6 +71,16 @@ def test_the_advice_for_a_sampler_is_a_number_of_pages_that_fits():
   assert not fake('sampler', gib=10 + 100 * 747 / 1000).fits
 
 
+def test_pages_of_half_the_bytes_have_room_for_twice_the_tokens():
+  c = tiny.load(**{'sampler.pages': 1000, 'sampler.page_tokens': 16})
+  most = lambda gib: report.sequences(fake('sampler', gib=10 + gib), c)['most_tokens']
+  assert most(100) == 745 * 16 and most(50) == 2 * most(100)
+  full = sides.SidePlan('sampler', 'v5p:2x2x1', chips.CHIPS['v5p'], 4,
+                        {'parameters': 90 * report.GIB, 'KV pages': report.GIB},
+                        fake('sampler', gib=11).programs, 0.1)
+  assert report.sequences(full, c)['most_tokens'] == 0
+
+
 def test_flops_of_the_mathematics_follow_from_the_shape():
   c = programs.model_config(tiny.load('magistral_small_rl'))
   assert c.parameters == 23_572_403_200
