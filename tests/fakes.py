@@ -377,13 +377,18 @@ def fill(loop, groups):
     loop.judge(loop.verifier.drain())
 
 
-def run_in_turn(loop, updates):
-  """Steps the roles in turn, with an update as soon as there is a batch, until so many are done."""
+def run_in_turn(loop, updates, before_turn=lambda: None, after_update=lambda: None):
+  """Steps the roles in turn, with an update as soon as there is a batch, until so many are done.
+
+  `before_turn` and `after_update` are called when their names say.
+  """
   loop.start_clock()
   while loop.trainer.version < updates:
+    before_turn()
     for sampler in loop.samplers:
       loop.admit(sampler)
       loop.sample(sampler)
     loop.judge(loop.verifier.drain())
     while (batch := loop.next_batch()) is not None:
       loop.update(batch)
+      after_update()

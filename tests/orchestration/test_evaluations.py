@@ -206,18 +206,11 @@ def test_updates_that_are_faster_than_weights_travel_let_those_arrive_that_are_m
     for index, sampler in enumerate(loop.samplers):
       loop.evaluation.submit(index, sampler)
   monkeypatch.setattr(time, 'sleep', ask)      # What the samplers' threads do while it waits.
-  loop.start_clock()
-  while loop.trainer.version < 20:
-    ask()
-    for sampler in loop.samplers:
-      loop.admit(sampler)
-      loop.sample(sampler)
-    loop.judge(loop.verifier.drain())
-    while (batch := loop.next_batch()) is not None:
-      loop.update(batch)
-      loop.measurements.tend()
-      if loop.measurements.due(loop.trainer.version):
-        loop.measurements.begin(loop.trainer.version, loop.save)
+  def measure():
+    loop.measurements.tend()
+    if loop.measurements.due(loop.trainer.version):
+      loop.measurements.begin(loop.trainer.version, loop.save)
+  fakes.run_in_turn(loop, 20, before_turn=ask, after_update=measure)
   assert {4: 0.5, 12: 0.5}.items() <= loop.checkpoints.scores.items()
 
 
