@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from magistral_jax import durable
+
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
 
 INK, FAINT, BLUE, ORANGE, GREEN = '#22272e', '#8b949e', '#0969da', '#d1570d', '#1a7f37'
 
@@ -24,6 +25,8 @@ def draw(path: Path, lines: Sequence[Mapping[str, Any]], summary: Mapping[str, A
     lines: the lines of metrics.jsonl, one per update.
     summary: gives the held-out accuracies before the first and after the last update.
   """
+  from matplotlib.figure import Figure  # Half a second, which a run pays at its end.
+
   panels = [panel for panel in (
       _reward, _accuracy, _length, _staleness, _waste, _entropy, _speed)
             if panel(None, lines, summary)]

@@ -10,14 +10,19 @@ Reference for keys and defaults: the loader of llama.cpp.
 The heads of q and k are in rotary pairs (layout.py): llama.cpp's converter reorders their rows.
 """
 
-import math
+from __future__ import annotations
 
-import gguf
+import math
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import layout, reading
 from magistral_jax.tokens import ends
+
+if TYPE_CHECKING:
+  import gguf
 
 NAMES = {
     'embed': 'token_embd.weight',
@@ -94,6 +99,7 @@ class Gguf:
 
   def rows(self, name: str, rows: slice) -> np.ndarray:
     """Some rows of a tensor, dequantized."""
+    import gguf
     tensor = self._tensors[name]
     try:
       return gguf.dequantize(tensor.data[rows], tensor.tensor_type)
@@ -124,6 +130,7 @@ def chat_template(path: str) -> str | None:
 
 
 def _open(path: str) -> gguf.GGUFReader:
+  import gguf  # It loads other tokenizers, half a second that no other model is to pay.
   try:
     return gguf.GGUFReader(path)
   except (ValueError, IndexError) as error:   # A short file ends in the middle of an array.
