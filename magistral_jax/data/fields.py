@@ -46,10 +46,12 @@ def rename(row: dict[str, Any], fields: Mapping[str, tuple[str, ...]]) -> dict[s
   """Copy of a line with our keys in place of the file's names."""
   result = dict(row)
   for key, names in fields.items():
-    values = (_find(row, name) for name in names)
-    value = next((value for value in values if value is not _ABSENT), _ABSENT)
+    values = [_find(row, name) for name in names]
+    value = next((value for value in values if value not in (None, _ABSENT)), _ABSENT)
     if value is not _ABSENT:
       result[key] = value
+    elif None in values:
+      result.setdefault(key, None)
     elif not names:
       result.pop(key, None)
   return result
@@ -85,15 +87,15 @@ def advice(row: Mapping[str, Any], *missing: str, key: str) -> str:
 
 
 def _find(row: Any, name: str) -> Any:
-  """Value of a dotted name; _ABSENT if there is none, or null."""
+  """Value of a dotted name, None for a null; _ABSENT if there is none."""
   if isinstance(row, Mapping) and row.get(name) is not None:
     return row[name]
   value = row
   for part in name.split('.'):
     if isinstance(value, Mapping):
-      value = value.get(part)
+      value = value.get(part, _ABSENT)
     elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
       value = value[int(part)]
     else:
       return _ABSENT
-  return _ABSENT if value is None else value
+  return value

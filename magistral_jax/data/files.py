@@ -12,6 +12,7 @@ import glob
 import gzip
 import os
 import re
+import stat
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
@@ -19,6 +20,7 @@ from typing import IO
 ENDINGS = ('.jsonl', '.jsonl.gz', '.ndjson', '.ndjson.gz')
 _GZIP, _PARQUET = b'\x1f\x8b', b'PAR1'
 _OTHERWISE_PACKED = (b'PK\x03\x04', b'\x28\xb5\x2f\xfd', b'BZh', b'\xfd7zX')
+_STREAMS = ((stat.S_ISFIFO, 'a pipe'), (stat.S_ISSOCK, 'a socket'))
 # How data sets of hubs are named, and addresses.
 _HUB, _ADDRESS = re.compile(r'[\w.-]+/[\w.-]+'), re.compile(r'[a-z0-9]+://')
 
@@ -81,6 +83,7 @@ def opened(path: str) -> Iterator[IO[bytes]]:
   Raises:
     ValueError: the file cannot be read, or is of another kind; also what a reader meets within.
   """
+  _check_file(path)
   try:
     with open(path, 'rb') as file:
       start = file.read(4)
@@ -121,13 +124,26 @@ def _files(path: str) -> list[str]:
       raise ValueError(f'the folder {path!r} has no {" or ".join(ENDINGS[:2])} file; it holds '
                        f'{", ".join(held[:5]) or "nothing"}. A data set prepared by TFDS is read '
                        f"with data.source='tfds'.")
+    for name in found:
+      _check_file(name)
     return found
-  if os.path.isfile(path):
+  if os.path.exists(path):
+    _check_file(path)
     return [path]
   found = sorted(filter(os.path.isfile, glob.glob(path, recursive=True)))
   if not found:
     raise ValueError(_absent(path))
   return found
+
+
+def _check_file(path: str) -> None:
+  """Raises ValueError for what is there but no file: a pipe that nobody writes into never opens."""
+  if not os.path.exists(path) or os.path.isfile(path):
+    return
+  mode = os.stat(path).st_mode
+  kind = next((words for fits, words in _STREAMS if fits(mode)), 'no file')
+  raise ValueError(f'{path!r} is {kind}, and what is read here is read more than once: write its '
+                   f'lines into a file, and name that.')
 
 
 def _absent(path: str) -> str:

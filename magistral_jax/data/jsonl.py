@@ -184,6 +184,9 @@ def read_problem(row: dict, *, path: str, number: int, name: str, key: str) -> P
   code = domain_of(row) == 'code'
   missing = [part for part in ('problem', 'answer')[:1 if code else 2] if row.get(part) is None]
   if missing:
+    if missing[0] in row:
+      raise ValueError(f'"{missing[0]}" is null, and every line needs "problem" and "answer": give '
+                       f'it, or take the line out.')
     raise ValueError(f'"{missing[0]}" is missing; every line needs "problem" and "answer". '
                      f'{renaming.advice(row, *missing, key=key)}')
   tests = code_tests.read(row) if code else None

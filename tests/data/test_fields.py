@@ -56,6 +56,21 @@ def test_golds_within_answers(answer, gold, solution):
   assert golds.split(answer) == (gold, solution)
 
 
+@pytest.mark.parametrize('line, names, words', [
+    (dict(problem='1+1?', Answer=None), 'answer=Answer', '"answer" is null'),
+    (dict(problem='1+1?', a=dict(b=None)), 'answer=a.b', '"answer" is null'),
+    (dict(problem='1+1?', a=dict(c=None)), 'answer=a.b', '"answer" is missing'),
+    (dict(problem='1+1?', a=None), 'answer=a.b', '"answer" is missing')])
+def test_a_null_under_another_name_is_called_null(write, line, names, words):
+  with pytest.raises(ValueError, match=words):
+    read_files(write('a.jsonl', [line]), fields=names)
+
+
+def test_a_null_under_one_name_leaves_the_others(write):
+  path = write('a.jsonl', [dict(problem='1?', x=None, y='1'), dict(problem='2?', x=None, answer=2)])
+  assert [p.answer for p in read_files(path, fields='answer=x|y')] == ['1', '2']
+
+
 def test_names_that_a_line_lacks_fall_back_to_ours(write):
   path = write('a.jsonl', [dict(question='a?', answer='1'), dict(problem='b?', answer='2'),
                            dict(prompt='c?', answer='3', problem='not this')])

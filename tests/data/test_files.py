@@ -83,6 +83,20 @@ def test_other_kinds_of_files_are_said(tree):
     read_files(str(tree))
 
 
+def test_a_pipe_is_called_one_and_never_opened(tmp_path):
+  """A reader of a pipe that nobody writes into would wait for ever."""
+  os.mkfifo(tmp_path / 'a.jsonl')
+  words = "a.jsonl' is a pipe, and what is read here is read more than once: write its lines into"
+  with pytest.raises(ValueError, match=f'^data.jsonl.path: .*{words}'):
+    files.expand(str(tmp_path / 'a.jsonl'), 'data.jsonl.path')
+  with pytest.raises(ValueError, match=words):
+    files.expand(str(tmp_path))
+  with pytest.raises(ValueError, match=words):
+    list(files.lines(str(tmp_path / 'a.jsonl')))
+  with pytest.raises(ValueError, match="'/dev/null' is no file"):
+    files.expand('/dev/null')
+
+
 def test_a_file_named_twice_is_refused(tree):
   with pytest.raises(ValueError, match=r"a\.jsonl' is named 2 times: name it once"):
     files.expand(f'{tree}/*.jsonl,{tree}/a.jsonl')

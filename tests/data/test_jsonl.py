@@ -32,6 +32,8 @@ def test_a_line_ends_at_newline_only(write):
     (b'null', r'a JSON object is needed, this is null'),
     (dict(answer='2'), r'"problem" is missing'),
     (dict(problem='1+1?'), r'"answer" is missing'),
+    (dict(problem='1+1?', answer=None), r'"answer" is null, and .*: give it, or take the line out'),
+    (dict(answer='2', problem=None), r'"problem" is null, and'),
     (dict(problem='1+1?', answer=' '), r'"answer" is empty'),
     (dict(problem='', answer='2'), r'"problem" is empty'),
     (dict(problem='1+1?', answer=['2']), r'"answer" must be text, this is a list'),
