@@ -73,11 +73,20 @@ def check_values(c) -> None:
   check_limits(c)
   stage_configs.check_names(c)
   faults.gather(
-      lambda: _check_sampling(c), lambda: _check_row(c), lambda: _check_training(c),
-      lambda: _check_cold_start(c), lambda: check_verifiers(c), lambda: _check_kept(c),
+      lambda: check_tokenizer(c), lambda: _check_sampling(c), lambda: _check_row(c),
+      lambda: _check_training(c), lambda: _check_cold_start(c), lambda: check_verifiers(c),
+      lambda: _check_kept(c),
       lambda: build.loss(c).check(c.sampler.temperature),
       lambda: c.model.checkpoint or build.model_config(c, 1),
       lambda: stage_configs.check(c, _check_stage))
+
+
+def check_tokenizer(c) -> None:
+  """Raises ValueError for a file of a tokenizer that would not be read."""
+  if c.tokenizer.kind == 'bytes' and c.tokenizer.path:
+    raise ValueError(f"tokenizer.path={c.tokenizer.path!r} is not read where tokenizer.kind is "
+                     f"'bytes', which needs no file: set tokenizer.kind='auto' to read it, or "
+                     f"tokenizer.path=''.")
 
 
 def _check_stage(c) -> None:

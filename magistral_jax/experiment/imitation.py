@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from magistral_jax.data import files, sources, traces
 from magistral_jax.data.examples import Examples
-from magistral_jax.data.finite import folded
+from magistral_jax.data.finite import FiniteSource, folded
 from magistral_jax.data.stream import PromptStream, make_example
 from magistral_jax.data.traces import Example
 from magistral_jax.experiment import build
@@ -16,6 +16,10 @@ from magistral_jax.models.config import ModelConfig
 from magistral_jax.tokens import Tokenizer
 from magistral_jax.verifiers.code import judge
 from magistral_jax.verifiers.reward import VERIFIERS
+
+# They are made, read and measured before the first step: so many take minutes, and ten times as
+# many the memory of a laptop.
+MOST_MADE = 1_000_000
 
 
 def examples(c, tok: Tokenizer, config: ModelConfig, prompts: PromptStream) -> Examples:
@@ -61,7 +65,10 @@ def _files(s) -> list[tuple[Sequence[Example], float]]:
 
 
 def _traces(c, prompts: PromptStream) -> Sequence[Example]:
-  """Responses to the training problems."""
+  """Responses to the training problems; ValueError for more than can be made."""
+  if c.cold_start.examples > MOST_MADE and not isinstance(prompts.source, FiniteSource):
+    raise ValueError(f'cold_start.examples={c.cold_start.examples} must be at most {MOST_MADE} '
+                     f'where data.source={c.data.source!r} makes them: lower it.')
   return traces.cold_start_examples(
       prompts.source, examples=c.cold_start.examples, mistakes=c.cold_start.mistakes, seed=c.seed)
 

@@ -48,6 +48,7 @@ def prepare(c, path: str, read: Sequence[str] = ()) -> checks.Parts:
   change(c, {'model.checkpoint': path})
   check(c, read, READ)
   stage_configs.check_names(c)
+  checks.check_tokenizer(c)
   checks.check_pages(c)
   model_checks.check_checkpoint(c)
   tok = build.tokenizer(c)
