@@ -67,26 +67,27 @@ def writing():
     raise SystemExit(1) from None
 
 
-def check_output(path: str, *inputs: str, new: bool = False) -> None:
+def check_output(path: str, *inputs: str, new: bool = False, flag: str = 'output') -> None:
   """Checks the file of --output before the work that it is to hold.
 
   Args:
     inputs: files that are read.
     new: whether it must not be there yet.
+    flag: that names the file, where it is another than --output.
   Raises:
     ValueError: it is one of `inputs`, is there already, or cannot be written.
   """
   for other in inputs:
     if os.path.realpath(path) == os.path.realpath(other):
-      raise ValueError(f'--output={path!r} is the file {other!r}, which is read: name another one.')
+      raise ValueError(f'--{flag}={path!r} is the file {other!r}, which is read: name another one.')
   if new and os.path.exists(path):
-    raise ValueError(f'--output={path!r} is there already: take it away, or name another file.')
+    raise ValueError(f'--{flag}={path!r} is there already: take it away, or name another file.')
   folder = os.path.dirname(path) or '.'
   reason = (errno.EISDIR if os.path.isdir(path) else
             errno.ENOENT if not os.path.isdir(folder) else
             0 if os.access(path if os.path.exists(path) else folder, os.W_OK) else errno.EACCES)
   if reason:
-    raise ValueError(f'--output={path!r} cannot be written ({os.strerror(reason)}): name another '
+    raise ValueError(f'--{flag}={path!r} cannot be written ({os.strerror(reason)}): name another '
                      f'file.')
 
 

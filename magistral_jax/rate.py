@@ -21,8 +21,9 @@ from magistral_jax import command_line
 from magistral_jax.curation import rating
 from magistral_jax.curation.endpoint import EndpointError
 from magistral_jax.curation.rows import read_rows
+from magistral_jax.data import files
 from magistral_jax.data.listed import ListedProblems
-from magistral_jax.evaluation import growing, rates
+from magistral_jax.evaluation import growing, rates, results
 from magistral_jax.experiment import build, checks, cli
 from magistral_jax.orchestration.answering import answered
 
@@ -31,6 +32,7 @@ FLAGS = dict(
     step=('newest', 'checkpoint of a workdir: newest, best or a number'),
     input=('', 'JSON lines of problems; several files with commas between them'),
     output=('', 'JSON lines of solve rates'),
+    completions=('', 'JSON lines of the completions themselves, from which `traces` takes some'),
     fields=('', 'names that --input gives our keys: problem=question'),
     samples=(16, 'completions of each problem'),
     endpoint=('', 'instead of --checkpoint: URL of an OpenAI-compatible server'),
@@ -65,6 +67,9 @@ def main(args) -> None:
   with contextlib.ExitStack() as stack:
     with command_line.one_sentence():
       command_line.check_output(args.output, new=True)
+      if args.completions:
+        command_line.check_output(args.completions, args.output, *files.expand(args.input),
+                                  new=not growing.begun(args.output), flag='completions')
       model = rating.served(c, args) if args.endpoint else rating.loaded(
           c, args.checkpoint, args.step)
       problems = ListedProblems(args.input, fields=args.fields, key='--input',
@@ -73,6 +78,9 @@ def main(args) -> None:
       output = growing.GrowingFile(args.output, rating.settings(c, args, model.step),
                                    lambda line: done.add(str(line['id'])))
       stack.enter_context(contextlib.closing(output))
+      said = rating.completions_file(args.completions, done) if args.completions else None
+      if said is not None:
+        stack.enter_context(contextlib.closing(said))
       samplers = model.samplers()
     if done:
       console.print(f'Going on after {len(done)} of {len(problems)} problems.')
@@ -87,9 +95,13 @@ def main(args) -> None:
             prompts, rating.sampling(c, args.samples), samplers, build.verifier(c, pool),
             deadline_s=model.deadline_s):
           # One that a server would not answer is no sample.
-          output.write(rates.rates_line(prompt.problem, [
-              verdict for completion, verdict in judged if completion.finish != 'failed']))
+          sampled = [pair for pair in judged if pair[0].finish != 'failed']
+          if said is not None:
+            said.write_all(results.answer_line(prompt, *pair) for pair in sampled)
+          output.write(rates.rates_line(prompt.problem, [verdict for _, verdict in sampled]))
           bar.advance(task)
+        if said is not None:
+          said.sync()
         output.finish()
     except EndpointError as error:
       with command_line.one_sentence():

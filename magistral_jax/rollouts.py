@@ -135,12 +135,15 @@ class RolloutsReader:
 
   A context manager. A last line that is cut off is left out.
 
+  Args:
+    workdir: of a run.
+    files: files of such lines to read instead, as `evaluate --data` writes them.
   Raises:
     ValueError: the folder has no part.
   """
 
-  def __init__(self, workdir: str | os.PathLike):
-    self._parts = parts(workdir)
+  def __init__(self, workdir: str | os.PathLike, files: Sequence[Path] = ()):
+    self._parts = list(files) or parts(workdir)
     if not self._parts:
       raise ValueError(f'{Path(workdir) / "rollouts.jsonl"} does not exist: --run must name the '
                        f'workdir of a run.')

@@ -3,12 +3,12 @@ import json
 
 import pytest
 
-from magistral_jax import curate, rate
+from magistral_jax import curate, rate, traces
 from magistral_jax.curation import rating, served_sampler
 from magistral_jax.data.listed import ListedProblems
 from magistral_jax.evaluation import growing, rates
 from magistral_jax.experiment import build
-from magistral_jax.metrics import read_lines
+from magistral_jax.metrics import JsonlWriter, read_lines
 from magistral_jax.records import Problem, Verdict
 from tests import tiny
 from tests.curation.served import Served
@@ -116,6 +116,52 @@ def test_a_killed_command_goes_on_after_any_byte_and_asks_nothing_twice(tmp_path
   assert len(asked) == 4 * left
   assert sorted(line['id'] for line in read_lines(tmp_path / 'rates.jsonl')) == [
       f'p{n}' for n in range(6)]
+
+
+@pytest.mark.parametrize('write', [growing.GrowingFile.write, JsonlWriter.write_all])
+def test_the_completions_are_those_of_the_rates_wherever_it_was_killed(tmp_path, solver, write):
+  sums(tmp_path / 'in.jsonl')
+  kept = tmp_path / 'said.jsonl'
+  flags = *served(solver), f'--completions={kept}'
+  written = []
+  def killed(self, *args):
+    if len(written) == 3:
+      raise KeyboardInterrupt
+    write(self, *args)
+    written.append(args)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(*dict(write=(growing.GrowingFile, 'write'),
+                        write_all=(JsonlWriter, 'write_all'))[write.__name__], killed)
+    with pytest.raises(KeyboardInterrupt):
+      rate.main(command(tmp_path, *flags))
+  rate.main(command(tmp_path, *flags))
+  lines = read_lines(kept)
+  for line in read_lines(tmp_path / 'rates.jsonl'):
+    own = [one for one in lines if one['id'] == line['id']]
+    assert [one['sample'] for one in own] == list(range(line['samples']))
+    assert line['correct'] == sum(one['status'] == 'correct' for one in own)
+    assert line['answers'] == [one['answer'] or None for one in own]
+  # They become traces: each problem's own, all of them right.
+  traces.main(traces.parse(['traces', f'--completions={kept}', f'--output={tmp_path}/t.jsonl',
+                            '--near=1.0']))
+  taken = read_lines(tmp_path / 't.jsonl')
+  assert {row['id'].split('-')[0] for row in taken} == {f'p{n}' for n in range(5)}
+  assert all(row['answer'] in row['response'] for row in taken)
+
+
+def test_completions_replace_no_file_and_are_missed(tmp_path, solver, capsys):
+  sums(tmp_path / 'in.jsonl')
+  kept = tmp_path / 'said.jsonl'
+  kept.write_text('mine')
+  flags = *served(solver), f'--completions={kept}'
+  assert 'said.jsonl\' is there already' in fails(command(tmp_path, *flags), capsys)
+  assert kept.read_text() == 'mine'
+  args = command(tmp_path, *flags)
+  growing.GrowingFile(args.output, rating.settings(args.config, args, ''), print).close()
+  kept.unlink()
+  done = json.dumps(dict(id='p0', samples=4, correct=4, answers=['1'] * 4)) + '\n'
+  (tmp_path / 'rates.jsonl.partial').write_text(done)
+  assert 'is missing, and 1 problems have' in fails(args, capsys)
 
 
 def test_a_checkpoint_is_rated_by_several_samplers(tmp_path, monkeypatch, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
@@ -12,8 +13,10 @@ from magistral_jax.curation.endpoint import Endpoint, EndpointSettings
 from magistral_jax.curation.ledger import fingerprint
 from magistral_jax.curation.served_sampler import ServedSampler, problem_asker, served_prompt
 from magistral_jax.data import files
+from magistral_jax.data.jsonl import read_object
 from magistral_jax.data.stream import make_prompt
 from magistral_jax.experiment import build, sampler_only, values
+from magistral_jax.metrics import JsonlWriter
 from magistral_jax.models.formats import checkpoint
 from magistral_jax.records import Problem, Prompt
 from magistral_jax.sampler.slots import Sampling
@@ -77,7 +80,33 @@ def settings(c, args: argparse.Namespace, step: str) -> dict[str, Any]:
       sampling=dataclasses.asdict(sampling(c, args.samples)),
       template=c.data.template, system_prompt=c.data.system_prompt,
       verifiers=values.filled(c, 'verifiers'),
-      code_tests=values.filled(c, 'evaluation')['code_tests'])
+      code_tests=values.filled(c, 'evaluation')['code_tests'], completions=args.completions)
+
+
+def completions_file(path: str, done: Set[str]) -> JsonlWriter:
+  """The file of --completions, cut back to the problems that have their rates.
+
+  The completions of a problem are written before its rates, so that only those of the last one can
+  be there without them.
+
+  Raises:
+    ValueError: it cannot be written, or there is none where some problems are done.
+  """
+  if done and not os.path.isfile(path):
+    raise ValueError(f'--completions={path!r} is missing, and {len(done)} problems have their '
+                     f'rates already: put it back, or begin with another --output.')
+  try:
+    out, end = JsonlWriter(path), 0
+    with open(path, 'rb') as file:
+      for line in file:
+        if not line.endswith(b'\n') or read_object(line).get('id') not in done:
+          break
+        end += len(line)
+    out.truncate(end)
+  except OSError as error:
+    raise ValueError(f'--completions={path!r} cannot be written ({error.strerror}): name another '
+                     f'file.') from None
+  return out
 
 
 def prompts(problems: Sequence[Problem], done: Set[str], make: Callable[[int, Problem], Prompt],

@@ -1,7 +1,7 @@
-"""Traces to imitate, chosen from the completions of a run's reinforcement learning.
+"""Traces to imitate, chosen from the completions of a run, or of problems that were evaluated.
 
-    rollouts -> correct and complete -> not of the early updates
-             -> distinct, so many a problem -> copies of the traces of hard problems
+    completions -> correct and complete -> not of the early updates
+                -> distinct, so many a problem -> copies of the traces of hard problems
 
 The files are read twice, and in between 48 bytes of every completion are in memory.
 
@@ -60,17 +60,20 @@ class TraceRules:
       raise ValueError(f'--near={self.near} must be above 0 and at most 1.')
 
 
-def problems_of_run(run: Path, files: str) -> Callable[[str], Problem | None]:
-  """A function that finds the training problems of a run by id, reading them when first asked.
+def problems_of(run: Path | None, files: str) -> Callable[[str], Problem | None]:
+  """A function that finds the problems of completions by id, reading them when first asked.
 
   Args:
-    run: the workdir.
+    run: the workdir of the run that they are of; None for no run.
     files: problem files to take instead of those that the run's config names; '' for those.
   """
   @functools.cache
   def problems() -> dict[str, Problem]:
     if files:
       found = jsonl.read_files(files)
+    elif run is None:
+      raise ValueError('programs or images are asked for: name the files of the problems by '
+                       '--problems.')
     elif not (run / EXPERIMENT).exists():
       raise ValueError(f'{run} has no {EXPERIMENT}, which names the problem files of the run: name '
                        f'them by --problems.')
@@ -223,7 +226,9 @@ def table(counts: dict[str, int]) -> Table:
 def trace_line(line: dict[str, Any], copy: int, find: Callable[[str], Problem | None],
                ) -> dict[str, Any]:
   """The line of a traces file for a line of the rollouts; raises as `choose`."""
-  name = f'{line["id"]}-{line["ordinal"]}-{line["sample"]}'
+  # Evaluations ask every problem once and count no ordinals.
+  at = '' if line['ordinal'] < 0 else f'-{line["ordinal"]}'
+  name = f'{line["id"]}{at}-{line["sample"]}'
   row = dict(id=f'{name}-{copy + 1}' if copy else name, problem=line['prompt'],
              response=line['completion'], domain=line['domain'], language=line['language'],
              source=line['source'])
@@ -234,7 +239,7 @@ def trace_line(line: dict[str, Any], copy: int, find: Callable[[str], Problem | 
   if line['domain'] == 'code' or IMAGE in line['prompt']:
     problem = find(line['id'])
     if problem is None:
-      raise ValueError(f'the problem {line["id"]!r} is not among those of the run, and its tests '
+      raise ValueError(f'the problem {line["id"]!r} is not among those at hand, and its tests '
                        f'or images are needed: name its file by --problems.')
     if problem.tests:
       row['tests'] = problem.tests

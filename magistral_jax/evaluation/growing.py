@@ -24,6 +24,11 @@ from magistral_jax.data.jsonl import read_object
 from magistral_jax.metrics import JsonlWriter
 
 
+def begun(path: str) -> bool:
+  """Whether an output of this name is unfinished."""
+  return os.path.exists(f'{path}.progress')
+
+
 class GrowingFile:
   """An output while it grows.
 

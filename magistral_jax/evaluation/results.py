@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 from rich.table import Table
 
 from magistral_jax.evaluation.evaluation import Evaluation, Result
 from magistral_jax.metrics import JsonlWriter
+from magistral_jax.records import Completion, Prompt, Verdict
 from magistral_jax.rollouts import rollout_line
 
 # Keys of a line in rollouts.jsonl that only training fills.
@@ -58,6 +60,10 @@ def write(evaluation: Evaluation, path: str | os.PathLike) -> None:
     out.truncate(0)
     # Ordinals count down from -1.
     for ordinal, sample in sorted(evaluation.answers, key=lambda key: (-key[0], key[1])):
-      completion, verdict = evaluation.answers[ordinal, sample]
-      line = rollout_line(prompts[ordinal], completion, verdict, None, 'filtered', None)
-      out.write({key: value for key, value in line.items() if key not in _OF_TRAINING})
+      out.write(answer_line(prompts[ordinal], *evaluation.answers[ordinal, sample]))
+
+
+def answer_line(prompt: Prompt, completion: Completion, verdict: Verdict) -> dict[str, Any]:
+  """The line of a completion that is not for training: that of the rollouts, without its fate."""
+  line = rollout_line(prompt, completion, verdict, None, 'filtered', None)
+  return {key: value for key, value in line.items() if key not in _OF_TRAINING}

@@ -113,7 +113,7 @@ def test_programs_get_the_tests_of_their_problem(take):
   rows, _ = take([line(code, 0, 0)], find={'c': code}.get)
   assert rows[0]['tests'] == tests and 'answer' not in rows[0]
   assert rows[0]['language'] == rows[0]['meta']['language'] == 'fr'
-  with pytest.raises(ValueError, match="problem 'c' is not among those of the run"):
+  with pytest.raises(ValueError, match="problem 'c' is not among those at hand"):
     take([line(code, 0, 0)])
 
 
@@ -170,5 +170,21 @@ def test_problems_are_found_in_the_files_that_the_run_names(tmp_path):
                   '"answer": "2"}\n')
   (tmp_path / 'experiment.json').write_text(json.dumps(dict(config=dict(seed=0, data=dict(
       source='jsonl', jsonl=dict(path=str(path), held_out_path='', held_out=1, fields=''))))))
-  assert traces.problems_of_run(tmp_path, '')('b').answer == '2'
-  assert traces.problems_of_run(tmp_path, str(path))('c') is None
+  assert traces.problems_of(tmp_path, '')('b').answer == '2'
+  assert traces.problems_of(tmp_path, str(path))('c') is None
+
+
+def test_completions_without_a_run_need_the_files_of_programs(tmp_path, capsys):
+  code = problem('c', domain='code', answer='', tests=dict(kind='stdin'))
+  (tmp_path / 'said.jsonl').write_text(json.dumps(line(code, -1, 0, said='x')) + '\n')
+  with pytest.raises(SystemExit):
+    command.main(command.parse(['traces', f'--completions={tmp_path}/said.jsonl',
+                                f'--output={tmp_path}/t.jsonl']))
+  assert 'name the files of the problems by --problems' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('flags', [(), ('--run=a', '--completions=b')])
+def test_traces_are_of_a_run_or_of_completions(capsys, flags):
+  with pytest.raises(SystemExit):
+    command.parse(['traces', '--output=t', *flags])
+  assert 'name either --run or --completions' in capsys.readouterr().err
