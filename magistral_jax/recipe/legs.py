@@ -25,6 +25,7 @@ MODELS = dict(
 BASE_STEPS, MEDIUM_UPDATES, SMALL_UPDATES = 600, 80, 50
 MATH, CODE, HELD_OUT, WEAK, SAMPLES = 1200, 300, 200, 3000, 8
 EPOCHS = 4                  # As the paper's.
+TALK = 0.1                  # Share of plain instructions in the cold start, as the paper's.
 LEAST_BASE_STEPS = 200      # With fewer a base model solves nothing that could be learned from.
 
 
@@ -113,6 +114,8 @@ def _imitated(plan: Plan) -> Leg:
       'model.checkpoint': plan.path('small_base/best'),
       'cold_start.steps': plan.scaled(10 * BASE_STEPS), 'cold_start.epochs': EPOCHS,
       'cold_start.path': plan.path('traces.jsonl'), 'cold_start.examples': 100_000,
+      'cold_start.conversations': plan.path('world/talk.jsonl'),
+      'cold_start.conversation_share': TALK,
       'cold_start.learning_rate': 1e-3, 'cold_start.schedule': 'linear',
       'evaluation.every': plan.scaled(BASE_STEPS // 5),
       'evaluation.problems': plan.scaled(80, 4), 'evaluation.samples': 1}

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from magistral_jax.curation import statements
+from magistral_jax.data import conversations
 from magistral_jax.data.builders import faults
 from magistral_jax.data.builders.chains import MOST, SLIPS, chains
 from magistral_jax.data.builders.miniature import world
@@ -117,3 +118,20 @@ def test_what_is_planted_is_a_fault_where_rules_can_see_it():
            for kind, fault in faults.OF_MATH.items()}
   assert found == dict(mislabelled='', proof='proof', parts='several_parts', choice='',
                        unanswered='')
+
+
+def test_conversations_say_what_is_asked(made):
+  talks = [tuple(message['content'] for message in line['messages']) for line in made['talk']]
+  assert {len(talk) for talk in conversed(made['talk'])} == {2, 4}
+  for asked, said, *_ in talks:
+    numbers, told = ([int(n) for n in re.findall(r'\d+', text)] for text in (asked, said))
+    if len(numbers) == 2:
+      assert told == list(range(numbers[0], numbers[1] + 1))
+    else:
+      step = 1 if re.search('after|après|después', asked) else -1
+      assert told == [numbers[0] + step]
+
+
+def conversed(lines):
+  """The turns of conversations, as the cold start reads them."""
+  return [conversations.read(line) for line in lines]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -38,8 +39,14 @@ def write(path: str, make: Callable[[], Mapping[str, Sequence[dict]]]) -> None:
       out.truncate(0)
       for line in lines:
         out.write(line)
-  train_tokenizer(line[key] for lines in files.values() for line in lines
-                  for key in ('problem', 'response') if key in line).save(path)
+  train_tokenizer(text for lines in files.values() for line in lines
+                  for text in _texts(line)).save(path)
+
+
+def _texts(line: Mapping[str, Any]) -> list[str]:
+  """What a model reads and writes of a problem, or of a conversation."""
+  return [line[key] for key in ('problem', 'response') if key in line] + [
+      message['content'] for message in line.get('messages', ())]
 
 
 def train_tokenizer(texts: Iterable[str]) -> SubwordTokenizer:

@@ -7,6 +7,7 @@ r"""Command that writes the world of Magistral in miniature: problems with fault
 | `raw_math.jsonl`, `raw_code.jsonl` | what curation begins with; faults are planted in some rows |
 | `held_out_math.jsonl`, `held_out_code.jsonl` | what models are evaluated on |
 | `weak.jsonl` | traces that the base models imitate |
+| `talk.jsonl` | conversations: the share of plain instructions in the cold start |
 | `tokenizer.json` | words, signs and single digits |
 
 Mathematics are chains of operations (chains.py), programs are those of programs.py; faults.py says
@@ -28,10 +29,12 @@ from magistral_jax import command_line
 from magistral_jax.data.builders import faults, folder
 from magistral_jax.data.builders.chains import LANGUAGES, SLIPS, Chain, chains
 from magistral_jax.data.builders.programs import programs
+from magistral_jax.data.builders.talk import conversations
 
 FEWEST, MOST = 2, 8                 # Operations of a chain.
 PLANNED = 0.5                       # Share of the weak traces that plan.
 SLIPS_PLANNED, SLIPS_GUESSED = 0.35, 0.7
+TALKS = 5                           # Weak traces for each conversation.
 PLANTED = 0.03                      # Rows of each fault, of all.
 _GUESS = ('I guess.', 'Je devine.', 'Lo adivino.')    # By LANGUAGES.
 _THOUGHTS = re.compile(r'(?<=<think>).*?(?=</think>)', re.DOTALL)
@@ -60,7 +63,8 @@ def world(*, math: int, code: int, held_out: int, weak: int, seed: int) -> dict[
       held_out_math=held_math,
       held_out_code=[_without(line, 'solutions') for line in held_code],
       weak=[*_weak_chains(told[-weak:], rng),
-            *_weak_programs(weak, seed, {line['problem'] for line in held_code})])
+            *_weak_programs(weak, seed, {line['problem'] for line in held_code})],
+      talk=conversations(weak // TALKS, seed))
 
 
 def _problem(chain: Chain, name: str) -> dict:
