@@ -80,8 +80,9 @@ def main(args) -> None:
         out.sync()
       if not counts['lines']:
         raise ValueError(f'{args.completions or run} has no trace to take: '
-                         f'{counts["wrong_or_cut"]} of {counts["completions"]} completions are wrong or did not end, and '
-                         f'{counts["early"]} are of versions before {counts["first_version"]}.')
+                         f'{counts["wrong_or_cut"]} of {counts["completions"]} completions are '
+                         f'wrong or did not end, and {counts["early"]} are of versions before '
+                         f'{counts["first_version"]}.')
       os.replace(unfinished, args.output)
     except BaseException:
       Path(unfinished).unlink(missing_ok=True)

@@ -5,7 +5,8 @@ r"""Small talk about numbers, in English, French and Spanish: instructions that 
                   {"role": "user", "content": "And then?"},
                   {"role": "assistant", "content": "14."}]}
 
-A cold start imitates them beside traces, so that a model goes on to do plainly what is plainly asked.
+A cold start imitates them beside traces, so that a model goes on to do plainly what is plainly
+asked.
 """
 
 from __future__ import annotations
