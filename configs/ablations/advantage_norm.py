@@ -5,8 +5,8 @@ LiveCodeBench or the growth of length over 300 updates; it takes the minibatch.
 
 Run:    python -m magistral_jax.sweep --config=configs/ablations/advantage_norm.py \
             --workdir=sweeps/advantage_norm
-Result: seeds 0 and 1, 60 updates each, 2 threads of one slow CPU core shared with other work, 1,766 s,
-        2026-11-30, ec61721. Means over the seeds, each seed in brackets:
+Result: seeds 0 and 1, 60 updates each, 2 threads of one slow CPU core shared with other work,
+        1,766 s, 2026-11-30, ec61721. Means over the seeds, each seed in brackets:
                      held out               reward of all updates   tokens, end - beginning
           minibatch  0.926 (0.920, 0.932)   0.853 (0.845, 0.861)    +0.1 (0.2, 0.0)
           group      0.941 (0.925, 0.958)   0.861 (0.848, 0.875)    +0.1 (0.2, 0.0)
