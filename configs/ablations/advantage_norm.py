@@ -13,7 +13,7 @@ Result: seeds 0 and 1, 60 updates each, 2 threads of one slow CPU core shared wi
           none       0.916 (0.922, 0.910)   0.837 (0.832, 0.842)    +1.6 (0.1, 3.1)
         As in the paper nothing differs that two seeds could show: held out, group - minibatch is
         +0.015 +- 0.008 and none - minibatch -0.010 +- 0.009, errors over problems of these very
-        runs; over seeds 95 % are -0.11 to +0.14 and -0.17 to +0.15. What was seen and is no claim:
+        runs; over seeds 95 % are -0.05 to +0.08 and -0.08 to +0.06. What was seen and is no claim:
         without any norm one of two runs wrote much more for ten updates, and with that of a group
         one had a single gradient ten times as large.
 """

@@ -1,17 +1,20 @@
 """What the runs of a sweep say: means over seeds, differences, and findings held against them.
 
 Two variants of one seed begin with the same weights and see the same problems, so a difference is
-taken seed by seed. Its interval is Student's over seeds, which two seeds leave wide. Accuracies
-also have an error over problems: it says how sure the difference of these runs is, whatever other
-seeds would do.
+taken seed by seed. Its interval is Student's over seeds. What scatters is taken to scatter alike in
+all variants, as in a randomised block design: the deviation is that of the residuals of
+value = variant + seed, which has (variants - 1) (seeds - 1) degrees of freedom where two variants
+alone have seeds - 1. Accuracies also have an error over problems: it says how sure the difference of
+these runs is, whatever other seeds would do.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from scipy import stats
 
 from magistral_jax.ablations import measures
@@ -75,19 +78,44 @@ def spread(runs: Mapping[int, SweepRun], measure: str) -> Spread:
 
 def difference(outcomes: SweepRuns, first: str, second: str, measure: str) -> Difference | None:
   """The paired difference of two variants; None if no seed has both."""
-  one, other = outcomes.get(first, {}), outcomes.get(second, {})
-  of = MEASURES[measure][1]
-  values = {seed: of(one[seed]) - of(other[seed]) for seed in one if seed in other}
-  values = {seed: value for seed, value in values.items() if math.isfinite(value)}
+  table = _table(outcomes, measure)
+  one, other = table.get(first, {}), table.get(second, {})
+  values = {seed: value - other[seed] for seed, value in one.items() if seed in other}
   if not values:
     return None
-  mean, deviation = _moments(list(values.values()))
+  mean, _ = _moments(list(values.values()))
+  deviation, freedom = _residual(table, values)
   half = math.nan
-  if len(values) > 1:
-    half = deviation / math.sqrt(len(values)) * stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)
-  errors = [_over_problems(one[seed], other[seed], measure) for seed in values]
+  if freedom:
+    half = deviation * math.sqrt(2 / len(values)) * stats.t.ppf((1 + LEVEL) / 2, freedom)
+  errors = [_over_problems(outcomes[first][seed], outcomes[second][seed], measure)
+            for seed in values]
   return Difference(first, second, measure, mean, float(mean - half), float(mean + half),
                     math.sqrt(math.fsum(e * e for e in errors)) / len(errors), values)
+
+
+def _table(outcomes: SweepRuns, measure: str) -> dict[str, dict[int, float]]:
+  """{variant: {seed: value}} of what is known."""
+  of = MEASURES[measure][1]
+  found = {variant: {seed: of(run) for seed, run in runs.items()}
+           for variant, runs in outcomes.items()}
+  return {variant: {seed: value for seed, value in values.items() if math.isfinite(value)}
+          for variant, values in found.items()}
+
+
+def _residual(table: Mapping[str, Mapping[int, float]], seeds: Iterable[int]) -> tuple[float, int]:
+  """Deviation of a run around variant + seed, and its degrees of freedom, which may be 0.
+
+  Args:
+    seeds: of which variants are taken that have them all.
+  """
+  rows = np.array([[values[seed] for seed in seeds] for values in table.values()
+                   if all(seed in values for seed in seeds)])
+  freedom = (rows.shape[0] - 1) * (rows.shape[1] - 1)
+  if not freedom:
+    return math.nan, 0
+  rest = rows - rows.mean(0) - rows.mean(1, keepdims=True) + rows.mean()
+  return math.sqrt(np.sum(rest ** 2) / freedom), freedom
 
 
 def differences(sweep: Sweep, outcomes: SweepRuns) -> list[Difference]:

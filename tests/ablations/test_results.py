@@ -1,4 +1,5 @@
 """Figures of a sweep against values computed by hand, out of files as runs leave them."""
+import dataclasses
 import json
 import math
 
@@ -85,6 +86,28 @@ def test_differences_are_taken_seed_by_seed_and_problem_by_problem(out):
             math.sqrt((1 * 0.9 ** 2 + 9 * 0.1 ** 2) / 9 / 10)]
   assert of.of_problems == pytest.approx(math.hypot(*errors) / 2)
   assert math.isnan(comparison.difference(found.outcomes, 'new', 'old', 'reward').of_problems)
+
+
+def test_all_variants_say_how_much_a_seed_does(tmp_path):
+  """The interval is that of least squares with a term for every variant and every seed."""
+  rng = np.random.default_rng(0)
+  variants, seeds = 4, 3
+  rewards = rng.normal(size=(variants, seeds))
+  for v in range(variants):
+    for seed in range(seeds):
+      leave(tmp_path, f'v{v}', seed, right=5, rewards=[float(rewards[v, seed])] * 10)
+  leave(tmp_path, 'v4', 0, right=5, rewards=[7.0] * 10)      # Has not all seeds: it says nothing.
+  sweep = dataclasses.replace(SWEEP, seeds=(0, 1, 2), claims=(),
+                              variants={f'v{v}': {} for v in range(5)})
+  of = comparison.difference(results.collect(sweep, tmp_path).outcomes, 'v2', 'v1', 'reward')
+  design = np.array([[v == k for k in range(variants)] + [seed == k for k in range(1, seeds)]
+                     for v in range(variants) for seed in range(seeds)], float)
+  fit, rest, *_ = np.linalg.lstsq(design, rewards.reshape(-1), rcond=None)
+  contrast = np.array([0, -1, 1, 0, 0, 0])
+  freedom = variants * seeds - design.shape[1]
+  error = math.sqrt(rest[0] / freedom * contrast @ np.linalg.inv(design.T @ design) @ contrast)
+  assert freedom == 6 and of.mean == pytest.approx(fit[2] - fit[1])
+  assert of.high - of.mean == pytest.approx(2.4469 * error, rel=1e-4)
 
 
 @pytest.mark.parametrize('low, high, of_problems, values, expected, said', [
