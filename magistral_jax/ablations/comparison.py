@@ -4,8 +4,8 @@ Two variants of one seed begin with the same weights and see the same problems, 
 taken seed by seed. Its interval is Student's over seeds. What scatters is taken to scatter alike in
 all variants, as in a randomised block design: the deviation is that of the residuals of
 value = variant + seed, which has (variants - 1) (seeds - 1) degrees of freedom where two variants
-alone have seeds - 1. Accuracies also have an error over problems: it says how sure the difference of
-these runs is, whatever other seeds would do.
+alone have seeds - 1. Accuracies also have an error over problems: it says how sure the difference
+of these runs is, whatever other seeds would do.
 """
 
 from __future__ import annotations
