@@ -35,6 +35,9 @@ MOST_COLUMNS = 120
 # Columns of the border and of the space beside it.
 BORDER = 4
 SPARKLINE_WIDTH = 40
+LEAST_BAR = 4
+# Columns between two cells.
+GAP = 2
 NAME_WIDTH = 11
 
 
@@ -64,7 +67,7 @@ def render(contents: Contents, *, width: int, height: int, ascii_only: bool = Fa
   rows = metric_rows(contents.figures, contents.rewards, blocks)[:max(0, left)]
   left -= len(rows)
   lines = min(role_table.MOST, left - 1)         # The heads take one.
-  parts: list[RenderableType] = [_progress(contents)]
+  parts: list[RenderableType] = [_progress(contents, width - BORDER)]
   if rows:
     parts.append(_figures(rows))
   if contents.roles and lines > 0:
@@ -79,24 +82,34 @@ def render(contents: Contents, *, width: int, height: int, ascii_only: bool = Fa
                border_style='cyan', padding=(0, 1), width=width)
 
 
-def _progress(contents: Contents) -> Table:
+def _progress(contents: Contents, width: int) -> Table:
+  """Bar, steps and times; where there is no room, first the time left goes, then the bar."""
   step, total = contents.step, contents.total_steps
+  elapsed = f'{minutes(contents.elapsed_s)} elapsed'
   left = '' if contents.left_s is None else f', {minutes(contents.left_s)} left'
-  line = Table.grid(expand=True, padding=(0, 2))
-  line.add_column(ratio=1)
-  line.add_column(no_wrap=True)
+  steps = f'{step:>{len(str(total))}}/{total}'
   # As wide as it may become, so that the bar does not change its length.
-  line.add_column(no_wrap=True, style='dim', justify='right',
-                  min_width=len('0:00:00 elapsed, 0:00:00 left'))
-  line.add_row(
-      ProgressBar(
-          total=max(total, 1), completed=step, complete_style='cyan', finished_style='green'),
-      f'{step:>{len(str(total))}}/{total}', f'{minutes(contents.elapsed_s)} elapsed{left}')
+  longest = len('0:00:00 elapsed, 0:00:00 left')
+  room = width - len(steps) - GAP
+  if room < longest:
+    left, longest = '', len('0:00:00 elapsed')
+  bar = ProgressBar(
+      total=max(total, 1), completed=step, complete_style='cyan', finished_style='green')
+  cells: list[tuple[RenderableType, dict]] = [
+      (steps, dict(no_wrap=True)),
+      (elapsed + left, dict(no_wrap=True, style='dim', justify='right', min_width=longest))]
+  if room - longest - GAP >= LEAST_BAR:
+    cells.insert(0, (bar, dict(ratio=1)))
+  line = Table.grid(expand=True, padding=(0, GAP))
+  for _, how in cells:
+    line.add_column(**how)
+  line.add_row(*(cell for cell, _ in cells))
   return line
 
 
 def _figures(rows: Sequence[tuple[str, Text]]) -> Table:
-  table = Table.grid(padding=(0, 2))
+  # Expanded: otherwise what is too long is cut at the border, without an ellipsis.
+  table = Table.grid(expand=True, padding=(0, GAP))
   table.add_column(style='dim', no_wrap=True, min_width=NAME_WIDTH)
   table.add_column(no_wrap=True, overflow='ellipsis', ratio=1)
   for name, text in rows:

@@ -69,6 +69,18 @@ def test_the_panel_fits_and_cuts_nothing(width, height, count):
   assert any('of 128 groups)' in line for line in lines) or height == 16
 
 
+@pytest.mark.parametrize('width', [30, 40, 50, 60, 70, 80])
+def test_on_a_narrow_terminal_what_stands_in_a_line_stands_there_whole(width):
+  shown = view(total_steps=1000, left_s=4000.0, roles={})
+  lines, whole = rendered(shown, width), ' '.join(rendered(shown, 120))
+  assert {len(line) for line in lines} == {width}
+  progress, *figures = [line.strip(' │') for line in lines[1:-1] if line.strip(' │')]
+  assert '2/1000' in progress
+  assert progress.endswith(('  0:10 elapsed', '0:10 elapsed, 1:06:40 left'))
+  assert [words for words in figures if not words.endswith('…') and words not in whole] == []
+  assert width >= 70 or any(words.endswith('…') for words in figures)
+
+
 def test_every_sentence_that_a_role_may_say_fits_into_eighty_columns():
   root = Path(display.__file__).parent.parent
   said = [text for path in root.rglob('*.py') for text in re.findall(
