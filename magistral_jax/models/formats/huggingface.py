@@ -22,6 +22,7 @@ from magistral_jax.models.formats.huggingface_config import kept, parse
 DESCRIPTION = 'config.json'
 INDEX = 'model.safetensors.index.json'
 SINGLE = 'model.safetensors'
+ADAPTER_CONFIG = 'adapter_config.json'    # Of peft; transformers adds the adapter by itself.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +84,10 @@ DERIVED = r'.*rotary_emb\.inv_freq'
 def read_config(path: str, *, dtype: str, vision: bool = True) -> ModelConfig:
   """The shape of the model in a folder; `vision=False` leaves an image tower out."""
   folder = pathlib.Path(path)
+  if (folder / ADAPTER_CONFIG).exists():
+    raise ValueError(f'{folder / ADAPTER_CONFIG}: the weights of an adapter are not added: merge '
+                     f'it into the model that it was trained on (merge_and_unload of peft), or '
+                     f'remove the file where that is done.')
   has_head = lambda: any(name.endswith('lm_head.weight')
                          for name in safetensors.Files(path, _files(folder)).shapes)
   return parse(folder / DESCRIPTION, dtype, vision, has_head)

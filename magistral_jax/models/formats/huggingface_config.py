@@ -2,7 +2,8 @@
 
 A field that would change the computation and is not implemented (biases, scaled rotary positions,
 sliding windows, attention that is not causal, layers that differ, quantized weights) is refused by
-its name. A field that is not named here changes nothing that the classes of transformers compute.
+its name, and so is code of the model's own, which is never run. A field that is not named here
+changes nothing that the classes of transformers compute.
 
 Reference: configurations and models of transformers 5.24.0, whose every field was looked at.
 """
@@ -51,6 +52,7 @@ KEPT = ('bos_token_id', 'eos_token_id', 'pad_token_id', 'max_position_embeddings
 ONLY = {
     'hidden_act': ('silu', 'swish'), 'attention_bias': (False, None), 'mlp_bias': (False, None),
     'partial_rotary_factor': (1, None), 'quantization_config': (None,), 'is_causal': (True,),
+    'use_bidirectional_attention': (False, None),
     'attention_chunk_size': (None,), 'kv_sharing_modes': (None,), 'per_layer_config': (None, {}),
 }
 # Names of a layer whose attention sees every earlier token.
@@ -74,6 +76,7 @@ def parse(
   if model_type not in (*DEFAULTS, *WRAPPERS):
     raise ValueError(f'{file}: model_type={model_type!r} is unsupported: only '
                      f'{", ".join((*DEFAULTS, *WRAPPERS))}.')
+  _check_code(Fields(file, found))
   if model_type in DEFAULTS:
     text = Fields(file, found, DEFAULTS[model_type])
     return ModelConfig(**_text(text, model_type), tied=text.flag('tie_word_embeddings'),
@@ -90,6 +93,16 @@ def parse(
   tower = _tower(whole, model_type) if vision else None
   return ModelConfig(**_text(text, kind), tied=_tied(whole, text, has_head), dtype=dtype,
                      vision=tower)
+
+
+def _check_code(fields: Fields) -> None:
+  """Raises ValueError if a folder brings code of its own that computes the model."""
+  owns = [name for name in fields.section('auto_map')
+          if name.startswith(('AutoModel', 'AutoConfig'))]
+  if owns:
+    raise fields.error('auto_map', f'names code that comes with the model ({owns[0]}), which is '
+                       f'never run here. Where it computes what the class of transformers does, '
+                       f'write null')
 
 
 def _tower(whole: Fields, model_type: str) -> VisionConfig:

@@ -74,6 +74,33 @@ def test_sections_that_are_none(tmp_path, change, words):
     read(tmp_path, 'mistral3', change)
 
 
+@pytest.mark.parametrize('name', ['llama', 'mixtral', 'mistral3'])
+def test_code_that_comes_with_a_model_is_never_taken_for_the_known_one(tmp_path, name):
+  for said in (None, {}, dict(AutoTokenizer=['tokenization_x.X', None]), dict(
+      AutoProcessor='processing_x.X')):
+    assert read(tmp_path, name, dict(auto_map=said)) == original(name)
+  for owner in ('AutoModelForCausalLM', 'AutoModel', 'AutoConfig'):
+    with pytest.raises(ValueError, match=rf'auto_map=.*code that comes with the model \({owner}\)'):
+      read(tmp_path, name, dict(auto_map={owner: 'modeling_x.X', 'AutoTokenizer': 'x.X'}))
+  with pytest.raises(ValueError, match='auto_map=.* must be an object'):
+    read(tmp_path, name, dict(auto_map='modeling_x.X'))
+
+
+@pytest.mark.parametrize('name, within', [
+    ('llama', None), ('mistral', None), ('mixtral', None), ('mistral3', 'text_config')])
+def test_attention_to_later_tokens_is_refused(tmp_path, name, within):
+  for said in (False, None):
+    assert read(tmp_path, name, dict(use_bidirectional_attention=said), within) == original(name)
+  with pytest.raises(ValueError, match='use_bidirectional_attention=True is unsupported'):
+    read(tmp_path, name, dict(use_bidirectional_attention=True), within)
+
+
+def test_an_adapter_beside_the_weights_is_refused(tmp_path):
+  (tmp_path / 'adapter_config.json').write_text('{"peft_type": "LORA"}')
+  with pytest.raises(ValueError, match='adapter_config.json: the weights of an adapter'):
+    read(tmp_path, 'llama', {})
+
+
 @pytest.mark.parametrize('key', ['patch_size', 'image_size'])
 def test_a_side_may_be_written_as_two(tmp_path, key):
   tower = json.loads((FOLDER / 'pixtral/config.json').read_text())['vision_config']
