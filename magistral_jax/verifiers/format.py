@@ -23,9 +23,18 @@ _BOX = re.compile(r'\\(?:boxed|fbox)(?![A-Za-z])\s*')
 # `\\` and `\{` are matched as one piece, so that an escaped brace opens and closes nothing.
 _PIECE = re.compile(r'\\(?:boxed|fbox)(?![A-Za-z])\s*\{?|\\.|[{}]', re.DOTALL)
 _SAID = re.compile(r'\S+')
-# What says nothing in a box.
+# What says nothing in a box: characters and commands that print nothing or only their argument,
+# those whose argument is not printed either, and dots, which stand where an answer would.
+_SILENT = (
+    'boxed|[mhf]box|text(?:rm|normal|bf|it|sf|tt|up|sl|sc)?|math(?:rm|bf|it|sf|tt|strut)|'
+    'operatorname|bold(?:symbol)?|bm|emph|underline|smash|strut|null|relax|empty|par|newline|'
+    'q?quad|enspace|(?:neg)?(?:thin|med|thick)space|h?fill|hfil|(?:display|text|script)style|'
+    'rm|bf|it|tiny|small|normalsize|[lL]arge|LARGE|[hH]uge|[bB]igg?[lrm]?|[cldv]?dots[bcimo]?')
+_SWALLOWING = '[hv]space|[hv]?phantom|(?:text)?color|label'
 _BLANK = re.compile(
-    r'(?:[\s{}$~]|\\[ ,;:!\\]|\\(?:boxed|fbox|text|mathrm|q?quad|[cl]?dots)(?![A-Za-z])|\.{2,}|…)+')
+    r'(?:[\s{}$~\u00ad\u200b-\u200f\u2060-\u2064\ufeff]|\\[ ,;:!>/()\[\]\\]|\.{2,}|[…⋯⋮⋱]|'
+    rf'\\(?:{_SWALLOWING})(?![A-Za-z])\*?\s*\{{[^{{}}]*\}}|\\(?:{_SILENT})(?![A-Za-z])|'
+    r'\\(?:m?kern|m?skip|hskip)\s*-?[\d.]{1,9}\s*[a-z]{2}(?![a-z]))+')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,8 @@ from magistral_jax.verifiers import format
     ('<think>a</think>', False, 'no answer'),
     (r'<think>a</think>\boxed{}', False, 'empty'),
     (r'<think>a</think>\boxed{ {} }', False, 'empty in braces'),
+    (r'<think>a</think>\boxed{\mbox{}\hspace{1em}\,}', False, 'nothing is printed'),
+    (r'<think>a</think>\boxed{5}, not \boxed{\mbox{}}', True, 'an empty box takes nothing back'),
     (r'<think>a</think>\boxed{5', False, 'never closed'),
     (r'<think>a</think>\boxed{4} no: \boxed{5', False, 'no way back to an earlier box'),
     (r'<think>a</think>\boxed 5', False, 'no braces'),
@@ -57,6 +59,16 @@ def test_gate(response, passes, why):
     (r'\boxed{4} \boxed{5} \fbox{} \boxed{}', '5'),
     (r'\boxed{5} \boxed{\text{ }} \boxed{\quad} \boxed{\\}', '5'),
     (r'\boxed{5} \boxed{?}', '?'),
+    (r'\boxed{5} \boxed{\mbox{}} \boxed{\hspace{1em}} \boxed{\,} \boxed{\hphantom{12}}', '5'),
+    (r'\boxed{5} \boxed{\vdots} \boxed{\ddots} \boxed{\textbf{}} \boxed{\mathrm{ }}', '5'),
+    ('\\boxed{5} \\boxed{\u200b} \\boxed{\u00a0} \\boxed{\ufeff}', '5'),
+    (r'\boxed{5} \boxed{\displaystyle} \boxed{\kern 3pt} \boxed{\color{red}{}} \boxed{$$}', '5'),
+    (r'\boxed{5} \boxed{\(\)} \boxed{\operatorname{}} \boxed{\mskip 3mu}', '5'),
+    (r'\boxed{5} \boxed{\emptyset}', r'\emptyset'), (r'\boxed{5} \boxed{\square}', r'\square'),
+    (r'\boxed{5} \boxed{\hspace{1em} 6}', r'\hspace{1em} 6'), (r'\boxed{5} \boxed{\_}', r'\_'),
+    (r'\boxed{5} \boxed{\color{red}6}', r'\color{red}6'), (r'\boxed{5} \boxed{\$}', r'\$'),
+    (r'\boxed{5} \boxed{\mbox{6}}', r'\mbox{6}'), (r'\boxed{5} \boxed{.}', '.'),
+    (r'\boxed{5} \boxed{\textx}', r'\textx'), (r'\boxed{5} \boxed{\dotsx}', r'\dotsx'),
     (r'\boxed{5} \boxed{6 \boxed{}', None),
     (r'\boxed{5} \boxed{6', None),
     (r'\boxed{}', ''),
@@ -70,7 +82,9 @@ def test_last_box(text, box):
 
 def test_a_gate_on_hostile_text_is_one_pass():
   for answer in ('{' * 10**6, r'\boxed{' * 10**5, r'\boxed{' * 10**5 + '}' * 10**5, '\0' * 10**6,
-                 '\\' * 10**6, r'\boxed{}' * 10**5, r'\boxed{' * 60000 + '}' * 60000):
+                 '\\' * 10**6, r'\boxed{}' * 10**5, r'\phantom{' * 60000, r'\hspace' * 60000,
+                 r'\boxed{\phantom{}}' * 30000, r'\kern 1' * 60000,
+                 r'\boxed{' * 60000 + '}' * 60000):
     format.gate('<think></think>' + answer[:format.MAX_CHARACTERS - 20])
   assert format.last_box(r'\boxed{' * 10**5 + '7' + '}' * 10**5).strip(' {}') == '7'
 
