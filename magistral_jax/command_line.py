@@ -15,12 +15,15 @@ import inspect
 import io
 import os
 import re
+import select
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from absl import app, flags
 
+from magistral_jax import help_text
 from magistral_jax.durable import WriteError
 
 
@@ -40,10 +43,44 @@ def run(main: Callable[[Any], Any], *, parse: Callable[[Sequence[str]], Any] | N
     if isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors='replace')
   try:
-    app.run(main, flags_parser=parse_others if parse else parse_flags)
+    with writing():
+      app.run(main, flags_parser=parse_others if parse else parse_flags)
   except KeyboardInterrupt:
     print('Interrupted.', file=sys.stderr)
     raise SystemExit(130) from None
+  except BrokenPipeError:
+    if not _reader_is_gone():
+      raise
+    raise SystemExit(128 + signal.SIGPIPE) from None
+  finally:
+    _reader_is_gone()
+
+
+def _reader_is_gone() -> bool:
+  """Whether what read standard output, such as `head`, has ended; then nothing is written there."""
+  try:
+    output = sys.stdout.fileno()
+  except (OSError, ValueError):      # It is no file.
+    return False
+  look = select.poll()
+  look.register(output, 0)           # Errors are told without being asked for.
+  if not look.poll(0):
+    return False
+  os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+  return True
+
+
+def tell(sentence: str, file: TextIO | None = None) -> None:
+  """Prints a sentence: one line of a file, or lines of a terminal that end between words.
+
+  Args:
+    file: standard output by default.
+  """
+  file = file or sys.stdout
+  if file.isatty():
+    sentence = help_text.fitted(sentence, help_text.columns())
+  with contextlib.suppress(BrokenPipeError):      # Who does not read any more costs no run.
+    print(sentence, file=file, flush=True)
 
 
 @contextlib.contextmanager
@@ -52,7 +89,7 @@ def one_sentence(mistake: type[ValueError] = ValueError):
   try:
     yield
   except mistake as error:
-    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+    tell(f'error: {" ".join(str(error).split())}', sys.stderr)
     raise SystemExit(2) from None
 
 
@@ -62,8 +99,8 @@ def writing():
   try:
     yield
   except WriteError as error:
-    print(f'error: {error.filename} cannot be written ({error.strerror}): repair that, or make '
-          f'room there, and give the same command again.', file=sys.stderr)
+    tell(f'error: {error.filename} cannot be written ({error.strerror}): repair that, or make '
+         f'room there, and give the same command again.', sys.stderr)
     raise SystemExit(1) from None
 
 
@@ -100,30 +137,47 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     except flags.UnrecognizedFlagError as error:
       raise ValueError(no_flag(error.flagname, flags.FLAGS)) from None
     except flags.Error as error:
-      raise ValueError(f'{error}.') from None
+      raise ValueError(_no_value(error, flags.FLAGS)) from None
     if len(left) > 1:
       raise ValueError(stands_alone(left[1]))
   return left
 
 
+def _no_value(error: flags.Error, known: flags.FlagValues) -> str:
+  """What is wrong with the value of one of absl's flags, or that it has none."""
+  found = re.match(r'flag --(\w+)=(.*?): (.*)', str(error), re.DOTALL)
+  if not found or found[1] not in known:
+    return f'{str(error).rstrip(".")}.'
+  name, value, reason = found.groups()
+  if value == 'None':
+    return f'--{name} is missing: {known[name].help.rstrip(".")}; --help lists all flags.'
+  parser = known[name].parser
+  wanted = parser.syntactic_help or 'true or false' * isinstance(parser, flags.BooleanParser)
+  return f'--{name}={value} must be {wanted}.' if wanted else f'--{name}={value}: {reason}.'
+
+
 def help_if_asked(argv: Sequence[str]) -> None:
-  """Prints the docstring of the program with its line breaks, and its flags, and ends with 0."""
+  """Prints the docstring of the program, its examples as they are, its flags, and ends with 0."""
   if not any(re.match(r'--?(help\w*|h|\?)$', argument) for argument in argv[1:]):
     return
-  print(inspect.cleandoc(sys.modules['__main__'].__doc__ or ''))
+  text = inspect.cleandoc(sys.modules['__main__'].__doc__ or '')
+  print(help_text.fitted(text, help_text.columns()))
   listed = flags.FLAGS.main_module_help().strip()
   print(listed.replace(listed.partition('\n')[0], '\nflags:', 1))
   raise SystemExit(0)
 
 
 class ArgumentParser(argparse.ArgumentParser):
-  """An argparse parser that keeps line breaks, and reports mistakes in one sentence, too."""
+  """An argparse parser that keeps examples, and reports mistakes in one sentence, too."""
 
   def __init__(self, **how):
     spec = sys.modules['__main__'].__spec__
     named = dict(prog=f'python -m {spec.name}') if spec else {}
-    super().__init__(**named | dict(formatter_class=argparse.RawDescriptionHelpFormatter,
-                                    allow_abbrev=False) | how)
+    super().__init__(**named | dict(formatter_class=help_text.Formatter, allow_abbrev=False) | how)
+
+  def format_help(self) -> str:
+    self.usage = self.usage or help_text.usage(self).removeprefix('usage: ')
+    return super().format_help()
 
   def add_flags(self, known: Mapping[str, tuple[Any, str]]) -> None:
     """Adds flags: {name: (default, what it is)}; the default also says the type."""

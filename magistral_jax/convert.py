@@ -1,10 +1,11 @@
 r"""Checkpoints from one format to another: `python -m magistral_jax.convert --from=... --to=...`.
 
-    --from=runs/quickstart --to=exported --format=hf        a run's policy, for transformers or vLLM
-    --from=Mistral-Small-24B --to=small --format=mistral    config.json to params.json
+    --from=runs/quickstart --to=exported --format=hf
+        a run's policy, for transformers or vLLM
+    --from=Mistral-Small-24B --to=small --format=mistral
+        config.json to params.json
     --language_model=runs/rl --into=Mistral-Small-3.1 --to=multimodal
-                                                            a trained language model put back under
-                                                            the image tower it was taken from
+        a trained language model put back under the tower it was taken from
 
 Tokenizer files, generation settings and the licence are copied, too. Numbers are copied bit for bit
 unless --dtype asks for another type. Nothing that exists is overwritten, and the folder --to takes
@@ -70,9 +71,10 @@ def main(args) -> None:
     except OSError as error:   # No space left, no permission.
       raise ValueError(f'--to={args.to!r} could not be written: {error}.') from error
   if 'prompt' in done and done['format'] != 'orbax':
-    print('note: prompt the model as it was trained, with the template and the system prompt that '
-          '"prompt" names: a chat template among the files, if there is one, is that of the first '
-          'checkpoint, which may add a system prompt of its own.', file=sys.stderr)
+    command_line.tell(
+        'note: prompt the model as it was trained, with the template and the system prompt that '
+        '"prompt" names: a chat template among the files, if there is one, is that of the first '
+        'checkpoint, which may add a system prompt of its own.', sys.stderr)
   print(json.dumps(done))
 
 

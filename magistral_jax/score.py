@@ -1,10 +1,11 @@
 """Log-probabilities of given texts: `python -m magistral_jax.score --checkpoint=... --input=...`.
 
-    input, one JSON object a line:   {"text": "2+2=4"}  or  {"tokens": [504, 2241, 314]}
-                                     or  {"messages": [{"role": "user", "content": "2+2?"}, ...]}
-    output, in the same order:       {"tokens": [504, 2241, 314], "logprobs": [null, -4.17, -0.52]}
+    input     {"text": "2+2=4"}  or  {"tokens": [504, 2241, 314]}
+              or  {"messages": [{"role": "user", "content": "2+2?"}, ...]}
+    output    {"tokens": [504, 2241, 314], "logprobs": [null, -4.17, -0.52]}
 
-evaluation/score_files.py documents the lines, images among them.
+Both are one JSON object a line, in the same order. evaluation/score_files.py documents the lines,
+images among them.
 """
 
 import dataclasses
@@ -54,8 +55,8 @@ def main(args) -> None:
     scorer = scoring.load_scorer(args.checkpoint, config, fsdp=args.fsdp, tensor=args.tensor,
                                  step=checkpoint.choose_step(args.checkpoint, args.step))
   for name, count in encoder.spelled.items():
-    print(f'warning: {count} texts hold {name}, a control token, which is read as letters: give '
-          f'"messages" or "tokens" for what a model reads.', file=sys.stderr)
+    command_line.tell(f'warning: {count} texts hold {name}, a control token, which is read as '
+                      f'letters: give "messages" or "tokens" for what a model reads.', sys.stderr)
   columns = (*progress.Progress.get_default_columns(), progress.MofNCompleteColumn(),
              progress.TextColumn('tokens'))
   with progress.Progress(*columns) as bar:

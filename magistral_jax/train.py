@@ -46,7 +46,7 @@ def main(_) -> None:
       # A config with a shape can be looked at before its files are there.
       checks.check_values(c)
       memory.describe_shape(c, programs.model_config(c), Console())
-      print(f'No file was read: name {", ".join(missing)} to check them, too.')
+      command_line.tell(f'No file was read: name {", ".join(missing)} to check them, too.')
       return
     if _PROFILE_STEPS.value and c.runtime.mode in ON_CLUSTER:
       raise ValueError(f'--profile_steps={_PROFILE_STEPS.value} traces this process, and the roles '
@@ -65,7 +65,7 @@ def main(_) -> None:
     run = launch.carry_out(c, workdir, parts, make, 'train', c.total_steps)
   if run.finished and _REPORT.value:
     with command_line.writing():
-      print(f'The report is in {report_page.write(workdir)}.')
+      command_line.tell(f'The report is in {report_page.write(workdir)}.')
   if run.unlearnt:               # After the report, where it is seen.
     with cli.one_sentence():
       raise ValueError(run.unlearnt)

@@ -1,7 +1,9 @@
 """Rewards of completions in a file: `python -m magistral_jax.verify --input=... --output=...`.
 
-    input    {"id": "a", "response": "<think>...</think>\\boxed{145}", "answer": "145", ...}
-    output   {"id": "a", "status": "correct", "reward": 1.1, "parts": {"format": 0.1, ...}, ...}
+    input    {"id": "a", "response": "<think>...</think>\\boxed{145}",
+              "answer": "145", ...}
+    output   {"id": "a", "status": "correct", "reward": 1.1,
+              "parts": {"format": 0.1, ...}, ...}
 
 evaluation/verify_files.py documents the lines. Rewards and limits come from --config, of which only
 `verifiers` and runtime.verifier_workers are read, with overrides such as

@@ -161,10 +161,10 @@ for name in sys.argv[1:]:
 
 @pytest.fixture(scope='module')
 def helps(tmp_path_factory):
-  """{command: what its --help says}, without a terminal's width, so that no word is broken."""
+  """{command: what its --help says}, in a terminal of 80 columns."""
   folder = tmp_path_factory.mktemp('helps')
   subprocess.run([sys.executable, '-c', WRITE_HELP, *COMMANDS], check=True, cwd=folder,
-                 env=os.environ | {'COLUMNS': '100'})
+                 env=os.environ | {'COLUMNS': '80'})
   return {name: (folder / f'{name}.help').read_text('utf-8') for name in COMMANDS}
 
 
@@ -172,7 +172,7 @@ def helps(tmp_path_factory):
 def test_help_names_the_config_where_there_is_one(helps, name):
   lines = helps[name].splitlines()
   assert any(f'python -m magistral_jax.{name}' in line for line in lines)
-  assert [line for line in lines if len(line) > 100] == []      # Broken where the source has it.
+  assert [line for line in lines if len(line) > 80] == []
   words = HELP_OF_CONFIG if name in TAKE_CONFIG else ()
   assert [word for word in words if word not in helps[name]] == []
 

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = 'magistral_jax'
 LEAVES = ('records', 'sharding', 'metrics', 'rollouts', 'code_tests', 'command_line', 'durable',
-          'profiling', 'tensorboard', 'sinks')
+          'help_text', 'profiling', 'tensorboard', 'sinks')
 STATIONS = ('data', 'sampler', 'verifiers', 'batching', 'trainer', 'weights')
 # They stand beside orchestration: the loop knows none of them.
 BESIDE = ('planning', 'simulation', 'curation', 'recipe', 'serving', 'analysis', 'ablations')

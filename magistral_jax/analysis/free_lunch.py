@@ -4,10 +4,12 @@
 
 In miniature, with sums that are asked as text or as pictures (data/builders/pictures.py):
 
-    imitate   the whole model, tower and all, imitates both kinds, slips among them
-    learn     reinforcement learning of its language model on text alone; the tower is left out
-    unite     the language model goes back under the tower, which has not changed
-    before, after   the same held-out sums, as text and as pictures, asked of both models
+    imitate   the whole model, tower and all, imitates both kinds with slips
+    learn     reinforcement learning of its language model, on text alone;
+              the tower is left out
+    unite     the language model goes back under the tower, which is the same
+    before, after
+              both models answer the same held-out sums as text and as pictures
 
 Each is a command in a process of its own; the same command goes on after an interruption.
 --config.KEY=VALUE changes a key of all of them. The paper did so with two models and thousands of

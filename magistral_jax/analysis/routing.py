@@ -8,7 +8,7 @@ every domain and layer: the share of the assignments that each expert gets (1 / 
 routers do not care), and how often a token takes the first choice of the token before it, or any of
 its choices, beside what random choices would give:
 
-    first   1 / E                   any   1 - C(E - k, k) / C(E, k)         E experts, k of a token
+    first   1 / E    any   1 - C(E - k, k) / C(E, k)    E experts, k of a token
 
 The paper found no domain that has experts of its own, and repetitions of up to 28 % and 67 % in
 later layers (arXiv:2401.04088, section 5, table 5); its table stands beside the figures. Writes

@@ -132,19 +132,25 @@ def load_config(path: str) -> ConfigDict:
   Raises:
     ValueError: there is no such file, or it is no config; says what its code raised, and where.
   """
+  if os.path.isdir(path):
+    raise ValueError(f'--config={path!r} is a folder: name a file in it, such as '
+                     f'{os.path.join(path, "quickstart.py")}.')
   if not os.path.isfile(path):
     files = sorted(map(str, pathlib.Path(os.path.dirname(path) or '.').glob('*.py')))
     near = difflib.get_close_matches(path, files, n=1, cutoff=0.75)
     raise ValueError(f'--config={path!r} does not exist: name an experiment, such as '
                      f'{next(iter(near), "configs/quickstart.py")}.')
   try:
-    config = runpy.run_path(path)['get_config']()
+    get_config = runpy.run_path(path).get('get_config')
+    config = get_config and get_config()
   except Exception as error:  # The user's own program: it may raise anything.
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
              if frame.filename == path]
     where = f', line {lines[-1]}' if lines else ''
     raise ValueError(f'--config={path!r}{where} cannot be loaded: it raised '
                      f'{type(error).__name__}: {error}.') from None
+  if get_config is None:
+    raise ValueError(f'--config={path!r} cannot be loaded: it has no function get_config().')
   if not isinstance(config, ConfigDict):
     raise ValueError(f'--config={path!r} cannot be loaded: its get_config() must return an '
                      f'ml_collections.ConfigDict, not {type(config).__name__}.')
@@ -164,7 +170,10 @@ def read_config(argv: Sequence[str], *, optional: bool = False,
   Raises:
     ValueError: a config that cannot be loaded, or an override that does not fit it.
   """
-  found, _ = split_config(argv)
+  found, others = split_config(argv)
+  for name in (argument.lstrip('-').partition('=')[0] for argument in others):
+    if '.' in name and find(name):
+      raise ValueError(f'{name} is a key of the config: write --config.{name}=VALUE.')
   if optional and not found:
     return None
   paths = [text for key, text in found if key == 'config']
@@ -217,9 +226,11 @@ def _parse(key: str, text: str | None, known: Mapping[str, Any]) -> Any:
     raise ValueError(f'--config.{shown} changes a key that the config does not have'
                      f'{command_line.did_you_mean(key, KEYS)}: correct its name.')
   limit = described.limit
-  if text is None and limit.type is not bool:
+  # '=' stands there alone where there are spaces around it.
+  if text == '=' or (text is None and limit.type is not bool):
     example = known.get(key, described.start)
-    raise ValueError(f'--config.{key} has no value: write --config.{key}={example}, for example.')
+    raise ValueError(f'--config.{key} has no value: write --config.{key}={example}, for example, '
+                     f'without spaces.')
   try:
     return True if text is None else PARSERS[limit.type](text)
   except (ValueError, TypeError):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from magistral_jax import command_line
 from magistral_jax.experiment import checks, cli
 from magistral_jax.experiment.schema import ON_CLUSTER
 from magistral_jax.orchestration import starts, unsaved
@@ -72,7 +73,7 @@ def carry_out(c, workdir: Path, parts: checks.Parts, make_run: Callable[..., R],
         run.close()
       return run
   except (unsaved.UnsavedError, DivergedError) as error:
-    print(f'error: {error}', file=sys.stderr)
+    command_line.tell(f'error: {error}', sys.stderr)
     raise SystemExit(1) from None
 
 

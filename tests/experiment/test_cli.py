@@ -1,4 +1,5 @@
 """A mistake on the command line is one sentence and exit status 2."""
+import io
 import os
 import subprocess
 import sys
@@ -30,12 +31,20 @@ def command(name, *arguments):
      'them.\n'),
     ('score', ['--checkpoint=nowhere', '--input=texts.jsonl'],
      'error: the following arguments are required: --output; --help lists the arguments.\n'),
+    ('data.builders.stories', [],
+     'error: --output is missing: The JSONL to write; --help lists all flags.\n'),
+    ('data.builders.stories', ['--output=tests'],
+     'error: tests cannot be written (Is a directory): repair that, or make room there, and give '
+     'the same command again.\n'),
+    ('data.builders.stories', ['--output=unused', '--problems=many'],
+     'error: --problems=many must be a positive integer.\n'),
     ('train', [QUICKSTART, '--dry_run', '--config.sampler.slots=0'],
      'error: sampler.slots=0 must be a whole number of at least 1.\n'),
 ])
 def test_a_mistake_ends_the_program_in_one_sentence(name, arguments, words):
   ended = command(name, *arguments)
-  assert (ended.returncode, ended.stderr, ended.stdout) == (2, words, '')
+  status = 1 if 'cannot be written' in words else 2
+  assert (ended.returncode, ended.stderr, ended.stdout) == (status, words, '')
   assert not (ROOT / 'unused').exists()
 
 
@@ -61,6 +70,7 @@ def test_a_dry_run_shows_what_the_command_line_changed():
     (['--config='], '--config is missing'),
     (['--config.loss.clip_high=0.3'], '--config is missing'),
     (['--config=nowhere.py'], "--config='nowhere.py' does not exist: name an experiment"),
+    ([f'--config={ROOT}/configs'], 'is a folder: name a file in it, such as {ROOT}/configs/q'),
     (['--config', 'nowhere.py'], "--config='nowhere.py' does not exist"),
     ([f'--config={ROOT}/configs/smollm2_maths.py'], 'such as {ROOT}/configs/smollm2_math.py.'),
 ])
@@ -80,6 +90,9 @@ def test_a_config_must_be_named_and_exist(arguments, words):
     (['--config.sampler.slots=many'], '--config.sampler.slots=many must be a whole number'),
     (['--config.sampler.slots'], '--config.sampler.slots has no value'),
     (['--config.sampler.slots', '--dry_run'], '--config.sampler.slots has no value'),
+    (['--config.sampler.slots', '=', '3'], 'write --config.sampler.slots=128, for example, with'),
+    (['--loss.clip_high=0.3'], 'is a key of the config: write --config.loss.clip_high=VALUE'),
+    (['loss.clip_high=0.3'], 'is a key of the config: write --config.loss.clip_high=VALUE'),
     (['--config.loss.clip_high=high'], '--config.loss.clip_high=high must be a finite number'),
     (['--config.model.tied=perhaps'], '--config.model.tied=perhaps must be true or false'),
 ])
@@ -101,7 +114,7 @@ def test_overrides_that_fit_pass(arguments):
     ('import mlc', 'line 1 cannot be loaded: it raised ModuleNotFoundError'),
     ('def get_config():\n  return 1 / 0', 'line 2 cannot be loaded: it raised ZeroDivisionError'),
     ('def get_config(:', 'it raised SyntaxError'),
-    ('x = 1', "it raised KeyError: 'get_config'"),
+    ('x = 1', 'it has no function get_config()'),
     ('def get_config():\n  return {}', 'must return an ml_collections.ConfigDict, not dict'),
 ])
 def test_a_config_file_that_fails_says_where(tmp_path, text, words):
@@ -119,6 +132,18 @@ def test_a_folder_is_made_or_refused_by_the_name_of_its_flag(tmp_path):
                       (str(tmp_path / 'file' / 'below'), 'cannot be made')):
     with pytest.raises(ValueError, match=words):
       cli.folder('workdir', path)
+
+
+def test_a_terminal_breaks_a_sentence_between_words_and_a_file_does_not(monkeypatch):
+  monkeypatch.setenv('COLUMNS', '30')
+  sentence = 'error: words that go on over more columns than there are.'
+  told = []
+  for terminal in (True, False):
+    file = io.StringIO()
+    file.isatty = lambda terminal=terminal: terminal
+    command_line.tell(sentence, file)
+    told.append(file.getvalue())
+  assert told == ['error: words that go on over\nmore columns than there are.\n', f'{sentence}\n']
 
 
 def test_one_sentence_is_one_line_and_exit_status_2(capsys):
@@ -165,6 +190,21 @@ def test_an_interrupted_program_says_so_and_no_more():
   done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,
                         timeout=240)
   assert (done.returncode, done.stderr) == (130, 'Interrupted.\n')
+
+
+def test_a_reader_that_ends_early_is_no_failure():
+  program = ("from magistral_jax import command_line\n"
+             "def main(_):\n"
+             "  for _ in range(30_000):\n"
+             "    {}('words')\n"
+             "command_line.run(main)\n")
+  for printed, status in (('print', 141), ('command_line.tell', 0)):
+    child = subprocess.Popen([sys.executable, '-c', program.format(printed)], cwd=ROOT,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == 'words\n'
+    child.stdout.close()
+    assert (child.stderr.read(), child.wait()) == ('', status)
+    child.stderr.close()
 
 
 def test_letters_that_a_terminal_does_not_know_end_nothing():

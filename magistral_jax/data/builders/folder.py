@@ -41,6 +41,8 @@ def write(path: str, make: Callable[[], Mapping[str, Sequence[dict]]]) -> None:
         out.write(line)
   train_tokenizer(text for lines in files.values() for line in lines
                   for text in _texts(line)).save(path)
+  names = [f'{name}.jsonl ({len(lines):,} lines)' for name, lines in files.items()]
+  command_line.tell(f'Written to {path}: {", ".join(names)}, tokenizer.json.')
 
 
 def _texts(line: Mapping[str, Any]) -> list[str]:

@@ -89,7 +89,8 @@ def main(argv):
   del argv
   with command_line.one_sentence():
     folder = prepare(flags.FLAGS.input, flags.FLAGS.output, flags.FLAGS.fields)
-  print(f'Prepared; read it with --config.data.source=tfds --config.data.tfds.path={folder}')
+  command_line.tell(
+      f'Prepared; read it with --config.data.source=tfds --config.data.tfds.path={folder}')
 
 
 if __name__ == '__main__':

@@ -3,8 +3,9 @@
     python -m magistral_jax.data.builders.programs --output=runs/programs
 
     {"problem": "Read a line of numbers. Keep the even ones. Print their sum.",
-     "tests": [{"stdin": "3 4 8\\n", "stdout": "12\\n"}, ...], "language": "python",
-     "response": "<think>Plan: read a line of numbers; keep the even ones; print their sum.</think>
+     "tests": [{"stdin": "3 4 8\\n", "stdout": "12\\n"}, ...],
+     "language": "python", "response": "<think>Plan: read a line of numbers;
+     keep the even ones; print their sum.</think>
      ```python\\nn=[*map(int,input().split())]\\n..."}
 
 A trace is a plan and the program that carries it out. Some slip on purpose, in one step of both:

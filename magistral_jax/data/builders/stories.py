@@ -2,8 +2,8 @@
 
     python -m magistral_jax.data.builders.stories --output=stories.jsonl --problems=6000
 
-    {"id": "story-12", "problem": "Tom had 14 apples. He bought 5 more ... How many ...?",
-     "answer": "19", "solution": "Tom had 14 apples and bought 5 more.\\n14 + 5 = 19", ...}
+    {"id": "story-12", "problem": "Tom had 14 apples. He bought 5 more ...",
+     "answer": "19", "solution": "Tom had 14 apples ...\\n14 + 5 = 19", ...}
 
 The set is for models too small for published problems such as SVAMP: the stories read alike
 (somebody has things, something happens, sometimes a number that does not matter), the arithmetic is
@@ -114,7 +114,7 @@ def main(_) -> None:
     out.truncate(0)
     for line in lines:
       out.write(line)
-  print(f'{len(lines):,} problems are written to {flags.FLAGS.output}.')
+  command_line.tell(f'{len(lines):,} problems are written to {flags.FLAGS.output}.')
 
 
 if __name__ == '__main__':
