@@ -226,6 +226,8 @@ def _json_advice(line: bytes, error: json.JSONDecodeError) -> str:
     return " Within JSON every backslash of LaTeX is written twice, as in '\\\\frac{1}{2}'."
   if line.strip() in (b'{', b'[', b'[{'):
     return ' An object must stand on one line, and the file must be no JSON list.'
+  if not line.lstrip().startswith((b'{', b'[')):
+    return ' Each line must be an object, such as {"problem": "1+1=?", "answer": "2"}.'
   return ''
 
 

@@ -30,17 +30,17 @@ def describe(c, parts: Parts, console: Console) -> None:
   assert stream is not None     # --dry_run reads the problems, too.
   describe_shape(c, parts.config, console)
   size = stream.source.size
-  problems = 'endless' if size is None else f'{size:,}'
-  console.print(f'{problems} training problems, {stream.dropped} left out for the length of '
-                f'their prompts.', highlight=False)
+  problems = 'Training problems without end' if size is None else f'{size:,} training problems'
+  console.print(f'{problems}, {stream.dropped:,} left out for the length of their prompts.',
+                highlight=False)
   n_async = c.sampler.in_flight or c.sampler.slots * c.runtime.samplers
   n_batch = c.batching.prompts_per_batch * c.sampler.group_size
   limit = c.batching.max_staleness
   guarantee = f'none more than {limit} versions behind' if limit else 'without a limit of staleness'
   console.print(
-      f'Devices: {len(jax.devices())}. A batch is {c.batching.prompts_per_batch} groups of '
-      f'{c.sampler.group_size}; {n_async:,} sequences are in flight, {guarantee}: about '
-      f'{n_async / n_batch:.3g} updates overtake a sequence.', highlight=False)
+      f'Devices: {len(jax.devices())}. A batch is {c.batching.prompts_per_batch:,} groups of '
+      f'{c.sampler.group_size}; {n_async:,} sequences are in flight, {guarantee}. Updates that '
+      f'overtake a sequence: about {n_async / n_batch:,.1f}.', highlight=False)
 
 
 def describe_shape(c, config: ModelConfig, console: Console) -> None:

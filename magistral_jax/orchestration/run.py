@@ -229,7 +229,7 @@ class Run(BaseRun):
     self.display.phase('cold start', self._cold_steps, log_every_s=LOG_EVERY_S)
     if trainer.version == 0:
       self.journal.begin_cold_start()
-    self.display.note(f'Cold start: {len(examples)} examples of a row or less.')
+    self.display.note(f'The cold start imitates {len(examples):,} examples.')
     self._take_steps(trainer, examples, how, progress=self._note_cold_start,
                      save=lambda: saved.save(trainer, self.journal.record(), None))
 

@@ -64,7 +64,7 @@ class SupervisedRun(BaseRun):
     examples, how = self._imitation(trainer)
     self._note_changes()
     build.describe(self.c, self.tok, self.config, str(self.workdir))
-    self.display.note(f'{len(examples)} examples of a row or less, {self._cold_steps} steps.')
+    self.display.note(f'{len(examples):,} examples, {self._cold_steps:,} steps.')
 
     def after_step(step: int, metrics: dict) -> None:
       self._note_cold_start(step, metrics)

@@ -57,7 +57,7 @@ def words_config(folder, problems):
     ('total_steps', -1, 'total_steps=-1 must be a whole number of at least 0'),
     ('total_steps', True, 'total_steps=True must be a whole number'),
     ('tokenizer.kind', 'byte', "tokenizer.kind='byte' must be one of bytes, huggingface, gguf,"),
-    ('tokenizer.path', 'nowhere', "tokenizer.path='nowhere' is not read where tokenizer.kind is 'by"),
+    ('tokenizer.path', 'nowhere', "tokenizer.path='nowhere' is not read where tokenizer.kind is '"),
     ('tokenizer.kind', 'gguf', 'set model.checkpoint, which brings its own, or tokenizer.path'),
     ('data.source', 'sums', "data.source='sums' must be one of arithmetic, jsonl, tfds"),
     ('data.template', 'alpaca', "data.template='alpaca' must be one of plain, chatml"),
@@ -219,7 +219,7 @@ def test_the_likeliest_key_is_suggested(key, suggestion):
     ('model.checkpoint', 'nowhere', "model.checkpoint='nowhere' does not exist"),
     ('data.source', 'jsonl', 'set data.jsonl.path'),
     ('data.source', 'tfds', 'set data.tfds.path'),
-    ('cold_start.examples', 10 ** 9, 'cold_start.examples=1000000000 must be at most 1000000 where'),
+    ('cold_start.examples', 10 ** 9, 'cold_start.examples=1000000000 must be at most 1000000'),
     ('cold_start.path', 'nowhere.jsonl', "The problem file 'nowhere.jsonl' does not exist"),
 ])
 def test_what_shows_only_in_files_and_devices_is_checked_too(name, value, words):
@@ -351,7 +351,7 @@ def test_a_workdir_without_a_checkpoint_is_refused(tmp_path):
 def test_the_description_holds_config_memory_and_pace():
   c, out = config(), io.StringIO()
   memory.describe(c, checks.prepare(c), Console(file=out, width=120))
-  for words in ('clip_high: 0.28', '1,231,680 parameters', 'together', 'endless training problems',
+  for words in ('clip_high: 0.28', '1,231,680 parameters', 'together', 'problems without end',
                 'sequences are in flight', 'versions behind',
                 # 8 versions of as many numbers of 4 bytes.
                 '37.6 MiB of CPU memory keep the weights of 8 versions'):
