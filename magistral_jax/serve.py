@@ -3,7 +3,7 @@
     python -m magistral_jax.serve --config=configs/quickstart.py --checkpoint=runs/quickstart
     curl localhost:8000/v1/chat/completions \\
         -H 'Content-Type: application/json' \\
-        -d '{"messages": [{"role": "user", "content": "12+3=?"}]}'
+        -d '{"messages": [{"role": "user", "content": "7+8=?"}]}'
 
 --checkpoint is a run's workdir, a GGUF file or a Hugging Face folder. --config says how it is
 sampled: slots, pages, mesh, template, the longest prompt and completion. docs/serving.md says more.
