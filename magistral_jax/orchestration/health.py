@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from magistral_jax.orchestration.roles import RoleStatus
 
@@ -142,16 +143,41 @@ def stop_on_signals(health: Health, say: Callable[[str], None]) -> None:
   A terminal that is closed (SIGHUP) asks for the same, unless that is to be ignored (nohup).
 
   Args:
-    say: tells that the first one came; it is called from the signal handler (`Display.ending`).
+    say: tells, once, that the first one came; it is called from the signal handler or from a thread
+      (`Display.ending`).
   """
+  lock, told = threading.RLock(), []     # One handler may interrupt another one.
+  def tell():
+    with lock:
+      if not told:
+        told.append(True)
+        say('Saving and ending after this step; Ctrl-C once more ends at once.')
   def stop(number, frame):
     del frame
     if health.stopping.is_set():
       signal.signal(number, signal.SIG_DFL)
       raise KeyboardInterrupt
     health.stopping.set()
-    say('Saving and ending after this step; Ctrl-C once more ends at once.')
-  signal.signal(signal.SIGINT, stop)
-  signal.signal(signal.SIGTERM, stop)
+    tell()
+  numbers = [signal.SIGINT, signal.SIGTERM]
   if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, stop)
+    numbers.append(signal.SIGHUP)
+  for number in numbers:
+    signal.signal(number, stop)
+  _tell_at_once(numbers, tell)
+
+
+def _tell_at_once(numbers: Collection[int], tell: Callable[[], None]) -> None:
+  """Calls `tell` from a thread when one of the signals comes.
+
+  Their handlers wait until the main thread is back from XLA, for as long as an update takes.
+  """
+  heard, woken = os.pipe()
+  os.set_blocking(woken, False)
+  signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+  def listen():
+    while number := os.read(heard, 1):
+      if number[0] in numbers:
+        tell()
+        return
+  threading.Thread(target=listen, name='signals', daemon=True).start()

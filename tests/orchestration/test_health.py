@@ -3,6 +3,7 @@ import ast
 import os
 import pathlib
 import signal
+import threading
 
 import pytest
 
@@ -100,6 +101,7 @@ def handlers():
   before = {number: signal.getsignal(number)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
   yield
+  signal.set_wakeup_fd(-1)
   for number, handler in before.items():
     signal.signal(number, handler)
 
@@ -113,6 +115,19 @@ def test_a_request_to_stop_or_a_closed_terminal_saves_and_the_second_ends_at_onc
   assert health.stopping.is_set() and len(said) == 1
   with pytest.raises(KeyboardInterrupt):
     os.kill(os.getpid(), number)
+
+
+def test_a_request_to_stop_is_told_while_the_main_thread_runs_no_python(handlers):
+  health, told, seen = Health(60.0), threading.Event(), []
+  health_module.stop_on_signals(health, lambda _: told.set())
+  def ask():
+    # The handler of a signal that another thread gets waits for the main thread.
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    seen.append(told.wait(30.0))
+  asking = threading.Thread(target=ask)
+  asking.start()
+  asking.join()
+  assert seen == [True] and health.stopping.is_set()
 
 
 def test_a_run_that_is_to_outlive_its_terminal_does(handlers):
