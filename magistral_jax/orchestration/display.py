@@ -52,7 +52,7 @@ class Display:
     self._redraw: Redraw | None = None
     self._ending = ''
     self._lock = threading.Lock()
-    self.phase('training', total_steps)
+    self.phase('starting', total_steps)
 
   def __enter__(self) -> Display:
     if self._enabled and self._console.is_terminal and not self._console.is_dumb_terminal:
@@ -65,15 +65,18 @@ class Display:
     if redraw is not None:
       redraw.__exit__()
 
-  def phase(self, name: str, total_steps: int, *, log_every_s: float = 0.0) -> None:
+  def phase(self, name: str, total_steps: int, *, done: int = 0,
+            log_every_s: float = 0.0) -> None:
     """Starts counting anew; the numbers of the phase before leave the panel.
 
     Args:
+      done: steps that an earlier run of it has made.
       log_every_s: seconds between two lines of a log; 0: a line for every step.
     """
     with self._lock:
       self._phase, self._total_steps, self._log_every_s = name, total_steps, log_every_s
       self._started = self._logged = self._clock()
+      self._done = done
       self._first_step: int | None = None
       self._shown = {key: self._shown[key] for key in _OF_THE_RUN if key in self._shown}
 
@@ -124,7 +127,7 @@ class Display:
       (self._redraw or self._console).print(*parts, **how)
 
   def ending(self, sentence: str) -> None:
-    """Says at once that the run was asked to stop; a signal handler may call it.
+    """Says at once that the run was asked to stop; a signal handler or a thread may call it.
 
     It takes no lock and does not use the console, which the interrupted thread may hold.
     """
@@ -135,8 +138,9 @@ class Display:
 
   def _render(self) -> RenderableType:
     shown, elapsed = self._shown, self._clock() - self._started
-    step = shown.get('step', 0)
-    done, to_do = step - (self._first_step or 0), self._total_steps - step
+    step = shown.get('step', self._done)
+    begun = self._done if self._first_step is None else self._first_step
+    done, to_do = step - begun, self._total_steps - step
     contents = panel.Contents(
         phase=self._phase, step=step, total_steps=self._total_steps, elapsed_s=elapsed,
         left_s=elapsed / done * to_do if done > 0 and to_do > 0 else None, figures=shown,

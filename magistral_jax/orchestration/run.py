@@ -81,7 +81,7 @@ class Run(BaseRun):
     loop = self._loop()
     # From here on every byte between host and device is moved on purpose, in all threads.
     jax.config.update('jax_transfer_guard', 'disallow')
-    self.display.phase('reinforcement learning', self.c.total_steps)
+    self.display.phase('reinforcement learning', self.c.total_steps, done=trainer.version)
     while True:
       try:
         MODES[self.c.runtime.mode](loop, self.c.total_steps)
@@ -226,7 +226,8 @@ class Run(BaseRun):
 
   def _cold_start(self, trainer: Trainer, saved: Checkpoints) -> None:
     examples, how = self._imitation(trainer)
-    self.display.phase('cold start', self._cold_steps, log_every_s=LOG_EVERY_S)
+    self.display.phase('cold start', self._cold_steps, done=trainer.version,
+                       log_every_s=LOG_EVERY_S)
     if trainer.version == 0:
       self.journal.begin_cold_start()
     self.display.note(f'The cold start imitates {len(examples):,} examples.')

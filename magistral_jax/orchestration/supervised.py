@@ -69,11 +69,12 @@ class SupervisedRun(BaseRun):
     def after_step(step: int, metrics: dict) -> None:
       self._note_cold_start(step, metrics)
       if self._due(step) and self._measured():
-        self.display.phase('imitation', self._cold_steps, log_every_s=LOG_EVERY_S)
+        self.display.phase('imitation', self._cold_steps, done=step, log_every_s=LOG_EVERY_S)
 
     # The evaluation of a resumed checkpoint may have been broken off.
     if not self._due(trainer.version) or self._measured():
-      self.display.phase('imitation', self._cold_steps, log_every_s=LOG_EVERY_S)
+      self.display.phase('imitation', self._cold_steps, done=trainer.version,
+                         log_every_s=LOG_EVERY_S)
       self._take_steps(trainer, examples, how, save=self._save, progress=after_step)
     self._save()
     return trainer.version >= self._cold_steps and not self.health.stopping.is_set()

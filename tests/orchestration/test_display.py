@@ -116,10 +116,10 @@ def test_elsewhere_each_step_is_one_line():
     shown.watch(dict)
     shown.update(dict(step=2, loss=0.25))
   assert out.getvalue().splitlines() == [
-      'training  step 1/4  reward 0.500  accuracy 0.450  length 41  staleness 1.3  3,412 tokens/s'
+      'starting  step 1/4  reward 0.500  accuracy 0.450  length 41  staleness 1.3  3,412 tokens/s'
       '  | trainer waiting for a batch',
       'saved [checkpoint] 1',
-      'training  step 2/4  loss 0.2500']
+      'starting  step 2/4  loss 0.2500']
 
 
 def test_a_phase_of_many_short_steps_writes_few_lines():
@@ -192,6 +192,14 @@ def test_a_new_phase_forgets_the_numbers_of_the_last():
   assert '0/9' in out.getvalue() and '0.123' not in out.getvalue()
 
 
+def test_a_resumed_phase_shows_what_is_done_before_its_first_step():
+  console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+  shown = display.Display(100, True, console=console, clock=lambda: 0.0)
+  shown.phase('reinforcement learning', 100, done=60)
+  console.print(shown._render())
+  assert ' 60/100' in console.file.getvalue() and 'left' not in console.file.getvalue()
+
+
 def test_time_left_counts_only_the_steps_of_this_process():
   # Resumed at step 61 of 100; 1 step took all the time so far, so 39 more take 39 times as long.
   now = [0.0]
@@ -254,7 +262,7 @@ def test_the_panel_and_the_lines_of_a_log_show_the_roles():
     shown.watch(roles)
     shown.update(dict(step=1, loss=0.5))
   assert out.getvalue() == (
-      'training  step 1/4  loss 0.5000  | sampler-2 waiting for its first weights; sampler-10 '
+      'starting  step 1/4  loss 0.5000  | sampler-2 waiting for its first weights; sampler-10 '
       'decoding 128 sequences; trainer-0 training on 16 groups; verifier-0 scoring 12\n')
 
 
