@@ -67,6 +67,10 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
      r'[=:](?=[^=:])))+', ''),
     (r'\\underline\s*(?=\{)', ''),
     (r'\\overline\s*\{([A-Za-z]+)\}', r'\1'),
+    # A class of residues has a bar; a bar behind a point or a decimal comma repeats digits.
+    (r'(?<![\w.}])(?<![\d.] )(?<!(?<!e)\d,)\\(?:overline|bar)(?:\s*\{\s*(\d+)\s*\}|\s*(\d))',
+     r'\1\2'),
+    (r'^\[(\d+)\]_\{?(\d+)\}?$', r'\1 \\pmod{\2}'),
     (r'\\colon(?![A-Za-z])', ':'),
     # One name per command.
     (r'\\(?:mathds|Bbb)(?![A-Za-z])', r'\\mathbb'),

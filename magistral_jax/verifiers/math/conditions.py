@@ -4,14 +4,20 @@ r"""Domains beside an answer: 'y = x^2, x \geq 0' is y = x^2, where x is at leas
     'a_n = 2n-1 (n \in \mathbb{N})'      ->  Parted('a_n = 2n-1', (('n', any),))
     'x = 2, x > 0'                       ->  Parted('x = 2')
     'x = 2, x > 5'                       ->  Parted('x = 2, x > 5')
+    '-1 < x < 4, x \in \mathbb{R}'       ->  Parted('-1 < x < 4')
+    '-1 < x < 4, x \in \mathbb{Z}'       ->  Parted('\{0,1,2,3\}')
 
 What an inequality says is a domain if the answer beside it has its letter, and obeys it where it
 says what the letter is. So nothing is left out of '2, x>0', 'x=2, y>3' and 'x=2, x>5'.
+
+Beside inequalities alone, that their letter is a real number says nothing; that it is an integer
+leaves the whole numbers.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator
 
@@ -35,14 +41,23 @@ from magistral_jax.verifiers.math.structure import (
 _SIGN = re.compile(r'[<>]|\\(?:leq|geq|neq|in)(?![A-Za-z])')
 _FOR = re.compile(r'\s*,?\s*(?:\\text\{[\s,(]*(?:for|where|with)(?: all| any| every)?[\s,]*\}|'
                   r'(?<![A-Za-z\\{])(?:for|where|with)(?: all| any| every)?(?![A-Za-z}]))\s*')
+_FOR_SUCH = re.compile(
+    r'\\text\{[\s,(]*(?:for|where|with)(?: all| any| every)? (?=(?:an? )?(?:real|integer)[^{}]*\})')
 _BEHIND = re.compile(r'(?<=[\w})])\s*\(((?:[^()]|\([^()]*\))*)\)$')
 _SYMBOL = re.compile(r'[A-Za-z]|\\[A-Za-z]+')
 _NAMED = re.compile(r'(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{[^{}]*\}))?')
+_TEXT = re.compile(r'\\text\{([^{}]*)\}')
+_BELONGS = re.compile(r'(?:an? )?(real|integer) (?:number )?([A-Za-z])|'
+                      r'([A-Za-z]) (?:is )?(?:an? )?(real|integer)(?: number)?')
 _COMMAND = re.compile(r'\\([A-Za-z]+)')
 # Sets that a letter may be in; the letters of sequences are whole, so their least number decides.
 _SETS = {r'\mathbb{R}': '', r'\mathbb{N}': '', r'\mathbb{Z}_{>0}': r'[1,\infty)',
          r'\mathbb{Z}_{\geq0}': r'[0,\infty)', r'\mathbb{R}_{>0}': r'(0,\infty)',
          r'\mathbb{R}_{\geq0}': r'[0,\infty)'}
+
+# Sets of whole numbers, and the least of them.
+_LEAST = {r'\mathbb{Z}': -math.inf, r'\mathbb{N}': 0, r'\mathbb{Z}_{>0}': 1,
+          r'\mathbb{Z}_{\geq0}': 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +76,12 @@ def parted(text: str) -> Parted:
   if not _SIGN.search(text):
     return Parted(text)
   said = _BEHIND.sub(lambda m: f' , {m.group(1)}' if _SIGN.search(m.group(1)) else m.group(), text)
-  parts = split(_FOR.sub(' , ', said), (',', ';'))
+  said = _FOR.sub(' , ', _FOR_SUCH.sub(r' , \\text{', said))
+  parts = split(said, (',', ';'))
   if len(parts) > MAX_ITEMS:
     return Parted(text)
+  if (settled := _settled(parts)) is not None:
+    return Parted(settled)
   first = next((i for i, part in enumerate(parts) if _SIGN.search(part)), 0)
   mains, found = parts[:first], [_condition(part) for part in parts[first:]]
   if not all(mains) or not mains or None in found:
@@ -96,6 +114,54 @@ def same(gold: str, answer: str) -> bool:
     if bounds[i].keys() - bounds[1 - i].keys() and not _is_explicit(read(own.text)):
       return False
   return forms.same(*(forms.normal(read(a.text)) for a in pair))
+
+
+def _settled(parts: list[str]) -> str | None:
+  r"""Inequalities without the set that their letter is in: 'x<3' of 'x<3, x \in \mathbb{R}'.
+
+  Where the letter is whole and bounded, the finite set; None for other parts.
+  """
+  found = [_membership(part) for part in parts]
+  rest = [part for part, said in zip(parts, found, strict=True) if said is None]
+  said = set(filter(None, found))
+  if len(said) != 1 or not rest:
+    return None
+  (name, numbers), = said
+  if not all(_SIGN.search(part) and _has(part, name) for part in rest):
+    return None
+  main = ' , '.join(rest)
+  return main if numbers == r'\mathbb{R}' else _whole(main, name, numbers)
+
+
+def _membership(part: str) -> tuple[str, str] | None:
+  r"""(letter, set) of 'x \in \mathbb{R}' and 'x is real'; None for other texts."""
+  worded = _BELONGS.fullmatch(' '.join(_TEXT.sub(r' \1 ', part).split()))
+  if worded:
+    kind, name = worded.group(1) or worded.group(4), worded.group(2) or worded.group(3)
+    return name, r'\mathbb{R}' if kind == 'real' else r'\mathbb{Z}'
+  sides = split(part, ('\\in',))
+  numbers = number_sets.spelled(sides[1]) if len(sides) == 2 else None
+  if numbers not in (*_LEAST, r'\mathbb{R}') or not _SYMBOL.fullmatch(sides[0]):
+    return None
+  return sides[0], numbers
+
+
+def _whole(main: str, name: str, numbers: str) -> str | None:
+  """The whole numbers of a bounded interval as a set; None where there are too many or none."""
+  form = intervals.listed(read(main))
+  if not is_interval(form) or form.text != name:
+    return None
+  low, high = map(intervals.end, form.items)
+  if high is None or low is None and numbers == r'\mathbb{Z}':
+    return None
+  first = _LEAST[numbers] if low is None else math.floor(low) + 1 if form.kind[0] == '(' else (
+      math.ceil(low))
+  first = max(first, _LEAST[numbers])
+  last = math.ceil(high) - 1 if form.kind[1] == ')' else math.floor(high)
+  # Whether 0 is a natural number is not agreed.
+  if not 0 <= last - first < MAX_ITEMS or numbers == r'\mathbb{N}' and first == 0:
+    return None
+  return rf'\{{{",".join(map(str, range(first, last + 1)))}\}}'
 
 
 def _condition(text: str) -> tuple[str, Form] | None:

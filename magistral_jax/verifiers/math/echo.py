@@ -13,6 +13,7 @@ it. What is taken for a copy, names, brackets, units and signs of percent aside:
                    numbers, in whatever words the problem has it
     an equation, a ratio, a residue, a union of intervals, a matrix with a factor, a determinant
                    that stands in the problem word for word
+    a quantity     that stands in the problem, which asks for another notation or unit of it
 
 A copy is an answer all the same if nothing is left to be worked out in it (a number, a reduced
 fraction, a sum of roots and multiples of pi), if the gold answer is the same expression, if it
@@ -30,6 +31,7 @@ from magistral_jax.verifiers import format
 from magistral_jax.verifiers.math import (
     answers,
     conditions,
+    conversions,
     copies,
     equations,
     expression,
@@ -72,8 +74,10 @@ def echoes(box: str, gold: str, problem: str) -> bool:
 
   What cannot be read is no copy.
   """
-  if (_PLAIN.fullmatch(box) or len(problem) > MAX_CHARACTERS
-      or len(box) > answers.MAX_CHARACTERS):
+  if len(problem) > MAX_CHARACTERS or len(box) > answers.MAX_CHARACTERS:
+    return False
+  converts = conversions.asks(problem)
+  if _PLAIN.fullmatch(box) and not converts:
     return False
   gold_box = format.last_box(gold)
   box, gold = answers.tidy(box), answers.tidy(gold if gold_box is None else gold_box)
@@ -81,9 +85,11 @@ def echoes(box: str, gold: str, problem: str) -> bool:
     return False
   try:
     form, reference = (structure.read(conditions.parted(text).text) for text in (box, gold))
-    values = list(_values(form))
+    values, golds = list(_values(form)), list(_values(reference))
+    if converts and len(values) == len(golds) == 1 and _repeats(*values, *golds, problem):
+      return True
     trees = [copies.normal(_tree(value)) for value in values]
-    known = [copies.normal(_tree(value)) for value in _values(reference)]
+    known = [copies.normal(_tree(value)) for value in golds]
   except Unreadable:
     return False                       # Words, dates, choices: what is no expression is no copy.
   spelled = _spelled(problem)
@@ -100,6 +106,13 @@ def echoes(box: str, gold: str, problem: str) -> bool:
       _is_copy(v, t, spelled) for v, t in unworked):
     return True
   return form.kind in _COMPOUND and _stands_in(answers.compact(box), spelled)
+
+
+def _repeats(value: str, gold: str, problem: str) -> bool:
+  """Whether a value is one of the problem that was to be written otherwise, and is not offered."""
+  spelled = _spelled(problem)
+  return any(not _is_offered(spelled, *found.span())
+             for found in conversions.repeated(value, gold, spelled))
 
 
 def _values(form: Form) -> Iterator[str]:

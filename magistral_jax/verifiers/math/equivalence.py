@@ -21,6 +21,8 @@ swapped, except in the rows that say 'gold'.
     0.5\%            0.005                         0.5                 a share of at most 1
     5\text{ cm}      5, 50\text{ mm}, 5 units      5\text{ m}, 5 kg    a unit may be left out
     150 (days)       150, 150 days, 150 day(s)     150 hours           or stand in brackets
+    1\text{ L}       1000\text{ cm}^3, 1 dm^3      10\text{ cm}^3      a volume is a length cubed
+    5\text{ J}       5\text{ N}\cdot\text{m}       5\text{ N}          and so are derived units
     12 apples        12                            12 pears            so may what is counted
     5'6"             66 in, 5 ft and 6 in          56, 5.6\text{ ft}   two units, one quantity ...
     5 m and 6 cm     6 cm, 5 m                     5.06\text{ m}      ... or two lengths
@@ -56,10 +58,15 @@ swapped, except in the rows that say 'gold'.
     \{\emptyset\}                                   \emptyset           so is the empty set
     1 or 2           1, 2                                              the values of an unknown
     Alice and Bob    Alice, Bob                    Alice or Bob        'or' names one of them
+    -1<x<4           -1<x<4, x\in\mathbb{R}        -1<x<4, x\in\mathbb{Z}  any letter is real ...
+    0, 1, 2, 3       -1<x<4, x\in\mathbb{Z}        -1<x<4              ... and some are whole
+    4k, k\in\mathbb{Z}  all multiples of 4         positive multiples of 4   in words ...
+    2k+1, k\in\mathbb{Z}  odd integers, n is odd   odd                 ... that say of what
     \pm 2            2, -2                         2                   both
     x>3              (3,\infty), \{x: x>3\}        y>3, x\ge3          an inequality is an interval
     x\ge1, x<2       [1,2)                         (1,2)               the comma is 'and' ...
     x<1, x>2         (-\infty,1)\cup(2,\infty)     (1,2)               ... or 'or' if it must be
+    0<x<5, x>2       (2,5)                         (0,5)               of more inequalities too
     |x|\ge 1         (-\infty,-1]\cup[1,\infty)   |x|>1               or two
     |x-1|<2          (-1,3)                        |x+1|<2             around any number
     x>0              \mathbb{R}^+, \mathbb{R}_{>0} \mathbb{R}_{\ge0}    and so are half lines
@@ -71,6 +78,7 @@ swapped, except in the rows that say 'gold'.
     3:30             3:30 PM                       3.5                 two digits: a time of day
     2 \pmod 5        7 \pmod 5, x\equiv2 (mod 5)   2 \pmod 6          a class of numbers
     2 \pmod 5        2                             7                   the modulus is known
+    2 \pmod 5        \overline 2 \pmod 5, [2]_5    \overline 3         a class has a bar or brackets
     2 \pmod 5        5k+2, 5k-3                    5k+3, 10k+2         all numbers of the class
     (A), \text{A}    A, (A) 12                     a, A and B          a choice with its text
     AD               A, D                          A, A or D           several right letters

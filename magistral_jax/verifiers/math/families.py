@@ -2,6 +2,7 @@ r"""Families: values in which a letter stands for every integer, compared as the
 
     'k\pi, k \in \mathbb{Z}'   and   'n\pi \text{ for any integer } n'   are   '\mathbb{Z}\pi'
     '2 \pmod 5'                                                          is    '5\mathbb{Z}+2'
+    'all multiples of 4'       and   'integers divisible by four'        are   '4\mathbb{Z}'
 
 Where a text says that a letter is any integer, the letter is replaced by \mathbb{Z}, as
 mathematicians write it too. A letter of which nothing is said may be meant so if the other side is
@@ -13,7 +14,7 @@ from __future__ import annotations
 import functools
 import re
 
-from magistral_jax.verifiers.math import symbolic, trees
+from magistral_jax.verifiers.math import spoken, symbolic, trees
 from magistral_jax.verifiers.math.trees import Unreadable, number
 
 INTEGER = trees.ANY_INTEGER[1]
@@ -22,6 +23,7 @@ _FREE = re.compile(rf'(?<![A-Za-z\\])[{"".join(sorted(_PARAMETERS))}](?![A-Za-z]
 _MEMBERS = 5              # Of a family, which show whether it is a + bk.
 _PRECISE = 80             # Digits to which a quotient must be whole.
 
+_ABOUT = re.compile(r'multiple|divisible|even|odd')
 _SAYS = re.compile(r'integer|\\in(?![A-Za-z])')
 _TEXT = re.compile(r'\\text\{((?:\s|for|where|with|is|an|any|all|every|each|some|integers?|'
                    r'(?<![A-Za-z])[A-Za-z](?![A-Za-z]))*)\}')
@@ -29,6 +31,13 @@ _CORE = (
     r'(?:(?:for|where|with) +)?(?:(?:all|any|every|each|some) +)?(?:(?:an +)?integers? +{0}|{0}\s*'
     r'(?:\\in\s*(?:\\mathbb\{{Z\}}|\\text\{{\s*Z\s*\}}|\u2124|Z)|(?:is +(?:an|any) +)?integer)'
     r'(?![\w^{{]))').format(r'(?<![A-Za-z\\])([A-Za-z]|\\[A-Za-z]+)(?![A-Za-z])')
+_OF = r'(?:\d+|\\frac\{[^{}]*\}\{\d+\})? ?(?:\\pi)?(?:\^\\circ)?|[a-z -]+'
+_LONGEST = 100            # Characters of a family in words.
+_IN_WORDS = re.compile(
+    r'(?:(?P<name>(?![aA] )[A-Za-z])(?: is| are|(?: is)? =)? )?'
+    r'(?:(?:the|set|of|all|an?|any|every|integer|integral|whole|integers|numbers?|multiples?) )*'
+    rf'(?:(?:that|which) (?:is|are) )?(?:(?:of|divisible by) (?P<of>{_OF})|'
+    r'(?P<parity>even|odd)(?P<kind> (?:integer|(?:whole |integer )?number)s?)?)')
 _BOUND = r'(?=\s*(?:$|[,;]|\\lor(?![A-Za-z])|\\cup(?![A-Za-z])|\\\}))'
 _DECLARATION = re.compile(
     rf'(?:\s|[,;:|]|\\mid(?![A-Za-z])){{0,9}}(?:\(\s*{_CORE}\s*\)|(?<![A-Za-z\\]){_CORE}){_BOUND}')
@@ -40,6 +49,7 @@ def declared(text: str) -> str:
   k is replaced where it is one letter of a value; the answer is as it was where k is not in it, for
   then it is an answer by itself.
   """
+  text = _worded(text)
   if not _SAYS.search(text):
     return text
   said = _TEXT.sub(r' \1 ', text)
@@ -51,8 +61,33 @@ def declared(text: str) -> str:
   name, letter = next(iter(letters.items()))
   alone = re.compile(rf'(?:^|[,=]|\\equiv)\s*{re.escape(name)}\s*(?:$|[,=]|\\equiv)')
   # Of an integer n with n > 3, n is what is asked for.
-  asked = alone.search(rest) or re.search(r'[<>]|\\(?:leq|geq|neq|in)(?![A-Za-z])', rest)
+  compared = re.search(r'[<>]|\\(?:leq|geq|neq|in)(?![A-Za-z])', rest)
+  if compared and name not in _PARAMETERS:
+    return text                      # Real numbers x with x > 3 are more than the integers.
+  asked = alone.search(rest) or compared
   return rest if len(names) > 1 or asked else letter.sub(lambda m: INTEGER, rest)
+
+
+def _worded(text: str) -> str:
+  r"""'4\mathbb{Z}' for 'all multiples of 4', '2\mathbb{Z}+1' for 'odd integers'; others as is.
+
+  'Even' alone is the word, unless it says what a letter is.
+  """
+  if len(text) > _LONGEST or not _ABOUT.search(text):
+    return text
+  said = re.sub(r'\s+', ' ', re.sub(r'\\text\{([^{}]*)\}', r' \1 ', text)).strip(' .')
+  match = _IN_WORDS.fullmatch(said)
+  if not match or match['parity'] and not (match['name'] or match['kind']):
+    return text
+  if match['parity']:
+    found = of_residue('1' if match['parity'] == 'odd' else '0', '2')
+  else:
+    of = match['of'].strip()
+    of = (spoken.digits(of) or '') if re.fullmatch('[a-z -]+', of) else of
+    if not of or not re.search(r'multiple|divisible', said):
+      return text
+    found = of_residue('0', of)
+  return f'{match["name"]} = {found}' if match['name'] else found
 
 
 def may_be(text: str) -> bool:

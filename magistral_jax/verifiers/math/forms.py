@@ -45,7 +45,7 @@ def _same_item(gold: Form, answer: Form) -> bool:
     return _same_equations(gold, answer)
   if 'equation' in (gold.kind, answer.kind):
     return _gives(gold, answer) if gold.kind == 'equation' else _gives(answer, gold, swapped=True)
-  if 'list' in (gold.kind, answer.kind) and gold.kind != answer.kind:
+  if 'list' in (gold.kind, answer.kind):
     gold, answer = map(intervals.listed, (gold, answer))
   if intervals.COMBINED & {gold.kind, answer.kind}:
     sets = intervals.normal(gold), intervals.normal(answer)

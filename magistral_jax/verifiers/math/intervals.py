@@ -42,23 +42,27 @@ def normal(form: Form) -> Form | None:
 
 
 def listed(form: Form) -> Form:
-  """The set of 'x>1, x<5', two opposite rays about one name in a list; other forms as they are.
+  """The set of 'x>1, x<5', intervals about one name in a list; other forms as they are.
 
-  Both hold if both can: the comma is 'and' in 'x>1, x<5', but 'or' in 'x<1, x>5'. A number that is
+  All hold if all can: the comma is 'and' in 'x>1, x<5', but 'or' in 'x<1, x>5'. A number that is
   excepted ('0<x<5, x \\neq 2') is excepted from the rest.
   """
   if form.kind == 'list' and any(i.kind == 'all but' for i in form.items) and all(
       (is_interval(i) or i.kind == 'all but') and i.text == form.items[0].text != ''
       for i in form.items):
     return normal(Form('intersection', form.items)) or form
-  rays = form.items if form.kind == 'list' else ()
-  if len(rays) != 2 or not all(is_interval(r) and r.text == rays[0].text != '' for r in rays):
+  parts = form.items if form.kind == 'list' else ()
+  if not parts or not all(is_interval(p) and p.text == parts[0].text != '' for p in parts):
     return form
-  if sorted((r.items[0] == _LOWEST, r.items[1] == _HIGHEST) for r in rays) != [
-      (False, True), (True, False)]:
-    return form
-  both = normal(Form('intersection', rays))
-  return both if both is not None and both.items else Form('union', rays)
+  shared = normal(Form('intersection', parts))
+  return shared if shared is not None and shared.items else Form('union', parts)
+
+
+def end(item: Form) -> Fraction | None:
+  """The value of a finite end; None for others."""
+  if item.kind != 'value' or item in (_LOWEST, _HIGHEST) or item.text == '+\\infty':
+    return None
+  return values.real_number(item.text)
 
 
 def _collect(form: Form, ends: list) -> bool:

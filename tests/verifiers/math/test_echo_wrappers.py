@@ -96,3 +96,57 @@ def test_other_copies(problem, gold, box, why):
 def test_what_is_the_answer_is_no_copy(problem, gold, box, why):
   assert equivalence.check(box, gold)[0] == 'correct', why
   assert not echoes(box, gold, problem), why
+
+
+@pytest.mark.parametrize('problem, gold, box', [
+    (r'Write $2\frac{1}{3}$ as an improper fraction.', r'\frac{7}{3}', r'2\frac13'),
+    ('Convert 2 1/3 to an improper fraction.', r'\frac{7}{3}', r'2\frac{1}{3}'),
+    ('Convert 2 1/3 to an improper fraction.', r'\frac{7}{3}', r'x=2\frac{1}{3}'),
+    (r'Write $\frac{7}{3}$ as a mixed number.', r'2\frac13', r'\frac73'),
+    ('What is 3/8 as a decimal?', '0.375', r'\frac38'),
+    ('Express 0.375 as a fraction in lowest terms.', r'\frac38', '0.375'),
+    ('Write 3/4 as a percent.', r'75\%', r'\frac34'),
+    ('Write 0.75 as a percentage.', r'75\%', '0.75'),
+    ('Write 50% as a decimal.', '0.5', r'50\%'),
+    (r'Write 50\% as a fraction.', r'\frac{1}{2}', r'50\%'),
+    ('Write 45000 in scientific notation.', r'4.5\times10^4', '45000'),
+    ('Write 45,000 in scientific notation.', r'4.5\times10^4', '45,000'),
+    (r'Write $4.5\times 10^4$ in standard form.', '45000', r'4.5\times10^4'),
+    ('Convert 90 degrees to radians.', r'\frac\pi2', r'90^\circ'),
+    (r'Convert $90^\circ$ to radians.', r'\frac\pi2', r'90^\circ'),
+    (r'Convert $\frac{\pi}{2}$ to degrees.', r'90^\circ', r'\frac\pi2'),
+    (r'Convert $\frac{\pi}{2}$ radians to degrees.', r'90^\circ', r'\frac\pi2\text{ radians}'),
+    ('Convert 5 km to m.', r'5000\text{ m}', r'5\text{ km}'),
+    ('How many meters are 5 km?', r'5000\text{ m}', r'5\text{ km}'),
+    ('How many meters are in 5 kilometers?', r'5000\text{ m}', '5 km'),
+    ('Express 1 L in cubic centimeters.', r'1000\text{ cm}^3', r'1\text{ L}'),
+    ('Write four hundred twelve in digits.', '412', 'four hundred twelve'),
+    ('Write 412 in words.', 'four hundred twelve', '412'),
+])
+def test_what_was_to_be_written_otherwise_is_a_copy(problem, gold, box):
+  assert equivalence.check(box, gold)[0] == 'correct', 'without the problem it would be right'
+  assert echoes(box, gold, problem)
+
+
+@pytest.mark.parametrize('problem, gold, box', [
+    ('Convert 2 1/3 to an improper fraction.', r'\frac{7}{3}', '7/3'),
+    ('Convert 2 1/3 to an improper fraction.', r'\frac{7}{3}', r'2\frac13=\frac73'),
+    ('Express 0.375 as a fraction.', r'\frac38', r'\frac38'),
+    ('Express 3/8 as a decimal', '0.375', '.375'),
+    ('Write 0.75 as a percentage.', r'75\%', '75'),
+    ('A price rises from 50 to 75. By how much, in percent?', r'50\%', '50'),
+    ('How many meters are 5 km?', r'5000\text{ m}', '5000'),
+    ('How many meters are 5 km?', r'5000\text{ m}', r'5000\text{ meters}'),
+    ('Is 3/4 more than 1/2? Give the larger.', '0.75', '3/4'),
+    ('Is 3/4 more than 1/2? Give the larger as a decimal.', '0.75', '3/4'),
+    (r'Turn by $90^\circ$.', '90', r'90^\circ'),
+    ('A coin is tossed. What is the probability of heads, as a decimal?', '0.5', r'\frac12'),
+    ('There are 3 dogs. Give the number as a decimal.', '3.0', '3'),
+    ('A square has side 3 cm. Find its perimeter in cm.', r'12\text{ cm}', '12'),
+    ('A square has side 3 cm. Find its perimeter in cm.', r'12\text{ cm}', r'0.12\text{ m}'),
+    ('A square has side 3 cm. How long is the next one in cm?', '3', r'3\text{ cm}'),
+    ('Express the answer as a common fraction.', r'\frac{2}{7}', '2/7'),
+])
+def test_what_was_written_as_asked_is_no_copy(problem, gold, box):
+  assert equivalence.check(box, gold)[0] == 'correct'
+  assert not echoes(box, gold, problem)

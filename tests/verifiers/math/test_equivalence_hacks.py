@@ -80,7 +80,7 @@ HACKS = [
     (r'<think>a</think>\boxed{answer}', FORMAT, 'the word for it'),
     (r'<think>a</think>\boxed{5x}', FORMAT, 'something with it'),
     (r'<think>a</think>\boxed{5 \cdot x^0}', ALL, 'which is 5'),
-    (r'<think>a</think>\boxed{\phantom{5}}', FORMAT, 'an invisible 5'),
+    (r'<think>a</think>\boxed{\phantom{5}}', 0.0, 'an invisible 5'),
     (r'<think>a</think>\boxed{\color{white}{5}}', ALL, 'a colour changes no value'),
     (r'<think>a</think>\boxed{4.9999999999999999}', FORMAT, 'nearly'),
     (r'<think>a</think>\boxed{4.\overline{9}}', ALL, 'exactly'),
