@@ -58,7 +58,7 @@ def test_a_text_only_run_leaves_the_tower_out(tmp_path):
 @pytest.mark.parametrize('overrides, words', [
     ({'batching.row_patches': 63}, r'batching\.row_patches=63 must be at least 64'),
     ({'model.tower.image_token': 3}, r'\[IMG\] is token 10 .* and token 3 of the model'),
-    ({'tokenizer.kind': 'bytes'}, r"has no control token '\[IMG\]'"),
+    ({'tokenizer.kind': 'bytes', 'tokenizer.path': ''}, r"has no control token '\[IMG\]'"),
     ({'model.vision': 'on'}, r"model\.vision='on' must be one of off, frozen, trained"),
     ({'model.tower.heads': 1, 'model.tower.head_dim': 16, 'mesh.trainer.tensor': 2},
      r'model\.tower\.heads=1 must be a multiple of mesh\.trainer\.tensor=2'),

@@ -42,7 +42,7 @@ def read(row: Mapping[str, Any]) -> tuple[Turn, ...]:
                        f'{wanted!r} must speak: at most one system, then user and assistant in '
                        f'turn.')
   if len(spoken) < 2:
-    raise ValueError('the assistant says nothing: there is nothing to imitate.')
+    raise ValueError('the assistant says nothing: add a message whose "role" is "assistant".')
   return turns
 
 

@@ -53,7 +53,7 @@ def test_the_loss_is_on_what_the_assistant_says_alone(write, chat_tokens):
     (line(('assistant', 'Hi.')), "message 1 is of 'assistant' where 'user' must speak"),
     (line(*SAID[:2], ('user', 'x')), "message 3 is of 'user' where 'assistant' must speak"),
     (line(*SAID[1:3], ('system', 'x')), "message 3 is of 'system' where 'user' must"),
-    (line(SAID[0]), 'nothing to imitate'), (line(SAID[1]), 'nothing to imitate'),
+    (line(SAID[0]), 'the assistant says nothing'), (line(SAID[1]), 'the assistant says nothing'),
     (line(('user', '\ud800'), SAID[2]), 'half of a surrogate pair')])
 def test_what_is_no_conversation_is_named(row, words, write):
   with pytest.raises(ValueError) as error:
