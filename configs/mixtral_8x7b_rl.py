@@ -1,6 +1,6 @@
 r"""Does RL teach a mixture of experts to reason? Mixtral 8x7B and mathematics, on TPU v5p.
 
-Trainer: 64 chips (v5p:4x4x4), the eight experts cut over 4 and every expert's ffn over 2. Samplers:
+Trainer: 64 chips (v5p:4x4x4), the eight experts cut over 4 and every expert's ffn over 4. Samplers:
 4 chips each (v5p:2x2x1), two experts a chip. The model comes as a Hugging Face folder with
 tokenizer.json, the problems as JSONL with `problem` and `answer`.
 
@@ -49,10 +49,10 @@ def get_config():
       name='adamw', learning_rate=1e-6, warmup_steps=10, schedule='constant', beta1=0.9,
       beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(
-      microbatch_rows=32, remat='full', unroll=1, routing_replay=True,
+      microbatch_rows=16, remat='ffn', unroll=1, routing_replay=True,
       parity_versions=4, parity_limit=0.05)
   c.mesh = dict(
-      trainer=dict(fsdp=8, expert=4, sequence=1, tensor=2), sampler=dict(expert=4, tensor=1),
+      trainer=dict(fsdp=4, expert=4, sequence=1, tensor=4), sampler=dict(expert=4, tensor=1),
       trainer_topology='v5p:4x4x4', sampler_topology='v5p:2x2x1')
   c.evaluation = dict(
       every=20, problems=200, samples=4, temperature=0.7, top_p=0.95, max_new_tokens=14336)

@@ -8,6 +8,11 @@ C can also be given (`routes`): those that another program chose for the same to
 Tokens are sorted by expert, so that one grouped product serves all experts. No token is ever
 dropped. Padding and idle slots choose no expert: they have no row in any product and give zeros.
 
+The rows of a device's experts are as many as the routers say, at most n min(k, experts at hand).
+Products skip what is empty, but moving rows and gating them would touch all of it, four times what
+an even routing of Mixtral over 4 devices fills. So there are two programs: one with room for ROOM
+times the rows of an even routing, and the other, which a device takes where its experts get more.
+
 Over several devices (sharding.py) each device holds some of the experts, and a slice of F of each:
 
     trainer   tokens are cut over the expert axis, too: the devices of the axis gather their tokens,
@@ -28,12 +33,19 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from magistral_jax.models import grouped
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.parameters import weight
 from magistral_jax.models.projection import gather, scatter
 from magistral_jax.sharding import Layout
+
+# Rows of the usual program, of those of an even routing, and rows that a program of its own must
+# spare to be worth compiling.
+ROOM, WORTH = 1.5, 4096
+# Rows that kernels take at once: rows of a program are a multiple of them.
+_WHOLE = 512
 
 
 def route(logits, k, chosen=None):
@@ -80,7 +92,7 @@ def mixture(x, chosen, share, w1, w3, w2, layout: Layout | None, layer=None):
   if layer is None:
     w1, w3, w2, layer = w1[None], w3[None], w2[None], 0
   if layout is None:
-    return _local(x, chosen, share, w1, w3, w2, layer,
+    return _local(x, chosen, share, w1, w3, w2, layer, experts=w1.shape[1],
                   kernel=grouped.best_kernel(jax.default_backend()))
   tokens = layout.spec('row', 'position', None)
   inner = layout.spec(None, 'expert', 'expert_embed', 'expert_ffn')
@@ -100,39 +112,78 @@ def _shared(x, chosen, share, w1, w3, w2, layer, *, layout, kernel):
   x, chosen, share = (gather(a, together, 0) for a in (x, chosen, share))
   embed = layout.cuts('expert_embed')
   w1, w3, w2 = gather(w1, embed, 2), gather(w3, embed, 2), gather(w2, embed, 3)
+  experts = w1.shape[1]
   if layout.cuts('expert'):
-    chosen = chosen - w1.shape[1] * jax.lax.axis_index(layout.cuts('expert'))
-  out = _local(x, chosen, share, w1, w3, w2, layer, kernel=kernel)
+    chosen = chosen - experts * jax.lax.axis_index(layout.cuts('expert'))
+    experts *= jax.lax.axis_size(layout.cuts('expert'))
+  out = _local(x, chosen, share, w1, w3, w2, layer, experts=experts, kernel=kernel)
   # The first scatter sends sums to the devices that own the tokens; the second adds up, for the
   # same tokens, what devices with other slices of F or other experts computed.
   return scatter(scatter(out, together, 0), layout.cuts('expert_out'), 2)
 
 
-def _local(x, chosen, share, w1, w3, w2, layer, *, kernel):
+def _local(x, chosen, share, w1, w3, w2, layer, *, experts, kernel):
   """Contribution [B, T, D] of the experts at hand, w1 [L, E', D, F] at `layer`.
 
   Args:
     chosen: [B, T, k], counted from the first expert at hand; other experts lie outside 0 .. E' - 1.
+    experts: E, those of all devices.
   """
-  (b, t, d), k, (layers, here) = x.shape, chosen.shape[-1], w1.shape[:2]
+  k, (layers, here) = chosen.shape[-1], w1.shape[:2]
   expert = jnp.where((chosen >= 0) & (chosen < here), chosen, here).reshape(-1)
-  # The experts of a token differ, so there are at most this many rows, whatever the router chooses.
-  rows = b * t * min(k, here)
   order = jnp.argsort(expert, stable=True)
   row_of = jnp.zeros_like(order).at[order].set(jnp.arange(len(order)), unique_indices=True)
-  order = order[:rows]
   sizes = jnp.sum(expert[:, None] == jnp.arange(here), axis=0, dtype=jnp.int32)
   # The experts of other layers have no rows, and so cost nothing.
-  sizes = jax.lax.dynamic_update_slice(jnp.zeros(layers * here, jnp.int32), sizes, [layer * here])
-  w1, w3, w2 = (w.reshape(-1, *w.shape[2:]) for w in (w1, w3, w2))
+  of_all = jax.lax.dynamic_update_slice(jnp.zeros(layers * here, jnp.int32), sizes, [layer * here])
+  weights = (w.reshape(-1, *w.shape[2:]) for w in (w1, w3, w2))
+  operands = x, share, order, row_of, of_all, *weights
+  usual, most = buffers(len(order) // k, k, here, experts)
+  ordinary = functools.partial(_feed_forward, rows=usual, kernel=kernel)
+  if usual == most:
+    return ordinary(*operands)
+  # Nothing of the second is kept for the backward pass: memory would have to hold it, taken or not.
+  crowded = jax.checkpoint(functools.partial(_crowded, rows=most, kernel=kernel))
+  return jax.lax.cond(jnp.sum(sizes) <= usual, ordinary, crowded, *operands)
 
+
+def buffers(tokens, k, here, experts) -> tuple[int, int]:
+  """Rows of the usual program and of the one that any routing fits; equal where one is enough.
+
+  Args:
+    tokens: n, of the devices that share the experts.
+    here: experts of a device, of all `experts`.
+  """
+  # The experts of a token differ, so there are at most this many rows, whatever the router chooses.
+  most = tokens * min(k, here)
+  usual = -(-int(ROOM * tokens * k * here / experts) // _WHOLE) * _WHOLE
+  return (usual, most) if most - usual >= WORTH else (most, most)
+
+
+def _feed_forward(x, share, order, row_of, sizes, w1, w3, w2, *, rows, kernel, named='ffn'):
+  """The output [B, T, D] of rows in the order of their experts, in a buffer of `rows`.
+
+  Args:
+    order: [n k] which choices of a token stand in the rows; row_of: [n k] its inverse.
+    sizes: [L E'] rows of every expert.
+    named: of the two products before the gate, so that rematerialisation can keep them
+      (decoder.py).
+  """
+  (b, t, d), k = x.shape, share.shape[-1]
+  order = order[:rows]
   product = functools.partial(grouped.product, sizes=sizes, kernel=kernel)
   h = _move(x.reshape(-1, d), order // k, row_of, k)
-  h = jax.nn.silu(product(h, w1)) * product(h, w3)
+  gate, up = (checkpoint_name(product(h, w), named) for w in (w1, w3))
+  # Weighed before the last product, so that its result is not needed for the weights' gradient.
+  weighed = jax.nn.silu(gate) * up * _move(share.reshape(-1, 1), order, row_of, 1)
   # Rows past the last group give zeros here; rows past the buffer are read as zeros.
-  y = _move(product(h, w2), row_of, order, 1).reshape(b, t, k, d)
-  out = jnp.einsum('btkd,btk->btd', y, share, preferred_element_type=jnp.float32)
-  return out.astype(x.dtype)
+  y = _move(product(weighed.astype(x.dtype), w2), row_of, order, 1).reshape(b, t, k, d)
+  return jnp.sum(y, axis=2, dtype=jnp.float32).astype(x.dtype)
+
+
+@jax.named_scope('crowded')       # planning/cost.py leaves it out.
+def _crowded(*operands, rows, kernel):
+  return _feed_forward(*operands, rows=rows, kernel=kernel, named='crowded')
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -23,6 +23,8 @@ _FREE = {'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'whil
          'call', 'after-all', 'partition-id', 'replica-id', 'iota', 'opt-barrier', 'domain'}
 # Instructions that write into their first operand, in place: {opcode: index of the new values}.
 _UPDATES = {'dynamic-update-slice': 1, 'scatter': -1}
+# Scope of what is there in case that a router sends a device more than its room (models/moe.py).
+SELDOM = re.compile(r'op_name="[^"]*\bcrowded\b')
 
 
 @dataclasses.dataclass
@@ -59,7 +61,7 @@ class Load:
   """Quantities that only a run decides and the shapes of a kernel do not show."""
   cached_tokens: float = 0.0    # In the pages that one call of the paged attention kernel reads.
   met_queries: float = 0.0      # Queries of this device that a key of a row meets, on average.
-  routed: float = 1.0           # Share of the buffer's rows that belong to an expert.
+  expert_rows: float = math.inf # Rows that the experts of this device are given by one layer.
   experts: int = 1              # Matrices that a grouped product reads, out of a stack of layers.
 
 
@@ -100,8 +102,14 @@ def _times(computations, entry, total, loops) -> dict[str, tuple[float, bool]]:
         todo.append((called['body'][0], times * (1 if trips is None else trips), fused))
       elif i.opcode in ('fusion', 'call', 'async-start', 'conditional'):
         for key in ('calls', 'to_apply', 'branch_computations'):
-          todo += [(inner, times, fused or i.opcode == 'fusion') for inner in called.get(key, ())]
+          todo += [(inner, times, fused or i.opcode == 'fusion') for inner in called.get(key, ())
+                   if i.opcode != 'conditional' or not _seldom(computations[inner])]
   return found
+
+
+def _seldom(branch) -> bool:
+  """Whether a branch is what only an uneven routing takes, and so no part of the cost."""
+  return any(SELDOM.search(i.text) for i in branch.instructions.values())
 
 
 def _instruction(computations, own, i, *, fused, devices, load) -> Cost | None:
@@ -276,18 +284,20 @@ def _paged(operands, results, load):
 def _grouped(operands, results, load):
   """The cost of rows [R, K] times the matrix of their group [E, K, N], or of the transposed.
 
-  Rows of no group are skipped, so only the share `load.routed` of the rows costs anything. One
-  layer's matrices are read out of the stack of all layers.
+  Rows of no group are skipped, so only `load.expert_rows` of them cost anything. One layer's
+  matrices are read out of the stack of all layers.
   """
   wide = [a for a in operands if a.dtype in ('bf16', 'f32') and len(a.dims) >= 2]
   out = results[0]
-  share = lambda a: {2: load.routed, 3: min(1, load.experts / a.dims[0])}.get(
+  rows = max(wide[0].dims) if len(out.dims) == 3 else out.dims[0]
+  routed = min(1, load.expert_rows / rows)
+  share = lambda a: {2: routed, 3: min(1, load.experts / a.dims[0])}.get(
       len(a.dims), 1) if a.dims else 1
   moved = sum(a.bytes * share(a) for a in [*operands, *results] if a.space == 0)
   if len(out.dims) == 3:   # [E, K, N] of rows [K, R] and [R, N]: the gradient of the matrices.
-    return 2.0 * load.routed * max(wide[0].dims) * math.prod(out.dims[1:]), moved
+    return 2.0 * routed * rows * math.prod(out.dims[1:]), moved
   inputs = next((d for d in wide[1].dims[-2:] if d != out.dims[-1]), wide[1].dims[-1])
-  return 2.0 * load.routed * math.prod(out.dims) * inputs, moved
+  return 2.0 * routed * math.prod(out.dims) * inputs, moved
 
 
 # {part of a kernel's name or scope in HLO: its cost}.

@@ -100,7 +100,8 @@ def trainer(c, config: ModelConfig, devices, note: Callable, sequence_tokens: in
                           patches=room.row_patches if room else 0,
                           tower_trained=c.model.vision == 'trained')
   run = functools.partial(_compile, devices=mesh.size, note=note,
-                          load=_load(config, mesh, sharding.TRAINER, sequences))
+                          load=_load(config, mesh, sharding.TRAINER, sequences,
+                                     tokens=math.prod(rows['tokens'].shape)))
   programs = [
       run('gradient of a microbatch',
           lambda: learn.lower(state.params, state.reference, grads, totals, rows, state.step,
@@ -134,7 +135,8 @@ def _parity(c, config: ModelConfig, mesh, step, params, run: Callable) -> list[P
   wanted = flops.training(config, room.rows, [room.row_tokens],
                           patches=patches.row_patches if patches else 0, tower_trained=True) / 3
   program = run('parity', lambda: step.parity.lower(kept, rows), wanted,
-                load=_load(config, mesh, sharding.TRAINER, [room.row_tokens]))
+                load=_load(config, mesh, sharding.TRAINER, [room.row_tokens],
+                           tokens=room.rows * room.row_tokens))
   return [dataclasses.replace(program, brought=_bytes(kept), without='gradients')]
 
 
@@ -182,11 +184,13 @@ def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
   programs = [
       run(f'prefill {tokens}' + (f', {patches} patches' if patches else ''), lower,
           flops.prefill(config, tokens, patches),
-          load=_load(config, mesh, sharding.SAMPLER, [tokens]))
+          load=_load(config, mesh, sharding.SAMPLER, [tokens], tokens=tokens))
       for tokens, patches, lower in engine.lower_prefills(
           params, longest, c.data.max_prompt_tokens)]
+  tokens = dict(verify=(1 + engine.draft_tokens) * engine.draft_slots)
   programs += [run(name, lower, wanted[name], load=_load(
-      config, mesh, sharding.SAMPLER, (), few if name == 'verify' else cached))
+      config, mesh, sharding.SAMPLER, (), few if name == 'verify' else cached,
+      tokens=tokens.get(name, engine.slots)))
                for name, lower in engine.lower_steps(params).items()]
   return Side({'parameters': _bytes(params), 'parameters of the next version': _bytes(params),
                'KV pages': _bytes(state.pages), 'slots': _bytes(state) - _bytes(state.pages),
@@ -203,11 +207,12 @@ def abstract_weights(config: ModelConfig, mesh):
       a.shape, jnp.dtype(config.dtype), sharding=s), weights, shardings)
 
 
-def _load(config: ModelConfig, mesh, rules, sequences, cached_tokens: float = 0.0) -> cost.Load:
+def _load(config: ModelConfig, mesh, rules, sequences, cached_tokens: float = 0.0, *,
+          tokens: int) -> cost.Load:
   """The load of kernels in rows of such sequences, when all experts are chosen equally often.
 
-  The buffer of a device has room for the worst case, in which all tokens choose the experts of
-  that device (models/moe.py).
+  Args:
+    tokens: that a layer computes, of all devices.
   """
   layout, met = sharding.Layout(mesh, rules), 0.0
   if sequences:
@@ -215,8 +220,11 @@ def _load(config: ModelConfig, mesh, rules, sequences, cached_tokens: float = 0.
     met /= layout.pieces('position')
   if not config.experts:
     return cost.Load(cached_tokens, met)
-  here, k = config.experts // sharding.pieces(mesh, rules, 'expert'), config.experts_per_token
-  return cost.Load(cached_tokens, met, k * here / config.experts / min(k, here), here)
+  here, k = config.experts // layout.pieces('expert'), config.experts_per_token
+  # Devices whose experts are cut gather the tokens that they had cut, too (models/moe.py).
+  cut = {axis for of in ('row', 'position') for axis in layout.cuts(of)}
+  tokens /= math.prod(mesh.shape[axis] for axis in cut - set(layout.cuts('expert')))
+  return cost.Load(cached_tokens, met, tokens * k * here / config.experts, here)
 
 
 def supervised(c) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from magistral_jax import sharding
 from magistral_jax.models import moe
+from magistral_jax.models.decoder import REMAT
 from magistral_jax.sharding import SAMPLER, TRAINER, Layout
 
 B, T, D, F, E, K = 4, 10, 16, 24, 4, 2
@@ -88,6 +89,39 @@ def test_no_token_is_dropped_when_all_choose_the_same_experts(arrays):
   for where in (None, layout):
     out = jax.jit(functools.partial(ours, layout=where))(**same)
     np.testing.assert_allclose(out, formula(**same), atol=5e-5, rtol=0)
+
+
+@pytest.mark.parametrize('remat', ['none', 'ffn'])
+@pytest.mark.parametrize('crowd', [0, 50])
+def test_devices_with_little_room_compute_the_same(arrays, monkeypatch, crowd, remat):
+  """Some devices get more rows than is usual, all of the first with `crowd`, others fewer."""
+  monkeypatch.setattr(moe, 'WORTH', 1)
+  monkeypatch.setattr(moe, '_WHOLE', 1)
+  monkeypatch.setattr(moe, 'ROOM', 1.05)
+  usual, most = moe.buffers(B * T, K, 1, E)
+  same = arrays | dict(logits=arrays['logits'] + np.array([crowd, 0, 0, 0], np.float32))
+  chosen, _ = moe.route(same['logits'], K)
+  given = np.bincount(np.asarray(chosen).reshape(-1), minlength=E)
+  assert usual < most and given.min() <= usual < given.max()
+  layout = Layout(sharding.make_mesh(jax.devices()[:4], expert=4, tensor=1), SAMPLER)
+  function = functools.partial(ours, layout=layout)
+  if REMAT[remat] is not None:
+    function = jax.checkpoint(function, policy=REMAT[remat])
+  assert_close(value_and_gradients(function, same), value_and_gradients(formula, same))
+
+
+def test_the_backward_pass_keeps_no_more_than_the_usual_room(arrays, monkeypatch):
+  """With remat 'ffn' the two products before the gate, of the usual program, are kept: no other."""
+  monkeypatch.setattr(moe, 'WORTH', 1)
+  monkeypatch.setattr(moe, '_WHOLE', 1)
+  (usual, most), here = moe.buffers(B * T, K, 1, E), slice(0, 1)
+  chosen, share = moe.route(arrays['logits'], K)
+  def loss(x, w1, w3, w2):
+    return jnp.sum(x + moe._local(x, chosen, share, w1, w3, w2, 0, experts=E, kernel='tiles'))
+  weights = [arrays[name][None, here] for name in ('w1', 'w3', 'w2')]
+  _, pull = jax.vjp(jax.checkpoint(loss, policy=REMAT['ffn']), arrays['x'], *weights)
+  kept = [array.shape for array in jax.tree.leaves(pull) if hasattr(array, 'shape')]
+  assert kept.count((usual, F)) == 2 and not any(most in shape for shape in kept)
 
 
 @pytest.mark.parametrize('sizes', [None, dict(expert=2, tensor=2)])

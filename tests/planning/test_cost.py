@@ -159,7 +159,7 @@ def test_grouped_products_cost_the_rows_that_experts_are_given(routed):
           '  %x = bf16[512,256]{{1,0}} parameter(0)\n'
           '  %w = {1} parameter(1)\n'
           '  ROOT %{2}.1 = {0} custom-call(%x, %w), custom_call_target="tpu_custom_call"\n}}\n')
-  product, load = 2 * 512 * 256 * 1024, cost.Load(routed=routed, experts=4)
+  product, load = 2 * 512 * 256 * 1024, cost.Load(expert_rows=512 * routed, experts=4)
   rows, matrices = 2 * 512 * (256 + 1024), 2 * 4 * 256 * 1024
   texts = (call.format('bf16[512,1024]{1,0}', 'bf16[4,256,1024]{2,1,0}', 'gmm'),
            call.replace('[512,256]', '[256,512]').format(
@@ -170,6 +170,17 @@ def test_grouped_products_cost_the_rows_that_experts_are_given(routed):
   # The same four experts, read out of the stack of three layers.
   stack = cost.of_program(texts[0].replace('[4,256', '[12,256'), devices=1, load=load)
   assert stack.bytes == routed * rows + matrices
+
+
+def test_what_only_an_uneven_routing_takes_is_no_cost():
+  """The rows of the experts decide between two programs, of which one is there in case."""
+  def choose(x, w):
+    crowded = jax.named_scope('crowded')(lambda x, w: jnp.tanh(x @ w) @ w)
+    return jax.lax.cond(jnp.sum(x) < 3, lambda x, w: x[:8] @ w, lambda x, w: crowded(x, w)[:8],
+                        x, w)
+  x, w = jnp.ones((64, 32)), jnp.ones((32, 32))
+  text = jax.jit(choose).lower(x, w).compile().as_text()
+  assert cost.of_program(text, devices=1).flops == 2 * 8 * 32 * 32
 
 
 def test_shapes_of_tuples_and_memories():
