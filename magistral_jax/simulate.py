@@ -67,6 +67,8 @@ def describe(args):
   """
   given = {name: value for name in (*TIMES, 'late_s', 'prompt_tokens')
            if (value := getattr(args, name)) is not None}
+  staged = bool(args.config and stage_configs.names(args.config))
+  inputs.check(staged=staged, **{name: getattr(args, name) for name in (*inputs.LIMITS, 'open')})
   most = args.config.sampler.max_new_tokens if args.config else None
   lengths = lengths_of(args.lengths, filtered=args.filtered, most=most) if args.lengths else None
   if args.run:

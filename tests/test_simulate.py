@@ -1,12 +1,15 @@
 """python -m magistral_jax.simulate: against the step time of a real run, and what it writes."""
 import gzip
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from magistral_jax import simulate
+from magistral_jax.simulation import report
 
 REAL = Path(__file__).parent / 'simulation/quickstart_run'
 
@@ -71,3 +74,41 @@ def test_a_missing_flag_is_reported(capsys):
   with pytest.raises(SystemExit):
     simulate.main(simulate.parse(['', '--token_s=1']))
   assert 'Without --run give --config, --lengths' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('flag, words', [
+    ('--updates=0', '--updates=0 must be a whole number of at least 1'),
+    ('--last=-5', '--last=-5 must be a whole number of at least 5'),
+    ('--seed=-1', '--seed=-1 must be a whole number of at least 0'),
+    ('--filtered=1', 'filtered is 1.0; it must be a share'),
+    ('--open=longer:3', '--open=longer:3 is about stages'),
+    ('--growth=0.1', '--growth=0.1 is about stages'), ('--growth=nan', '--growth=nan must be')])
+def test_a_number_that_cannot_work_is_named(flag, words, capsys):
+  with pytest.raises(SystemExit):
+    simulate.main(simulate.parse(['', '--config=configs/smollm2_math.py', '--lengths=fixed:40',
+                                  '--token_s=1', '--train_s=1', flag]))
+  assert words in capsys.readouterr().err
+
+
+def test_a_run_that_trained_on_nothing_is_refused(real_run, capsys):
+  """Its groups, drawn again and again, would never make a batch."""
+  for path in real_run.glob('rollouts*'):
+    lines = [json.loads(line) | dict(fate='filtered') for line in path.read_text().splitlines()]
+    path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  with pytest.raises(SystemExit):
+    simulate.main(simulate.parse(['', f'--run={real_run}', '--last=14']))
+  assert 'no whole group of 8 that was trained' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('value, text', [
+    (2887.26, '2,887'), (24576, '24,576'), (306.9, '307'), (99.6, '100'), (0.8046, '0.805'),
+    (12.345, '12.3'), (0.0, '0')])
+def test_figures_are_read_without_exponents(value, text):
+  names = dict.fromkeys([*report.ROWS, *report.STAGE_ROWS], value) | dict(
+      stage='first', reason='hand', completions_per_s=1.0)
+  console = Console(file=io.StringIO(), width=80)
+  report.show(dict(asynchronous=names, synchronous=names, stages=[names]), console)
+  shown = console.file.getvalue().splitlines()
+  for start in ('seconds per update', 'longest completion', 'staleness at most'):
+    cells = [line.split('│')[2:-1] for line in shown if f'│ {start} ' in line]
+    assert cells and all(cell.strip() == text for row in cells for cell in row)

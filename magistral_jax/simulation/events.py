@@ -267,14 +267,15 @@ class Simulation:
     staleness = np.concatenate([update['staleness'] for update in counted])
     stale = counted[-1]['stale'] - (self._updates[warmup - 1]['stale'] if warmup else 0)
     s = self._system
+    # Sums of floats that make up the whole may exceed it in their last digits.
+    idle = lambda used, there: max(0.0, 1 - used / there)
     return dict(
         step_s=seconds / len(counted), step_s_median=float(np.median(np.diff(whens))),
         completions_per_s=len(counted) * s.n_batch / seconds,
         tokens_per_s=sum(update['tokens'] for update in counted) / seconds,
         tokens_mean=sum(update['tokens'] for update in counted) / len(counted) / s.n_batch,
-        samplers_idle=1 - busy / (seconds * s.samplers),
-        slots_idle=max(0.0, 1 - slots / (seconds * s.all_slots)),
-        trainer_idle=1 - trained / seconds,
+        samplers_idle=idle(busy, seconds * s.samplers),
+        slots_idle=idle(slots, seconds * s.all_slots), trainer_idle=idle(trained, seconds),
         preemptions=preemptions / len(counted), prefill_again=prefill / (seconds * s.samplers),
         versions_per_completion=float(spans.mean()), versions_most=int(spans.max()),
         staleness_expected=s.n_async / s.n_batch if s.pace else 0.0,

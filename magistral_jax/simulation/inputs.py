@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from magistral_jax import rollouts
+from magistral_jax.experiment.limit_types import number, whole
 from magistral_jax.experiment.values import filled
 from magistral_jax.metrics import read_lines
 from magistral_jax.simulation.system import LengthDistribution, System, lengths_of_groups
@@ -22,6 +23,30 @@ TIMES = dict(
     train_s='an update', train_token_s='more for every token of it',
     publish_s='publishing new weights, for which the trainer waits',
     verdict_s='judging one completion')
+
+
+# Limits of the numbers that say how to simulate.
+LIMITS = dict(
+    updates=whole(1, 10**6), last=whole(5), seed=whole(0),
+    growth=number('above -1 and at most 1', lambda v: -1 < v <= 1))
+
+
+def check(*, staged: bool, **given) -> None:
+  """Refuses flags that cannot work.
+
+  Args:
+    staged: whether the config has stages.
+    given: the flags of LIMITS, and `open`.
+  Raises:
+    ValueError: a flag is out of its limits, or is about stages and there are none.
+  """
+  for name, limit in LIMITS.items():
+    if not limit.allows(given[name]):
+      raise ValueError(f'--{name}={given[name]} must be {limit.words}.')
+  for name in ('open', 'growth'):
+    if given[name] and not staged:
+      raise ValueError(f'--{name}={given[name]} is about stages, and no config with stages is '
+                       f'simulated: leave it out or name one by --config.')
 
 
 def late(text: str) -> tuple[float, float]:
@@ -66,9 +91,10 @@ def from_run(workdir: Path, *, last: int) -> tuple[System, LengthDistribution, f
   median = lambda key: float(np.median([b[key] for _, b in pairs]))
   completions = _since(workdir, lines[0]['step'])
   groups = _whole_groups(completions, config['sampler']['group_size'])
-  if not groups:
+  if not any(kept for _, kept in groups):
     raise ValueError(f'The rollouts in {workdir} hold no whole group of '
-                     f'{config["sampler"]["group_size"]} since update {lines[0]["step"]}.')
+                     f'{config["sampler"]["group_size"]} that was trained since update '
+                     f'{lines[0]["step"]}.')
   dispatch = config['sampler']['decode_steps']
   steps = sum(math.ceil(line['n_tokens'] / dispatch) * dispatch for line in completions)
   v = [line['verifier_s'] for line in lines if 'verifier_s' in line]

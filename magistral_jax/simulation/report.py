@@ -37,7 +37,7 @@ def show(found: dict, console: Console) -> None:
   for mode in MODES:
     table.add_column(mode, justify='right')
   for key, name in ROWS.items():
-    table.add_row(name, *(f'{found[mode][key]:,.3g}' for mode in MODES))
+    table.add_row(name, *(_figure(found[mode][key]) for mode in MODES))
   console.print(table)
   ratio = found['asynchronous']['completions_per_s'] / found['synchronous']['completions_per_s']
   console.print(f'Asynchronous over synchronous on the same chips: {ratio:.2f}x.', highlight=False)
@@ -47,7 +47,7 @@ def show(found: dict, console: Console) -> None:
     for t in found['stages']:
       table.add_column(t['stage'], justify='right')
     for key, name in STAGE_ROWS.items():
-      table.add_row(name, *(t[key] if isinstance(t[key], str) else f'{t[key]:,.4g}'
+      table.add_row(name, *(t[key] if isinstance(t[key], str) else _figure(t[key])
                             for t in found['stages']))
     console.print(table)
   if 'measured_step_s' in found:
@@ -60,5 +60,10 @@ def show(found: dict, console: Console) -> None:
       table.add_column(name, justify='right')
     for t in found['sweep']:
       table.add_row(f'{t["n_async"]:,}', f'{t["n_batch"]:,}', f'{t["sampler_share"]:.0%}',
-                    *(f'{t[key]:,.3g}' for key in COLUMNS), style='bold green' if t is best else '')
+                    *(_figure(t[key]) for key in COLUMNS), style='bold green' if t is best else '')
     console.print(table)
+
+
+def _figure(value: float) -> str:
+  """A number in three digits, or all digits of what is larger."""
+  return f'{value:,.0f}' if abs(value) >= 99.5 else f'{value:.3g}'

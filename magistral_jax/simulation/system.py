@@ -12,6 +12,8 @@ from magistral_jax.batching.admission import Pace
 
 # Draws one prompt's completions: (rng, group size) -> ([G] lengths in tokens, worth training on).
 LengthDistribution = Callable[[np.random.Generator, int], tuple[np.ndarray, bool]]
+# More is a mistake, and figures of it could not be added up.
+LONGEST_S, MOST_TOKENS = 1e8, 1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +59,12 @@ class System:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 1.')
     for name in ('token_s', 'sequence_s', 'verdict_s', 'train_s', 'train_token_s', 'publish_s',
                  'prefill_token_s'):
-      if not 0 <= getattr(self, name) < math.inf:
-        raise ValueError(f'{name} is {getattr(self, name)}; it must be a time of at least 0 s.')
+      if not 0 <= getattr(self, name) <= LONGEST_S:
+        raise ValueError(f'{name} is {getattr(self, name)}; it must be a time of at least 0 s and '
+                         f'at most {LONGEST_S:,.0f} s.')
     if self.token_s + self.sequence_s == 0:
       raise ValueError('token_s and sequence_s are both 0: decoding must take some time.')
-    if not 0 <= self.late_s[0] <= self.late_s[1] < math.inf:
+    if not 0 <= self.late_s[0] <= self.late_s[1] <= LONGEST_S:
       raise ValueError(f'late_s is {self.late_s}; it must be two times, the lesser first.')
     for name in ('max_staleness', 'pages', 'prompt_tokens'):
       if getattr(self, name) < 0:
@@ -104,8 +107,11 @@ def lengths_of(text: str, *, filtered: float = 0.0, most: int | None = None) -> 
     filtered: share of the groups whose rewards are all equal, which are dropped.
     most: tokens of the longest completion, sampler.max_new_tokens; None for no limit.
   Raises:
-    ValueError: the name is unknown, or the numbers cannot be those of a distribution.
+    ValueError: the name is unknown, the numbers cannot be those of a distribution, or no group is
+      left to train on.
   """
+  if not 0 <= filtered < 1:
+    raise ValueError(f'filtered is {filtered}; it must be a share of at least 0 and below 1.')
   kind, _, numbers = text.partition(':')
   try:
     a, *rest = (float(n) for n in numbers.split(','))
@@ -113,9 +119,11 @@ def lengths_of(text: str, *, filtered: float = 0.0, most: int | None = None) -> 
         'uniform': lambda rng, n: rng.integers(int(a), int(rest[0]) + 1, n),
         'lognormal': lambda rng, n: np.exp(rng.normal(math.log(a), rest[0], n)),
         'fixed': lambda rng, n: np.full(n, a)}[kind]
-    if a < 1 or draw(np.random.default_rng(0), 2).min() < 0:
+    with np.errstate(over='ignore'):    # Refused below.
+      drawn = draw(np.random.default_rng(0), 1000)
+    if not a >= 1 or not np.all((drawn >= 0) & (drawn <= MOST_TOKENS)):
       raise ValueError
-  except (KeyError, ValueError, IndexError):
+  except (KeyError, ValueError, IndexError, OverflowError):
     raise ValueError(f'--lengths={text!r} is no distribution of lengths: write '
                      f'uniform:2000,10000 or lognormal:6000,0.5 or fixed:1000.') from None
 

@@ -152,16 +152,34 @@ def test_prompts_take_room_that_sequences_had():
     (dict(in_flight=4), 'at least a group of 8 and at most the 128 slots'),
     (dict(in_flight=129), 'in_flight is 129'), (dict(backlog_batches=0), 'backlog_batches is 0'),
     (dict(max_staleness=-1), 'max_staleness is -1'), (dict(late_s=(2.0, 1.0)), 'the lesser first'),
-    (dict(token_s=0.0), 'decoding must take some time')])
+    (dict(token_s=0.0), 'decoding must take some time'),
+    (dict(train_s=1e300), 'train_s is 1e.300')])
 def test_a_system_that_cannot_be_is_refused(changed, words):
   with pytest.raises(ValueError, match=words):
     dataclasses.replace(SYSTEM, **changed)
 
 
-@pytest.mark.parametrize('text', ['uniform', 'uniform:5', 'normal:3,4', 'lognormal:0,1', 'fixed:x'])
+@pytest.mark.parametrize('text', [
+    'uniform', 'uniform:5', 'uniform:1,1e30', 'normal:3,4', 'lognormal:0,1', 'lognormal:40,1e9',
+    'lognormal:inf,1', 'fixed:x', 'fixed:nan', 'fixed:inf'])
 def test_lengths_that_no_distribution_describes_are_refused(text):
   with pytest.raises(ValueError, match='is no distribution of lengths'):
     lengths_of(text)
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('filtered', [-0.5, 1.0, 1.5, float('nan')])
+def test_a_share_that_leaves_nothing_to_train_on_is_refused(filtered):
+  with pytest.raises(ValueError, match='filtered is .*at least 0 and below 1'):
+    lengths_of('fixed:3', filtered=filtered)
+
+
+def test_no_share_is_below_zero():
+  """Busy times are sums of many floats, which here exceed the time that has passed."""
+  for samplers, token_s in ((3, 0.07), (8, 0.03)):
+    found = run(lengths='lognormal:60,0.6', updates=12, samplers=samplers, token_s=token_s,
+                slots=32, train_s=0.3, prompts_per_batch=4)
+    assert min(found[key] for key in ('samplers_idle', 'slots_idle', 'trainer_idle')) >= 0
 
 
 def test_the_youngest_gives_its_pages_back_and_is_prefilled_when_there_is_room():
