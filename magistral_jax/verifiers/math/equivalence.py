@@ -29,6 +29,7 @@ swapped, except in the rows that say 'gold'.
     90^\circ         90, \frac\pi2                 90\text{ radians}   the same with degrees
     k\pi             k\pi, k\in\mathbb{Z}          2k\pi, n\pi         it says what k is ...
     k\pi, k\in\mathbb{Z}  n\pi, (k+1)\pi           2k\pi               ... and then any letter may
+    gold 2n-1        2n-1, n\in\mathbb{Z}          2n+1, n\in\mathbb{Z}  a formula's n is given
     101_2            101                           5, 11_4             the base was asked for
     102_2, 5_0                                     102, 5              digits are below the base
     FF_{16}          ff_{16}, FF                   255                 digits have no case

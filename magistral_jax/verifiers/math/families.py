@@ -6,7 +6,8 @@ r"""Families: values in which a letter stands for every integer, compared as the
 
 Where a text says that a letter is any integer, the letter is replaced by \mathbb{Z}, as
 mathematicians write it too. A letter of which nothing is said may be meant so if the other side is
-a family.
+a family. In a gold answer it may as well be the n of a formula, of which 2n + 1 is not 2n - 1; so
+only with a pi in it is such a gold compared as a set.
 """
 
 from __future__ import annotations
@@ -109,15 +110,21 @@ def same(gold: tuple, answer: tuple) -> bool:
   """Whether two trees, at least one of them a family, have the same members.
 
   Families a + bk of real numbers are compared as sets, so \\pi/4 + k\\pi is 5\\pi/4 + k\\pi; others
-  member by member.
+  member by member, and so is a gold that may be a formula.
   """
+  is_formula = not is_family(gold) and not _has_pi(gold)
   gold, answer = _in_step(gold, answer), _in_step(answer, gold)
   lines = _line(gold), _line(answer)
-  if None in lines:
+  if is_formula or None in lines:
     return symbolic.equal(gold, answer)
   (start, step), (other_start, other_step) = lines
   return _is_whole(step / other_step) and _is_whole(other_step / step) and (
       _is_whole((other_start - start) / step))
+
+
+def _has_pi(tree: tuple) -> bool:
+  """Whether pi stands in a tree."""
+  return tree == ('constant', 'pi') or any(map(_has_pi, trees.parts(tree)))
 
 
 def _in_step(tree: tuple, other: tuple) -> tuple:

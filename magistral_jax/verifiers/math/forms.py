@@ -162,7 +162,8 @@ def _same_ratio(gold: Form, answer: Form) -> bool:
 def _same_residue(gold: Form, answer: Form) -> bool:
   """Whether two residues, one of them perhaps a value, are congruent to one modulus."""
   if gold.kind != answer.kind:
-    return _is_residue(gold, answer) if gold.kind == 'residue' else _is_residue(answer, gold)
+    return _is_residue(gold, answer) if gold.kind == 'residue' else _is_residue(
+        answer, gold, swapped=True)
   (value, modulus), (other, other_modulus) = gold.items, answer.items
   if not same(modulus, other_modulus):
     return False
@@ -177,8 +178,12 @@ def _same_residue(gold: Form, answer: Form) -> bool:
       values.congruent(*(r.text for r in (*residues, modulus))))
 
 
-def _is_residue(residue: Form, other: Form) -> bool:
-  """Whether a value is the residue itself, or all numbers of its class: 5k + 2 of 2 mod 5."""
+def _is_residue(residue: Form, other: Form, swapped: bool = False) -> bool:
+  """Whether a value is the residue itself, or all numbers of its class: 5k + 2 of 2 mod 5.
+
+  Args:
+    swapped: whether the value is the gold one.
+  """
   (value, modulus), (name, sides) = residue.items, _named(other)
   own_name, (side, *_) = _named(value)
   if value.kind not in ('value', 'equation') or name and own_name and name != own_name:
@@ -186,9 +191,10 @@ def _is_residue(residue: Form, other: Form) -> bool:
   if not values.is_past(side.text, modulus.text) and same(value, other):
     return True
   whole = (*sides, modulus, side)
-  return all(f.kind == 'value' for f in whole) and len(sides) == 1 and families.may_be(
-      sides[0].text) and values.same_value(
-          families.of_residue(side.text, modulus.text), sides[0].text)
+  if any(f.kind != 'value' for f in whole) or len(sides) > 1 or not families.may_be(sides[0].text):
+    return False
+  pair = families.of_residue(side.text, modulus.text), sides[0].text
+  return values.same_value(*(pair[::-1] if swapped else pair))
 
 
 def _named(form: Form) -> tuple[str, tuple[Form, ...]]:
