@@ -60,8 +60,10 @@ def declared(text: str) -> str:
   if not names or not all(letter.search(rest) for letter in letters.values()):
     return text
   name, letter = next(iter(letters.items()))
-  alone = re.compile(rf'(?:^|[,=]|\\equiv)\s*{re.escape(name)}\s*(?:$|[,=]|\\equiv)')
-  # Of an integer n with n > 3, n is what is asked for.
+  said = re.escape(name)
+  # Of an integer n with n > 3, n is what is asked for; of a_n = 2n and f(n) = 2n, a formula.
+  alone = re.compile(rf'(?:^|[,=]|\\equiv)\s*{said}\s*(?:$|[,=]|\\equiv)|'
+                     rf'^[A-Za-z](?:_ ?{said}|_?[({{] ?{said} ?[)}}])\s*=')
   compared = re.search(r'[<>]|\\(?:leq|geq|neq|in)(?![A-Za-z])', rest)
   if compared and name not in _PARAMETERS:
     return text                      # Real numbers x with x > 3 are more than the integers.
