@@ -17,23 +17,34 @@ from collections.abc import Callable
 
 from magistral_jax.curation.text import images, normal, without_images
 
-# (pattern of the option with one letter, flags): \textbf{(A)}, (A), A. and A) of their own line.
+# The label of one option: \textbf{(A)}, (A), [A], **A.**, A. and A) of their own line.
 _STYLES = [
     r'\\(?:text|textbf|mathrm|mathbf|rm|bf)\s*\{{\s*\(?{x}[).:]?\s*\)?\s*(?:\\ )?\}}\s*[).:]?',
     r'\{{\\(?:rm|bf)\s*\(?{x}\)?\s*\}}',
     r'(?<![A-Za-z0-9_\\])\(\s*\$?(?:\\(?:text|mathrm|mathbf)\{{)?{x}\}}?\$?\s*\)',
+    r'(?<![A-Za-z0-9_\\])\[\s*{x}\s*\]',
+    r'\*\*\s*\(?{x}(?:[.):]\s*\*\*|\s*\*\*[.):]?)',
     r'(?:^|\n|<br\s*/?>|\\qquad|\\quad|;|\s{{2,}}|'
-    r'(?<=[?.:)]))\s*\$?(?:\\text\s*)?{x}\s*[.):](?=[\s\\$])',
+    r'(?<=[?.:)]))\s*(?:[-*•]\s+)?\$?(?:\\text\s*)?{x}\s*[.):](?=[\s\\$])',
     r'(?:^|\s)\$?(?:\\text\s*)?{x}[.):]\s*(?=[\s\\$\d])',
 ]
-_LETTERS = 'ABCDEFGHIJ'
-_STYLES = [[re.compile(style.format(x=letter)) for letter in _LETTERS] for style in _STYLES]
+# Capitals label options. What else may is known by the gold: other lists are conditions and parts.
+_CAPITALS = tuple('ABCDEFGHIJ')
+_OTHERS = (tuple('abcdefghij'), tuple('123456789'), ('i', 'ii', 'iii', 'iv', 'v', 'vi'))
+_STYLES = {labels: [[re.compile(style.format(x=label)) for label in labels] for style in _STYLES]
+           for labels in (_CAPITALS, *_OTHERS)}
+_LABEL = re.compile(
+    r'(?:\$|\*\*)?(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?[(\[]?([A-Ja-j]|[1-9]|[iv]{1,3})'
+    r'[)\]]?[.:]?\s*\}?(?:\$|\*\*)?')
+_LIST = re.compile(r'\\(?:begin|end)\{(?:enumerate|itemize|choices)\}(?:\[[^\[\]]*\])?')
+_ITEM = re.compile(r'\\item\s*\[([^\[\]]{1,8})\]')
+_PICKS = re.compile(r'\b(?:which|select|choose|pick|mark|identify)\b', re.IGNORECASE)
 _MIN_OPTIONS = 3
 _MOST_SPREAD = 1500         # Characters that options take; letters farther apart are points.
 _LAYOUT = re.compile(
+    r'\n\s*[-*•]\s*$|\*\*\s*$|^\s*\*\*|'
     r'^(?:\s|\\\\|\\ |\\(?:qquad|quad|hspace\{[^{}]*\}|hfill|newline|indent|'
-    r'hskip\S*)(?![A-Za-z])|~|'
-    r'[$;&]|\\[,;:!]|<br\s*/?>|\}\s*$)+|'
+    r'hskip\S*)(?![A-Za-z])|~|[$;&]|\\[,;:!]|<br\s*/?>|\}\s*$)+|'
     r'(?:\s|\\\\|\\ |\\(?:qquad|quad|hspace\{[^{}]*\}|hfill|newline|indent)(?![A-Za-z])|~|[$;&]|'
     r'\\[,;:!]|'
     r'<br\s*/?>)+$')
@@ -47,7 +58,8 @@ _COMPARES = re.compile(
     r'numbers|statements|values|expressions|could|must|can)\b|\s*[:?]|\s*\Z)|'
     r'\bfollowing\b|\b(?:options?|choices?|alternatives?)\b|'
     r'\bwhich (?:is|are|one|statements?|answers?|graphs?|figures?|expressions?|equations?|'
-    r'pairs?|sets?|conclusions?|quantity|number|value)\b|'
+    r'pairs?|sets?|conclusions?|quantity|number|value|transformations?|descriptions?|methods?|'
+    r'propert\w+|conditions?)\b|'
     r'\bwhich\b(?=[^.?!]*\b(?:true|false|correct|best|must|could)\b)|'
     r'\b(?:closest|nearest|approximat\w+|estimate\w*|roughly)\b|\bbest (?:describe|represent)\w*|'
     r'\b(?:greater|less|more|fewer|larger|smaller) than which\b|'
@@ -82,15 +94,40 @@ class Choices:
   images: tuple[str, ...] = ()
 
 
-def find(statement: str) -> Choices | None:
+def find(statement: str, gold: str = '') -> Choices | None:
   """The options of a statement; None if it has none.
 
-  Options are at least three letters in their order, near the end of the text.
+  Options are at least three labels in their order, near the end of the text.
+
+  Args:
+    gold: without it options have capitals for labels. With others they need a gold that is a label
+      or what one of them says.
   """
   # A tab before 'ext' was \\t of \\text once.
   text = re.sub(r'\t(?=ext(?:bf|it|rm)?\{)', r'\\t', without_images(statement))
+  text = _ITEM.sub(r'\n\1 ', _LIST.sub('\n', text))
+  found = _labelled(text, _CAPITALS)
+  for labels in _OTHERS if gold and not found else ():
+    other = _labelled(text, labels)
+    if other and _points_at(gold, other):
+      found = other
+      break
+  return dataclasses.replace(found, images=tuple(images(statement))) if found else None
+
+
+def _points_at(gold: str, choices: Choices) -> bool:
+  """Whether a gold is a label of options, or what one of them says."""
+  label = _LABEL.fullmatch(gold.strip())
+  if label and label[1] in choices.options and (
+      gold.strip() != label[1] or not label[1].isdigit() or _PICKS.search(choices.stem)):
+    return True
+  return normal(gold) in map(normal, choices.options.values())
+
+
+def _labelled(text: str, labels: tuple[str, ...]) -> Choices | None:
+  """The options of a text that have these labels."""
   best = None
-  for style in _STYLES:
+  for style in _STYLES[labels]:
     found = _run(text, style)
     if len(found) >= _MIN_OPTIONS and (best is None or len(found) > len(best)):
       best = found
@@ -98,19 +135,19 @@ def find(statement: str) -> Choices | None:
     return None
   ends = [*(m.start() for m in best[1:]), None]
   options, rest = {}, ''
-  for letter, match, end in zip(_LETTERS, best, ends, strict=False):
+  for label, match, end in zip(labels, best, ends, strict=False):
     content = text[match.end():end]
     if end is None:
       content, rest = _last(content)
-    options[letter] = _clean(content)
-  last = options[letter]
+    options[label] = _clean(content)
+  last = options[label]
   if not all(options.values()) or _FIND.search(last) or (
       '?' in last and len(last.split()) > _MOST_WORDS):
     return None               # Labels of points ('(A), (B) and (C)') or of conditions.
-  stem = re.sub(r'\\(?:begin|end)\{(?:enumerate|itemize|tabular|array|align\*?|center)\}.*$', '',
+  stem = re.sub(r'\\(?:begin|end)\{(?:tabular|array|align\*?|center)\}.*$', '',
                 text[:best[0].start()])
   return Choices(_DEMANDS_LETTER.sub('', _clean_end(stem)), options,
-                 _DEMANDS_LETTER.sub('', rest).strip(), tuple(images(statement)))
+                 _DEMANDS_LETTER.sub('', rest).strip())
 
 
 def _run(text: str, style: list[re.Pattern]) -> list[re.Match]:
@@ -156,7 +193,7 @@ def _clean_end(stem: str) -> str:
   before = None
   while stem != before:
     before = stem
-    stem = re.sub(r'(?:\s|\\\\|\\qquad|\\quad|\\ |<br\s*/?>|\*\*|\\\[|\\\(|'
+    stem = re.sub(r'(?:\s|\\\\|\\qquad|\\quad|\\ |<br\s*/?>|\*\*|\n\s*[-*•]|\\\[|\\\(|'
                   r'\$?\\(?:mathrm|text|textbf|mathbf)\{?|\{)+$', '', stem)
     if stem.endswith('$') and (stem.count('$') - 2 * stem.count('\\$')) % 2:
       stem = stem[:-1]
@@ -167,19 +204,23 @@ def _clean_end(stem: str) -> str:
 
 def right_option(choices: Choices, gold: str, same: Callable[[str, str], bool],
                  ) -> tuple[str, str]:
-  """(letter, answer) of the right option; ('', '') if none is it.
+  """(label, answer) of the right option; ('', '') if none is it.
 
-  A gold may be a letter, whose content is the answer then, or a content, which stays as it is.
+  A gold may be a label, whose content is the answer then, or a content, which stays as it is.
   """
-  letter = re.fullmatch(
-      r'\$?(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?\(?([A-J])\)?[.:]?\s*\}?\$?', gold.strip())
-  letter = letter or re.match(r'\\?(?:text(?:bf)?\{)?\(([A-J])\)\}?', gold.strip())
-  if letter:
-    content = choices.options.get(letter[1])
-    return (letter[1], content) if content else ('', '')
-  for name, content in choices.options.items():
-    if normal(content) == normal(gold):
-      return name, gold
+  said = [name for name, content in choices.options.items() if normal(content) == normal(gold)]
+  label = _LABEL.fullmatch(gold.strip()) or re.match(r'\\?(?:text(?:bf)?\{)?\(([A-J])\)\}?',
+                                                     gold.strip())
+  if label and label[1] in choices.options:
+    # '2' may be the second option, and the one that says 2.
+    ambiguous = label[1].isdigit() and said not in ([], [label[1]])
+    return ('', '') if ambiguous else (label[1], choices.options[label[1]])
+  if said:
+    return said[0], gold
+  if label and label[1].upper() in choices.options:
+    return label[1].upper(), choices.options[label[1].upper()]
+  if label and label[1] in _CAPITALS:
+    return '', ''
   # A unit that only the options name.
   bare = {name: re.sub(r'(?<=[\d}$\w])\s+[a-z][a-z ]+$', '', content)
           for name, content in choices.options.items()}
@@ -187,9 +228,9 @@ def right_option(choices: Choices, gold: str, same: Callable[[str, str], bool],
                if same(content, gold) or same(bare[name], gold)), ('', ''))
 
 
-def open_question(choices: Choices, letter: str) -> tuple[str, str]:
+def open_question(choices: Choices, label: str) -> tuple[str, str]:
   """(statement without options, ''), or ('', the sentence why no rule can write it)."""
-  content = choices.options[letter]
+  content = choices.options[label]
   question = re.split(r'(?<=[.?!])\s+(?=\S)', choices.stem)[-1]
   if found := _COMPARES.search(question):
     return '', f'the question compares its options: {found[0]!r}'

@@ -48,11 +48,11 @@ def decide(row: Row, comparer: golds.Comparer, endpoint: Endpoint | None = None)
   if not gold:
     return Decision((), 'no_answer')
   changed = None
-  if found := choices.find(statement):
-    letter, answer = choices.right_option(found, gold, comparer.same)
-    if not letter:
+  if found := choices.find(statement, gold):
+    label, answer = choices.right_option(found, gold, comparer.same)
+    if not label:
       return Decision((), 'multiple_choice', f'no option is the answer {gold[:60]!r}')
-    statement, why = choices.open_question(found, letter)
+    statement, why = choices.open_question(found, label)
     if why and endpoint:
       statement = _served(row, answer, endpoint)
     if not statement:

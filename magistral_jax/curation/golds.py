@@ -27,7 +27,11 @@ _COMMAND = re.compile(r'\\(?:text|textbf|textit|mathrm|mbox)\s*(?=\{)|\\[A-Za-z]
 _WORD = re.compile(r'[^\W\d_]{2,}')
 _SENTENCE_WORDS = 6         # From so many words on, an answer is a text that no rule compares.
 _GUESSED = frozenset(('yes', 'no', 'true', 'false', 'odd', 'even'))
-_LETTER = re.compile(r'(?:\\text(?:bf)?\{)?\(?([A-E])\)?\}?')
+_SAID_FIRST = re.compile(r'(?:yes|no|true|false)\s*[,;:.]\s*[a-z]', re.IGNORECASE)
+_LETTER = re.compile(r'(?:\\text(?:bf)?\{)?(?:\(?[A-E]\)?|\([a-e]\))\}?')
+_NOTHING = frozenset(('n/a', 'na', 'nan', 'null', 'tbd', 'unknown', 'not available', 'not given',
+                      'none given', 'not provided', 'none provided', 'no answer', 'missing',
+                      'answer', '-', '?'))
 _LETTERS = re.compile(r'(?:\\text(?:bf)?\{)?\(?[A-J]\)?(?:\s*(?:,|and|'
                       r'\\text\{ and \})\s*\(?[A-J]\)?)+\}?')
 
@@ -91,11 +95,14 @@ def fault(gold: str) -> tuple[str, str]:
   """(reason, detail) of a gold that no reading helps; ('', '') of one that may do.
 
   A reason is one of
+    no_answer          it says that there is none: N/A
     several_parts      it has parts with labels: '(a) 3 (b) 4'
     proof              it refers to a proof
     text_answer        it is a sentence
     guessable_answer   yes or no, odd or even, a letter among five: a guess is right too often
   """
+  if gold.strip(' .').casefold() in _NOTHING:
+    return 'no_answer', gold
   text = answers.tidy(gold)
   if _LABELS.search(f'{text} '):
     return 'several_parts', gold[:80]
@@ -105,7 +112,7 @@ def fault(gold: str) -> tuple[str, str]:
   if len(said) >= _SENTENCE_WORDS and '\\begin' not in text:
     return 'text_answer', gold[:80]
   found = words.words(text)
-  if (found or text.casefold()) in _GUESSED:
+  if (found or text.casefold()) in _GUESSED or _SAID_FIRST.match(text):
     return 'guessable_answer', gold[:80]
   if _LETTER.fullmatch(gold) or _LETTERS.fullmatch(gold):
     return 'guessable_answer', gold[:80]

@@ -16,9 +16,19 @@ _PICTURE_CODE = re.compile(r'\[asy\].*?(?:\[/asy\]|\Z)|\\begin\{tikzpicture\}.*?
                            r'(?:\\end\{tikzpicture\}|\Z)', re.DOTALL | re.IGNORECASE)
 _LAYOUT = re.compile(
     r'<br\s*/?>|&nbsp;|\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|quad|qquad|'
-    r'text|textbf|textit|textrm|mathrm|mathbf|mbox|emph|rm|bf|it)(?![A-Za-z])|\\[,;:!> ()\[\]]|'
-    r'[$~]',
+    r'text|textbf|textit|textrm|mathrm|mathbf|mbox|emph|rm|bf|it)(?![A-Za-z])|'
+    r'\\[,;:!> ()\[\]$]|[$~]|\*\*',
     re.IGNORECASE)
+# One sign that LaTeX has several names for, or that is written as itself.
+_SIGNS = [(re.compile(found), sign) for found, sign in (
+    (r'\\(?:le|leq|leqslant)(?![a-z])|≤', r'\\le '),
+    (r'\\(?:ge|geq|geqslant)(?![a-z])|≥', r'\\ge '),
+    (r'\\neq?(?![a-z])|\\not\s*=|≠', r'\\ne '),
+    (r'\\(?:ldots|cdots|dots|dotsc|dotsb)(?![a-z])|\.{3}', r'\\dots '),
+    (r'\\(?:to|rightarrow)(?![a-z])|→', r'\\to '),
+    (r'\\times(?![a-z])|×', r'\\times '), (r'\\cdot(?![a-z])|[·⋅]', r'\\cdot '),
+    (r'π', r'\\pi '), (r'\\%', '%'), (r'[‘’]', "'"), (r'[“”]|``|\'\'', '"'), (r'[−–‐]', '-'),
+    (r'(?<=\d)\{,\}(?=\d)', ','))]
 _FRACTION = re.compile(r'\\[dtc]?frac(?![A-Za-z])\s*(?:(\d)\s*(\d))?')
 _WORD = re.compile(r'[^\W\d_]+|\d+')
 # Chinese, Japanese and Korean write without spaces: each of their characters is a word.
@@ -44,6 +54,8 @@ def has_picture_code(text: str) -> bool:
 def _spelled(text: str) -> str:
   """One spelling of fractions, letters and layout."""
   text = unicodedata.normalize('NFKC', text).casefold()
+  for found, sign in _SIGNS:
+    text = found.sub(sign, text)
   text = _FRACTION.sub(lambda m: rf'\\frac{{{m[1]}}}{{{m[2]}}}'[1:] if m[1] else r'\frac', text)
   return _LAYOUT.sub(' ', text)
 

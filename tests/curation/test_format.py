@@ -1,10 +1,15 @@
 """The step `format` drops what is no complete problem with one verifiable answer."""
+import json
+from pathlib import Path
+
 import pytest
 
 from magistral_jax.curation import choices, format, golds, statements
 from magistral_jax.curation.endpoint import Endpoint, EndpointSettings
 from tests.curation import hand_written, planted
 
+# Written by someone who wanted the rules to fail; what it said of them is in docs/curation.md.
+ADVERSARIAL = Path(__file__).with_name('adversarial.jsonl')
 SAME = lambda one, other: one == other
 
 
@@ -27,6 +32,18 @@ def test_faulty_statements_go_with_their_reason(comparer):
   for n, (reason, problem, answer) in enumerate(hand_written.FAULTY):
     found = format.decide(dict(id=str(n), problem=problem, answer=answer), comparer)
     assert (found.rows, found.reason) == ((), reason), problem
+
+
+def test_statements_of_a_stranger(comparer):
+  """Each has the reason that it is dropped for; '' if it stays, open_question if it is changed."""
+  for number, line in enumerate(ADVERSARIAL.read_text().splitlines()):
+    case = json.loads(line)
+    found = format.decide(dict(id=str(number), problem=case['problem'], answer=case['answer']),
+                          comparer)
+    assert found.reason == case['reason'], (line, found)
+    if 'open' in case:
+      new = found.rows[0]
+      assert (new['problem'], new['answer']) == (case['open'], case['gold'])
 
 
 def test_a_kept_row_breaks_no_rule_of_the_step(comparer):

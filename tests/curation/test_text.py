@@ -7,13 +7,17 @@ from magistral_jax.curation import text
 @pytest.mark.parametrize('one, other', [
     ('Find $x$.', 'find x'), ('\\dfrac12', '$\\frac{1}{2}$'), ('a  b\n c', 'A b c'),
     ('\\left( x \\right)', '(x)'), ('ｘ＋１', 'x+1'), ('Find $x$:', 'Find \\(x\\)?'),
-    ('\\frac 92', '\\frac{9}{2}'), ('a<br/>b', 'a b')])
+    ('\\frac 92', '\\frac{9}{2}'), ('a<br/>b', 'a b'),
+    ('x\\leq 3\\neq y', 'x \\le 3 ≠ y'), ('1, \\ldots, n', '1, …, n'), ('1,2,...', '1,2,\\dots'),
+    ('$1{,}000', '\\$1,000'), ('**Find** Tom’s', "find Tom's"), ('2−1', '2-1'),
+    ('f: A \\rightarrow B', 'f: A \\to B'), ('3×4', '3 \\times 4'), ('5\\%', '5%')])
 def test_layout_does_not_matter(one, other):
   assert text.normal(one) == text.normal(other)
 
 
 @pytest.mark.parametrize('one, other', [
-    ('x+1', 'x-1'), ('x<2', 'x>2'), ('12', '1 3'), ('Find x', 'Find y'), ('x^2', 'x^3')])
+    ('x+1', 'x-1'), ('x<2', 'x>2'), ('12', '1 3'), ('Find x', 'Find y'), ('x^2', 'x^3'),
+    ('\\left(x', '\\le(x'), ('\\neg x', '\\ne x')])
 def test_signs_and_numbers_do(one, other):
   assert text.normal(one) != text.normal(other)
 
