@@ -63,8 +63,9 @@ _LABEL = re.compile(r'(?:(?<=\s)|^)\(?[a-z0-9]\)(?=\s)', re.MULTILINE)
 _THING = r'[\s$(]*(?:\\(?!text|lor|land)|[\d(|+-]|[A-Za-z](?![A-Za-z]))'
 _OR = r'(?<![A-Za-z])(?:or|than|vs\.?|versus|\\lor|oder|als|ou|que|или|чем|或|还是)(?![A-Za-z])'
 _AND = r'(?:,|;|(?<![A-Za-z])(?:and|\\land|und|et|y|и|和|与)(?![A-Za-z]))'
+_CHOICE = re.compile(r'(?:^|\s)(?:\(?[A-J][).]|[A-J] *\n)[\s$({]*$')
 _CHOOSING = re.compile(
-    r'\b(?:which|larger|largest|greater|greatest|bigger|biggest|smaller|smallest|lesser|least|'
+    r'\b(?:which|max|min|larger|largest|greater|greatest|bigger|biggest|smaller|smallest|lesser|least|'
     r'maximum|minimum|choose|select|compare|between|welche[rs]?|größer|kleiner|quel(?:le)?s?|'
     r'plus (?:grand|petit)|cuál|mayor|menor|quale|больше|меньше)\b|哪', re.IGNORECASE)
 
@@ -110,9 +111,7 @@ def echoes(box: str, gold: str, problem: str) -> bool:
 
 def _repeats(value: str, gold: str, problem: str) -> bool:
   """Whether a value is one of the problem that was to be written otherwise, and is not offered."""
-  spelled = _spelled(problem)
-  return any(not _is_offered(spelled, *found.span())
-             for found in conversions.repeated(value, gold, spelled))
+  return any(not _is_offered(*found) for found in conversions.repeated(value, gold, problem))
 
 
 def _values(form: Form) -> Iterator[str]:
@@ -182,11 +181,13 @@ def _is_offered(problem: str, start: int, end: int) -> bool:
       re.match(rf'[\s$)}}]*,?\s*(?:[A-Za-z]+ ){{0,2}}{sign}{_THING}', after)
       or re.search(rf'[\w)}}]\s*,?\s*(?:[A-Za-z]+ ){{0,2}}{sign}[\s$({{]*$', before))
   # The whole problem is searched last: an expression may stand in it thousands of times.
-  return bool(beside(_OR) or beside(_AND) and _CHOOSING.search(problem))
+  return bool(beside(_OR) or (beside(_AND) or _CHOICE.search(before)) and (
+      _CHOOSING.search(problem)))
 
 
 def _spelled(problem: str) -> str:
   """The problem in the spelling of answers, spaces kept, one sentence or formula a line."""
   pieces = re.split(r'\${1,2}|\\[()\[\]]|[?!.](?=\s|$)|=(?=[\s?]|$)|\n', problem)
   return _LABEL.sub('\n', '\n'.join(
-      answers.tidy(p) + (',' if p.rstrip()[-1:] == ',' else '') for p in pieces if p.strip()))
+      answers.tidy(p) + (',' if p.rstrip()[-1:] in (',', ';') else '')
+      for p in pieces if p.strip()))

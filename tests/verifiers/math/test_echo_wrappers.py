@@ -62,6 +62,9 @@ def test_a_copy_is_not_paid_whatever_it_wears(box):
     ('Which number is 7+12-5 and even?', '14', '7+12-5', 'nothing is offered'),
     ('Which is equal to $7+12-5$: $14$, $15$ or $16$?', '14', '7+12-5', 'others are offered'),
     ('What is $7+12-5$, in simplest form?', '14', '7+12-5', 'a comma offers nothing'),
+    ('(A) Compute $2^5$. Which value do you get?', '32', '2^5', 'a letter before a task'),
+    ('Which of these equals $2^5$: (A) 31 (B) 32?', '32', '2^5', 'the letters are of others'),
+    ('Compute $2^5$; which value is it?', '32', '2^5', 'a semicolon before words'),
 ])
 def test_other_copies(problem, gold, box, why):
   assert equivalence.check(box, gold)[0] == 'correct', 'without the problem it would be right'
@@ -92,6 +95,10 @@ def test_other_copies(problem, gold, box, why):
     ('Write $x^2+1$ in standard form.', 'x^2+1', '1+x^2', 'the gold in another order'),
     (r'Simplify $\frac{x^2-1}{x-1}$.', 'x+1', '1+x', 'worked out'),
     ('Which point, (1,2) or (3,4/2), is on the line?', '(3,2)', '(3,4/2)', 'a point'),
+    ('Which is greater: (A) $2^5$ (B) $5^2$?', '32', '2^5', 'offered with letters'),
+    ('Which is greater? A. $5^2$ B. $2^5$', '32', '2^5', 'with letters and dots'),
+    ('Select the largest: $2^5$; $5^2$; $3^3$.', '32', '2^5', 'offered with semicolons'),
+    ('Let $a=2^5$ and $b=5^2$. What is $\\max(a,b)$?', '32', '2^5', 'the larger, as a sign'),
 ])
 def test_what_is_the_answer_is_no_copy(problem, gold, box, why):
   assert equivalence.check(box, gold)[0] == 'correct', why
@@ -122,6 +129,16 @@ def test_what_is_the_answer_is_no_copy(problem, gold, box, why):
     ('Express 1 L in cubic centimeters.', r'1000\text{ cm}^3', r'1\text{ L}'),
     ('Write four hundred twelve in digits.', '412', 'four hundred twelve'),
     ('Write 412 in words.', 'four hundred twelve', '412'),
+    (r'Convert $0.\overline{3}$ to a fraction.', r'\frac13', r'0.\overline{3}'),
+    ('Convert the decimal 0.35 to a fraction.', r'\frac{7}{20}', '.35'),
+    ('Write 45,000 in scientific notation.', r'4.5\times10^4', '45000'),
+    ('Write as a decimal: 3/8', '0.375', '3/8'),
+    (r'Express the following as a percentage: $\frac38$', r'37.5\%', r'\frac38'),
+    ('What is the decimal form of 7/20?', '0.35', r'\frac{7}{20}'),
+    ('What percent is 7/20?', r'35\%', r'\frac7{20}'),
+    ('How many grams does 2.5 kilograms equal?', r'2500\text{ g}', r'2.5\text{ kg}'),
+    ('Convert $72$ km/h into metres per second.', r'20\text{ m/s}', r'72\text{ km/h}'),
+    ('A rope is 5 km long. How long is it in meters?', r'5000\text{ m}', r'5\text{ km}'),
 ])
 def test_what_was_to_be_written_otherwise_is_a_copy(problem, gold, box):
   assert equivalence.check(box, gold)[0] == 'correct', 'without the problem it would be right'
@@ -146,6 +163,21 @@ def test_what_was_to_be_written_otherwise_is_a_copy(problem, gold, box):
     ('A square has side 3 cm. Find its perimeter in cm.', r'12\text{ cm}', r'0.12\text{ m}'),
     ('A square has side 3 cm. How long is the next one in cm?', '3', r'3\text{ cm}'),
     ('Express the answer as a common fraction.', r'\frac{2}{7}', '2/7'),
+    ('What is the median of 0.25, 0.5 and 0.75? Write it as a fraction.', r'\frac12', '0.5'),
+    ('Write the average of 1/4, 3/8 and 1/2 as a decimal.', '0.375', '3/8'),
+    ('A fair coin shows heads with probability 0.5. What is the probability that it shows tails, '
+     'as a fraction?', r'\frac12', '0.5'),
+    ('A price rises from 0.5 to 0.75 dollars. By how much, in percent?', r'50\%', '0.5'),
+    (r'In triangle ABC, AB = AC and angle B is $\frac{\pi}{5}$. Find angle C in degrees.',
+     r'36^\circ', r'\frac{\pi}{5}'),
+    ('If 6 of 12 dogs sleep, how many are awake? Write your answer in words.', 'six', '6'),
+    ('Two ropes are alike and one is 5 km long. Find the length of the other in meters.',
+     r'5000\text{ m}', r'5\text{ km}'),
+    (r'Find the smallest of the angles $\frac{\pi}{6}$, $\frac{\pi}{3}$, $\frac{\pi}{2}$ in '
+     r'degrees.', r'30^\circ', r'\frac{\pi}{6}'),
+    ('How many minutes does a 3 hours long lesson last that starts 3 hours after one of 2 hours?',
+     r'180\text{ minutes}', r'3\text{ hours}'),
+    ('The difference between 3 m^3 and 1 m^3, in liters?', r'2000\text{ L}', r'2\text{ m}^3'),
 ])
 def test_what_was_written_as_asked_is_no_copy(problem, gold, box):
   assert equivalence.check(box, gold)[0] == 'correct'
