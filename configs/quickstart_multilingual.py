@@ -9,8 +9,8 @@ Result: 128 held-out problems, seed 0, 2 CPU cores that other work shared (load 
         1,275 s of CPU, which would be some 640 s of two idle cores; none was measured idle.
           as below             0.414 +- 0.044 after the cold start, 0.844 +- 0.032 after 120 updates
           without the language 0.414 +- 0.044, then 0.852 +- 0.032 (b1b6f6c, slow machine, shared)
-        From the first to the last eighth of the completions (tests/benchmarks/parts_of_the_reward.py;
-        the errors take completions of a group for independent):
+        From the first to the last eighth of the completions, by
+        tests/benchmarks/parts_of_the_reward.py, whose errors take those of a group for independent:
                                             with the language part   without
           in the language, mathematics      0.583 -> 0.956 +- 0.005  0.517 -> 0.472 +- 0.008
           in the language, programs         0.560 -> 0.796 +- 0.014  0.496 -> 0.385 +- 0.012
