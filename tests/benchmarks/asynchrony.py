@@ -15,7 +15,6 @@ longest, (1 + 1 / spread) / 2, is busy.
 """
 
 import argparse
-import collections
 import dataclasses
 import importlib.util
 import json
@@ -27,15 +26,19 @@ import tempfile
 import jax
 import numpy as np
 
-from magistral_jax.experiment import build, checks
-from magistral_jax.orchestration.display import Display
-from magistral_jax.orchestration.health import Health
-from magistral_jax.orchestration.run import MODES, Run
-from magistral_jax.records import Verdict
-from magistral_jax.runtime.local import LocalRuntime
-from magistral_jax.sampler.role import EngineSampler
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 
-QUICKSTART = pathlib.Path(__file__).parents[2] / 'configs' / 'quickstart.py'
+from magistral_jax.experiment import build, checks  # noqa: E402
+from magistral_jax.orchestration.display import Display  # noqa: E402
+from magistral_jax.orchestration.health import Health  # noqa: E402
+from magistral_jax.orchestration.run import MODES, Run  # noqa: E402
+from magistral_jax.records import Verdict  # noqa: E402
+from magistral_jax.runtime.local import LocalRuntime  # noqa: E402
+from magistral_jax.sampler.role import EngineSampler  # noqa: E402
+from tests.fakes import FakeVerifier  # noqa: E402
+
+QUICKSTART = ROOT / 'configs' / 'quickstart.py'
 
 
 class SpreadSampler(EngineSampler):
@@ -56,28 +59,9 @@ def tokens_of(ordinal: int, sample: int, longest: int, spread: int) -> int:
   return int(np.random.default_rng((ordinal, sample)).integers(longest // spread, longest + 1))
 
 
-class FreeVerifier:
-  """Judges at once and by address: half of a group is right, so that every group is trained."""
-
-  full = False              # It never falls behind.
-
-  def __init__(self):
-    self._judged = collections.deque()   # Filled and emptied by different threads.
-
-  def put(self, completion, problem):
-    self._judged.append((completion, Verdict('correct', completion.sample % 2, {})))
-
-  def drain(self, wait_s=0.0):
-    judged = []
-    while self._judged:
-      judged.append(self._judged.popleft())
-    return judged
-
-  def pending(self):
-    return len(self._judged)
-
-  def stats(self):
-    return {}
+def every_other(completion) -> Verdict:
+  """Half of a group is right, by address, so that every group is trained."""
+  return Verdict('correct', completion.sample % 2, {})
 
 
 class Measured(Run):
@@ -117,7 +101,7 @@ def measure(args, mode: str) -> dict:
   SpreadSampler.spread = args.spread
   with tempfile.TemporaryDirectory() as workdir:
     parts = checks.prepare(c)
-    run = Measured(c, pathlib.Path(workdir), parts, LocalRuntime(c, parts), FreeVerifier(),
+    run = Measured(c, pathlib.Path(workdir), parts, LocalRuntime(c, parts), FakeVerifier(every_other),
                    Health(600.0), Display(c.total_steps, False))
     sampler = run.train()
     run.close()
@@ -135,14 +119,15 @@ def measure(args, mode: str) -> dict:
       trained_tokens_mean=float(np.mean([line['trained_tokens_mean'] for line in counted])))
 
 
-def main() -> None:
+def main(argv=None) -> None:
+  """Measures what a command line asks for, and prints it."""
   parser = argparse.ArgumentParser(description=__doc__,
                                    formatter_class=argparse.RawTextHelpFormatter)
   defaults = dict(updates=12, warmup_updates=3, repeats=3, slots=128, prompts_per_batch=16,
                   longest=80, spread=5, decode_steps=4, layers=3, dim=192)
   for name, value in defaults.items():
     parser.add_argument(f'--{name}', type=int, default=value, help=f'default {value}')
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   runs = dict(threads=[], lockstep=[])
   for repeat in range(args.repeats):
     for mode in runs:
