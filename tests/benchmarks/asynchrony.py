@@ -101,8 +101,8 @@ def measure(args, mode: str) -> dict:
   SpreadSampler.spread = args.spread
   with tempfile.TemporaryDirectory() as workdir:
     parts = checks.prepare(c)
-    run = Measured(c, pathlib.Path(workdir), parts, LocalRuntime(c, parts), FakeVerifier(every_other),
-                   Health(600.0), Display(c.total_steps, False))
+    run = Measured(c, pathlib.Path(workdir), parts, LocalRuntime(c, parts),
+                   FakeVerifier(every_other), Health(600.0), Display(c.total_steps, False))
     sampler = run.train()
     run.close()
     lines = [json.loads(line) for line in
