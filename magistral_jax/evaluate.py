@@ -101,7 +101,7 @@ def measure(args) -> None:
       if args.responses:
         found, stored = benchmark.with_responses(found, args.responses, args.samples)
       elif args.endpoint:
-        model = served_benchmarks.served(args, args.system_prompt, c.get('seed', 0))
+        model = served_benchmarks.served(args, c.get('seed', 0), c.verifiers.sandbox)
       else:
         model = benchmark_run.loaded(c, args.checkpoint, args.step, found)
       settings = benchmark_run.settings(found, model, args.responses, judge)

@@ -10,25 +10,26 @@ import mimetypes
 from collections.abc import Sequence
 from typing import Any
 
-from magistral_jax.curation.endpoint import Answer, Endpoint, EndpointSettings
+from magistral_jax.curation.endpoint import Answer, Endpoint, EndpointError, EndpointSettings
 from magistral_jax.curation.served_sampler import ServedSampler, served_prompt
 from magistral_jax.data.prompts import SYSTEM_PROMPT
 from magistral_jax.data.templates import IMAGE
 from magistral_jax.evaluation.benchmark import Benchmark, BenchmarkModel
-from magistral_jax.evaluation.card import Conversation, Item
+from magistral_jax.evaluation.card import Conversation, Item, Unanswered
 from magistral_jax.evaluation.extraction import answer_part
 from magistral_jax.evaluation.likelihood_sampler import answer
 from magistral_jax.records import Prompt
 
 
-def served(args: argparse.Namespace, system_prompt: str, seed: int) -> BenchmarkModel:
+def served(args: argparse.Namespace, seed: int, sandbox: str) -> BenchmarkModel:
   """The model behind --endpoint. Raises EndpointError for settings that cannot work.
 
   Args:
-    args: endpoint, model, endpoint_concurrency, endpoint_timeout_s and endpoint_attempts.
-    system_prompt: as in config key `data.system_prompt`; '' for none.
+    args: endpoint, model, endpoint_concurrency, endpoint_timeout_s, endpoint_attempts, and
+      system_prompt as in config key `data.system_prompt`; '' for none.
+    sandbox: as config key `verifiers.sandbox`, for conversations about programs.
   """
-  system = SYSTEM_PROMPT if system_prompt == 'magistral' else system_prompt
+  system = SYSTEM_PROMPT if args.system_prompt == 'magistral' else args.system_prompt
 
   def endpoint(benchmark: Benchmark) -> Endpoint:
     s = benchmark.sampling
@@ -43,7 +44,8 @@ def served(args: argparse.Namespace, system_prompt: str, seed: int) -> Benchmark
       if benchmark.card.likelihoods:
         return likelihoods(asked, items[prompt.problem.id])
       if benchmark.card.conversation:
-        return conversed(asked, benchmark.card.conversation, items[prompt.problem.id], system, seed)
+        return conversed(asked, benchmark.card.conversation, items[prompt.problem.id], system, seed,
+                         sandbox)
       return asked.answer(messages(items[prompt.problem.id], system), seed=seed, may_be_empty=True)
     return [ServedSampler(ask, seed=seed, slots=args.endpoint_concurrency, lenient=True)]
 
@@ -75,13 +77,15 @@ def likelihoods(endpoint: Endpoint, item: Item) -> Answer:
 
 
 def conversed(endpoint: Endpoint, conversation: Conversation, item: Item, system: str,
-              seed: int) -> Answer:
+              seed: int, sandbox: str) -> Answer:
   """The turns of a conversation as JSON; its thoughts are not sent again.
 
+  It counts as cut off if one of its texts was, or if the model never came to an end.
+
   Raises:
-    EndpointError: as `Endpoint.answer`.
+    EndpointError: as `Endpoint.answer`, or what the model said cannot be answered.
   """
-  sent, turns, tokens = messages(item, system)[:-1], [], 0
+  sent, turns, tokens, finish = messages(item, system)[:-1], [], 0, 'stop'
   for text in (item.prompt, *item.later):
     turns.append([])
     message: str | None = text
@@ -91,10 +95,14 @@ def conversed(endpoint: Endpoint, conversation: Conversation, item: Item, system
       sent.append(dict(role='assistant', content=answer_part(said.text)))
       turns[-1].append(said.text)
       tokens += said.tokens
-      message = conversation.reply(item, turns)
+      finish = 'length' if said.finish == 'length' else finish
+      try:
+        message = conversation.reply(item, turns, sandbox)
+      except Unanswered as error:
+        raise EndpointError(str(error)) from None
       if message is not None and len(turns[-1]) > conversation.most_steps:
         return Answer(json.dumps(turns, ensure_ascii=False), 'length', tokens)
-  return Answer(json.dumps(turns, ensure_ascii=False), 'stop', tokens)
+  return Answer(json.dumps(turns, ensure_ascii=False), finish, tokens)
 
 
 def messages(item: Item, system: str) -> list[dict[str, Any]]:

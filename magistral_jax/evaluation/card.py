@@ -111,12 +111,19 @@ class Question:
 class Conversation:
   """How a model is answered between the turns of an item; its response is a JSON list of turns.
 
-  Conversation(reply=lambda item, turns: None, most_steps=20)
+  Conversation(reply=lambda item, turns, sandbox: None, reply_s=60.0, most_steps=20, needed=True)
   """
-  # Of an item and the turns so far, each a list of the model's texts: what the last text is
-  # answered with, or None where the turn is over. Takes bounded time.
-  reply: Callable[[Item, Sequence[Sequence[str]]], str | None]
+  # Of an item, the turns so far (each a list of the model's texts) and how programs are isolated
+  # (config key `verifiers.sandbox`): what the last text is answered with, or None where the turn is
+  # over. Raises Unanswered.
+  reply: Callable[[Item, Sequence[Sequence[str]], str], str | None]
+  reply_s: float             # Seconds that a reply takes at most.
   most_steps: int            # Texts of a turn that are answered; one more ends the conversation.
+  needed: bool               # Whether a text alone, which nothing answered, is no response.
+
+
+class Unanswered(ValueError):
+  """A conversation cannot go on, through no fault of the model."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,11 +15,16 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magistral_jax import code_tests
+from magistral_jax.evaluation.card import Unanswered
 from magistral_jax.evaluation.rows import Row
+from magistral_jax.verifiers.code import programs
+from magistral_jax.verifiers.sandbox.sandbox import Sandbox
+from magistral_jax.verifiers.sandbox.supervise import Limits
 
 LANGUAGES = {'.py': 'python', '.cpp': 'cpp'}
 BOOST = '/usr/include/boost'
@@ -27,6 +32,10 @@ BOOST = '/usr/include/boost'
 _TOO_MUCH = ('cpp/bank-account',)
 _TEXTS = ('introduction.md', 'instructions.md', 'instructions.append.md')
 _WORD = 'all tests pass'
+_MOST_LINES, _MOST_SHOWN = 50, 20_000    # Lines and characters of what tests say.
+_TIMES = re.compile(r'^Ran \d+ tests? in .*\n', re.MULTILINE)
+# Conversations run tests beside one another; each may take gigabytes.
+_AT_ONCE = threading.BoundedSemaphore(os.cpu_count() or 1)
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"\n]+)"|<(catch2/[^>\n]+)>)[^\n]*$',
                       re.MULTILINE)
 
@@ -97,7 +106,7 @@ using Catch::Detail::Approx;
 #define CAPTURE(...)
 #define CATCH_REGISTER_ENUM(...)
 #define CATCH_THROWS(ends, handler, ...) do { bool thrown = false; \
-  try { (void)(__VA_ARGS__); } handler { thrown = true; } catch (...) {} \
+  try { try { (void)(__VA_ARGS__); } handler { thrown = true; } } catch (...) {} \
   Catch::check(thrown, #__VA_ARGS__, ends); } while (false)
 #define CATCH_NOTHROW(ends, ...) do { bool thrown = false; \
   try { (void)(__VA_ARGS__); } catch (...) { thrown = true; } \
@@ -197,6 +206,30 @@ def program(language: str, solution: Mapping[str, str], others: Mapping[str, str
   parts += [_inlined(text, texts, placed) for name, text in texts.items()
             if name.endswith(('.cpp', '.cc')) and name not in placed]
   return '\n'.join([_CATCH, *parts, _MAIN])
+
+
+def failures(source: str, language: str, limits: Limits, sandbox: str) -> str:
+  """What the tests of a `program` say where they do not all pass; '' if they do.
+
+  Args:
+    limits: of the program. sandbox: how it is isolated, as config key `verifiers.sandbox`.
+  Raises:
+    Unanswered: no program can be run.
+  """
+  with _AT_ONCE, programs.prepare(source, language, Sandbox(limits, mode=sandbox)) as made:
+    if made.fault:
+      status, said = made.fault
+    else:
+      outcome = made.run(f'{_WORD}\n'.encode())
+      status, said = made.fault_of(outcome)
+      if not status and outcome.stdout.decode(errors='replace').strip() == _WORD:
+        return ''
+      if status != 'compile_error':
+        ended = f'\n{said}' if outcome.status != 'exited' else ''
+        said = _TIMES.sub('', outcome.stderr.decode(errors='replace')).strip() + ended
+  if status == 'error':
+    raise Unanswered(f'the tests could not be run ({said[:200]})')
+  return '\n'.join(said.strip().split('\n')[:_MOST_LINES])[:_MOST_SHOWN] or 'The tests say nothing.'
 
 
 def _inlined(text: str, texts: Mapping[str, str], placed: set[str]) -> str:

@@ -8,6 +8,7 @@ is one pass over the text or nearly so, whatever it contains.
 
 from __future__ import annotations
 
+import json
 import re
 
 from magistral_jax.verifiers.format import last_box
@@ -26,6 +27,18 @@ def answer_part(response: str) -> str:
   end = max(response.rfind(mark) + len(mark) if mark in response else -1 for mark in _CLOSINGS)
   rest = response if end < 0 else response[end:]
   return '' if any(mark in rest for mark in _OPENINGS) else rest
+
+
+def turns(response: str) -> list[list[str]] | None:
+  """The turns of a conversation, each the texts of its steps; None if it is no list of lists."""
+  try:
+    found = json.loads(response)
+  except (ValueError, RecursionError):
+    return None
+  if not isinstance(found, list) or not all(
+      isinstance(turn, list) and all(isinstance(step, str) for step in turn) for turn in found):
+    return None
+  return found
 
 
 def cut_off(response: str) -> bool:

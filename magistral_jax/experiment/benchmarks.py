@@ -40,7 +40,7 @@ def _beyond(card: Card) -> str:
   """What an evaluation beside training does not do for the answers of a card; '' if it does all."""
   if card.judged:
     return 'are judged by a model'
-  if card.conversation:
+  if card.conversation and card.conversation.needed:
     return 'are conversations'
   return 'are scored by log-probabilities' if card.likelihoods else ''
 

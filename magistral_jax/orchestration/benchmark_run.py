@@ -45,7 +45,7 @@ def loaded(c, path: str, step: str, benchmarks: Sequence[Benchmark]) -> Benchmar
     step: checkpoint of a workdir: newest, best or a number.
   """
   for benchmark in benchmarks:
-    if benchmark.card.conversation:
+    if benchmark.card.conversation and benchmark.card.conversation.needed:
       raise ValueError(f'{benchmark.card.name} is a conversation, which a checkpoint holds behind '
                        f'a server alone: serve it, and name --endpoint in place of --checkpoint.')
   parts = sampler_only.prepare(c, path, ('verifiers', 'runtime.verifier_workers')
@@ -133,8 +133,18 @@ def answer(c, benchmarks: Sequence[Benchmark], model: BenchmarkModel, output: Ju
       benchmarking.ask(
           benchmark, model.samplers(benchmark), PoolVerifier(pool), output,
           make=model.prompts(benchmark), counted=model.counted, model_judge=model_judge,
-          deadline_s=max(model.deadline_s, model_judge.longest_s if model_judge else 0),
+          deadline_s=max(_deadline_s(benchmark, model),
+                         model_judge.longest_s if model_judge else 0),
           progress=lambda done, bar=bar, task=task: bar.update(task, completed=done))
+
+
+def _deadline_s(benchmark: Benchmark, model: BenchmarkModel) -> float:
+  """Seconds in which nothing may come of a model: a conversation counts when it has ended."""
+  conversation = benchmark.card.conversation
+  if conversation is None:
+    return model.deadline_s
+  turns = 1 + max(len(item.later) for item in benchmark.items)
+  return turns * (1 + conversation.most_steps) * (model.deadline_s + conversation.reply_s)
 
 
 def judge(c, benchmarks: Sequence[Benchmark], stored: Sequence[Sequence[Stored]],

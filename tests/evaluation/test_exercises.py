@@ -3,12 +3,16 @@ import json
 
 import pytest
 
+from magistral_jax import evaluate
 from magistral_jax.evaluation import exercises, grading
-from magistral_jax.evaluation.card import Check
+from magistral_jax.evaluation.benchmarks import aider_polyglot
+from magistral_jax.evaluation.card import Check, Unanswered
 from magistral_jax.evaluation.cards import CARDS
+from magistral_jax.metrics import read_lines
 from magistral_jax.verifiers.code import judge
 from magistral_jax.verifiers.sandbox.sandbox import Sandbox
 from magistral_jax.verifiers.sandbox.supervise import Limits
+from tests.curation.served import Served
 from tests.evaluation import cards
 
 TWICE_TEST = '''import unittest
@@ -51,6 +55,8 @@ TEST_CASE("even", "[tag]") {
 #if defined(EXERCISM_RUN_ALL_TESTS)
 TEST_CASE("odd") {
   REQUIRE_THROWS_AS(half::of(3), std::domain_error);
+  REQUIRE_THROWS(half::of(3));
+  CHECK_THROWS(half::of(1));
   CHECK_NOTHROW(half::of(2));
 }
 #endif
@@ -100,7 +106,7 @@ def test_folders_are_items(items):
   assert 'Halve or double.\nRaise errors.' in prompt and 'half.h\n```\n#pragma once' in prompt
   assert 'TEST_CASE' not in prompt and 'half.cpp, half.h' in prompt
   assert CARDS['aider_polyglot'].about(list(items.values())) == dict(
-      languages=dict(cpp=1, python=1), tries=1)
+      languages=dict(cpp=1, python=1))
 
 
 @pytest.mark.parametrize('response, found', [
@@ -171,3 +177,70 @@ def test_wrong_folders_are_said(tmp_path, named, words):
   with pytest.raises(ValueError, match='config.json, line 1: ') as error:
     cards.read('aider_polyglot', tmp_path)
   assert words in str(error.value)
+
+
+WRONG = TWICE.replace('2 * x', '3 * x')
+
+
+def test_what_the_tests_say_is_said_to_the_model(items):
+  again = lambda name, *texts: aider_polyglot.reply(items[name], [texts], 'bubblewrap')
+  said = again('python', blocks(**{'twice.py': WRONG}))
+  assert 'AssertionError: 6 != 4' in said and 'Correct twice.py' in said and 'Ran 2' not in said
+  assert 'SyntaxError' in again('python', blocks(**{'twice.py': 'def twice(\n'}))
+  assert 'cannot import name' in again('python', 'No idea.')            # Of the beginning.
+  half = {**HALF, 'half.cpp': HALF['half.cpp'].replace('x / 2;', 'x;')}
+  assert 'half::of(4) == 2' in again('cpp', blocks(**half)) and 'half.cpp, half.h' in again(
+      'cpp', blocks(**half))
+  assert 'error' in again('cpp', blocks(**{'half.cpp': 'int'}))
+  long = 'import sys\nfor n in range(99):\n  print("n" * 999, file=sys.stderr)\n' + WRONG
+  assert len(again('python', blocks(**{'twice.py': long}))) < 21_000
+  for texts in ([blocks(**{'twice.py': TWICE})], [blocks(**{'twice.py': WRONG})] * 2):
+    assert again('python', *texts) is None
+  assert again('cpp', blocks(**HALF)) is None
+
+
+def test_a_jail_that_fails_is_no_failure_of_the_model(items, monkeypatch):
+  broken = exercises.programs.Runnable(None, fault=('error', 'no g++'))
+  monkeypatch.setattr(exercises.programs, 'prepare', lambda *_: broken)
+  with pytest.raises(Unanswered, match='could not be run .no g'):
+    aider_polyglot.reply(items['cpp'], [['x']], 'bubblewrap')
+
+
+def test_the_second_try_builds_on_the_first(items):
+  first = blocks(**{'half.h': HALF['half.h'], 'half.cpp': 'int'})
+  second = blocks(**{'half.cpp': HALF['half.cpp']})
+  grade = lambda response: CARDS['aider_polyglot'].grade(items['cpp'], response)
+  assert grade(json.dumps([[first, second]])) == grade(blocks(**HALF))
+  assert grade(json.dumps([['No.', '<think>Hm.']])) == grading.NOTHING
+  # What is no list of one or two texts is one text.
+  for response in ('x', '[["a", "b", "c"]]', '[[]]', '[["a"], ["b"]]', '[[1]]', '[' * 9999):
+    assert aider_polyglot.tries(response) == [response]
+
+
+def test_a_served_model_has_two_tries(tmp_path):
+  write(tmp_path / 'data')
+  right = dict(python=blocks(**{'twice.py': TWICE}), cpp=blocks(**HALF))
+  def said(text, number):
+    if 'AssertionError' in text:
+      return f'<think>So 2.</think>{right["python"]}'
+    return f'<think>Hm.</think>{blocks(**{"twice.py": WRONG})}' if 'twice' in text else right['cpp']
+  server = Served(said)
+  flags = ['evaluate', '--benchmark=aider_polyglot', f'--data={tmp_path}/data',
+           '--config.runtime.verifier_workers=1']
+  evaluate.main(evaluate.parse([*flags, f'--output={tmp_path}/out', f'--endpoint={server.url}',
+                                '--model=m']))
+  server.close()
+  found = json.loads((tmp_path / 'out/results.json').read_text())['aider_polyglot']
+  assert (found['pass@1'], found['first_try'], found['second_tries']) == (1.0, 0.5, 1)
+  sent = [request['messages'] for request in server.requests]
+  assert sorted(map(len, sent)) == [1, 1, 3]
+  again = next(messages for messages in sent if len(messages) == 3)
+  assert 'Hm.' not in again[1]['content'] and 'twice.py' in again[1]['content']
+  lines = read_lines(tmp_path / 'out/responses.jsonl')
+  assert {line['id']: (line['correct'], line['tries']) for line in lines} == {
+      'python/one': (True, 2), 'cpp/one': (True, 1)}
+  # The file that was written is judged again to the same bytes.
+  evaluate.main(evaluate.parse([*flags, f'--output={tmp_path}/again',
+                                f'--responses={tmp_path}/out/responses.jsonl']))
+  same = [(tmp_path / name / 'responses.jsonl').read_bytes() for name in ('out', 'again')]
+  assert same[0] == same[1]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from magistral_jax.evaluation import grading
+from magistral_jax.evaluation import extraction, grading
 from magistral_jax.evaluation.bfcl import play, turns
 from magistral_jax.evaluation.card import Card, Conversation, Grade, Item
 from magistral_jax.evaluation.rows import Row, read_rows
@@ -75,8 +75,9 @@ def _functions(path: str) -> list[dict[str, Any]]:
           for row in read_rows(path)]
 
 
-def reply(item: Item, said: Sequence[Sequence[str]]) -> str | None:
+def reply(item: Item, said: Sequence[Sequence[str]], sandbox: str) -> str | None:
   """What the last calls returned, for the model to go on; None where it called nothing."""
+  del sandbox                      # The programs are the published ones.
   try:
     found = turns.results(item.data, said)
   except ValueError as error:      # Such calls are wrong whatever follows.
@@ -87,7 +88,7 @@ def reply(item: Item, said: Sequence[Sequence[str]]) -> str | None:
 
 def grade(item: Item, response: str) -> Grade:
   """The programs after every turn, and what the calls said, against the published calls."""
-  said = turns.read_response(response)
+  said = extraction.turns(response)
   if said is None:
     return grading.NOTHING
   try:
@@ -119,6 +120,6 @@ CARD = Card(
             'every turn their public attributes must be those that the published calls lead to, '
             'and what these return must be among what the calls so far returned',
     read=read, grade=grade, sampling=Sampling(1, 0.7, 0.95, 32768),
-    conversation=Conversation(reply, STEPS),
+    conversation=Conversation(reply, turns.WALL_S, STEPS, needed=True),
     checked='the checker of bfcl-eval 2026.3.23 on the published calls of 100 conversations, and '
             'on each with one change: all 200 verdicts the same (139 right)')

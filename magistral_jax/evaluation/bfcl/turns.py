@@ -59,18 +59,6 @@ def read_call(text: str) -> Made:
   raise ValueError(f'{text!r} is no call with values.')
 
 
-def read_response(text: str) -> list[list[str]] | None:
-  """The turns of a response, each the texts of its steps; None if it is no list of such lists."""
-  try:
-    turns = json.loads(text)
-  except (ValueError, RecursionError):
-    return None
-  if not isinstance(turns, list) or not all(
-      isinstance(turn, list) and all(isinstance(step, str) for step in turn) for turn in turns):
-    return None
-  return turns
-
-
 def steps_of(turns: Sequence[Sequence[str]]) -> list[list[list[Made]]]:
   """The calls of every step that has any, turn by turn; ValueError for too many."""
   found = [[step for step in map(read_step, turn) if step] for turn in turns]
