@@ -159,6 +159,32 @@ def test_a_server_that_answers_nothing_ends_the_command_with_a_sentence(
   assert ended.value.code == 2 and words in capsys.readouterr().err
 
 
+def test_what_a_server_said_before_it_failed_is_kept(tmp_path, capsys):
+  good = lambda text: f'\\boxed{{{GOLDS[text.split("?")[0]]}}}'
+  server = Served(lambda text, number: dict(status=401, body='no key') if number == 5 else
+                  good(text))
+  flags = [f'--data={data(tmp_path)}', f'--endpoint={server.url}', '--model=m', '--samples=2',
+           '--endpoint_attempts=1', '--endpoint_concurrency=1']
+  with pytest.raises(SystemExit):
+    run(tmp_path, *flags)
+  assert 'HTTP 401' in capsys.readouterr().err
+  assert [line['status'] for line in read_lines(tmp_path / 'out/responses.jsonl.partial')] == [
+      'correct'] * 5
+  found = run(tmp_path, *flags)
+  server.close()
+  assert (found['pass@1'], found['responses'], len(server.requests)) == (1.0, 8, 6 + 3)
+
+
+def test_a_server_that_says_absurd_numbers_of_tokens_is_not_believed(tmp_path):
+  server = Served(lambda text, number: dict(body=json.dumps(dict(
+      choices=[dict(message=dict(content='\\boxed{2}'))],
+      usage=dict(completion_tokens=10**14)))))
+  found = run(tmp_path, f'--data={data(tmp_path)}', f'--endpoint={server.url}', '--model=m',
+              '--samples=1', '--endpoint_timeout_s=5')
+  server.close()
+  assert (found['responses'], found['mean_tokens']) == (4, None)
+
+
 def test_two_results_are_compared(tmp_path, capsys):
   path = data(tmp_path)
   for name, second in (('a', ''), ('b', '\\boxed{1/2}')):

@@ -27,6 +27,7 @@ _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
 _FINAL = (401, 403, 404, 405)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _MOST_BYTES = 16 << 20
+_MOST_TOKENS = 1 << 20     # A server that says more of an answer is wrong.
 _OTHER = 'Say yes.'         # What no server refuses that answers at all.
 # Of an answer, thoughts included: what 35 tokens a second write within the 120 s of a request.
 MAX_TOKENS = 4096
@@ -243,7 +244,7 @@ def _content(body: bytes, may_be_empty: bool) -> Answer:
   finish, usage = choice.get('finish_reason'), said.get('usage')
   tokens = usage.get('completion_tokens') if isinstance(usage, dict) else None
   return Answer(content, finish if isinstance(finish, str) else '',
-                tokens if type(tokens) is int and tokens >= 0 else 0)
+                tokens if type(tokens) is int and 0 <= tokens <= _MOST_TOKENS else 0)
 
 
 def _logps(body: bytes, count: int) -> list[list[float]]:

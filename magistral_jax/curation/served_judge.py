@@ -48,6 +48,7 @@ class ServedJudge:
     self._questions: queue.SimpleQueue[tuple[int, Question]] = queue.SimpleQueue()
     self._grades: queue.SimpleQueue[tuple[int, Grade | EndpointError]] = queue.SimpleQueue()
     self._pending, self._failed, self._threads, self._answered = 0, 0, 0, False
+    self._error: EndpointError | None = None
 
   def put(self, key: int, question: Question) -> None:
     """Sends a question."""
@@ -59,7 +60,9 @@ class ServedJudge:
     self._questions.put((key, question))
 
   def drain(self, wait_s: float = 0.0) -> list[tuple[int, Grade]]:
-    """The answers that have come; EndpointError if the model cannot be asked at all."""
+    """The answers that have come; then EndpointError if the model cannot be asked at all."""
+    if self._error:
+      raise self._error
     found = []
     try:
       if wait_s > 0 and self._pending:
@@ -67,6 +70,11 @@ class ServedJudge:
       while True:
         found.append(self._take(self._grades.get_nowait()))
     except queue.Empty:
+      return found
+    except EndpointError as error:
+      if not found:
+        raise
+      self._error = error            # Those before it are told first.
       return found
 
   def pending(self) -> int:

@@ -43,6 +43,7 @@ class ServedSampler:
                lenient: bool = False):
     self._ask, self._seed, self._slots = ask, seed, slots
     self._lenient, self._failed, self._answered = lenient, 0, False     # Failures in a row.
+    self._error: Exception | None = None     # Raised when what came before it has been told.
     self._jobs: queue.SimpleQueue[tuple[Prompt, int]] = queue.SimpleQueue()
     self._answers: queue.SimpleQueue[Completion | Exception] = queue.SimpleQueue()
     self.open, self.counts = 0, collections.Counter(tokens=0)
@@ -60,25 +61,32 @@ class ServedSampler:
       self._jobs.put((prompt, sample))
 
   def step(self) -> list[Completion]:
-    """The answers that have come; EndpointError if a request cannot be answered."""
-    found = []
+    """The answers that have come; then EndpointError if a request cannot be answered."""
+    if self._error:
+      raise self._error
+    found, told = [], []
     try:
       found.append(self._answers.get(timeout=_WAIT_S))
       while True:
         found.append(self._answers.get_nowait())
     except queue.Empty:
       pass
-    self.open -= len(found)
     for answer in found:
       if isinstance(answer, Exception):
-        raise answer
+        self._error = self._error or answer      # It stays open, so that this is called again.
+        continue
       self._answered |= answer.finish != 'failed'
       self._failed = self._failed + 1 if answer.finish == 'failed' else 0
       if self._lenient and (self._failed >= self._slots or self._failed and not (
-          self._answered or self.open)):
-        raise EndpointError(answer.text)
-    self.counts['tokens'] += len(found)
-    return found
+          self._answered or self.open > 1)):
+        self._error = self._error or EndpointError(answer.text)
+        continue
+      self.open -= 1
+      told.append(answer)
+    self.counts['tokens'] += len(told)
+    if self._error and not told:
+      raise self._error
+    return told
 
   def offer(self, snapshot) -> None:
     """Does nothing: the weights are the server's."""

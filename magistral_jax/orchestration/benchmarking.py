@@ -18,7 +18,7 @@ from magistral_jax.evaluation.benchmark import Benchmark
 from magistral_jax.evaluation.card import Card, Grade, Item
 from magistral_jax.evaluation.judging import CardVerifier, ModelJudge
 from magistral_jax.evaluation.response_files import MOST_SAMPLES, JudgedFile, Stored
-from magistral_jax.orchestration.answering import answered
+from magistral_jax.orchestration.answering import answered, discard
 from magistral_jax.orchestration.roles import Sampler, Verifier
 from magistral_jax.records import Completion, Prompt
 
@@ -49,6 +49,7 @@ def ask(benchmark: Benchmark, samplers: Sequence[Sampler], verifier: Verifier, o
     progress: called with the number of samples that are done.
   Raises:
     TimeoutError: as `answering.answered`.
+    ValueError: the model or the judge cannot be asked.
     WriteError: the disk fails.
   """
   done = output.done(benchmark.card.name)
@@ -60,16 +61,22 @@ def ask(benchmark: Benchmark, samplers: Sequence[Sampler], verifier: Verifier, o
 
   prompts = (make(ordinal(index, sample), item) for index, item in enumerate(benchmark.items)
              for sample in range(benchmark.sampling.samples) if (item.id, sample) not in done)
-  for _ in answered(prompts, dataclasses.replace(benchmark.sampling, samples=1), samplers,
-                    CardVerifier(verifier, benchmark.tasks, graded, model_judge),
-                    deadline_s=deadline_s, progress=lambda new: progress(len(done) + new)):
-    pass
+  cards = CardVerifier(verifier, benchmark.tasks, graded, model_judge)
+  try:
+    for _ in answered(prompts, dataclasses.replace(benchmark.sampling, samples=1), samplers, cards,
+                      deadline_s=deadline_s, progress=lambda new: progress(len(done) + new)):
+      pass
+  except ValueError:       # The model or the judge fails: what was said is judged and written.
+    discard(cards, deadline_s)
+    raise
 
 
-def judge(benchmarks: Iterable[Benchmark], stored: Iterable[Stored], verifier: Verifier,
+def judge(benchmarks: Sequence[Benchmark], stored: Iterable[Stored], verifier: Verifier,
           output: JudgedFile, progress: Callable[[int], None] = lambda done: None,
           model_judge: ModelJudge | None = None) -> None:
-  """Judges stored responses; the waits are bounded by the verifier, which gives all a verdict.
+  """Judges the stored responses that the output lacks.
+
+  The waits are bounded by the verifier, which gives all a verdict.
 
   Args:
     model_judge: as in `ask`.
@@ -86,8 +93,12 @@ def judge(benchmarks: Iterable[Benchmark], stored: Iterable[Stored], verifier: V
 
   tasks = {key: task for benchmark in benchmarks for key, task in benchmark.tasks.items()}
   cards = CardVerifier(verifier, tasks, graded, model_judge)
+  done = {benchmark.card.name: output.done(benchmark.card.name) for benchmark in benchmarks}
   judged = 0
   for number, one in enumerate(stored):
+    if (one.id, one.sample) in done[one.benchmark]:
+      judged += 1
+      continue
     _, item = tasks[one.benchmark, one.id]
     known[-1 - number] = one
     cards.put(_completion(-1 - number, one), item.problem(one.benchmark))

@@ -133,6 +133,23 @@ def test_what_the_judge_does_not_say_is_failed_and_not_wrong(tmp_path):
   server.close()
 
 
+def test_what_the_judge_said_before_it_failed_is_kept(tmp_path, capsys):
+  responses = [dict(id=f'h{n}', sample=0, response=str(n)) for n in range(4)]
+  server = Served(lambda text, number: dict(status=401, body='no key') if number > 1 else
+                  'correct: yes')
+  with pytest.raises(SystemExit):
+    run(tmp_path, server, responses, '--endpoint_concurrency=1')
+  server.close()
+  assert 'HTTP 401' in capsys.readouterr().err
+  assert len(read_lines(tmp_path / 'out/responses.jsonl.partial')) == 2
+  asked = []
+  server = Served(lambda text, number: asked.append(text) or 'correct: yes')
+  found = run(tmp_path, server, responses, '--endpoint_concurrency=1')
+  server.close()
+  assert (found['pass@1'], found['responses']) == (1.0, 4)
+  assert [f'Question {n}' in text for n, text in zip((2, 3), asked, strict=True)] == [True, True]
+
+
 def test_an_empty_response_is_not_shown_to_the_judge(tmp_path):
   server = Served(lambda text, number: 'Rating: [[5]]')
   rows = [dict(CONVERSATION, messages=[dict(role='user', content='Hi.'),
