@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from magistral_jax import rollouts
 from magistral_jax.batching.admission import Pace
 from magistral_jax.data.examples import Examples
 from magistral_jax.evaluation import results
@@ -85,6 +86,22 @@ class BaseRun(abc.ABC):
     """Closes the run's files."""
     self.journal.close()
     self.checkpoints.close()
+
+  def _check_unbegun(self) -> None:
+    """Refuses to begin in a folder that has a run whose checkpoints are gone.
+
+    A run that is killed before its first checkpoint leaves none of these lines.
+
+    Raises:
+      ValueError: it has what a run writes only after that.
+    """
+    left = [path.name for path in (self.workdir / 'summary.json', self.workdir / 'metrics.jsonl',
+                                   *rollouts.parts(self.workdir))
+            if path.exists() and path.stat().st_size]
+    if left:
+      raise ValueError(f'{self.workdir} has the {" and ".join(left)} of a run but no checkpoint to '
+                       f'go on from: put its checkpoints back, take another --workdir, or delete '
+                       f'it.')
 
   def _note_changes(self) -> None:
     """Says what differs from the run before this one in the same workdir: keys, and files."""

@@ -191,11 +191,6 @@ class Journal:
     with self._lock:
       self._ledger.settle(ordinal, 'failed')
 
-  def start_over(self) -> None:
-    """Empties the files of the loop: no line in them belongs to a checkpoint."""
-    self._rollouts.truncate((1, 0))
-    self._metrics.truncate(**self._metrics.ends() | dict(metrics_bytes=0))
-
   def start_stages(self) -> None:
     """Empties stages.jsonl: the run is before its first stage."""
     self._metrics.truncate(**self._metrics.ends() | dict(stages_bytes=0))

@@ -152,7 +152,8 @@ class Run(BaseRun):
     """The trainer of the newest checkpoint, the journal set back to it; None if there is none."""
     if self.checkpoints.latest() is None:
       if self.journal.measured('seed') is None:
-        self.journal.start_over()
+        with cli.one_sentence():
+          self._check_unbegun()
         self.journal.note(seed=self.c.seed)
       return None
     with cli.one_sentence():

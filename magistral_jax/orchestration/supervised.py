@@ -85,7 +85,7 @@ class SupervisedRun(BaseRun):
     with cli.one_sentence():           # The files of a checkpoint are read only here.
       if self.checkpoints.latest() is not None:
         return self._restored(self.checkpoints, **changed)
-      self.journal.start_over()
+      self._check_unbegun()
       self.journal.start_stages()
       self.journal.note(seed=self.c.seed, measured_step=None)
       return self.runtime.trainer(**changed)

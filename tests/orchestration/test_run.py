@@ -49,6 +49,26 @@ def test_fewer_steps_than_were_made_are_a_mistake(tmp_path, capsys):
   assert 'total_steps=1 is below the 2 updates' in capsys.readouterr().err
 
 
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew_over_its_files(tmp_path, capsys):
+  settings = SHORT | {'batching.patience_batches': 100, 'total_steps': 1}
+  tiny.run(tiny.load(**settings), tmp_path)
+  for checkpoint in (tmp_path / 'checkpoints').glob('*'):
+    (checkpoint / 'whole.json').unlink()
+  files = {path: path.read_bytes() for path in tmp_path.glob('*.json*')
+           if path.name != 'starts.jsonl'}
+  assert len(files) >= 4
+  for gone in ((), ('summary.json',), ('summary.json', 'metrics.jsonl')):
+    for name in gone:
+      (tmp_path / name).unlink(missing_ok=True)
+      files.pop(tmp_path / name, None)
+    with pytest.raises(SystemExit) as ended:
+      tiny.run(tiny.load(**settings), tmp_path)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and 'no checkpoint to go on from' in said
+    assert 'rollouts.jsonl' in said and files.items() <= {
+        path: path.read_bytes() for path in tmp_path.glob('*.json*')}.items()
+
+
 @pytest.mark.long
 def test_a_trace_has_the_roles_by_the_names_of_their_functions(tmp_path):
   settings = SHORT | {'batching.patience_batches': 100, 'runtime.mode': 'lockstep'}
