@@ -108,7 +108,8 @@ class BaseRun(abc.ABC):
     begun = self.checkpoints.latest() is not None or (self.workdir / 'cold_start').exists()
     if not begun or not (self.workdir / EXPERIMENT).exists():
       return
-    experiment = read_experiment(str(self.workdir))
+    with cli.one_sentence():
+      experiment = read_experiment(str(self.workdir))
     before = dict(values.flat(experiment['config']))
     now = dict(values.flat(json.loads(self.c.to_json_best_effort())))
     for key in sorted(now.keys() & before.keys()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from magistral_jax import rollouts
 from magistral_jax.experiment.limit_types import number, whole
 from magistral_jax.experiment.values import filled
 from magistral_jax.metrics import read_lines
+from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment
 from magistral_jax.simulation.system import LengthDistribution, System, lengths_of_groups
 
 # The times of a system, in seconds, with what --help says of them.
@@ -76,10 +76,10 @@ def from_run(workdir: Path, *, last: int) -> tuple[System, LengthDistribution, f
   Raises:
     ValueError: a file is missing or holds too little.
   """
-  path = workdir / 'experiment.json'
+  path = workdir / EXPERIMENT
   if not path.is_file():
     raise ValueError(f'{path} does not exist: --run names the workdir of a run.')
-  config = json.loads(path.read_text('utf-8'))['config']
+  config = read_experiment(str(workdir))['config']
   lines = _lines(workdir / 'metrics.jsonl')[-last - 1:]
   if len(lines) < 6:
     raise ValueError(f'{workdir / "metrics.jsonl"} holds {len(lines)} updates and at least 6 are '

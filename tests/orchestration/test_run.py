@@ -2,6 +2,7 @@
 import jax
 import pytest
 
+from magistral_jax.models.formats.workdir import read_experiment
 from magistral_jax.records import Verdict
 from magistral_jax.runtime.launch import keep_compiled
 from tests import tiny
@@ -67,6 +68,25 @@ def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew_over_its_files(tmp_p
     assert ended.value.code == 2 and 'no checkpoint to go on from' in said
     assert 'rollouts.jsonl' in said and files.items() <= {
         path: path.read_bytes() for path in tmp_path.glob('*.json*')}.items()
+
+
+@pytest.mark.parametrize('content', ['', '{"model": {', '[1]', '\xff'])
+def test_a_damaged_description_of_a_run_is_named(tmp_path, content):
+  (tmp_path / 'experiment.json').write_text(content, 'latin-1')
+  with pytest.raises(ValueError, match='experiment.json is damaged: put back'):
+    read_experiment(str(tmp_path))
+
+
+def test_a_run_beside_a_damaged_description_ends_with_a_sentence(tmp_path, capsys):
+  settings = SHORT | {'batching.patience_batches': 100, 'total_steps': 0}
+  tiny.run(tiny.load(**settings), tmp_path)
+  (tmp_path / 'experiment.json').write_text('{')
+  with pytest.raises(SystemExit):
+    tiny.run(tiny.load(**settings), tmp_path)
+  assert 'experiment.json is damaged' in capsys.readouterr().err
+  (tmp_path / 'experiment.json').unlink()
+  tiny.run(tiny.load(**settings), tmp_path)
+  assert read_experiment(str(tmp_path))['config']['total_steps'] == 0
 
 
 @pytest.mark.long

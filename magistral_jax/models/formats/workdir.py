@@ -41,9 +41,21 @@ def write_experiment(path: str, config: ModelConfig, tokenizer: dict, everything
 
 
 def read_experiment(path: str) -> dict:
-  """The content of experiment.json, as `write_experiment` wrote it."""
-  with open(os.path.join(path, EXPERIMENT), encoding='utf-8') as file:
-    return json.load(file)
+  """The content of experiment.json, as `write_experiment` wrote it.
+
+  Raises:
+    ValueError: it is damaged.
+  """
+  name = os.path.join(path, EXPERIMENT)
+  try:
+    with open(name, encoding='utf-8') as file:
+      found = json.load(file)
+  except ValueError:
+    found = None
+  if not isinstance(found, dict):
+    raise ValueError(f'{name} is damaged: put back what the run wrote there, or delete it; the '
+                     f'command that began the run writes it anew.')
+  return found
 
 
 def steps(path: str, key: str = 'model.checkpoint') -> list[int]:
