@@ -43,6 +43,8 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\\\$|\\(?:text|math)dollar(?![A-Za-z])', r'\\dollar '),
     (r'\\text\{\s*(?:US)?\s*\\dollar\s*\}|\\text\{\s*US\s*\}\s*\\dollar', r'\\dollar '),
     (r'^([-+]?[\d.,]+)\s*\\dollar\s*$', r'\\dollar \1'),
+    (r'\\(?:pounds|textsterling)(?![A-Za-z])', r'\\pound '),
+    (r'\\text(euro|yen)(?![A-Za-z])', r'\\\1 '),
     (r'^(?:USD|US\\dollar)\s*(?=\d)', r'\\dollar '),
     (r'^EUR\s*(?=\d)', r'\\euro '),
     (rf'^\\(?:text|mathrm)\{{\s*{_ANNOUNCED}\s*\}}(?=.)|^{_ANNOUNCED}(?=[\s$\\])|'
@@ -74,13 +76,14 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\\colon(?![A-Za-z])', ':'),
     # One name per command.
     (r'\\(?:mathds|Bbb)(?![A-Za-z])', r'\\mathbb'),
-    (r'\\mathbb\s+([NZQRC])(?![A-Za-z])', r'\\mathbb{\1}'),
+    (r'\\mathbb\s+([A-Z])(?![A-Za-z])', r'\\mathbb{\1}'),
     # The bold C of a choice is no set.
     (r'\\mathbf(?:\s*\{\s*([NZQR])\s*\}|\s+([NZQR])(?![A-Za-z]))', r'\\mathbb{\1\2}'),
     (r'\\(?:mathbf|mathrm|mathit|mathsf|boldsymbol|bm|bold)\s+(?=[^\s{])', ''),
     (r'\\(?:[dtcs]|nice)frac(?![A-Za-z])', r'\\frac'),
     (r'\\(?:operatorname\*?|text|mathrm)\s*\{((?:arc)?(?:sin|cos|tan|cot)|sec|csc|cis|ln|log|gcd|lcm|'
      r'min|max)\}(?!\s*(?:$|\^))', r'\\\1 '),
+    (r'\\(?:text|mathrm)\s*\{\s*cis\s*\}', r'\\cis '),
     (r'\\(?:operatorname\s*\{(?:arc)?tg\}|tg(?![A-Za-z]))', r'\\tan '),
     (r'\\[dt]binom(?![A-Za-z])', r'\\binom'),
     (r'\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}', r'\\frac{\1}{\2}'),
@@ -145,7 +148,8 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])|'
      r'(?<=\d)\s*\^\{\s*(?:\\text\{)?(?:st|nd|rd|th)\}?\s*\}', ''),
     (r'_\s*\{\s*\((\d+)\)\s*\}', r'_{\1}'),
-    (r'(?<=[\dA-F])\s*(?:\\text\{\s*base\s*\}|base)\s*(\d+)$', r'_{\1}'),
+    (r'(?<=[\dA-F])\s*(?:(?:\\text\{\s*base\s*\}|base)\s*(\d+)|\(\s*(?:\\text\{\s*base\s*\}|base)\s*'
+     r'(\d+)\s*\)|\\text\{\s*\(?base\s*(\d+)\)?\s*\})$', r'_{\1\2\3}'),
     (r'^([(\[][^()\[\],]*,[^()\[\]]*[)\]])\s*\^\s*\{?\s*'
      r'(?:T|\\top|\\intercal|\\text\{T\})\s*\}?$', r'\1'),
     # Brackets and binomials of other schools.

@@ -22,6 +22,7 @@ import re
 from collections.abc import Iterator
 
 from magistral_jax.verifiers.math import (
+  builders,
   equations,
   families,
   forms,
@@ -39,6 +40,7 @@ from magistral_jax.verifiers.math.structure import (
 )
 
 _SIGN = re.compile(r'[<>]|\\(?:leq|geq|neq|in)(?![A-Za-z])')
+_SIGN_IN = re.compile(r'\\in(?![A-Za-z])')
 _FOR = re.compile(r'\s*,?\s*(?:\\text\{[\s,(]*(?:for|where|with)(?: all| any| every)?[\s,]*\}|'
                   r'(?<![A-Za-z\\{])(?:for|where|with)(?: all| any| every)?(?![A-Za-z}]))\s*')
 _FOR_SUCH = re.compile(
@@ -47,8 +49,11 @@ _BEHIND = re.compile(r'(?<=[\w})])\s*\(((?:[^()]|\([^()]*\))*)\)$')
 _SYMBOL = re.compile(r'[A-Za-z]|\\[A-Za-z]+')
 _NAMED = re.compile(r'(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{[^{}]*\}))?')
 _TEXT = re.compile(r'\\text\{([^{}]*)\}')
-_BELONGS = re.compile(r'(?:an? )?(real|integer) (?:number )?([A-Za-z])|'
-                      r'([A-Za-z]) (?:is )?(?:an? )?(real|integer)(?: number)?')
+_KINDS = {'real': r'\mathbb{R}', 'integer': r'\mathbb{Z}', 'natural': r'\mathbb{N}',
+          'positive integer': r'\mathbb{Z}_{>0}', 'non-negative integer': r'\mathbb{Z}_{\geq0}',
+          'nonnegative integer': r'\mathbb{Z}_{\geq0}'}
+_BELONGS = re.compile(r'(?:an? )?({0}) (?:number )?([A-Za-z])|'
+                      r'([A-Za-z]) (?:is )?(?:an? )?({0})(?: number)?'.format('|'.join(_KINDS)))
 _COMMAND = re.compile(r'\\([A-Za-z]+)')
 # Sets that a letter may be in; the letters of sequences are whole, so their least number decides.
 _SETS = {r'\mathbb{R}': '', r'\mathbb{N}': '', r'\mathbb{Z}_{>0}': r'[1,\infty)',
@@ -75,6 +80,7 @@ def parted(text: str) -> Parted:
   """A tidy answer and its domains; without any where the text has none."""
   if not _SIGN.search(text):
     return Parted(text)
+  text = _listed(text)
   said = _BEHIND.sub(lambda m: f' , {m.group(1)}' if _SIGN.search(m.group(1)) else m.group(), text)
   said = _FOR.sub(' , ', _FOR_SUCH.sub(r' , \\text{', said))
   parts = split(said, (',', ';'))
@@ -94,6 +100,16 @@ def parted(text: str) -> Parted:
     if not values:                   # What a letter is says more than where it lies.
       kept.append((name, numbers))
   return Parted(main, tuple(kept))
+
+
+def _listed(text: str) -> str:
+  r"""'0<n<3 , n \in \mathbb{Z}' for '\{n \in \mathbb{Z} : 0<n<3\}'; other texts as they are."""
+  such = builders.parted(text)
+  if such is None or such[1] in ('', r'\mathbb{R}') and not _SIGN_IN.search(such[2]):
+    return text
+  name, numbers, said = such
+  parts = [*split(said, (',',)), *([rf'{name} \in {numbers}'] if numbers else [])]
+  return text if _settled(parts) is None else ' , '.join(parts)
 
 
 def same(gold: str, answer: str) -> bool:
@@ -138,7 +154,7 @@ def _membership(part: str) -> tuple[str, str] | None:
   worded = _BELONGS.fullmatch(' '.join(_TEXT.sub(r' \1 ', part).split()))
   if worded:
     kind, name = worded.group(1) or worded.group(4), worded.group(2) or worded.group(3)
-    return name, r'\mathbb{R}' if kind == 'real' else r'\mathbb{Z}'
+    return name, _KINDS[kind]
   sides = split(part, ('\\in',))
   numbers = number_sets.spelled(sides[1]) if len(sides) == 2 else None
   if numbers not in (*_LEAST, r'\mathbb{R}') or not _SYMBOL.fullmatch(sides[0]):

@@ -18,7 +18,7 @@ _NAMES = re.compile(r'(?!-)(?:\\?[A-Za-z]|[-+()\[\],|\s{}\']|\\[ ,])+')
 _SEGMENT_SQUARED = re.compile(r'([A-Z]{2})\^\{2\}')
 _SUBSCRIPT = re.compile(r'_(?:\w|\{[^{}]*\})')
 _HEAD = re.compile(
-    r"(?:[A-Za-df-hj-z]|\\(?P<command>[A-Za-z]+)|\\text\{[A-Za-z ]+\}|"
+    r"(?:[A-Za-df-hj-z]|\\mathbb\{[A-Z]\}|\\(?P<command>[A-Za-z]+)|\\text\{[A-Za-z ]+\}|"
     r"\((?:[A-Za-z]\s*\^\\circ\s*)+[A-Za-z]\))"
     r"(?:'|\^\{(?:-1|\\prime)\}|\^\\prime)*\s*(?=[(\[])")
 _INDEX = re.compile(r'(?<=[A-Za-z])_(?:\d|\{\d+\})$')
@@ -47,7 +47,7 @@ def _is_application(text: str) -> bool:
   head = _HEAD.match(text)
   if not head or text[-1] not in ')]' or len(text) - head.end() < 3:
     return False
-  if head['command'] and head['command'] not in notation.GREEK:
+  if head['command'] and head['command'] not in notation.GREEK | {'Pr'}:
     return False
   arguments = text[head.end():]
   depth = deepest = 0

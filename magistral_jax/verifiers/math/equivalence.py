@@ -22,6 +22,7 @@ swapped, except in the rows that say 'gold'.
     5\text{ cm}      5, 50\text{ mm}, 5 units      5\text{ m}, 5 kg    a unit may be left out
     150 (days)       150, 150 days, 150 day(s)     150 hours           or stand in brackets
     1\text{ L}       1000\text{ cm}^3, 1 dm^3      10\text{ cm}^3      a volume is a length cubed
+    5\text{ MW}      5000\text{ kW}                5\text{ mW}         mega is not milli
     5\text{ J}       5\text{ N}\cdot\text{m}       5\text{ N}          and so are derived units
     12 apples        12                            12 pears            so may what is counted
     5'6"             66 in, 5 ft and 6 in          56, 5.6\text{ ft}   two units, one quantity ...
@@ -61,10 +62,13 @@ swapped, except in the rows that say 'gold'.
     Alice and Bob    Alice, Bob                    Alice or Bob        'or' names one of them
     -1<x<4           -1<x<4, x\in\mathbb{R}        -1<x<4, x\in\mathbb{Z}  any letter is real ...
     0, 1, 2, 3       -1<x<4, x\in\mathbb{Z}        -1<x<4              ... and some are whole
+    \{0,1,2,3\}      \{n\in\mathbb{Z}: -1<n<4\}    \{x: -1<x<4\}
+    [0,1]\cap[1,2]   1, \{1\}                      0                   a point is a number
     4k, k\in\mathbb{Z}  all multiples of 4         positive multiples of 4   in words ...
     2k+1, k\in\mathbb{Z}  odd integers, n is odd   odd                 ... that say of what
     \pm 2            2, -2                         2                   both
     x>3              (3,\infty), \{x: x>3\}        y>3, x\ge3          an inequality is an interval
+    \{x: x>3\}       \{t: t>3\}, (3,\infty)        \{x: t>3\}          the letter of a set is bound
     x\ge1, x<2       [1,2)                         (1,2)               the comma is 'and' ...
     x<1, x>2         (-\infty,1)\cup(2,\infty)     (1,2)               ... or 'or' if it must be
     0<x<5, x>2       (2,5)                         (0,5)               of more inequalities too

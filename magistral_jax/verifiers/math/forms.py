@@ -20,13 +20,8 @@ from magistral_jax.verifiers.math import (
   vectors,
   words,
 )
-from magistral_jax.verifiers.math.structure import (
-  Form,
-  as_matrix,
-  as_tuple,
-  as_vector,
-  is_interval,
-)
+from magistral_jax.verifiers.math.structure import Form, is_interval
+from magistral_jax.verifiers.math.vectors import as_matrix, as_tuple, as_vector
 
 _SETS = ('set', 'either')
 _NAME = re.compile(r'[^\W\d_]{2,}(?: [^\W\d_]+)*')
@@ -51,6 +46,9 @@ def _same_item(gold: Form, answer: Form) -> bool:
     sets = intervals.normal(gold), intervals.normal(answer)
     if None not in sets:
       gold, answer = sets
+    elif 'value' in (gold.kind, answer.kind):      # [0,1] \cap [1,2] is one number.
+      gold, answer = (_unwrapped(s) if s is not None and s.kind == 'set' else f
+                      for s, f in zip(sets, (gold, answer), strict=True))
   return _same_kind(gold, answer)
 
 

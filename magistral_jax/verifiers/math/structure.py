@@ -15,7 +15,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
-from magistral_jax.verifiers.math import families, matrices, number_sets
+from magistral_jax.verifiers.math import builders, families, matrices, number_sets
 from magistral_jax.verifiers.math.trees import Unreadable
 
 MAX_DEPTH = 24            # Nesting of brackets.
@@ -38,7 +38,6 @@ _ABSOLUTE = re.compile(r'\|\s*(?P<name>[A-Za-z])\s*(?:([+-])(?P<from>(?:(?!(?P=n
 _HALF = re.compile(
     r'\\mathbb\{R\}(?:[_^]\s*\{?\s*([-+]|(?:[<>]|\\[lg]eq(?![A-Za-z]))\s*\{?0\}?)\s*\}?)?')
 _SETS_OF_NUMBERS = ('union', 'difference', 'intersection')
-_REAL = re.compile(r'\s*\\in\s*\\mathbb\{R\}$')
 _EXCEPT = re.compile(r'\\mathbb\{R\}\s*(?:\\setminus(?![A-Za-z])|-)\s*\\\{(.*)\\\}')
 # 'mod 5', '(mod 5)', '\\pmod{5}', ...
 MODULO = re.compile(
@@ -101,12 +100,17 @@ def read(text: str) -> Form:
   if match := _CASES.fullmatch(text):
     lines = match.group(2).replace('&', ' ').split('\\\\')
     text = ' , '.join(line for line in lines if line.strip())
-  if len(either := split(text.strip(), ('\\lor',))) > 1:
-    parts = [_read_list(p, 1) for p in _with_modulus(_said(either))]
-    if all(is_interval(p) or p.kind == 'union' for p in parts):
-      return Form('union', tuple(_flat(parts, ('union',))))
-    return Form('either', tuple(_flat(parts)))   # '1/2 or 0.5' is one answer.
-  return _read_list(text.strip(), 0)
+  return _read_either(text.strip(), 0)
+
+
+def _read_either(text: str, depth: int) -> Form:
+  """The form of a text that may have 'or' in it."""
+  if len(either := split(text, ('\\lor',))) == 1:
+    return _read_list(text, depth)
+  parts = [_read_list(p, depth + 1) for p in _with_modulus(_said(either))]
+  if all(is_interval(p) or p.kind == 'union' for p in parts):
+    return Form('union', tuple(_flat(parts, ('union',))))
+  return Form('either', tuple(_flat(parts)))   # '1/2 or 0.5' is one answer.
 
 
 def is_interval(form: Form) -> bool:
@@ -344,21 +348,39 @@ def _bracketed(text: str, deeper) -> Form | None:
     level += (c in _OPEN) - (c in _CLOSE)
     if level < 0:
       return None                # '(1)(2)': the first bracket closes before the end.
-  sign = next((s for s in (':', '\\mid', '|') if s in inner), ':')
-  name, _, such = inner.partition(sign)
-  if is_set and such and _NAME.fullmatch(_REAL.sub('', name.strip())):
-    conditions = [c for c in split(such, (',', '\\land'))
-                  if not _NAME.fullmatch(_REAL.sub('', c)) or not _REAL.search(c)]
-    found = deeper(' , '.join(conditions)) if conditions else REALS
-    # A condition is about a name; '\{x: 5\}' has none and says nothing.
-    named = found.kind in ('equation', 'relation', 'all but', 'residue', *_SETS_OF_NUMBERS)
-    return found if named or not conditions or is_interval(found) and found.text else None
+  if is_set and (such := builders.parted(text)):
+    return _built(*such)
   items = _items(split(inner, (',', ';', '\\land')))
   if is_set or grouped and len(items) > 1:
     return Form('set', tuple(_flat([deeper(i) for i in items])) if inner.strip() else ())
   if len(items) > 1:
     return Form(text[0] + text[-1], tuple(map(deeper, items)))
   return deeper(items[0]) if text[0] + text[-1] in ('()', '[]', '{}') else None
+
+
+def _built(name: str, domain: str, said: str) -> Form | None:
+  r"""The set of the numbers with conditions (builders.py); None where they are about others.
+
+  A condition is about a name; '\{x: 5\}' has none and says nothing.
+  """
+  if domain not in ('', '\\mathbb{R}'):
+    return None
+  found = _read_either(said, 1) if said else REALS
+  parts = found.items if found.kind in ('list', 'union') else (found,)
+  if said and all(is_interval(p) or p.kind in ('all but', 'union') for p in parts):
+    names = {p.text for q in parts for p in (q.items if q.kind == 'union' else (q,))}
+    bare = tuple(_unnamed(p) for p in parts)
+    if names != {name}:
+      return None
+    return bare[0] if len(bare) == 1 else Form(
+        'union' if found.kind == 'union' else 'intersection', bare)
+  named = found.kind in ('equation', 'relation', 'residue', *_SETS_OF_NUMBERS)
+  return found if named or not said else None
+
+
+def _unnamed(form: Form) -> Form:
+  """An interval, what is excepted, or a union of such, without the name that it is about."""
+  return Form(form.kind, tuple(map(_unnamed, form.items)) if form.kind == 'union' else form.items)
 
 
 def _either_sign(text: str, deeper) -> Form | None:
@@ -368,27 +390,3 @@ def _either_sign(text: str, deeper) -> Form | None:
     return None
   choose = lambda sign: re.sub(pattern, lambda m: sign[m.group(1) == 'mp'], text)
   return Form('list', tuple(deeper(choose(s).lstrip('+ ')) for s in ('+-', '-+')))
-
-
-def as_tuple(form: Form) -> Form | None:
-  """The tuple (3,4) of 'x=3, y=4' or 'y=4, x=3': single letters, in alphabetical order."""
-  if any(f.kind != 'equation' or len(f.items) != 2 for f in form.items):
-    return None
-  given = {f.items[0].text: f.items[1] for f in form.items}
-  if len(given) < len(form.items) or any(len(n) != 1 or not n.isalpha() for n in given):
-    return None
-  return Form('()', tuple(given[name] for name in sorted(given)))
-
-
-def as_matrix(form: Form) -> Form:
-  """The matrix of '[[1,2],[3,4]]'; other forms as they are."""
-  if form.kind == 'matrix' or any(f.kind != '[]' for f in form.items):
-    return form
-  return Form('matrix', tuple(Form('row', f.items) for f in form.items))
-
-
-def as_vector(form: Form) -> Form:
-  """The tuple of the cells of a matrix with one row or column; other forms as they are."""
-  if form.kind != 'matrix' or len(form.items) > 1 and any(len(r.items) > 1 for r in form.items):
-    return form
-  return Form('()', tuple(cell for row in form.items for cell in row.items))

@@ -32,22 +32,28 @@ _TABLE = {
     'yuan': {'yuan 元 rmb': 1},
     'radian': {'rad radian': 1}, 'degree': {'degree deg 度': 1},
     'celsius': {'celsius': 1}, 'fahrenheit': {'fahrenheit': 1},
-    'current': {'a ampere amp 安': 1, 'ma milliampere': '1/1000'},
+    'current': {'a ampere amp 安': 1, 'ma milliampere': '1/1000', 'megaampere': 10**6},
     'amount': {'mol mole': 1},
     'length^2': {'hectare ha': 10**4, 'acre': '4046.8564224'},
     'length^3': {'l liter litre 升': '1/1000', 'ml milliliter millilitre cc 毫升': '1/1000000',
                  'cl centiliter centilitre': '1/100000', 'dl deciliter decilitre': '1/10000',
                  'gallon gal': '0.003785411784', 'quart qt': '0.000946352946',
                  'pint': '0.000473176473', 'cup': '0.0002365882365'},
-    'mass length time^-2': {'n newton 牛': 1000, 'kn kilonewton': 10**6},
+    'mass length time^-2': {'n newton 牛': 1000, 'kn kilonewton': 10**6, 'meganewton': 10**9,
+                            'millinewton': 1},
     'mass length^-1 time^-2': {'pa pascal': 1000, 'kpa kilopascal': 10**6, 'bar': 10**8,
-                               'atm atmosphere': 101325000},
+                               'atm atmosphere': 101325000, 'megapascal': 10**9,
+                               'millipascal': 1},
     'mass length^2 time^-2': {'j joule 焦耳': 1000, 'kj kilojoule': 10**6, 'cal calorie': 4184,
-                              'kcal kilocalorie': 4184000, 'kwh': 3600000000},
-    'mass length^2 time^-3': {'w watt 瓦': 1000, 'kw kilowatt': 10**6},
-    'mass length^2 time^-3 current^-1': {'v volt 伏': 1000, 'kv kilovolt': 10**6},
+                              'kcal kilocalorie': 4184000, 'kwh': 3600000000,
+                              'megajoule': 10**9, 'millijoule': 1},
+    'mass length^2 time^-3': {'w watt 瓦': 1000, 'kw kilowatt': 10**6, 'megawatt': 10**9,
+                              'milliwatt': 1},
+    'mass length^2 time^-3 current^-1': {'v volt 伏': 1000, 'kv kilovolt': 10**6,
+                                         'megavolt': 10**9, 'millivolt': 1},
     'mass length^2 time^-3 current^-2': {'ohm ω': 1000, 'kω kilohm': 10**6},
-    'time^-1': {'hz hertz': 1, 'khz kilohertz': 1000, 'mhz megahertz': 10**6},
+    'time^-1': {'hz hertz': 1, 'khz kilohertz': 1000, 'mhz megahertz': 10**6,
+                'millihertz': '1/1000'},
     'time current': {'c coulomb': 1},
 }
 
@@ -62,6 +68,11 @@ _NAMES = {name: (_powers(dimensions), Fraction(size)) for dimensions, row in _TA
           for names, size in row.items() for name in names.split()}
 # Outside \\text these are products of letters: 2kn is algebra.
 _ALGEBRA = frozenset(('ms', 'ma', 'cc', 'cl', 'dl', 'qt', 'kn', 'pa', 'kj', 'kw', 'kv'))
+# The only prefixes of which case alone tells one from the other.
+_SYMBOLS = {'Hz': 'hertz', 'Pa': 'pascal', 'W': 'watt', 'J': 'joule', 'N': 'newton', 'V': 'volt',
+            'A': 'ampere'}
+_MILLI_OR_MEGA = re.compile(rf'(?<![A-Za-z])([mM])({"|".join(_SYMBOLS)})(?![A-Za-z])')
+_BARE_MEGA = re.compile(r' M(?:Hz|Pa|W|J)')     # 5MN and 5 mA may be products of letters.
 _SPEEDS = {'mph': 'mile/hour', 'kph': 'km/h', 'kmh': 'km/h', 'kmph': 'km/h'}
 SCALES = {'dozen': 12, 'hundred': 100, 'thousand': 10**3, 'million': 10**6, 'billion': 10**9,
           'trillion': 10**12}
@@ -74,6 +85,7 @@ _LETTER = r'[^\W\d_]'
 _POWER = r'(?:\s*\^\s*(?:\d|\{-?\d\}))?'
 _DOT = r'\\(?:cdot|times)(?![A-Za-z])'
 _TIMES = re.compile(_DOT)
+_IN_TEXT = rf'\\text\{{[^{{}}\\]*\}}{_POWER}'
 _TEXT_UNIT = re.compile(
     rf'(/|{_DOT})?\s*\\text\{{((?:[^{{}}\\]|{_DOT})*)\}}({_POWER})\.?$')
 _WORD_UNIT = re.compile(
@@ -83,7 +95,7 @@ _WORD_UNIT = re.compile(
 _BRACKETS = [(re.compile(pattern), new) for pattern, new in (
     (r'(?<=[A-Za-z]{2})\((e?s)\)', r'\1'),
     (rf'(\\text\{{\s*)[(\[](?:in )?([^()\[\]{{}}\\]*)[)\]](\s*\}}{_POWER})$', r'\1\2\3'),
-    (rf'(?<=\S)\s*[(\[]\s*(\\text\{{[^{{}}\\]*\}}{_POWER})\s*[)\]]$', r' \1'),
+    (rf'(?<=\S)\s*[(\[]\s*({_IN_TEXT}(?:\s*(?:/|{_DOT})\s*{_IN_TEXT})*)\s*[)\]]$', r' \1'),
     (rf'(?<=[\d}})%! ])[(\[]\s*(?:in )?({_LETTER}(?:{_LETTER}|[. /])*{_LETTER}{_POWER}|'
      r'[\u4e00-\u9fff])\s*[)\]]$', r' \1'),
     (rf'(?:(?<=[\d}}%! ])\[\s*([mgshl])({_POWER})\s*\]|(?<=[\d}}%!]) \(\s*([mgshl])({_POWER})\s*\))'
@@ -154,9 +166,11 @@ def quantity(text: str) -> Quantity:
     if not match or not text[:match.start()].strip():
       break
     sign, words, power = match.groups()
+    is_text = match.group().lstrip('/ ').startswith('\\')
+    if is_text or _BARE_MEGA.fullmatch(match.group()):
+      words = _MILLI_OR_MEGA.sub(_prefixed, words)
     words, before = words.strip().casefold(), text[:match.start()].rstrip(' /')
     found = _scaled_unit(_TIMES.sub(' ', words), power)
-    is_text = match.group().lstrip('/ ').startswith('\\')
     if found is None or not (is_text or _may_be_bare(words, found, before)):
       break
     if found[1] and found[1].label and not _COUNT.search(before):
@@ -172,6 +186,11 @@ def quantity(text: str) -> Quantity:
   if text.endswith('^\\circ') and not _ANGLE_FUNCTION.search(text):
     text, unit = text[:-len('^\\circ')], unit or Unit(powers=(('degree', 1),))
   return Quantity(text.strip(), scale, unit)
+
+
+def _prefixed(match: re.Match) -> str:
+  """The name of a unit whose prefix is milli or mega: 'megawatt' for MW."""
+  return {'m': 'milli', 'M': 'mega'}[match.group(1)] + _SYMBOLS[match.group(2)]
 
 
 def _per(unit: Unit, words: str) -> Unit:

@@ -34,3 +34,27 @@ def of_sum(text: str, size: int) -> Form | None:
   if not values.same_value('0', at('000')) or not values.same_value(sum_, at(_POINT)):
     return None
   return Form('()', tuple(Form('value', text=c) for c in components))
+
+
+def as_tuple(form: Form) -> Form | None:
+  """The tuple (3,4) of 'x=3, y=4' or 'y=4, x=3': single letters, in alphabetical order."""
+  if any(f.kind != 'equation' or len(f.items) != 2 for f in form.items):
+    return None
+  given = {f.items[0].text: f.items[1] for f in form.items}
+  if len(given) < len(form.items) or any(len(n) != 1 or not n.isalpha() for n in given):
+    return None
+  return Form('()', tuple(given[name] for name in sorted(given)))
+
+
+def as_matrix(form: Form) -> Form:
+  """The matrix of '[[1,2],[3,4]]'; other forms as they are."""
+  if form.kind == 'matrix' or any(f.kind != '[]' for f in form.items):
+    return form
+  return Form('matrix', tuple(Form('row', f.items) for f in form.items))
+
+
+def as_vector(form: Form) -> Form:
+  """The tuple of the cells of a matrix with one row or column; other forms as they are."""
+  if form.kind != 'matrix' or len(form.items) > 1 and any(len(r.items) > 1 for r in form.items):
+    return form
+  return Form('()', tuple(cell for row in form.items for cell in row.items))

@@ -26,6 +26,7 @@ _BEFORE = re.compile(r'^(?:(?:the )?(?:limit|integral|series|sum|value) (?=does 
 _ANNOUNCED = re.compile(r'^(?:the )?(?:final )?(?:option|choice|answer)(?: is)?:? +')
 _CHOICE = re.compile(
     r'(?:\\text\{\s*\(?([A-J])[).:]*\s*\}|\(([A-J])\)|([A-J])[).:])\s*(\S.*)?')
+_CHOICE_IN_TEXT = re.compile(r'\\text\{\s*(\(?[A-J][).:]+\s*[^{}]*)\}')
 _SECOND_CHOICE = re.compile(r'\([A-J]\)|\\text\{\s*\(?[A-J]\)?\s*\}|(?<![A-Za-z])[A-J](?:[).:]|$)')
 
 # Letters of several choices: each once, in alphabetical order.
@@ -67,7 +68,7 @@ def spelled_number(text: str) -> str:
 
 def choice(text: str) -> tuple[str, str] | None:
   r"""(letter, text) of a choice, ('D', '12') of '\text{(D)} 12'; None without one or with two."""
-  match = _CHOICE.fullmatch(text)
+  match = _CHOICE.fullmatch(_CHOICE_IN_TEXT.sub(r'\1', text))
   if not match or not match.group(4) or _SECOND_CHOICE.search(match.group(4)):
     return None
   return next(g for g in match.groups()[:3] if g), match.group(4)
