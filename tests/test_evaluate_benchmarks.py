@@ -75,6 +75,7 @@ def test_a_config_of_a_sampler_alone_is_enough(tmp_path):
     ([dict(id='p0', sample=0)], 'line 1: "response" is missing'),
     ([dict(id='p9', sample=0, response='x')], '"id" \'p9\' is none of the 4 items'),
     ([dict(id='p0', sample=0, response=3)], '"response" must be text'),
+    ([dict(id='p0', sample=0, response='x', benchmark=['math500'])], '"benchmark" must be text'),
     ([dict(id='p0', sample=-1, response='x')], '"sample" must be a whole number'),
     ([dict(id='p0', sample=0, response='x')] * 2, 'line 2: sample 0 of "id" \'p0\' stands on line'),
     ([], 'has no response to an item of math500'),
@@ -202,6 +203,13 @@ def test_two_results_are_compared(tmp_path, capsys):
     evaluate.main(evaluate.parse(
         ['evaluate', '--compare', str(tmp_path / 'c'), str(tmp_path / 'b')]))
   assert 'has no responses.jsonl' in capsys.readouterr().err
+  for change in (dict(benchmark=['x']), dict(id=3), dict(correct=[])):
+    line = dict(benchmark='x', id='1', status='correct', correct=True) | change
+    store(tmp_path / 'b', [line])
+    with pytest.raises(SystemExit):
+      evaluate.main(evaluate.parse(
+          ['evaluate', '--compare', str(tmp_path / 'b'), str(tmp_path / 'b')]))
+    assert 'responses.jsonl, line 1: ' in capsys.readouterr().err
 
 
 def test_the_list_says_of_every_card_what_it_is(capsys):

@@ -101,11 +101,13 @@ def read_values(folder: str) -> dict[str, dict[str, list[float]]]:
   for number, text in files.lines(path):
     try:
       line = read_object(text)
+      if not all(isinstance(line[key], str) for key in ('benchmark', 'id', 'status')):
+        raise ValueError('"benchmark", "id" and "status" must be text.')
       if line['status'] not in FAILED:
         found.setdefault(line['benchmark'], {}).setdefault(line['id'], []).append(value(line))
     except KeyError as error:
       raise ValueError(f'{path}, line {number}: {error} is missing.') from None
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
       raise ValueError(f'{path}, line {number}: {error}') from None
   return found
 

@@ -81,6 +81,8 @@ def _stored(row: Mapping[str, Any], ids: Mapping[str, set[str]]) -> Stored | Non
       raise ValueError(f'"benchmark" is missing: with {len(ids)} of them (--benchmark) every line '
                        f'says to which it belongs.')
     benchmark = next(iter(ids))
+  elif not isinstance(benchmark, str):
+    raise ValueError(f'"benchmark" must be text, not {str(benchmark)[:40]!r}.')
   elif benchmark not in ids:
     return None
   for key in ('id', 'sample', 'response'):
