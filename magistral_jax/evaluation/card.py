@@ -144,7 +144,10 @@ class Card:
   # None: the row is no item of this benchmark.
   read: Callable[[Row], Item | list[Item] | None]
   grade: Callable[[Item, str], Grade | Check | Question]    # Of an item and a response.
-  sampling: Sampling         # That of the paper.
+  sampling: Sampling         # That of the paper,
+  ours: str = ''             # but for what no paper prints: 'the number of samples'.
+  # Of a benchmark that two papers sample differently: a suite -> its way.
+  suites: Mapping[str, Sampling] = dataclasses.field(default_factory=dict)
   estimator: str = 'pass@1'  # The figure that is the paper's, first of `paper`.
   # Figure -> model -> value, as the paper prints it (percent, but for ratings).
   paper: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from magistral_jax.command_line import did_you_mean
 from magistral_jax.evaluation.benchmarks import (
     aider_polyglot,
@@ -45,18 +47,23 @@ CARDS: dict[str, Card] = {module.CARD.name: module.CARD for module in (
     math, mmmu, mmmu_pro, mathvista, chartqa, docvqa, vqav2, mmlu, hellaswag, winogrande, piqa,
     arc_easy, arc_challenge, hle_text, mm_mt_bench, aider_polyglot)}
 
-# What tables 2 to 4 and 6 of arXiv:2506.10910 have, and those of the other two papers.
+# What tables 2 to 4 and 6 and figure 10 of arXiv:2506.10910 have, and those of the other two papers
+# (tables 2 and 3 of arXiv:2410.07073, table 2 of arXiv:2401.04088) where they are cards.
 SUITES: dict[str, tuple[str, ...]] = dict(
     magistral=('aime24', 'aime25', 'math500', 'gpqa_diamond', 'livecodebench_v5',
                'livecodebench_v6', 'aider_polyglot', 'hle_text', 'aime24_multilingual', 'ifeval',
                'bfcl', 'mmmu', 'mmmu_pro', 'mathvista'),
-    pixtral=('mathvista', 'mmmu', 'chartqa', 'docvqa', 'vqav2', 'mm_mt_bench'),
+    pixtral=('mathvista', 'mmmu', 'chartqa', 'docvqa', 'vqav2', 'mm_mt_bench', 'mmlu', 'math',
+             'humaneval'),
     mixtral=('mmlu', 'hellaswag', 'winogrande', 'piqa', 'arc_easy', 'arc_challenge', 'humaneval',
              'mbpp', 'gsm8k', 'math'))
 
 
 def chosen(names: str, suite: str) -> list[Card]:
-  """The cards that --benchmark and --suite name, each once; ValueError for an unknown one."""
+  """The cards that --benchmark and --suite name, each once; ValueError for an unknown one.
+
+  Those of a suite are sampled as its paper does.
+  """
   if suite and suite not in SUITES:
     raise ValueError(f'--suite={suite!r} is unknown{did_you_mean(suite, SUITES)}: it must be one '
                      f'of {", ".join(SUITES)}.')
@@ -65,5 +72,6 @@ def chosen(names: str, suite: str) -> list[Card]:
     if name not in CARDS:
       raise ValueError(f'--benchmark={name!r} is unknown{did_you_mean(name, CARDS)}: it must be '
                        f'one of {", ".join(CARDS)}.')
-    found[name] = CARDS[name]
+    card = CARDS[name]
+    found[name] = dataclasses.replace(card, sampling=card.suites.get(suite, card.sampling))
   return list(found.values())

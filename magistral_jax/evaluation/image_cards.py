@@ -25,6 +25,8 @@ CHART = ('The answer is a single phrase or a single number without its unit, but
 SHORT = 'Answer with a single word, number or short phrase, and with nothing else.'
 PARSED = ('what follows the last "Final Answer:"; the levels 1 to 3 of the Pixtral paper are '
           'reported beside it')
+# As the models of arXiv:2506.10910 were asked, which think before they answer.
+THINKING = Sampling(1, 0.7, 1.0, 32768)
 LONG, BRIEF = Sampling(1, 0.0, 1.0, 2048), Sampling(1, 0.0, 1.0, 10)
 
 
@@ -90,7 +92,6 @@ def credited(score: Callable[[str, Sequence[str]], float]) -> Callable[[Item, st
 
 
 def figures(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-  """Accuracy at every level of parsing."""
-  return {f'level_{level}': sum(line['levels'][level] for line in there) / len(there)
-          for level in relaxed.LEVELS
-          if (there := [line for line in lines if 'levels' in line])}
+  """Accuracy at every level of parsing; an empty response has none of them."""
+  return {f'level_{level}': sum(line['levels'][level] for line in lines if 'levels' in line)
+          / len(lines) for level in relaxed.LEVELS}

@@ -73,9 +73,8 @@ def read_logps(response: str, count: int) -> list[float] | None:
 
 
 def figures(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-  """Means of the three figures over the responses that have them."""
-  there = [line for line in lines if ACC in line]
-  return {name: sum(line[name] for line in there) / len(there) for name in FIGURES if there}
+  """Means of the three figures; a response that is no list of log-probabilities is wrong."""
+  return {name: sum(line.get(name, False) for line in lines) / len(lines) for name in FIGURES}
 
 
 def encoded(tokenizer: Tokenizer, continuation: Continuation) -> tuple[list[int], int]:

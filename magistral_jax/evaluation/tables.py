@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from magistral_jax.evaluation.card import Card
+from magistral_jax.sampler.slots import Sampling
 
 _PERCENT = 100.0
 
@@ -18,9 +19,9 @@ def listing(cards: Iterable[Card]) -> str:
 
 
 def _card(card: Card) -> str:
-  s = card.sampling
-  drawn = (f'temperature {s.temperature}, top_p {s.top_p}, {s.max_new_tokens} tokens, '
-           f'{s.samples} sample{"s" * (s.samples > 1)} of each item')
+  drawn = _drawn(card.sampling) + f'; of our choice: {card.ours}' * bool(card.ours)
+  drawn += ''.join(f'; with --suite={suite} {_drawn(sampling)}'
+                   for suite, sampling in card.suites.items())
   lines = dict(
       data=card.form, source=card.source, prompt=card.prompt,
       sampling='none: log-probabilities are computed' if card.likelihoods else drawn,
@@ -28,6 +29,11 @@ def _card(card: Card) -> str:
       paper=_paper(card) or 'no figure', checked=card.checked)
   return '\n'.join([f'{card.name}: {card.task}',
                     *(f'  {name:11}{words}' for name, words in lines.items())])
+
+
+def _drawn(s: Sampling) -> str:
+  return (f'temperature {s.temperature}, top_p {s.top_p}, {s.max_new_tokens} tokens, '
+          f'{s.samples} sample{"s" * (s.samples > 1)} of each item')
 
 
 def _paper(card: Card) -> str:
@@ -57,10 +63,13 @@ def _figures(found: Mapping[str, Any]) -> list[tuple[str, str]]:
   most = max((int(key.partition('@')[2]) for key in found if key.startswith('pass@')
               and key.partition('@')[2].isdigit()), default=1)
   wanted = {f'{kind}@{k}' for kind in ('pass', 'maj') for k in (4, most)} | set(found['paper'])
-  rows += [(key, _shown(key, found[key])) for key in found
-           if key in wanted and key not in ('pass@1',)]
+  # Those of `Card.figures` are fractions, but for ratings.
+  rows += [(key, _shown(key, value)) for key, value in found.items() if key != 'pass@1' and (
+      key in wanted or isinstance(value, float) and '@' not in key and key != 'mean_tokens')]
   rows += [(f'pass@1 {name}', _percent(group['pass@1']))
            for name, group in found.get('groups', {}).items()]
+  # What the papers have and this result has not, such as maj@64 of fewer samples.
+  rows += [(key, '') for key in found['paper'] if key not in dict(rows)]
   count, answers = found['items'] * found['samples'], found['responses']
   rows.append(('items x samples', f'{found["items"]} x {found["samples"]}'))
   if found['mean_tokens'] is not None:
@@ -73,7 +82,7 @@ def _figures(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _shown(figure: str, value: float | None) -> str:
   """A figure as the papers print it: percent, but for ratings."""
-  return f'{value:.2f}' if figure == 'rating' and value is not None else _percent(value)
+  return f'{value:.2f}' if figure.startswith('rating') and value is not None else _percent(value)
 
 
 def _percent(value: float | None) -> str:

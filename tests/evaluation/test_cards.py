@@ -1,9 +1,11 @@
 """Cards: what they read, what counts as an answer, and what is wrong, missing or failed."""
 import collections
 import dataclasses
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from magistral_jax.evaluation import extraction, tables
 from magistral_jax.evaluation.benchmarks import gpqa_diamond
@@ -30,6 +32,42 @@ def test_suites_name_cards_once_each():
   for suite, names in SUITES.items():
     assert len(set(names)) == len(names), suite
     assert [card.name for card in chosen('', suite)] == list(names)
+
+
+@pytest.mark.parametrize('suite, models', [
+    ('magistral', ['Magistral Medium']), ('pixtral', ['Pixtral 12B']),
+    ('mixtral', ['Mixtral 8x7B', 'Mistral 7B'])])
+def test_the_cards_of_a_suite_have_the_figures_of_its_paper(suite, models):
+  for card in chosen('', suite):
+    known = {model for values in card.paper.values() for model in values}
+    assert known.issuperset(models), card.name
+    # Tables 4 and 6 have no figures of Magistral Small, nor has Aider's.
+    assert suite != 'magistral' or 'Magistral Small' in known or card.name in (
+        'aider_polyglot', 'aime24_multilingual', 'ifeval', 'bfcl'), card.name
+
+
+def test_a_suite_is_sampled_as_its_paper_does():
+  for card in chosen('', 'magistral'):       # Section 5.1: temperature and length of all figures.
+    long = card.name.startswith(('aime', 'livecodebench'))
+    assert (card.sampling.temperature, card.sampling.max_new_tokens) == (
+        0.7, 40960 if long else 32768), card.name
+  sampling = {card.name: card.sampling for card in chosen('', 'pixtral')}
+  assert (sampling['mmmu'].temperature, sampling['mmmu'].max_new_tokens) == (0.0, 2048)
+  assert sampling['math'].samples == 1       # Its figure is maj@1.
+  assert 'with --suite=magistral temperature 0.7' in tables.listing([CARDS['mmmu']])
+
+
+def test_the_table_has_what_the_papers_have_and_the_card_adds():
+  found = dict(
+      cards.figures('aime24', [cards.item('aime24', SUM)], [], 8), groups={},
+      prompt_strict=0.25, mean_tokens=7.0)
+  shown = io.StringIO()
+  Console(file=shown, width=200).print(tables.results_table(dict(aime24=found)))
+  rows = {cells[1].strip(): [cell.strip() for cell in cells[2:4]] for line in
+          shown.getvalue().splitlines() if len(cells := line.split('│')[1:]) > 3}
+  assert rows['maj@64'][0] == '' and 'Magistral Medium 90.0' in rows['maj@64'][1]
+  assert rows['prompt_strict'] == ['25.0', '']
+  assert rows['mean tokens'] == ['7', ''] and 'mean_tokens' not in rows
 
 
 @pytest.mark.parametrize('response, status', [

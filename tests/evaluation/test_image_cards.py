@@ -21,9 +21,18 @@ def test_rows_as_published_and_their_images(tmp_path):
   lines = cards.judged('mmmu', item, 'Final Answer: B', '**Answer**: B', 'It is B.', 'Answer: A')
   found = cards.figures('mmmu', [item], lines, 4)
   assert [found[f'level_{level}'] for level in range(4)] == [0.25, 0.25, 0.5, 0.75]
+  lines = cards.judged('mmmu', item, 'Final Answer: B', '')       # Nothing said is not right.
+  found = cards.figures('mmmu', [item], lines, 2)
+  assert [found['pass@1'], *(found[f'level_{level}'] for level in range(4))] == [0.5] * 5
   opened = cards.item('mmmu', dict(id='o', question='?', options='[]', answer="['3.5', '7/2']"))
   assert cards.statuses('mmmu', opened, 'Final Answer: 3.50', 'Final Answer: 7/2',
                         'Final Answer: 3') == ['correct', 'correct', 'wrong']
+
+
+@pytest.mark.parametrize('answer', ['C', 'AB', '', '[', "['A'", '[]'])
+def test_an_answer_that_is_no_choice_is_said(answer):
+  with pytest.raises(ValueError, match='file.jsonl, line 1: "answer" '):
+    cards.item('mmmu', dict(id='o', question='?', options="['x', 'y']", answer=answer))
 
 
 def test_other_rows_about_images():

@@ -113,6 +113,9 @@ def test_figures_divide_by_letters_and_bytes():
   assert (line['answer'], line['acc_norm'], line['acc_bytes']) == ('B', True, False)
   found = cards.figures('hellaswag', [item('hellaswag')], [line], 1)
   assert (found['pass@1'], found['acc_norm'], found['acc'], found['acc_bytes']) == (1, 1, 0, 0)
+  lines = cards.judged('hellaswag', item('hellaswag'), '[-9.0, -7.2, -0.9, -7.7]', 'B', '', '[]')
+  found = cards.figures('hellaswag', [item('hellaswag')], lines, 4)
+  assert (found['pass@1'], found['acc_norm'], found['no_answer']) == (0.25, 0.25, 3)
 
 
 def test_tokens_of_a_continuation_begin_with_its_space():

@@ -8,6 +8,7 @@ import pytest
 
 from magistral_jax.evaluation import livecodebench
 from magistral_jax.evaluation.benchmarks import livecodebench_v5
+from magistral_jax.evaluation.cards import CARDS
 from magistral_jax.evaluation.rows import Row
 from magistral_jax.verifiers.code import compare, judge
 from magistral_jax.verifiers.sandbox.sandbox import Sandbox
@@ -50,7 +51,8 @@ def test_rows_as_published_are_read_and_their_tests_stay_on_disk(tmp_path):
   check = livecodebench_v5.grade(found[0], '```python\nprint(3)\n```')
   assert [one['stdin'] for one in check.tests['cases']] == ['1 2\n', '2 2\n', '1 0']
   assert check.text.endswith('print(3)') and check.text.startswith('from string import *')
-  assert livecodebench_v5.about(found) == dict(contest_dates=['2024-08-03', '2025-01-11'])
+  assert CARDS['livecodebench_v6'].about(found) == dict(
+      release='v6', contest_dates=['2024-08-03', '2025-01-11'])
   figures = cards.figures('livecodebench_v5', found, [], 1)
   assert figures['contest_dates'] == ['2024-08-03', '2025-01-11']
 

@@ -120,7 +120,7 @@ CARD = Card(
             'headers of Boost gigasecond and meetup',
     read=read, grade=grade, measure=measure, figures=figures, about=about,
     conversation=Conversation(reply, COMPILE.wall_s + _LIMITS.wall_s, TRIES, needed=False),
-    sampling=Sampling(1, 0.7, 0.95, 32768),
+    sampling=Sampling(1, 0.7, 0.95, 32768), ours='the number of samples',
     domain='code', estimator='pass@1 after two tries',
     paper={'six languages, not comparable': {'Magistral Medium': 47.1, 'Mistral Medium 3': 28.9}},
     limits=dict(test_timeout_s=_LIMITS.time_s, test_memory_mb=_LIMITS.memory_mb),

@@ -127,7 +127,8 @@ CARD = Card(
                'are not read',
     grading='names, types and values by the published rules (evaluation/bfcl); nothing is run. '
             'non_live is the mean over categories, live over items',
-    read=read, grade=grade, sampling=Sampling(1, 0.7, 0.95, 32768), figures=figures,
+    read=read, grade=grade, sampling=Sampling(1, 0.7, 0.95, 32768),
+    ours='the number of samples and top_p', figures=figures,
     paper={'an internal benchmark, not comparable': {'Magistral Medium': 87.4,
                                                      'Mistral Medium 3': 87.2}},
     checked='the checker of bfcl-eval 2026.3.23 on 41,892 drawn responses to all 3,491 questions: '

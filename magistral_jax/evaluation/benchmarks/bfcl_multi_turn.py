@@ -120,6 +120,7 @@ CARD = Card(
             'every turn their public attributes must be those that the published calls lead to, '
             'and what these return must be among what the calls so far returned',
     read=read, grade=grade, sampling=Sampling(1, 0.7, 0.95, 32768),
+    ours='all of it',
     conversation=Conversation(reply, turns.WALL_S, STEPS, needed=True),
     checked='the checker of bfcl-eval 2026.3.23 on the published calls of 100 conversations, and '
             'on each with one change: all 200 verdicts the same (139 right)')

@@ -57,5 +57,5 @@ CARD = Card(
            'request for a letter in \\boxed{}',
     extraction='the letter in the last \\boxed{}, else behind the last "Answer:"',
     grading='the same letter', read=read, grade=grading.choice,
-    sampling=Sampling(10, 0.7, 1.0, 32768), votes=True,
+    sampling=Sampling(10, 0.7, 1.0, 32768), ours='the number of samples', votes=True,
     paper={'pass@1': {'Magistral Medium': 70.8, 'Magistral Small': 68.2, 'Mistral Medium 3': 59.6}})

@@ -75,4 +75,5 @@ CARD = Card(
             'compares with the true answer, in our own words of the published request; asked up to '
             '3 times for a verdict, else failed',
     read=read, grade=grade, judged=True, sampling=Sampling(1, 0.7, 1.0, 32768),
-    paper={'pass@1': {'Magistral Medium': 9.0, 'Mistral Medium 3': 4.4}})
+    ours='the number of samples and top_p',
+    paper={'pass@1': {'Magistral Medium': 9.0, 'Magistral Small': 6.4, 'Mistral Medium 3': 4.4}})

@@ -65,7 +65,7 @@ CARD = Card(
     extraction='all that follows the thoughts, up to 200,000 characters (more is no answer)',
     grading='25 rules in code (evaluation/ifeval); pass@1 is the share of prompts of which all '
             'instructions are followed strictly', read=read, grade=grade, measure=measure,
-    sampling=Sampling(1, 0.7, 1.0, 32768), figures=figures,
+    sampling=Sampling(1, 0.7, 1.0, 32768), ours='the number of samples and top_p', figures=figures,
     paper={'an internal version, not comparable': {'Magistral Medium': 87.4,
                                                    'Mistral Medium 3': 86.8}},
     checked='the grader of lm-eval 0.4.13 (nltk 3.10.4, langdetect seeded) on 4,328 drawn '

@@ -3,6 +3,7 @@
 The paper names the version and no window of dates. The result says which dates the items are of.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,10 +43,10 @@ def grade(item: Item, response: str) -> Grade | Check:
   return Check('code', livecodebench.IMPORTS + source, tests=tests)
 
 
-def about(items: Sequence[Item]) -> Mapping[str, Any]:
-  """The first and the last date of the contests."""
+def about(release: int, items: Sequence[Item]) -> Mapping[str, Any]:
+  """The release that was asked for, and the first and the last date of the contests."""
   dates = sorted(filter(None, (item.data['date'] for item in items)))
-  return dict(contest_dates=[dates[0], dates[-1]] if dates else None)
+  return dict(release=f'v{release}', contest_dates=[dates[0], dates[-1]] if dates else None)
 
 
 def files(release: int) -> tuple[str, ...]:
@@ -63,7 +64,7 @@ CARD = Card(
     files=files(5), prompt='the task, then the request for a block, with the starter code if any',
     extraction=programs.BLOCK_TAKEN,
     grading='all tests pass, within 6 s of CPU time each; lines as text or as exact numbers, '
-            'values by ==', read=read, grade=grade, about=about,
+            'values by ==', read=read, grade=grade, about=functools.partial(about, 5),
     sampling=Sampling(16, 0.7, 0.95, 40960), domain='code',
     paper={'pass@1': {'Magistral Medium': 59.4, 'Magistral Small': 55.8, 'Mistral Medium 3': 29.1}},
     limits=dict(test_timeout_s=6.0, test_memory_mb=programs.MEMORY_MB),

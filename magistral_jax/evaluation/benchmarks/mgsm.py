@@ -82,4 +82,5 @@ CARD = Card(
     extraction='the last number behind the last "Answer" of that language, after the thoughts',
     grading='the same digits, commas and zeros at the end left out', read=read, grade=grade,
     sampling=Sampling(1, 0.7, 1.0, 32768), votes=True, domain='choice',
+    ours='all of it',
     checked='canonical answers of all 2,750 problems; nvidia-simple-evals 26.3 on 1,500 responses')

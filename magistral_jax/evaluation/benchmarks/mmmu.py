@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Sequence
+from typing import Any
 
 from magistral_jax.evaluation import grading, image_cards, images
 from magistral_jax.evaluation.card import Card, Item
@@ -14,26 +15,31 @@ def options(row: Row) -> list[str]:
   """The choices, which are published as the text of a Python list."""
   value = row.values.get('options')
   if isinstance(value, str):
-    try:
-      value = ast.literal_eval(value)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-      raise row.fault('"options" is no list.') from None
+    value = _literal(row, 'options')
   value = value or []
   if not isinstance(value, list) or len(value) > len(LETTERS):
     raise row.fault(f'"options" must be a list of at most {len(LETTERS)} choices.')
   return [str(choice) for choice in value]
 
 
+def _literal(row: Row, key: str) -> Any:
+  """The value of a text in Python's notation."""
+  try:
+    return ast.literal_eval(row.values[key])
+  except (ValueError, SyntaxError, RecursionError, MemoryError):
+    raise row.fault(f'"{key}" is no list.') from None
+
+
 def targets(row: Row, count: int) -> list[str]:
   """The letter of the answer, or the answers that are right, written as one or as a list."""
   answer = row.get('answer')
   if isinstance(answer, str) and answer.startswith('['):
-    answer = ast.literal_eval(answer)
+    answer = _literal(row, 'answer')
   found = [str(one) for one in answer] if isinstance(answer, Sequence) and not isinstance(
       answer, str) else [str(answer).strip()]
-  if count and found[0] not in LETTERS[:count]:
+  if not found or count and found[0] not in list(LETTERS[:count]):
     raise row.fault(f'"answer" must be the letter of one of {count} "options", not '
-                    f'{found[0][:20]!r}.')
+                    f'{str(answer)[:20]!r}.')
   return found
 
 
@@ -56,5 +62,6 @@ CARD = Card(
            'explicit request of the Pixtral paper in our words',
     extraction=image_cards.PARSED, grading='the letter, the text without case, or the number',
     read=read, grade=image_cards.leveled(image_cards.exactly), figures=image_cards.figures,
-    sampling=image_cards.LONG,
-    paper={'pass@1': {'Pixtral 12B': 52.0, 'Magistral Medium': 70.0, 'Magistral Small': 66.0}})
+    sampling=image_cards.LONG, suites=dict(magistral=image_cards.THINKING),
+    paper={'pass@1': {'Pixtral 12B': 52.0, 'Magistral Medium': 70.0, 'Magistral Small': 66.0,
+                      'Mistral Medium 3': 65.0}})
