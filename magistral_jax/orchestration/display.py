@@ -77,7 +77,9 @@ class Display:
       self._phase, self._total_steps, self._log_every_s = name, total_steps, log_every_s
       self._started = self._logged = self._clock()
       self._done = done
-      self._first_step: int | None = None
+      # Of the first and the newest step of this process: (step, when it ended).
+      self._first: tuple[int, float] | None = None
+      self._newest: tuple[int, float] | None = None
       self._shown = {key: self._shown[key] for key in _OF_THE_RUN if key in self._shown}
 
   def watch(self, roles: Callable[[], Mapping[str, RoleStatus]]) -> None:
@@ -98,12 +100,11 @@ class Display:
       step = self._shown.get('step')
       if step is None or step == before:
         return
-      if self._first_step is None:
-        # A resumed run starts late: its speed is counted from here, not from step 0.
-        self._first_step = max(step - 1, 0)
       if figures.get('reward') is not None:
         self._rewards.append(float(figures['reward']))
       now = self._clock()
+      self._newest = (step, now)
+      self._first = self._first or self._newest
       if self._enabled and self._redraw is None and now - self._logged >= self._log_every_s:
         self._logged = now
         self.note(plain_line(self._phase, self._total_steps, figures, self._roles()))
@@ -138,15 +139,22 @@ class Display:
 
   def _render(self) -> RenderableType:
     shown, elapsed = self._shown, self._clock() - self._started
-    step = shown.get('step', self._done)
-    begun = self._done if self._first_step is None else self._first_step
-    done, to_do = step - begun, self._total_steps - step
     contents = panel.Contents(
-        phase=self._phase, step=step, total_steps=self._total_steps, elapsed_s=elapsed,
-        left_s=elapsed / done * to_do if done > 0 and to_do > 0 else None, figures=shown,
-        rewards=self._rewards, roles=self._roles(), ending=self._ending)
+        phase=self._phase, step=shown.get('step', self._done), total_steps=self._total_steps,
+        elapsed_s=elapsed, left_s=self._left_s(), figures=shown, rewards=self._rewards,
+        roles=self._roles(), ending=self._ending)
     return panel.render(contents, width=self._console.width, height=self._console.height,
                         ascii_only=self._console.options.ascii_only)
+
+  def _left_s(self) -> float | None:
+    """Seconds that the phase will still take by the pace since its first step, which compiles."""
+    first, newest = self._first, self._newest      # Read once: another thread may begin a phase.
+    if first is None or newest is None or newest[0] <= first[0]:
+      return None
+    (step, ended), to_do = newest, self._total_steps - newest[0]
+    pace = (ended - first[1]) / (step - first[0])
+    # Less what has passed of the next step.
+    return pace * to_do - min(self._clock() - ended, pace) if to_do > 0 else None
 
 
 def plain_line(phase: str, total_steps: int, shown: Mapping[str, Any],

@@ -200,15 +200,27 @@ def test_a_resumed_phase_shows_what_is_done_before_its_first_step():
   assert ' 60/100' in console.file.getvalue() and 'left' not in console.file.getvalue()
 
 
-def test_time_left_counts_only_the_steps_of_this_process():
-  # Resumed at step 61 of 100; 1 step took all the time so far, so 39 more take 39 times as long.
-  now = [0.0]
-  console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+def test_time_left_is_told_by_the_steps_after_the_first_one_which_compiles():
+  now, output = [0.0], io.StringIO()
+  console = Console(file=output, force_terminal=True, width=100, color_system=None)
   shown = display.Display(100, True, console=console, clock=lambda: now[0])
-  now[0] = 10.0
-  shown.update(dict(step=61))
-  console.print(shown._render())
-  assert '0:10 elapsed, 6:30 left' in console.file.getvalue()
+  def progress(seconds, step=None):
+    now[0] = seconds
+    if step is not None:
+      shown.update(dict(step=step))
+    output.seek(0)
+    output.truncate()
+    console.print(shown._render())
+    return re.search(r'\d:\d\d elapsed(?:, \S+ left)?', output.getvalue()).group()
+  # Resumed at step 60 of 100. The first step takes 50 s, those after it 10 s.
+  assert progress(49.0) == '0:49 elapsed'
+  assert progress(50.0, step=61) == '0:50 elapsed'
+  assert progress(60.0, step=62) == '1:00 elapsed, 6:20 left'      # 38 steps.
+  assert progress(66.0) == '1:06 elapsed, 6:14 left'
+  assert progress(90.0) == '1:30 elapsed, 6:10 left'               # 37 steps are left for sure.
+  assert progress(100.0, step=100) == '1:40 elapsed'
+  shown.phase('another', 10)
+  assert progress(110.0) == '0:10 elapsed'
 
 
 @pytest.mark.parametrize('values, expected', [
