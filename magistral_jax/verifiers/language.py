@@ -14,8 +14,9 @@ rest is measured in letters (a letter of Chinese, Japanese or Korean, which says
 
 A text is in a language if the model gives that language at least `MIN_PROBABILITY`: short texts are
 uncertain, long ones never are. A text is mixed, and in no language, if more than `MAX_FOREIGN` of
-it is in another script, or in sentences that the model is sure are in another language. A word that
-is said again is no further evidence ('the the the').
+it is in another script, in sentences that the model is sure are in another language, or in words of
+`GLUED` letters and more, of which the model is never sure. A word that is said again is no further
+evidence ('the the the').
 
 What is stripped is not free to think in: sentences there (`PROSE_WORDS` in a row, or letters of
 other scripts than Latin) must be in the same language if they are more than `MAX_FOREIGN` of the
@@ -48,6 +49,7 @@ PIECE_LETTERS = 60        # Sentences are joined to pieces of this many letters 
 SURE = 0.7
 MAX_ENGLISH = 0.5
 MIN_SHARE = 0.1           # Of the words in all letters of a text; below it the words tell nothing.
+GLUED = 40                # Letters of a word that is several; longer ones are rare in any language.
 PROSE_WORDS = 5           # Words in a row that are prose, wherever they stand.
 MAX_INLINE_MATH = 500     # Characters; a dollar sign farther from the next is money.
 
@@ -75,6 +77,9 @@ _BREAKS = re.compile(r"[^\w\s,'’-]|[\d_]|\n")
 _NOT_LATIN = re.compile(r'[^\W\d_\u0000-\u024f\u1e00-\u1eff]')
 _LONG_WORD = re.compile(r'[^\W\d_]{2,}')
 _HUMP = re.compile(r'(?<=[a-z])(?=[A-Z])')
+# Alphabets whose words have spaces between them, with the marks on their letters.
+_GLUED = re.compile(rf'[A-Za-zÀ-ɏḀ-ỿЀ-ԯͰ-Ͽ\u0300-\u036f\ufe00-\ufe0f]{{{GLUED},}}')
+_BLANK = frozenset('\u200b\u115f\u1160\u3164\uffa0')     # Letters and marks that print a gap.
 _SPACES = re.compile(r'[^\S\n]+')
 
 _DENSE = re.compile(r'[㐀-鿿豈-﫿぀-ヿ가-힣]')
@@ -93,7 +98,9 @@ class _Letters(dict):
   def __missing__(self, code: int) -> str:
     character = chr(code)
     kind = unicodedata.category(character)
-    if kind[0] in 'LM' or character in "'’":
+    if character in _BLANK:
+      found = ' '
+    elif kind[0] in 'LM' or character in "'’":
       found = character
     elif character in _SENTENCE_ENDS:
       found = '\n'
@@ -262,7 +269,8 @@ def languages(words: str, identify: Identify) -> dict[str, float]:
   """
   if evidence(words) < MIN_LETTERS:
     return {}
-  if _main_script_share(words) < 1 - MAX_FOREIGN:
+  glued = sum(map(len, _GLUED.findall(words)))
+  if _main_script_share(words) < 1 - MAX_FOREIGN or glued > MAX_FOREIGN * letters(words):
     return {'mixed': 1.0}
   found = _by_letters(words) or identify(words.replace('\n', ' '))
   main = max(found, key=found.get)

@@ -183,6 +183,14 @@ def test_nor_are_thoughts_whose_words_are_joined_there(identify, name, joint, pl
   assert not agreed and name in why, why
 
 
+@pytest.mark.parametrize('gap', [
+    '', '\u200b', '\u200d', '\u2060', '\u3164', '\u115f', '\u0301', '\ufe0f', '_', '.', '|'])
+@pytest.mark.parametrize('name', ['fr', 'es', 'ru'])
+def test_nor_are_thoughts_without_spaces(identify, name, gap):
+  thoughts = f'{gap.join(LONG[name].split())} {TEXTS["en"]}'
+  assert not agree(identify, thoughts=thoughts)[0]
+
+
 @pytest.mark.parametrize('thoughts', [
     'the ' * 40, 'The answer the answer ' * 20, '答案' * 30,
     f'{FEW} https://a.org/{LONG["zh"].replace(" ", "")}',
