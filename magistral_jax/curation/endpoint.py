@@ -235,7 +235,7 @@ def _content(body: bytes, may_be_empty: bool) -> Answer:
     said = json.loads(body)
     choice = said['choices'][0]
     content = choice['message']['content']
-  except (ValueError, LookupError, TypeError):
+  except (ValueError, LookupError, TypeError, RecursionError):
     raise _Again(f'nonsense: {body[:80].decode(errors="replace")!r}') from None
   if may_be_empty and content is None:
     content = ''
@@ -252,7 +252,7 @@ def _logps(body: bytes, count: int) -> list[list[float]]:
   try:
     choices = sorted(json.loads(body)['choices'], key=lambda choice: choice['index'])
     found = [choice['logprobs']['token_logprobs'] for choice in choices]
-  except (ValueError, LookupError, TypeError):
+  except (ValueError, LookupError, TypeError, RecursionError):
     raise _Again(f'no log-probabilities of the prompt: {body[:80].decode(errors="replace")!r}'
                  ) from None
   if len(found) != count or not all(

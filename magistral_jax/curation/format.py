@@ -80,7 +80,7 @@ def _served(row: Row, answer: str, endpoint: Endpoint) -> str:
     start, end = said.find('{'), said.rfind('}')
     try:
       problem = json.loads(said[start:end + 1], strict=False)['problem']
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
       continue
     if isinstance(problem, str) and not choices.find(problem) and (
         not statements.fault(problem, answer, language=language_of(row))[0]):

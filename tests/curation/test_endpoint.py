@@ -43,7 +43,8 @@ def test_what_may_pass_is_tried_again(served, first):
 
 
 @pytest.mark.parametrize('answer', [
-    dict(status=500), dict(status=429), dict(body='nonsense'), '', dict(hang_up=True)], ids=str)
+    dict(status=500), dict(status=429), dict(body='nonsense'), dict(body='[' * 100_000), '',
+    dict(hang_up=True)], ids=lambda answer: str(answer)[:20])
 def test_attempts_are_bounded(served, answer):
   server = served(lambda text, n: answer)
   with pytest.raises(EndpointError, match='no usable answer in 3 attempts') as error:

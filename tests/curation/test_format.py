@@ -142,7 +142,8 @@ def test_a_served_model_opens_what_no_rule_can(comparer, served):
 
 @pytest.mark.parametrize('said', [
     'I cannot.', '{"problem": null}', '{"problem": "Is it (A) 17 (B) 18 or (C) 19?"}',
-    '{"problem": "Prove that it is 18."}', '{"other": 1}', '{"problem": 5}'])
+    '{"problem": "Prove that it is 18."}', '{"other": 1}', '{"problem": 5}',
+    '{"problem": ' + '[' * 100_000 + '}'], ids=lambda said: said[:20])
 def test_what_a_served_model_writes_is_checked(comparer, served, said):
   server = served(lambda text, n: said)
   found = format.decide(COMPARING, comparer, Endpoint(EndpointSettings(server.url, 'm')))
