@@ -186,6 +186,24 @@ def test_a_server_that_says_absurd_numbers_of_tokens_is_not_believed(tmp_path):
   assert (found['responses'], found['mean_tokens']) == (4, None)
 
 
+def test_an_image_that_is_missing_fails_its_sample_and_is_named(tmp_path, capsys):
+  path, image = tmp_path / 'mathvista.jsonl', tmp_path / 'b.png'
+  image.write_bytes(b'png')
+  path.write_text(''.join(json.dumps(dict(pid=name, question='How long?', answer='5',
+                                          image=f'{name}.png')) + '\n' for name in 'ab'))
+  server = Served(lambda text, number: 'Final Answer: 5')
+  flags = [f'--data={path}', f'--endpoint={server.url}', '--model=m']
+  found = run(tmp_path, *flags, name='mathvista')
+  assert (found['pass@1'], found['failed']) == (1.0, 1) and "a.png' cannot" in found[
+      'failed_named'][0]
+  image.unlink()
+  with pytest.raises(SystemExit):
+    run(tmp_path, *flags, name='mathvista', output='other')
+  shown = capsys.readouterr().err
+  assert 'error: mathvista, ' in shown and "png' cannot be read" in shown
+  server.close()
+
+
 def test_two_results_are_compared(tmp_path, capsys):
   path = data(tmp_path)
   for name, second in (('a', ''), ('b', '\\boxed{1/2}')):

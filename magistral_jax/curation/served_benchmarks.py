@@ -46,7 +46,11 @@ def served(args: argparse.Namespace, seed: int, sandbox: str) -> BenchmarkModel:
       if benchmark.card.conversation:
         return conversed(asked, benchmark.card.conversation, items[prompt.problem.id], system, seed,
                          sandbox)
-      return asked.answer(messages(items[prompt.problem.id], system), seed=seed, may_be_empty=True)
+      try:
+        sent = messages(items[prompt.problem.id], system)
+      except ValueError as error:      # An image is missing, perhaps this one alone.
+        raise EndpointError(f'{benchmark.card.name}, {prompt.problem.id}: {error}') from None
+      return asked.answer(sent, seed=seed, may_be_empty=True)
     return [ServedSampler(ask, seed=seed, slots=args.endpoint_concurrency, lenient=True)]
 
   longest_s = Endpoint(EndpointSettings(

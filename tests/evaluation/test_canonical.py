@@ -2,14 +2,16 @@
 
 A few items of each are judged by default, all of them among the `long` tests.
 """
+import argparse
 import functools
 from pathlib import Path
 
 import pytest
 
+from magistral_jax.evaluation.benchmark import load_all
 from magistral_jax.evaluation.benchmarks import mgsm
 from magistral_jax.evaluation.card import Check
-from magistral_jax.evaluation.cards import CARDS
+from magistral_jax.evaluation.cards import CARDS, SUITES, chosen
 from magistral_jax.evaluation.items import NoData, find_files, read_items
 from magistral_jax.evaluation.rows import read_rows
 from magistral_jax.verifiers.code import judge
@@ -21,9 +23,9 @@ DATA = Path(__file__).resolve().parents[3] / 'shared/data'
 FEW, FEW_PROGRAMS = 6, 2
 ANSWERS = ('aime24', 'aime25', 'math500', 'math', 'gsm8k', 'mgsm', 'mathvista', 'bfcl')
 PROGRAMS = ('humaneval', 'mbpp', 'mbpp_plus')
-# Their patterns fit a file that has no items of theirs: of MMMU there are answers alone, and the
-# conversations of BFCL lack the programs that they call (test_bfcl_turns.py plays others).
-NO_ITEMS = ('mmmu', 'humaneval_plus', 'aime24_multilingual', 'bfcl_multi_turn')
+# Their patterns fit a file that has no items of theirs: the conversations of BFCL lack the programs
+# that they call (test_bfcl_turns.py plays others).
+NO_ITEMS = ('bfcl_multi_turn',)
 # Questions of BFCL that demand arguments and accept no value for them.
 UNANSWERABLE = ('bfcl-live_simple_106-63-0', 'bfcl-live_simple_112-68-0')
 EMPTY, CUT, ASTRAY = '', '<think>Let me see. It may be \\boxed{', 'I would rather talk of birds.'
@@ -149,6 +151,16 @@ def test_every_card_with_data_is_tried_here():
   # IFEval has no canonical answers; its verdicts are held against the published grader.
   there = {name for name, card in CARDS.items() if DATA.is_dir() and not _lacks(card)}
   assert there <= {*ANSWERS, *PROGRAMS, 'ifeval', *NO_ITEMS}
+
+
+@pytest.mark.parametrize('suite', SUITES)
+def test_a_suite_takes_what_the_folder_has(suite):
+  if not DATA.is_dir():
+    pytest.skip('shared/data is not beside the repository')
+  args = argparse.Namespace(benchmark='', suite=suite, data=str(DATA), limit=1, samples=0,
+                            temperature=-1.0, top_p=-1.0, max_tokens=0)
+  found = {one.card.name for one in load_all(chosen('', suite), args, say=lambda words: None)}
+  assert found == {card.name for card in chosen('', suite)} & {*ANSWERS, *PROGRAMS, 'ifeval'}
 
 
 def _lacks(card):
