@@ -22,8 +22,11 @@ import re
 from collections.abc import Iterator
 
 from magistral_jax.verifiers.math import (
+  answers,
   builders,
+  copies,
   equations,
+  expression,
   families,
   forms,
   intervals,
@@ -167,6 +170,8 @@ def _whole(main: str, name: str, numbers: str) -> str | None:
   form = intervals.listed(read(main))
   if not is_interval(form) or form.text != name:
     return None
+  if not all(i.text.endswith('\\infty') or _is_worked_out(i.text) for i in form.items):
+    return None                      # 7+12-6 < x < 7+12-4 finds no number.
   low, high = map(intervals.end, form.items)
   if high is None or low is None and numbers == r'\mathbb{Z}':
     return None
@@ -178,6 +183,11 @@ def _whole(main: str, name: str, numbers: str) -> str | None:
   if not 0 <= last - first < MAX_ITEMS or numbers == r'\mathbb{N}' and first == 0:
     return None
   return rf'\{{{",".join(map(str, range(first, last + 1)))}\}}'
+
+
+def _is_worked_out(text: str) -> bool:
+  """Whether an end of an interval is a number of which nothing is left to be worked out."""
+  return copies.is_final(copies.normal(expression.parse(answers.compact(text))))
 
 
 def _condition(text: str) -> tuple[str, Form] | None:

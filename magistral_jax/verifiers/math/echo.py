@@ -14,6 +14,8 @@ it. What is taken for a copy, names, brackets, units and signs of percent aside:
     an equation, a ratio, a residue, a union of intervals, a matrix with a factor, a determinant
                    that stands in the problem word for word
     a quantity     that stands in the problem, which asks for another notation or unit of it
+    whole numbers  as the inequality that the problem has: '-1 < x < 4, x \\in \\mathbb{Z}'; nor may
+                   the ends of intervals hide a copy where numbers are asked for
 
 A copy is an answer all the same if nothing is left to be worked out in it (a number, a reduced
 fraction, a sum of roots and multiples of pi), if the gold answer is the same expression, if it
@@ -30,6 +32,7 @@ from collections.abc import Iterator
 from magistral_jax.verifiers import format
 from magistral_jax.verifiers.math import (
     answers,
+    builders,
     conditions,
     conversions,
     copies,
@@ -58,6 +61,13 @@ _COMPOUND = frozenset(('equation', 'ratio', 'residue', 'relation'))
 _MATRIX = re.compile(r'\\(?:begin|end)\{[a-zA-Z]*(?:matrix|array)\}(?:\{[lcr|]*\})?')
 _QUOTIENT = re.compile(r'\\frac\{(\d+)\}\{(\d+)\}')
 _MOST_REORDERED = 4
+_RELATION = re.compile(r'[<>]|\\(?:leq|geq|in|cup|cap|setminus)(?![A-Za-z])')
+_COMBINES = re.compile(r'\\(?:cup|cap|setminus)(?![A-Za-z])')
+_COMPARED = re.compile(r'(<|>|\\leq(?![A-Za-z])|\\geq(?![A-Za-z]))')
+_FLIPPED = {'<': '>', '>': '<', r'\leq': r'\geq', r'\geq': r'\leq'}
+_BELONGS = re.compile(r'\\in(?![A-Za-z])|integer|natural|whole')
+_BETWEEN_ENDS = re.compile(
+    r'\\(?:cup|cap|setminus|leq|geq|neq|in|mid|land|lor)(?![A-Za-z])|[<>,;:|]|\\[{}]')
 _LABEL = re.compile(r'(?:(?<=\s)|^)\(?[a-z0-9]\)(?=\s)', re.MULTILINE)
 # Signs and words between things of which one is to be chosen, and a thing beside them.
 _THING = r'[\s$(]*(?:\\(?!text|lor|land)|[\d(|+-]|[A-Za-z](?![A-Za-z]))'
@@ -89,14 +99,17 @@ def echoes(box: str, gold: str, problem: str) -> bool:
     values, golds = list(_values(form)), list(_values(reference))
     if converts and len(values) == len(golds) == 1 and _repeats(*values, *golds, problem):
       return True
-    trees = [copies.normal(_tree(value)) for value in values]
     known = [copies.normal(_tree(value)) for value in golds]
+    spelled = _spelled(problem)
+    if _RELATION.search(box) and not _has_interval(reference) and (
+        _restates(box, spelled) or _hides_copy(box, known, spelled)):
+      return True
+    trees = [copies.normal(_tree(value)) for value in values]
   except Unreadable:
     return False                       # Words, dates, choices: what is no expression is no copy.
-  spelled = _spelled(problem)
-  if form.kind in intervals.COMBINED or matrices.is_unworked(box):
+  if form.kind in intervals.COMBINED or _COMBINES.search(box) or matrices.is_unworked(box):
     copied = any(_stands_in(said, spelled) for said in _reordered(answers.compact(box)))
-    if copied or form.kind != 'value':
+    if copied or form.kind in intervals.COMBINED | {'matrix'}:
       return copied
   if all(tree in known for tree in trees):
     return False
@@ -122,6 +135,46 @@ def _values(form: Form) -> Iterator[str]:
     return
   for item in equations.given(form)[1] if form.kind == 'equation' else form.items:
     yield from _values(item)
+
+
+def _has_interval(form: Form) -> bool:
+  """Whether a form is an interval or an inequality, or has one in it."""
+  return structure.is_interval(form) and (form.kind != '()' or bool(form.text)) or (
+      form.kind in intervals.COMBINED | {'relation'})
+
+
+def _restates(box: str, problem: str) -> bool:
+  """Whether an answer is inequalities of the problem, whatever the letter is."""
+  such = builders.parted(box)
+  parts = structure.split(such[2] if such else box, (',', ';', '\\land'))
+  compared = [_COMPARED.split(answers.compact(p)) for p in parts if _COMPARED.search(p)]
+  if any('=' in p or not _COMPARED.search(p) and not _BELONGS.search(p) for p in parts):
+    return False                     # 'x = 2, x > 0' has an answer.
+  return bool(compared) and all(
+      _is_compared(said, problem) or _is_compared([_FLIPPED.get(s, s) for s in said[::-1]], problem)
+      for said in compared)
+
+
+def _is_compared(said: list[str], problem: str) -> bool:
+  """Whether an inequality, as its sides and signs, stands in a spelled problem."""
+  gap = r'[\s{}]*'
+  spaced = gap.join('[A-Za-z]' if len(s) == 1 and s.isalpha() else gap.join(
+      re.escape(c) for c in s if c not in ' {}') for s in said)
+  return bool(re.search(rf'(?<![\w.^\\]){spaced}(?![\w^]|\.\d)', problem))
+
+
+def _hides_copy(box: str, known: list, problem: str) -> bool:
+  """Whether an end of an interval of an answer is a copy of the problem."""
+  for end in _BETWEEN_ENDS.split(box):
+    said = re.sub(r'^[\s(\[]+(?=[^()\[\]]*$)|(?<=[^()\[\]])[\s)\]]+$', '', end)
+    try:
+      tree = copies.normal(_tree(said)) if said else None
+      if tree and not copies.is_final(tree) and tree not in known and (
+          _is_copy(said, tree, problem)):
+        return True
+    except Unreadable:
+      continue
+  return False
 
 
 def _tree(value: str) -> tuple:
