@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -122,6 +123,8 @@ def show(first: str, second: str, *, console: Console) -> None:
   found = {name: compare(ours[name], theirs[name]) for name in shared}
   console.print(_table(found))
   for name, one in found.items():
+    if one.only:
+      console.print(f'{name}: {one.only} items are in one result alone')
     for words, ids in (('better', one.better), ('worse', one.worse)):
       more = f' and {len(ids) - _SHOWN} more' if len(ids) > _SHOWN else ''
       console.print(f'{name}, {words}: {", ".join(ids[:_SHOWN]) or "none"}{more}')
@@ -129,15 +132,17 @@ def show(first: str, second: str, *, console: Console) -> None:
 
 
 def _table(found: Mapping[str, Comparison]) -> Table:
-  table = Table(title='The second result against the first, percent')
-  for name in ('benchmark', 'items', 'first', 'second', 'difference', 'better', 'worse',
-               'only in one', "McNemar's p"):
-    table.add_column(name, justify='left' if name == 'benchmark' else 'right')
+  # Narrow enough for the longest name in a terminal of 80 columns.
+  table = Table(title="The second result against the first, percent; p is McNemar's",
+                padding=(0, 0, 0, 1), pad_edge=False, box=box.SIMPLE_HEAD)
+  table.add_column('benchmark', no_wrap=True)
+  for name in ('items', 'first', 'second', 'change', 'better', 'worse', 'p'):
+    table.add_column(name, justify='right')
   shown: Any = lambda number: f'{100 * number:.1f}'
   for name, one in found.items():
     low, high = one.interval
     table.add_row(
         name, str(one.items), shown(one.first), shown(one.second),
         f'{100 * one.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]', str(len(one.better)),
-        str(len(one.worse)), str(one.only), '' if one.mcnemar is None else f'{one.mcnemar:.3g}')
+        str(len(one.worse)), '' if one.mcnemar is None else f'{one.mcnemar:.3g}')
   return table

@@ -1,9 +1,11 @@
 """Figures of benchmarks: what counts, what does not, and the estimators against brute force."""
+import io
 import itertools
 import math
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from magistral_jax.evaluation import comparison, estimators, summary
 from magistral_jax.evaluation.card import Item
@@ -117,6 +119,16 @@ def test_a_comparison_pairs_the_items():
   assert comparison.compare({'a': [1.0, 0.0]}, {'a': [1.0]}, draws=10).mcnemar is None
   with pytest.raises(ValueError, match='no item in common'):
     comparison.compare({'a': [1.0]}, {'b': [1.0]})
+
+
+def test_a_comparison_fits_a_terminal_of_80_columns():
+  name = max(CARDS, key=len)
+  one = comparison.Comparison(10_000, 0.999, 1.0, -1.0, (-1.0, -1.0), ('a',) * 9999, ('b',) * 9999,
+                              9999, 1.23e-100)
+  shown = io.StringIO()
+  Console(file=shown, width=80).print(comparison._table({name: one}))
+  assert name in shown.getvalue() and '1.23e-100' in shown.getvalue()
+  assert '…' not in shown.getvalue()
 
 
 @pytest.mark.parametrize('won, lost', [(0, 0), (3, 1), (1, 3), (5, 5), (12, 2)])
