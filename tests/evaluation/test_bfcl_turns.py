@@ -137,6 +137,18 @@ def test_a_served_model_is_told_what_its_calls_return(data, tmp_path):
   assert [sent[n][-1]['content'] for n in (2, 5)] == ['How many?', 'Thanks.']
 
 
+def test_a_conversation_is_cut_off_where_one_of_its_texts_is(data, tmp_path):
+  said = [text for turn in RIGHT for text in turn]
+  server = Served(lambda text, number: dict(body=json.dumps(dict(choices=[dict(
+      message=dict(content=said[number]), finish_reason='length' if number == 1 else 'stop')]))))
+  evaluate.main(evaluate.parse([
+      'evaluate', f'--benchmark={NAME}', f'--data={data}', f'--output={tmp_path}/out',
+      f'--endpoint={server.url}', '--model=m', '--config.runtime.verifier_workers=1']))
+  server.close()
+  line, = read_lines(tmp_path / 'out/responses.jsonl')
+  assert line['correct'] and line['truncated']
+
+
 def test_a_model_that_calls_on_and_on_is_stopped(data, tmp_path, monkeypatch):
   monkeypatch.setattr(turns, 'results', lambda item, said: [(turns.Made('count', (), {}), '1')])
   server = Served(lambda text, number: '[count()]')
