@@ -61,6 +61,7 @@ _COMPOUND = frozenset(('equation', 'ratio', 'residue', 'relation'))
 _MATRIX = re.compile(r'\\(?:begin|end)\{[a-zA-Z]*(?:matrix|array)\}(?:\{[lcr|]*\})?')
 _QUOTIENT = re.compile(r'\\frac\{(\d+)\}\{(\d+)\}')
 _MOST_REORDERED = 4
+_MOST_COMPARED, _MOST_SIDES = 4, 5     # Inequalities, and the sides and signs of one.
 _RELATION = re.compile(r'[<>]|\\(?:leq|geq|in|cup|cap|setminus)(?![A-Za-z])')
 _COMBINES = re.compile(r'\\(?:cup|cap|setminus)(?![A-Za-z])')
 _COMPARED = re.compile(r'(<|>|\\leq(?![A-Za-z])|\\geq(?![A-Za-z]))')
@@ -150,6 +151,8 @@ def _restates(box: str, problem: str) -> bool:
   compared = [_COMPARED.split(answers.compact(p)) for p in parts if _COMPARED.search(p)]
   if any('=' in p or not _COMPARED.search(p) and not _BELONGS.search(p) for p in parts):
     return False                     # 'x = 2, x > 0' has an answer.
+  if len(compared) > _MOST_COMPARED or any(len(said) > _MOST_SIDES for said in compared):
+    return False
   return bool(compared) and all(
       _is_compared(said, problem) or _is_compared([_FLIPPED.get(s, s) for s in said[::-1]], problem)
       for said in compared)
@@ -165,7 +168,7 @@ def _is_compared(said: list[str], problem: str) -> bool:
 
 def _hides_copy(box: str, known: list, problem: str) -> bool:
   """Whether an end of an interval of an answer is a copy of the problem."""
-  for end in _BETWEEN_ENDS.split(box):
+  for end in dict.fromkeys(_BETWEEN_ENDS.split(box)[:structure.MAX_ITEMS]):
     said = re.sub(r'^[\s(\[]+(?=[^()\[\]]*$)|(?<=[^()\[\]])[\s)\]]+$', '', end)
     try:
       tree = copies.normal(_tree(said)) if said else None

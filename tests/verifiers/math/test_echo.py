@@ -40,3 +40,8 @@ def test_echoes(problem, gold, box, expected, why):
 def test_long_texts_end(text):
   assert echoes('1+1', '2', text) in (True, False)
   assert echoes(text[:3999], '2', '1') is False
+
+
+@pytest.mark.parametrize('box', ['x<' * 1900, r'\{x: ' + r'x>1 \lor ' * 400 + r'\}', '1<x,' * 900])
+def test_many_inequalities_end(box):
+  assert echoes(box, '5', 'Find all integers with $-1<x<4$. ' * 400) is False
