@@ -374,7 +374,9 @@ def _built(name: str, domain: str, said: str) -> Form | None:
       return None
     return bare[0] if len(bare) == 1 else Form(
         'union' if found.kind == 'union' else 'intersection', bare)
-  named = found.kind in ('equation', 'relation', 'residue', *_SETS_OF_NUMBERS)
+  named = found.kind in ('equation', 'relation', 'residue', *_SETS_OF_NUMBERS) or (
+      found.kind == 'either' and all(
+          p.kind == 'equation' and p.items[0].text == name for p in found.items))
   return found if named or not said else None
 
 
