@@ -33,7 +33,8 @@ _NOUNS = (r'give|state|list|name|round|factor(?:ize|ise)?|estimate|count|fill|co
 _BEGINS = (r'(?:^|[.;:!?,)\]$]\s*|\n\s*|\b(?:and|then|to|please|also|must|can you|let us)\s+)'
            r'(?:\w+ly\s+)?')
 _ASKS = re.compile(
-    rf'[?？]|\b(?:{_VERBS}|what|how|why)\b|(?:^|[.;:!]\s+)(?:who|whose|whom|when|where)\b|'
+    rf'[?？]|\b(?:{_VERBS}|what|how|why|your answer)\b|'
+    r'(?:^|[.;:!]\s+)(?:who|whose|whom|when|where)\b|'
     r'(?<!\bof )(?<!\bin )(?<!\bon )(?<!\bto )(?<!\bby )(?<!from )(?<!with )\bwhich\b|'
     rf'{_BEGINS}(?:{_NOUNS})\b|_{{2,}}|\\_|\\underline|\\boxed|\(\s*\)|'
     r'(?:\b(?:is|equals?|are|be|by|to|becomes?|at|than)|=|:)'
