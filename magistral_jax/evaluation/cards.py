@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 from magistral_jax.command_line import did_you_mean
 from magistral_jax.evaluation.benchmarks import (
@@ -59,16 +60,21 @@ SUITES: dict[str, tuple[str, ...]] = dict(
              'mbpp', 'gsm8k', 'math'))
 
 
+# Published as one benchmark of several parts.
+PARTS: dict[str, tuple[str, ...]] = dict(arc=('arc_easy', 'arc_challenge'))
+
+
 def chosen(names: str, suite: str) -> list[Card]:
   """The cards that --benchmark and --suite name, each once; ValueError for an unknown one.
 
-  Those of a suite are sampled as its paper does.
+  Those of a suite are sampled as its paper does; `arc` is both of its cards.
   """
   if suite and suite not in SUITES:
     raise ValueError(f'--suite={suite!r} is unknown{did_you_mean(suite, SUITES)}: it must be one '
                      f'of {", ".join(SUITES)}.')
   found: dict[str, Card] = {}
-  for name in [*filter(None, map(str.strip, names.split(','))), *SUITES.get(suite, ())]:
+  asked = [*filter(None, map(str.strip, names.split(','))), *SUITES.get(suite, ())]
+  for name in itertools.chain.from_iterable(PARTS.get(name, (name,)) for name in asked):
     if name not in CARDS:
       raise ValueError(f'--benchmark={name!r} is unknown{did_you_mean(name, CARDS)}: it must be '
                        f'one of {", ".join(CARDS)}.')

@@ -34,6 +34,11 @@ def test_suites_name_cards_once_each():
     assert [card.name for card in chosen('', suite)] == list(names)
 
 
+def test_a_benchmark_of_two_parts_is_both_of_its_cards():
+  assert [card.name for card in chosen('arc,piqa,arc_easy', '')] == [
+      'arc_easy', 'arc_challenge', 'piqa']
+
+
 @pytest.mark.parametrize('suite, models', [
     ('magistral', ['Magistral Medium']), ('pixtral', ['Pixtral 12B']),
     ('mixtral', ['Mixtral 8x7B', 'Mistral 7B'])])
