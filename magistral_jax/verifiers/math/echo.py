@@ -73,7 +73,7 @@ _LABEL = re.compile(r'(?:(?<=\s)|^)\(?[a-z0-9]\)(?=\s)', re.MULTILINE)
 # Signs and words between things of which one is to be chosen, and a thing beside them.
 _THING = r'[\s$(]*(?:\\(?!text|lor|land)|[\d(|+-]|[A-Za-z](?![A-Za-z]))'
 _OR = r'(?<![A-Za-z])(?:or|than|vs\.?|versus|\\lor|oder|als|ou|que|или|чем|或|还是)(?![A-Za-z])'
-_AND = r'(?:,|;|(?<![A-Za-z])(?:and|\\land|und|et|y|и|和|与)(?![A-Za-z]))'
+_AND = r'(?:[,;<>]|(?<![A-Za-z])(?:and|\\land|und|et|y|и|和|与)(?![A-Za-z]))'
 _CHOICE = re.compile(r'(?:^|\s)(?:\(?[A-J][).]|[A-J] *\n)[\s$({]*$')
 _CHOOSING = re.compile(
     r'\b(?:which|max|min|larger|largest|greater|greatest|bigger|biggest|smaller|smallest|lesser|least|'

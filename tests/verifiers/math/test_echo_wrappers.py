@@ -74,6 +74,7 @@ def test_a_copy_is_not_paid_whatever_it_wears(box):
     ('(A) Compute $2^5$. Which value do you get?', '32', '2^5', 'a letter before a task'),
     ('Which of these equals $2^5$: (A) 31 (B) 32?', '32', '2^5', 'the letters are of others'),
     ('Compute $2^5$; which value is it?', '32', '2^5', 'a semicolon before words'),
+    ('Which is the least $x$ with $x \\ge 7+12-5$?', '14', '7+12-5', 'the end of a half line'),
 ])
 def test_other_copies(problem, gold, box, why):
   assert equivalence.check(box, gold)[0] == 'correct', 'without the problem it would be right'
@@ -88,6 +89,7 @@ def test_other_copies(problem, gold, box, why):
     ('Let $d=\\gcd(a,b)$.', r'\gcd(4,6)', r'\gcd(4, 6)', 'as the gold'),
     ('Which of 2/4 and 1/3 is larger?', '0.5', '2/4', 'offered with "and"'),
     ('Is 2/4 more than 1/3? Give the larger.', '0.5', '2/4', 'offered with "than"'),
+    ('Is $2^5 > 5^2$? Name the larger.', '32', '2^5', 'offered with a sign'),
     ('Which of 2^{10}, 3^5 or 5^4 is largest?', '1024', '2^{10}', 'offered with commas'),
     ('What is the larger of 2^10 and 10^3?', '1024', '2^{10}', 'in plain text'),
     (r'Compare $\sin 60^\circ$ and $\frac12$; give the larger.', r'\frac{\sqrt3}{2}',
