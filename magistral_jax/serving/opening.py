@@ -58,7 +58,7 @@ def load(c, path: str, step: str, name: str) -> Opened:
   model = ServedModel(
       name or os.path.basename(os.path.normpath(path)), parts.tokenizer, c.data.template, config,
       longest=engine.slot_pages * engine.page_tokens, end_ids=ids)
-  scorer = Scorer(config, params, mesh, sharding.SAMPLER)
+  scorer = Scorer(config, None, mesh, sharding.SAMPLER)     # The thread that scores has them.
   return Opened(model, engine, sampler, scorer, Loaded(0, path, step, dates.now()),
                 loader(config, mesh))
 

@@ -33,6 +33,7 @@ class ScoringThread:
   A prompt of another length may have to be compiled for, which holds up no dispatch here.
 
   Args:
+    scorer: holds parameters only while it scores.
     params: gives the parameters in use.
     most_waiting: prompts that may wait; more are refused.
   """
@@ -76,6 +77,13 @@ class ScoringThread:
 
   def _score(self, batch) -> None:
     self._scorer.params = self._params()
+    try:
+      self._answer(batch)
+    finally:
+      # Kept, these weights would take memory when others are in use and still others are read.
+      self._scorer.params = None
+
+  def _answer(self, batch) -> None:
     for alternatives in sorted({one[2] for one in batch}):
       same = [one for one in batch if one[2] == alternatives]
       prompts = [prompt for one in same for prompt in one[1]]

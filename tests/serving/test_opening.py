@@ -4,6 +4,7 @@ import contextlib
 import io
 import threading
 import time
+import weakref
 
 import jax
 import numpy as np
@@ -97,6 +98,19 @@ def test_weights_come_from_a_path_and_their_digest_says_which(served):
   assert set(choice['weight_versions']) == {1}
   client.post('/update_weights', path=str(path))
   assert client.get('/weight_info')['sha256'] == before['sha256']
+
+
+def test_weights_that_others_have_replaced_take_no_memory(served):
+  client, opened, path = served
+
+  def update():
+    client.post('/update_weights', path=str(path))
+    return [weakref.ref(x) for x in jax.tree.leaves(opened.sampler.snapshot.params)]
+  first = update()
+  client.post('/v1/completions', prompt='one', max_tokens=0, echo=True, logprobs=1)
+  update()
+  client.get('/health')     # The thread that took them does something else.
+  assert first and not any(x() is not None for x in first)
 
 
 def test_weights_of_another_model_are_refused(served, tmp_path):
