@@ -65,6 +65,8 @@ def main(args) -> None:
     listening = server.bind(args.host, args.port)
     opened = opening.load(args.config, args.checkpoint, args.step, args.model)
   opening.warm_up(opened, lambda tokens: print(f'ready for prompts of {tokens} tokens', flush=True))
+  with command_line.one_sentence():
+    server.listen(listening)
   limits = RequestLimits(args.body_mb << 20, 60.0, args.answer_s, args.health_s)
   host, port = listening.getsockname()[:2]
   address = f'http://{f"[{host}]" if ":" in host else host}:{port}/v1'

@@ -81,7 +81,7 @@ class PatientProtocol(H11Protocol):
 
 
 def bind(host: str, port: int) -> socket.socket:
-  """A socket that listens; ValueError if the address cannot be had."""
+  """A socket to `listen` on later; ValueError if the address cannot be had."""
   family = socket.AF_INET6 if ':' in host else socket.AF_INET
   found = socket.socket(family)
   try:
@@ -89,9 +89,25 @@ def bind(host: str, port: int) -> socket.socket:
     found.bind((host, port))
   except OSError as error:
     found.close()
-    raise ValueError(f'--host={host!r} --port={port} cannot be had ({error.strerror}): name '
-                     f'another one.') from None
+    raise _taken(host, port, error) from None
   return found
+
+
+def listen(found: socket.socket) -> None:
+  """Lets clients come; ValueError if another process does so at that address since `bind`.
+
+  Two sockets may be bound to one address while neither listens.
+  """
+  try:
+    found.listen()
+  except OSError as error:
+    host, port = found.getsockname()[:2]
+    raise _taken(host, port, error) from None
+
+
+def _taken(host: str, port: int, error: OSError) -> ValueError:
+  return ValueError(f'--host={host!r} --port={port} cannot be had ({error.strerror}): name another '
+                    f'one.')
 
 
 class DrainingServer(uvicorn.Server):

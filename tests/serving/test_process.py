@@ -13,6 +13,7 @@ import pytest
 from magistral_jax.experiment import build
 from magistral_jax.models import decoder
 from magistral_jax.models.formats import export
+from magistral_jax.serving import server
 from magistral_jax.tokens.utf8 import ByteTokenizer
 from tests import tiny
 from tests.serving.conftest import Client
@@ -107,3 +108,13 @@ def test_a_second_signal_ends_it_at_once(model, number):
     assert started.wait(60) == -number
     with pytest.raises(OSError):
       asked.result(60)
+
+
+def test_an_address_that_another_server_took_meanwhile_is_told_in_a_sentence():
+  with server.bind('127.0.0.1', 0) as first:
+    with server.bind(*first.getsockname()) as second:
+      server.listen(second)
+      with pytest.raises(ValueError, match='cannot be had'):
+        server.listen(first)
+    with pytest.raises(ValueError, match='cannot be had'):
+      server.bind('192.0.2.1', 0)
