@@ -48,6 +48,7 @@ _TO_THE_END = {'/metrics', '/weight_info', '/is_paused', '/pause', '/resume'}
 _RETRY_S = 5              # After which another server may have taken the place of one that drains.
 # A version of weights is an int32 on its way.
 _MOST_VERSION = 2**31 - 1
+_MOST_LETTERS = 1000      # Of an error, which may repeat what was sent.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,20 +167,17 @@ class Api:
     return JSONResponse(dict(is_paused=bool(self._host.paused), mode=self._host.paused or None))
 
   async def _pause(self, request: Request) -> Response:
-    await self._body(request)
-    asked = Body(dict(request.query_params))
-    mode, clear = asked.text('mode', 'abort'), asked.text('clear_cache', 'false')
+    asked, flags = await self._body(request), {'true': True, 'false': False}
+    asked.add({key: flags.get(value, value) for key, value in request.query_params.items()})
+    mode, clear = asked.text('mode', 'abort'), asked.flag('clear_cache')
     if mode not in MODES:
       raise asked.wrong('mode', mode, f'one of {", ".join(MODES)}')
-    if clear not in ('true', 'false'):
-      raise asked.wrong('clear_cache', clear, 'true or false')
     asked.end()
-    await unless_gone(request.receive, self._in_time(
-        self._host.pause(mode, clear_cache=clear == 'true')))
+    await unless_gone(request.receive, self._in_time(self._host.pause(mode, clear_cache=clear)))
     return JSONResponse(dict(status='paused', mode=mode))
 
   async def _resume(self, request: Request) -> Response:
-    await self._body(request)
+    (await self._body(request)).end()
     await self._in_time(self._host.resume())
     return JSONResponse(dict(status='resumed'))
 
@@ -252,8 +250,13 @@ def _told(loaded: Loaded) -> dict[str, Any]:
 def _error(words: str, status: int, param: str | None = None, **headers: str) -> JSONResponse:
   """An error in the form that clients of /v1 read."""
   kind = 'invalid_request_error' if 400 <= status < 500 else 'server_error'
-  return JSONResponse(dict(error=dict(message=words, type=kind, param=param, code=status)),
-                      status, headers)
+  said = dict(message=_cut(words), type=kind, param=param and _cut(param), code=status)
+  return JSONResponse(dict(error=said), status, headers)
+
+
+def _cut(words: str) -> str:
+  half = _MOST_LETTERS // 2
+  return words if len(words) <= _MOST_LETTERS else f'{words[:half]} ... {words[-half:]}'
 
 
 async def _refused(request: Request, refused: Exception) -> Response:

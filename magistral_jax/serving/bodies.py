@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Collection
 from typing import Any
 
 from starlette.requests import Request
 
 from magistral_jax.command_line import did_you_mean
+
+# In JSON, one of the two halves that make a letter beyond \uffff; alone it is no text.
+_SURROGATE = re.compile(rb'\\u[dD][89a-fA-F]')
 
 
 class Refused(Exception):
@@ -98,6 +102,10 @@ class Body:
       raise self.wrong(key, value, f'at most {most} {name}')
     return found
 
+  def add(self, values: dict[str, Any]) -> None:
+    """Adds what was said beside the body, which has the last word."""
+    self._values |= values
+
   def lend(self, key: str, other: Body) -> None:
     """Lets another object read a key of this one; nothing where it is missing."""
     if self.has(key):
@@ -115,7 +123,9 @@ class Body:
     """Reads keys that may only say what holds anyway."""
     for key, allowed in values.items():
       value = self.any(key)
-      if value is not None and value not in allowed:
+      # True is 1 in Python, and not in JSON.
+      if value is not None and not any(value == one and (type(value) is bool) == (type(one) is bool)
+                                       for one in allowed):
         raise self.wrong(key, value, f'{" or ".join(map(json.dumps, allowed))}, since this server '
                          f'has nothing else')
 
@@ -124,9 +134,9 @@ class Body:
     self._read.update(keys)
 
   def end(self) -> None:
-    """Refuses the request if it has a key that was not read."""
+    """Refuses the request if it has a key that was not read, unless it is null."""
     for key in self._values:
-      if key not in self._read:
+      if key not in self._read and self.has(key):
         raise Refused(f'{self._where}{key} is no key of this request'
                       f'{did_you_mean(key, self._read)}: leave it out.', param=self._where + key)
 
@@ -178,6 +188,11 @@ def parse(data: bytes) -> dict[str, Any]:
 
   try:
     found = json.loads(data.decode('utf-8'), parse_constant=constant, parse_float=number)
+    if _SURROGATE.search(data):
+      json.dumps(found, ensure_ascii=False).encode()
+  except UnicodeEncodeError:
+    raise Refused(r'The body has half of a letter (\ud800 to \udfff without its other half).'
+                  ) from None
   except (ValueError, RecursionError) as error:
     said = 'too many brackets in one another' if isinstance(error, RecursionError) else error
     raise Refused(f'The body is no JSON ({said}).') from None

@@ -45,10 +45,15 @@ def test_new_weights_draw_from_the_next_token_on(open_request):
   assert served.get('/weight_info')['version'] == 5
 
 
-@pytest.mark.parametrize('clear', ['false', 'true'])
-def test_keep_goes_on_where_it_stopped(open_request, clear):
+@pytest.mark.parametrize('asked, body, cleared', [
+    ('?mode=keep&clear_cache=false', {}, False),
+    ('?mode=keep&clear_cache=true', {}, True),
+    ('?mode=keep', dict(mode='abort'), False),
+    ('', dict(mode='keep', clear_cache=True), True),
+])
+def test_keep_goes_on_where_it_stopped(open_request, asked, body, cleared):
   served, future, ask = open_request
-  served.post(f'/pause?mode=keep&clear_cache={clear}')
+  served.post(f'/pause{asked}', **body)
   before = served.sampler.counts['tokens']
   later = ask()
   assert served.get('/is_paused') == dict(is_paused=True, mode='keep')
@@ -61,7 +66,7 @@ def test_keep_goes_on_where_it_stopped(open_request, clear):
     assert choice['token_ids'] == drawn('ab', seed=SEED, most=40)[0]
     assert set(choice['weight_versions']) == versions
   # The engine's pages say who wrote them: with a cleared cache the new weights wrote all.
-  assert served.engine.prefills[-1 if clear == 'true' else 0] == int(clear == 'true') * 3
+  assert served.engine.prefills[-1 if cleared else 0] == (3 if cleared else 0)
 
 
 def test_wait_ends_what_is_open_and_holds_what_comes(open_request):
