@@ -159,8 +159,9 @@ def test_a_run_exports_its_newest_or_best_checkpoint(tmp_path):
                                   draw_tensors()['model.norm.weight'] + int(step))
     assert json.loads((target / 'config.json').read_text())['eos_token_id'] == 7
     assert json.loads((target / 'tokenizer.json').read_text()) == {'the': 'tokenizer.json'}
-  with pytest.raises(ValueError, match=r"no checkpoint '7': .*best or .* \[2, 4, 5, 6\]"):
-    conversion.convert(run, str(tmp_path / 'x'), 'hf', step='7')
+  for which in ('7', '-2', '\u00b2', '9' * 5000):
+    with pytest.raises(ValueError, match=r"no checkpoint '.*': .*best or .* \[2, 4, 5, 6\]"):
+      conversion.convert(run, str(tmp_path / 'x'), 'hf', step=which)
   (tmp_path / 'run/checkpoints/6/state/_METADATA').unlink()
   with pytest.raises(ValueError, match=r'checkpoints/6 is damaged \(state/_METADATA cannot'):
     conversion.convert(run, str(tmp_path / 'x'), 'hf', step='newest')

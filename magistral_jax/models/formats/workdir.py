@@ -88,7 +88,7 @@ def choose_step(path: str, which: str = 'newest') -> int:
       raise ValueError(f'{path}: none of the checkpoints of steps {found} has been measured, so '
                        f'that none is best: choose newest or a step.')
     return best
-  if not which.isdigit() or int(which) not in found:
+  if which not in map(str, found):
     raise ValueError(f'{path}: there is no checkpoint {which!r}: choose newest, best or one of the '
                      f'steps {found}.')
   return int(which)
