@@ -133,7 +133,7 @@ def _open(path: str) -> gguf.GGUFReader:
   import gguf  # It loads other tokenizers, half a second that no other model is to pay.
   try:
     return gguf.GGUFReader(path)
-  except (ValueError, IndexError) as error:   # A short file ends in the middle of an array.
+  except (ValueError, IndexError, KeyError) as error:   # A short file ends within an array.
     raise ValueError(f'{path}: no readable GGUF file ({error}).') from error
 
 

@@ -10,6 +10,7 @@ hand. (A memory map would keep all pages that were touched.)
 
 import json
 import math
+import operator
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -115,7 +116,7 @@ def read_header(file: pathlib.Path) -> dict[str, tuple[str, tuple[int, ...], int
     try:
       header = json.loads(data.read(length))
       header.pop('__metadata__', None)
-      found = {name: (entry['dtype'], tuple(entry['shape']), *entry['data_offsets'])
+      found = {name: _entry(entry['dtype'], entry['shape'], entry['data_offsets'])
                for name, entry in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
       raise ValueError(f'{file}: no readable safetensors file (its header is damaged: {error!r}): '
@@ -129,6 +130,12 @@ def read_header(file: pathlib.Path) -> dict[str, tuple[str, tuple[int, ...], int
                        f'bytes: fetch it again.')
   return {name: (dtype, shape, 8 + length + start)
           for name, (dtype, shape, start, _) in found.items()}
+
+
+def _entry(dtype: str, shape: Iterable[int], offsets: Iterable[int]
+           ) -> tuple[str, tuple[int, ...], int, int]:
+  start, stop = map(operator.index, offsets)
+  return str(dtype), tuple(map(operator.index, shape)), start, stop
 
 
 def write(file: pathlib.Path, tensors: Mapping[str, tuple[np.dtype, tuple[int, ...]]],
