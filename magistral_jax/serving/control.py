@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from magistral_jax import sharding
@@ -113,7 +114,7 @@ def _beside(function: Callable[..., R], *arguments) -> asyncio.Future[R]:
 def loader(config: ModelConfig, mesh) -> Callable[[str, str], tuple[str, Any]]:
   """A function (path, step) -> the step's number, parameters in the sampler's layout and dtype.
 
-  It raises ValueError for a model of another shape.
+  It raises ValueError for a model of another shape, and for numbers that are not finite.
   """
   shardings = sharding.tree_named(mesh, sharding.SAMPLER, decoder.definition(config)[1])
 
@@ -125,8 +126,22 @@ def loader(config: ModelConfig, mesh) -> Callable[[str, str], tuple[str, Any]]:
     if different:
       raise ValueError(f'its model is another one than is served ({"; ".join(different)}).')
     step = checkpoint.choose_step(path, step)
-    return step, checkpoint.load(path, config, shardings, param_dtype=config.dtype, step=step)
+    params = checkpoint.load(path, config, shardings, param_dtype=config.dtype, step=step)
+    check_finite(params)
+    return step, params
   return load
+
+
+def check_finite(params) -> None:
+  """Raises ValueError for parameters that hold NaN or infinity, which no token can be drawn by."""
+  for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_finite(params))):
+    if not finite:
+      raise ValueError(f'{jax.tree_util.keystr(path)} holds a number that is not finite.')
+
+
+@jax.jit
+def _finite(params):
+  return jax.tree.map(lambda array: jnp.isfinite(array).all(), params)
 
 
 def digest(params) -> str:

@@ -20,7 +20,7 @@ from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
 from magistral_jax.serving import dates, server
 from magistral_jax.serving.api import Api, RequestLimits
-from magistral_jax.serving.control import Loaded, ServedWeights, loader
+from magistral_jax.serving.control import Loaded, ServedWeights, check_finite, loader
 from magistral_jax.serving.host import SamplerHost
 from magistral_jax.serving.measures import Measures
 from magistral_jax.serving.queries import MOST_ALTERNATIVES, ServedModel
@@ -53,6 +53,7 @@ def load(c, path: str, step: str, name: str) -> Opened:
   engine = build.engine(c, config, mesh, ids, nucleus=True, routes=False,
                         alternatives=MOST_ALTERNATIVES)
   params = build.params(c, config, mesh, sharding.SAMPLER, dtype=config.dtype, step=step)
+  check_finite(params)
   # Texts are made where requests are answered.
   sampler = EngineSampler(engine, WeightSnapshot(0, params), decode=lambda ids: '', end_ids=ids)
   model = ServedModel(

@@ -2,6 +2,7 @@
 import base64
 import contextlib
 import io
+import shutil
 import threading
 import time
 import weakref
@@ -98,6 +99,20 @@ def test_weights_come_from_a_path_and_their_digest_says_which(served):
   assert set(choice['weight_versions']) == {1}
   client.post('/update_weights', path=str(path))
   assert client.get('/weight_info')['sha256'] == before['sha256']
+
+
+def test_weights_that_are_not_finite_are_refused(served):
+  client, opened, path = served
+  before = client.get('/weight_info')
+  params = jax.tree.map(np.array, opened.sampler.snapshot.params)
+  max(jax.tree.leaves(params), key=np.size).flat[-1] = np.inf
+  export.save_huggingface(params, opened.model.config, path / 'spoilt')
+  shutil.copy(path / 'tokenizer.json', path / 'spoilt')
+  status, _, said = client.ask('POST', '/update_weights', dict(path=str(path / 'spoilt')))
+  assert status == 400 and 'not finite' in said['error']['message']
+  assert client.get('/weight_info') == before
+  with pytest.raises(ValueError, match='not finite'):
+    opening.load(shrunk(str(path / 'spoilt')), str(path / 'spoilt'), 'newest', '')
 
 
 def test_weights_that_others_have_replaced_take_no_memory(served):
