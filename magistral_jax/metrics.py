@@ -27,7 +27,7 @@ import math
 import os
 import stat
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -237,9 +237,24 @@ class MetricsWriter:
 
 
 def read_lines(path: str | os.PathLike) -> list[dict]:
-  """Reads the lines of a JSONL file as dicts, without a last line that is cut off."""
+  """Reads the lines of a JSONL file as dicts; all else as `iterate_lines`."""
+  return list(iterate_lines(path))
+
+
+def iterate_lines(path: str | os.PathLike) -> Iterator[dict]:
+  """Lines of a JSONL file as dicts, without a last line that is cut off.
+
+  Raises:
+    ValueError: another line is no JSON.
+  """
   with open(path, 'rb') as file:
-    return [json.loads(line) for line in file if line.endswith(b'\n')]
+    for number, line in enumerate(file, 1):
+      if line.endswith(b'\n'):
+        try:
+          found = json.loads(line)
+        except ValueError as error:
+          raise ValueError(f'{path}, line {number} is no JSON ({error}): take it away.') from None
+        yield found
 
 
 def percentiles(name: str, values: Sequence[float]) -> dict[str, float]:

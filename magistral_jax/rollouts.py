@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from magistral_jax import durable, records
+from magistral_jax import durable, metrics, records
 from magistral_jax.metrics import JsonlWriter
 
 PART_BYTES = 256 * 2 ** 20
@@ -40,11 +39,8 @@ def read(workdir: str | os.PathLike) -> Iterator[dict[str, Any]]:
 
 
 def read_part(path: Path) -> Iterator[dict[str, Any]]:
-  """Lines of a part, without a last one that is cut off."""
-  with open(path, 'rb') as file:
-    for line in file:
-      if line.endswith(b'\n'):
-        yield json.loads(line)
+  """Lines of a part, as `metrics.iterate_lines` reads them."""
+  yield from metrics.iterate_lines(path)
 
 
 def _number(path: Path) -> int:

@@ -271,3 +271,10 @@ def test_percentiles_of_known_values():
   assert metrics.percentiles('n', list(range(11))) == dict(
       n_mean=5.0, n_p10=1.0, n_p50=5.0, n_p90=9.0, n_max=10.0)
   assert metrics.percentiles('n', []) == {}
+
+
+def test_a_line_that_is_no_json_is_named(tmp_path):
+  path = tmp_path / 'a.jsonl'
+  path.write_bytes(b'{"step": 1}\n{"step": 2, "rew\n{"step": 3}\n')
+  with pytest.raises(ValueError, match=r'a\.jsonl, line 2 is no JSON'):
+    metrics.read_lines(path)

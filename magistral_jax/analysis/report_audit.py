@@ -29,17 +29,17 @@ def audit(run: RecordedRun) -> dict[str, Any]:
 def checks(run: RecordedRun) -> list[dict[str, Any]]:
   """(sentence, whether it holds, what was found) of each check; [] of a run without completions."""
   completions = run.completions
-  if not len(completions) and not run.lines:
+  if not len(completions) and not run.lines and not run.unreadable:
     return []
   return [dict(words=words, holds=not faults, found='; '.join(faults[:_NAMED]) or fine)
           for words, faults, fine in (
-              _readable(completions), _one_fate(completions), _whole_groups(run),
+              _readable(run), _one_fate(completions), _whole_groups(run),
               _trained_once(completions), _updates(run), _totals(run))]
 
 
-def _readable(completions: CompletionTable):
-  return ('Every line of the rollouts can be read.', list(completions.unreadable),
-          f'{len(completions):,} lines')
+def _readable(run: RecordedRun):
+  return ('Every line can be read.', [*run.unreadable, *run.completions.unreadable],
+          f'{len(run.lines) + len(run.stages) + len(run.completions):,} lines')
 
 
 def _one_fate(completions: CompletionTable):
@@ -97,25 +97,22 @@ def _updates(run: RecordedRun):
 
 def _totals(run: RecordedRun):
   """The summary's counts, or those of the last line, are those of the lines."""
-  completions, faults, count = run.completions, [], 0
-  compare = lambda name, said, found: faults.append(
-      f'{name} is {said:,.0f} and the rollouts have {found:,}') if said != found else None
-  if run.summary.get('completions') is not None:
-    compare('completions', run.summary['completions'], len(completions))
-    spanning = int((completions['versions'] > 1).sum())
-    compare('completions_spanning_versions',
-            run.summary.get('completions_spanning_versions', spanning), spanning)
-    count = 2
-  if run.lines:
-    trained = completions.having('fate', 'trained')
-    groups = len(np.unique(completions['ordinal'][trained]))
-    compare('groups_trained', run.lines[-1].get('groups_trained', groups), groups)
-    count += 1
-  return ('Totals are those of the lines.', faults, f'{count} totals compared')
+  completions = run.completions
+  groups = {row['fate']: row['prompts'] for row in fates(completions)}
+  counts = dict(completions=len(completions), prompts_trained=groups.pop('trained'),
+                completions_spanning_versions=int((completions['versions'] > 1).sum()),
+                **{f'groups_{fate}': count for fate, count in groups.items()})
+  said = [(name, run.summary.get(name), count) for name, count in counts.items()]
+  if run.lines:              # What was not trained may have come after the last one.
+    said.append(('groups_trained', run.lines[-1].get('groups_trained'), counts['prompts_trained']))
+  compared = [one for one in said if one[1] is not None]
+  faults = [f'{name} is {total:,.0f} and the rollouts have {found:,}'
+            for name, total, found in compared if total != found]
+  return ('Totals are those of the lines.', faults, f'{len(compared)} totals compared')
 
 
 def fates(completions: CompletionTable) -> list[dict[str, Any]]:
-  """Groups, completions and tokens of each fate. A group has the fate of most of its members."""
+  """Groups, completions and tokens of each fate."""
   _, group = completions.groups
   found = []
   for fate in FATES:

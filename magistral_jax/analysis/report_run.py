@@ -4,7 +4,8 @@
     rollouts.jsonl, rollouts-000002.jsonl ...    a number or two of every completion; no text
 
 A file that is missing leaves its part empty: a run may have been killed at any moment, may go on
-while it is read, or may have failed before its first update. Of every completion about 150 bytes
+while it is read, or may have failed before its first update. Lines that cannot be read are left
+out, and the audit names them. Of every completion about 150 bytes
 are held in memory; texts are read later, those that are shown.
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from magistral_jax import metrics, rollouts
+from magistral_jax import rollouts
 from magistral_jax.models.formats.workdir import EXPERIMENT
 from magistral_jax.orchestration import starts
 
@@ -85,10 +86,11 @@ class RecordedRun:
   starts: Sequence[Mapping[str, Any]]
   running: bool                      # A process has the workdir.
   completions: CompletionTable
+  unreadable: tuple[str, ...] = ()   # Where lines stand that are none, those of rollouts left out.
 
   @property
   def config(self) -> Mapping[str, Any]:
-    return self.experiment.get('config', {})
+    return self.experiment.get('config') or {}
 
   @functools.cached_property
   def measured(self) -> Mapping[str, Any]:
@@ -106,12 +108,12 @@ def read(path: str | Path, name: str = '') -> RecordedRun:
   path = Path(path)
   if not any((path / file).is_file() for file in (EXPERIMENT, 'metrics.jsonl', 'stages.jsonl')):
     raise ValueError(f'{str(path)!r} is no run: name the --workdir of one, with its metrics.jsonl.')
-  lines = lambda file: metrics.read_lines(path / file) if (path / file).is_file() else []
+  lines, broken = _lines(path / 'metrics.jsonl')
+  stages, more = _lines(path / 'stages.jsonl', 'stage')
   return RecordedRun(
       name=name or path.resolve().name, path=path, experiment=_object(path / EXPERIMENT),
-      summary=_object(path / 'summary.json'), lines=lines('metrics.jsonl'),
-      stages=lines('stages.jsonl'), starts=starts.read(path), running=_running(path),
-      completions=read_completions(path))
+      summary=_object(path / 'summary.json'), lines=lines, stages=stages, starts=starts.read(path),
+      running=_running(path), completions=read_completions(path), unreadable=(*broken, *more))
 
 
 def read_all(paths: Sequence[str | Path]) -> list[RecordedRun]:
@@ -139,7 +141,7 @@ def read_completions(path: Path) -> CompletionTable:
   unreadable, count = [], 0
   for start, where, line in rollouts.RolloutsReader(path) if rollouts.parts(path) else ():
     try:
-      found = json.loads(line)
+      found = _json(line)
       versions = [version for _, version in found['versions']]
       found['parts'] = {name: float(value) for name, value in found['parts'].items()}
       row = dict(start=start, bytes=len(line), oldest=min(versions, default=-1),
@@ -170,6 +172,31 @@ def _row(found: Mapping[str, Any]) -> dict[str, Any]:
     value = found.get(key)
     row[name] = none if value is None else float(value) if code == 'd' else int(value)
   return row
+
+
+def _lines(path: Path, *keys: str) -> tuple[list[dict[str, Any]], list[str]]:
+  """Lines of a file that have a step and these keys, and where others stand; a last one that is cut
+  off is left out. Nothing of a file that is missing."""
+  found, unreadable = [], []
+  for number, text in enumerate(path.read_bytes().split(b'\n')[:-1] if path.is_file() else (), 1):
+    try:
+      line = _json(text)
+    except ValueError:
+      line = None
+    if isinstance(line, dict) and isinstance(line.get('step'), int) and line.keys() >= set(keys):
+      found.append(line)
+    else:
+      unreadable.append(f'{path}, line {number}')
+  return found, unreadable
+
+
+def _json(text: bytes) -> Any:
+  """What JSON says; raises ValueError for other text, NaN and Infinity among it."""
+  return json.loads(text, parse_constant=_no_constant)
+
+
+def _no_constant(name: str):
+  raise ValueError(f'{name} is not of JSON.')
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -4,9 +4,10 @@
 
 For every trained completion: how many versions the weights that drew its first token were behind
 those that were trained (its staleness), and how many versions wrote it. By staleness: how many
-there are, how long, how often right. The paper: a completion is written by about n_async / n_batch
-versions (arXiv:2506.10910, section 6.3); beside that stands what the run's config makes of
-1 + n_async / n_batch. Writes staleness.md, staleness.png and staleness.json.
+there are, how long, how often right, with errors that take completions for independent. The paper:
+a completion is written by about n_async / n_batch versions (arXiv:2506.10910, section 6.3); beside
+that stands what the run's config makes of 1 + n_async / n_batch. Writes staleness.md, staleness.png
+and staleness.json.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 
 from magistral_jax import command_line
 from magistral_jax.analysis import written
+from magistral_jax.models.formats.workdir import EXPERIMENT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +56,11 @@ def by_staleness(lines: Iterable[Mapping[str, Any]]) -> list[Stale]:
 
 
 def expected_versions(workdir: Path) -> float:
-  """1 + n_async / n_batch of a run's config."""
-  c = json.loads((workdir / 'experiment.json').read_text('utf-8'))['config']
+  """1 + n_async / n_batch of a run's config. Raises ValueError if it has none."""
+  path = workdir / EXPERIMENT
+  if not path.is_file():
+    raise ValueError(f'{path} does not exist: it says how many sequences were in flight.')
+  c = json.loads(path.read_text('utf-8'))['config']
   sampler = c['sampler']
   in_flight = sampler['in_flight'] or sampler['slots'] * c['runtime']['samplers']
   return 1 + in_flight / (c['batching']['prompts_per_batch'] * sampler['group_size'])

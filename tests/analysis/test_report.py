@@ -152,14 +152,38 @@ def test_a_whole_run_passes_its_audit(made):
     (lambda lines: [line | dict(step=99) if line['step'] == 1 else line for line in lines],
      'Updates and what they trained belong together.', 'update 99 has no line'),
     (lambda lines: lines[4:], 'Totals are those of the lines.', 'completions is 104'),
-    (lambda lines: [dict(ordinal='x'), *lines], 'Every line of the rollouts can be read.',
-     'line 1'),
+    (lambda lines: [dict(ordinal='x'), *lines], 'Every line can be read.', 'line 1'),
+    (lambda lines: [lines[0], lines[1] | dict(reward=float('inf')), *lines[2:]],
+     'Every line can be read.', 'line 2'),
 ])
 def test_the_audit_finds_faults(tmp_path, fault, words, found):
   workdir = made_runs.make(tmp_path / 'run')
   lines = fault(list(rollouts.read(workdir)))
   (workdir / 'rollouts.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
   assert found in checks(workdir)[words]
+
+
+@pytest.mark.parametrize('name', ['completions', 'completions_spanning_versions',
+                                  'prompts_trained', 'groups_filtered', 'groups_stale',
+                                  'groups_failed'])
+def test_every_count_of_the_summary_is_compared_with_the_rollouts(tmp_path, name):
+  workdir = made_runs.make(tmp_path / 'run')
+  summary = json.loads((workdir / 'summary.json').read_text())
+  (workdir / 'summary.json').write_text(json.dumps(summary | {name: 12345}))
+  assert f'{name} is 12,345 and' in checks(workdir)['Totals are those of the lines.']
+
+
+@pytest.mark.parametrize('broken', [
+    b'{"step": 3, "rew', b'\0' * 100, b'[1, 2]', b'{"reward": 1.0}', b'{"step": 3, "reward": NaN}',
+    b'\xff'], ids=str)
+@pytest.mark.parametrize('file', ['metrics.jsonl', 'stages.jsonl'])
+def test_a_line_that_cannot_be_read_is_left_out_and_named(tmp_path, file, broken):
+  workdir = made_runs.make(tmp_path / 'run')
+  lines = (workdir / file).read_bytes().split(b'\n')
+  (workdir / file).write_bytes(b'\n'.join([lines[0], broken, *lines[1:]]))
+  assert checks(workdir) == {'Every line can be read.': f'{workdir / file}, line 2'}
+  _, data, _ = pages.read(page_of(workdir))
+  assert data['curves'][0]['loop']['step'] == [1, 2, 3, 4, 5, 6]
 
 
 def test_files_of_the_loop_pass_the_audit(tmp_path):
