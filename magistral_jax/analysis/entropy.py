@@ -3,10 +3,11 @@
     python -m magistral_jax.analysis.entropy --run=runs/a,runs/b --output=FOLDER
 
 The entropy of a token (nats) in the first and in the last fifth of the updates, with its change and
-Student's interval of 95 % of it; beside it how far tokens were clipped, and the reward. An entropy
-falls or rises where the interval leaves 0 out. The paper keeps it up by the upper clip bound and
-warns of a bonus (arXiv:2506.10910, section 7.4, figure 12). Writes entropy.md, entropy.png and
-entropy.json.
+Student's interval of 95 % of it; beside it how far tokens were clipped, and the reward. Updates
+resemble their neighbours: of n the interval counts only n (1 - r) / (1 + r), with r the correlation
+of neighbours. An entropy falls or rises where the interval leaves 0 out. The paper keeps it up by
+the upper clip bound and warns of a bonus (arXiv:2506.10910, section 7.4, figure 12). Writes
+entropy.md, entropy.png and entropy.json.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ def course(lines: Sequence[Mapping[str, Any]]) -> Course:
   change, half = float(last.mean() - first.mean()), math.nan
   if n > 1:
     # Welch's: the fifths need not vary alike.
-    a, b = first.var(ddof=1) / n, last.var(ddof=1) / n
-    freedom = (a + b) ** 2 / ((a * a + b * b) / (n - 1)) if a + b else 1.0
+    counted = written.counted(first - first.mean(), last - last.mean())
+    a, b = first.var(ddof=1) / counted, last.var(ddof=1) / counted
+    freedom = (a + b) ** 2 / ((a * a + b * b) / (counted - 1)) if a + b else 1.0
     half = float(stats.t.ppf(0.975, freedom) * math.sqrt(a + b))
   mean = lambda key: float(np.nanmean(np.array(
       [line.get(key, math.nan) for line in lines[-n:]], float)))

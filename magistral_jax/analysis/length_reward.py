@@ -10,7 +10,7 @@ completions: means of --block updates each, fitted by least squares with
 between --shortest and --longest tokens. Intervals are Student's, of 95 %; since neighbours in time
 resemble each other, they count only n (1 - r) / (1 + r) points, with r the correlation of residuals
 of neighbours. The line is said to stop holding at the length from which on another slope fits
-better, by an F test for all lengths that were tried.
+better, by an F test of as many points, for all lengths tried.
 The paper: a line between 1500 and 8000 tokens, and a fall beyond about 9000 (arXiv:2506.10910,
 section 7.1, figure 9). Writes length_reward.md, length_reward.png and length_reward.json.
 """
@@ -76,8 +76,7 @@ def fit(length: np.ndarray, reward: np.ndarray) -> Line:
   design = np.stack([x, np.ones_like(x)], 1)
   (slope, constant), residuals = _least_squares(design, reward)
   n = len(x)
-  kin = float(np.clip(_correlation(residuals[:-1], residuals[1:]), 0.0, 0.99))
-  counted = max(3.0, n * (1 - kin) / (1 + kin))
+  counted = max(3.0, written.counted(residuals))
   squares = float(residuals @ residuals)
   # Of n points; fewer count, so the variance of each estimate grows by n / counted.
   scale = squares / (n - 2) * n / counted
@@ -92,15 +91,17 @@ def _bend(x: np.ndarray, y: np.ndarray, squares: float) -> tuple[float, float, f
   """(length up to which the line holds, the slope beyond it, p) of the best broken line."""
   order = np.sort(x)
   tried = np.unique(order[_EDGE - 1:-_EDGE]) if len(x) >= 2 * _EDGE else np.zeros(0)
-  best, at, beyond = squares, math.nan, math.nan
+  best, at, beyond, rest = squares, math.nan, math.nan, y
   for knot in tried:
     design = np.stack([x, np.ones_like(x), np.maximum(0.0, x - knot)], 1)
     weights, residuals = _least_squares(design, y)
     if residuals @ residuals < best:
       best, at, beyond = float(residuals @ residuals), math.exp(knot), weights[0] + weights[2]
+      rest = residuals
   if not len(tried) or not math.isfinite(at):
     return math.nan, math.nan, math.nan
-  freedom = len(x) - 4      # The length is a parameter, too.
+  # What neighbours share beyond a bend; the length is a parameter, too.
+  freedom = max(1.0, written.counted(rest) - 4)
   f = (squares - best) / 2 / max(best / freedom, 1e-300)
   p = min(1.0, float(stats.f.sf(f, 2, freedom)) * len(tried))
   return (at, float(beyond), p) if p < 1 - LEVEL else (math.nan, math.nan, p)
@@ -110,11 +111,6 @@ def _least_squares(design: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nd
   """(weights, residuals)."""
   weights = np.linalg.lstsq(design, y, rcond=None)[0]
   return weights, y - design @ weights
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-  spread = math.sqrt(float(np.sum((a - a.mean()) ** 2) * np.sum((b - b.mean()) ** 2)))
-  return float(np.sum((a - a.mean()) * (b - b.mean()))) / spread if spread > 1e-12 else 0.0
 
 
 def analyse(run: str, block: int, shortest: float, longest: float) -> written.Found:
@@ -127,7 +123,7 @@ def analyse(run: str, block: int, shortest: float, longest: float) -> written.Fo
     length, reward = points(path, block)
     inside = (length >= shortest) & (length <= (longest or math.inf))
     line = fit(length[inside], reward[inside])
-    rows.append((name, line.points, length.min(), length.max(),
+    rows.append((name, line.points, length[inside].min(), length[inside].max(),
                  f'{line.slope:.4g} ± {line.slope_half:.2g}',
                  f'{line.constant:.4g} ± {line.constant_half:.2g}', line.explained,
                  line.holds_to if math.isfinite(line.holds_to) else 'all of it',

@@ -4,8 +4,8 @@
 
 The completions of a run in equal parts, in the order in which their groups were trained or
 filtered: mean and percentiles of their tokens for each domain and status, and the share that ran
-into the limit. The last column is the probability that a completion of the part is longer than one
-of the first part (1/2: lengths are as before), with p of the Mann-Whitney test, which takes
+into the limit. `longer` is the probability that a completion of the part is longer than one of the
+first part (1/2: lengths are as before), with p of the Mann-Whitney test, which takes
 completions for independent. Writes lengths.md, lengths.png and lengths.json.
 """
 

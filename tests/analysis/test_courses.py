@@ -53,6 +53,25 @@ def test_neighbours_that_resemble_each_other_count_less():
   assert line.counted < 15 and abs(line.slope - 0.17) < line.slope_half
 
 
+def drifting(random, n, r=0.8):
+  """A series of no trend whose neighbours are correlated by r."""
+  values = [random.standard_normal()]
+  for step in random.standard_normal(n - 1):
+    values.append(r * values[-1] + math.sqrt(1 - r * r) * step)
+  return np.array(values)
+
+
+def test_a_drift_is_seldom_taken_for_a_trend_or_a_bend():
+  random = np.random.default_rng(0)
+  words = [entropy.course([dict(step=i, entropy=v) for i, v in enumerate(drifting(random, 120))]
+                          ).words for _ in range(150)]
+  assert words.count('holds') > 0.85 * len(words)
+  length = np.linspace(1500, 8000, 40)
+  bent = [math.isfinite(length_reward.fit(
+      length, rewards(length) + 0.03 * drifting(random, 40)).holds_to) for _ in range(40)]
+  assert sum(bent) <= 4
+
+
 def test_points_of_one_length_are_no_line():
   with pytest.raises(ValueError, match='5 points of 1 lengths are too few'):
     length_reward.fit(np.full(5, 100.0), np.arange(5.0))
@@ -98,6 +117,8 @@ def test_staleness_is_that_of_the_first_token():
 
 
 def test_versions_that_the_config_lets_expect(tmp_path):
+  with pytest.raises(ValueError, match='experiment.json does not exist'):
+    staleness.expected_versions(tmp_path)
   c = dict(sampler=dict(in_flight=0, slots=64, group_size=8), runtime=dict(samplers=2),
            batching=dict(prompts_per_batch=4))
   (tmp_path / 'experiment.json').write_text(json.dumps(dict(config=c)))
@@ -156,4 +177,12 @@ def test_what_is_no_run_is_one_sentence(tmp_path, capsys):
     with pytest.raises(SystemExit):
       module.main(args)
   said = capsys.readouterr().err
-  assert 'metrics.jsonl holds no update' in said and 'rollouts.jsonl does not exist' in said
+  assert 'metrics.jsonl holds no update' in said and 'rollouts.jsonl holds no completion' in said
+
+
+@pytest.mark.parametrize('text, words', [
+    ('', 'holds no completion'), ('{"step": 1}\n{"st\n', 'rollouts.jsonl, line 2 is no JSON')])
+def test_rollouts_that_cannot_be_used_are_one_sentence(text, words, tmp_path):
+  (tmp_path / 'rollouts.jsonl').write_text(text)
+  with pytest.raises(ValueError, match=words):
+    list(written.completions(tmp_path))
