@@ -39,11 +39,12 @@ SCRIPTS = ('text.js', 'charts.js', 'group.js', 'rollouts.js', 'page.js')
 # Room for texts at first; what is too large is made again with less.
 _ROOM = 11 * 2 ** 20
 _SHRINK = 0.75
-# Control characters but line feed and tab; what changes the direction of a line or has no width;
-# lone surrogates, tags and variation selectors that can hide text.
+# Control characters but line feed and tab, line separators, lone surrogates, and all that Unicode
+# lets be ignored on a screen: what changes the direction of a line, has no width, or can hide text.
 _HIDDEN = re.compile(
-    '[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff'
-    '\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e01ef]')
+    '[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f'
+    '\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb'
+    '\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]')
 
 
 def page(runs: Sequence[RecordedRun], *, reverified: Mapping[str, Any] | None = None,

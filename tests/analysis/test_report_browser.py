@@ -99,7 +99,7 @@ def test_filters_do_what_they_say(browser, made):
       ('domain', 'code', lambda line: line['domain'] == 'code'),
       ('language', 'fr', lambda line: line['language'] == 'fr'),
       ('step_least', 5, lambda line: (line['step'] or 0) >= 5),
-      ('step_most', 2, lambda line: (line['step'] or -1) <= 2),
+      ('step_most', 2, lambda line: line['step'] is not None and line['step'] <= 2),
       ('reward_least', 0.5, lambda line: line['reward'] >= 0.5),
       ('tokens_most', 20, lambda line: line['n_tokens'] <= 20),
       ('search', 'THINKS OF 7,', lambda line: 'thinks of 7,' in line['completion'])):
@@ -136,7 +136,7 @@ def test_a_point_leads_to_its_completions_and_a_row_to_its_group_by_keys_alone(b
   from selenium.webdriver.common.keys import Keys
   address, lines = made
   opened(browser, address)
-  chart = browser.find_element('css selector', '#panel-reward svg')
+  chart = browser.find_element('css selector', '#panel-reward .chart')
   chart.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
   tip = browser.find_element('css selector', '#panel-reward .tip')
   assert 'update 2' in tip.text and 'sampled' in tip.text
@@ -191,7 +191,47 @@ def test_two_runs_lie_over_each_other(browser, tmp_path):
   browser.execute_script(
       'document.querySelector("[name=run]").dispatchEvent(new Event("change"))')
   until(browser, lambda: 'run=1' in browser.current_url)
+  for act in ('form.reset()', 'ofUpdate(1, 2)', 'ofUpdate(1, 3)'):   # The run is not forgotten.
+    browser.execute_script(f'history.replaceState(null, "", "#"); rollouts.{act}')
+    until(browser, lambda: 'run=1' in browser.current_url)
+    assert browser.find_element('name', 'run').get_attribute('value') == '1'
+  dashes = lambda place, of: [one.get_attribute('stroke-dasharray') for one in
+                              panel.find_elements('css selector', f'{place} {of}')]
+  panel = browser.find_element('css selector', '#panel-clip')       # As in the legend, so drawn.
+  assert dashes('.legend', 'line') == [None, '6 3'] * 2
+  assert dashes('.chart', 'path:not(.raw)') == [None, '6 3'] * 2
   assert browser.get_log('browser') == [] and requests(browser) == [page.as_uri()]
+
+
+def test_words_that_are_missing_are_no_filter_of_their_own(browser, tmp_path):
+  workdir = made_runs.make(tmp_path / 'run')
+  lines = [line | (dict(language='') if line['ordinal'] == 2 else {})
+           for line in rollouts.read(workdir)]
+  (workdir / 'rollouts.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  page = tmp_path / 'page.html'
+  page.write_bytes(report_page.page(report_run.read_all([workdir])))
+  some = sum(line['fate'] == 'trained' for line in lines)
+  for hash_, wanted in (('#rollouts?fate=trained', some), ('#rollouts?language=', made_runs.GROUP)):
+    opened(browser, page.as_uri(), hash_)
+    until(browser, lambda wanted=wanted: count(browser) == wanted)
+
+
+def test_long_names_do_not_widen_the_page(browser, tmp_path):
+  runs = [made_runs.make(tmp_path / name, updates=2) for name in ('a' * 200, 'b' * 200)]
+  page = tmp_path / 'page.html'
+  page.write_bytes(report_page.page(report_run.read_all(runs)))
+  opened(browser, page.as_uri())
+  assert browser.execute_script('return document.documentElement.scrollWidth <= innerWidth')
+
+
+def test_both_sides_name_the_same_characters(browser, made):
+  opened(browser, made[0])
+  named = browser.execute_script('''
+    const found = [];
+    for (let i = 0; i < 0x110000; i++) if (String.fromCodePoint(i).match(HIDDEN)) found.push(i);
+    return found''')
+  assert named == [i for i in range(0x110000) if report_page.visible(chr(i)) != chr(i)]
+  assert {0x202e, 0x3164, 0xfe0f, 0x34f, 0xd800, 0} <= set(named) and not {9, 10, 32} & set(named)
 
 
 @pytest.mark.long

@@ -39,7 +39,7 @@ class Charts {
   card(panel) {
     const several = this.data.curves.length > 1, curves = this.curves(panel);
     const legend = curves.map((curve) => element('span', {class: 'key'},
-      element('span', {class: 'swatch ' + curve.color}), ...visible(curve.label)));
+      swatch(curve), ...visible(curve.label)));
     if (panel.band && !several) legend.push(element('span', {class: 'key'},
       element('span', {class: 'swatch band-swatch'}), '10th to 90th percentile'));
     if (panel.held_out) {
@@ -189,7 +189,7 @@ class Charts {
     if (step === null) return;
     const rows = card.curves.map((curve) => [curve, curve.x.indexOf(step)])
       .filter(([curve, i]) => i >= 0 && curve.y[i] !== null)
-      .map(([curve, i]) => element('div', {}, element('span', {class: 'swatch ' + curve.color}),
+      .map(([curve, i]) => element('div', {}, swatch(curve),
         ...visible(curve.label), element('b', {}, formatted(curve.y[i]))));
     if (card.panel.held_out) this.data.curves.forEach((run, index) => run.held_out
       .filter((point) => point.step === step).forEach((point) => rows.push(element('div', {},
@@ -252,6 +252,12 @@ class Charts {
     else return;
     event.preventDefault();
   }
+}
+
+// A piece of a curve, for legends.
+function swatch(curve) {
+  return element('svg', {class: 'stroke ' + curve.color, width: 22, height: 4, 'aria-hidden': 'true'},
+    element('line', {x1: 0, x2: 22, y1: 2, y2: 2, 'stroke-dasharray': curve.dash || null}));
 }
 
 // The running mean of each value over a share of them all, half to each side; skips what is null.

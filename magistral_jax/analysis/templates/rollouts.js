@@ -22,6 +22,7 @@ class Rollouts {
     this.form.addEventListener('submit', (event) => event.preventDefault());
     let waiting = 0;
     this.form.addEventListener('input', (event) => {
+      if (event.target.name === 'run') return;
       clearTimeout(waiting);
       waiting = setTimeout(() => this.changed(), event.target.name === 'search' ? 150 : 0);
     });
@@ -41,7 +42,6 @@ class Rollouts {
     this.index = index;
     this.run = this.data[index];
     this.table = this.run.table;
-    this.find('run').value = index;
     this.members = new Map();
     for (const [ordinal, group] of Object.entries(this.run.texts)) {
       group.members.forEach((member) => this.members.set(ordinal + '.' + member.sample, member));
@@ -59,6 +59,7 @@ class Rollouts {
   }
 
   changed() {
+    this.find('run').value = this.index;  // Which the form forgets when it is cleared.
     this.page = 0;
     this.filter();
     this.show();
@@ -67,6 +68,8 @@ class Rollouts {
 
   filter() {
     const table = this.table, tests = [];
+    // What was not trained has no update: it is in no range of them, and comes last.
+    const number = (name, i) => (name === 'step' && table.step[i] < 0 ? null : table[name][i]);
     for (const name of SELECTS) {
       const value = this.find(name).value;
       if (value !== '') tests.push((i) => table[name][i] === Number(value));
@@ -74,18 +77,17 @@ class Rollouts {
     for (const name of RANGES) {
       for (const [end, fits] of [['least', (a, b) => a >= b], ['most', (a, b) => a <= b]]) {
         const text = this.find(`${name}_${end}`).value;
-        if (text !== '') tests.push((i) => table[name][i] !== null && fits(table[name][i], Number(text)));
+        if (text !== '') tests.push((i) => number(name, i) !== null && fits(number(name, i), Number(text)));
       }
     }
     const words = this.find('search').value.trim().toLowerCase();
     if (words) tests.push((i) => this.contains(i, words));
     const rows = [];
     for (let i = 0; i < table.ordinal.length; i++) if (tests.every((test) => test(i))) rows.push(i);
-    const {column, down} = this.order, values = table[column];
+    const {column, down} = this.order;
     const named = table.names[column];
     const rank = named ? named.map((_, i) => [...named].sort().indexOf(named[i])) : null;
-    // What was not trained has no update and comes last.
-    const value = (i) => (rank ? rank[values[i]] : column === 'step' && values[i] < 0 ? null : values[i]);
+    const value = (i) => (rank ? rank[table[column][i]] : number(column, i));
     const known = this.known;
     rows.sort((a, b) => {
       const x = value(a), y = value(b);
@@ -240,8 +242,9 @@ class Rollouts {
     if (run in this.data && run !== this.index) this.choose(run);
     for (const field of this.form.elements) {
       if (!field.name || field.name === 'run') continue;
-      const value = state.get(field.name) || '';
-      const index = SELECTS.includes(field.name) ? this.table.names[field.name].indexOf(value) : value;
+      const value = state.get(field.name) ?? '';
+      const index = !SELECTS.includes(field.name) ? value
+        : state.has(field.name) ? this.table.names[field.name].indexOf(value) : -1;
       field.value = index === -1 ? '' : index;
     }
     const [column, down] = (state.get('order') || 'step').split(' ');

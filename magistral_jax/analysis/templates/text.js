@@ -1,9 +1,9 @@
 'use strict';
 // Text of models as text alone: it is never parsed as HTML, and what cannot be seen is named.
 
-const HIDDEN = new RegExp(
-  '[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e' +
-  '\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb\\ud800-\\udfff\\u{e0000}-\\u{e01ef}]', 'gu');
+// As report_page.py's _HIDDEN has them one by one.
+const HIDDEN =
+  /(?![\t\n])[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]/gu;
 
 // An element with attributes and children; strings become text nodes, null is left out.
 function element(tag, attributes, ...children) {
