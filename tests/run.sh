@@ -8,7 +8,8 @@ cd "$ROOT"
 # pytest runs whatever the others say, so that its summary is always the last line printed.
 failed=0
 "$PYTHON_BIN" -m ruff check --output-format=concise . || failed=$?
-"$PYTHON_BIN" -m pyrefly check --output-format=min-text || failed=$?
+"$PYTHON_BIN" -m pyrefly check --output-format=min-text \
+  --python-interpreter-path="$PYTHON_BIN" || failed=$?
 # Two processes: most tests keep one core busy, and their deadlines allow for no more company.
 "$PYTHON_BIN" -m pytest --numprocesses=2 --no-loadscope-reorder "$@"
 exit "$failed"
