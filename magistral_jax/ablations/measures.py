@@ -42,11 +42,21 @@ class SweepRun:
   summary: Mapping[str, Any]
   solved: Solved
 
+  @functools.cached_property
+  def config(self) -> Mapping[str, Any]:
+    """The config of the run, as nested dictionaries."""
+    return json.loads((self.workdir / 'experiment.json').read_text('utf-8'))['config']
+
   @property
   def prompts_per_update(self) -> int:
     """Groups that an update trains on."""
-    experiment = json.loads((self.workdir / 'experiment.json').read_text('utf-8'))
-    return experiment['config']['batching']['prompts_per_batch']
+    return self.config['batching']['prompts_per_batch']
+
+  @property
+  def shortfall(self) -> str:
+    """'12 of 60 updates' of a run that ended before its last update; '' of others."""
+    steps, asked = self.summary.get('steps') or 0, self.config['total_steps']
+    return f'{steps} of {asked} updates' if steps < asked else ''
 
   def series(self, key: str) -> np.ndarray:
     """[updates] float64 of a key of metrics.jsonl; nan where an update has none."""

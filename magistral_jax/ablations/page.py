@@ -7,11 +7,10 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 
-from magistral_jax.ablations import comparison
+from magistral_jax.ablations import comparison, runs
 from magistral_jax.ablations.comparison import Difference, Spread
 from magistral_jax.ablations.measures import MEASURES
 from magistral_jax.ablations.results import Findings
-from magistral_jax.ablations.runs import START
 from magistral_jax.ablations.sweep_file import Expectation
 
 # What the verdict of a finding means, in the sentence that ends its paragraph.
@@ -33,9 +32,22 @@ def page(found: Findings) -> str:
       f'{done} of {len(sweep.variants) * len(sweep.seeds)} runs of `{sweep.base}`, seeds '
       f'{", ".join(map(str, sweep.seeds))}; {found.wall_s:.0f} s and {found.cpu_s:.0f} s of CPU in '
       f'all, {os.cpu_count()} CPU cores, {time.strftime("%Y-%m-%d", time.gmtime())}.',
-      _changes(found), _table(found), _differences(found), '![curves](curves.png)',
+      _short(found), _changes(found), _table(found), _differences(found), '![curves](curves.png)',
       '## What was found', *(_sentence(found, *held) for held in found.claims)]
   return '\n\n'.join(filter(None, parts)) + '\n'
+
+
+def _short(found: Findings) -> str:
+  said = shortfalls(found)
+  return f'**Ended early: {", ".join(said)}.** Figures are of what there was.' if said else ''
+
+
+def shortfalls(found: Findings) -> list[str]:
+  """'name-seed after 12 of 60 updates' of every run that ended before its last one."""
+  groups = {runs.START: found.starts} | dict(found.outcomes)
+  return [f'{runs.name(variant, seed)} after {run.shortfall}'
+          for variant, outcomes in groups.items()
+          for seed, run in outcomes.items() if run.shortfall]
 
 
 def _changes(found: Findings) -> str:
@@ -48,7 +60,7 @@ def _changes(found: Findings) -> str:
 def _table(found: Findings) -> str:
   """Mean and deviation over seeds, and what each seed gave."""
   sweep, lines = found.sweep, []
-  groups = ({START: found.starts} if found.starts else {}) | dict(found.outcomes)
+  groups = ({runs.START: found.starts} if found.starts else {}) | dict(found.outcomes)
   for name, outcomes in groups.items():
     cells = [_spread(comparison.spread(outcomes, measure)) for measure in sweep.measures]
     lines.append([name, str(len(outcomes)), *cells])
@@ -115,4 +127,5 @@ def summary(found: Findings) -> list[str]:
   first = found.sweep.measures[0]
   lines = [f'{name}: {MEASURES[first][0]} {_spread(comparison.spread(outcomes, first))}'
            for name, outcomes in found.outcomes.items()]
-  return lines + [f'{verdict}: {claim.says}' for claim, _, verdict in found.claims]
+  return [*lines, *(f'ended early: {one}' for one in shortfalls(found)),
+          *(f'{verdict}: {claim.says}' for claim, _, verdict in found.claims)]

@@ -24,7 +24,8 @@ def write(path, lines):
   path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
 
 
-def leave(out, variant, seed, *, right, rewards, entropy=(1.0, 0.5), domains=('math',)):
+def leave(out, variant, seed, *, right, rewards, entropy=(1.0, 0.5), domains=('math',),
+          asked=0):
   """What a run and its evaluation of ten problems of each domain leave."""
   folder = out / runs.name(variant, seed)
   write(folder / 'metrics.jsonl', [
@@ -33,8 +34,8 @@ def leave(out, variant, seed, *, right, rewards, entropy=(1.0, 0.5), domains=('m
       for i, reward in enumerate(rewards)])
   (folder / 'summary.json').write_text(json.dumps(dict(
       steps=len(rewards), groups_filtered=1, prompts_trained=3)))
-  (folder / 'experiment.json').write_text(json.dumps(dict(config=dict(batching=dict(
-      prompts_per_batch=16)))))
+  (folder / 'experiment.json').write_text(json.dumps(dict(config=dict(
+      total_steps=asked or len(rewards), batching=dict(prompts_per_batch=16)))))
   write(runs.evaluation(out, variant, seed), [
       dict(id=f'{domain}-{i}', domain=domain, status='correct' if i < right else 'wrong')
       for domain in domains for i in range(10)])
@@ -149,6 +150,14 @@ def test_the_page_says_what_was_found(out):
           'error over problems 0.0913). That is as the paper found on these runs; other seeds may '
           'differ.') in text
   assert 'should be no different from old in entropy' in text
+
+
+def test_runs_that_ended_early_are_named(out):
+  assert 'nded early' not in page.page(results.collect(SWEEP, out))
+  leave(out, 'new', 1, right=5, rewards=[], asked=60)
+  found = results.collect(SWEEP, out)
+  assert '**Ended early: new-1 after 0 of 60 updates.**' in page.page(found)
+  assert 'ended early: new-1 after 0 of 60 updates' in page.summary(found)
 
 
 def test_a_sweep_that_has_just_begun_is_reported(tmp_path):
