@@ -93,7 +93,8 @@ def test_no_token_is_dropped_when_all_choose_the_same_experts(arrays):
 
 @pytest.mark.parametrize('remat', ['none', 'ffn'])
 @pytest.mark.parametrize('crowd', [0, 50])
-def test_devices_with_little_room_compute_the_same(arrays, monkeypatch, crowd, remat):
+@pytest.mark.parametrize('rules', [SAMPLER, TRAINER], ids=['sampler', 'trainer'])
+def test_devices_with_little_room_compute_the_same(arrays, monkeypatch, rules, crowd, remat):
   """Some devices get more rows than is usual, all of the first with `crowd`, others fewer."""
   monkeypatch.setattr(moe, 'WORTH', 1)
   monkeypatch.setattr(moe, '_WHOLE', 1)
@@ -103,7 +104,7 @@ def test_devices_with_little_room_compute_the_same(arrays, monkeypatch, crowd, r
   chosen, _ = moe.route(same['logits'], K)
   given = np.bincount(np.asarray(chosen).reshape(-1), minlength=E)
   assert usual < most and given.min() <= usual < given.max()
-  layout = Layout(sharding.make_mesh(jax.devices()[:4], expert=4, tensor=1), SAMPLER)
+  layout = Layout(sharding.make_mesh(jax.devices()[:4], expert=4, tensor=1), rules)
   function = functools.partial(ours, layout=layout)
   if REMAT[remat] is not None:
     function = jax.checkpoint(function, policy=REMAT[remat])
