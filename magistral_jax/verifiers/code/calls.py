@@ -32,7 +32,7 @@ _JUDGE = ('import sys; sys.path.insert(0, sys.argv[1]); import assertions; '
 _PROGRAM = ('import sys; sys.path.insert(0, sys.argv[1]); import answer; del sys.path[0]; '
             'answer.serve(sys.argv[2], int(sys.argv[3]))')
 _JUDGE_FILES = ('wire.py', 'known.py', 'session.py', 'assertions.py')
-_PROGRAM_FILES = ('wire.py', 'known.py', 'answer.py')
+_PROGRAM_FILES = ('wire.py', 'known.py', 'structures.py', 'answer.py')
 _READING_S = 2.0             # To start, and to read tests of megabytes.
 _LIMITS = ('timeout', 'memory', 'output_limit')
 

@@ -16,7 +16,10 @@ MAX_CHARACTERS = 4000     # Longer answers are refused without reading them.
 GAP = '␣'                 # Stands between two digits that a space separates: '1 2' is not 12.
 
 _SIGNS = {
-    '−': '-', '–': '-', '—': '-', '×': r'\times ', '·': r'\cdot ', '⋅': r'\cdot ', '÷': r'\div ',
+    '−': '-', '–': '-', '—': '-', '‐': '-', '‑': '-', '‒': '-', '﹣': '-', '∙': r'\cdot ',
+    '∗': '*', '⩽': r'\leq ', '⩾': r'\geq ', 'º': r'^\circ ', '˚': r'^\circ ', '⋯': '...',
+    '∉': r'\notin ', '≢': r'\not\equiv ',
+    '×': r'\times ', '·': r'\cdot ', '⋅': r'\cdot ', '÷': r'\div ',
     'π': r'\pi ', '∞': r'\infty ', '≤': r'\leq ', '≥': r'\geq ', '≠': r'\neq ', '≈': r'\approx ',
     '±': r'\pm ', '∓': r'\mp ', '°': r'^\circ ', '∪': r'\cup ', '∩': r'\cap ', '∈': r'\in ',
     '∅': r'\emptyset ', 'ℝ': r'\mathbb{R}', '√': r'\sqrt ', '∛': r'\sqrt[3]',
@@ -36,6 +39,7 @@ _SIGNS = {
 _SUPERSCRIPTS = str.maketrans('⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ', '0123456789-n')
 _RAISED = re.compile('[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+')
 
+_PLAIN = r'(?:[^{}]|\{[^{}]*\})*?'      # Braces are one deep in it.
 _ANNOUNCED = '(?:[Tt]he )?(?:[Ff]inal )?[Aa]nswer(?::| is:?)'
 # Applied in this order; each pattern is linear.
 _REWRITES = [(re.compile(pattern), new) for pattern, new in [
@@ -47,21 +51,26 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\\text(euro|yen)(?![A-Za-z])', r'\\\1 '),
     (r'^(?:USD|US\\dollar)\s*(?=\d)', r'\\dollar '),
     (r'^EUR\s*(?=\d)', r'\\euro '),
+    (r'^\\text\{\s*(?:USD|US\\dollar)\s*\}\s*(?=\d)', r'\\dollar '),
+    (r'^(?:\\text\{\s*(?:minus|negative|-)\s*\}|(?:minus|negative) )\s*(?=[\d\\])', '-'),
     (rf'^\\(?:text|mathrm)\{{\s*{_ANNOUNCED}\s*\}}(?=.)|^{_ANNOUNCED}(?=[\s$\\])|'
      r'^答案(?:[是为：:]\s*)+', ''),
     (r'^\$(?=-?[\d.,]+$)', r'\\dollar '),
     (r'\$', ''),
     (r'(?<!\\)\\[()\[\]]', ' '),
     (r'^\s*\*\*(.*)\*\*\s*$', r'\1'),
+    (r'^\s*__(.*)__\s*$|^\s*\*([^*]+)\*\s*$|^\'([^\']+)\'$', r'\1\2\3'),
     (r'^\s*(?:`+|"|\'\')(.*?)(?:`+|"|\'\')\s*$', r'\1'),
+    (r'\\(?:newline|par)(?![A-Za-z])\s*$', ''),
     (r'(?:\\\\\s*)+$|(?<!\\)\\$', ''),
     # Space, size and colour.
     (r'(?<=\d),\\!\s*(?=\d{3}(?!\d))', ''),
     (r'(?<!\\)\\!', ''),
     (r'(?<!\\)\\(?:[,;: ]|q?quad(?![A-Za-z])|(?:thin|med|thick)space(?![A-Za-z]))|~', ' '),
+    (r'\\(?:left|right)\s*\.', ''),
     (r'\\(?:left|right|middle|[bB]igg?[lrm]?|displaystyle|textstyle|limits|rm|bf|it)(?![A-Za-z])\s*',
      ''),
-    (r'\\(?:hspace|vspace|hphantom)\*?\{[^{}]*\}|\\phantom(?=\s*-)', ''),
+    (r'\\(?:hspace|vspace|[hv]?phantom)\*?\{[^{}]*\}|\\phantom(?=\s*-)', ''),
     (r'\\(?:text)?color\s*\{[^{}]*\}', ''),
     (r'\\(?:tiny|small|normalsize|[lL]arge|LARGE|[hH]uge|(?:math)?strut)(?![A-Za-z])\s*', ''),
     (r'(?<=\S)\s*\\(?:checkmark|blacksquare|square|Box|qed)(?![A-Za-z])\s*$', ''),
@@ -69,6 +78,9 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
      r'[=:](?=[^=:])))+', ''),
     (r'\\underline\s*(?=\{)', ''),
     (r'\\overline\s*\{([A-Za-z]+)\}', r'\1'),
+    (r'(?<=[\d.])\\overline\s*(\d)', r'\\overline{\1}'),
+    (r'(?<!\d)\.(?=\\overline)', '0.'),
+    (r'(?<=[\d.])\\dot\s*(\d)', r'\\dot{\1}'),
     # A class of residues has a bar; a bar behind a point or a decimal comma repeats digits.
     (r'(?<![\w.}])(?<![\d.] )(?<!(?<!e)\d,)\\(?:overline|bar)(?:\s*\{\s*(\d+)\s*\}|\s*(\d))',
      r'\1\2'),
@@ -84,14 +96,16 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\\(?:operatorname\*?|text|mathrm)\s*\{((?:arc)?(?:sin|cos|tan|cot)|sec|csc|cis|ln|log|gcd|lcm|'
      r'min|max)\}(?!\s*(?:$|\^))', r'\\\1 '),
     (r'\\(?:text|mathrm)\s*\{\s*cis\s*\}', r'\\cis '),
-    (r'\\(?:operatorname\s*\{(?:arc)?tg\}|tg(?![A-Za-z]))', r'\\tan '),
+    (r'\\(?:operatorname\s*\{\s*(arc)?tg\s*\}|(arc)?tg(?![A-Za-z]))', r'\\\1\2tan '),
+    (r'\\(?:operatorname\s*\{\s*(arc)?co?tg\s*\}|(arc)?co?tg(?![A-Za-z]))', r'\\\1\2cot '),
     (r'\\[dt]binom(?![A-Za-z])', r'\\binom'),
-    (r'\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}', r'\\frac{\1}{\2}'),
+    (rf'\{{({_PLAIN})\\over(?![A-Za-z])({_PLAIN})\}}|^({_PLAIN})\\over(?![A-Za-z])({_PLAIN})$',
+     r'\\frac{\1\3}{\2\4}'),
     (r'\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}', r'\\binom{\1}{\2}'),
     (r'\\(?:mathrm|mathit|operatorname)\s*\{([eid])\}', r'\1'),
     (r'\\(?:mathrm|[mh]box|textrm|textnormal|textbf|textit|textsf|texttt|mathbf|mathit|mathsf|emph'
      r'|bold(?:symbol)?|bm|operatorname\*?|text)\s*(?=\{)', r'\\text'),
-    (r'\\(?:boxed|fbox)\s*(?=\{)', ''),
+    (r'\\(?:boxed|fbox|ensuremath)\s*(?=\{)', ''),
     # Letters with an arrow or a hat are the letters: vectors and estimates.
     (r'\\([ij])math(?![A-Za-z])', r' \1'),
     (r'\\(?:vec|(?:wide)?hat)(?:\s*\{\s*\\text\s*\{\s*([A-Za-z])\s*\}\s*\}|\s*\{\s*([A-Za-z])\s*\}|'
@@ -106,6 +120,10 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
      r'\\text{\1/\2}\3'),
     (r'\\text\{\s*\\text\{([^{}]*)\}\s*\}', r'\\text{\1}'),
     (r'\\text\{([^{}\\^_]*)\^\{?(-?\d)\}?\s*\}', r'\\text{\1}^{\2}'),
+    (r'\\text\{([^{}\\^_]*)\\cdot\s*([^{}\\^_]*)\^\{?(-?\d)\}?\s*\}',
+     r'\\text{\1}\\cdot\\text{\2}^{\3}'),
+    (r'\\text\{\s*\(([A-Za-z]+)\s*\}\s*\^\{?(\d)\}?\s*(?:\)|\\text\{\s*\)\s*\})$',
+     r'\\text{ \1}^{\2}'),
     (r'^(?:\\text\{\s*)?(?:[Aa]ll )?(?:[Tt]he )?[Rr]eal(?: numbers|s) '
      r'(?:except|other than|excluding)(?: for)?(?:\s*\})?\s*'
      r'(?:[a-z]\s*=)?([^{}=]*)\}?$', r'\\mathbb{R}\\setminus\\{\1\\}'),
@@ -114,9 +132,14 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'^(?:\\text\{\s*)?(?:[Tt]he )?[Ee]mpty set\s*\}?$|\\O(?![A-Za-z])', r'\\emptyset '),
     (r'\\(?:le|leqslant|leqq)(?![A-Za-z])|<=', r'\\leq '),
     (r'\\(?:ge|geqslant|geqq)(?![A-Za-z])|>=', r'\\geq '),
+    # A sign that is struck out is one that nobody reads.
+    (r'\\not\s*(?:\\|(?=[<>]))', r'\\n'),
     (r'\\lt(?![A-Za-z])', '<'),
     (r'\\gt(?![A-Za-z])', '>'),
     (r'\\ne(?![A-Za-z])|\\not\s*=|(?<=\s)!=', r'\\neq '),
+    (r'\\lbrack(?![A-Za-z])', '['),
+    (r'\\rbrack(?![A-Za-z])', ']'),
+    (r'\\big(cup|cap)(?![A-Za-z])', r'\\\1'),
     (r'\\lbrace(?![A-Za-z])', r'\\{'),
     (r'\\rbrace(?![A-Za-z])', r'\\}'),
     (r'\\lparen(?![A-Za-z])|\\langle(?![A-Za-z])', '('),
@@ -126,17 +149,17 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'\\(?:reals|R)(?![A-Za-z])', r'\\mathbb{R}'),
     (r'\\backslash(?![A-Za-z])', r'\\setminus '),
     (r'\\(?:degree|textdegree)(?![A-Za-z])|\{\s*\\circ\s*\}', r'\\circ'),
-    (r'(?<=\d)\s*(?:\\deg(?![A-Za-z])|\^\{?o\}?$)', r'^\\circ'),
+    (r'(?<=\d)\s*(?:\\deg(?![A-Za-z])|\^\{?(?:o|\\text\{o\}\s*)\}?$)', r'^\\circ'),
     (r'\\circ(?![A-Za-z])', r'\\circ '),
     (r'(?<!\^)(?<!\^ )\\circ ', r'^\\circ '),
     (r'\^\s*\\circ\s*(?:\\text\{\s*)?C(?![A-Za-z])\s*\}?', r'\\text{celsius}'),
     (r'\^\s*\\circ\s*(?:\\text\{\s*)?F(?![A-Za-z])\s*\}?', r'\\text{fahrenheit}'),
     (r"(?<![\d.])(\d+)\s*\^\s*\\circ\s*(\d{1,2})(?:'|\^\{?\\prime\}?)\s*(\d{1,2}(?:\.\d+)?)"
      r"(?:''|\"|\^\{\\prime\s*\\prime\})", r'(\1+\\frac{\2}{60}+\\frac{\3}{3600})^\\circ '),
-    (r"(?<![\d.])(\d+)\s*\^\s*\\circ\s*(\d{1,2})(?:'|\^\\prime)(?![\d'])",
+    (r"(?<![\d.])(\d+)\s*\^\s*\\circ\s*(\d{1,2})(?:'|\^\s*\{?\s*\\prime\s*\}?)(?![\d'])",
      r'(\1+\\frac{\2}{60})^\\circ '),
     (r'\+\s*/\s*-', r'\\pm '),
-    (r'\\text\{\s*\\?%\s*\}|\\?%', '%'),
+    (r'\\text\{\s*\(?\\?%\)?\s*\}|\\?%', '%'),
     (r'(?<=\d)\s*(?:\\text\{\s*\(?(?:percent|per cent)\)?\s*\}|\(?(?:percent|per cent)\b\)?|'
      r'\(\s*%\s*\))', '%'),
     (r'\\(?:ldots|cdots|dots|dotsc)(?![A-Za-z])|…', '...'),
@@ -148,8 +171,9 @@ _REWRITES = [(re.compile(pattern), new) for pattern, new in [
     (r'(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])|'
      r'(?<=\d)\s*\^\{\s*(?:\\text\{)?(?:st|nd|rd|th)\}?\s*\}', ''),
     (r'_\s*\{\s*\((\d+)\)\s*\}', r'_{\1}'),
-    (r'(?<=[\dA-F])\s*(?:(?:\\text\{\s*base\s*\}|base)\s*(\d+)|\(\s*(?:\\text\{\s*base\s*\}|base)\s*'
-     r'(\d+)\s*\)|\\text\{\s*\(?base\s*(\d+)\)?\s*\})$', r'_{\1\2\3}'),
+    (r'(?<=[\dA-F])\s*(?:(?:\\text\{\s*(?:in )?base\s*\}|(?:in )?base)\s*(\d+)|'
+     r'\(\s*(?:\\text\{\s*base\s*\}|base)\s*(\d+)\s*\)|'
+     r'\\text\{\s*\(?(?:in )?base\s*(\d+)\)?\s*\})$', r'_{\1\2\3}'),
     (r'^([(\[][^()\[\],]*,[^()\[\]]*[)\]])\s*\^\s*\{?\s*'
      r'(?:T|\\top|\\intercal|\\text\{T\})\s*\}?$', r'\1'),
     # Brackets and binomials of other schools.
@@ -202,6 +226,7 @@ _WORDS_COMMAND = re.compile(
 _NOT_WORDS = re.compile(r'[\\_^]')
 _MATHEMATICS = re.compile(
     r'\\(?:[dtc]?frac|sqrt|[dt]?binom|cdot|times|div|left|pi|sin|cos|tan|ln|log|sum|pm)(?![A-Za-z])')
+_UNITS_IN_TEXT = re.compile(r'\s*[A-Za-z]+\s*\\cdot\s*[A-Za-z]+\s*\^\{?-?\d\}?\s*')
 _SPACED_THOUSANDS = re.compile(r'(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])')
 _MIXED_PLAIN = re.compile(r'(?<![\d./])(\d+) (\d+)\s*/\s*(\d+)(?![\d./])')
 _SEPARATING_COMMA = re.compile(r'(?<=\d), (?=\d{3}(?!\d))')     # '1, 000' is a list.
@@ -252,7 +277,7 @@ def _without_inner_braces(text: str) -> str:
     if depth:
       break
     inside = text[match.end():stop - 1]
-    if _MATHEMATICS.search(inside):
+    if _MATHEMATICS.search(inside) and not _UNITS_IN_TEXT.fullmatch(inside):
       pieces += [text[end:match.start()], '{', inside]
     else:
       plain = '{' not in inside or _NOT_WORDS.search(inside)

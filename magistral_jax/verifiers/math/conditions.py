@@ -32,14 +32,15 @@ from magistral_jax.verifiers.math import (
   intervals,
   notation,
   number_sets,
+  pieces,
 )
+from magistral_jax.verifiers.math.brackets import split
 from magistral_jax.verifiers.math.structure import (
   MAX_ITEMS,
   MODULO,
   Form,
   is_interval,
   read,
-  split,
 )
 
 _SIGN = re.compile(r'[<>]|\\(?:leq|geq|neq|in)(?![A-Za-z])')
@@ -81,7 +82,7 @@ class Parted:
 
 def parted(text: str) -> Parted:
   """A tidy answer and its domains; without any where the text has none."""
-  if not _SIGN.search(text):
+  if not _SIGN.search(text) or pieces.parted(text):
     return Parted(text)
   text = _listed(text)
   said = _BEHIND.sub(lambda m: f' , {m.group(1)}' if _SIGN.search(m.group(1)) else m.group(), text)

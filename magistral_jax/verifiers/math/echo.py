@@ -45,6 +45,7 @@ from magistral_jax.verifiers.math import (
     units,
     words,
 )
+from magistral_jax.verifiers.math.brackets import split
 from magistral_jax.verifiers.math.structure import Form
 from magistral_jax.verifiers.math.trees import Unreadable
 
@@ -69,6 +70,8 @@ _FLIPPED = {'<': '>', '>': '<', r'\leq': r'\geq', r'\geq': r'\leq'}
 _BELONGS = re.compile(r'\\in(?![A-Za-z])|integer|natural|whole')
 _BETWEEN_ENDS = re.compile(
     r'\\(?:cup|cap|setminus|leq|geq|neq|in|mid|land|lor)(?![A-Za-z])|[<>,;:|]|\\[{}]')
+_END = r'((?:[^{}]|\{[^{}]*\})*)\}'
+_ENDS_OF_SUM = re.compile(rf'\\(?:sum|prod)\s*_\s*\{{[^{{}}=]*={_END}\s*\^\s*\{{{_END}')
 _LABEL = re.compile(r'(?:(?<=\s)|^)\(?[a-z0-9]\)(?=\s)', re.MULTILINE)
 # Signs and words between things of which one is to be chosen, and a thing beside them.
 _THING = r'[\s$(]*(?:\\(?!text|lor|land)|[\d(|+-]|[A-Za-z](?![A-Za-z]))'
@@ -103,7 +106,9 @@ def echoes(box: str, gold: str, problem: str) -> bool:
     known = [copies.normal(_tree(value)) for value in golds]
     spelled = _spelled(problem)
     if _RELATION.search(box) and not _has_interval(reference) and (
-        _restates(box, spelled) or _hides_copy(box, known, spelled)):
+        _restates(box, spelled) or _hides_copy(_BETWEEN_ENDS.split(box), known, spelled)):
+      return True
+    if _hides_copy([end for ends in _ENDS_OF_SUM.findall(box) for end in ends], known, spelled):
       return True
     trees = [copies.normal(_tree(value)) for value in values]
   except Unreadable:
@@ -147,7 +152,7 @@ def _has_interval(form: Form) -> bool:
 def _restates(box: str, problem: str) -> bool:
   """Whether an answer is inequalities of the problem, whatever the letter is."""
   such = builders.parted(box)
-  parts = structure.split(such[2] if such else box, (',', ';', '\\land'))
+  parts = split(such[2] if such else box, (',', ';', '\\land'))
   compared = [_COMPARED.split(answers.compact(p)) for p in parts if _COMPARED.search(p)]
   if any('=' in p or not _COMPARED.search(p) and not _BELONGS.search(p) for p in parts):
     return False                     # 'x = 2, x > 0' has an answer.
@@ -166,9 +171,9 @@ def _is_compared(said: list[str], problem: str) -> bool:
   return bool(re.search(rf'(?<![\w.^\\]){spaced}(?![\w^]|\.\d)', problem))
 
 
-def _hides_copy(box: str, known: list, problem: str) -> bool:
-  """Whether an end of an interval of an answer is a copy of the problem."""
-  for end in dict.fromkeys(_BETWEEN_ENDS.split(box)[:structure.MAX_ITEMS]):
+def _hides_copy(ends: list[str], known: list, problem: str) -> bool:
+  """Whether an end of an interval or of a sum of an answer is a copy of the problem."""
+  for end in dict.fromkeys(ends[:structure.MAX_ITEMS]):
     said = re.sub(r'^[\s(\[]+(?=[^()\[\]]*$)|(?<=[^()\[\]])[\s)\]]+$', '', end)
     try:
       tree = copies.normal(_tree(said)) if said else None
@@ -223,7 +228,7 @@ def _stands_in(said: str, problem: str) -> bool:
 def _reordered(said: str) -> Iterator[str]:
   """Yields a union or intersection of a few sets in every order; any other text as it is."""
   for sign in ('\\cup', '\\cap'):
-    parts = structure.split(said, (sign,))
+    parts = split(said, (sign,))
     if 1 < len(parts) <= _MOST_REORDERED:
       yield from map(sign.join, itertools.permutations(parts))
       return

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 
 from magistral_jax.verifiers.math import answers, notation
-from magistral_jax.verifiers.math.structure import Form, split
+from magistral_jax.verifiers.math.brackets import split
+from magistral_jax.verifiers.math.structure import Form
 
 _NUMBER_COMMAND = re.compile(r'\\(?:frac|sqrt|pi|cdot|times|infty|binom)(?![A-Za-z])')
 _NAMES = re.compile(r'(?!-)(?:\\?[A-Za-z]|[-+()\[\],|\s{}\']|\\[ ,])+')
@@ -22,6 +23,8 @@ _HEAD = re.compile(
     r"\((?:[A-Za-z]\s*\^\\circ\s*)+[A-Za-z]\))"
     r"(?:'|\^\{(?:-1|\\prime)\}|\^\\prime)*\s*(?=[(\[])")
 _INDEX = re.compile(r'(?<=[A-Za-z])_(?:\d|\{\d+\})$')
+_ARGUMENTS = re.compile(r'(?<=[A-Za-z}])\((?=[^()]*[A-Za-z])[^()]*\)$')
+_OF_LETTER = re.compile(r'value((?:[A-Za-z]|\\[A-Za-z]+)(?:_\w)?)\(([A-Za-z])\)')
 _DEEPEST = 4              # Brackets of the arguments of a name.
 
 
@@ -75,9 +78,27 @@ def given(form: Form) -> tuple[str, tuple[Form, ...]]:
 
 
 def same_name(name: str, other: str) -> bool:
-  """Whether two spelled names are one; x is x_1, x_2, ... where only one of them has an index."""
-  plain, other_plain = (_INDEX.sub('', n) for n in (name, other))
-  return name == other or plain == other_plain and plain in (name, other)
+  """Whether two spelled names are one, where only one of them has an index or arguments.
+
+  x is x_1, x_2, ..., and V is V(x, y).
+  """
+  return any(without.sub('', name) == without.sub('', other) in (name, other)
+             for without in (_INDEX, _ARGUMENTS))
+
+
+def renamed(name: str, other: str, value: Form) -> Form | None:
+  r"""The value of f(t) = t^2 + 1 with the letter of f(x); None where the names are no such two.
+
+  A letter that is in the value already would become two.
+  """
+  found = _OF_LETTER.fullmatch(name), _OF_LETTER.fullmatch(other)
+  if None in found or found[0][1] != found[1][1]:
+    return None
+  (_, letter), (_, own) = (m.groups() for m in found)
+  if value.kind != 'value' or letter in re.sub(r'\\[A-Za-z]+', '', value.text):
+    return None
+  return Form('value', text=re.sub(
+      rf'\\[A-Za-z]+|{own}', lambda m: m.group() if len(m.group()) > 1 else letter, value.text))
 
 
 def is_line(form: Form) -> bool:

@@ -30,7 +30,8 @@ swapped, except in the rows that say 'gold'.
     90^\circ         90, \frac\pi2                 90\text{ radians}   the same with degrees
     k\pi             k\pi, k\in\mathbb{Z}          2k\pi, n\pi         it says what k is ...
     k\pi, k\in\mathbb{Z}  n\pi, (k+1)\pi           2k\pi               ... and then any letter may
-    gold 2n-1        2n-1, n\in\mathbb{Z}          2n+1, n\in\mathbb{Z}  a formula's n is given
+    gold 2n-1        2n-1, n\in\mathbb{Z}          2n+1, n\in\mathbb{Z}  a formula's n is given ...
+    gold 2n                                        even integers       ... and is no name of a set
     101_2            101                           5, 11_4             the base was asked for
     102_2, 5_0                                     102, 5              digits are below the base
     FF_{16}          ff_{16}, FF                   255                 digits have no case
@@ -48,7 +49,11 @@ swapped, except in the rows that say 'gold'.
     gold x+y=3                                     3                   ... is a line, no sum
     1,2 or \{1,2\}   2 and 1, \{1,2,1\}            1, (1,2)            order does not count ...
     (1,2)            x=1, y=2 or y=2, x=1          (2,1), 1,2, [1,2]   ... except in brackets
+    x=1, y=2 or x=2, y=1  (1,2), (2,1)             x=1, y=1 or x=2, y=2  a solution is kept together
+    1,2,\ldots,n     1,2,3,\ldots,n                1,2,4,\ldots,n      equal steps need two terms
     (1,2,3)          \hat i+2\hat j+3\hat k         i+3j+2k            the unit vectors in order
+    f(x)=x^2         f(t)=t^2, f=x^2               f(t)=x^2            the letter is free to choose
+    (cases) 1, x>0   (cases) 1 if x>0, 0 otherwise  1, 0, other pieces  each value where it holds
     y=x^2, x\ge0     y=x^2, y=x^2 (x\ge0)          y=x^2, x<0          a domain may be left out ...
     x=2, x>0         2                             x>0                 ... if the value obeys it:
     2                x=2, x>0                      x=2, x>5            two answers
@@ -66,6 +71,7 @@ swapped, except in the rows that say 'gold'.
     [0,1]\cap[1,2]   1, \{1\}                      0                   a point is a number
     4k, k\in\mathbb{Z}  all multiples of 4         positive multiples of 4   in words ...
     2k+1, k\in\mathbb{Z}  odd integers, n is odd   odd                 ... that say of what
+    4\mid n          n is divisible by 4, 4k       8\mid n             ... or in signs
     \pm 2            2, -2                         2                   both
     x>3              (3,\infty), \{x: x>3\}        y>3, x\ge3          an inequality is an interval
     \{x: x>3\}       \{t: t>3\}, (3,\infty)        \{x: t>3\}          the letter of a set is bound
@@ -88,6 +94,7 @@ swapped, except in the rows that say 'gold'.
     (A), \text{A}    A, (A) 12                     a, A and B          a choice with its text
     AD               A, D                          A, A or D           several right letters
     four             4                             5                   numbers in words
+    2 apples         two apples                    two pears           and what they count
     two thirds       \frac23                       three halves        parts of one too
     \log x           \ln x                         \log_{10} x         natural, as in SymPy
     \sin 30          sine of 30 radians            \frac12             degrees need their sign
@@ -113,6 +120,7 @@ from magistral_jax.verifiers.math import (
   conditions,
   dates,
   equations,
+  families,
   forms,
   spoken,
   values,
@@ -215,6 +223,8 @@ def _same_text(gold: str, answer: str) -> bool:
       return letter == (chosen or picked)[0].casefold() and (
           read((chosen or picked)[1]).kind not in ('list', 'either'))
     gold, answer = chosen[1] if chosen else gold, picked[1] if picked else answer
+  if families.is_worded(answer) and families.is_formula(gold):
+    return False
   days = dates.date(gold), dates.date(answer)
   if any(days):
     return days[0] == days[1]

@@ -3,6 +3,7 @@ r"""Families: values in which a letter stands for every integer, compared as the
     'k\pi, k \in \mathbb{Z}'   and   'n\pi \text{ for any integer } n'   are   '\mathbb{Z}\pi'
     '2 \pmod 5'                                                          is    '5\mathbb{Z}+2'
     'all multiples of 4'       and   'integers divisible by four'        are   '4\mathbb{Z}'
+    '4 \mid n'                 and   'n is divisible by 4'               are   'n = 4\mathbb{Z}'
 
 Where a text says that a letter is any integer, the letter is replaced by \mathbb{Z}, as
 mathematicians write it too. A letter of which nothing is said may be meant so if the other side is
@@ -39,6 +40,7 @@ _IN_WORDS = re.compile(
     r'(?:(?:the|set|of|all|an?|any|every|integer|integral|whole|integers|numbers?|multiples?) )*'
     rf'(?:(?:that|which) (?:is|are) )?(?:(?:of|divisible by) (?P<of>{_OF})|'
     r'(?P<parity>even|odd)(?P<kind> (?:integer|(?:whole |integer )?number)s?)?)')
+_DIVIDES = re.compile(r'(\d+) ?(?:\\mid|\\vert|\|) ?([A-Za-z])')
 _BOUND = r'(?=\s*(?:$|[,;]|\\lor(?![A-Za-z])|\\cup(?![A-Za-z])|\\\}))'
 _DECLARATION = re.compile(
     rf'(?:\s|[,;:|]|\\mid(?![A-Za-z])){{0,9}}(?:\(\s*{_CORE}\s*\)|(?<![A-Za-z\\]){_CORE}){_BOUND}')
@@ -74,8 +76,10 @@ def declared(text: str) -> str:
 def _worded(text: str) -> str:
   r"""'4\mathbb{Z}' for 'all multiples of 4', '2\mathbb{Z}+1' for 'odd integers'; others as is.
 
-  'Even' alone is the word, unless it says what a letter is.
+  'Even' alone is the word, unless it says what a letter is. '4 \mid n' says that 4 divides n.
   """
+  if divides := _DIVIDES.fullmatch(text):
+    return f'{divides[2]} = {of_residue("0", divides[1])}'
   if len(text) > _LONGEST or not _ABOUT.search(text):
     return text
   said = re.sub(r'\s+', ' ', re.sub(r'\\text\{([^{}]*)\}', r' \1 ', text)).strip(' .')
@@ -91,6 +95,16 @@ def _worded(text: str) -> str:
       return text
     found = of_residue('0', of)
   return f'{match["name"]} = {found}' if match['name'] else found
+
+
+def is_worded(text: str) -> bool:
+  """Whether a tidy text names a family in words."""
+  return _worded(text) != text
+
+
+def is_formula(text: str) -> bool:
+  """Whether n is the only letter of a value, of which nothing is said: what depends on n."""
+  return bool(re.fullmatch(r'[^A-Za-z\\=]*n[^A-Za-z\\=]*', text)) and not is_worded(text)
 
 
 def may_be(text: str) -> bool:

@@ -7,6 +7,7 @@ r"""Whether two forms are the same: sets in any order, multiples of an equation,
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from magistral_jax.verifiers.math import (
@@ -16,11 +17,12 @@ from magistral_jax.verifiers.math import (
   families,
   intervals,
   limits,
+  pieces,
   values,
   vectors,
   words,
 )
-from magistral_jax.verifiers.math.structure import Form, is_interval
+from magistral_jax.verifiers.math.structure import REALS, Form, is_interval
 from magistral_jax.verifiers.math.vectors import as_matrix, as_tuple, as_vector
 
 _SETS = ('set', 'either')
@@ -88,12 +90,26 @@ def _same_kind(gold: Form, answer: Form) -> bool:
     return False
   if gold.kind in ('union', 'intersection', 'all but'):
     return _same_items(gold.items, answer.items)
+  if gold.kind == 'piecewise':
+    return _same_items(_completed(gold.items), _completed(answer.items))
+  if gold.kind == 'condition':
+    return answers.compact(gold.text) == answers.compact(answer.text)
   if gold.kind == 'relation':
     return gold.text == answer.text and _same_relation(gold, answer)
   if is_interval(gold) and gold.text and answer.text and (
       answers.compact(gold.text) != answers.compact(answer.text)):
     return False                     # The inequalities are about different names.
   return all(_same_item(g, a) for g, a in zip(gold.items, answer.items, strict=True))
+
+
+def _completed(parts: tuple[Form, ...]) -> tuple[Form, ...]:
+  """The pieces of a function, of which 'otherwise' is where none of the others holds."""
+  others = tuple(p.items[1] for p in parts if p.items[1].text != pieces.OTHERWISE)
+  if len(others) != len(parts) - 1:
+    return parts
+  rest = intervals.normal(Form('difference', (REALS, Form('union', others))))
+  return parts if rest is None else tuple(
+      p if p.items[1] in others else Form('piece', (p.items[0], rest)) for p in parts)
 
 
 def _as_vectors(gold: Form, answer: Form) -> tuple[Form, Form]:
@@ -109,7 +125,7 @@ def normal(form: Form) -> Form:
   if form.kind == 'value' and form.text == '\\emptyset':
     return Form('set')
   limits.require_few_leaves(form)
-  items = tuple(map(normal, form.items))
+  items = _shortened(tuple(map(normal, form.items)))
   if form.kind in _SETS:
     limits.require_affordable(items, items)
     kept = []
@@ -118,6 +134,16 @@ def normal(form: Form) -> Form:
         kept.append(item)
     items = tuple(kept)
   return Form(form.kind, items, form.text)
+
+
+def _shortened(items: tuple[Form, ...]) -> tuple[Form, ...]:
+  """The items of '1, 2, 3, ..., n' as '1, 2, ..., n': two are enough where all steps are equal."""
+  end = next((i for i, item in enumerate(items) if item.text == '...'), 0)
+  if end < 3 or any(item.kind != 'value' for item in items[:end]):
+    return items
+  steps = [f'({b.text})-({a.text})' for a, b in itertools.pairwise(items[:end])]
+  equal = all(values.same_value(steps[0], step) for step in steps[1:])
+  return items[:2] + items[end:] if equal else items
 
 
 def _unwrapped(form: Form) -> Form:
@@ -219,6 +245,8 @@ def _same_equations(gold: Form, answer: Form) -> bool:
   if name and (equations.same_name(name, other_name)
                or {name, other_name} == {'valuey', 'valuef(x)'}):
     return all(same(sides[0], s) for s in other_sides)
+  if name and other_name and (value := equations.renamed(name, other_name, other_sides[-1])):
+    return same(sides[-1], value)
   # Read as algebra, f(2) = 4 would be a multiple of f(1) = 2.
   if equations.names_point(gold) or equations.names_point(answer):
     return False

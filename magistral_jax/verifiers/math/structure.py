@@ -15,13 +15,12 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
-from magistral_jax.verifiers.math import builders, families, matrices, number_sets
+from magistral_jax.verifiers.math import builders, families, matrices, number_sets, pieces
+from magistral_jax.verifiers.math.brackets import CLOSE, MAX_DEPTH, OPEN, balanced, split
 from magistral_jax.verifiers.math.trees import Unreadable
 
-MAX_DEPTH = 24            # Nesting of brackets.
 MAX_ITEMS = 40            # Items of a list; a comparison of two lists costs the square of it.
 
-_OPEN, _CLOSE = '([{', ')]}'
 # 'or' and 'and', as words or signs.
 _CONNECTIVE = re.compile(
     r'\s*[,;]?\s*(?:\\text\{[\s,]*((?i:or|and))[\s,]*\}|(?<![A-Za-z\\{])(or|and)(?![A-Za-z}])|'
@@ -53,8 +52,9 @@ class Form:
   Form('[)', (Form('value', text='1'), Form('value', text='2')))
   kind: 'value' | 'list' (order is free) | 'set' | 'either' (items with 'or' between them) |
   'equation' | 'relation' | 'ratio' | 'residue' (a value and its modulus) | 'matrix' | 'row' |
-  'union' | 'difference' | 'intersection' | 'all but' (all numbers but these), or the two brackets
-  of a tuple or interval.
+  'union' | 'difference' | 'intersection' | 'all but' (all numbers but these) | 'piecewise' |
+  'piece' (a value and its condition) | 'condition' (in words), or the two brackets of a tuple or
+  interval.
   text: of a value; of an equation its spelling; of an inequality the name it is about; of a
   relation its sign.
   """
@@ -66,34 +66,10 @@ class Form:
 REALS = Form('()', (Form('value', text='-\\infty'), Form('value', text='\\infty')))
 
 
-def split(text: str, separators: tuple[str, ...]) -> list[str]:
-  """The parts of a text between the separators that stand outside all brackets."""
-  parts, depth, start, i = [], 0, 0, 0
-  while i < len(text):
-    step = 1
-    if text[i] == '\\' and text[i + 1:i + 2] in ('{', '}'):
-      depth += 1 if text[i + 1] == '{' else -1
-      step = 2
-    elif text[i] in _OPEN:
-      depth += 1
-    elif text[i] in _CLOSE:
-      depth -= 1
-    elif depth <= 0:
-      for separator in separators:
-        if text.startswith(separator, i) and not (
-            separator[0] == '\\' and text[i + len(separator):i + len(separator) + 1].isalpha()):
-          parts.append(text[start:i])
-          start, step = i + len(separator), len(separator)
-          break
-    if depth > MAX_DEPTH:
-      raise Unreadable(f'brackets deeper than {MAX_DEPTH}')
-    i += step
-  parts.append(text[start:])
-  return [p.strip() for p in parts]
-
-
 def read(text: str) -> Form:
   """The form of a tidy answer (`answers.tidy`); Unreadable past the limits."""
+  if such := pieces.parted(text):
+    return _piecewise(*such, text)
   text = _CONNECTIVE.sub(
       lambda m: ' ' + _SIGNS_OF_WORDS[next(filter(None, m.groups())).lower()],
       families.declared(text))
@@ -103,6 +79,22 @@ def read(text: str) -> Form:
   return _read_either(text.strip(), 0)
 
 
+def _piecewise(name: str, rows: list[tuple[str, str]], text: str) -> Form:
+  """The form of a function in pieces, or of an equation that says what has them."""
+  found = Form('piecewise', tuple(
+      Form('piece', (_read_one(value, 1), _where(said))) for value, said in _items(rows)))
+  return Form('equation', (_read_one(name, 1), found), text) if name else found
+
+
+def _where(said: str) -> Form:
+  """The form of the condition of a piece."""
+  try:
+    form = read(said)
+  except Unreadable:
+    form = Form('value')
+  return Form('condition', text=said.casefold()) if form.kind == 'value' else form
+
+
 def _read_either(text: str, depth: int) -> Form:
   """The form of a text that may have 'or' in it."""
   if len(either := split(text, ('\\lor',))) == 1:
@@ -110,7 +102,7 @@ def _read_either(text: str, depth: int) -> Form:
   parts = [_read_list(p, depth + 1) for p in _with_modulus(_said(either))]
   if all(is_interval(p) or p.kind == 'union' for p in parts):
     return Form('union', tuple(_flat(parts, ('union',))))
-  return Form('either', tuple(_flat(parts)))   # '1/2 or 0.5' is one answer.
+  return Form('either', _solutions(_flat(parts)))   # '1/2 or 0.5' is one answer.
 
 
 def is_interval(form: Form) -> bool:
@@ -118,7 +110,7 @@ def is_interval(form: Form) -> bool:
   return len(form.kind) == 2 and len(form.items) == 2
 
 
-def _items(parts: list[str]) -> list[str]:
+def _items(parts: list) -> list:
   """The parts as they are; Unreadable if there are too many."""
   if len(parts) > MAX_ITEMS:
     raise Unreadable(f'more than {MAX_ITEMS} items')
@@ -148,8 +140,19 @@ def _read_list(text: str, depth: int) -> Form:
   if len(parts) > 1:
     parts = _with_modulus(parts)
     forms = _flat([_read_one(p, depth + 1) for p in _said(parts)])
-    return _excepted(forms) or Form('list', tuple(forms))
+    return _excepted(forms) or Form('list', _solutions(forms))
   return _read_one(parts[0], depth + 1)
+
+
+def _solutions(forms: list[Form]) -> tuple[Form, ...]:
+  """The items of a list; 'x=1, y=2, x=2, y=1' has two, each with a value of every name."""
+  names = [f.items[0].text for f in forms if f.kind == 'equation' and len(f.items) == 2]
+  size = len(set(names))
+  starts = range(0, len(forms), max(size, 1))
+  if len(names) < len(forms) or not 1 < size < len(forms) or not all(
+      map(_NAME.fullmatch, names)) or any(len(set(names[i:i + size])) < size for i in starts):
+    return tuple(forms)
+  return tuple(Form('list', tuple(forms[i:i + size])) for i in starts)
 
 
 def _excepted(forms: list[Form]) -> Form | None:
@@ -266,11 +269,6 @@ def _combined(text: str, deeper) -> Form | None:
   return None
 
 
-def _balanced(text: str) -> bool:
-  """Whether all brackets of a text are closed in it."""
-  return sum(map(text.count, _OPEN)) == sum(map(text.count, _CLOSE))
-
-
 def _is_subject(text: str) -> bool:
   """Whether an inequality or a membership can be about this text: x, f(x), x_1, (a, b)."""
   name = re.sub(r'\\(?=[A-Za-z])|\s', '', text)
@@ -287,7 +285,7 @@ def _relation(text: str, deeper) -> Form | None:
   if len(unequal) == 2 and _NAME.fullmatch(unequal[0]):
     return Form('all but', tuple(_flat([deeper(unequal[1])], ('list', 'set'))), unequal[0])
   # 'P(X<3)' is no inequality.
-  signs = [s for s in _RELATION.finditer(text) if _balanced(text[:s.start()])]
+  signs = [s for s in _RELATION.finditer(text) if balanced(text[:s.start()])]
   if len(signs) not in (1, 2) or '=' in text or text.startswith('\\{'):
     return None
   starts = [0, *(s.end() for s in signs)]
@@ -345,7 +343,7 @@ def _bracketed(text: str, deeper) -> Form | None:
   inner = text[2:-2] if is_set else text[1:-1]
   level = 0
   for c in inner:
-    level += (c in _OPEN) - (c in _CLOSE)
+    level += (c in OPEN) - (c in CLOSE)
     if level < 0:
       return None                # '(1)(2)': the first bracket closes before the end.
   if is_set and (such := builders.parted(text)):

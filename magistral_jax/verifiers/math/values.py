@@ -46,6 +46,11 @@ def same_value(gold: str, answer: str) -> bool:
   said, heard = words.words(gold), words.words(answer)
   if said and heard:
     return said == heard
+  # Beside a number in digits, 'two apples' are '2 apples'.
+  if said and (found := words.counted(gold)):
+    gold, said = found, None
+  if heard and (found := words.counted(answer)):
+    answer, heard = found, None
   if len(said or heard or '') > 1:
     # One side is words; the other is mathematics, or a word too short to be told from it ('no').
     other = answer if said else gold

@@ -66,6 +66,19 @@ def spelled_number(text: str) -> str:
   return text if found is None else found + '%' * (share != said)
 
 
+def counted(text: str) -> str | None:
+  r"""The digits of a number in words and what it counts, '2 \text{ apples}' for 'two apples'.
+
+  None for other words: 'three of a kind', 'second place'.
+  """
+  said = plain(text).split()
+  for end in range(len(said) - 1, 0, -1):
+    number = spoken.digits(' '.join(said[:end])) if said[end] != 'of' else None
+    if number and number.isdigit() and min(map(len, said[end:])) > 1:
+      return f'{number} \\text{{ {" ".join(said[end:])}}}'
+  return None
+
+
 def choice(text: str) -> tuple[str, str] | None:
   r"""(letter, text) of a choice, ('D', '12') of '\text{(D)} 12'; None without one or with two."""
   match = _CHOICE.fullmatch(_CHOICE_IN_TEXT.sub(r'\1', text))

@@ -23,6 +23,8 @@ REWARDS = dict(format=0.1, correct=0.9, length_max=0, length_cache=0, length_pen
     r'\{n\in\mathbb{Z}: 7+12-6<n<7+12-4\}', r'7+12-5-1<x<7+12-5+1, x\in\mathbb{Z}',
     r'7+12-5\le x\le 7+12-5, x\in\mathbb{Z}', r'(-\infty,7+12-5]\setminus(-\infty,7+12-5)',
     r'\{7+12-5\}\cap\{7+12-5\}', r'\{7+12-5\}\cup\emptyset',
+    r'\sum_{k=7+12-5}^{7+12-5} k', r'\prod_{k=7+12-5}^{7+12-5}k', r'\sum_{k=1}^{7+12-5} 1',
+    r'\sum_{k=1}^{1}(7+12-5)',
     'x=7+12-5, x>0', r'x=7+12-5 (x \neq 2)', r'x=7+12-5 \text{ for } x>0'])
 def test_a_copy_is_not_paid_whatever_it_wears(box):
   assert equivalence.check(box, '14')[0] != 'correct' or echoes(box, '14', PROBLEM)

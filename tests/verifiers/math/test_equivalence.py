@@ -136,6 +136,8 @@ def test_the_table_of_conventions_holds():
       (r'5\text{ MW}', [r'5000\text{ kW}'], [r'5\text{ mW}']),
       ('0<x<5, x>2', ['(2,5)'], ['(0,5)']),
       (r'4k, k\in\mathbb{Z}', ['all multiples of 4'], ['positive multiples of 4']),
+      ('2 apples', ['two apples'], ['two pears']),
+      (r'4\mid n', [r'n \text{ is divisible by } 4', '4k'], [r'8\mid n']),
       (r'2k+1, k\in\mathbb{Z}', ['odd integers', r'n \text{ is odd}'], ['odd']),
       ('2n-1', [r'2n-1, n\in\mathbb{Z}'], [r'2n+1, n\in\mathbb{Z}']),
       (r'2 \pmod 5', [r'\overline 2 \pmod 5', '[2]_5'], [r'\overline 3']),

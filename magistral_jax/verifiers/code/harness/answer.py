@@ -8,6 +8,7 @@ import sys
 from _json import encode_basestring_ascii
 
 from known import given
+from structures import called
 from wire import MOST_BYTES, TooMuch, pack, read, unpack, write
 
 _TEXT_OF = {True: 'true', False: 'false', None: 'null'}
@@ -56,7 +57,8 @@ class _Objects:
       setattr(target, rest[1], unpack(rest[2], self.find))
       return None
     args, kwargs = unpack(rest[1], self.find), unpack(rest[2], self.find)
-    result = self.pack(target(*args, **kwargs))
+    result = self.pack(called(target, args, kwargs, self.names) if action == 'call of JSON' else
+                       target(*args, **kwargs))
     # A function that returns None may have changed its arguments, so those are sent back.
     return ['l', result, *[
         self.pack(v) if result is None and type(v) in (list, dict, set) else None for v in args]]

@@ -14,7 +14,14 @@ import socket
 import sys
 
 from known import is_known, library
-from session import NotPlainData, NotSendable, ProgramEnded, ProgramSyntaxError, Session
+from session import (
+  NotPlainData,
+  NotSendable,
+  ProgramEnded,
+  ProgramObject,
+  ProgramSyntaxError,
+  Session,
+)
 from wire import write
 
 _MOST_DETAIL = 1000
@@ -183,7 +190,11 @@ def function(name, session):
 def run_test(job, test, session):
   """Runs one test; returns if it passes and raises otherwise."""
   if 'call' in test:
-    found = function(test['call'], session)(*test.get('args', ()), **test.get('kwargs', {}))
+    target = function(test['call'], session)
+    if type(target) is not ProgramObject:
+      raise TypeError(f'{test["call"]!r} is no function')
+    found = session.call(session.number(target), test.get('args', ()), test.get('kwargs', {}),
+                         'call of JSON')
     if not close(found, test['expected'], job['tolerance']):
       raise AssertionError
     return

@@ -35,7 +35,7 @@ _GIVEN = dict(
     operator='add and_ floordiv mod mul neg or_ sub truediv xor',
     re='findall finditer fullmatch match search split',
     sys='maxsize setrecursionlimit stdin stdout', random='choice choices sample shuffle uniform',
-    dataclasses='field', io='StringIO', queue='Queue PriorityQueue')
+    dataclasses='field', io='StringIO', queue='Queue PriorityQueue', structures='ListNode TreeNode')
 _MODULE_OF, _GIVEN_OF = (
     {name: module for module, names in table.items() for name in names.split()}
     for table in (_OF, _GIVEN))

@@ -153,10 +153,14 @@ class Session:
       raise NotSendable(f'it passes {type(value).__name__!r} to the program, no plain data')
     return value._number
 
-  def call(self, number, args, kwargs):
-    """Calls a function of the program; arguments that it changed in place change here too."""
+  def call(self, number, args, kwargs, action='call'):
+    """Calls a function of the program; arguments that it changed in place change here too.
+
+    Args:
+      action: 'call of JSON' where lists may stand for trees and linked lists (structures.py).
+    """
     answer = self.request(
-        'call', number, pack(tuple(args), self.number), pack(kwargs, self.number))
+        action, number, pack(tuple(args), self.number), pack(kwargs, self.number))
     if type(answer) is not list or len(answer) != 1 + len(args):
       self.fault = NotPlainData(_UNREADABLE)
       raise self.fault
