@@ -196,7 +196,8 @@ def begun(path, **settings):
 
 @pytest.mark.parametrize('key, value', [
     ('sampler.top_p', 0.5), ('sampler.temperature', 0.5), ('sampler.max_new_tokens', 7),
-    ('seed', 5), ('data.system_prompt', 'magistral'), ('verifiers.format', 0.3)])
+    ('sampler.weight_dtype', 'int8'), ('sampler.kv_dtype', 'fp8'), ('seed', 5),
+    ('data.system_prompt', 'magistral'), ('verifiers.format', 0.3)])
 def test_what_changes_the_answers_is_not_mixed(tmp_path, solver, capsys, key, value):
   sums(tmp_path / 'in.jsonl')
   args = command(tmp_path, *served(solver))

@@ -81,10 +81,10 @@ def _math(args, workers: int, endpoint: Endpoint | None) -> Makers:
 
 def _code(args, workers: int, endpoint: Endpoint | None) -> Makers:
   runner = Runner(time_s=args.test_timeout_s, memory_mb=args.test_memory_mb, mode=args.sandbox)
-  votes = dict(agreement=args.agreement, voters=args.voters)
+  votes = dict(agreement=args.agreement, voters=args.voters, most_solutions=args.most_solutions)
   return _shared(args, workers) | dict(
       format=lambda: statements.opened,
-      agreement=lambda: agreement.opened(runner, most_solutions=args.most_solutions, **votes),
+      agreement=lambda: agreement.opened(runner, **votes),
       generate=lambda: generate.opened(runner, endpoint, wanted=args.wanted_tests, **votes),
       enough=lambda: languages.enough(args.min_tests),
       languages=lambda: languages.opened), dict(agreement=workers, generate=workers)

@@ -22,6 +22,8 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from magistral_jax.data.escapes import SURROGATE
+
 _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
 # Nobody is asked there, or not by us; other refusals (400) may be of one request alone.
 _FINAL = (401, 403, 404, 405)
@@ -49,6 +51,13 @@ class EndpointError(ValueError):
 
 class RequestRefused(EndpointError):
   """The server refuses this request alone: it has answered another one since."""
+
+
+class _Straight(urllib.request.HTTPRedirectHandler):
+  """Follows no redirect, which would take the key with it and turn the request into another."""
+
+  def redirect_request(self, req, fp, code, msg, headers, newurl):
+    return None
 
 
 class _Again(Exception):
@@ -115,6 +124,7 @@ class Endpoint:
     self._settings = settings
     self._url = settings.url.rstrip('/')
     self._free = threading.BoundedSemaphore(settings.concurrency)
+    self._opener = urllib.request.build_opener(_Straight)
 
   @property
   def longest_s(self) -> float:
@@ -184,8 +194,8 @@ class Endpoint:
           if attempt == s.attempts:
             raise EndpointError(
                 f'--{s.flag}={s.url} gave no usable answer in {s.attempts} attempts (last: '
-                f'{error}): see that it serves, then repeat the command, which continues from '
-                f'here.') from None
+                f'{" ".join(str(error).split())}): see that it serves, then repeat the command, '
+                f'which continues from here.') from None
           pause = min(_LONGEST_PAUSE_S, s.pause_s * 2 ** (attempt - 1))
           # Spread, so that requests refused together do not come back together.
           time.sleep(min(_LONGEST_PAUSE_S, max(error.after_s, pause * (0.5 + random.random()))))
@@ -199,11 +209,16 @@ class Endpoint:
       headers['Authorization'] = f'Bearer {key}'
     request = urllib.request.Request(f'{self._url}/{path}', body, headers)
     try:
-      with urllib.request.urlopen(request, timeout=s.timeout_s) as response:
+      with self._opener.open(request, timeout=s.timeout_s) as response:
         return _read(response, began + s.timeout_s)
     except urllib.error.HTTPError as error:
       with error:
         said = error.read(300).decode(errors='replace').strip()
+      if 300 <= error.code < 400:
+        raise EndpointError(
+            f'--{s.flag}={s.url} answers with HTTP {error.code}, a redirect to '
+            f'{error.headers.get("Location", "")[:200]!r}: name where it serves.',
+            final=True, refused=True) from None
       if error.code in _AGAIN:
         raise _Again(f'HTTP {error.code}', _seconds(error.headers.get('Retry-After'))) from None
       raise EndpointError(
@@ -241,6 +256,8 @@ def _content(body: bytes, may_be_empty: bool) -> Answer:
     content = ''
   if not isinstance(content, str) or not (content.strip() or may_be_empty):
     raise _Again('an empty answer')
+  if SURROGATE.search(content):
+    raise _Again('an answer with half of a surrogate pair')
   finish, usage = choice.get('finish_reason'), said.get('usage')
   tokens = usage.get('completion_tokens') if isinstance(usage, dict) else None
   return Answer(content, finish if isinstance(finish, str) else '',

@@ -4,6 +4,7 @@
     the options     multiple choice becomes an open question, by rule or by a served model
     the statement   complete, one question, no proof, its images there (`statements`)
     the verifier    reads the answer and finds it equal to itself
+    the row         `train` takes it as it is
 
 Programming problems have rules of their own: `code.statements`.
 
@@ -19,7 +20,15 @@ from pathlib import Path
 
 from magistral_jax.curation import choices, golds, statements
 from magistral_jax.curation.endpoint import Endpoint, RequestRefused
-from magistral_jax.curation.rows import Decide, Decision, Row, answer_of, language_of, statement_of
+from magistral_jax.curation.rows import (
+  Decide,
+  Decision,
+  Row,
+  answer_of,
+  language_of,
+  statement_of,
+  unreadable,
+)
 
 _REWRITE = (
     'Rewrite this multiple-choice problem as one open question with the same answer. Keep every '
@@ -65,6 +74,8 @@ def decide(row: Row, comparer: golds.Comparer, endpoint: Endpoint | None = None)
         statement, gold, language=language_of(row), images=bool(row.get('images')))
   if not reason and (why := comparer.unreadable(gold)):
     reason, detail = 'unreadable_answer', f'{gold[:80]}: {why}'
+  if not reason and (why := unreadable(changed or row)):
+    reason, detail = 'unreadable_row', why
   if reason:
     return Decision((), reason, detail)
   return Decision((changed,), 'open_question') if changed else Decision((row,))

@@ -77,6 +77,7 @@ def settings(c, args: argparse.Namespace, step: str) -> dict[str, Any]:
   return dict(
       input=[fingerprint(path) for path in files.expand(args.input)], fields=args.fields,
       model=args.model or args.checkpoint, step=step, dtype=c.model.dtype, seed=c.seed,
+      weight_dtype=c.sampler.weight_dtype, kv_dtype=c.sampler.kv_dtype,
       sampling=dataclasses.asdict(sampling(c, args.samples)),
       template=c.data.template, system_prompt=c.data.system_prompt,
       verifiers=values.filled(c, 'verifiers'),

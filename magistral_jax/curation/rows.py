@@ -16,8 +16,9 @@ import numpy as np
 
 from magistral_jax.data import fields as renaming
 from magistral_jax.data import files, golds
-from magistral_jax.data.jsonl import domain_of, read_object
+from magistral_jax.data.jsonl import domain_of, read_object, read_problem
 from magistral_jax.metrics import JsonlWriter
+from magistral_jax.verifiers.reward import FILE_DOMAINS
 
 Row = dict[str, Any]
 # Keys that evaluation files give a statement, the first that a row has.
@@ -84,6 +85,18 @@ def language_of(row: Row) -> str:
   return (text_of(meta, 'language') if isinstance(meta, dict) else '') or 'en'
 
 
+def unreadable(row: Row) -> str:
+  """The reason why `train` would not take a row; '' if it would."""
+  try:
+    problem = read_problem(row, path='', number=0, name='curated', key='--fields')
+  except ValueError as error:
+    return str(error)
+  if problem.domain not in FILE_DOMAINS:
+    return (f'"domain" is {problem.domain[:40]!r}, which no verifier judges; where it means '
+            f"something else, set --fields='domain=' to ignore it.")
+  return ''
+
+
 def read_rows(path: str | os.PathLike, offset: int = 0) -> Iterator[tuple[int, Row]]:
   """Yields (byte offset behind the line, row) of a JSONL file, from a line's own offset on.
 
@@ -107,7 +120,8 @@ def gather(paths: str, out: Path, *, fields: str = '') -> int:
   """Joins input files to one file of rows with unique ids, and returns their number.
 
   A row without an id gets `<file>-<line>`, as in `data.jsonl`. An answer that is a solution, with
-  the answer behind hashes or in a box, is read as `data.jsonl` reads it.
+  the answer behind hashes or in a box, is read as `data.jsonl` reads it. Paths of images, which
+  are relative to the file of their row, become whole.
 
   Args:
     paths: as `files.expand` takes them.
@@ -125,7 +139,7 @@ def gather(paths: str, out: Path, *, fields: str = '') -> int:
       for number, row in input_rows(path):
         row = _identified(renaming.rename(row, names), path, f'{labels[path]}-{number}', number)
         hashes.append(_hash(row['id']))
-        writer.write(_with_gold(row))
+        writer.write(_with_images(_with_gold(row), path))
       if len(hashes) == before:
         raise ValueError(f'{path} holds no problem: it needs a JSON object on each line.')
     writer.position()
@@ -155,6 +169,15 @@ def _with_gold(row: Row) -> Row:
     return row
   return row | dict(answer=gold) | (
       {} if row.get('solution') or not worked else dict(solution=worked))
+
+
+def _with_images(row: Row, path: str) -> Row:
+  """The row with paths of its images that hold wherever it is written."""
+  paths = row.get('images')
+  if not isinstance(paths, list) or not all(isinstance(name, str) for name in paths) or not paths:
+    return row
+  folder = os.path.dirname(os.path.abspath(path))
+  return row | dict(images=[os.path.join(folder, name) for name in paths])
 
 
 def _identified(row: Row, path: str, name: str, number: int) -> Row:

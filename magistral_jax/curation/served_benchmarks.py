@@ -58,8 +58,9 @@ def served(args: argparse.Namespace, seed: int, sandbox: str) -> BenchmarkModel:
       timeout_s=args.endpoint_timeout_s, attempts=args.endpoint_attempts)).longest_s
   make = lambda benchmark: lambda ordinal, item: served_prompt(
       ordinal, item.problem(benchmark.card.name))
+  # Not the URL: a model that moves to another server stays the model that it is.
   return BenchmarkModel(make, samplers, longest_s, counted=False, settings=dict(
-      endpoint=args.endpoint, model=args.model, seed=seed, system_prompt=system))
+      model=args.model, seed=seed, system_prompt=system))
 
 
 def likelihoods(endpoint: Endpoint, item: Item) -> Answer:

@@ -80,10 +80,12 @@ def advice(row: Mapping[str, Any], *missing: str, key: str) -> str:
     return (f'The keys of the line are {keys}. A conversation is imitated, not judged: it belongs '
             f'into cold_start.conversations, as {{"messages": [{{"role": ..., "content": ...}}]}}.')
   if not found:
-    return (f'The keys of the line are {keys}: {key} says which ones to take, as docs/data.md '
-            f'explains.')
+    lacking = ' and '.join(f'"{ours}"' for ours in missing)
+    return (f'The keys of the line are {keys}: add {lacking} to it, or say which key holds it with '
+            f"{key}='{','.join(f'{ours}=KEY' for ours in missing)}' (docs/data.md).")
   pairs = ','.join(f'{ours}={name}' for ours, name in found.items())
-  return f"The keys of the line are {keys}: set {key}='{pairs}' to read them."
+  return (f"The keys of the line are {keys}: set {key}='{pairs}' to read them. If only this "
+          f'line has other names than {" and ".join(found)}, rename its keys instead.')
 
 
 def _find(row: Any, name: str) -> Any:

@@ -19,7 +19,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import logging
@@ -31,7 +31,7 @@ from magistral_jax.records import Problem
 DOMAIN = 'gym'
 PACKAGE = 'reasoning_gym'
 TRAINING_SEED = 1_000_000
-ITEM_S = 60               # Longest time that a problem may take to make.
+ITEM_S = 60               # Longest time that a problem may take to make, and an answer to judge.
 START_S = 120             # The package loads in a few seconds, unless the machine is busy.
 # Seeds that are tried for each problem wanted: tasks with small numbers soon repeat themselves.
 TRIES = 4
@@ -134,9 +134,11 @@ def _lines(*, task: str, settings: dict[str, Any], problems: int, held_out: int,
       # An answer that its own scorer refuses is no gold; those of some tasks are for it to find.
       gold = entry['answer']
       if not text or text in asked or (
-          gold is not None and not dataset.score_answer(gold, entry) >= 1):
+          gold is not None and not _score(dataset, gold, entry, task) >= 1):
         continue
-      _check_scorer(dataset, entry, task)
+      if _score(dataset, NONSENSE, entry, task) >= 1:
+        raise ValueError(f'The scorer of data.reasoning_gym.task={task!r} takes {NONSENSE!r} for a '
+                         f'right answer, which a model would soon find out: take another task.')
       asked.add(text)
       left -= 1
       yield dict(held_out=held, seed=first + index, question=text,
@@ -160,24 +162,36 @@ def _dataset(task: str, settings: dict[str, Any]):
 
 def _entry(dataset, index: int, task: str) -> dict[str, Any]:
   """One entry; ValueError if it takes too long or cannot be made."""
-  def late(*_):
-    raise TimeoutError(f'it takes more than {ITEM_S} s')
-  signal.signal(signal.SIGALRM, late)
-  signal.alarm(ITEM_S)
   try:
-    return dataset[index]
+    return _limited(lambda: dataset[index])
   except Exception as error:       # Code that is not ours.
     raise ValueError(f'A problem of data.reasoning_gym.task={task!r} cannot be made ({error!r}): '
                      f'change its settings, or take another task.') from None
+
+
+def _score(dataset, answer: Any, entry: dict[str, Any], task: str) -> float:
+  """What the scorer gives an answer, 0 if it fails; ValueError if it takes too long."""
+  try:
+    return _limited(lambda: dataset.score_answer(answer, entry))
+  except TimeoutError as error:
+    raise ValueError(f'The scorer of data.reasoning_gym.task={task!r} does not judge {answer!r} '
+                     f'({error}): change the settings, or take another task.') from None
+  except Exception:                # It refuses the answer, in its own way.
+    return 0.0
+
+
+def _limited(call: Callable[[], Any]) -> Any:
+  """What a call returns; TimeoutError after ITEM_S, although the package may catch that itself."""
+  late: list[TimeoutError] = []
+  def ring(*_):
+    late.append(TimeoutError(f'it takes more than {ITEM_S} s'))
+    raise late[0]
+  signal.signal(signal.SIGALRM, ring)
+  signal.alarm(ITEM_S)
+  try:
+    found = call()
   finally:
     signal.alarm(0)
-
-
-def _check_scorer(dataset, entry: dict[str, Any], task: str) -> None:
-  try:
-    fooled = dataset.score_answer(NONSENSE, entry) >= 1
-  except Exception:                # It refuses it, in its own way.
-    return
-  if fooled:
-    raise ValueError(f'The scorer of data.reasoning_gym.task={task!r} takes {NONSENSE!r} for a '
-                     f'right answer, which a model would soon find out: take another task.')
+    if late:
+      raise late[0]
+  return found

@@ -227,8 +227,9 @@ def _json_advice(line: bytes, error: json.JSONDecodeError) -> str:
   if line.strip() in (b'{', b'[', b'[{'):
     return ' An object must stand on one line, and the file must be no JSON list.'
   if not line.lstrip().startswith((b'{', b'[')):
-    return ' Each line must be an object, such as {"problem": "1+1=?", "answer": "2"}.'
-  return ''
+    return (' Each line must be an object, such as {"problem": "1+1=?", "answer": "2"} in a file '
+            'of problems; a table (CSV) must be written so first.')
+  return ' Repair or remove the line: each line must be one whole JSON object.'
 
 
 def _text(row: dict, key: str, default: str | None = None) -> str:

@@ -44,12 +44,24 @@ def test_what_may_pass_is_tried_again(served, first):
 
 @pytest.mark.parametrize('answer', [
     dict(status=500), dict(status=429), dict(body='nonsense'), dict(body='[' * 100_000), '',
-    dict(hang_up=True)], ids=lambda answer: str(answer)[:20])
+    'a \ud800', dict(body='no\nsense'), dict(hang_up=True)],
+    ids=lambda answer: ascii(answer)[:20])
 def test_attempts_are_bounded(served, answer):
   server = served(lambda text, n: answer)
   with pytest.raises(EndpointError, match='no usable answer in 3 attempts') as error:
     endpoint(server.url).ask('x')
   assert len(server.requests) == 3 and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('status', [301, 302, 303, 307, 308])
+def test_the_key_follows_no_redirect(served, monkeypatch, status):
+  monkeypatch.setenv('OPENAI_API_KEY', 'secret')
+  other = served(lambda text, n: 'fine')
+  server = served(lambda text, n: dict(
+      status=status, headers={'Location': f'{other.url}/chat/completions'}))
+  with pytest.raises(EndpointError, match=f'HTTP {status}, a redirect to .http') as error:
+    endpoint(server.url).ask('x')
+  assert error.value.final and not other.requests
 
 
 @pytest.mark.parametrize('status', [400, 401, 404])

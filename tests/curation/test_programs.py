@@ -1,5 +1,7 @@
 """Programming problems: tests that solutions agree on, new inputs, one problem per language."""
 
+import collections
+
 import pytest
 
 from magistral_jax import code_tests
@@ -176,7 +178,7 @@ def few(solutions):
 
 def test_few_tests_become_many_by_the_majority_of_right_solutions(runner):
   row = few([SUM, OTHER, WRONG])
-  found = generate.decide(row, runner, None, 8, 0.6, 2)
+  found = generate.decide(row, runner, None, 8, 0.6, 2, 32)
   tests = found.rows[0]['tests']
   assert found.reason == 'added_tests' and len(tests) == 8 and tests[:3] == row['tests']
   for test in tests:
@@ -187,7 +189,42 @@ def test_few_tests_become_many_by_the_majority_of_right_solutions(runner):
 @pytest.mark.parametrize('solutions', [[SUM], [SUM, WRONG], [WRONG]])
 def test_without_enough_right_solutions_there_are_no_new_tests(runner, solutions):
   row = few(solutions)
-  assert generate.decide(row, runner, None, 8, 0.6, 2).rows == (row,)
+  assert generate.decide(row, runner, None, 8, 0.6, 2, 32).rows == (row,)
+
+
+class TellingRunner:
+  """Solutions of `few` that add numbers up, but for those that hang on any input that is new."""
+
+  def __init__(self, *hanging):
+    self.hanging, self.inputs = hanging, collections.Counter()
+
+  def outputs(self, solution, texts):
+    self.inputs[solution.source] += len(texts)
+    return [ProgramRun('timeout') if solution.source in self.hanging and text not in GIVEN else
+            ProgramRun('exited', str(sum(map(int, text.split()[1:])))) for text in texts]
+
+  def runs(self, solution, tests):
+    return self.outputs(solution, [case['stdin'] for case in tests['cases']])
+
+
+def test_a_solution_that_hangs_on_new_inputs_is_run_on_few_of_them():
+  told = TellingRunner('c')
+  found = generate.decide(few(['a', 'b', 'c']), told, None, 20, 0.6, 2, 32)
+  assert len(found.rows[0]['tests']) == 20
+  assert told.inputs['c'] == len(GIVEN) + MOST_HANGS < told.inputs['a']
+
+
+def test_new_tests_end_where_too_few_solutions_do_not_hang():
+  told = TellingRunner('b', 'c')
+  row = few(['a', 'b', 'c'])
+  assert generate.decide(row, told, None, 20, 0.6, 2, 32).rows == (row,)
+  assert set(told.inputs.values()) == {len(GIVEN) + MOST_HANGS}
+
+
+def test_new_tests_are_voted_on_by_no_more_solutions_than_are_run():
+  told = TellingRunner()
+  generate.decide(few(['a', 'b', 'c', 'd']), told, None, 8, 0.6, 2, 2)
+  assert set(told.inputs) == {'a', 'b'}
 
 
 def test_a_served_generator_runs_in_the_jail(runner, served):
@@ -195,7 +232,7 @@ def test_a_served_generator_runs_in_the_jail(runner, served):
       'Here:\n```python\nimport random\nrandom.seed(int(input()))\nn = random.randint(1, 90)\n'
       'print(n)\nprint(*[random.randint(-9, 999) for _ in range(n)])\n```'))
   endpoint = Endpoint(EndpointSettings(server.url, 'm'))
-  found = generate.decide(few([SUM, OTHER]), runner, endpoint, 6, 0.6, 2)
+  found = generate.decide(few([SUM, OTHER]), runner, endpoint, 6, 0.6, 2, 32)
   tests = found.rows[0]['tests'][3:]
   assert len(tests) == 3 and any(int(test['stdin'].split()[0]) > 5 for test in tests)
   for test in tests:

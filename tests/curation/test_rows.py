@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from magistral_jax.curation import rows
+from magistral_jax.curation import format, golds, rows
+from magistral_jax.curation.code import statements
 from magistral_jax.data import jsonl
 
 
@@ -23,6 +24,27 @@ def test_rows_keep_what_they_have_and_get_ids_as_train_gives_them(tmp_path, writ
   found = gathered(tmp_path, write('some.jsonl', given))
   assert [row['id'] for row in found] == ['7', 'some-2', 'some-3']
   assert [row | dict(id=None) for row in found] == [row | dict(id=None) for row in given]
+
+
+@pytest.mark.parametrize('more', [
+    dict(problem='What is 2 + 3 in base 7? \ud800'), dict(response=5), dict(solution=['a']),
+    dict(domain='algebra'), dict(source=dict(a=1)), dict(images=['/none.png']),
+    dict(meta=dict(language=3))], ids=ascii)
+def test_a_row_that_train_would_not_take_is_dropped_and_said(more):
+  math = dict(id='a', problem='What is 2 + 3 in base 7?', answer='5')
+  code = dict(id='a', problem='Read n. Print n + 1.', tests=[dict(stdin='1', stdout='2')],
+              solutions=['print(int(input()) + 1)'])
+  for decide, row in ((lambda row: format.decide(row, golds.Comparer(None)), math),
+                      (statements.decide, code)):
+    assert decide(row).rows == (row,)
+    found = decide(row | more)
+    assert found.rows == () and found.reason == 'unreadable_row' and found.detail
+
+
+def test_images_are_found_from_wherever_the_rows_are_written(tmp_path, write):
+  given = [dict(problem='<image> a', images=['b/c.png', '/d.png']), dict(problem='b', images=[])]
+  found = gathered(tmp_path, write('some.jsonl', given))
+  assert found[0]['images'] == [str(tmp_path / 'b/c.png'), '/d.png'] and found[1]['images'] == []
 
 
 def test_blank_lines_count_in_ids_but_are_no_rows(tmp_path):

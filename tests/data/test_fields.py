@@ -35,7 +35,7 @@ def test_published_schemas_are_offered_the_line_that_reads_them(row, wanted, gol
   path = write('a.jsonl', [row])
   with pytest.raises(ValueError, match=r'a\.jsonl, line 1: ".*" is missing') as error:
     read_files(path)
-  assert f"set data.jsonl.fields='{wanted}' to read them." in str(error.value)
+  assert f"set data.jsonl.fields='{wanted}' to read them. If only this" in str(error.value)
   assert all(repr(key) in str(error.value) for key in row)
   problem, = read_files(path, fields=wanted)
   assert problem.answer == gold

@@ -2,6 +2,7 @@
 
 Most tests stand a small package of the same shape in its place; the long ones need it installed.
 """
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -59,6 +60,23 @@ class Unsolved(Doubles):
     return entry | dict(answer=None if index % 2 else '-1')
 
 
+class Hanging(Doubles):
+  """Its scorer does not end, and takes the alarm for a wrong answer."""
+
+  def score_answer(self, answer, entry):
+    with contextlib.suppress(Exception):
+      while True:
+        pass
+    return 0.0
+
+
+class Failing(Doubles):
+  """Its scorer fails on its own answers."""
+
+  def score_answer(self, answer, entry):
+    raise KeyError(answer)
+
+
 class Broken(Doubles):
   def __getitem__(self, index):
     raise KeyError('grid')
@@ -66,9 +84,9 @@ class Broken(Doubles):
 
 @pytest.fixture
 def package(monkeypatch):
-  """A package of the same shape, with four tasks."""
-  tasks = dict(doubles=(Doubles, Config), gullible=(Gullible, Config), broken=(Broken, Config),
-               unsolved=(Unsolved, Config))
+  """A package of the same shape, with a few tasks."""
+  tasks = {made.__name__.lower(): (made, Config) for made in (
+      Doubles, Gullible, Broken, Unsolved, Hanging, Failing)}
   def create(name, **settings):
     config = tasks[name][1](**settings)
     config.validate()
@@ -102,6 +120,13 @@ def test_both_sides_have_other_seeds_and_share_no_text(package):
 def test_an_answer_that_its_scorer_refuses_is_no_gold_and_none_is_for_the_scorer(package):
   made = lines('unsolved')
   assert made and all(line['seed'] % 2 and line['answer'] == '' for line in made)
+  assert lines('failing') == []
+
+
+def test_a_scorer_that_hangs_ends_the_making_in_a_sentence(package, monkeypatch):
+  monkeypatch.setattr(gym, 'ITEM_S', 1)
+  with pytest.raises(ValueError, match="scorer of .*task='hanging' does not judge .*more than 1 s"):
+    lines('hanging')
 
 
 @pytest.mark.parametrize('name, settings, words', [

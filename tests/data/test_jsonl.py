@@ -27,7 +27,8 @@ def test_a_line_ends_at_newline_only(write):
 
 @pytest.mark.parametrize('line, message', [
     (b'{"problem": ', r'this is not JSON \(.*column'),
-    (b'problem,answer', r'this is not JSON .*\. Each line must be an object, such as {"problem"'),
+    (b'problem,answer', r'this is not JSON .*\. Each line must be an object, such as {"problem".* '
+                        r'in a file of problems; a table \(CSV\) must be written so first\.'),
     (b'\xff{}', r'not UTF-8 \(byte 0\)'),
     (b'[1]', r'a JSON object is needed, this is a list'),
     (b'null', r'a JSON object is needed, this is null'),

@@ -5,6 +5,7 @@
     interactive                            the program would talk with a judge
     several_outputs                        more than one output is right and no checker knows them
     missing_image, link                  part of the statement is elsewhere
+    unreadable_row                       `train` would not take it as it is
 
 Reference: arXiv:2506.10910 section 4.2.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from magistral_jax import code_tests
 from magistral_jax.curation.code.programs import solutions_of
-from magistral_jax.curation.rows import Decide, Decision, Row, statement_of
+from magistral_jax.curation.rows import Decide, Decision, Row, statement_of, unreadable
 
 _INTERACTIVE = re.compile(
     r'\binteractive (?:problem|task|judge|runner)\b|\bflush(?:ing)? (?:the )?(?:output|stdout|std)|'
@@ -72,6 +73,8 @@ def decide(row: Row) -> Decision:
     return Decision((), 'several_outputs', _around(statement, found))
   if _PICTURE.search(statement) and (found := _NEEDS_PICTURE.search(statement)):
     return Decision((), 'missing_image', _around(statement, found))
+  if why := unreadable(row):
+    return Decision((), 'unreadable_row', why)
   return Decision((row,))
 
 

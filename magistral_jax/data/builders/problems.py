@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from absl import flags, logging
 
 from magistral_jax import command_line
-from magistral_jax.data.jsonl import read_files
+from magistral_jax.data.listed import ListedProblems
 from magistral_jax.data.prepared import DIFFICULTY, FIELDS, TESTS, to_row
 
 
@@ -42,7 +42,8 @@ class Problems(tfds.core.GeneratorBasedBuilder):
     return {'train': self._generate_examples()}
 
   def _generate_examples(self):
-    for problem in read_files(self._path, fields=self._fields, key='--fields'):
+    for problem in ListedProblems(self._path, fields=self._fields, key='--input',
+                                  fields_key='--fields'):
       if problem.images:
         raise ValueError(f'{self._path}: problem {problem.id} has images, which a prepared data '
                          f"set cannot hold: read the file as it is, with data.source='jsonl'.")
