@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_asked_is_refused(workdir, tmp_path, capsys, lines
 def test_a_checkpoint_that_is_not_there_is_refused(capsys):
   with pytest.raises(SystemExit):
     evaluate.evaluate(config(), 'nowhere', '', '')
-  assert "error: model.checkpoint='nowhere' does not exist" in capsys.readouterr().err
+  assert "error: --checkpoint='nowhere' does not exist" in capsys.readouterr().err
 
 
 def test_texts_are_scored_under_the_policy_of_a_workdir(workdir, tmp_path, capsys):

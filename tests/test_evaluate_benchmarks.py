@@ -78,8 +78,9 @@ def test_a_config_of_a_sampler_alone_is_enough(tmp_path):
     ([dict(id='p0', sample=0, response='x', benchmark=['math500'])], '"benchmark" must be text'),
     ([dict(id='p0', sample=-1, response='x')], '"sample" must be a whole number'),
     ([dict(id='p0', sample=0, response='x')] * 2, 'line 2: sample 0 of "id" \'p0\' stands on line'),
+    ([dict(id='p0', sample=0, response='x', truncated='yes')], '"truncated" must be true or false'),
     ([], 'has no response to an item of math500'),
-    (None, 'does not exist'),
+    (None, 'is no file'),
 ])
 def test_bad_responses_are_one_sentence_with_their_line(tmp_path, capsys, lines, words):
   path = tmp_path / 'none.jsonl' if lines is None else store(tmp_path, lines)
@@ -95,7 +96,8 @@ def test_bad_responses_are_one_sentence_with_their_line(tmp_path, capsys, lines,
     (['--data='], '--data is missing'),
     (['--endpoint=x', '--model=m'], 'name one of --checkpoint'),
     (['--samples=-1'], '--samples=-1 must be at least 0'),
-    (['--top_p=1.5'], '--top_p=1.5 must be above 0'),
+    (['--top_p=1.5'], '--top_p=1.5 must be above 0'), (['--top_p=nan'], '--top_p=nan must'),
+    (['--temperature=nan'], '--temperature=nan must be a number'),
     (['--output='], '--output is missing'),
     (['--suite=mistral'], 'did you mean'),
 ])
@@ -171,9 +173,16 @@ def test_what_a_server_said_before_it_failed_is_kept(tmp_path, capsys):
   assert 'HTTP 401' in capsys.readouterr().err
   assert [line['status'] for line in read_lines(tmp_path / 'out/responses.jsonl.partial')] == [
       'correct'] * 5
-  found = run(tmp_path, *flags)
   server.close()
-  assert (found['pass@1'], found['responses'], len(server.requests)) == (1.0, 8, 6 + 3)
+  # Another server may go on, as long as it serves the same model.
+  other = Served(lambda text, number: good(text))
+  flags[1] = f'--endpoint={other.url}'
+  with pytest.raises(SystemExit):
+    run(tmp_path, *flags, '--model=n')
+  assert 'begun otherwise (model was' in capsys.readouterr().err and not other.requests
+  found = run(tmp_path, *flags)
+  other.close()
+  assert (found['pass@1'], found['responses'], len(other.requests)) == (1.0, 8, 3)
 
 
 def test_a_server_that_says_absurd_numbers_of_tokens_is_not_believed(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -83,8 +84,11 @@ def load_all(cards: Sequence[Card], args: argparse.Namespace,
   for name, least in (('samples', 0), ('limit', 0), ('max_tokens', 0)):
     if getattr(args, name) < least:
       raise ValueError(f'--{name}={getattr(args, name)} must be at least {least}.')
-  if args.top_p == 0 or args.top_p > 1:
+  # Written so that nan is refused, too.
+  if not (args.top_p < 0 or 0 < args.top_p <= 1):
     raise ValueError(f'--top_p={args.top_p} must be above 0 and at most 1.')
+  if not args.temperature < math.inf:
+    raise ValueError(f'--temperature={args.temperature} must be a number.')
   changes = dict(samples=args.samples or None, max_new_tokens=args.max_tokens or None,
                  temperature=None if args.temperature < 0 else args.temperature,
                  top_p=None if args.top_p < 0 else args.top_p)

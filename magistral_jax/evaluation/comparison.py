@@ -59,7 +59,7 @@ def compare(first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[
   """
   shared = [id_ for id_ in first if id_ in second]
   if not shared:
-    raise ValueError('The two results have no item in common.')
+    raise ValueError('the two results have no item in common.')
   mean = lambda values: math.fsum(values) / len(values)
   ours = np.array([mean(first[id_]) for id_ in shared])
   theirs = np.array([mean(second[id_]) for id_ in shared])
@@ -120,7 +120,12 @@ def show(first: str, second: str, *, console: Console) -> None:
   if not shared:
     raise ValueError(f'--compare: {first!r} has {", ".join(ours)}, and {second!r} has '
                      f'{", ".join(theirs)}: no benchmark is in both.')
-  found = {name: compare(ours[name], theirs[name]) for name in shared}
+  found = {}
+  for name in shared:
+    try:
+      found[name] = compare(ours[name], theirs[name])
+    except ValueError as error:
+      raise ValueError(f'--compare {first!r} {second!r}: {name}: {error}') from None
   console.print(_table(found))
   for name, one in found.items():
     if one.only:

@@ -6,7 +6,7 @@ import fnmatch
 import os
 
 from magistral_jax.evaluation.card import Card, Item
-from magistral_jax.evaluation.rows import Row, read_rows
+from magistral_jax.evaluation.rows import ENDINGS, Row, read_rows
 
 
 class NoData(ValueError):
@@ -67,10 +67,11 @@ def find_files(card: Card, data: str) -> list[str]:
 
 def _in_folder(card: Card, folder: str) -> list[str]:
   """The files of a folder that fit the first of the card's patterns that any of them fits."""
-  held = sorted(os.path.join(path, name) for path, _, names in os.walk(folder) for name in names)
+  held = sorted(os.path.join(path, name) for path, _, names in os.walk(folder) for name in names
+                if name.lower().removesuffix('.gz').endswith(ENDINGS))
   for pattern in card.files:
     fit = [path for path in held if any(
-        _fits(os.path.relpath(path, folder), part) for part in pattern.split('+'))]
+        _fits(os.path.abspath(path), part) for part in pattern.split('+'))]
     if fit:
       return fit
   raise NoData(f'--data={folder!r} has no file for {card.name}: it is searched for '
@@ -78,7 +79,11 @@ def _in_folder(card: Card, folder: str) -> list[str]:
 
 
 def _fits(path: str, pattern: str) -> bool:
-  """Whether a path ends as a pattern does, folder by folder; names have no case."""
-  depth = pattern.count('/') + 1
-  return fnmatch.fnmatchcase('/'.join(path.lower().split(os.sep)[-depth:]), pattern.lower())
+  """Whether a path ends as a pattern does, folder by folder; names have no case.
+
+  Folders named data, in which hubs keep the files of a set, are left out of the path.
+  """
+  parts, depth = path.lower().split(os.sep), pattern.count('/') + 1
+  parts = [part for part in parts[:-1] if part != 'data'] + parts[-1:]
+  return fnmatch.fnmatchcase('/'.join(parts[-depth:]), pattern.lower())
 

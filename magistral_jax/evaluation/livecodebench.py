@@ -21,6 +21,7 @@ from typing import Any
 
 from magistral_jax.evaluation.rows import Row
 
+KEYS = ('public_test_cases', 'private_test_cases')
 MOST_BYTES = 1 << 30       # Of the unpacked tests of a task.
 # What every program can use without importing it, as in LiveCodeBench.
 _STARS = (
@@ -78,18 +79,18 @@ def tests_of(row: Row) -> dict[str, Any]:
     ValueError: there are none, or what is there is none.
   """
   cases = []
-  for key in ('public_test_cases', 'private_test_cases'):
-    value = row.values.get(key)
+  for key in KEYS:
+    value = row.get(key)
     if isinstance(value, str):
       try:
         value = unpacked(value)
       except ValueError as error:
         raise row.fault(f'"{key}": {error}') from None
-    for case in value or []:
-      if not isinstance(case, Mapping) or not all(
-          isinstance(case.get(part), str) for part in ('input', 'output')):
-        raise row.fault(f'"{key}" must be a list of objects with "input" and "output".')
-      cases.append(case)
+    if not isinstance(value, list) or not all(
+        isinstance(case, Mapping) and isinstance(case.get(part), str)
+        for case in value for part in ('input', 'output')):
+      raise row.fault(f'"{key}" must be a list of objects with "input" and "output".')
+    cases += value
   if not cases:
     raise row.fault('"public_test_cases" and "private_test_cases" hold no test.')
   name = function(row)
@@ -112,6 +113,6 @@ def function(row: Row) -> str:
 
 
 @functools.lru_cache(maxsize=4)      # Samples of an item come one after another.
-def tests_at(path: str, start: int) -> dict[str, Any]:
-  """The tests of the row that begins at a byte of a file of JSON lines."""
-  return tests_of(Row.again(path, start))
+def tests_at(path: str, number: int, start: int) -> dict[str, Any]:
+  """The tests of the row of a line, as `Row.again` finds it."""
+  return tests_of(Row.again(path, number, start))

@@ -81,7 +81,7 @@ def against_canonical(row: Row, solution: str, entry_point: str, problem: str) -
     solution: the canonical solution, whole.
   """
   inputs = [*_inputs(row, 'base_input'), *_inputs(row, 'plus_input')]
-  atol = float(row.values.get('atol') or 0)
+  atol = row.real('atol')
   setup = (f'{_SAME}\n__scope = {{}}\nexec({solution!r}, __scope)\n'
            f'__canonical = __scope[{entry_point!r}]\n')
   check = (f'import copy\nimport json\nfor __args in json.loads({json.dumps(inputs)!r}):\n'

@@ -55,7 +55,7 @@ def read_responses(path: str, ids: Mapping[str, set[str]], all_ids: Mapping[str,
     ValueError: a line that is not as the module says, or comes twice, by file and line.
   """
   if not os.path.isfile(path):
-    raise ValueError(f'--responses={path!r} does not exist: correct its path.')
+    raise ValueError(f'--responses={path!r} is no file: correct its path.')
   seen: dict[tuple[str, str, int], int] = {}
   for number, text in files.lines(path):
     try:
@@ -108,7 +108,9 @@ def _stored(row: Mapping[str, Any], ids: Mapping[str, set[str]]) -> Stored | Non
 
 def _truncated(row: Mapping[str, Any]) -> bool:
   """Whether a response was cut off: as the line says, else as its text shows."""
-  if isinstance(row.get('truncated'), bool):
+  if row.get('truncated') is not None:
+    if not isinstance(row['truncated'], bool):
+      raise ValueError(f'"truncated" must be true or false, not {str(row["truncated"])[:40]!r}.')
     return row['truncated']
   finish = row.get('finish', row.get('finish_reason'))
   return finish == 'length' if isinstance(finish, str) else cut_off(row['response'] or '')

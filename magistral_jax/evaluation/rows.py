@@ -9,13 +9,16 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from magistral_jax.data import files
+from magistral_jax.data import escapes, files
 from magistral_jax.data.jsonl import read_object
 
+# Ends of the names of files of rows, packed ones (.gz) aside.
+ENDINGS = ('.jsonl', '.json', '.csv', '.tsv', '.parquet')
 csv.field_size_limit(1 << 30)    # Tests of programs stand in cells of megabytes.
 _KINDS = {dict: 'an object', list: 'a list', str: 'text', bool: 'true or false', type(None): 'null'}
 
@@ -32,11 +35,11 @@ class Row:
   start: int = -1            # Byte at which its line begins, where it can be read again from there.
 
   @classmethod
-  def again(cls, path: str, start: int) -> Row:
-    """The row whose line begins at a byte of a file of JSON lines."""
+  def again(cls, path: str, number: int, start: int) -> Row:
+    """The row of a line of a file of JSON lines, which begins at the byte `start`."""
     with open(path, 'rb') as file:
       file.seek(start)
-      return cls(read_object(file.readline()), path, 0, start)
+      return cls(read_object(file.readline()), path, number, start)
 
   @property
   def where(self) -> str:
@@ -61,14 +64,22 @@ class Row:
                      f'{", ".join(map(json.dumps, list(self.values)[:12])) or "nothing"}.')
 
   def text(self, *keys: str, default: str | None = None) -> str:
-    """The same as text; a number is written out. With a default none of the keys is required."""
+    """The same as text; a number is written out.
+
+    Without a default one of the keys must have a text that is not empty.
+    """
     if default is not None and not any(map(self.has, keys)):
       return default
     value = self.get(*keys)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
       value = str(value)
     if not isinstance(value, str):
       raise self.fault(f'"{self._key(keys)}" must be text, this is {_kind(value)}.')
+    if escapes.SURROGATE.search(value):
+      raise self.fault(f'"{self._key(keys)}" holds half of a surrogate pair, which no UTF-8 file '
+                       f'can hold.')
+    if default is None and not value.strip():
+      raise self.fault(f'"{self._key(keys)}" is empty.')
     return value
 
   def whole(self, *keys: str) -> int:
@@ -81,6 +92,16 @@ class Row:
     except (ValueError, TypeError):
       raise self.fault(f'"{self._key(keys)}" must be a whole number, this is '
                        f'{str(value)[:40]!r}.') from None
+
+  def real(self, key: str) -> float:
+    """The number under a key, which may be written as text; 0 where there is none."""
+    value = self.values.get(key)
+    try:
+      if isinstance(value, bool) or not math.isfinite(number := float(value or 0)):
+        raise ValueError
+    except (ValueError, TypeError, OverflowError):
+      raise self.fault(f'"{key}" must be a number, this is {str(value)[:40]!r}.') from None
+    return number
 
   def list(self, *keys: str, of: type | None = None) -> list[Any]:
     """The same as a list, which may be written as JSON; `of` is the type of all its items."""

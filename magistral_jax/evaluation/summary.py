@@ -98,12 +98,12 @@ def _votes(card: Card, lines: Sequence[Line]) -> tuple[list[str], list[bool]]:
 
 
 def _groups(items: Sequence[Item], judged: Mapping[str, Sequence[Line]]) -> dict[str, Any]:
-  """pass@1 and items of every language or category, where there are several."""
+  """pass@1 and items of every language or category; of a single one, too, if it has a name."""
   groups = collections.defaultdict(list)
   for item in items:
     if judged[item.id]:
       groups[item.group].append([value(line) for line in judged[item.id]])
-  if len(groups) < 2:
+  if groups.keys() <= {''}:
     return {}
   return dict(groups={name: {'pass@1': estimators.clustered_mean(values).mean,
                              'pass@1_interval': list(estimators.interval(values)),

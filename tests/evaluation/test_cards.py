@@ -7,7 +7,7 @@ import json
 import pytest
 from rich.console import Console
 
-from magistral_jax.evaluation import extraction, tables
+from magistral_jax.evaluation import extraction, items, tables
 from magistral_jax.evaluation.benchmarks import gpqa_diamond
 from magistral_jax.evaluation.card import Grade
 from magistral_jax.evaluation.cards import CARDS, SUITES, chosen
@@ -181,6 +181,39 @@ def test_a_folder_is_searched_for_the_names_of_a_card(tmp_path):
     cards.read('aime25', tmp_path)
   with pytest.raises(ValueError, match='does not exist'):
     cards.read('aime24', tmp_path / 'no.jsonl')
+
+
+@pytest.mark.parametrize('name, found, others', [
+    ('aime24', ['aime_2024/data/train-00000-of-00001.jsonl'], ['aime_2024/README.md']),
+    ('math500', ['MATH-500/test.jsonl'], ['MATH-500/README.md', 'MATH-500/.gitattributes']),
+    ('gsm8k', ['gsm8k/main/test-00000-of-00001.jsonl'], ['gsm8k/socratic/test-0.jsonl']),
+    ('hle_text', ['hle/data/test-0.jsonl'], ['hle.md', 'hle/hle.png']),
+    ('hellaswag', ['hellaswag/data/validation-0.jsonl'], ['hellaswag/data/test-0.jsonl']),
+    ('winogrande', ['winogrande/winogrande_xl/validation-0.jsonl'],
+     ['winogrande/winogrande_xs/validation-0.jsonl']),
+    ('mmlu', ['mmlu/all/test-0.jsonl'], ['mmlu/astronomy/test-0.jsonl', 'mmlu/all/dev-0.jsonl']),
+    ('arc_easy', ['ai2_arc/ARC-Easy/test-0.jsonl'], ['ai2_arc/ARC-Challenge/test-0.jsonl']),
+    ('mmmu', ['MMMU/Art/validation-0.jsonl', 'MMMU/Math/validation-0.jsonl'],
+     ['MMMU/Art/test-0.jsonl']),
+    ('mmmu', ['MMMU/data/validation-0.jsonl'], ['MMMU/data/test-0.jsonl', 'MMMU_Pro/README.md']),
+    ('mmmu_pro', ['MMMU_Pro/standard (10 options)/test-0.jsonl', 'MMMU_Pro/vision/test-0.jsonl'],
+     ['MMMU_Pro/standard (4 options)/test-0.jsonl', 'MMMU_Pro/README.md']),
+    ('mathvista', ['MathVista/data/testmini-0.jsonl'], ['MathVista/data/test-0.jsonl']),
+    ('chartqa', ['ChartQA/data/test-0.jsonl'], ['ChartQA/data/train-0.jsonl']),
+    ('docvqa', ['DocVQA/DocVQA/validation-0.jsonl'],
+     ['DocVQA/DocVQA/test-0.jsonl', 'DocVQA/InfographicVQA/validation-0.jsonl',
+      'DocVQA/README.md']),
+    ('vqav2', ['VQAv2/data/validation-0.jsonl'], ['VQAv2/data/testdev-0.jsonl', 'VQAv2/VQAv2.py']),
+    ('mm_mt_bench', ['MM-MT-Bench/data/eval-0.jsonl'], ['MM-MT-Bench/README.md']),
+    ('humaneval', ['openai_humaneval/openai_humaneval/test-0.jsonl'],
+     ['openai_humaneval/README.md'])])
+def test_a_clone_of_a_hub_is_searched_as_it_lies(tmp_path, name, found, others):
+  for path in [*found, *others]:
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).write_text('')
+  clone = tmp_path / found[0].split('/')[0]
+  for folder in (tmp_path, clone):             # A folder of clones, and the clone itself.
+    assert items.find_files(CARDS[name], str(folder)) == [str(tmp_path / path) for path in found]
 
 
 def test_unknown_names_are_refused_with_the_nearest():

@@ -38,6 +38,10 @@ def test_an_answer_that_is_no_choice_is_said(answer):
 def test_other_rows_about_images():
   pro = cards.item('mmmu_pro', dict(id='p', image='p.png', options="['x', 'y']", answer='A'))
   assert pro.group == 'vision' and pro.prompt.startswith('<image>')
+  # Both parts are published with the same ids.
+  other = cards.item('mmmu_pro', dict(id='p', question='<image 1>?', image_1='p.png',
+                                      options="['x', 'y']", answer='A'))
+  assert (other.group, other.id, pro.id) == ('standard', 'p', 'vision-p')
   math = cards.item('mathvista', dict(pid=3, question='How long?', choices=['4', '5'], answer='5',
                                       image='images/3.jpg'))
   assert math.id == '3' and math.data['targets'] == ['B']

@@ -81,7 +81,7 @@ def test_mmlu_shows_five_examples_of_the_subject(tmp_path):
 
 
 @pytest.mark.parametrize('name, row, words', [
-    ('hellaswag', HELLASWAG | dict(label=4), '"label" must lie between 0 and 3'),
+    ('hellaswag', HELLASWAG | dict(label=4), '"label" 4 is none of the 4 "endings"'),
     ('piqa', PIQA | dict(label=2), '"label" must be 0 or 1'),
     ('winogrande', WINOGRANDE | dict(sentence='No gap.'), 'has no gap'),
     ('winogrande', WINOGRANDE | dict(answer=3), '"answer" must be 1 or 2'),

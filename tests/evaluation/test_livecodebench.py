@@ -8,6 +8,7 @@ import pytest
 
 from magistral_jax.evaluation import livecodebench
 from magistral_jax.evaluation.benchmarks import livecodebench_v5
+from magistral_jax.evaluation.card import Check
 from magistral_jax.evaluation.cards import CARDS
 from magistral_jax.evaluation.rows import Row
 from magistral_jax.verifiers.code import compare, judge
@@ -66,6 +67,22 @@ def test_a_release_is_its_published_parts(tmp_path):
   assert ids('livecodebench_v5') == ['q', 'q2', 'q5'] and ids('livecodebench_v6')[-1] == 'q6'
 
 
+def test_a_later_row_whose_tests_are_damaged_fails_by_its_line(tmp_path):
+  path = store(tmp_path, SUM, SUM | dict(question_id='abc2', private_test_cases='eJx'))
+  whole, damaged = cards.read('livecodebench_v5', path)
+  response = '```python\nprint(3)\n```'
+  assert isinstance(CARDS['livecodebench_v5'].grade(whole, response), Check)
+  line, = cards.judged('livecodebench_v5', damaged, response)
+  assert line['status'] == 'error' and f'{path}, line 3: "private_test_cases"' in line['detail']
+
+
+def test_every_row_is_asked_for_its_tests(tmp_path):
+  row = SUM | dict(question_id='abc2')
+  del row['private_test_cases']
+  with pytest.raises(ValueError, match='line 3: "private_test_cases" is missing'):
+    cards.read('livecodebench_v5', store(tmp_path, SUM, row))
+
+
 class Harmful:
   def __reduce__(self):
     return (print, ('ran',))
@@ -78,6 +95,7 @@ class Harmful:
     (base64.b64encode(zlib.compress(b'no pickle')).decode(), 'neither JSON nor'),
     (base64.b64encode(zlib.compress(pickle.dumps('no json'))).decode(), 'neither JSON nor'),
     ('[1]', '"input" and "output"'), ('{"a": 1}', '"input" and "output"'),
+    ('5', '"input" and "output"'), (False, '"input" and "output"'), (None, 'is missing'),
     (packed([dict(input='1')]), '"input" and "output"')])
 def test_a_pack_that_is_none_is_refused_and_runs_nothing(text, words, capsys):
   row = Row(SUM | dict(private_test_cases=text), 'a.jsonl', 3)

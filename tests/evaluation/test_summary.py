@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from magistral_jax.evaluation import comparison, estimators, summary
+from magistral_jax.evaluation import comparison, estimators, summary, tables
 from magistral_jax.evaluation.card import Item
 from magistral_jax.evaluation.cards import CARDS
 from magistral_jax.sampler.slots import Sampling
@@ -85,6 +85,13 @@ def test_groups_have_figures_of_their_own():
   items = [Item('a', 'A?', '1', group='fr'), Item('b', 'B?', '2', group='de')]
   found = figures('aime24', items, [line('a', 0, 'correct'), line('b', 0, 'wrong')], 1)
   assert {name: group['pass@1'] for name, group in found['groups'].items()} == dict(fr=1, de=0)
+  # A file of one language has the figure that the paper has of it; items without groups have none.
+  found = figures('aime24_multilingual', items[:1], [line('a', 0, 'correct')], 1)
+  shown = io.StringIO()
+  Console(file=shown, width=200).print(tables.results_table(dict(aime24_multilingual=found)))
+  assert any('pass@1 fr' in row and '100.0' in row and '68.5' in row
+             for row in shown.getvalue().splitlines())
+  assert 'groups' not in figures('aime24', ITEMS, [line('a', 0, 'correct')], 1)
 
 
 @pytest.mark.parametrize('rate, samples', [(0.5, 1), (0.9, 1), (0.3, 8), (0.95, 8)])

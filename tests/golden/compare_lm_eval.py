@@ -12,9 +12,11 @@ the largest difference between log-probabilities of a choice, items with the sam
 accuracies; the end is one line of JSON. It fails where an answer differs, or a log-probability by
 more than TOLERANCE: what float32 in another order makes of sums of hundreds of nats.
 
-For ifeval the model writes: --cards=ifeval --max_tokens=N, our responses with --temperature=0,
---max_tokens=N and --config.data.system_prompt as the model's own chat template has it. Of two
-responses with the same text every instruction must be followed for both graders, or for none.
+For ifeval, --cards=ifeval, our responses are graded there: every instruction of each must be
+followed for both graders, or for none, strictly and loosely. Their rows have "key", and NLTK_DATA
+names a folder as in make_ifeval.py. The model writes, too, at most --max_tokens=N, and how many of
+its texts are ours is printed: for ours with --temperature=0, --max_tokens=N and
+--config.data.system_prompt as its own chat template has it. With --model=dummy none writes.
 """
 import argparse
 import json
@@ -23,6 +25,7 @@ import pathlib
 
 os.environ |= dict(HF_HUB_OFFLINE='1', HF_DATASETS_OFFLINE='1')     # Read as they are imported.
 
+import langdetect
 import lm_eval
 import lm_eval.tasks
 from lm_eval.tasks import _yaml_loader as loader
@@ -58,14 +61,14 @@ def ours(output, card):
 
 def theirs(card, args):
   """Their samples in the order of the items, and their figures."""
-  how = dict(apply_chat_template=True, gen_kwargs=f'max_gen_toks={args.max_tokens}') \
-      if card == 'ifeval' else {}
-  model = dict(model='dummy') if args.model == 'dummy' else dict(
-      model='hf', model_args=f'pretrained={args.model},dtype=float32')
+  model = dict(model='dummy')
+  if args.model != 'dummy':
+    model = dict(model='hf', model_args=f'pretrained={args.model},dtype=float32')
+    if card == 'ifeval':
+      model |= dict(apply_chat_template=True, gen_kwargs=f'max_gen_toks={args.max_tokens}')
   said = lm_eval.simple_evaluate(
-      **model,
-      tasks=[task(card, args.data)], device='cpu', batch_size=args.batch, log_samples=True,
-      bootstrap_iters=0, **how)
+      **model, tasks=[task(card, args.data)], device='cpu', batch_size=args.batch,
+      log_samples=True, bootstrap_iters=0)
   (samples,), (results,) = said['samples'].values(), said['results'].values()
   return sorted(samples, key=lambda sample: sample['doc_id']), results
 
@@ -87,19 +90,27 @@ def compare(card, args):
 
 
 def compare_ifeval(card, args):
-  """Our responses and verdicts beside theirs."""
-  samples, results = theirs(card, args)
+  """Our verdicts on our responses beside theirs, and both models' texts."""
+  # Imported here, since it looks for the data of nltk.
+  from lm_eval.tasks.ifeval import utils
+  langdetect.DetectorFactory.seed = 0       # Theirs leaves it to chance.
+  samples, _ = theirs(card, args)
   lines, figures = ours(args.output, card)
-  alike = [(line, sample) for line, sample in zip(lines, samples, strict=True)
-           if line['response'].strip() == sample['resps'][0][0].strip()]
-  verdicts = [(line['followed_strict'] == list(sample['inst_level_strict_acc'])
-               and line['followed_loose'] == list(sample['inst_level_loose_acc']))
-              for line, sample in alike]
-  return dict(items=len(lines), same_text=len(alike), same_verdicts=sum(verdicts),
-              prompt_strict=[figures['prompt_strict'], results['prompt_level_strict_acc,none']],
-              instruction_loose=[figures['instruction_loose'],
-                                 results['inst_level_loose_acc,none']],
-              agree=bool(alike) and all(verdicts))
+  found = dict(items=len(lines), same_text=sum(
+      line['response'].strip() == sample['resps'][0][0].strip()
+      for line, sample in zip(lines, samples, strict=True)))
+  graded = [utils.process_results(sample['doc'], [line['response']])
+            for line, sample in zip(lines, samples, strict=True)]
+  for level in ('strict', 'loose'):
+    both = [(line[f'followed_{level}'], list(one[f'inst_level_{level}_acc']))
+            for line, one in zip(lines, graded, strict=True)]
+    flags = [flag for _, said in both for flag in said]
+    found[f'same_{level}'] = sum(a == b for x, y in both for a, b in zip(x, y, strict=True))
+    found[f'prompt_{level}'] = [figures[f'prompt_{level}'], sum(
+        all(said) for _, said in both) / len(both)]
+    found[f'instruction_{level}'] = [figures[f'instruction_{level}'], sum(flags) / len(flags)]
+  return found | dict(instructions=len(flags),
+                      agree=found['same_strict'] == found['same_loose'] == len(flags))
 
 
 def main():

@@ -21,7 +21,7 @@ CARD = Card(
     name='aime24', task='Problems of the American Invitational Mathematics Examination 2024.',
     form='"problem" (or "question") and "answer"; an optional "id".',
     source='The problems are at artofproblemsolving.com; as a file: HuggingFaceH4/aime_2024.',
-    files=('aime24.*', 'aime2024.*', 'aime_2024*', 'aime24*/test.*'),
+    files=('aime24.*', 'aime2024.*', 'aime_2024*', 'aime24*/test.*', 'aime_2024/train*'),
     prompt=f'the problem, then "{grading.BOX}"', extraction=grading.BOX_TAKEN,
     grading=grading.BY_VERIFIER, read=reader('aime24'), grade=grading.mathematics,
     sampling=Sampling(64, 0.7, 1.0, 40960), votes=True,

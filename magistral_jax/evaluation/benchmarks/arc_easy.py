@@ -15,8 +15,8 @@ def read(row: Row) -> Item:
     stem, texts = asked.get('stem'), [choice.get('text') for choice in choices]
     labels = [choice.get('label') for choice in choices]
   else:
-    choices, stem = row.mapping('choices'), row.text('question')
-    texts, labels = list(choices.get('text', ())), list(choices.get('label', ()))
+    choices, stem = Row(row.mapping('choices'), row.path, row.number), row.text('question')
+    texts, labels = choices.list('text', of=str), choices.list('label')
   key = row.text('answerKey')
   if not isinstance(stem, str) or not texts or len(texts) != len(labels) or not all(
       isinstance(text, str) for text in texts):

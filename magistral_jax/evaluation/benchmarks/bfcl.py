@@ -66,6 +66,8 @@ def _expected(row: Row, id_: str, category: str,
       raise row.fault(f'{id_} has no "ground_truth", neither here nor in {beside}: get that file, '
                       f'too.')
   expected = [(name, accepted) for answer in given for name, accepted in answer.items()]
+  if not expected:
+    raise row.fault(f'"ground_truth" of {id_} has no call.')
   names = {function.name for function in functions}
   for name, accepted in expected:
     if name not in names or not isinstance(accepted, Mapping) or not all(

@@ -9,13 +9,14 @@ from magistral_jax.evaluation.visual import relaxed
 def read(row: Row) -> Item:
   """The question with its chart."""
   answer = row.get('label', 'answer')
-  targets = [str(one) for one in answer] if isinstance(answer, list) else [row.text(
-      'label', 'answer')]
+  targets = answer if isinstance(answer, list) else [row.text('label', 'answer')]
+  if not targets or not all(isinstance(one, str | int | float) for one in targets):
+    raise row.fault('"label" (or "answer") must be text, a number, or a list of them.')
   question = row.text('query', 'question')
   return Item(row.identity('chartqa'), image_cards.asked(f'<image>\n{question}', image_cards.CHART),
               images=(images.named(row, 'image', 'imgname'),),
               group=str(row.values.get('human_or_machine', row.values.get('type', ''))),
-              data=dict(targets=targets))
+              data=dict(targets=list(map(str, targets))))
 
 
 CARD = Card(

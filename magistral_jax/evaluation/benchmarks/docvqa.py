@@ -8,16 +8,19 @@ from magistral_jax.evaluation.visual import similarity
 
 def read(row: Row) -> Item:
   """The question with its page."""
+  answers = row.list('answers', of=str)
+  if not answers:
+    raise row.fault('"answers" is empty.')
   return Item(row.identity('docvqa', 'questionId'),
               f'<image>\n{row.text("question").strip()}\n{image_cards.SHORT}',
               images=(images.named(row, 'image'),),
-              data=dict(targets=[str(one) for one in row.list('answers')]))
+              data=dict(targets=answers))
 
 
 CARD = Card(
     name='docvqa', task='Questions about scanned documents (validation).',
     form='"questionId", "question", "answers", "image".',
-    source='lmms-lab/DocVQA on the hub, validation.', files=('docvqa.*', 'docvqa/*', 'docvqa*'),
+    source='lmms-lab/DocVQA on the hub, validation.', files=('docvqa.*', 'docvqa/*val*', 'docvqa*'),
     prompt='the page, the question, and the request for a single word or phrase',
     extraction='the whole response', grading='ANLS, the best of all answers, without a threshold',
     read=read, grade=image_cards.credited(similarity.anls),

@@ -48,7 +48,7 @@ def number(response: str) -> str:
   """The first number behind the last 'answer is', else in the last box, else the last number."""
   text = extraction.answer_part(response)
   # A base model goes on with a question of its own.
-  text = text.partition('\n\nQuestion:')[0]
+  text = text.partition('\nQuestion:')[0]
   before, found, behind = text.rpartition(_SAID)
   del before
   numbers = _NUMBER.findall(behind) if found else []
@@ -68,7 +68,7 @@ CARD = Card(
     form='"question" and "answer" (with #### before the number), or "problem" and "answer"; SVAMP '
          'has the same form.',
     source='github.com/openai/grade-school-math, test.jsonl.',
-    files=('gsm8k_test.*', 'gsm8k/test.*', 'grade_school_math/data/test.jsonl'),
+    files=('gsm8k_test.*', 'gsm8k/test.*', 'gsm8k/main/test*', 'grade_school_math/test.jsonl'),
     prompt='eight examples of our own, then the question',
     extraction='the first number behind the last "answer is", else in the last \\boxed{}, else the '
                'last number, before another question',

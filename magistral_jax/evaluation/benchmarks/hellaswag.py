@@ -14,7 +14,7 @@ def read(row: Row) -> Item:
   """The activity and the beginning, with four endings."""
   endings, label = row.list('endings', of=str), row.whole('label')
   if not 0 <= label < len(endings):
-    raise row.fault(f'"label" must lie between 0 and {len(endings) - 1}, this is {label}.')
+    raise row.fault(f'"label" {label} is none of the {len(endings)} "endings".')
   begun = (f'{row.text("activity_label")}: {row.text("ctx_a")} '
            f'{row.text("ctx_b", default="").capitalize()}')
   return Item(row.identity('hellaswag', 'ind'), '', likelihoods.letter(label),

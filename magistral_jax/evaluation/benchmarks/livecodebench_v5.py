@@ -24,7 +24,10 @@ def read(row: Row) -> Item:
   asked = f'{_FUNCTION}\n\n```python\n{starter.rstrip()}\n```' if starter.strip() else _STDIN
   if livecodebench.function(row) and not starter.strip():
     raise row.fault('"starter_code" is empty, and "metadata" names a function.')
-  stored = dict(path=row.path, start=row.start) if row.start >= 0 else dict(row=row)
+  for key in livecodebench.KEYS:
+    row.get(key)
+  place = dict(path=row.path, number=row.number, start=row.start)
+  stored = place if row.start >= 0 else dict(row=row)
   if 'row' in stored or row.number == 1:
     livecodebench.tests_of(row)           # What is wrong with the format is said before the work.
   return Item(row.text('question_id', 'id'), f'{text.strip()}\n\n{asked}',
@@ -39,7 +42,7 @@ def grade(item: Item, response: str) -> Grade | Check:
     return grading.NOTHING
   stored = item.data
   tests = livecodebench.tests_of(stored['row']) if 'row' in stored else (
-      livecodebench.tests_at(stored['path'], stored['start']))
+      livecodebench.tests_at(stored['path'], stored['number'], stored['start']))
   return Check('code', livecodebench.IMPORTS + source, tests=tests)
 
 

@@ -32,7 +32,7 @@ def read(row: Row) -> Item:
 
 def grade(item: Item, response: str):
   """The last box before another problem, which a base model goes on with."""
-  return grading.mathematics(item, response.partition('\n\nProblem:')[0])
+  return grading.mathematics(item, response.partition('\nProblem:')[0])
 
 
 CARD = Card(

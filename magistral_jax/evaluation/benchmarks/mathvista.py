@@ -24,9 +24,9 @@ def read(row: Row) -> Item:
 
 def _digits(row: Row) -> str:
   """What the answer's type says of its form."""
-  kind, digits = row.values.get('answer_type'), row.values.get('precision')
+  kind, digits = row.values.get('answer_type'), int(row.real('precision'))
   if kind == 'float' and digits:
-    return f' It is rounded to {int(digits)} decimal place{"s" * (int(digits) > 1)}.'
+    return f' It is rounded to {digits} decimal place{"s" * (digits > 1)}.'
   return ' It is a whole number.' if kind == 'integer' else ''
 
 

@@ -58,7 +58,7 @@ CARD = Card(
     form='"id", "question" with <image 1>, "options", "answer", "image_1" to "image_7" (paths or '
          'bytes), "subfield".',
     source='lmms-lab/MMMU on the hub, validation.',
-    files=('mmmu.*', 'mmmu/*validation*', 'mmmu_validation*'),
+    files=('mmmu.*', 'mmmu/*validation*', 'mmmu_validation*', 'mmmu/*/validation*'),
     prompt='the question with its images between the words, its choices with letters, then the '
            'explicit request of the Pixtral paper in our words',
     extraction=image_cards.PARSED, grading='the letter, the text without case, or the number',

@@ -8,20 +8,23 @@ from magistral_jax.evaluation.rows import Row
 
 def read(row: Row) -> Item:
   """A standard row has a question and "image_1", ...; one of the vision part only "image"."""
+  if not (choices := mmmu.options(row)):
+    raise row.fault('"options" is empty.')
   if row.has('question'):
     item = mmmu.read(row)
     return Item(item.id, item.prompt, images=item.images, group='standard', data=item.data)
-  choices = mmmu.options(row)
   asked = image_cards.asked('<image>\nAnswer the question in the image.', image_cards.LETTER)
-  return Item(row.identity('mmmu-pro-vision'), asked, images=(images.named(row, 'image'),),
+  return Item(f'vision-{row.identity("mmmu-pro")}', asked, images=(images.named(row, 'image'),),
               group='vision', data=dict(targets=mmmu.targets(row, len(choices))))
 
 
 CARD = Card(
     name='mmmu_pro', task='MMMU with ten choices, and as screenshots.',
-    form='standard: as mmmu; vision: "id", "image", "options", "answer".',
+    form='standard: as mmmu; vision: "id", "image", "options", "answer". Both parts have the same '
+         'ids; those of vision get "vision-" before them.',
     source='MMMU/MMMU_Pro on the hub: standard (10 options) and vision.',
-    files=('mmmu_pro.*', 'mmmu_pro/*', 'mmmu_pro*'),
+    files=('mmmu_pro.*', 'mmmu_pro/standard (10 options)/*+mmmu_pro/vision/*', 'mmmu_pro/*',
+           'mmmu_pro*'),
     prompt='as mmmu; of the vision part the screenshot alone', extraction=image_cards.PARSED,
     grading='the letter', read=read, grade=image_cards.leveled(image_cards.exactly),
     figures=image_cards.figures, sampling=image_cards.THINKING,

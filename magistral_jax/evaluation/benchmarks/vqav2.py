@@ -21,7 +21,8 @@ def read(row: Row) -> Item:
 CARD = Card(
     name='vqav2', task='Questions about photographs (validation).',
     form='"question_id", "question", "answers" (ten, texts or objects with "answer"), "image".',
-    source='HuggingFaceM4/VQAv2 on the hub, validation.', files=('vqav2.*', 'vqav2/*', 'vqav2*'),
+    source='HuggingFaceM4/VQAv2 or lmms-lab/VQAv2 on the hub, validation.',
+    files=('vqav2.*', 'vqav2/*val*', 'vqav2*'),
     prompt='the photograph, the question, and the request for a word or number',
     extraction='the whole response',
     grading='a third for each of ten people who said so, at most 1', read=read,

@@ -49,19 +49,27 @@ def read_function(tool: Mapping[str, Any]) -> Function:
   """A function from its JSON description; ValueError for a type that is unknown."""
   given = tool.get('parameters')
   properties = given.get('properties') if isinstance(given, Mapping) else None
-  name = tool.get('name')
+  name, required = tool.get('name'), given.get('required') if properties is not None else None
   if not isinstance(name, str) or not isinstance(properties, Mapping):
     raise ValueError('a function needs a "name" and "parameters" with "properties".')
+  if not isinstance(required, list | None):
+    raise ValueError(f'"required" of {name} must be a list of the names of parameters.')
   found = {}
   for parameter, described in properties.items():
-    kind = described.get('type') if isinstance(described, Mapping) else None
+    kind = _said(described)
     items = described.get('items') if kind in _LISTS else None
-    of = items.get('type') if isinstance(items, Mapping) else ''
+    of = _said(items) if items else ''
     if kind not in TYPES or kind in _LISTS and of not in TYPES:
       raise ValueError(f'parameter {parameter!r} of {name} has the type {kind!r} of {of!r}; types '
                        f'are {", ".join(TYPES)}, and lists need the type of their "items".')
     found[parameter] = Parameter(kind, of)
-  return Function(name, found, tuple(given.get('required') or ()))
+  return Function(name, found, tuple(required or ()))
+
+
+def _said(described: Any) -> str | None:
+  """The type in a description, where it is a text."""
+  kind = described.get('type') if isinstance(described, Mapping) else None
+  return kind if isinstance(kind, str) else None
 
 
 def fault(functions: Sequence[Function], calls: Sequence[Call],
