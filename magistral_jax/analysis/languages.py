@@ -55,7 +55,7 @@ def blocks(workdir: Path, parts: int, *, model: str = '',
   """The parts of a run, cut for every value of `by`, a completion's (domain, language)."""
   identify = language.load(model)
   groups: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
-  for line in written.completions(workdir):
+  for line in written.completions(workdir, 'domain', 'language', 'prompt', 'completion', 'status'):
     groups.setdefault(by(line), []).append(
         (agrees(line, identify), line['status'] == 'correct'))
   found = []

@@ -54,7 +54,8 @@ class Line:
 
 def points(workdir: Path, block: int) -> tuple[np.ndarray, np.ndarray]:
   """(mean lengths in tokens, mean raw rewards) of blocks of updates, in the order of time."""
-  lines = [line for line in written.updates(workdir) if line.get('reward') is not None]
+  lines = [line for line in written.updates(workdir)
+           if None not in (line.get('reward'), line.get('completion_tokens_mean'))]
   # The penalty is a part of the reward that is 0 or less.
   raw = [line['reward'] - (line.get('part_length') or 0.0) for line in lines]
   length = [line['completion_tokens_mean'] for line in lines]

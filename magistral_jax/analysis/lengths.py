@@ -77,7 +77,8 @@ def analyse(run: str, parts: int) -> written.Found:
   """Table, figure and figures of all runs. Raises ValueError."""
   if parts < 1:
     raise ValueError(f'--parts={parts} must be at least 1.')
-  found = {name: of_completions(written.completions(path), parts)
+  found = {name: of_completions(
+      written.completions(path, 'domain', 'status', 'finish', 'n_tokens'), parts)
            for name, path in written.folders(run).items()}
   head = ['run', *(field.name.replace('_', ' ') for field in dataclasses.fields(Lengths))]
   text = written.markdown(head, [(name, *dataclasses.astuple(of)) for name, all_of in found.items()

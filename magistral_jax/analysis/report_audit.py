@@ -6,17 +6,21 @@ completions, whatever a report shows of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from magistral_jax.analysis import fields
+from magistral_jax.analysis.report_header import time_spent
 from magistral_jax.analysis.report_run import CompletionTable, RecordedRun
+from magistral_jax.experiment.values import flat
 from magistral_jax.orchestration.journal import DISCARDED
 from magistral_jax.records import FATES, STATUSES
 
 QUANTILES = (10, 50, 90)
 _NAMED = 5                    # Examples of what is wrong.
+_TIME_SHARE = 0.005           # Of the wall time, that nobody may have spent.
 
 
 def audit(run: RecordedRun) -> dict[str, Any]:
@@ -31,10 +35,16 @@ def checks(run: RecordedRun) -> list[dict[str, Any]]:
   completions = run.completions
   if not len(completions) and not run.lines and not run.unreadable:
     return []
-  return [dict(words=words, holds=not faults, found='; '.join(faults[:_NAMED]) or fine)
+  return [dict(words=words, holds=not faults, found=_named(faults) or fine)
           for words, faults, fine in (
               _readable(run), _one_fate(completions), _whole_groups(run),
-              _trained_once(completions), _updates(run), _totals(run))]
+              _trained_once(completions), _updates(run), _totals(run), _time(run))]
+
+
+def _named(faults: Sequence[str]) -> str:
+  """The first faults, and how many more there are."""
+  more = len(faults) - _NAMED
+  return '; '.join([*faults[:_NAMED], *([f'and {more:,} more'] if more > 0 else [])])
 
 
 def _readable(run: RecordedRun):
@@ -51,18 +61,19 @@ def _one_fate(completions: CompletionTable):
     twice = unlike[counts > 1]
   faults = [f'the fate {fate!r} is none' for fate in unknown]
   faults += [f'completion {sample} of prompt {ordinal} stands there more than once'
-             for ordinal, sample in twice[:_NAMED]]
+             for ordinal, sample in twice]
   return ('Every completion has exactly one fate.', faults,
           f'{len(pairs):,} completions, none twice')
 
 
 def _whole_groups(run: RecordedRun):
-  size = (run.config.get('sampler') or {}).get('group_size')
+  size = dict(flat(run.config)).get('sampler.group_size')
   ordinals, group = run.completions.groups
   counts = np.bincount(group, minlength=len(ordinals))
-  size = size or (int(counts.max()) if len(counts) else 0)
+  if not fields.COUNT.fits(size):       # Of a run whose config does not say it.
+    size = int(counts.max(initial=0))
   faults = [f'prompt {ordinals[i]} has {counts[i]} of {size}'
-            for i in np.flatnonzero(counts != size)[:_NAMED]]
+            for i in np.flatnonzero(counts != size)]
   return ('Every group is whole.', faults, f'{len(ordinals):,} groups of {size}')
 
 
@@ -72,14 +83,14 @@ def _trained_once(completions: CompletionTable):
   wrong = np.flatnonzero(trained != (step >= 0))
   faults = [f'completion {completions["sample"][i]} of prompt {completions["ordinal"][i]} is '
             f'{completions.names["fate"][completions.words["fate"][i]]} and names update {step[i]}'
-            for i in wrong[:_NAMED]]
+            for i in wrong]
   ordinals, group = completions.groups
   first, last = np.full(len(ordinals), 2 ** 62), np.full(len(ordinals), -1)
   np.minimum.at(first, group[trained], step[trained])
   np.maximum.at(last, group[trained], step[trained])
   split = np.flatnonzero((last >= 0) & (first != last))
   faults += [f'prompt {ordinals[i]} was trained in updates {first[i]} and {last[i]}'
-             for i in split[:_NAMED]]
+             for i in split]
   return ('Every trained group was trained in one update.', faults,
           f'{int((last >= 0).sum()):,} groups trained')
 
@@ -88,7 +99,7 @@ def _updates(run: RecordedRun):
   step = run.completions['step']
   used, written = set(np.unique(step[step >= 0]).tolist()), {line['step'] for line in run.lines}
   steps = [line['step'] for line in run.lines]
-  faults = [f'update {one} has no line in metrics.jsonl' for one in sorted(used - written)[:_NAMED]]
+  faults = [f'update {one} has no line in metrics.jsonl' for one in sorted(used - written)]
   faults += [f'update {one} trained nothing that is written' for one in sorted(written - used)]
   if steps != sorted(set(steps)):
     faults.append('updates stand in metrics.jsonl twice or out of order')
@@ -109,6 +120,16 @@ def _totals(run: RecordedRun):
   faults = [f'{name} is {total:,.0f} and the rollouts have {found:,}'
             for name, total, found in compared if total != found]
   return ('Totals are those of the lines.', faults, f'{len(compared)} totals compared')
+
+
+def _time(run: RecordedRun):
+  """What the main thread did fills the wall time, as the page says."""
+  time = time_spent(run)
+  spent = sum(seconds for _, _, seconds, _ in time['rows'])
+  faults = [f'activities take {spent:,.1f} s of {time["wall"]:,.1f} s'] if time['whole'] and abs(
+      spent - time['wall']) > _TIME_SHARE * time['wall'] else []
+  return ('Times add up to the wall time.', faults,
+          f'{spent:,.1f} s' if time['whole'] else 'no activity was written down')
 
 
 def fates(completions: CompletionTable) -> list[dict[str, Any]]:

@@ -126,7 +126,8 @@ def held_out(run: RecordedRun) -> list[dict[str, Any]]:
       found[line['step'] if line['stage'] == 'final' else 0] = line
   for line in run.lines:
     if 'eval/accuracy' in line:
-      found.setdefault(line.get('eval/version', line['step']), line)
+      version = line.get('eval/version')
+      found.setdefault(line['step'] if version is None else version, line)
   return [dict(step=step, accuracy=number(line['eval/accuracy']),
                error=number(line.get('eval/accuracy_se')))
           for step, line in sorted(found.items()) if number(line['eval/accuracy']) is not None]

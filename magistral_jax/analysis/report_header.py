@@ -47,14 +47,15 @@ def header(run: RecordedRun) -> dict[str, Any]:
       name=run.name, ended=ending(run), running=run.running, finished=bool(run.summary),
       command=' '.join(first.get('command', ())), starts=list(run.starts),
       figures=figures(run.measured), time=time_spent(run), changed=changed(run),
-      config=[(key, shown(value)) for key, value in sorted(flat(run.config))],
-      model=run.experiment.get('model', {}))
+      config=[(key, shown(value)) for key, value in sorted(flat(run.config))])
 
 
 def ending(run: RecordedRun) -> str:
   """How a run ended, in a sentence."""
-  steps = len(run.lines)
-  done = f'{steps:,} update{"" if steps == 1 else "s"}'
+  done = _counted(len(run.lines), 'update')
+  cold = [line['step'] for line in run.stages if line['stage'] == 'cold_start' and 'loss' in line]
+  if cold and not run.lines:
+    done = f'{_counted(max(cold), "step")} of the cold start'
   last = run.starts[-1] if run.starts else {}
   if run.running:
     return f'It is going on, after {done}.'
@@ -65,6 +66,10 @@ def ending(run: RecordedRun) -> str:
   if run.summary and (not last or last.get('ended') == 'finished'):
     return f'It came to its end, after {done}.'
   return f'It was killed after {done}; the same command goes on from its newest checkpoint.'
+
+
+def _counted(number: int, word: str) -> str:
+  return f'{number:,} {word}{"" if number == 1 else "s"}'
 
 
 def figures(measured: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -4,9 +4,9 @@
     rollouts.jsonl, rollouts-000002.jsonl ...    a number or two of every completion; no text
 
 A file that is missing leaves its part empty: a run may have been killed at any moment, may go on
-while it is read, or may have failed before its first update. Lines that cannot be read are left
-out, and the audit names them. Of every completion about 150 bytes
-are held in memory; texts are read later, those that are shown.
+while it is read, or may have failed before its first update. Lines that cannot be read, and values
+that are of another kind than their key says (fields.py), are left out, and the audit names them. Of
+every completion about 150 bytes are held in memory; texts are read later, those that are shown.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import array
 import dataclasses
 import fcntl
 import functools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from magistral_jax import rollouts
+from magistral_jax.analysis import fields
 from magistral_jax.models.formats.workdir import EXPERIMENT
 from magistral_jax.orchestration import starts
 
@@ -49,7 +49,7 @@ class CompletionTable:
   words: Mapping[str, np.ndarray]    # [n] indices into names.
   names: Mapping[str, tuple[str, ...]]
   parts: Mapping[str, np.ndarray]    # [n] of each part of the reward; nan where it is not paid.
-  unreadable: tuple[str, ...] = ()   # Where lines stand that are none.
+  unreadable: tuple[str, ...] = ()   # Lines that were left out, each in words.
 
   def __len__(self) -> int:
     return len(self.numbers['start'])
@@ -86,7 +86,7 @@ class RecordedRun:
   starts: Sequence[Mapping[str, Any]]
   running: bool                      # A process has the workdir.
   completions: CompletionTable
-  unreadable: tuple[str, ...] = ()   # Where lines stand that are none, those of rollouts left out.
+  unreadable: tuple[str, ...] = ()   # What was left out, but for completions, each in words.
 
   @property
   def config(self) -> Mapping[str, Any]:
@@ -104,16 +104,26 @@ class RecordedRun:
 
 
 def read(path: str | Path, name: str = '') -> RecordedRun:
-  """Reads the files of a run; raises ValueError for a folder that holds none."""
-  path = Path(path)
-  if not any((path / file).is_file() for file in (EXPERIMENT, 'metrics.jsonl', 'stages.jsonl')):
+  """Reads the files of a run.
+
+  Raises:
+    ValueError: the folder holds none, one cannot be read, or is no JSON.
+  """
+  path, left_out = Path(path), []
+  if not any((path / file).exists() for file in (EXPERIMENT, 'metrics.jsonl', 'stages.jsonl')):
     raise ValueError(f'{str(path)!r} is no run: name the --workdir of one, with its metrics.jsonl.')
-  lines, broken = _lines(path / 'metrics.jsonl')
-  stages, more = _lines(path / 'stages.jsonl', 'stage')
-  return RecordedRun(
-      name=name or path.resolve().name, path=path, experiment=_object(path / EXPERIMENT),
-      summary=_object(path / 'summary.json'), lines=lines, stages=stages, starts=starts.read(path),
-      running=_running(path), completions=read_completions(path), unreadable=(*broken, *more))
+  try:
+    return RecordedRun(
+        name=name or path.resolve().name, path=path, running=running(path),
+        lines=_lines(path / 'metrics.jsonl', fields.UPDATE, left_out),
+        stages=_lines(path / 'stages.jsonl', fields.STAGE, left_out),
+        starts=_starts(path, left_out),
+        experiment=_object(path / EXPERIMENT, dict(config=fields.OBJECT), None, left_out),
+        summary=_object(path / 'summary.json', fields.MAY_BE, fields.MEASURED, left_out),
+        completions=read_completions(path), unreadable=tuple(left_out))
+  except OSError as error:
+    raise ValueError(f'{error.filename} cannot be read ({error.strerror}): repair that, or take it '
+                     f'away.') from None
 
 
 def read_all(paths: Sequence[str | Path]) -> list[RecordedRun]:
@@ -140,19 +150,17 @@ def read_completions(path: Path) -> CompletionTable:
   parts: dict[str, array.array] = {}
   unreadable, count = [], 0
   for start, where, line in rollouts.RolloutsReader(path) if rollouts.parts(path) else ():
-    try:
-      found = _json(line)
-      versions = [version for _, version in found['versions']]
-      found['parts'] = {name: float(value) for name, value in found['parts'].items()}
-      row = dict(start=start, bytes=len(line), oldest=min(versions, default=-1),
-                 versions=len(set(versions)), **_row(found))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-      unreadable.append(where)
+    found, faults = _checked(line, fields.COMPLETION, fields.COMPLETION_MAY_BE)
+    if faults:
+      unreadable.append(f'{where}: {faults[0]}')
       continue
+    versions = [version for _, version in found['versions']]
+    row = dict(start=start, bytes=len(line), oldest=min(versions, default=-1),
+               versions=len(set(versions)), **_row(found))
     for name, value in row.items():
       columns[name].append(value)
     for name in WORDS:
-      words[name].append(names[name].setdefault(str(found.get(name, '')), len(names[name])))
+      words[name].append(names[name].setdefault(found[name], len(names[name])))
     for name in found['parts'].keys() - parts.keys():
       parts[name] = array.array('d', [math.nan] * count)
     for name, column in parts.items():
@@ -168,49 +176,70 @@ def read_completions(path: Path) -> CompletionTable:
 def _row(found: Mapping[str, Any]) -> dict[str, Any]:
   """The numbers of a line."""
   row = {}
-  for name, (key, code, none) in _NUMBERS.items():
-    value = found.get(key)
-    row[name] = none if value is None else float(value) if code == 'd' else int(value)
+  for name, (key, _, none) in _NUMBERS.items():
+    row[name] = none if found[key] is None else found[key]
   return row
 
 
-def _lines(path: Path, *keys: str) -> tuple[list[dict[str, Any]], list[str]]:
-  """Lines of a file that have a step and these keys, and where others stand; a last one that is cut
-  off is left out. Nothing of a file that is missing."""
-  found, unreadable = [], []
-  for number, text in enumerate(path.read_bytes().split(b'\n')[:-1] if path.is_file() else (), 1):
-    try:
-      line = _json(text)
-    except ValueError:
-      line = None
-    if isinstance(line, dict) and isinstance(line.get('step'), int) and line.keys() >= set(keys):
-      found.append(line)
-    else:
-      unreadable.append(f'{path}, line {number}')
-  return found, unreadable
+def _lines(path: Path, must: Mapping[str, fields.Kind], left_out: list[str]
+           ) -> list[dict[str, Any]]:
+  """Lines of a file that have what they must have, without values of another kind than their keys
+  say; a last line that is cut off is left out. Nothing of a file that is missing.
+
+  Args:
+    left_out: gets what was left out.
+  """
+  found = []
+  for number, text in enumerate(path.read_bytes().split(b'\n')[:-1] if path.exists() else (), 1):
+    line, faults = _checked(text, must, {})
+    if not faults:
+      wrong = fields.wrong(line, must, fields.MAY_BE, fields.MEASURED)
+      found.append({key: value for key, value in line.items() if key not in wrong})
+      faults = [*wrong.values()]
+    left_out += [f'{path}, line {number}: {fault}' for fault in faults]
+  return found
 
 
-def _json(text: bytes) -> Any:
-  """What JSON says; raises ValueError for other text, NaN and Infinity among it."""
-  return json.loads(text, parse_constant=_no_constant)
-
-
-def _no_constant(name: str):
-  raise ValueError(f'{name} is not of JSON.')
-
-
-def _object(path: Path) -> dict[str, Any]:
-  """A JSON object of a file; {} where there is none."""
+def _checked(text: bytes, must: Mapping[str, fields.Kind], may: Mapping[str, fields.Kind]
+             ) -> tuple[dict[str, Any], list[str]]:
+  """The object of a line, and what is wrong with it."""
   try:
-    found = json.loads(path.read_text('utf-8'))
+    found = fields.read_json(text)
+  except ValueError as error:
+    return {}, [f'no JSON ({error})']
+  if not isinstance(found, dict):
+    return {}, ['no object']
+  return found, [*fields.wrong(found, must, may).values()]
+
+
+def _object(path: Path, may: Mapping[str, fields.Kind], other: fields.Kind | None,
+            left_out: list[str]) -> dict[str, Any]:
+  """A JSON object of a file, without values of another kind; {} where there is none."""
+  try:
+    found = fields.read_json(path.read_text('utf-8'))
+    if not isinstance(found, dict):
+      raise ValueError('no object')
   except FileNotFoundError:
     return {}
   except ValueError as error:
-    raise ValueError(f'{path} is no JSON ({error}): repair it, or take it away.') from None
-  return found if isinstance(found, dict) else {}
+    raise ValueError(f'{path} is no JSON that can be read ({error}): repair it, or take it away.'
+                     ) from None
+  wrong = fields.wrong(found, {}, may, other)
+  left_out += [f'{path}: {fault}' for fault in wrong.values()]
+  return {key: value for key, value in found.items() if key not in wrong}
 
 
-def _running(path: Path) -> bool:
+def _starts(path: Path, left_out: list[str]) -> list[dict[str, Any]]:
+  """The starts of a run, but for those that do not say all of what a start says."""
+  found = []
+  for number, start in enumerate(starts.read(path, left_out), 1):
+    faults = fields.wrong(start, fields.START, {}).values()
+    left_out += [f'{path / starts.FILE}, start {number}: {fault}' for fault in faults]
+    found += [] if faults else [start]
+  return found
+
+
+def running(path: Path) -> bool:
   """Whether a process of this machine has the workdir."""
   try:
     with open(path / '.lock') as lock:

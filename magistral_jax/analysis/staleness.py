@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,10 @@ import numpy as np
 
 from magistral_jax import command_line
 from magistral_jax.analysis import written
-from magistral_jax.models.formats.workdir import EXPERIMENT
+from magistral_jax.experiment.values import flat
+from magistral_jax.models.formats.workdir import EXPERIMENT, read_experiment
+
+READ = ('fate', 'step', 'versions', 'status', 'reward', 'n_tokens')     # Of a line.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,9 @@ def by_staleness(lines: Iterable[Mapping[str, Any]]) -> list[Stale]:
   for line in lines:
     if line['fate'] == 'trained':
       versions = [version for _, version in line['versions']]
+      if not versions or line['step'] is None:
+        raise ValueError('A completion was trained, and its line names no version, or no update: '
+                         'the report names such lines.')
       # Update `step` began with version step - 1.
       groups[line['step'] - 1 - min(versions)].append(
           (line['n_tokens'], len(versions), line['status'] == 'correct', line['reward']))
@@ -60,10 +65,13 @@ def expected_versions(workdir: Path) -> float:
   path = workdir / EXPERIMENT
   if not path.is_file():
     raise ValueError(f'{path} does not exist: it says how many sequences were in flight.')
-  c = json.loads(path.read_text('utf-8'))['config']
-  sampler = c['sampler']
-  in_flight = sampler['in_flight'] or sampler['slots'] * c['runtime']['samplers']
-  return 1 + in_flight / (c['batching']['prompts_per_batch'] * sampler['group_size'])
+  try:
+    c = dict(flat(read_experiment(str(workdir))['config']))
+    in_flight = c['sampler.in_flight'] or c['sampler.slots'] * c['runtime.samplers']
+    return 1 + in_flight / (c['batching.prompts_per_batch'] * c['sampler.group_size'])
+  except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+    raise ValueError(f'The config of {path} does not say how many sequences were in flight '
+                     f'({error}).') from None
 
 
 def analyse(run: str) -> written.Found:
@@ -71,7 +79,7 @@ def analyse(run: str) -> written.Found:
   figure, panels = written.panels(2, ['share of the trained completions', 'tokens of a completion'])
   rows, totals, found = [], [], {}
   for name, path in written.folders(run).items():
-    of = by_staleness(written.completions(path))
+    of = by_staleness(written.completions(path, *READ))
     if not of:
       raise ValueError(f'{path} has trained no completion.')
     mean = lambda key, of=of: sum(getattr(one, key) * one.share for one in of)

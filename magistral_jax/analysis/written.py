@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from magistral_jax import command_line, durable, metrics, rollouts
+from magistral_jax.analysis import fields
 from magistral_jax.experiment import cli
 
 RUNS = dict(run=('', 'workdirs of runs, with commas between them'))
@@ -60,21 +61,42 @@ def folders(run: str) -> dict[str, Path]:
 
 
 def updates(workdir: Path) -> list[dict[str, Any]]:
-  """The lines of metrics.jsonl of a run. Raises ValueError if it has none."""
+  """The lines of metrics.jsonl of a run. Raises ValueError if it has none, or a damaged one."""
   path = workdir / 'metrics.jsonl'
-  found = metrics.read_lines(path) if path.exists() else []
+  found = list(_sound(path, fields.UPDATE, fields.MAY_BE, fields.MEASURED)) if path.exists() else []
   if not found:
     raise ValueError(f'{path} holds no update: --run must name the workdir of a run that has made '
                      f'one.')
   return found
 
 
-def completions(workdir: Path) -> Iterable[dict[str, Any]]:
-  """The lines of the rollouts of a run. Raises ValueError if it has none."""
+def completions(workdir: Path, *keys: str) -> Iterable[dict[str, Any]]:
+  """The lines of the rollouts of a run.
+
+  Args:
+    keys: that are read.
+  Raises:
+    ValueError: it has none, or one in which these keys do not hold what they say.
+  """
   if not any(path.stat().st_size for path in rollouts.parts(workdir)):
     raise ValueError(f'{workdir / "rollouts.jsonl"} holds no completion: --run must name the '
                      f'workdir of a run that has made one.')
-  return rollouts.read(workdir)
+  for path in rollouts.parts(workdir):
+    yield from _sound(path, {key: fields.COMPLETION[key] for key in keys}, {})
+
+
+def _sound(path: Path, must: Mapping[str, fields.Kind], may: Mapping[str, fields.Kind],
+           other: fields.Kind | None = None) -> Iterator[dict[str, Any]]:
+  """Lines of a file. Raises ValueError for one that has another kind of value than its key says."""
+  try:
+    for number, line in enumerate(metrics.iterate_lines(path), 1):
+      wrong = ['no object'] if not isinstance(line, dict) else [
+          *fields.wrong(line, must, may, other).values()]
+      if wrong:
+        raise ValueError(f'{path}, line {number}: {wrong[0]}. Repair the line, or take it away.')
+      yield line
+  except OSError as error:
+    raise ValueError(f'{path} cannot be read ({error.strerror}).') from None
 
 
 def counted(*residuals: np.ndarray) -> float:

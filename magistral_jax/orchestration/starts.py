@@ -60,26 +60,34 @@ def noted(workdir: str | os.PathLike, command: str, arguments: list[str],
         lines.write(dict(at=_now(), **end))
 
 
-def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+def read(workdir: str | os.PathLike, left_out: list[str] | None = None) -> list[dict[str, Any]]:
   """The starts of a run, each with `ended`, `ended_at` and `why`; `ended` is '' where none stands.
 
-  [] of a run without the file.
+  [] of a run without the file. A key that a line does not have is not looked for.
+
+  Args:
+    left_out: gets where lines stand that cannot be read, each in words.
   """
   path, found = Path(workdir) / FILE, []
-  for line in _lines(path) if path.exists() else ():
+  for line in _lines(path, [] if left_out is None else left_out) if path.exists() else ():
     if 'ended' not in line:
       found.append(line | dict(ended='', ended_at='', why=''))
     elif found:
-      found[-1] |= dict(ended=line['ended'], ended_at=line['at'], why=line['why'])
+      found[-1] |= dict(ended=line['ended'], ended_at=line.get('at'), why=line.get('why'))
   return found
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, left_out: list[str]) -> Iterator[dict[str, Any]]:
   for number, text in enumerate(path.read_bytes().split(b'\n')[:-1], 1):
     try:
-      yield dict(json.loads(text))
-    except (ValueError, TypeError) as error:
+      line = json.loads(text)
+      if not isinstance(line, dict):
+        raise ValueError('no object')
+    except (ValueError, RecursionError) as error:
+      left_out.append(f'{path}, line {number}: {error}')
       logging.warning('%s, line %d cannot be read and is left out (%s).', path, number, error)
+    else:
+      yield line
 
 
 def identity(workdir: str | os.PathLike) -> str:

@@ -8,6 +8,7 @@ from scipy import stats
 
 from magistral_jax import metrics, report, rollouts
 from magistral_jax.analysis import report_audit, report_page, report_run, report_sample
+from magistral_jax.metrics import MetricsWriter
 from magistral_jax.orchestration.time_spent import ACTIVITIES
 from tests import fakes
 from tests.analysis import made_runs, pages
@@ -181,7 +182,8 @@ def test_a_line_that_cannot_be_read_is_left_out_and_named(tmp_path, file, broken
   workdir = made_runs.make(tmp_path / 'run')
   lines = (workdir / file).read_bytes().split(b'\n')
   (workdir / file).write_bytes(b'\n'.join([lines[0], broken, *lines[1:]]))
-  assert checks(workdir) == {'Every line can be read.': f'{workdir / file}, line 2'}
+  (words, found), = checks(workdir).items()
+  assert words == 'Every line can be read.' and found.startswith(f'{workdir / file}, line 2: ')
   _, data, _ = pages.read(page_of(workdir))
   assert data['curves'][0]['loop']['step'] == [1, 2, 3, 4, 5, 6]
 
@@ -216,6 +218,16 @@ def test_a_run_that_has_nothing_yet_has_a_report(tmp_path):
   assert number(rows['data-figure', 'steps'][0]) == 2       # From its lines: there is no summary.
   assert number(rows['data-figure', 'accuracy_start'][0]) > 0
   assert [point['step'] for point in data['curves'][0]['held_out']] == [0]
+
+
+def test_a_run_that_did_not_come_out_of_its_cold_start_says_so(tmp_path):
+  run = made_runs.make(tmp_path / 'run', updates=0, finished=False, evaluations=False,
+                       ended='stopped')
+  with MetricsWriter(run) as metrics:
+    for step in range(1, 1001):
+      metrics.write_stage('cold_start', step, dict(loss=1.0, tokens=9.0), 0)
+  text = ' '.join(pages.read(page_of(run))[2].text)
+  assert 'It was stopped after 1,000 steps of the cold start; the same command goes on.' in text
 
 
 def test_what_is_no_run_is_refused(tmp_path, capsys):

@@ -70,8 +70,10 @@ def fill(browser, name, value):
 
 
 def until(browser, condition):
+  from selenium.common.exceptions import WebDriverException
   from selenium.webdriver.support.wait import WebDriverWait
-  WebDriverWait(browser, 60).until(lambda _: condition())
+  # A page that is made anew takes away what was just found in it.
+  WebDriverWait(browser, 60, ignored_exceptions=[WebDriverException]).until(lambda _: condition())
 
 
 def test_nothing_fails_nothing_leaves_and_no_text_of_a_model_runs(browser, made):
@@ -243,10 +245,20 @@ def test_a_live_page_takes_up_what_is_new(browser, tmp_path, monkeypatch):
     thread.start()
     address = f'http://127.0.0.1:{server.server_address[1]}/'
     opened(browser, address)
-    assert 'after 2 updates' in browser.find_element('css selector', '.ended').text
+    ended = lambda: browser.find_element('css selector', '.ended').text
+    assert 'after 2 updates' in ended()
+    browser.execute_script('''charts.smoothing = 0.2; charts.zoom("loop", [1, 1.5]);
+                              rollouts.openGroup(0, 0)''')
     with open(workdir / 'metrics.jsonl', 'a') as file:
       file.write(json.dumps(dict(step=3, reward=0.5, wall_s=30.0)) + '\n')
-    until(browser, lambda: 'after 3 updates' in browser.find_element('css selector', '.ended').text)
+    note = lambda: browser.find_element('id', 'live').text
+    until(browser, lambda: 'something new' in note())       # Nobody is torn from a group.
+    assert 'after 2 updates' in ended()
+    browser.execute_script('rollouts.view.dialog.close()')
+    until(browser, lambda: 'after 3 updates' in ended())
+    assert browser.execute_script('return [charts.smoothing, charts.views.loop]') == [0.2, [1, 1.5]]
+    assert browser.find_element('id', 'smoothing').get_attribute('value') == '0.2'
+    assert browser.find_element('id', 'zoomed').is_displayed()
     assert {url.partition('?')[0] for url in requests(browser)} <= {address, address + 'state'}
     server.shutdown()
     thread.join(30)

@@ -148,10 +148,11 @@ class Charts {
     if (card.panel.axis !== 'loop') return [];
     return this.data.curves.flatMap((run) => run.stages.filter((stage) => stage.step >= card.x0 &&
       stage.step <= card.x1).map((stage, i) => {
-      const x = card.X(stage.step + 0.5);
+      const x = card.X(stage.step + 0.5), left = x > card.width - 80;   // Where a name has no room.
       return element('g', {class: 'stage'},
         element('line', {x1: x, x2: x, y1: TOP, y2: HEIGHT - BOTTOM}),
-        element('text', {x: x + 3, y: TOP + 9 + 11 * (i % 3)}, ...visible(stage.name)));
+        element('text', {x: left ? x - 3 : x + 3, y: TOP + 9 + 11 * (i % 3),
+          'text-anchor': left ? 'end' : 'start'}, ...visible(stage.name)));
     }));
   }
 

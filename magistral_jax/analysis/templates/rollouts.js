@@ -229,7 +229,7 @@ class Rollouts {
     if (this.open !== null) state.set('group', this.open);
     const text = state.toString();
     if (text || location.hash.startsWith('#rollouts?')) {
-      history.replaceState(null, '', '#rollouts' + (text ? '?' + text : ''));
+      history.replaceState(history.state, '', '#rollouts' + (text ? '?' + text : ''));
     }
   }
 
