@@ -98,7 +98,8 @@ def _times(computations, entry, total, loops) -> dict[str, tuple[float, bool]]:
       if i.opcode == 'while':
         trips = hlo.trips(computations, i) if loops else 1
         if trips is None:
-          total.unknown.append(f'loop {i.name} (trip count unknown, counted once)')
+          total.unknown.append(f'loop {i.name} is counted once: how often it runs is not in the '
+                               f'program')
         todo.append((called['body'][0], times * (1 if trips is None else trips), fused))
       elif i.opcode in ('fusion', 'call', 'async-start', 'conditional'):
         for key in ('calls', 'to_apply', 'branch_computations'):

@@ -99,7 +99,23 @@ def parse(text: str) -> tuple[dict[str, Computation], str]:
     elif current is not None and (head := _HEAD.match(line)):
       instruction = _instruction(head, line[head.end():])
       current.instructions[instruction.name] = instruction
+  _name_views(computations)
   return computations, entry
+
+
+def _name_views(computations: dict[str, Computation]) -> None:
+  """Makes bitcasts of the fusions inside of fusions that only see an array in other tiles.
+
+  The compiler puts them in front of the slices of integers that it reads for a product. They copy
+  in place what is not in memory: what they are of may be larger than all that the program needs.
+  """
+  inside = {name for c in computations.values() for i in c.instructions.values()
+            if i.opcode == 'fusion' for name in i.called()['calls']}
+  for name in inside:
+    for i in computations[name].instructions.values():
+      if (i.opcode == 'fusion' and 'output_to_operand_aliasing={{}: (0, {})}' in i.text
+          and computations[i.called()['calls'][0]].root.opcode == 'copy'):
+        i.opcode = 'bitcast'
 
 
 def trips(computations, loop: Instruction) -> int | None:

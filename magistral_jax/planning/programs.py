@@ -21,7 +21,7 @@ import numpy as np
 from magistral_jax import sharding
 from magistral_jax.experiment import build, stage_configs
 from magistral_jax.experiment.schema import ON_CLUSTER
-from magistral_jax.models import decoder
+from magistral_jax.models import rounded
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.planning import cost, flops
 from magistral_jax.planning import rows as packed_rows
@@ -170,7 +170,7 @@ def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
   mesh = sharding.make_mesh(devices, **c.mesh.sampler)
   check_machines(c, 'sampler', mesh)
   engine = build.engine(c, config, mesh, end_ids=(2,))
-  params = abstract_weights(config, mesh)
+  params = abstract_weights(config, mesh, c.sampler.weight_dtype)
   state = engine.abstract_state()
   longest = engine.slot_pages * engine.page_tokens
   cached = min(engine.pages * engine.page_tokens, engine.slots * longest)
@@ -197,14 +197,13 @@ def sampler(c, config: ModelConfig, devices, note: Callable) -> Side:
                **_in_transit(c, config, params, mesh, 'sampler')}, programs)
 
 
-def abstract_weights(config: ModelConfig, mesh):
-  """Shapes and shardings of a sampler's parameters, in the dtype that it computes in."""
-  _, axes = decoder.definition(config)
-  shardings = sharding.tree_named(mesh, sharding.SAMPLER, axes)
-  weights = decoder.abstract(config)
+def abstract_weights(config: ModelConfig, mesh, weight_dtype: str):
+  """Shapes and shardings of a sampler's parameters as it holds them; see models/rounded.py."""
+  shardings = sharding.tree_named(mesh, sharding.SAMPLER, rounded.axes(config, weight_dtype))
+  weights = rounded.abstract(config, weight_dtype)
   sharding.check_divisible(weights, shardings, 'model')
-  return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(
-      a.shape, jnp.dtype(config.dtype), sharding=s), weights, shardings)
+  return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), weights,
+                      shardings)
 
 
 def _load(config: ModelConfig, mesh, rules, sequences, cached_tokens: float = 0.0, *,
@@ -256,7 +255,8 @@ def _rows(c, config, mesh, shape: tuple[int, int], *, shared: bool = False) -> d
 def _publication(c, config, params, run: Callable) -> Program:
   """The program that publishes weights: in pieces on a cluster, elsewhere as one copy."""
   if c.runtime.mode not in ON_CLUSTER:
-    return run('copy of the weights', lambda: snapshot.cast(config).lower(params), 0.0)
+    copy = snapshot.cast(config, c.sampler.weight_dtype)
+    return run('copy of the weights', lambda: copy.lower(params), 0.0)
   # One piece of each leaf is compiled; the cost of the leaf is that of all its pieces.
   parts = [(times, run(f'weights, piece of {leaf}', lower, 0.0))
            for leaf, times, lower in staging.programs(params, config.dtype)]

@@ -127,7 +127,7 @@ def show(plans: list[SidePlan], c, config, console: Console) -> None:
       if kinds:
         console.print(f'{p.name}: {kinds}.', highlight=False)
       for what in p.cost.unknown:
-        console.print(f'{p.name}: not counted: {what}.', highlight=False)
+        console.print(f'{p.name}: {what}.', highlight=False)
     if plan.side == 'sampler':
       s = sequences(plan, c)
       console.print(f'The pages hold {s["sequences_full_length"]} sequences of the full '
@@ -138,7 +138,7 @@ def show(plans: list[SidePlan], c, config, console: Console) -> None:
       u = update(plan, c)
       console.print(f'An update is {u["microbatches"]} microbatches of {u["microbatch_rows"]} rows '
                     f'if sequences have {u["sequence_tokens"]:,} tokens: at least '
-                    f'{u["update_seconds"]:.0f} s. Attention computes '
+                    f'{u["update_seconds"]:.3g} s. Attention computes '
                     f'{u["attention_over_needed"]:.2f} of the pairs of tokens that they need.',
                     highlight=False)
       for line in disk.sentences(disk.usage(plan.saved, c, u['sequence_tokens'])):
@@ -160,18 +160,22 @@ def _memory_table(plan: SidePlan, console: Console) -> None:
 
 
 def _program_table(plan: SidePlan, console: Console) -> None:
-  table = Table(title='One run of each program, per device; ms at the published peaks')
-  for name in ('program', 'HBM GiB', 'TFLOP', 'HBM GB', 'ICI GB', 'compute', 'hbm', 'ici',
-               'limit', 'MFU allowed', 'FLOP / model'):
-    table.add_column(name, justify='left' if name in ('program', 'limit') else 'right')
+  """Two tables with a line for each program: of 80 columns, one of all figures would be cut."""
+  work = Table(title='One run of each program, per device')
+  times = Table(title='ms of it at the published peaks')
+  for table, names in ((work, ('HBM GiB', 'TFLOP', 'HBM GB', 'ICI GB')),
+                       (times, ('compute', 'hbm', 'ici', 'limit', 'MFU allowed', 'FLOP / model'))):
+    table.add_column('program')
+    for name in names:
+      table.add_column(name, justify='left' if name == 'limit' else 'right')
   for p in plan.programs:
     limit, seconds = plan.bound(p)
-    times = plan.times(p)
-    table.add_row(
-        p.name, 'refused' if p.refused else f'{plan.in_use(p) / GIB:.1f}',
-        f'{p.cost.flops / 1e12:.3g}', f'{p.cost.bytes / 1e9:.3g}',
-        f'{p.cost.sent / 1e9:.3g}',
-        *(f'{1e3 * times[key]:.3g}' for key in ('compute', 'hbm', 'ici')),
-        limit if seconds else '', f'{plan.mfu(p):.0%}' if p.model_flops and seconds else '',
-        f'{plan.repeated(p):.2f}' if p.model_flops and seconds else '')
-  console.print(table)
+    counted = p.model_flops and seconds
+    work.add_row(p.name, 'refused' if p.refused else f'{plan.in_use(p) / GIB:.1f}',
+                 f'{p.cost.flops / 1e12:.3g}', f'{p.cost.bytes / 1e9:.3g}',
+                 f'{p.cost.sent / 1e9:.3g}')
+    times.add_row(p.name, *(f'{1e3 * plan.times(p)[key]:.3g}' for key in ('compute', 'hbm', 'ici')),
+                  limit if seconds else '', f'{plan.mfu(p):.0%}' if counted else '',
+                  f'{plan.repeated(p):.2f}' if counted else '')
+  console.print(work)
+  console.print(times)

@@ -94,6 +94,7 @@ def plan(c, *, topology: str | None, sampler_topology: str | None, margin: float
   checks.check_values(c)
   config = programs.model_config(c)
   model_checks.check_rows(c, config)
+  model_checks.check_rounding(c, config)
   topology = topology or c.mesh.trainer_topology
   if not topology:
     raise ValueError('--topology is missing and mesh.trainer_topology is empty: name the '
