@@ -54,4 +54,5 @@ environment() {
   "$PYTHON_BIN" -m pip install --quiet --quiet --no-compile --disable-pip-version-check \
     -e "$ROOT${extra:+[$extra]}" >&2 || return 1
   echo "$wanted $ROOT" > "$stamp-$extra"
+  echo "Installed. Other commands run in it after \`source $venv/bin/activate\`." >&2
 }

@@ -14,3 +14,14 @@ loop: orchestration/loop.py, driven by threads.py or lockstep.py beside it. Role
 their own: runtime/. A config file becomes the parts of a run in experiment/. Model:
 models/decoder.py. Meshes: sharding.py. Commands: `python -m magistral_jax` lists them.
 """
+
+import importlib.util
+import sys
+
+# Python leaves '-m' here while it looks for the module to run. A shell in which no environment is
+# active has none of the packages, and the first import to fail would be said with a traceback.
+if sys.argv[:1] == ['-m'] and importlib.util.find_spec('absl') is None:
+  print(f'error: the packages that magistral_jax needs are not installed for {sys.executable}: '
+        f'`source .venv/bin/activate` in the clone first; launch/quickstart.sh makes .venv.',
+        file=sys.stderr)
+  raise SystemExit(2)

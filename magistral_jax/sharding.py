@@ -6,7 +6,10 @@ same, so taking new weights is a reshard of that tree. Only this file and config
 """
 
 import dataclasses
+import glob
+import importlib.util
 import math
+import os
 
 import jax
 import numpy as np
@@ -30,6 +33,20 @@ _BOTH = ('expert', 'tensor')
 SAMPLER = dict(row=None, position=None, embed=None, heads=_BOTH, kv_heads=_BOTH, ffn=_BOTH,
                vocab=_BOTH, layers=None, expert='expert', expert_embed=None, expert_ffn='tensor',
                expert_out=_BOTH)
+
+
+def leave_missing_tpu() -> None:
+  """Keeps JAX from looking for a TPU where there is libtpu but neither a TPU nor other plugins.
+
+  libtpu, which `plan` compiles with, fills a screen with alarms where it is asked for a TPU that
+  the machine does not have. It has an effect only before JAX has been asked for any device.
+  """
+  if jax.config.jax_platforms or importlib.util.find_spec('libtpu') is None:
+    return
+  other = importlib.util.find_spec('jax_plugins') or any(
+      name.startswith(('TPU_', 'COLAB_TPU')) for name in os.environ)
+  if not other and not glob.glob('/dev/accel*') and not glob.glob('/dev/vfio/*'):
+    jax.config.update('jax_platforms', 'cpu')
 
 
 def make_mesh(devices, **sizes: int) -> Mesh:

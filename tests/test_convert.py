@@ -55,7 +55,7 @@ def test_a_round_trip_gives_the_same_bits(tmp_path, dtype, through):
   for i, form in enumerate(through):
     target = str(tmp_path / f'{i}')
     done = conversion.convert(path, target, form)
-    assert done['files'] == sorted(COMPANIONS) and done['parameters'] == CONFIG.parameters
+    assert done['copied'] == sorted(COMPANIONS) and done['parameters'] == CONFIG.parameters
     assert checkpoint.kind(target) == conversion.FORMATS[form]
     if form == 'mistral':
       assert bits(load_file(f'{target}/{FILES[form]}')) == bits(mistral_tensors(tensors))
@@ -106,7 +106,7 @@ def test_the_tokenizer_inside_a_gguf_file_comes_along(tmp_path):
   for form in conversion.FORMATS:
     out = str(tmp_path / form)
     done = conversion.convert(path, out, form)
-    assert done['files'] == ['tokenizer.json', 'tokenizer_config.json']
+    assert done['copied'] == ['tokenizer.json', 'tokenizer_config.json']
     before, after = tokens.load_tokenizer('gguf', path), tokens.load_tokenizer('auto', out)
     text = 'ab 11<end>ba'
     assert after.encode(text) == before.encode(text) != []
@@ -154,7 +154,7 @@ def test_a_run_exports_its_newest_or_best_checkpoint(tmp_path):
   for which, step in (('newest', '6'), ('best', '4'), ('2', '2')):
     target = tmp_path / which
     done = conversion.convert(run, str(target), 'hf', step=which)
-    assert done['step'] == step and done['files'] == sorted(COMPANIONS)
+    assert done['step'] == step and done['copied'] == sorted(COMPANIONS)
     np.testing.assert_array_equal(load_file(target / 'model.safetensors')['model.norm.weight'],
                                   draw_tensors()['model.norm.weight'] + int(step))
     assert json.loads((target / 'config.json').read_text())['eos_token_id'] == 7
@@ -180,7 +180,7 @@ def test_a_run_of_bytes_exports_a_tokenizer_its_end_and_how_it_was_prompted(tmp_
   convert.main(convert.parse(['', f'--from={path}', f'--to={tmp_path / "hf"}', '--format=hf']))
   said = capsys.readouterr()
   done = json.loads(said.out)
-  assert done['files'] == ['tokenizer.json', 'tokenizer_config.json'] and done['prompt'] == data
+  assert done['copied'] == ['tokenizer.json', 'tokenizer_config.json'] and done['prompt'] == data
   assert 'prompt the model as it was trained' in said.err
   assert tokens.load_tokenizer('auto', str(tmp_path / 'hf')).eos_id == 2
   assert json.loads((tmp_path / 'hf/config.json').read_text())['eos_token_id'] == 2
@@ -206,7 +206,7 @@ def test_what_a_run_began_with_may_be_gone_and_is_told(tmp_path):
   run = make_run(tmp_path / 'run', first, {1: None})
   (tmp_path / 'first').rename(tmp_path / 'moved')
   done = conversion.convert(run, str(tmp_path / 'out'), 'hf')
-  assert done['files'] == [] and done['not_found'] == [first]
+  assert done['copied'] == [] and done['not_found'] == [first]
   assert checkpoint.read_config(str(tmp_path / 'out'), dtype='float32') == CONFIG
 
 

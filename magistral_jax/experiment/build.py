@@ -170,20 +170,26 @@ def frozen(c) -> tuple[str, ...]:
   return ('vision', 'adapter') if c.model.vision == 'frozen' else ()
 
 
-def params(c, config: ModelConfig, mesh, rules, *, dtype: str = 'float32', step: str = 'newest'):
-  """Parameters on `mesh`: read from the checkpoint, or freshly drawn.
+def sampler_params(c, config: ModelConfig, mesh, *, step: str):
+  """Parameters of the checkpoint on `mesh`, as a sampler there holds them.
 
   Args:
-    dtype: float32 for training; for a sampler alone the dtype of its computation is enough.
     step: checkpoint of a workdir.
   """
+  shardings = sharding.tree_named(mesh, sharding.SAMPLER, decoder.definition(config)[1])
+  sharding.check_divisible(decoder.abstract(config), shardings, 'model')
+  return checkpoint.load(c.model.checkpoint, config, shardings, param_dtype=config.dtype, step=step,
+                         weight_dtype=c.sampler.weight_dtype)
+
+
+def params(c, config: ModelConfig, mesh, rules):
+  """Parameters on `mesh`, in float32 for training: of the checkpoint, or freshly drawn."""
   _, axes = decoder.definition(config)
   shardings = sharding.tree_named(mesh, rules, axes)
   sharding.check_divisible(decoder.abstract(config), shardings, 'model')
   if c.model.checkpoint:
-    return checkpoint.load(c.model.checkpoint, config, shardings, param_dtype=dtype, step=step)
-  draw = lambda: jax.tree.map(lambda x: x.astype(dtype), decoder.init(config, c.seed))
-  return jax.jit(draw, out_shardings=shardings)()
+    return checkpoint.load(c.model.checkpoint, config, shardings)
+  return jax.jit(lambda: decoder.init(config, c.seed), out_shardings=shardings)()
 
 
 def abstract_params(config: ModelConfig, mesh):
@@ -303,9 +309,8 @@ def loaded_samplers(c, parts, step: str) -> list[EngineSampler]:
     step: of a workdir's checkpoint, a number: all samplers are to have the same one.
   """
   config = parts.config
-  return [sampler(c, config, mesh, parts.tokenizer, WeightSnapshot(0, params(
-      c, config, mesh, sharding.SAMPLER, dtype=config.dtype, step=step)))
-          for mesh in parts.meshes.samplers]
+  return [sampler(c, config, mesh, parts.tokenizer, WeightSnapshot(0, sampler_params(
+      c, config, mesh, step=step))) for mesh in parts.meshes.samplers]
 
 
 def pool(c, **changed) -> Pool:

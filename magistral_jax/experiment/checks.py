@@ -52,7 +52,13 @@ def unnamed(c) -> list[str]:
   """Keys of the files that a run of this config needs and that it does not name."""
   keys = [key for key, value in flat(c.data) if key.endswith('.path') and not value]
   tokenizer = [] if has_tokenizer(c) else ['model.checkpoint or tokenizer.path']
-  return tokenizer + [f'data.{key}' for key in keys]
+  conversations = ['cold_start.conversations'] if _lacks_conversations(c) else []
+  return tokenizer + [f'data.{key}' for key in keys] + conversations
+
+
+def _lacks_conversations(c) -> bool:
+  s = filled(c, 'cold_start')
+  return s['conversation_share'] > 0 and not s['conversations']
 
 
 def has_tokenizer(c) -> bool:
@@ -66,6 +72,10 @@ def check(c) -> None:
   if not has_tokenizer(c):
     raise ValueError(f'tokenizer.kind={c.tokenizer.kind!r} is read from a file and none is '
                      f'named: set model.checkpoint, which brings its own, or tokenizer.path.')
+  if _lacks_conversations(c):
+    share = c.cold_start.conversation_share
+    raise ValueError(f'cold_start.conversation_share={share} and no conversations are named: set '
+                     f'cold_start.conversations to files of them, or the share to 0.')
 
 
 def check_values(c) -> None:
@@ -129,6 +139,7 @@ def prepare(c, *, problems: bool = True) -> Parts:
   meshes = None if c.runtime.mode in ON_CLUSTER else build.meshes(c)
   model_checks.check_cuts(c, config, sharding.TRAINER, 'trainer')
   model_checks.check_cuts(c, config, sharding.SAMPLER, 'sampler')
+  model_checks.check_rounding(c, config)
   model_checks.check_rows(c, config)
   stream, examples = _checked_stream(c, tok, config) if problems else (None, None)
   return Parts(tok, config, meshes, stream, examples)
@@ -208,10 +219,9 @@ def _check_cold_start(c) -> None:
     raise ValueError(f'cold_start.rows={c.cold_start.rows} must be a multiple of '
                      f'trainer.microbatch_rows={c.trainer.microbatch_rows}.')
   s = filled(c, 'cold_start')
-  if bool(s['conversations']) != (s['conversation_share'] > 0):
-    raise ValueError(f"cold_start.conversation_share={s['conversation_share']} and "
-                     f"cold_start.conversations={s['conversations']!r} do not go together: name "
-                     f"files of conversations and set a share above 0, or set '' and 0.")
+  if s['conversations'] and not s['conversation_share']:
+    raise ValueError(f"cold_start.conversations={s['conversations']!r} would not be read, since "
+                     f"cold_start.conversation_share is 0: set a share above 0, or '' here.")
 
 
 def _check_processes(c) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from magistral_jax import command_line
+from magistral_jax import command_line, sharding
 from magistral_jax.command_line import one_sentence
 from magistral_jax.experiment import values
 from magistral_jax.experiment.schema import KEYS, find, general
@@ -52,6 +52,7 @@ def define_config():
 
 def run(main, *, parse=None) -> None:
   """Runs `main` as `command_line.run`, with the flag --config among absl's flags."""
+  sharding.leave_missing_tpu()
   command_line.run(main, parse=parse or parse_flags)
 
 

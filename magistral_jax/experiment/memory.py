@@ -11,7 +11,7 @@ from rich.table import Table
 from magistral_jax.experiment import build
 from magistral_jax.experiment.checks import Parts
 from magistral_jax.experiment.schema import ON_CLUSTER
-from magistral_jax.models import cache
+from magistral_jax.models import cache, rounded
 from magistral_jax.models.config import ModelConfig
 
 # Activations of width D that a layer keeps for the backward pass: its input alone under full
@@ -20,7 +20,7 @@ KEPT_FULL, KEPT_OTHERWISE = 1, 16
 
 
 def sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
-  """(part, bytes) over all devices; parameters in float32, but the samplers' in their own dtype."""
+  """(part, bytes) over all devices; parameters in float32, but the samplers' as they hold them."""
   return [*_trainer_sizes(c, config), *_sampler_sizes(c, config)]
 
 
@@ -31,8 +31,8 @@ def describe(c, parts: Parts, console: Console) -> None:
   describe_shape(c, parts.config, console)
   size = stream.source.size
   problems = 'Training problems without end' if size is None else f'{size:,} training problems'
-  console.print(f'{problems}, {stream.dropped:,} left out for the length of their prompts.',
-                highlight=False)
+  console.print(f'{problems}, {stream.dropped:,} left out since their prompts are longer than '
+                f'data.max_prompt_tokens={c.data.max_prompt_tokens}.', highlight=False)
   n_async = c.sampler.in_flight or c.sampler.slots * c.runtime.samplers
   n_batch = c.batching.prompts_per_batch * c.sampler.group_size
   limit = c.batching.max_staleness
@@ -83,11 +83,12 @@ def _sampler_sizes(c, config: ModelConfig) -> list[tuple[str, int]]:
     most = max(most, min(most, c.sampler.draft_slots) * (1 + c.sampler.draft_tokens))
   # One CPU decodes with a copy of the layers (sampler/engine.py).
   alone = jax.default_backend() == 'cpu' and math.prod(dict(c.mesh.sampler).values()) == 1
-  layers = config.parameters - config.vocab * config.dim * (1 if config.tied else 2)
+  weights = rounded.abstract(config, c.sampler.weight_dtype)
+  taken = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
   return [
-      *[(f'samplers: layers apart x {n}', n * _width(config) * layers)] * (
+      *[(f'samplers: layers apart x {n}', n * taken(weights['layers']))] * (
           alone and not config.experts),
-      (f'samplers: parameters x {n}', n * _width(config) * config.parameters),
+      (f'samplers: parameters x {n}', n * taken(weights)),
       (f'samplers: pages x {n}', n * cache.token_bytes(config, c.sampler.kv_dtype)
        * c.sampler.page_tokens * build.pages(c)),
       (f'samplers: logits x {n}', n * 8 * most * config.vocab)]

@@ -69,6 +69,13 @@ def check_cuts(c, config: ModelConfig, rules, mesh: str) -> None:
                          f'that, or change the model.')
 
 
+def check_rounding(c, config: ModelConfig) -> None:
+  """Raises ValueError for weights that a sampler cannot round."""
+  if config.experts and c.sampler.weight_dtype != 'model':
+    raise ValueError(f'sampler.weight_dtype={c.sampler.weight_dtype!r} rounds no experts, of which '
+                     f"the model has {config.experts} in each layer: set it to 'model'.")
+
+
 def check_rows(c, config: ModelConfig) -> None:
   """Raises ValueError for rows that the attention kernel of the trainer's TPUs cannot compute.
 

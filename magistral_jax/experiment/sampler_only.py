@@ -23,14 +23,14 @@ from magistral_jax.models.formats import checkpoint
 READ = ('seed', 'tokenizer', 'data.max_prompt_tokens', 'data.template', 'data.system_prompt',
         'model.checkpoint', 'model.dtype', 'model.vision', 'sampler.slots',
         'sampler.max_new_tokens', 'sampler.top_p', 'sampler.page_tokens', 'sampler.pages',
-        'sampler.kv_dtype', 'sampler.decode_steps', 'sampler.draft_tokens', 'sampler.draft_slots',
-        'mesh.sampler', 'evaluation.max_new_tokens', 'evaluation.top_p', 'runtime.samplers',
-        'runtime.deadline_s', 'stages.order')
+        'sampler.kv_dtype', 'sampler.weight_dtype', 'sampler.decode_steps', 'sampler.draft_tokens',
+        'sampler.draft_slots', 'mesh.sampler', 'evaluation.max_new_tokens', 'evaluation.top_p',
+        'runtime.samplers', 'runtime.deadline_s', 'stages.order')
 # What a shorter config leaves out: one sampler, which nothing but its own section says more about.
 _UNSAID = {
     'data.system_prompt': '', 'sampler.top_p': 1.0, 'sampler.kv_dtype': 'model',
-    'sampler.draft_tokens': 0, 'evaluation.top_p': 1.0, 'runtime.samplers': 1,
-    'runtime.deadline_s': 1800.0, 'stages.order': '',
+    'sampler.weight_dtype': 'model', 'sampler.draft_tokens': 0, 'evaluation.top_p': 1.0,
+    'runtime.samplers': 1, 'runtime.deadline_s': 1800.0, 'stages.order': '',
     'runtime.verifier_workers': DEFAULTS['runtime']['verifier_workers']}
 
 
@@ -45,6 +45,7 @@ def prepare(c, path: str, read: Sequence[str] = ()) -> checks.Parts:
   Raises:
     ValueError: as `checks.check`.
   """
+  checkpoint.kind(path, key='--checkpoint')
   change(c, {'model.checkpoint': path})
   check(c, read, READ)
   stage_configs.check_names(c)
@@ -57,6 +58,7 @@ def prepare(c, path: str, read: Sequence[str] = ()) -> checks.Parts:
   model_checks.check_tokens(c, tok, config)
   meshes = build.Meshes(None, build.sampler_meshes(c))
   model_checks.check_cuts(c, config, sharding.SAMPLER, 'sampler')
+  model_checks.check_rounding(c, config)
   return checks.Parts(tok, config, meshes, None, None)
 
 

@@ -34,7 +34,7 @@ from magistral_jax.experiment.limit_types import (
     number,
     whole,
 )
-from magistral_jax.models.config import DTYPES, FAMILIES, KV_DTYPES, VISION
+from magistral_jax.models.config import DTYPES, FAMILIES, KV_DTYPES, VISION, WEIGHT_DTYPES
 from magistral_jax.models.decoder import REMAT
 from magistral_jax.tokens import TOKENIZERS
 from magistral_jax.trainer.losses import LOSSES
@@ -136,6 +136,9 @@ SECTIONS = (
         kv_dtype=Key(choice(KV_DTYPES), "How pages hold keys and values: as the 'model' computes "
                      "them, or in eight bits, which makes room for about twice the tokens of "
                      "bfloat16: 'int8', not on TPUs, or 'fp8'."),
+        weight_dtype=Key(choice(WEIGHT_DTYPES), "How samplers hold the matrices of their layers: "
+                         "as the 'model' computes, or in about half the memory of bfloat16 as "
+                         "'int8', with a scale for every output; not of models with experts."),
         decode_steps=Key(whole(1), 'Tokens of every slot in one dispatch; new weights are taken '
                          'up between two.'),
         draft_tokens=Key(whole(0), 'Tokens that are drafted from what the group has written, and '
@@ -236,8 +239,8 @@ SECTIONS = (
     Section('trainer', 'How the trainer computes.', dict(
         microbatch_rows=Key(whole(1), 'Rows of one forward and backward pass.'),
         remat=Key(choice(REMAT), "What the backward pass computes again: nothing, all, all but "
-                  'matrix products, all but attention, or all but attention and the first '
-                  'products of a feed-forward.'),
+                  'matrix products, all but attention, or all but attention, its queries, keys '
+                  'and values, and the first products of a feed-forward.'),
         unroll=Key(whole(1), 'Layers compiled one after another in one turn of the scan.'),
         parity_versions=Key(whole(0), 'Newest versions whose weights are kept in CPU memory, to '
                             'compare sampler and trainer under the same weights; 0 compares '

@@ -8,6 +8,8 @@ VISION = ('off', 'frozen', 'trained')
 DTYPES = ('float32', 'bfloat16')
 # How the cache holds keys and values: as the model computes them, or in eight bits (cache.py).
 KV_DTYPES = ('model', 'int8', 'fp8')
+# How a sampler holds the matrices of the layers: as the model computes, or rounded (rounded.py).
+WEIGHT_DTYPES = ('model', 'int8')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,8 +28,9 @@ REMAT = {
     'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     # The attention kernel's output and what its gradient needs; all else as in 'full'.
     'attention': jax.checkpoint_policies.save_only_these_names('attention'),
-    # And what makes up most of the products: the two that go into the feed-forward's gate.
-    'ffn': jax.checkpoint_policies.save_only_these_names('attention', 'ffn'),
+    # And most of the products: queries, keys, values, and the two that go into the feed-forward's
+    # gate.
+    'ffn': jax.checkpoint_policies.save_only_these_names('attention', 'qkv', 'ffn'),
 }
 
 

@@ -56,10 +56,11 @@ class Attention(nnx.Module):
   @jax.named_scope('Attention')
   def __call__(self, x, cos_sin, attend, layer, cache, layout=None):
     """The output [B, T, D] for x [B, T, D], and the cache; the weights are one layer's slices."""
-    q, k, v = (project(x, w[...], axes, layout)
+    # Named, so that rematerialisation can keep them (decoder.py).
+    q, k, v = (checkpoint_name(project(x, w.get_value(), axes, layout), 'qkv')
                for w, axes in ((self.q, self.Q), (self.k, self.KV), (self.v, self.KV)))
     out, cache = attend(layer, rotate(q, cos_sin), rotate(k, cos_sin), v, cache)
-    return project(out, self.o[...], self.O, layout), cache
+    return project(out, self.o.get_value(), self.O, layout), cache
 
 
 class FeedForward(nnx.Module):
@@ -80,9 +81,9 @@ class FeedForward(nnx.Module):
   def __call__(self, x, layout=None):
     """The output [B, T, D] for x [B, T, D]; the weights are one layer's slices."""
     # Named, so that rematerialisation can keep them (decoder.py).
-    gate, up = (checkpoint_name(project(x, w[...], self.INNER, layout), 'ffn')
+    gate, up = (checkpoint_name(project(x, w.get_value(), self.INNER, layout), 'ffn')
                 for w in (self.w1, self.w3))
-    return project(jax.nn.silu(gate) * up, self.w2[...], self.OUTER, layout)
+    return project(jax.nn.silu(gate) * up, self.w2.get_value(), self.OUTER, layout)
 
 
 class Layers(nnx.Module):

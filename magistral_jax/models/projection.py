@@ -9,6 +9,7 @@ of a mesh (described v5p:4x4x4, libtpu 0.0.42). So each device gathers the piece
 of the mesh after another, and the gradient of that scatters its sums back in the same way.
 """
 
+import dataclasses
 import functools
 import math
 
@@ -18,16 +19,29 @@ from jax.sharding import PartitionSpec as P
 from magistral_jax.sharding import Layout
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rounded:
+  """Matrices of a sampler in eight bits, values times scales; rounded.py makes them."""
+  values: jax.Array         # [..., *in, *out] int8.
+  scales: jax.Array         # [..., *out] float32.
+
+
 def project(x, w, axes=(), layout: Layout | None = None):
   """Product of x [B, T, *in] and w [*in, *out], in the dtype of x.
 
   Args:
+    w: an array, or Rounded.
     axes: names of the axes of w, None for no cut, of which those of `in` are the axes of x behind
       the first two; 'embed' is whole in activations.
     layout: where rows, positions and w lie; None, or fewer than two mesh axes that cut 'embed',
       leaves it to the compiler.
   """
-  w, inputs = w.astype(x.dtype), x.ndim - 2
+  inputs = x.ndim - 2
+  if isinstance(w, Rounded):
+    # Scales are float32: in bfloat16 they would be off by a share of their own.
+    return (product(x, w.values.astype(x.dtype), inputs) * w.scales).astype(x.dtype)
+  w = w.astype(x.dtype)
   # A gather over one axis the compiler makes well, and adds up what tensor axes share only once.
   if layout is None or len(layout.cuts('embed')) < 2:
     return product(x, w, inputs)

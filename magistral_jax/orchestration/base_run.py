@@ -134,7 +134,8 @@ class BaseRun(abc.ABC):
       raise ValueError(f'seed={self.c.seed}, but the run in {self.workdir} began with seed={seed}: '
                        f'keep that one, or take another --workdir.')
     self.journal.restore(record)
-    self.display.note(f'Resumed at step {trainer.version} of {self.workdir}.')
+    self.display.note(f'Resumed at step {trainer.version} of {self.workdir}; what was trained '
+                      f'after it and not saved is trained again.')
     return trainer
 
   @functools.cached_property

@@ -81,14 +81,15 @@ def loaded(c, path: str, step: str, benchmarks: Sequence[Benchmark]) -> Benchmar
   return BenchmarkModel(
       prompts, samplers, c.runtime.deadline_s, counted=True,
       settings=dict(checkpoint=path, step=step, dtype=c.model.dtype, seed=c.seed,
+                    weight_dtype=c.sampler.weight_dtype, kv_dtype=c.sampler.kv_dtype,
                     template=c.data.template, system_prompt=system))
 
 
 def _scorer(c, parts, step: str, sampler: Any) -> Scorer:
   """Scores texts, by the weights of a sampler where one is loaded."""
   mesh = parts.meshes.samplers[0]
-  params = sampler.snapshot.params if sampler else build.params(
-      c, parts.config, mesh, sharding.SAMPLER, dtype=parts.config.dtype, step=step)
+  params = sampler.snapshot.params if sampler else build.sampler_params(
+      c, parts.config, mesh, step=step)
   return Scorer(parts.config, params, mesh, sharding.SAMPLER)
 
 

@@ -26,7 +26,7 @@ def warning(metrics: Mapping[str, float], limit: float) -> str:
   return (f'Warning: sampler and trainer differ by {gap:.2g} nats on average, and by '
           f'{metrics["logprob_gap_max"]:.2g} at most, over {metrics["parity_tokens"]:.0f} tokens '
           f'that version {metrics["parity_version"]:.0f} drew (trainer.parity_limit={limit:g}): '
-          f"every ratio is off by as much. If model.dtype='float32' and sampler.kv_dtype='model' "
-          f'make it vanish, it is rounding; raise the limit, bound its effect by '
-          f'loss.importance_cap, and with experts set trainer.routing_replay. If not, sampler and '
-          f'trainer do not compute the same, or have other weights.')
+          f"every ratio is off by as much. If model.dtype='float32', sampler.kv_dtype='model' and "
+          f"sampler.weight_dtype='model' make it vanish, it is rounding; raise the limit, bound "
+          f'its effect by loss.importance_cap, and with experts set trainer.routing_replay. If '
+          f'not, sampler and trainer do not compute the same, or have other weights.')

@@ -77,13 +77,15 @@ def decide(controller: Controller, lines: Iterable[Mapping[str, Any]],
   Args:
     given: openings that are not decided by figures.
   """
-  left = list(given)
+  left = {decision.stage: decision for decision in given}
   for line in lines:
     controller.note(line)
     update = line['step']
-    asked = {decision.stage for decision in left if decision.update <= update}
+    asked = [stage for stage, decision in left.items() if decision.update <= update]
     while decisions := controller.decide(update, asked):
-      yield from decisions
+      # What is given keeps its reason: nothing may have been left to be learnt.
+      yield from (dataclasses.replace(left[decision.stage], update=update)
+                  if decision.reason == 'hand' else decision for decision in decisions)
       if not decisions[-1].opens:
         break
       controller.open(decisions[-1])

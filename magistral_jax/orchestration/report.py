@@ -57,13 +57,15 @@ def finish(
     parts.append(accuracy_table(summary))
   show(*parts, course(summary),
        f'Written to {workdir}: summary.json, reward.png, metrics.jsonl, rollouts.jsonl, '
-       f'tensorboard/')
+       f'stages.jsonl, checkpoints/, tensorboard/')
 
 
 def course(summary: Mapping[str, Any]) -> str:
   """How long a run was and how its reward went, in one sentence."""
   steps, wall_s = summary.get('steps') or 0, summary.get('wall_s')
-  words = f'{steps} updates' + ('' if wall_s is None else f' in {minutes(wall_s)}')
+  words = f'{steps} update{"s" * (steps != 1)}'
+  if wall_s is not None:
+    words += f' in {minutes(wall_s)}'
   first, last = summary.get('reward_first'), summary.get('reward_last')
   if first is None or last is None:
     return f'{words}.'

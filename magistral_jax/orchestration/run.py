@@ -231,7 +231,8 @@ class Run(BaseRun):
                        log_every_s=LOG_EVERY_S)
     if trainer.version == 0:
       self.journal.begin_cold_start()
-    self.display.note(f'The cold start imitates {len(examples):,} examples.')
+    self.display.note(f'The cold start imitates {len(examples):,} examples in '
+                      f'{self._cold_steps:,} steps.')
     self._take_steps(trainer, examples, how, progress=self._note_cold_start,
                      save=lambda: saved.save(trainer, self.journal.record(), None))
 

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from magistral_jax import sharding
 from magistral_jax.experiment import build, checks
-from magistral_jax.models import decoder
+from magistral_jax.models import decoder, rounded
 from magistral_jax.records import WeightSnapshot
 from magistral_jax.runtime.checkpoint_proxy import Kept, Reading
 from magistral_jax.runtime.local import LocalCheckpoints, LocalRuntime
@@ -157,7 +157,7 @@ class SamplerActor:
         None, (sharding.make_mesh(jax.devices(), **c.mesh.sampler),)))
     self._sampler: Any = None          # Made with its first weights.
     model, mesh = self._parts.config, self._parts.meshes.samplers[0]
-    _, axes = decoder.definition(model)
+    axes = rounded.axes(model, self._c.sampler.weight_dtype)
     devices, self._patience_s = mesh.local_devices, self._c.runtime.heartbeat_s
     fetchers = dict(
         device=device.DeviceFetcher(ray.util.get_node_ip_address(), self._patience_s, devices),

@@ -25,7 +25,8 @@ class LocalRuntime:
     self._c, self._parts = c, parts
     self._pool = None
     self._publisher = LocalPublisher(
-        [Publisher(parts.config, mesh) for mesh in parts.meshes.samplers])
+        [Publisher(parts.config, mesh, c.sampler.weight_dtype)
+         for mesh in parts.meshes.samplers])
 
   @property
   def publisher(self) -> LocalPublisher:

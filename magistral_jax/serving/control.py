@@ -111,8 +111,8 @@ def _beside(function: Callable[..., R], *arguments) -> asyncio.Future[R]:
   return asyncio.wrap_future(future)
 
 
-def loader(config: ModelConfig, mesh) -> Callable[[str, str], tuple[str, Any]]:
-  """A function (path, step) -> the step's number, parameters in the sampler's layout and dtype.
+def loader(config: ModelConfig, mesh, weight_dtype: str) -> Callable[[str, str], tuple[str, Any]]:
+  """A function (path, step) -> the step's number, parameters as the sampler holds them.
 
   It raises ValueError for a model of another shape, and for numbers that are not finite.
   """
@@ -126,7 +126,8 @@ def loader(config: ModelConfig, mesh) -> Callable[[str, str], tuple[str, Any]]:
     if different:
       raise ValueError(f'its model is another one than is served ({"; ".join(different)}).')
     step = checkpoint.choose_step(path, step)
-    params = checkpoint.load(path, config, shardings, param_dtype=config.dtype, step=step)
+    params = checkpoint.load(path, config, shardings, param_dtype=config.dtype, step=step,
+                             weight_dtype=weight_dtype)
     check_finite(params)
     return step, params
   return load
@@ -147,8 +148,8 @@ def _finite(params):
 def digest(params) -> str:
   """SHA-256 of a parameter tree, 64 hexadecimal digits.
 
-  Over every array in the order of their paths: the path, the dtype and the shape as text, then its
-  bytes in C order. How the arrays lie on devices does not matter.
+  Over every array as it is held, in the order of their paths: the path, the dtype and the shape as
+  text, then its bytes in C order. How the arrays lie on devices does not matter.
   """
   found = hashlib.sha256()
   for path, array in jax.tree_util.tree_leaves_with_path(params):

@@ -52,7 +52,7 @@ def load(c, path: str, step: str, name: str) -> Opened:
   # A request may ask for a nucleus: the vocabulary is sorted in the steps in which one does.
   engine = build.engine(c, config, mesh, ids, nucleus=True, routes=False,
                         alternatives=MOST_ALTERNATIVES)
-  params = build.params(c, config, mesh, sharding.SAMPLER, dtype=config.dtype, step=step)
+  params = build.sampler_params(c, config, mesh, step=step)
   check_finite(params)
   # Texts are made where requests are answered.
   sampler = EngineSampler(engine, WeightSnapshot(0, params), decode=lambda ids: '', end_ids=ids)
@@ -61,7 +61,7 @@ def load(c, path: str, step: str, name: str) -> Opened:
       longest=engine.slot_pages * engine.page_tokens, end_ids=ids)
   scorer = Scorer(config, None, mesh, sharding.SAMPLER)     # The thread that scores has them.
   return Opened(model, engine, sampler, scorer, Loaded(0, path, step, dates.now()),
-                loader(config, mesh))
+                loader(config, mesh, c.sampler.weight_dtype))
 
 
 def warm_up(opened: Opened, compiled: Callable[[int], None] = lambda tokens: None) -> None:

@@ -79,6 +79,7 @@ def words_config(folder, problems):
     ('sampler.top_p', 0.9, 'sampler.top_p=0.9 must be 1 while training'),
     ('sampler.pages', 3, 'sampler.pages=3 must be at least 10'),
     ('sampler.kv_dtype', 'int4', "sampler.kv_dtype='int4' must be one of model, int8, fp8"),
+    ('sampler.weight_dtype', 'fp8', "sampler.weight_dtype='fp8' must be one of model, int8"),
     ('sampler.max_new_tokens', 200, 'batching.row_tokens=128 is too short for a sequence of 215'),
     ('verifiers.language', -1.0, 'verifiers.language=-1.0 must be a finite number of at least 0'),
     ('verifiers.sandbox', 'docker', "verifiers.sandbox='docker' must be one of none, bubblewrap"),
@@ -352,6 +353,7 @@ def test_the_description_holds_config_memory_and_pace():
   c, out = config(), io.StringIO()
   memory.describe(c, checks.prepare(c), Console(file=out, width=120))
   for words in ('clip_high: 0.28', '1,231,680 parameters', 'together', 'problems without end',
+                '0 left out since their prompts are longer than data.max_prompt_tokens=16',
                 'sequences are in flight', 'versions behind',
                 # 8 versions of as many numbers of 4 bytes.
                 '37.6 MiB of CPU memory keep the weights of 8 versions'):
@@ -363,13 +365,26 @@ def test_memory_counts_parameters_and_pages_exactly():
   sizes = dict(memory.sizes(c, checks.prepare(config()).config))
   assert sizes['trainer: parameters'] == 2 * 4 * 1_231_680
   assert sizes['trainer: optimizer moments'] == 8 * 1_231_680
-  # All but the embedding of 264 tokens.
-  assert sizes['samplers: layers apart x 2'] == 2 * 4 * (1_231_680 - 264 * 192)
+  # All but the embedding of 264 tokens and the last norm.
+  assert sizes['samplers: layers apart x 2'] == 2 * 4 * (1_231_680 - 264 * 192 - 192)
   # 128 slots of 4 pages, 8 for prompts, the page nobody gets; 16 tokens, K and V, 3 layers.
   assert sizes['samplers: pages x 2'] == 2 * (128 * 4 + 8 + 1) * 16 * 2 * 3 * 2 * 32 * 4
   c.sampler.kv_dtype = 'int8'   # A byte a number, and a float32 for the 32 of a head.
   less = dict(memory.sizes(c, checks.prepare(config()).config))['samplers: pages x 2']
   assert less == 2 * (128 * 4 + 8 + 1) * 16 * 2 * 3 * 2 * (32 + 4)
+
+
+def test_memory_counts_rounded_weights_as_they_are_held():
+  c = config(**{'runtime.samplers': 2, 'sampler.weight_dtype': 'int8'})
+  sizes = dict(memory.sizes(c, checks.prepare(config()).config))
+  norms, others = 3 * 2 * 192, 264 * 192 + 192
+  matrices = 1_231_680 - norms - others
+  # A float32 for every output of 3 layers: 2 x 192 of attention with 6 heads and 2 kv heads of 32.
+  scales = 3 * ((6 + 2 + 2) * 32 + 192 + 2 * 512 + 192)
+  layers = matrices + 4 * (scales + norms)
+  assert sizes['samplers: layers apart x 2'] == 2 * layers
+  assert sizes['samplers: parameters x 2'] == 2 * (layers + 4 * others)
+  assert sizes['trainer: parameters'] == 4 * 1_231_680
 
 
 def test_pages_of_integers_are_refused_for_a_tpu():

@@ -72,8 +72,14 @@ def test_held_out_problems_are_not_imitated(found, tmp_path, caplog):
   assert len(kept) == len(held.training) and 'the problem is held out.' in caplog.text
 
 
-@pytest.mark.parametrize('overrides', [
-    {'cold_start.conversations': 'a.jsonl'}, {'cold_start.conversation_share': 0.1}])
-def test_files_of_conversations_and_their_share_go_together(overrides):
-  with pytest.raises(ValueError, match=r'conversation_share=.* do not go together: name files'):
-    checks.check(tiny.shrink(tiny.load(), **overrides))
+def test_conversations_without_a_share_would_not_be_read():
+  with pytest.raises(ValueError, match='conversations=.* would not be read, since .*share is 0'):
+    checks.check_values(tiny.shrink(tiny.load(), **{'cold_start.conversations': 'a.jsonl'}))
+
+
+def test_a_share_of_conversations_needs_files_of_them_except_for_a_plan():
+  c = tiny.shrink(tiny.load(), **{'cold_start.conversation_share': 0.1})
+  checks.check_values(c)
+  assert 'cold_start.conversations' in checks.unnamed(c)
+  with pytest.raises(ValueError, match='set cold_start.conversations to files of them'):
+    checks.check(c)

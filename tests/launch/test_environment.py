@@ -2,6 +2,7 @@
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -46,6 +47,7 @@ def environment(tmp_path):
 def test_it_is_installed_once_and_again_when_setup_has_changed(environment, tmp_path):
   asked, said = environment('clone')
   assert f'-e {tmp_path}/clone' in asked and 'Installing' in said
+  assert f'`source {tmp_path}/venv/bin/activate`' in said
   assert environment('clone') == ('', '')
   (tmp_path / 'clone/setup.py').write_text('new')
   asked, said = environment('clone')
@@ -61,3 +63,12 @@ def test_an_environment_that_another_clone_had_says_so(environment, tmp_path):
   asked, said = environment('my clone', 'dev')
   assert f'-e {tmp_path}/my clone[dev]' in asked and f'was installed for {tmp_path}/other' in said
   assert environment('my clone') == environment('my clone', 'dev') == ('', '')
+
+
+@pytest.mark.parametrize('module', ['magistral_jax', 'magistral_jax.report', 'magistral_jax.train'])
+def test_a_command_outside_the_environment_says_how_to_enter_it(module):
+  done = subprocess.run([sys.executable, '-S', '-m', module, '--help'], cwd=ROOT,
+                        capture_output=True, text=True, timeout=60)
+  assert done.returncode == 2 and not done.stdout
+  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+  assert '`source .venv/bin/activate`' in done.stderr

@@ -22,7 +22,8 @@ def test_a_gap_above_the_limit_warns_with_advice(gap, limit, warns):
   said = parity.warning(MEASURED | dict(logprob_gap_mean=gap), limit)
   assert bool(said) == warns
   for words in ('0.3 at most', '93 tokens that version 4 drew', 'trainer.parity_limit=0.05',
-                "model.dtype='float32'", 'trainer.routing_replay'):
+                "sampler.kv_dtype='model' and sampler.weight_dtype='model' make it vanish",
+                'trainer.routing_replay'):
     assert not warns or words in said, words
 
 

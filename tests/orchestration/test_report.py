@@ -65,7 +65,7 @@ def test_a_report_says_how_long_it_took_and_how_the_reward_went(tmp_path, figure
 def test_in_a_log_file_the_last_sentence_is_one_line(tmp_path):
   workdir = tmp_path / ('a' * 60)
   assert f'Written to {workdir}: summary.json, reward.png, metrics.jsonl, rollouts.jsonl, ' \
-         f'tensorboard/' in finish(workdir, {}).splitlines()
+         f'stages.jsonl, checkpoints/, tensorboard/' in finish(workdir, {}).splitlines()
 
 
 def test_one_problem_has_no_standard_error(tmp_path):

@@ -1,4 +1,6 @@
 """What a run sets up before it begins, and what it says at its end."""
+import json
+
 import jax
 import pytest
 
@@ -38,6 +40,19 @@ def test_a_run_that_cannot_learn_says_why_and_one_that_has_learnt_is_well(
   assert one.trainer.version == 0 and bool(one.unlearnt) == unlearnt
   if unlearnt:
     assert 'ended at step 0 of 2' in one.unlearnt and 'teach nothing' in one.unlearnt
+
+
+def test_rounded_weights_of_samplers_show_in_the_gap_and_the_trainer_stays_exact(tmp_path):
+  settings = SHORT | {'batching.patience_batches': 100, 'runtime.mode': 'lockstep'}
+  found = {}
+  for weight_dtype in ('model', 'int8'):
+    one = tiny.run(tiny.shrink(tiny.load(), **settings | {'sampler.weight_dtype': weight_dtype}),
+                   tmp_path / weight_dtype)
+    assert one.trainer.version == 2
+    assert {x.dtype.name for x in jax.tree.leaves(one.trainer.params)} == {'float32'}
+    found[weight_dtype] = json.loads((tmp_path / weight_dtype / 'summary.json').read_text())
+  assert found['model']['logprob_gap_mean'] < 1e-5 < 1e-4 < found['int8']['logprob_gap_mean'] < 0.1
+  assert found['int8']['parity_tokens'] > 0
 
 
 def test_fewer_steps_than_were_made_are_a_mistake(tmp_path, capsys):

@@ -101,6 +101,30 @@ def test_weights_come_from_a_path_and_their_digest_says_which(served):
   assert client.get('/weight_info')['sha256'] == before['sha256']
 
 
+def test_rounded_weights_are_served_scored_and_replaced(tmp_path):
+  folder = tiny.write_folder(tmp_path)
+  c = shrunk(folder, **{'sampler.weight_dtype': 'int8'})
+  with serving(c, folder) as (client, opened):
+    compiled, before = opened.engine.compilations(), opened.sampler.snapshot.params
+    other = jax.jit(lambda: decoder.init(opened.model.config, 1))()
+    export.save_huggingface(other, opened.model.config, tmp_path / 'other')
+    for version in (0, 1):
+      choice, = client.post('/v1/completions', prompt='one two three', max_tokens=6, logprobs=0,
+                            return_token_ids=True, return_weight_versions=True)['choices']
+      assert set(choice['weight_versions']) == {version}
+      scored, = client.post('/v1/completions', prompt=choice['prompt_token_ids']
+                            + choice['token_ids'], max_tokens=0, echo=True, logprobs=1)['choices']
+      logps = scored['logprobs']['token_logprobs'][len(choice['prompt_token_ids']):]
+      np.testing.assert_allclose(choice['logprobs']['token_logprobs'], logps, atol=1e-4)
+      if not version:
+        client.post('/update_weights', path=str(tmp_path / 'other'))
+    assert opened.engine.compilations() == compiled
+    held = opened.sampler.snapshot.params
+    assert jax.tree.structure(held) == jax.tree.structure(before)
+    assert held['layers']['ffn']['w1'].values.dtype == np.int8
+    assert client.get('/weight_info')['sha256'] == control.digest(held) != control.digest(before)
+
+
 def test_weights_that_are_not_finite_are_refused(served):
   client, opened, path = served
   before = client.get('/weight_info')

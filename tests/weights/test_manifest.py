@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from magistral_jax import sharding
-from magistral_jax.models import decoder
+from magistral_jax.models import decoder, rounded
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.weights import cpu, manifest
 from magistral_jax.weights.checksum import checksum
@@ -41,10 +41,11 @@ def sent(params):
   return announced, sender.lend(0, 7, 'host')
 
 
-def receive(announced, arrays, dtype='bfloat16'):
+def receive(announced, arrays, dtype='bfloat16', weight_dtype='model'):
   mesh = sharding.make_mesh(jax.devices()[:2], expert=1, tensor=2)
   fetcher = cpu.CpuFetcher(lambda references: references, jax.devices()[:2])
-  receiver = WeightReceiver(ABSTRACT, laid_out(mesh, sharding.SAMPLER), dtype, dict(host=fetcher))
+  wanted = sharding.tree_named(mesh, sharding.SAMPLER, rounded.axes(CONFIG, weight_dtype))
+  receiver = WeightReceiver(ABSTRACT, wanted, dtype, dict(host=fetcher))
   return receiver.take(announced, lambda transport: [arrays])[0]
 
 
@@ -54,6 +55,27 @@ def test_the_tree_arrives_bit_for_bit_in_the_samplers_layout(params, sent):
   for mine, theirs in zip(jax.tree.leaves(received), jax.tree.leaves(params), strict=True):
     np.testing.assert_array_equal(np.asarray(mine), np.asarray(theirs.astype(jnp.bfloat16)))
   assert received['embed'].sharding.mesh.shape == {'expert': 1, 'tensor': 2}
+
+
+def test_pieces_are_rounded_as_whole_matrices_are(params, sent):
+  received = receive(*sent, weight_dtype='int8')
+  wanted = rounded.held(CONFIG, jax.device_get(params), 'int8')
+  assert jax.tree.structure(received) == jax.tree.structure(wanted)
+  for mine, theirs in zip(jax.tree.leaves(received), jax.tree.leaves(wanted), strict=True):
+    assert mine.dtype == theirs.dtype
+    np.testing.assert_allclose(np.float32(mine), np.float32(theirs), rtol=1e-6, atol=0)
+  q = received['layers']['attention']['q']
+  assert q.values.sharding.shard_shape(q.values.shape) == (5, 16, 2, 8)
+  assert q.scales.sharding.shard_shape(q.scales.shape) == (5, 2, 8)
+
+
+def test_a_damaged_piece_of_a_rounded_matrix_is_refused(sent):
+  announced, arrays = sent
+  at = next(i for i, piece in enumerate(announced.pieces) if piece.leaf == 'layers.ffn.w2')
+  spoilt = np.asarray(arrays[at]).copy()
+  spoilt.reshape(-1).view(np.uint8)[5] ^= 1
+  with pytest.raises(manifest.WeightError, match="'layers.ffn.w2' from 0 on arrived damaged"):
+    receive(announced, [*arrays[:at], spoilt, *arrays[at + 1:]], weight_dtype='int8')
 
 
 def test_no_piece_is_larger_than_asked_unless_it_is_one_row(sent):

@@ -7,8 +7,11 @@ A format is a module with `read_config(path, *, dtype, vision)` and `open_weight
 one entry in FORMATS, and a line in `kind` that recognises it.
 """
 
+import functools
 import os
+import re
 
+from magistral_jax.models import rounded
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.models.formats import gguf, huggingface, mistral_layout, reading, workdir
 
@@ -18,6 +21,8 @@ FORMATS = {
     'mistral': mistral_layout,
     'workdir': workdir,
 }
+# How models of hubs are named, which a relative path of two parts may be, too.
+_HUB_NAME = re.compile(r'\w[\w.-]*/[\w.-]+')
 
 
 def kind(path: str, key: str = 'model.checkpoint') -> str:
@@ -44,8 +49,10 @@ def kind(path: str, key: str = 'model.checkpoint') -> str:
                if hasattr(module, 'DESCRIPTION') and has(module.DESCRIPTION)]
   if not described:
     found = 'is a folder without' if os.path.isdir(path) else 'does not exist: there is no'
+    hub = (f' If it is a model on a hub, download it: `hf download {path} --local-dir FOLDER`.'
+           if _HUB_NAME.fullmatch(path) and not os.path.exists(os.path.dirname(path)) else '')
     raise ValueError(f'{key}={path!r} {found} config.json or params.json: give a GGUF '
-                     f'file, a folder as published, or the workdir of a run.')
+                     f'file, a folder as published, or the workdir of a run.{hub}')
   return next((name for name in described if FORMATS[name].has_weights(path)), described[0])
 
 
@@ -86,7 +93,7 @@ def open_weights(path: str, config: ModelConfig, *, step: str = 'newest') -> rea
 
 
 def load(path: str, config: ModelConfig, shardings=None, *, param_dtype: str | None = 'float32',
-         step: str = 'newest'):
+         step: str = 'newest', weight_dtype: str = 'model'):
   """The parameters at `path`, each array read straight into its sharding.
 
   Args:
@@ -95,9 +102,11 @@ def load(path: str, config: ModelConfig, shardings=None, *, param_dtype: str | N
     param_dtype: type of the arrays, whatever the file holds: float32 for a trainer's master
       weights. None: the type in the file.
     step: checkpoint of a workdir: newest, best or a number.
+    weight_dtype: a word of config.WEIGHT_DTYPES: a sampler's matrices are rounded one by one.
   Raises:
     ValueError: a tensor is missing, left over, or of another shape than the config says.
   """
-  if kind(path) == 'workdir':
+  if kind(path) == 'workdir' and weight_dtype == 'model':
     return workdir.load(path, config, shardings, param_dtype, workdir.choose_step(path, step))
-  return reading.load(open_weights(path, config), config, shardings, param_dtype)
+  return reading.load(open_weights(path, config, step=step), config, shardings, param_dtype,
+                      taken=functools.partial(rounded.on_devices, weight_dtype=weight_dtype))

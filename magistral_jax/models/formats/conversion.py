@@ -81,7 +81,8 @@ def _write(weights: reading.Weights, config: ModelConfig, source: str, target: s
       tokenizer = companions.tokenizer(source, target, copied)
       workdir.save(str(folder), reading.load(weights, config, None, dtype), config, tokenizer, kept,
                    companions.end_ids(source))
-  done = dict(read=checkpoint.kind(source), format=form, parameters=config.parameters, files=copied)
+  done = dict(read=checkpoint.kind(source), format=form, parameters=config.parameters,
+              copied=copied)
   if prompt := companions.prompt(source):
     done['prompt'] = prompt
   if lost := companions.lost(source):

@@ -7,7 +7,7 @@ parameters does not grow with the model.
 import functools
 import itertools
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Protocol
 
 import jax
@@ -119,7 +119,7 @@ def blocks(leaf: str, shape: tuple[int, ...], index: tuple[slice, ...], itemsize
 
 
 def load(weights: Weights, config: ModelConfig, shardings, param_dtype, *,
-         block_bytes: int = BLOCK_BYTES):
+         block_bytes: int = BLOCK_BYTES, taken: Callable = lambda name, array: array):
   """The parameter tree, each array filled on its devices, one block at a time.
 
   CPU memory holds little more than one block of one tensor, whatever the size of the model.
@@ -128,6 +128,7 @@ def load(weights: Weights, config: ModelConfig, shardings, param_dtype, *,
     shardings: tree like the parameters; None puts everything on the default device.
     param_dtype: type of the arrays returned, whatever the file holds; None: the type in the file.
     block_bytes: bytes read at once; an array no larger than this is transferred whole.
+    taken: (name of a leaf, its array) -> what stands in the tree instead, before the next is read.
   """
   abstract = decoder.abstract(config)
   if shardings is None:
@@ -146,7 +147,7 @@ def load(weights: Weights, config: ModelConfig, shardings, param_dtype, *,
     for bounds, devices in shards.items():
       parts = _parts(weights, name, leaf.shape, bounds, dtype, block_bytes)
       arrays += _fill(parts, tuple(b - a for a, b in bounds), dtype, devices, block_bytes)
-    return jax.make_array_from_single_device_arrays(leaf.shape, sharding, arrays)
+    return taken(name, jax.make_array_from_single_device_arrays(leaf.shape, sharding, arrays))
 
   return jax.tree.map_with_path(leaf_array, abstract, shardings)
 

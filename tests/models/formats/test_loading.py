@@ -1,4 +1,5 @@
 """Loading of checkpoints as llama.cpp and Hugging Face lay them out."""
+import dataclasses
 import json
 import struct
 
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 
 from magistral_jax import sharding
-from magistral_jax.models import decoder
+from magistral_jax.models import decoder, rounded
 from magistral_jax.models.config import ModelConfig
-from magistral_jax.models.formats import checkpoint, export, layout, reading
+from magistral_jax.models.formats import checkpoint, export, layout, reading, workdir
 from tests.published import (
   CONFIG,
   FIELDS,
@@ -101,6 +102,23 @@ def test_arrays_are_read_into_their_shardings(tmp_path, kind):
   q = params['layers']['attention']['q']
   assert q.addressable_shards[0].data.shape == (L, D // 4, N // 2, H)
   same(params, checkpoint.load(path, CONFIG))
+
+
+@pytest.mark.parametrize('kind', ['huggingface', 'workdir'])
+def test_matrices_are_rounded_as_they_are_read(tmp_path, kind):
+  path = write_huggingface(tmp_path / 'hf', draw_tensors())
+  exact = checkpoint.load(path, CONFIG)
+  if kind == 'workdir':
+    path = tmp_path / 'run'
+    path.mkdir()
+    workdir.save(str(path), exact, CONFIG, dict(kind='bytes', path=''), {}, ())
+  mesh = sharding.make_mesh(jax.devices()[:2], tensor=2)
+  cut = sharding.tree_named(mesh, sharding.SAMPLER, decoder.definition(CONFIG)[1])
+  found = checkpoint.load(str(path), CONFIG, cut, param_dtype='bfloat16', weight_dtype='int8')
+  wanted = rounded.held(dataclasses.replace(CONFIG, dtype='bfloat16'), exact, 'int8')
+  same(found, wanted)
+  axes = sharding.tree_named(mesh, sharding.SAMPLER, rounded.axes(CONFIG, 'int8'))
+  jax.tree.map(lambda x, s: x.sharding == s or pytest.fail(str(s)), found, axes)
 
 
 class CountingSource:
@@ -338,6 +356,8 @@ def test_damaged_and_incomplete_folders_are_refused(tmp_path):
 @pytest.mark.parametrize('make, words', [
     (lambda p: p / 'nothing',
      'does not exist: .* give a GGUF file, a folder as published, or the workdir of a run'),
+    (lambda p: 'MistralAI/Some-Model-1.5',
+     'does not exist: .* `hf download MistralAI/Some-Model-1.5 --local-dir FOLDER`'),
     (lambda p: p, 'is a folder without config.json or params.json'),
     (lambda p: (p / 'x.safetensors').write_text('x') and p / 'x.safetensors',
      'is a file but no GGUF file'),
