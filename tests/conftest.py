@@ -39,7 +39,14 @@ def group_of(nodeid):
 
 
 def pytest_collection_modifyitems(items):
-  """The largest group comes first, so that it is not what all wait for at the end."""
+  """The largest group comes first, so that it is not what all wait for at the end.
+
+  Raises pytest.UsageError for a test whose name holds an address of memory: processes beside each
+  other (pytest-xdist) would name it differently, and run nothing.
+  """
+  for item in items:
+    if re.search(r' at 0x[0-9a-f]+', item.nodeid):
+      raise pytest.UsageError(f'{item.nodeid}: another name in each process; give parameters ids')
   items.sort(key=lambda item: group_of(item.nodeid) != 'cluster')
 
 

@@ -25,6 +25,7 @@ import tempfile
 
 import jax
 import numpy as np
+import shown
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -127,6 +128,7 @@ def main(argv=None) -> None:
                   longest=80, spread=5, decode_steps=4, layers=3, dim=192)
   for name, value in defaults.items():
     parser.add_argument(f'--{name}', type=int, default=value, help=f'default {value}')
+  shown.add_flag(parser)
   args = parser.parse_args(argv)
   runs = dict(threads=[], lockstep=[])
   for repeat in range(args.repeats):
@@ -137,10 +139,10 @@ def main(argv=None) -> None:
           for a, b in zip(runs['threads'], runs['lockstep'], strict=True)]
   middle = {mode: {key: round(statistics.median(run[key] for run in found), 3)
                    for key in found[0]} for mode, found in runs.items()}
-  print(json.dumps(dict(
-      benchmark='asynchrony', **vars(args), devices=len(jax.devices()), **middle,
+  shown.show(dict(
+      benchmark='asynchrony', **shown.settings(args), devices=len(jax.devices()), **middle,
       ratio=dict(median=round(statistics.median(each), 3),
-                 repeats=[round(ratio, 3) for ratio in each])), indent=2))
+                 repeats=[round(ratio, 3) for ratio in each])), args.json)
 
 
 if __name__ == '__main__':

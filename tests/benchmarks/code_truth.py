@@ -11,7 +11,10 @@ import ast
 import collections
 import json
 import pathlib
+import sys
 import time
+
+import shown
 
 from magistral_jax import code_tests
 from magistral_jax.verifiers.code import judge
@@ -78,7 +81,7 @@ def problems(path):
 
 
 def run(path, box, args):
-  """Prints what is surprising in one file, then its sums."""
+  """The sums of one file; says what is surprising in it on standard error."""
   counts, began, programs = collections.Counter(), time.perf_counter(), 0
   ids = {name.strip() for name in args.ids.split(',') if name.strip()}
   rows = [row for row in problems(path) if not ids or row['id'] in ids]
@@ -94,10 +97,10 @@ def run(path, box, args):
       counts[kind, found.status] += 1
       if not expected or found.status == 'error':
         print(f'{path.stem} {row["id"]} {kind}: {found.status} {found.passed}/{found.total} '
-              f'{found.detail[:200]!r}', flush=True)
-  seconds = time.perf_counter() - began
-  print(f'{path.stem}: {len(rows)} problems, {programs} programs in {seconds:.0f} s; '
-        + ', '.join(f'{kind} {status} {n}' for (kind, status), n in sorted(counts.items())))
+              f'{found.detail[:200]!r}', file=sys.stderr, flush=True)
+  return dict(file=path.stem, problems=len(rows), programs=programs,
+              seconds=round(time.perf_counter() - began, 1),
+              **{f'{kind} {status}': n for (kind, status), n in sorted(counts.items())})
 
 
 def main():
@@ -110,13 +113,13 @@ def main():
   parser.add_argument('--every', type=int, default=1, help='Take only every n-th problem.')
   parser.add_argument('--skip', type=int, default=0)
   parser.add_argument('--time_s', type=float, default=4.0)
+  shown.add_flag(parser)
   args = parser.parse_args()
   box = sandbox.Sandbox(sandbox.Limits(time_s=args.time_s))
-  print(box.describe())
   names = [name.strip() for name in args.files.split(',') if name.strip()]
-  for path in sorted(args.data.glob('*.jsonl')):
-    if not names or path.stem in names:
-      run(path, box, args)
+  shown.show(dict(benchmark='code_truth', jail=box.describe(), files=[
+      run(path, box, args) for path in sorted(args.data.glob('*.jsonl'))
+      if not names or path.stem in names]), args.json)
 
 
 if __name__ == '__main__':

@@ -41,7 +41,6 @@ completions/s and 236 us of this process for each; 64 samplers (--only=16384x64)
 import argparse
 import contextlib
 import itertools
-import json
 import pathlib
 import sys
 import tempfile
@@ -49,6 +48,7 @@ import time
 
 import numpy as np
 import ray
+import shown
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -316,6 +316,7 @@ def main() -> None:
   parser.add_argument('--threads', action='store_true', help='the roles on threads')
   parser.add_argument('--ray', action='store_true', help='threads, and the actors in processes')
   parser.add_argument('--only', help='in flight, and samplers, as 65536x512; default a sweep')
+  shown.add_flag(parser)
   args = parser.parse_args()
   sweep = [tuple(map(int, args.only.split('x')))] if args.only else SWEEP
   best = {}
@@ -329,8 +330,8 @@ def main() -> None:
   for (in_flight, number), found in (() if args.ray else best.items()):
     found['lines'] = round(lines(in_flight, number, updates=8, burst=args.burst,
                                  verifiers=args.verifiers), 1)
-  print(json.dumps(dict(benchmark='control_plane', **vars(args), runs=list(best.values())),
-                   indent=2))
+  shown.show(dict(benchmark='control_plane', **shown.settings(args), runs=list(best.values())),
+             args.json)
 
 
 if __name__ == '__main__':

@@ -14,6 +14,8 @@ import pathlib
 import sys
 import tempfile
 
+import shown
+
 from magistral_jax.curation import decontaminate, dedup, format, pipeline, rates
 from magistral_jax.curation.code import agreement, languages
 from magistral_jax.curation.code import statements as code_statements
@@ -50,24 +52,18 @@ class Tally:
       self._planted[step, fault] += 1
       self._right[step, fault] += found.get(what) == fault
       if found.get(what) != fault and self._show:
-        print(f'{step}: {what} is {fault}, found: {found.get(what)}')
+        print(f'{step}: {what} is {fault}, found: {found.get(what)}', file=sys.stderr)
     for what, fault in found.items():
       self._found[step, fault] += 1
       if what not in planted_faults and self._show:
-        print(f'{step}: {what} is clean, found: {fault}')
+        print(f'{step}: {what} is clean, found: {fault}', file=sys.stderr)
 
-  def report(self):
-    """Prints the table; the number of figures below LEAST."""
-    low = 0
-    print(f'{"step":15s}{"fault":20s}{"planted":>8s}{"found":>8s}{"recall":>8s}{"precision":>11s}')
-    for step, fault in sorted({*self._planted, *self._found}):
-      key = step, fault
-      recall = self._right[key] / self._planted[key] if self._planted[key] else 1.0
-      precision = self._right[key] / self._found[key] if self._found[key] else 1.0
-      low += (recall < LEAST) + (precision < LEAST)
-      print(f'{step:15s}{fault:20s}{self._planted[key]:8d}{self._found[key]:8d}{recall:8.3f}'
-            f'{precision:11.3f}')
-    return low
+  def rows(self):
+    """[{step, fault, how many of it, shares}] of all that was planted or found."""
+    share = lambda key, of: round(self._right[key] / of[key], 3) if of[key] else 1.0
+    return [dict(step=key[0], fault=key[1], planted=self._planted[key], found=self._found[key],
+                 recall=share(key, self._planted), precision=share(key, self._found))
+            for key in sorted({*self._planted, *self._found})]
 
 
 def mathematics(seed, folder, tally):
@@ -134,13 +130,16 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--seeds', type=int, default=3)
   parser.add_argument('--show', action='store_true')
+  shown.add_flag(parser)
   args = parser.parse_args()
   tally = Tally(args.show)
   for seed in range(args.seeds):
     for part in (mathematics, difficulty, statements, programs):
       with tempfile.TemporaryDirectory() as folder:
         part(seed, pathlib.Path(folder), tally)
-  sys.exit(1 if tally.report() else 0)
+  rows = tally.rows()
+  shown.show(dict(benchmark='curation', seeds=args.seeds, least=LEAST, steps=rows), args.json)
+  sys.exit(any(min(row['recall'], row['precision']) < LEAST for row in rows))
 
 
 if __name__ == '__main__':

@@ -7,18 +7,17 @@ with the same weights in float32. Both draw the same tokens; `same_tokens` is th
 the rounding of wider products can move a draw. `kept` is the share of the drafted tokens that held,
 `tokens_a_step` how many tokens a slot drew in a verification, and `verified` the share of all
 tokens that was drawn so. Completions end at their limit. Ratios are above 1 where drafts are
-faster; those of CPU seconds are the steadier ones on a machine that others use. One JSON object
-goes to standard output.
+faster; those of CPU seconds are the steadier ones on a machine that others use.
 """
 
 import argparse
-import json
 import pathlib
 import statistics
 import sys
 
 import jax
 import numpy as np
+import shown
 import workers
 
 from magistral_jax import sharding, tokens
@@ -97,10 +96,10 @@ def main(args) -> None:
       print(name, seed, {k: v for k, v in run.items() if k != 'drawn'}, file=sys.stderr)
       if seed >= 0:
         runs[name].append(run)
-  print(json.dumps(dict(
+  shown.show(dict(
       benchmark='drafts', checkpoint=pathlib.Path(args.checkpoint).name, **workers.machine(),
       temperature=args.temperature, **{name: getattr(args, name) for name in DEFAULTS},
-      version=f'jax {jax.__version__}', **compared(runs)), indent=2))
+      version=f'jax {jax.__version__}', **compared(runs)), args.json)
 
 
 if __name__ == '__main__':
@@ -110,4 +109,5 @@ if __name__ == '__main__':
   parser.add_argument('--temperature', type=float, default=1.0, help='default 1')
   for key, value in DEFAULTS.items():
     parser.add_argument(f'--{key}', type=int, default=value, help=f'default {value}')
+  shown.add_flag(parser)
   main(parser.parse_args())

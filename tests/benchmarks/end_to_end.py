@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 
+import shown
 import workers
 
 PEERS = dict(trl='torch, transformers, trl, datasets')
@@ -54,7 +55,8 @@ def ours(folder, prompts, group_size, new_tokens, row_tokens, microbatch_rows, d
   c = load_config(str(CONFIG))
   c.model.checkpoint = folder
   c.optimizer.update(name='adamw', warmup_steps=0, weight_decay=0.0, **ADAMW)
-  c.trainer.microbatch_rows = microbatch_rows
+  # As the peer, whose gradient checkpointing is off: nothing is computed again.
+  c.trainer.update(microbatch_rows=microbatch_rows, remat='none')
   c.sampler.update(slots=len(prompts) * group_size, max_new_tokens=new_tokens, pages=0,
                    decode_steps=decode_steps)
   c.data.max_prompt_tokens = len(prompts[0])
@@ -173,8 +175,9 @@ def main(args) -> None:
            for name in ('sampling', 'training', 'filled', 'shared')}
   seconds = workers.medians(
       {name: [run['seconds'] for run in runs] for name, runs in replies.items()})
-  print(workers.report('end_to_end', args, DEFAULTS, PEERS, about, replies, parts_of_ours=parts,
-                       seconds_of_a_step=seconds))
+  found = workers.report('end_to_end', args, DEFAULTS, PEERS, about, replies, parts_of_ours=parts,
+                         seconds_of_a_step=seconds)
+  shown.show(found, args.json)
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ Run:  python tests/benchmarks/judging_speed.py --data=math500.jsonl [--responses
 Every response has thoughts and prose, and in turn the true answer in its box, the true answer of
 another problem, a number, or no box at all. They are read from a file, judged by a pool of
 verifiers, and written down, as `evaluate --responses` does; the time is that of the whole command
-but for its imports. With --json only one line of JSON is printed.
+but for its imports.
 
 Result: 2-core x86-64, 2026-11-30, 56d416c: 10,000 responses take 51.0 s of processor time, pool and
         command included, so less than 60 s even on one idle core. The machine was not idle (load
@@ -23,8 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+import shown
 
 from magistral_jax import evaluate
 from magistral_jax.evaluation.cards import CARDS
@@ -72,17 +71,10 @@ def main():
   parser.add_argument('--responses', type=int, default=10_000)
   parser.add_argument('--workers', type=int, default=2)
   parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument('--json', action='store_true', help='print one line of JSON alone')
+  shown.add_flag(parser)
   args = parser.parse_args()
   found = measure(args.data, args.responses, args.workers, args.seed)
-  if not args.json:
-    table = Table(title=f'Judging responses to {CARD}')
-    table.add_column('measure')
-    table.add_column('value', justify='right')
-    for name, value in found.items():
-      table.add_row(name.replace('_', ' '), str(value))
-    Console().print(table)
-  print(json.dumps(found))
+  shown.show(dict(benchmark='judging_speed', card=CARD, **found), args.json)
 
 
 if __name__ == '__main__':

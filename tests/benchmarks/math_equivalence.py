@@ -39,6 +39,8 @@ import subprocess
 import sys
 import time
 
+import shown
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 CASES = ROOT / 'tests' / 'verifiers' / 'math' / 'math_cases.tsv'
@@ -155,7 +157,7 @@ def response(kind, answer):
 
 
 def compare(timeout_s, show):
-  """Prints accuracy by kind and by verdict for each of the peers, and how fast they were."""
+  """Accuracy by kind and by verdict for each of the peers, and how fast they were."""
   cases = read_cases()
   right, wrong_calls = collections.Counter(), collections.Counter()
   totals = collections.Counter((kind) for kind, *_ in cases)
@@ -168,26 +170,25 @@ def compare(timeout_s, show):
       right[name, kind] += bool(found) == expected
       wrong_calls[name, expected] += bool(found) != expected
       if name in show and bool(found) != expected:
-        print(f'{name}: {kind}: gold {gold!r}, answer {answer!r}: said {found}')
-  print(f'{"kind":22s}{"cases":>6s}' + ''.join(f'{n:>14s}' for n in PEERS))
-  for kind, n in totals.items():
-    print(f'{kind:22s}{n:6d}' + ''.join(f'{right[p, kind] / n:14.3f}' for p in PEERS))
-  overall = {p: sum(right[p, k] for k in totals) / len(cases) for p in PEERS}
-  print(f'{"all":22s}{len(cases):6d}' + ''.join(f'{overall[p]:14.4f}' for p in PEERS))
-  for words, expected in (('right called wrong', True), ('wrong called right', False)):
-    print(f'{words:28s}' + ''.join(f'{wrong_calls[p, expected]:14d}' for p in PEERS))
-  print(f'{"killed after " + str(timeout_s) + " s":28s}' + ''.join(
-      f'{judges[p].killed:14d}' for p in PEERS))
-  print(f'{"seconds in all":28s}' + ''.join(f'{seconds[p]:14.1f}' for p in PEERS))
-  throughput(judges)
+        print(f'{name}: {kind}: gold {gold!r}, answer {answer!r}: said {found}', file=sys.stderr)
+  peers = {name: dict(
+      accuracy=round(sum(right[name, kind] for kind in totals) / len(cases), 4),
+      right_called_wrong=wrong_calls[name, True], wrong_called_right=wrong_calls[name, False],
+      killed=judge.killed, seconds=round(seconds[name], 1)) for name, judge in judges.items()}
+  found = dict(
+      benchmark='math_equivalence', timeout_s=timeout_s, peers=peers, kinds=[
+          dict(kind=kind, cases=n, **{name: round(right[name, kind] / n, 3) for name in PEERS})
+          for kind, n in totals.items()], answers_per_s=throughput(judges))
   for judge in judges.values():
     judge.close()
+  return found
 
 
 def throughput(judges, repeats=3):
   """Typical answers: each gold of the sample against itself and against the next one, in turns."""
   golds = [json.loads(line)['answer'] for line in GOLDS.read_text('utf-8').splitlines()]
   plain = [g for g in golds if not set(g) & set('\\abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN')]
+  rows = []
   for words, some in (('integers, decimals, a/b', plain), ('all kinds of golds', golds)):
     pairs = [(g, a) for i, g in enumerate(some) for a in (g + ' ', some[i - 1])]
     best = {}
@@ -195,12 +196,13 @@ def throughput(judges, repeats=3):
       for name in ('ours', 'math-verify'):
         took = sum(judges[name].same(g, response('', a))[1] for g, a in pairs)
         best[name] = min(took, best.get(name, took))
-    print(f'{words}: {len(pairs)} answers, per second: ' + ', '.join(
-        f'{n} {len(pairs) / s:.0f}' for n, s in best.items()))
+    rows.append(dict(golds=words, answers=len(pairs),
+                     **{name: round(len(pairs) / took) for name, took in best.items()}))
+  return rows
 
 
 def check_golds(folder, others):
-  """Checks the answers of JSONL files; returns how many of them failed."""
+  """Checks the answers of JSONL files; says on standard error what is wrong with which."""
   from magistral_jax.verifiers.math import equivalence
   golds = {}
   for path in sorted(pathlib.Path(folder).glob('*.jsonl')):
@@ -215,7 +217,7 @@ def check_golds(folder, others):
       status, detail = equivalence.check(variant, f'\\boxed{{{gold}}}')
       if status != 'correct':
         failures += 1
-        print(f'{golds[gold]}: {gold!r} against {variant!r}: {status} {detail}')
+        print(f'{golds[gold]}: {gold!r} against {variant!r}: {status} {detail}', file=sys.stderr)
     near = names[max(0, names.index(gold) - 1)]
     for other in {*shuffled[i + 1:i + 1 + others], near, r'\sqrt{7}', 'zebra', '1,2'} - {gold}:
       comparisons += 1
@@ -226,12 +228,12 @@ def check_golds(folder, others):
         equal.add((gold, other))
   took = time.perf_counter() - began
   for gold, detail in unreadable.items():
-    print(f'gold_unparsable {golds[gold]}: {gold!r}: {detail}')
+    print(f'gold_unparsable {golds[gold]}: {gold!r}: {detail}', file=sys.stderr)
   for gold, other in sorted(equal):
-    print(f'equal: {gold!r} and {other!r}')
-  print(f'{len(golds)} different gold answers: {failures} not equal to themselves, '
-        f'{len(unreadable)} not readable, {len(equal)} of {comparisons} pairs equal; {took:.0f} s')
-  return failures + len(unreadable)
+    print(f'equal: {gold!r} and {other!r}', file=sys.stderr)
+  return dict(benchmark='math_equivalence', golds=len(golds), not_equal_to_themselves=failures,
+              not_readable=len(unreadable), pairs=comparisons, equal_pairs=len(equal),
+              seconds=round(took, 1))
 
 
 def main():
@@ -241,13 +243,14 @@ def main():
   parser.add_argument('--timeout', type=float, default=5.0, help='seconds a peer has for one case')
   parser.add_argument('--show', default='', help='whose mistakes to print: ours,math-verify,sympy')
   parser.add_argument('--serve', choices=PEERS, help=argparse.SUPPRESS)
+  shown.add_flag(parser)
   args = parser.parse_args()
   if args.serve:
     serve(args.serve)
-  elif args.golds:
-    check_golds(args.golds, args.others)
-  else:
-    compare(args.timeout, args.show.split(','))
+    return
+  found = check_golds(args.golds, args.others) if args.golds else compare(
+      args.timeout, args.show.split(','))
+  shown.show(found, args.json)
 
 
 if __name__ == '__main__':

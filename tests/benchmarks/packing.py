@@ -13,9 +13,9 @@ Reference: arXiv:2506.10910 section 3.2 (19 % less padding; it does not say than
 """
 
 import argparse
-import json
 
 import numpy as np
+import shown
 
 from magistral_jax.batching import packing, sharing
 
@@ -125,12 +125,12 @@ def main() -> None:
   parser.add_argument('--sequences', type=int, default=512, help='of one minibatch, default 512')
   parser.add_argument('--row_tokens', type=int, default=4096, help='default 4096')
   parser.add_argument('--batches', type=int, default=20, help='default 20')
+  shown.add_flag(parser)
   args = parser.parse_args()
-  print(json.dumps(dict(benchmark='packing', **vars(args),
-                        skews=[measure(args, spread) for spread in (0.3, 0.7, 1.2)],
-                        groups={name: [measure_groups(sizes, *rows, args.batches)
-                                       for rows in tried]
-                                for name, (sizes, tried) in GROUPS.items()}), indent=2))
+  shown.show(dict(benchmark='packing', **shown.settings(args),
+                  skews=[measure(args, spread) for spread in (0.3, 0.7, 1.2)],
+                  groups=[dict(group=name, **measure_groups(sizes, *rows, args.batches))
+                          for name, (sizes, tried) in GROUPS.items() for rows in tried]), args.json)
 
 
 if __name__ == '__main__':

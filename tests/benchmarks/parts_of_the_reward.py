@@ -10,6 +10,8 @@ longer than where the length penalty of --free tokens begins.
 import argparse
 import math
 
+import shown
+
 from magistral_jax import rollouts
 from magistral_jax.verifiers import format, language
 
@@ -24,10 +26,21 @@ def agrees(line, identify):
       language=line['language'] if line['domain'] == 'math' else '')[0]
 
 
-def share(values):
-  """A share of values that are true, with its standard error."""
+def share(name, values):
+  """{name: the share of values that are true, and its standard error}."""
   p = sum(values) / len(values)
-  return f'{p:.3f} ± {math.sqrt(p * (1 - p) / len(values)):.3f}'
+  return {name: round(p, 4), f'{name}_se': round(math.sqrt(p * (1 - p) / len(values)), 4)}
+
+
+def figures(lines, identify, free):
+  """What the completions of a part of a run were."""
+  tokens = [line['n_tokens'] for line in lines]
+  return dict(
+      completions=len(lines), **share('right', [line['status'] == 'correct' for line in lines]),
+      **share('in_its_language', [agrees(line, identify) for line in lines]),
+      **share('bad_format', [line['status'] == 'bad_format' for line in lines]),
+      tokens=round(sum(tokens) / len(tokens), 1),
+      over=round(sum(n > free for n in tokens) / len(lines), 4))
 
 
 def main():
@@ -35,19 +48,16 @@ def main():
   parser.add_argument('workdir')
   parser.add_argument('--blocks', type=int, default=6)
   parser.add_argument('--free', type=int, default=88)
-  a = parser.parse_args()
-  identify = language.load('')
-  lines = list(rollouts.read(a.workdir))
-  for domain in sorted({line['domain'] for line in lines}):
-    own = [line for line in lines if line['domain'] == domain]
-    print(f'{domain:9} {"right":15} {"in its language":15} {"bad format":15} {"tokens":>6} over')
-    for block in range(a.blocks):
-      part = own[block * len(own) // a.blocks:(block + 1) * len(own) // a.blocks]
-      tokens = [line['n_tokens'] for line in part]
-      print(f'{len(part):9}', share([line['status'] == 'correct' for line in part]),
-            share([agrees(line, identify) for line in part]),
-            share([line['status'] == 'bad_format' for line in part]),
-            f'{sum(tokens) / len(tokens):6.1f} {sum(n > a.free for n in tokens) / len(tokens):.3f}')
+  shown.add_flag(parser)
+  args = parser.parse_args()
+  identify, domains = language.load(''), {}
+  for line in rollouts.read(args.workdir):
+    domains.setdefault(line['domain'], []).append(line)
+  cut = lambda own: [own[i * len(own) // args.blocks:(i + 1) * len(own) // args.blocks]
+                     for i in range(args.blocks)]
+  shown.show(dict(benchmark='parts_of_the_reward', **shown.settings(args), **{
+      domain: [figures(part, identify, args.free) for part in cut(own)]
+      for domain, own in sorted(domains.items())}), args.json)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,6 @@ the sampler would have had (sampler/drafts.py). Texts are cut into tokens anew, 
 from how they were drawn. `kept` is the share of the drafted tokens that hold, `drafted` how many
 tokens were drafted for one that was written, `tokens_a_step` how many tokens a slot draws in a step
 on average, verified or not: as many times as fast drafts would be if all steps took the same time.
-One JSON object goes to standard output.
 """
 
 import argparse
@@ -18,6 +17,7 @@ import json
 import pathlib
 
 import numpy as np
+import shown
 
 from magistral_jax import tokens
 from magistral_jax.records import Problem, Prompt
@@ -69,12 +69,12 @@ def main(args) -> None:
   tok = tokens.load_tokenizer('auto', args.tokenizer)
   groups = read_groups(args.workdir, args.groups, tok)
   counts = write_again(groups, args.slots, args.draft_tokens)
-  print(json.dumps(dict(
+  shown.show(dict(
       benchmark='recorded_drafts', workdir=args.workdir,
       **{name: getattr(args, name) for name in DEFAULTS}, tokens=counts['tokens'],
       kept=round(counts['kept'] / max(1, counts['drafted']), 3),
       drafted=round(counts['drafted'] / max(1, counts['tokens']), 3),
-      tokens_a_step=round(counts['tokens'] / max(1, counts['steps']), 3)), indent=2))
+      tokens_a_step=round(counts['tokens'] / max(1, counts['steps']), 3)), args.json)
 
 
 if __name__ == '__main__':
@@ -84,4 +84,5 @@ if __name__ == '__main__':
   parser.add_argument('--tokenizer', required=True, help='file or folder of its tokenizer')
   for key, value in DEFAULTS.items():
     parser.add_argument(f'--{key}', type=int, default=value, help=f'default {value}')
+  shown.add_flag(parser)
   main(parser.parse_args())

@@ -35,11 +35,11 @@ Reference: replay of recorded choices, arXiv:2510.11370.
 """
 import argparse
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import shown
 
 from magistral_jax.models import attention, decoder
 from magistral_jax.models.cache import empty_pages
@@ -147,7 +147,7 @@ if __name__ == '__main__':
       description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   for name, value in dict(layers=8, dim=256, sequences=32, prompt=33, new=64).items():
     parser.add_argument(f'--{name}', type=int, default=value)
-  settings = vars(parser.parse_args())
-  print(json.dumps({f'{dtype}, 2 of {experts}': measure(dtype, experts, **settings)
-                    for dtype, experts in (('bfloat16', 8), ('bfloat16', 2), ('float32', 8))},
-                   indent=2))
+  shown.add_flag(parser)
+  args = parser.parse_args()
+  shown.show({f'{dtype}, 2 of {experts}': measure(dtype, experts, **shown.settings(args))
+              for dtype, experts in (('bfloat16', 8), ('bfloat16', 2), ('float32', 8))}, args.json)

@@ -6,9 +6,9 @@ Run:  python tests/benchmarks/sampler.py --checkpoint=SmolLM2-135M-Instruct.Q4_1
 All get the same prompts and the same float32 weights (ours are exported for the peers), temperature
 1 and no end of sequence, so each draws exactly prompts x new_tokens tokens; prefill counts.
 `products` is the floor: the matrix products of so many decode steps with weights that lie as the
-CPU wants them, and nothing else. One
-JSON object goes to standard output. Two things favour the peers: they return no log-probabilities,
-ours always does; and all prompts and completions have one length, so none is wasted on padding.
+CPU wants them, and nothing else. Two things favour the peers: they return no
+log-probabilities, ours always does; and all prompts and completions have one length, so none is
+wasted on padding.
 `prompt_nats` is the mean log-probability of the first prompt under each model, to see that the
 weights are the same; tunix's Llama ignores rope_theta of its config, so its value differs.
 """
@@ -21,6 +21,7 @@ import sys
 import tempfile
 
 import floors
+import shown
 import workers
 
 PEERS = dict(transformers='torch, transformers', tunix='jax, tunix.generate.sampler')
@@ -199,7 +200,7 @@ def main(args) -> None:
     replies = workers.take_turns(crew, args.repeats, warmup=0)
     for worker in crew:
       worker.close()
-  print(workers.report('sampler', args, DEFAULTS, PEERS, about, replies))
+  shown.show(workers.report('sampler', args, DEFAULTS, PEERS, about, replies), args.json)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,10 @@ smallest of five rounds: what a loaded machine adds is left out.
 import argparse
 import resource
 import subprocess
+import sys
 import time
+
+import shown
 
 from magistral_jax.verifiers.code import judge
 from magistral_jax.verifiers.sandbox import jail, sandbox
@@ -32,36 +35,39 @@ def measure(name, action, runs, per=1):
     n = max(1, runs // 5 // per) * per
     rounds.append(((cpu_s() - cpu) * 1e3 / n, (time.perf_counter() - wall) * 1e3 / n))
   cpu, wall = map(min, zip(*rounds, strict=True))
-  print(f'{name:<58} {cpu:8.1f} {wall:8.1f}', flush=True)
+  print(f'{name}: {cpu:.1f} ms of CPU', file=sys.stderr)
+  return dict(each=name, cpu_ms=round(cpu, 2), wall_ms=round(wall, 2))
 
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--runs', type=int, default=50)
-  runs = parser.parse_args().runs
-  box = sandbox.Sandbox()
-  print(box.describe())
-  print(f'{"each":<58} {"CPU ms":>8} {"wall ms":>8}')
+  shown.add_flag(parser)
+  args = parser.parse_args()
+  runs, box = args.runs, sandbox.Sandbox()
   bare = lambda *argv: subprocess.run(argv, input=b'1', capture_output=True, check=True)
   python = [box.python, '-I', '-S', '-B', '-c']
   tests = dict(tests=[dict(stdin='1', stdout='2')] * 20)
+  single = dict(tests=tests['tests'][:1])
   check = lambda source, language, tests: lambda: judge.check(
       source, language, tests, language=language, sandbox=box)
-  measure('/bin/true', lambda: bare('/bin/true'), runs)
-  measure('python -I -S, no jail', lambda: bare(*python, PRINT), runs)
-  measure('python, no jail', lambda: bare(box.python, '-c', PRINT), runs)
-  measure('an empty jail', lambda: box.run(
-      lambda files: ['/usr/bin/prlimit', '--version'], jail.View(()), files={}), runs)
-  single = dict(tests=tests['tests'][:1])
-  measure('a Python program with one test', check(PRINT, 'python', single), runs)
-  measure('a test of a Python program that has 20', check(PRINT, 'python', tests), runs, per=20)
-  measure('an assertion (judge and program)',
-          check('def f(x): return x + 1', 'python', CALLS), runs, per=20)
   check(CPP, 'cpp', tests)()
-  measure('a test of a C++ program', check(CPP, 'cpp', tests), runs, per=20)
   numbers = iter(range(10**6))
-  measure('compiling a C++ program', lambda: check(
-      f'{CPP}// {next(numbers)}', 'cpp', single)(), 10)
+  rows = [
+      measure('/bin/true', lambda: bare('/bin/true'), runs),
+      measure('python -I -S, no jail', lambda: bare(*python, PRINT), runs),
+      measure('python, no jail', lambda: bare(box.python, '-c', PRINT), runs),
+      measure('an empty jail', lambda: box.run(
+          lambda files: ['/usr/bin/prlimit', '--version'], jail.View(()), files={}), runs),
+      measure('a Python program with one test', check(PRINT, 'python', single), runs),
+      measure('a test of a Python program that has 20', check(PRINT, 'python', tests), runs,
+              per=20),
+      measure('an assertion (judge and program)',
+              check('def f(x): return x + 1', 'python', CALLS), runs, per=20),
+      measure('a test of a C++ program', check(CPP, 'cpp', tests), runs, per=20),
+      measure('compiling a C++ program', lambda: check(
+          f'{CPP}// {next(numbers)}', 'cpp', single)(), 10)]
+  shown.show(dict(benchmark='sandbox', jail=box.describe(), times=rows), args.json)
 
 
 if __name__ == '__main__':

@@ -26,6 +26,7 @@ import sys
 import tempfile
 
 import floors
+import shown
 import workers
 
 CONFIG = pathlib.Path(__file__).parents[2] / 'configs' / 'smollm2_math.py'
@@ -170,7 +171,8 @@ def main(args) -> None:
     for worker in crew:
       worker.close()
   losses = {name: [round(reply['loss'], 5) for reply in runs] for name, runs in replies.items()}
-  print(workers.report('trainer', args, DEFAULTS, PEERS, about, replies, losses=losses))
+  found = workers.report('trainer', args, DEFAULTS, PEERS, about, replies, losses=losses)
+  shown.show(found, args.json)
 
 
 if __name__ == '__main__':

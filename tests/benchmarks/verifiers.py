@@ -5,7 +5,6 @@ Run:  python tests/benchmarks/verifiers.py [--seconds=3] [--workers=2] [--rounds
 Mathematics is measured in this process, in answers per second of processor time, so that a loaded
 machine does not count; ours and math-verify take the same pairs in turns. Pairs never repeat, so
 no cache helps. Everything else is wall time, in the processes and jails that a run would use.
-Prints a table, and all figures as one line of JSON at the end.
 
 Result: 2-core x86-64 without an accelerator, 2026-11-22, --seconds=2 --rounds=8. The machine was
         not idle (load 6.8), so what is wall time is a lower bound.
@@ -20,7 +19,6 @@ Result: 2-core x86-64 without an accelerator, 2026-11-22, --seconds=2 --rounds=8
 
 import argparse
 import itertools
-import json
 import os
 import random
 import signal
@@ -30,8 +28,7 @@ import sys
 import time
 
 import math_verify
-from rich.console import Console
-from rich.table import Table
+import shown
 
 from magistral_jax import code_tests
 from magistral_jax.verifiers import language, reward
@@ -196,6 +193,7 @@ def main():
   parser.add_argument('--seconds', type=float, default=3.0, help='of each measurement')
   parser.add_argument('--workers', type=int, default=2)
   parser.add_argument('--rounds', type=int, default=20, help='programs of each kind')
+  shown.add_flag(parser)
   args = parser.parse_args()
   figures = mathematics(args.seconds) | pool_figures(args.workers, args.seconds)
   isolation = probe()
@@ -203,14 +201,8 @@ def main():
     figures |= programs(args.workers, args.rounds)
   else:
     print(f'Programs are not measured: {isolation.words}', file=sys.stderr)
-  table = Table(title=f'Verifiers on {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}')
-  table.add_column('what')
-  table.add_column('', justify='right')
-  for name, value in figures.items():
-    table.add_row(name, f'{value:,.1f}' if value < 1000 else f'{value:,.0f}')
-  Console(width=100).print(table)
-  print(json.dumps(dict(figures, processors=os.cpu_count(), load=os.getloadavg()[0],
-                        isolation=isolation.words)))
+  shown.show(dict(figures, processors=os.cpu_count(), load=os.getloadavg()[0],
+                  isolation=isolation.words), args.json)
 
 
 if __name__ == '__main__':

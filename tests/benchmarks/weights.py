@@ -21,12 +21,10 @@ medians in GB/s:
 So configs for CPUs say runtime.transport='host'. Most of the time of either goes to stage and
 assemble: the gather between two devices of a process, and the checksums. Not measured on a TPU yet.
 
-Prints a table of medians in GB/s and one JSON object with all repeats. A first repeat, which
-compiles, does not count.
+Prints medians and all repeats in GB/s. A first repeat, which compiles, does not count.
 """
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -39,8 +37,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import ray
-import rich.console
-import rich.table
+import shown
 
 from magistral_jax import sharding
 from magistral_jax.runtime.ray_cluster import start_here
@@ -138,6 +135,7 @@ def main():
                                    formatter_class=argparse.RawTextHelpFormatter)
   for name, value in dict(megabytes=512, piece_megabytes=64, repeats=3).items():
     parser.add_argument(f'--{name}', type=int, default=value)
+  shown.add_flag(parser)
   args = parser.parse_args()
   start_here(trainers=1, samplers=1, verifiers=0, store_bytes=4 * args.megabytes << 20)
   try:
@@ -153,14 +151,12 @@ def main():
     ray.shutdown()
   runs = runs[1:]
   rates = {what: statistics.median(run[what] for run in runs) for what in sorted(runs[0])}
-  table = rich.table.Table(title=f'{size / 1e6:.0f} MB of weights, GB/s (medians of {len(runs)})')
-  for column in ('', 'GB/s', 'of a memory copy'):
-    table.add_column(column, justify='right' if column else 'left')
-  for what in sorted(rates, key=lambda what: (':' in what, what)):
-    table.add_row(what, f'{rates[what]:.2f}', f'{rates[what] / rates["memory copy"]:.2f}')
-  rich.console.Console().print(table)
-  print(json.dumps(dict(bytes=size, cpus=os.cpu_count(), load_1min=round(os.getloadavg()[0], 1),
-                        gb_per_s=[{k: round(v, 3) for k, v in run.items()} for run in runs])))
+  shown.show(dict(
+      benchmark='weights', bytes=size, cpus=os.cpu_count(), load_1min=round(os.getloadavg()[0], 1),
+      medians={what: dict(gb_per_s=round(rates[what], 3),
+                          of_a_memory_copy=round(rates[what] / rates['memory copy'], 3))
+               for what in sorted(rates, key=lambda what: (':' in what, what))},
+      gb_per_s=[{k: round(v, 3) for k, v in run.items()} for run in runs]), args.json)
 
 
 if __name__ == '__main__':

@@ -18,6 +18,8 @@ import subprocess
 import sys
 import time
 
+import shown
+
 
 class Worker:
   """One implementation in a process of its own; `about` is what it says of itself."""
@@ -75,6 +77,7 @@ def arguments(doc: str, peers: dict[str, str], **defaults) -> argparse.Namespace
                         help='interpreter that has it; this one if not given')
   for name, value in defaults.items():
     parser.add_argument(f'--{name}', type=int, default=value, help=f'default {value}')
+  shown.add_flag(parser)
   args = parser.parse_args()
   if not (args.worker or args.checkpoint):
     parser.error('--checkpoint is missing: name a GGUF file or a Hugging Face folder.')
@@ -121,14 +124,13 @@ def speeds(replies: dict[str, list[dict]]) -> dict[str, list[float]]:
           for name, runs in replies.items()}
 
 
-def ratios(values: dict[str, list[float]], peers) -> dict[str, dict]:
-  """How many times as fast as each peer each of ours is: of each repeat, and their median."""
+def repeated_ratios(values: dict[str, list[float]], peers) -> dict[str, list[float]]:
+  """{'ours/peer': how many times as fast ours is in each repeat}."""
   found = {}
   for ours in [name for name in values if name not in peers]:
     for peer in [name for name in values if name in peers]:
       each = [a / b for a, b in zip(values[ours], values[peer], strict=True)]
-      found[f'{ours}/{peer}'] = dict(median=round(statistics.median(each), 3),
-                                     repeats=[round(ratio, 3) for ratio in each])
+      found[f'{ours}/{peer}'] = [round(ratio, 3) for ratio in each]
   return found
 
 
@@ -137,8 +139,8 @@ def medians(values: dict[str, list[float]]) -> dict[str, float]:
 
 
 def report(benchmark: str, args: argparse.Namespace, defaults, peers, about: dict[str, dict],
-           replies: dict[str, list[dict]], **own) -> str:
-  """What a benchmark found, as JSON: its settings, the machine, `own` figures, speeds, ratios.
+           replies: dict[str, list[dict]], **own) -> dict:
+  """What a benchmark found: its settings, the machine, `own` figures, speeds, ratios.
 
   Args:
     defaults: names of the settings on the command line.
@@ -146,12 +148,14 @@ def report(benchmark: str, args: argparse.Namespace, defaults, peers, about: dic
     about: what each contestant said of itself.
   """
   found = speeds(replies)
-  return json.dumps(dict(
+  each = repeated_ratios(found, peers)
+  return dict(
       benchmark=benchmark, checkpoint=pathlib.Path(args.checkpoint).name,
       **{name: getattr(args, name) for name in defaults}, **machine(), about=about,
       missing=[name for name in peers if name not in about], **own,
-      tokens_per_s=medians(found), ratios=ratios(found, peers),
-      cpu_seconds=cpu_seconds(replies)), indent=2)
+      tokens_per_s=medians(found), cpu_seconds=cpu_seconds(replies),
+      ratios={pair: round(statistics.median(ratios), 3) for pair, ratios in each.items()},
+      ratios_of_repeats=each)
 
 
 def machine() -> dict:

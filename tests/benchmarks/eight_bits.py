@@ -1,16 +1,16 @@
-r"""What do pages of eight bits cost: how far from the trainer, and how many answers?
+r"""What do eight bits in a sampler cost: how far from the trainer, and how many answers?
 
-Run:  python tests/benchmarks/kv_pages.py --checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
+Run:  python tests/benchmarks/eight_bits.py --checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
           --problems=svamp.jsonl
 
-The same prompts and weights are sampled with keys and values held as the model computes them, as
-integers and as floats of eight bits (sampler.kv_dtype). `gap` is |the sampler's log-probability of
-a token - that of the trainer's forward pass over packed rows|, nats, over all sampled tokens at
-temperature 1: its mean, 99th percentile and largest; `signed` is the mean of the trainer's less the
-sampler's. Greedy completions are held against those of pages as the model computes: how many are
-the same to the end, and how many tokens come before the first that differs; `right` is the share
-whose last number is the answer. Problems are a JSONL with `problem` and `answer`. A table goes to
-standard output, or one JSON object (--json).
+The same prompts are sampled by samplers that hold all as the model computes it, keys and values as
+integers or floats of eight bits (sampler.kv_dtype), matrices as integers (sampler.weight_dtype), or
+both. `gap` is |the sampler's log-probability of a token - that of the trainer's forward pass over
+packed rows with exact weights|, nats, over all sampled tokens at temperature 1: its mean, 99th
+percentile and largest; `signed` is the mean of the trainer's less the sampler's. Greedy completions
+are held against those of the first form: how many are the same to the end, and how many tokens come
+before the first that differs; `right` is the number whose last number is the answer. Problems are a
+JSONL with `problem` and `answer`.
 """
 
 import argparse
@@ -21,13 +21,14 @@ import sys
 
 import jax
 import numpy as np
+import shown
 import workers
 
 from magistral_jax import sharding, tokens
 from magistral_jax.data import templates
 from magistral_jax.evaluation.scoring import Scorer
-from magistral_jax.models import cache
-from magistral_jax.models.config import DTYPES, KV_DTYPES
+from magistral_jax.models import cache, rounded
+from magistral_jax.models.config import DTYPES
 from magistral_jax.models.formats import checkpoint
 from magistral_jax.records import Problem, Prompt, WeightSnapshot
 from magistral_jax.sampler.engine import Engine, Extras
@@ -35,16 +36,20 @@ from magistral_jax.sampler.role import EngineSampler
 from magistral_jax.sampler.slots import Sampling
 
 DEFAULTS = dict(prompts=16, samples=2, new_tokens=96, greedy=32, slots=32, page_tokens=16)
+FORMS = dict(model=('model', 'model'), pages_int8=('int8', 'model'), pages_fp8=('fp8', 'model'),
+             weights_int8=('model', 'int8'), both_int8=('int8', 'int8'))   # kv_dtype, weight_dtype.
 NUMBER = re.compile(r'-?\d[\d,]*(?:\.\d+)?')
 
 
-def make_sampler(args, config, params, tok, end: int, longest: int, kv_dtype: str):
+def make_sampler(args, config, params, tok, end: int, longest: int, form: str):
+  kv_dtype, weight_dtype = FORMS[form]
   slot_pages = -(-(longest + args.new_tokens) // args.page_tokens)
   engine = Engine(
       config, sharding.make_mesh(jax.devices()[:1], tensor=1), slots=args.slots,
       pages=(args.slots + 2) * slot_pages + 1, page_tokens=args.page_tokens, slot_pages=slot_pages,
       decode_steps=8, nucleus=False, end_ids=(end,), seed=0, extras=Extras(kv_dtype=kv_dtype))
-  return EngineSampler(engine, WeightSnapshot(0, params), decode=tok.decode, end_ids=(end,))
+  held = jax.jit(rounded.held, static_argnums=(0, 2))(config, params, weight_dtype)
+  return EngineSampler(engine, WeightSnapshot(0, held), decode=tok.decode, end_ids=(end,))
 
 
 def complete(role: EngineSampler, prompts, sampling: Sampling) -> list:
@@ -74,7 +79,7 @@ def right(completion, answer: str) -> bool:
 
 
 def agreement(done, exact) -> dict:
-  """How far greedy completions go with those of exact pages."""
+  """How far greedy completions go with those of the first form."""
   same = [next((i for i, (a, b) in enumerate(zip(c.tokens, e.tokens, strict=False)) if a != b),
                min(len(c.tokens), len(e.tokens))) for c, e in zip(done, exact, strict=True)]
   return dict(
@@ -95,9 +100,11 @@ def measure(args) -> dict:
   scorer = Scorer(config, params, sharding.make_mesh(jax.devices()[:1], fsdp=1))
   longest, end, found, exact = max(len(p.tokens) for p in prompts), templates.end_id(
       tok, 'chatml'), {}, None
-  for kv_dtype in args.kv_dtypes:
-    role = make_sampler(args, config, params, tok, end, longest, kv_dtype)
-    figures = dict(token_bytes=cache.token_bytes(config, kv_dtype))
+  for form in args.forms:
+    role = make_sampler(args, config, params, tok, end, longest, form)
+    figures = dict(
+        token_bytes=cache.token_bytes(config, FORMS[form][0]),
+        weight_bytes=sum(x.nbytes for x in jax.tree.leaves(role.snapshot.params)))
     if args.prompts:
       done = complete(role, prompts[:args.prompts],
                       Sampling(args.samples, 1.0, 1.0, args.new_tokens))
@@ -107,25 +114,18 @@ def measure(args) -> dict:
       exact = exact or done
       figures |= agreement(done, exact) | dict(right=sum(
           right(c, p['answer']) for c, p in zip(done, problems, strict=False)))
-    print(kv_dtype, figures, file=sys.stderr)
-    found[kv_dtype] = figures
+    print(form, figures, file=sys.stderr)
+    found[form] = figures
   return found
 
 
 def main(args) -> None:
   found = measure(args)
-  if args.json:
-    print(json.dumps(dict(
-        benchmark='kv_pages', checkpoint=pathlib.Path(args.checkpoint).name,
-        problems=pathlib.Path(args.problems).name, dtype=args.dtype, **workers.machine(),
-        **{name: getattr(args, name) for name in DEFAULTS}, version=f'jax {jax.__version__}',
-        pages=found), indent=2))
-    return
-  names = list(dict.fromkeys(name for figures in found.values() for name in figures))
-  print(f'| {args.dtype} | ' + ' | '.join(names) + ' |\n|' + '---|' * (1 + len(names)))
-  for kv_dtype, figures in found.items():
-    print(f'| {kv_dtype} | ' + ' | '.join(f'{figures[name]:.3g}' if isinstance(
-        figures[name], float) else str(figures[name]) for name in names) + ' |')
+  shown.show(dict(
+      benchmark='eight_bits', checkpoint=pathlib.Path(args.checkpoint).name,
+      problems=pathlib.Path(args.problems).name, dtype=args.dtype, **workers.machine(),
+      **{name: getattr(args, name) for name in DEFAULTS}, version=f'jax {jax.__version__}',
+      forms=found), args.json)
 
 
 if __name__ == '__main__':
@@ -134,9 +134,9 @@ if __name__ == '__main__':
   parser.add_argument('--checkpoint', required=True, help='GGUF file or Hugging Face folder')
   parser.add_argument('--problems', required=True, help='JSONL with "problem" and "answer"')
   parser.add_argument('--dtype', default='float32', choices=DTYPES, help='of the computation')
-  parser.add_argument('--kv_dtypes', nargs='+', default=KV_DTYPES, choices=KV_DTYPES,
-                      help="default all; greedy ones are held against the first")
-  parser.add_argument('--json', action='store_true', help='one JSON object instead of a table')
+  parser.add_argument('--forms', nargs='+', default=list(FORMS), choices=list(FORMS),
+                      help='default all; greedy ones are held against the first')
+  shown.add_flag(parser)
   for key, value in DEFAULTS.items():
     parser.add_argument(f'--{key}', type=int, default=value, help=f'default {value}')
   main(parser.parse_args())
