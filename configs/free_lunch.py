@@ -33,7 +33,7 @@ def get_config():
       schedule='linear')
   c.sampler = dict(
       slots=128, in_flight=0, group_size=8, max_new_tokens=48, temperature=1.0, top_p=1.0,
-      page_tokens=16, pages=0, kv_dtype='model', decode_steps=8,
+      page_tokens=16, pages=0, kv_dtype='model', weight_dtype='model', decode_steps=8,
       draft_tokens=0)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=0, language=0.0,

@@ -71,7 +71,7 @@ def get_config():
   c.cold_start = dict(steps=0)
   c.sampler = dict(
       slots=256, in_flight=8192, group_size=16, max_new_tokens=24576, temperature=1.0, top_p=1.0,
-      page_tokens=128, pages=10240, kv_dtype='model', decode_steps=16,
+      page_tokens=128, pages=10240, kv_dtype='model', weight_dtype='model', decode_steps=16,
       draft_tokens=0)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=24576, length_cache=8192, length_penalty=0.1,

@@ -34,7 +34,7 @@ def get_config():
   c.cold_start = dict(steps=0)
   c.sampler = dict(
       slots=128, in_flight=0, group_size=16, max_new_tokens=40960, temperature=1.0, top_p=1.0,
-      page_tokens=128, pages=10240, kv_dtype='model', decode_steps=16,
+      page_tokens=128, pages=10240, kv_dtype='model', weight_dtype='model', decode_steps=16,
       draft_tokens=0)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=40960, length_cache=8192, length_penalty=0.1,

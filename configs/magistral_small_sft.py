@@ -12,8 +12,7 @@ Run:    python -m magistral_jax.sft --config=configs/magistral_small_sft.py --wo
             --config.model.checkpoint=Mistral-Small-24B-Instruct-2501 \
             --config.data.jsonl.path=problems.jsonl --config.cold_start.path=traces.jsonl \
             --config.cold_start.conversations=instructions.jsonl
-Plan:   python -m magistral_jax.plan --config=configs/magistral_small_sft.py \
-            --config.cold_start.conversations=instructions.jsonl
+Plan:   python -m magistral_jax.plan --config=configs/magistral_small_sft.py --side=trainer
 Result: planned, not measured on hardware: see configs/README.md for what the plan says of it.
 
 traces.jsonl is what `traces` writes: lines with `problem`, `answer` or `tests`, and `response`:
@@ -42,7 +41,7 @@ def get_config():
       schedule='constant')
   c.sampler = dict(
       slots=128, in_flight=0, group_size=16, max_new_tokens=40960, temperature=1.0, top_p=1.0,
-      page_tokens=128, pages=10240, kv_dtype='model', decode_steps=16,
+      page_tokens=128, pages=10240, kv_dtype='model', weight_dtype='model', decode_steps=16,
       draft_tokens=0)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=40960, length_cache=8192, length_penalty=0.1,

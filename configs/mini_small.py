@@ -35,7 +35,7 @@ def get_config():
   c.cold_start = dict(steps=0)
   c.sampler = dict(
       slots=128, in_flight=0, group_size=8, max_new_tokens=104, temperature=1.0, top_p=1.0,
-      page_tokens=16, pages=0, kv_dtype='model', decode_steps=8,
+      page_tokens=16, pages=0, kv_dtype='model', weight_dtype='model', decode_steps=8,
       draft_tokens=0)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=104, length_cache=16, length_penalty=0.1, language=0.0,

@@ -30,7 +30,7 @@ def get_config():
   c.cold_start = dict(steps=0)
   c.sampler = dict(
       slots=64, in_flight=0, group_size=8, max_new_tokens=10240, temperature=1.0, top_p=1.0,
-      page_tokens=64, pages=0, kv_dtype='model', decode_steps=8,
+      page_tokens=64, pages=0, kv_dtype='model', weight_dtype='model', decode_steps=8,
       draft_tokens=0)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=10240, length_cache=2048, length_penalty=0.1,
@@ -46,7 +46,7 @@ def get_config():
       name='adamw', learning_rate=1e-6, warmup_steps=10, schedule='constant', beta1=0.9,
       beta2=0.95, eps=1e-8, weight_decay=0.0, clip_norm=1.0, max_bad_steps=5)
   c.trainer = dict(
-      microbatch_rows=8, remat='full', unroll=1, parity_versions=4, parity_limit=0.05)
+      microbatch_rows=8, remat='ffn', unroll=1, parity_versions=4, parity_limit=0.05)
   c.mesh = dict(
       trainer=dict(fsdp=8, expert=1, sequence=1, tensor=2), sampler=dict(expert=1, tensor=4),
       trainer_topology='v5p:2x2x4', sampler_topology='v5p:2x2x1')

@@ -3,11 +3,10 @@ r"""Does a small model learn to write programs? Python from scratch, judged in j
 Run:    python -m magistral_jax.data.builders.programs --output=runs/programs
         python -m magistral_jax.train --config=configs/quickstart_code.py \
             --workdir=runs/quickstart_code
-Result: held-out problems, whose statements no training problem has; 2 CPU cores, jax 0.10.2,
-        2026-11-30, seed 0.
-          0.490 +- 0.025 after the cold start (400 problems), 0.953 +- 0.011 after 50 updates
-        At efc1cbf, 858 s beside other work (load 12), 1,390 s of CPU, on a machine that took 467 s
-        for the quickstart, which took 215 s on those of our other figures: some 400 s there.
+Result: held-out problems, whose statements no training problem has; jax 0.10.2, seed 0.
+          0.505 +- 0.025 after the cold start (400 problems), 0.953 +- 0.011 after 50 updates
+        3f24816, 2026-12-01: 427 s, 521 s of CPU, on 2 cores with a little other work beside it. On
+        two threads of one slow core, idle, 0.958 +- 0.010 in 808 s (c3fab4c).
         Before, 250 steps of cold start, 40 updates at a constant rate and a jail for every test
         reached 0.875 +- 0.023 in 470 s, idle (0616551), and 0.835 +- 0.026 at a rate that fell from
         7e-4 to 0. Now the tests of a program share a jail and equal programs of a group are run
@@ -39,7 +38,7 @@ def get_config():
       schedule='linear')
   c.sampler = dict(
       slots=128, in_flight=0, group_size=8, max_new_tokens=96, temperature=1.0, top_p=1.0,
-      page_tokens=16, pages=0, kv_dtype='model', decode_steps=8,
+      page_tokens=16, pages=0, kv_dtype='model', weight_dtype='model', decode_steps=8,
       draft_tokens=0)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=0, language=0.0, code_reward='all', code_tests=2,

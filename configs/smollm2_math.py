@@ -1,12 +1,14 @@
 r"""Does the loop teach a real language model? SmolLM2-135M-Instruct and word problems, on a CPU.
 
-The model comes as a GGUF file or a Hugging Face folder, the problems as JSONL with `problem` and
-`answer`, some with a `solution` for the cold start to imitate. As published, the model writes past
-any limit and solves none of them, so the set is an easier one, in the words of SVAMP:
+The model comes as a GGUF file or a Hugging Face folder (`hf download
+HuggingFaceTB/SmolLM2-135M-Instruct --local-dir=SmolLM2-135M-Instruct`), the problems as JSONL
+with `problem` and `answer`, some with a `solution` for the cold start to imitate. As published, the
+model writes past any limit and solves none of them, so the set is an easier one, in the words of
+SVAMP:
 
 Run:    python -m magistral_jax.data.builders.stories --output=stories.jsonl
         python -m magistral_jax.train --config=configs/smollm2_math.py --workdir=runs/smollm2 \
-            --config.model.checkpoint=SmolLM2-135M-Instruct.Q4_1.gguf \
+            --config.model.checkpoint=SmolLM2-135M-Instruct \
             --config.data.jsonl.path=stories.jsonl
 Result: held-out accuracy 0.000 as published, 0.365 +- 0.034 after the cold start, 0.490 +- 0.035
         after 14 updates (200 problems, temperature 0.7). 64 minutes, cold start and evaluations
@@ -42,7 +44,7 @@ def get_config():
       schedule='constant')
   c.sampler = dict(
       slots=64, in_flight=0, group_size=8, max_new_tokens=64, temperature=1.0, top_p=1.0,
-      page_tokens=16, pages=0, kv_dtype='model', decode_steps=4,
+      page_tokens=16, pages=0, kv_dtype='model', weight_dtype='model', decode_steps=4,
       draft_tokens=0)
   c.verifiers = dict(
       format=0.1, correct=0.9, length_max=0, language=0.0,

@@ -7,7 +7,11 @@ Run:    python -m magistral_jax.sweep --config=configs/ablations/language_reward
             --workdir=sweeps/language_reward
         It reads what this has written:
         python -m magistral_jax.data.builders.multilingual --output=runs/multilingual
-Result: not measured yet.
+Result: the sweep was not run. The quickstart_multilingual of 120 updates and 70 % mathematics did
+        the same with one seed (2026-11-30, 5872d25 and b1b6f6c): in the last eighth of the
+        completions those in the language of their problem were 0.956 of mathematics and 0.796 of
+        programs where it was paid, 0.472 and 0.385 where not (errors 0.014 at most); held out 0.844
+        +- 0.032 and 0.852 +- 0.032. So it does, and no cost was seen.
 """
 import ml_collections as mlc
 

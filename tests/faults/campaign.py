@@ -16,6 +16,7 @@ fakes without a model behind the loop. Exit status 1 if anything does not hold.
 import argparse
 import collections
 import contextlib
+import copy
 import json
 import os
 import pathlib
@@ -48,6 +49,8 @@ BEFORE = ('evaluation: start', 'cold start', 'cold start', 'evaluation: cold_sta
 AFTER = ('evaluation: final',)
 OVERRIDES = {
     'batching.patience_batches': 10_000, 'evaluation.every': 20, 'checkpoints.every': 5,
+    # Beyond the last update of the quickstart, where its rate is 0, there may be faults to come.
+    'optimizer.final_learning_rate': 1e-4,
     'mesh.trainer.fsdp': 4, 'runtime.mode': 'ray', 'runtime.trainers': 2, 'runtime.samplers': 2,
     'runtime.verifiers': 2, 'runtime.heartbeat_s': 8.0, 'runtime.restarts': 5}
 FAKE = {
@@ -220,10 +223,12 @@ def campaign(workdir: pathlib.Path, *, faults: int, seed: int, roles, overrides:
   """Holds a campaign; returns the faults and what was found after them."""
   c = cli.load_config(str(ROOT / 'configs' / 'quickstart.py'))
   values.change(c, overrides)
-  least_steps, c.total_steps = c.total_steps, 100_000
+  least_steps, horizon = c.total_steps, copy.deepcopy(c)
+  c.total_steps = 100_000
   health = Enough(c.runtime.deadline_s)
   began = time.monotonic()
-  with ray_cluster.ClusterRuntime(c, workdir, roles=roles) as runtime:
+  # The learning rate falls over as many updates as in the quickstart.
+  with ray_cluster.ClusterRuntime(horizon, workdir, roles=roles) as runtime:
     run = Run(c, workdir, checks.prepare(c), runtime, runtime.verifier(), health,
               Watched(c.total_steps))
     run.least_steps, run.over = least_steps, threading.Event()
