@@ -9,6 +9,8 @@ has its report in WORKDIR/report.html; --report=false leaves it out.
 
 import contextlib
 import functools
+import shlex
+import sys
 
 from absl import flags, logging
 from rich.console import Console
@@ -66,6 +68,9 @@ def main(_) -> None:
   if run.finished and _REPORT.value:
     with command_line.writing():
       command_line.tell(f'The report is in {report_page.write(workdir)}.')
+      config, checkpoint = cli.config_arguments(sys.argv), shlex.quote(str(workdir))
+      command_line.tell(f'To ask its policy: python -m magistral_jax.serve {config} '
+                        f'--checkpoint={checkpoint}')
   if run.unlearnt:               # After the report, where it is seen.
     with cli.one_sentence():
       raise ValueError(run.unlearnt)

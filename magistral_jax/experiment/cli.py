@@ -17,6 +17,7 @@ import os
 import pathlib
 import re
 import runpy
+import shlex
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -213,6 +214,12 @@ def split_config(argv: Sequence[str]) -> tuple[list[tuple[str, str | None]], lis
     following = text is None and not no and after is not None and after[:2] != '--'
     found.append((name, 'false' if no else after if following else text))
   return found, others
+
+
+def config_arguments(argv: Sequence[str]) -> str:
+  """The arguments --config... of a command, as a shell takes them again."""
+  return shlex.join(f'--{name}' + ('' if text is None else f'={text}')
+                    for name, text in split_config(argv)[0])
 
 
 def _parse(key: str, text: str | None, known: Mapping[str, Any]) -> Any:

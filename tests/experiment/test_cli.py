@@ -1,6 +1,7 @@
 """A mistake on the command line is one sentence and exit status 2."""
 import io
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -223,3 +224,11 @@ def test_a_dry_run_shows_the_shape_of_a_config_whose_files_are_not_there():
     assert words in ended.stdout, words
   ended = command('train', '--config=configs/magistral_small_rl.py', '--workdir=unused')
   assert ended.returncode == 2 and 'set data.jsonl.path' in ended.stderr
+
+
+def test_the_config_of_a_command_is_told_as_a_shell_takes_it_again():
+  told = cli.config_arguments([
+      'train', '--config=my configs/a.py', '--workdir=w', '--config.seed', '3',
+      "--config.data.system_prompt=don't"])
+  assert shlex.split(told) == ['--config=my configs/a.py', '--config.seed=3',
+                               "--config.data.system_prompt=don't"]
