@@ -27,6 +27,9 @@ from magistral_jax.sharding import Layout
 BLOCK_QUERIES, MOST_BLOCKS = 96, 8
 # Patches whose scores are held at once: the scores of a whole large image would take a gigabyte.
 BLOCK_PATCHES = 1024
+# Tokens of pages that are read at once: products of a whole block take half as long as those of its
+# pages of 16, and with more, what lies beyond the ends of sequences costs more than that saves.
+BLOCK_TOKENS = 64
 
 
 def masked_attention(q, k, v, mask):
@@ -155,7 +158,7 @@ def prefill(segments, page_ids, layout: Layout | None = None):
 def decode(page_table, lengths, active, layout: Layout | None = None):
   """Attention of T new tokens per slot, of one when nothing is drafted, over the slot's pages.
 
-  Pages are read one after another with a running softmax, as many as the longest slot needs, so
+  Pages are read block after block with a running softmax, as many as the longest slot needs, so
   that the cost follows the true lengths in one compiled shape. A page beyond a slot's length adds
   exact zeros, so a slot's result does not depend on the lengths of other slots.
 
@@ -188,31 +191,39 @@ def _paged_attention(q, layer, cache, page_table, seen):
   q = (q * h ** -0.5).reshape(b, t, kv_heads, n // kv_heads, h).swapaxes(1, 2)
   q = q.reshape(b, kv_heads, -1, h)
   seen = jnp.repeat(seen, n // kv_heads, axis=1)[:, None, :, None]
+  many = max(1, BLOCK_TOKENS // size)
+  page_table = jnp.pad(page_table, ((0, 0), (0, -page_table.shape[1] % many)))
 
   def step(i, carry):
     top, total, out = carry
-    # The page of every slot as it lies: products that have to turn keys first take twice as long.
-    page = jax.lax.dynamic_index_in_dim(page_table, i, axis=1, keepdims=False)
-    held = lambda pool: pool[layer, page].astype(q.dtype)
-    scores = jnp.einsum('bkgh,bkhs->bkgs', q, held(cache.keys), preferred_element_type=jnp.float32)
+    table = jax.lax.dynamic_slice_in_dim(page_table, i * many, many, axis=1)
+    def held(pool, to):
+      """A block of a pool, its pages side by side; to: where the axis of pages stands then."""
+      # One axis to gather from: over two, the copies of XLA for CPUs take half as long again.
+      flat = pool.reshape(-1, *pool.shape[2:])[layer * pool.shape[1] + table]
+      block = jnp.moveaxis(flat, 1, to)
+      return block.reshape(*block.shape[:to], -1, *block.shape[to + 2:])
+    # Keys as they lie: products that have to turn them first take twice as long.
+    scores = jnp.einsum('bkgh,bkhs->bkgs', q, held(cache.keys, 3).astype(q.dtype),
+                        preferred_element_type=jnp.float32)
     if cache.key_scales is not None:
-      scores *= cache.key_scales[layer, page][:, :, None]
-    position = i * size + jnp.arange(size)
+      scores *= held(cache.key_scales, 2)[:, :, None]
+    position = i * many * size + jnp.arange(many * size)
     scores = jnp.where(position < seen, scores, -jnp.inf)
     new_top = jnp.maximum(top, scores.max(-1))
     weights = jnp.exp(scores - new_top[..., None])
     fade = jnp.exp(top - new_top)
     total = total * fade + weights.sum(-1)
     if cache.value_scales is not None:
-      weights *= cache.value_scales[layer, page][:, :, None]
-    new = jnp.einsum('bkgs,bksh->bkgh', weights.astype(q.dtype), held(cache.values),
-                     preferred_element_type=jnp.float32)
+      weights *= held(cache.value_scales, 2)[:, :, None]
+    new = jnp.einsum('bkgs,bksh->bkgh', weights.astype(q.dtype),
+                     held(cache.values, 2).astype(q.dtype), preferred_element_type=jnp.float32)
     return new_top, total, out * fade[..., None] + new
 
   shape = q.shape[:3]
   # The running maximum starts finite, so that exp never sees inf - inf.
   start = (jnp.full(shape, -1e30), jnp.zeros(shape), jnp.zeros(q.shape, jnp.float32))
-  _, total, out = jax.lax.fori_loop(0, -(-jnp.max(seen) // size), step, start)
+  _, total, out = jax.lax.fori_loop(0, -(-jnp.max(seen) // (many * size)), step, start)
   out = out / jnp.maximum(total, 1e-30)[..., None]
   out = out.astype(q.dtype).reshape(b, kv_heads, t, n // kv_heads, h)
   return out.swapaxes(1, 2).reshape(b, t, n, h)

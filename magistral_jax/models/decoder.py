@@ -99,7 +99,7 @@ class Decoder(nnx.Module):
 
     if REMAT[remat] is not None:
       layer = jax.checkpoint(layer, policy=REMAT[remat], prevent_cse=False)
-    if isinstance(self.layers.attention_norm.get_value(), tuple):   # See `apart`.
+    if isinstance(self.layers.attention_norm.get_value(), tuple):   # apart.py
       for index in range(c.layers):
         own = jax.tree.map(lambda arrays, i=index: arrays[i], stacked,
                            is_leaf=lambda x: isinstance(x, tuple))
@@ -153,16 +153,6 @@ def init(config: ModelConfig, seed: int):
 def bind(config: ModelConfig, params) -> Decoder:
   """The decoder with `params` as its weights."""
   return nnx.merge(definition(config)[0], nnx.State(params))
-
-
-def apart(params):
-  """The parameters of a dense model with arrays of each layer, {'norm': [D], 'layers': {...: (w0,
-  w1, ...)}}, with which `routed` computes the same.
-
-  Out of stacked arrays, a program for CPUs copies the weights of a layer before it multiplies with
-  them, which takes about as long as products with 32 rows do.
-  """
-  return {**params, 'layers': jax.tree.map(tuple, params['layers'])}
 
 
 def by_layer(routes, layers: int):

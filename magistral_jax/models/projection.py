@@ -14,6 +14,7 @@ import functools
 import math
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 from magistral_jax.sharding import Layout
@@ -27,11 +28,18 @@ class Rounded:
   scales: jax.Array         # [..., *out] float32.
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Turned:
+  """A matrix whose inputs come last; apart.py makes them."""
+  values: jax.Array         # [*out, *in].
+
+
 def project(x, w, axes=(), layout: Layout | None = None):
   """Product of x [B, T, *in] and w [*in, *out], in the dtype of x.
 
   Args:
-    w: an array, or Rounded.
+    w: an array, Rounded or Turned.
     axes: names of the axes of w, None for no cut, of which those of `in` are the axes of x behind
       the first two; 'embed' is whole in activations.
     layout: where rows, positions and w lie; None, or fewer than two mesh axes that cut 'embed',
@@ -41,6 +49,10 @@ def project(x, w, axes=(), layout: Layout | None = None):
   if isinstance(w, Rounded):
     # Scales are float32: in bfloat16 they would be off by a share of their own.
     return (product(x, w.values.astype(x.dtype), inputs) * w.scales).astype(x.dtype)
+  if isinstance(w, Turned):
+    out = w.values.shape[:-inputs]
+    lead, values = x.shape[:2], w.values.astype(x.dtype).reshape(math.prod(out), -1)
+    return jnp.einsum('ni,oi->no', x.reshape(-1, values.shape[1]), values).reshape(*lead, *out)
   w = w.astype(x.dtype)
   # A gather over one axis the compiler makes well, and adds up what tensor axes share only once.
   if layout is None or len(layout.cuts('embed')) < 2:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from magistral_jax import profiling, sharding
-from magistral_jax.models import attention, cache, decoder, kernels
+from magistral_jax.models import apart, attention, cache, decoder, kernels
 from magistral_jax.models.config import ModelConfig
 from magistral_jax.records import Image, RowImages
 from magistral_jax.sampler.state import DecodeState, Insertions
@@ -69,7 +69,7 @@ class Engine:
         **{f.name: self._whole for f in dataclasses.fields(DecodeState)}
         | dict(pages=jax.tree.map(pool, shapes)))
     jit = functools.partial(jax.jit, out_shardings=state)
-    self._init, self._apart = jit(self._empty), jax.jit(decoder.apart)
+    self._init, self._apart = jit(self._empty), jax.jit(apart.apart)
     self._prefill = jax.jit(self._write_prompt, donate_argnums=1,
                             out_shardings=(state, self._whole))
     self._insert = jit(self._open_slots, donate_argnums=0)
