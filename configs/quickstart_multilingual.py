@@ -15,16 +15,17 @@ Result: 128 held-out problems, seed 0, 2 threads of one slow CPU core that other
           tokens                            39.4 -> 35.7              67.4 -> 65.4
           longer than 88 tokens             0.022 -> 0.000            0.059 -> 0.007
         The length penalty begins at 88 tokens.
-        With and without the part of the language, 70 % mathematics and 120 updates (2026-11-30,
-        1,275 s of CPU; 5872d25 and b1b6f6c):
-                                            with the language part   without
-          held out                          0.414 -> 0.844 +- 0.032  0.414 -> 0.852 +- 0.032
-          in the language, mathematics      0.583 -> 0.956 +- 0.005  0.517 -> 0.472 +- 0.008
-          in the language, programs         0.560 -> 0.796 +- 0.014  0.496 -> 0.385 +- 0.012
-          right, mathematics                0.593 -> 0.928           0.669 -> 0.971
-          right, programs                   0.421 -> 0.730           0.481 -> 0.808
-        So the part of the language is what keeps the language, and what programs lacked were
-        updates. It costs some accuracy of the sampled completions, none of the held-out one.
+        The same without the part of the language, on 2 cores in 1,223 s with other work beside it
+        (2026-12-01, 913bb9f): 0.336 +- 0.042 after the cold start, 0.875 +- 0.029 in the end.
+                                            mathematics               programs
+          in the language of the problem    0.431 -> 0.345 +- 0.008   0.466 -> 0.370 +- 0.008
+          right                             0.539 -> 0.882            0.637 -> 0.923
+          tokens                            38.9 -> 34.6              67.6 -> 63.4
+          longer than 88 tokens             0.020 -> 0.000            0.063 -> 0.001
+        So the part of the language is what keeps the language. It costs some accuracy of the
+        sampled completions, and within errors none of the held-out one. With 70 % mathematics and
+        120 updates the share of programs in their language came to 0.796 +- 0.014 (5872d25): what
+        they lacked were updates.
         Of the imitated traces 20 % slip, 40 % are in another language than their problem, and 40 %
         check their work again and again; no trace without checks needs 88 tokens. What the language
         part of 0.1 needs is little noise beside it: with larger numbers, 400 steps of cold start, a
