@@ -4,9 +4,10 @@ Run:    python -m magistral_jax.data.builders.programs --output=runs/programs
         python -m magistral_jax.train --config=configs/quickstart_code.py \
             --workdir=runs/quickstart_code
 Result: held-out problems, whose statements no training problem has; jax 0.10.2, seed 0.
-          0.505 +- 0.025 after the cold start (400 problems), 0.953 +- 0.011 after 50 updates
-        3f24816, 2026-12-01: 427 s, 521 s of CPU, on 2 cores with a little other work beside it. On
-        two threads of one slow core, idle, 0.958 +- 0.010 in 808 s (c3fab4c).
+          0.490 +- 0.025 after the cold start (400 problems), 0.935 +- 0.012 after 50 updates
+        532d130, 2026-12-01: 287 s on 2 idle cores. A run before it, on other 2 cores, came from
+        0.505 to 0.953 +- 0.011 in 427 s, and one on two threads of one slow core, idle, to 0.958 +-
+        0.010 in 808 s (c3fab4c).
         Before, 250 steps of cold start, 40 updates at a constant rate and a jail for every test
         reached 0.875 +- 0.023 in 470 s, idle (0616551), and 0.835 +- 0.026 at a rate that fell from
         7e-4 to 0. Now the tests of a program share a jail and equal programs of a group are run
