@@ -40,8 +40,8 @@ class Course:
 
   @property
   def words(self) -> str:
-    """'falls', 'rises' or 'holds'."""
-    return 'falls' if self.high < 0 else 'rises' if self.low > 0 else 'holds'
+    """'falls' or 'rises' where the interval of the change says so, else 'open'."""
+    return 'falls' if self.high < 0 else 'rises' if self.low > 0 else 'open'
 
 
 def course(lines: Sequence[Mapping[str, Any]]) -> Course:

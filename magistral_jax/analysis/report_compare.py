@@ -50,8 +50,12 @@ def held_out_difference(first: RecordedRun, second: RecordedRun) -> dict[str, An
 
 
 def _per_problem(run: RecordedRun) -> Mapping[str, Sequence[float]]:
-  """The shares of the last evaluation after training, as `compare` takes them; {} without."""
-  for line in [*reversed(run.stages), *reversed(run.lines)]:
-    if line.get('stage', 'final') in ('final', 'cold_start') and line.get('eval/per_problem'):
+  """The shares of the newest evaluation, as `compare` takes them; {} without.
+
+  The final one, else the newest beside training, else that after the cold start.
+  """
+  of = lambda stage: [line for line in reversed(run.stages) if line['stage'] == stage]
+  for line in [*of('final'), *reversed(run.lines), *of('cold_start')]:
+    if line.get('eval/per_problem'):
       return {problem: [share] for problem, share in line['eval/per_problem']}
   return {}

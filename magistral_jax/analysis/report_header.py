@@ -109,7 +109,7 @@ def changed(run: RecordedRun) -> list[dict[str, str]]:
   if not run.starts:
     return []
   overrides, _ = cli.split_config(['', *run.starts[-1].get('command', ())[1:]])
-  return [dict(key=name.removeprefix('config.'), value=text or 'true')
+  return [dict(key=name.removeprefix('config.'), value='true' if text is None else text)
           for name, text in overrides if name != 'config']
 
 

@@ -113,13 +113,18 @@ def read(path: str | Path, name: str = '') -> RecordedRun:
   if not any((path / file).exists() for file in (EXPERIMENT, 'metrics.jsonl', 'stages.jsonl')):
     raise ValueError(f'{str(path)!r} is no run: name the --workdir of one, with its metrics.jsonl.')
   try:
+    lines = _lines(path / 'metrics.jsonl', fields.UPDATE, left_out)
+    stages = _lines(path / 'stages.jsonl', fields.STAGE, left_out)
+    summary = _object(path / 'summary.json', fields.MAY_BE, fields.MEASURED, left_out)
+    if (steps := summary.get('steps')) is not None and len(lines) > steps:
+      # The run was told to make more updates since.
+      left_out.append(f'{path / "summary.json"} is of an earlier end, after {steps} of '
+                      f'{len(lines)} updates')
+      summary, stages = {}, [line for line in stages if line['stage'] != 'final']
     return RecordedRun(
-        name=name or path.resolve().name, path=path, running=running(path),
-        lines=_lines(path / 'metrics.jsonl', fields.UPDATE, left_out),
-        stages=_lines(path / 'stages.jsonl', fields.STAGE, left_out),
-        starts=_starts(path, left_out),
+        name=name or path.resolve().name, path=path, running=running(path), lines=lines,
+        stages=stages, summary=summary, starts=_starts(path, left_out),
         experiment=_object(path / EXPERIMENT, dict(config=fields.OBJECT), None, left_out),
-        summary=_object(path / 'summary.json', fields.MAY_BE, fields.MEASURED, left_out),
         completions=read_completions(path), unreadable=tuple(left_out))
   except OSError as error:
     raise ValueError(f'{error.filename} cannot be read ({error.strerror}): repair that, or take it '

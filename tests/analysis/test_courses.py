@@ -65,7 +65,7 @@ def test_a_drift_is_seldom_taken_for_a_trend_or_a_bend():
   random = np.random.default_rng(0)
   words = [entropy.course([dict(step=i, entropy=v) for i, v in enumerate(drifting(random, 120))]
                           ).words for _ in range(150)]
-  assert words.count('holds') > 0.85 * len(words)
+  assert words.count('open') > 0.85 * len(words)
   length = np.linspace(1500, 8000, 40)
   bent = [math.isfinite(length_reward.fit(
       length, rewards(length) + 0.03 * drifting(random, 40)).holds_to) for _ in range(40)]
@@ -77,14 +77,14 @@ def test_points_of_one_length_are_no_line():
     length_reward.fit(np.full(5, 100.0), np.arange(5.0))
 
 
-def test_an_entropy_falls_rises_or_holds():
+def test_an_entropy_falls_or_rises_or_neither_is_shown():
   def of(values):
     return entropy.course([dict(step=i, entropy=v, reward=0.5) for i, v in enumerate(values)])
   falling = of(np.linspace(1.0, 0.1, 10))
   assert (falling.first, falling.last) == (pytest.approx(0.95), pytest.approx(0.15))
   assert falling.words == 'falls' and falling.reward == 0.5 and math.isnan(falling.clipped)
   assert of(np.linspace(0.1, 1.0, 10)).words == 'rises'
-  assert of([0.5, 0.6] * 10).words == 'holds' and of([0.5]).words == 'holds'
+  assert of([0.5, 0.6] * 10).words == 'open' and of([0.5]).words == 'open'
   with pytest.raises(ValueError, match='has an entropy'):
     entropy.course([dict(step=1)])
 

@@ -1,4 +1,5 @@
 """The report: every number in it is computed again here, from the lines of the run's files."""
+import dataclasses
 import json
 import math
 
@@ -7,7 +8,13 @@ import pytest
 from scipy import stats
 
 from magistral_jax import metrics, report, rollouts
-from magistral_jax.analysis import report_audit, report_page, report_run, report_sample
+from magistral_jax.analysis import (
+  report_audit,
+  report_compare,
+  report_page,
+  report_run,
+  report_sample,
+)
 from magistral_jax.metrics import MetricsWriter
 from magistral_jax.orchestration.time_spent import ACTIVITIES
 from tests import fakes
@@ -218,6 +225,29 @@ def test_a_run_that_has_nothing_yet_has_a_report(tmp_path):
   assert number(rows['data-figure', 'steps'][0]) == 2       # From its lines: there is no summary.
   assert number(rows['data-figure', 'accuracy_start'][0]) > 0
   assert [point['step'] for point in data['curves'][0]['held_out']] == [0]
+
+
+def test_a_summary_of_an_earlier_end_is_not_taken_for_that_of_now(tmp_path):
+  workdir = made_runs.make(tmp_path / 'run')
+  path = workdir / 'summary.json'
+  summary, lines = json.loads(path.read_text()), metrics.read_lines(workdir / 'metrics.jsonl')
+  path.write_text(json.dumps(summary | dict(steps=len(lines) - 1, wall_s=1.0)))
+  run = report_run.read(workdir)
+  assert run.measured['steps'] == len(lines) and run.measured['wall_s'] == lines[-1]['wall_s']
+  assert 'accuracy_final' not in run.measured
+  assert any('is of an earlier end' in words for words in run.unreadable)
+
+
+def test_a_run_without_a_final_evaluation_is_compared_by_its_newest_one(tmp_path):
+  workdir = made_runs.make(tmp_path / 'run')
+  run = report_run.read(workdir)
+  of = lambda share: {'eval/per_problem': [['a', share]]}
+  cold, final = dict(stage='cold_start', step=1, **of(0.1)), dict(stage='final', step=9, **of(0.9))
+  shares = lambda **changed: report_compare._per_problem(dataclasses.replace(run, **changed))
+  lines = [dict(step=1, **of(0.4)), dict(step=2, **of(0.5)), dict(step=3)]
+  assert shares(stages=[cold, final], lines=lines) == {'a': [0.9]}
+  assert shares(stages=[cold], lines=lines) == {'a': [0.5]}
+  assert shares(stages=[cold], lines=[]) == {'a': [0.1]}
 
 
 def test_a_run_that_did_not_come_out_of_its_cold_start_says_so(tmp_path):

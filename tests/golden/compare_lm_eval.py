@@ -33,7 +33,8 @@ from lm_eval.tasks import _yaml_loader as loader
 TOLERANCE = 2e-3                # Nats.
 # Card -> file of the task.
 TASKS = dict(
-    arc_easy='arc/arc_easy.yaml', hellaswag='hellaswag/hellaswag.yaml', piqa='piqa/piqa.yaml',
+    arc_easy='arc/arc_easy.yaml', arc_challenge='arc/arc_challenge.yaml',
+    hellaswag='hellaswag/hellaswag.yaml', piqa='piqa/piqa.yaml',
     winogrande='winogrande/default.yaml',
     mmlu='mmlu/default/mmlu_high_school_mathematics.yaml', ifeval='ifeval/ifeval.yaml')
 
