@@ -50,7 +50,7 @@ def test_a_malformed_body_is_refused_with_what_is_wrong(served, name):
 
 def test_a_key_that_is_null_asks_for_nothing(served):
   choice, = served.post('/v1/completions', prompt='ab', guided_json=None, top_k=None)['choices']
-  assert choice['text']
+  assert choice['finish_reason'] in ('stop', 'length')   # Its first token may be the end.
 
 
 @pytest.mark.parametrize('name', HEADS)
