@@ -1,4 +1,4 @@
-"""Does the entropy of the policy fall, hold or rise in a run?
+"""Does the entropy of the policy fall or rise in a run?
 
     python -m magistral_jax.analysis.entropy --run=runs/a,runs/b --output=FOLDER
 

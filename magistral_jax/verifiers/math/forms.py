@@ -107,9 +107,18 @@ def _completed(parts: tuple[Form, ...]) -> tuple[Form, ...]:
   others = tuple(p.items[1] for p in parts if p.items[1].text != pieces.OTHERWISE)
   if len(others) != len(parts) - 1:
     return parts
-  rest = intervals.normal(Form('difference', (REALS, Form('union', others))))
+  rest = intervals.normal(Form('difference', (REALS, Form('union', tuple(map(_points, others))))))
   return parts if rest is None else tuple(
       p if p.items[1] in others else Form('piece', (p.items[0], rest)) for p in parts)
+
+
+def _points(condition: Form) -> Form:
+  """The set of the points of 'x = 1' and 'x = 1 or x = 2'; other conditions as they are."""
+  if condition.kind == 'either':
+    return Form('union', tuple(map(_points, condition.items)))
+  if condition.kind != 'equation' or {i.kind for i in condition.items} != {'value'}:
+    return condition
+  return Form('set', condition.items[1:])
 
 
 def _as_vectors(gold: Form, answer: Form) -> tuple[Form, Form]:

@@ -18,7 +18,8 @@ _WORD = r'(?:if|for|when|where|provided(?: that)?|otherwise|else(?:where)?)'
 _BEHIND_COMMA = re.compile(rf'\s(?=\\text\{{[\s,]*{_WORD}\b)|,\s*(?={_WORD}\b)')
 _SAYS_WHERE = re.compile(
     rf'(?<![A-Za-z\\]){_WORD}(?![A-Za-z])|[<>]|\\(?:leq|geq|neq|in|equiv)(?![A-Za-z])|'
-    r'\b(?:odd|even|integer|rational|irrational|prime|positive|negative)\b|^[A-Za-z]\s*=[^=]+$')
+    r'\b(?:odd|even|integer|rational|irrational|prime|positive|negative)\b|'
+    r'^([A-Za-z])\s*=[^=]+?(?:(?:\bor\b|\\lor(?![A-Za-z]))\s*\1\s*=[^=]+?)*$')
 _SIGN_FIRST = re.compile(r'[=<>+]|\\(?:leq|geq|neq|in|equiv)(?![A-Za-z])')
 _FILLER = re.compile(
     r'(?<![A-Za-z\\])(?:if|for|when|where|provided(?: that)?|is|are|all|any|every)(?![A-Za-z])')
