@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import pathlib
 import select
 import signal
 
@@ -40,3 +42,34 @@ def kill(pidfd: int) -> None:
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
   except ProcessLookupError:
     return
+
+
+def end_all_of(uid: int, wait_s: float) -> None:
+  """Kills every process of a user; waits `wait_s` seconds for the end of each. Raises TimeoutError.
+  """
+  while found := _of(uid):
+    for pid in found:
+      try:
+        pidfd = os.pidfd_open(pid)
+      except ProcessLookupError:
+        continue
+      try:
+        kill(pidfd)
+        if not readable(pidfd, wait_s):
+          raise TimeoutError(f'Process {pid} of user {uid}, which a killed verifier has left, does '
+                             f'not end within {wait_s:.0f} s of SIGKILL: see what holds it.')
+      finally:
+        os.close(pidfd)
+
+
+def _of(uid: int) -> list[int]:
+  """Process ids of a user's processes, but for those that wait to be reaped."""
+  found = []
+  for status in pathlib.Path('/proc').glob('[0-9]*/status'):
+    try:
+      text = status.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+      continue
+    if f'\nUid:\t{uid}\t' in text and '\nState:\tZ' not in text:
+      found.append(int(status.parent.name))
+  return found

@@ -56,6 +56,7 @@ from magistral_jax.verifiers.sandbox.supervise import Limits, Outcome, Running, 
 
 MODES = ('bubblewrap', 'unsafe')
 _FIRST_UID, _UIDS = 59000, 500
+_LEFTOVER_S = 10.0         # In which processes of an owner before this one must be gone.
 _CACHE_BYTES = 64 << 20
 _RESULTS = 256            # More programs than wait for a worker while a group is judged.
 TEST = Limits()
@@ -109,6 +110,7 @@ class Sandbox:
     mode: 'bubblewrap', or 'unsafe' for process limits alone.
   Raises:
     ValueError: an unknown mode, or a machine without what it needs; says what to install.
+    TimeoutError: processes that an owner of its user id has left do not end.
   """
 
   def __init__(self, limits: Limits = TEST, *, mode: str = 'bubblewrap'):
@@ -126,6 +128,10 @@ class Sandbox:
     self.uid = number if os.geteuid() == 0 else None
     self._pipes = os.path.join(toolchain.shared_folder(), f'pipes-{number}')
     weakref.finalize(self, _give_back, held, self._pipes)
+    if self.uid is not None:
+      # bwrap waits for ever if its first process is killed before it has set up a jail, which one
+      # that was killed with its verifier may have been. It would count toward the process limit.
+      processes.end_all_of(self.uid, _LEFTOVER_S)
     _make_empty(self._pipes, everyone=self.uid is not None)
     self._started = itertools.count()
     self._filter = seccomp.build(platform.machine())

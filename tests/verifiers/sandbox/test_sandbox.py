@@ -3,6 +3,7 @@ import contextlib
 import os
 import pathlib
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -179,6 +180,19 @@ def _wait_for(condition):
   while not condition():
     assert time.monotonic() < deadline
     time.sleep(0.02)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='sandboxes have users of their own only as root')
+def test_what_a_killed_owner_left_is_ended_with_the_next_one():
+  uid = sandbox.Sandbox(mode='unsafe').uid           # Given back at once.
+  left = subprocess.Popen(['sleep', '600'], user=uid, group=uid, extra_groups=[])
+  taken = []
+  try:
+    while uid not in (box.uid for box in taken) and left.poll() is None:
+      taken.append(sandbox.Sandbox(mode='unsafe'))   # Another process may have a lower id.
+    assert left.wait(timeout=30) == -signal.SIGKILL
+  finally:
+    left.kill()
 
 
 def test_without_a_compiler_nothing_is_said_of_a_program(jails, monkeypatch):
